@@ -1,0 +1,260 @@
+"""Every setting of a run, in one typed tree.
+
+`load` merges, in this order: the defaults below, a YAML file, `section.key=value` words from the command line.
+`phoenix-ray config` prints the result with the descriptions, so a description says why the setting exists and what
+turning it does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from phoenix_ray.errors import ConfigError, did_you_mean
+
+Auto = Literal["auto"]
+PositiveInt = Annotated[int, Field(ge=1)]
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+
+
+class Section(BaseModel):
+    """A group of settings: frozen, and strict about unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True)
+
+
+class SourceSettings(Section):
+    """What is read."""
+
+    kind: Literal["auto", "phoenix", "folders", "videos", "table", "sample"] = Field(
+        "auto",
+        description="How the source is laid out. 'auto' looks: a PHOENIX-2014-T tree, a CSV or Parquet table, a folder "
+        "of video files, else a folder of frame folders. 'sample' is the built-in demo dataset.",
+    )
+    path: str = Field("", description="The dataset. Every node must see it under this same path.")
+    splits: tuple[str, ...] = Field((), description="Only these splits; empty means all.")
+    max_videos_per_split: PositiveInt | None = Field(
+        None, description="Stop after this many videos of each split, for a trial. A later run without it adds the rest."
+    )
+    limit_frames: PositiveInt | None = Field(
+        None,
+        description="Only the first frames of each video, for a trial. Part of a dataset's identity: a dataset begun "
+        "with it cannot be finished without it.",
+    )
+    signature: Literal["sizes", "names"] = Field(
+        "sizes",
+        description="How a changed video is noticed. 'sizes' asks the file system for the size of each frame; 'names' "
+        "only lists folders, which is faster on a slow network file system and misses a frame replaced in place.",
+    )
+    video_id_column: str = Field("video_id", description="Column of a table that names the video.")
+    path_column: str = Field("path", description="Column of a table that says where the video lies.")
+    split_column: str = Field("split", description="Column of a table with the split; 'all' where it is missing.")
+
+
+class DecodeSettings(Section):
+    """How files become pixels."""
+
+    threads: PositiveInt = Field(
+        2, description="Decoding threads of a worker. On GPU nodes about (cores / workers); a frame costs about 1 ms."
+    )
+    ahead: PositiveInt = Field(
+        64, description="Frames decoded ahead of the model. More hides slow storage and costs memory: width*height*3 each."
+    )
+    max_pixels: PositiveInt = Field(
+        50_000_000,
+        description="Larger pictures are recorded as unreadable instead of decoded, so that one damaged or hostile file "
+        "cannot take a node's memory.",
+    )
+
+
+class ModelSettings(Section):
+    """What finds the landmarks. All of it, but for `batch_size` of engines that run frame by frame, is identity."""
+
+    name: str = Field("holistic", description="The model; `phoenix-ray models list` shows all.")
+    engine: Literal["auto", "litert", "mediapipe"] = Field(
+        "auto",
+        description="What runs Holistic's networks. 'litert' (CPU), 'mediapipe' (the legacy package, reset before each "
+        "frame: the reference, slow; needs the extra [mediapipe]). 'auto' takes litert.",
+    )
+    face_points: Literal[468, 478] = Field(
+        468, description="478 runs MediaPipe's attention model (`refine_face_landmarks`): better lips, eyes and irises."
+    )
+    heatmap_kernel: Literal[7, 9] = Field(
+        9,
+        description="Window of the pose refinement. 9 is what `mp.solutions.holistic` has always computed from Python; "
+        "7 is what its graph file says and what MediaPipe Tasks computes.",
+    )
+    min_detection_confidence: Fraction = Field(
+        0.5, description="Score from which the detector's person counts, as MediaPipe's parameter of this name."
+    )
+    min_tracking_confidence: Fraction = Field(
+        0.5, description="Score from which the pose network's pose counts, as MediaPipe's parameter of this name."
+    )
+    batch_size: PositiveInt | Auto = Field(
+        "auto",
+        description="Frames handed to the model at once. Batches never cross videos and are cut at multiples of this "
+        "size from a video's first frame, so results do not depend on shards.",
+    )
+    threads: PositiveInt = Field(
+        1, description="Threads of one model on the CPU. One a worker and many workers is fastest; more lowers latency."
+    )
+    weights_path: str = Field(
+        "", description="Folder of the weights. Empty: $PHOENIX_RAY_MODELS, else a folder in the user's cache."
+    )
+
+
+class ClusterSettings(Section):
+    """Who computes."""
+
+    address: str = Field(
+        "",
+        description="Ray cluster to join ('auto', 'host:6379'). Empty: $RAY_ADDRESS, else a local Ray is started and "
+        "stopped with the run.",
+    )
+    num_workers: PositiveInt | Auto = Field(
+        "auto", description="Actors, each with one model. 'auto': one a GPU share where there are GPUs, else one a CPU."
+    )
+    num_gpus: Annotated[int, Field(ge=0)] | Auto = Field(
+        "auto", description="GPUs to use in the whole cluster. 'auto': all, when the engine can use one. 0: none."
+    )
+    workers_per_gpu: PositiveInt = Field(
+        1, description="Actors that share one GPU, each reserving 1/n of it. 2 hides decode gaps; each costs memory."
+    )
+    cpus_per_worker: Annotated[float, Field(ge=0)] = Field(
+        1.0, description="CPUs each actor reserves. Raise it with decode.threads where nodes run other work too."
+    )
+    memory_per_worker_mb: Annotated[int, Field(ge=0)] = Field(
+        0, description="Memory each actor reserves with Ray (0: none). A reservation, not a limit."
+    )
+    start_seconds: Annotated[float, Field(gt=0)] = Field(
+        60.0,
+        description="How long to wait for all actors. After that the run goes on with those that are there, and takes "
+        "the others in when they come.",
+    )
+    shards_in_flight: Annotated[int, Field(ge=1, le=4)] = Field(
+        2, description="Shards queued at an actor. 2 keeps it fed; more makes the end of a run uneven."
+    )
+    shard_frames: PositiveInt = Field(
+        512,
+        description="Longer videos are split into ranges of about this many frames. Smaller spreads long videos better "
+        "and loses less when a node dies; each range is one file until compaction.",
+    )
+    max_attempts: PositiveInt = Field(
+        3, description="Tries of a shard that fails while it runs alone, before it goes to the failure list."
+    )
+    stall_seconds: Annotated[float, Field(gt=0)] = Field(
+        300.0,
+        description="A shard without an answer for this long is given up on, its actor replaced, and the shard tried again.",
+    )
+    drain_seconds: Annotated[float, Field(ge=0)] = Field(
+        60.0, description="After SIGINT or SIGTERM, time for shards in flight to finish. A second signal stops at once."
+    )
+
+
+class OutputSettings(Section):
+    """What is written."""
+
+    path: str = Field("", description="The dataset's folder. Every node must see it under this same path.")
+    compact: bool = Field(
+        True, description="Merge partitions into few large files at the end of a run (the reduce step)."
+    )
+    compact_every: PositiveInt = Field(
+        20_000, description="Also merge during a run whenever this many partitions lie open, so that they never pile up."
+    )
+    row_group_rows: PositiveInt = Field(
+        1024, description="Rows a row group. About 1,000 lets a reader fetch one video in milliseconds."
+    )
+    target_file_mb: PositiveInt = Field(256, description="Size at which a compacted file is full.")
+    compression_level: Annotated[int, Field(ge=1, le=22)] = Field(
+        3, description="zstd level. Above 3 costs time and saves under 1 %."
+    )
+
+
+class RunSettings(Section):
+    """How the run behaves."""
+
+    max_failures: Annotated[int, Field(ge=-1)] = Field(
+        -1, description="Stop after this many failed shards; -1 never stops. Failed shards are tried again next time."
+    )
+    force: bool = Field(False, description="Start although another driver seems to work on this output.")
+    progress_seconds: Annotated[float, Field(gt=0)] = Field(
+        10.0, description="Interval of progress lines where the output is no terminal, and of status.json."
+    )
+
+
+class Settings(Section):
+    """The whole tree."""
+
+    source: SourceSettings = Field(default_factory=SourceSettings)
+    decode: DecodeSettings = Field(default_factory=DecodeSettings)
+    model: ModelSettings = Field(default_factory=ModelSettings)
+    cluster: ClusterSettings = Field(default_factory=ClusterSettings)
+    output: OutputSettings = Field(default_factory=OutputSettings)
+    run: RunSettings = Field(default_factory=RunSettings)
+
+
+def load(config: Path | None = None, overrides: Sequence[str] = ()) -> Settings:
+    """Return the settings of a YAML file with `section.key=value` overrides applied in order.
+
+    Raises:
+        ConfigError: The file is missing or no YAML mapping, a key is unknown (with the nearest known one), or a value
+            has the wrong type.
+    """
+    tree: dict[str, Any] = _read_yaml(config) if config else {}
+    where = f"in {config}" if config else "on the command line"
+    for word in overrides:
+        key, separator, text = word.partition("=")
+        if not separator:
+            raise ConfigError(f"'{word}' is no setting: write section.key=value.")
+        _assign(tree, key, yaml.safe_load(text) if text else "", word)
+        where = "on the command line" if not config else f"in {config} or on the command line"
+    try:
+        return Settings.model_validate(tree)
+    except ValidationError as error:
+        raise ConfigError("\n".join(_explain(problem, where) for problem in error.errors())) from None
+
+
+def describe(settings: Settings) -> Iterator[tuple[str, object, object, str]]:
+    """Yield (key, value, default, description) of every setting, in the order of the tree."""
+    defaults = Settings()
+    for section_name in Settings.model_fields:
+        section, default = getattr(settings, section_name), getattr(defaults, section_name)
+        for name, field in type(section).model_fields.items():
+            yield f"{section_name}.{name}", getattr(section, name), getattr(default, name), field.description or ""
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"There is no settings file {path}.") from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"{path} cannot be read as YAML: {error}") from None
+    if tree is None:
+        return {}
+    if not isinstance(tree, dict) or not all(isinstance(part, dict | None) for part in tree.values()):
+        raise ConfigError(f"{path} must hold sections ({', '.join(Settings.model_fields)}) of settings.")
+    return {str(name): dict(part or {}) for name, part in tree.items()}
+
+
+def _assign(tree: dict[str, Any], key: str, value: object, word: str) -> None:
+    section, dot, name = key.partition(".")
+    if not dot or not section or not name:
+        raise ConfigError(f"'{word}' is no setting: write section.key=value.{did_you_mean(key, _all_keys())}")
+    tree.setdefault(section, {})[name] = value
+
+
+def _explain(problem: Mapping[str, Any], where: str) -> str:
+    key = ".".join(str(part) for part in problem["loc"][:2])
+    if problem["type"] == "extra_forbidden":
+        known = _all_keys() if "." in key else list(Settings.model_fields)
+        return f"Unknown setting '{key}' {where}.{did_you_mean(key, known)}"
+    return f"Setting '{key}' {where}: {problem['msg']} (got {problem['input']!r})."
+
+
+def _all_keys() -> list[str]:
+    return [key for key, *_ in describe(Settings())]

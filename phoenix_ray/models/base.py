@@ -1,0 +1,68 @@
+"""What every pose model gives: a layout, an identity, and landmarks for a batch of frames.
+
+Workers call `estimate`; `dataset.schema` turns the `LandmarkBatch` into columns by the layout alone, so a new model
+needs no change anywhere else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from phoenix_ray.landmarks import Layout
+
+
+@dataclass(frozen=True, slots=True)
+class LandmarkBatch:
+    """Landmarks of N frames.
+
+    Attributes:
+        points: Part name → float32 array (N, points of the part, axes of the part) in the order of the layout;
+            x and y are normalised to the image (0..1 inside it), NaN throughout where the part is missing.
+        scores: Part name → float32 array (N,): the network's presence score, NaN where its network did not run.
+            Parts without a score of their own (`Part.scored` is false) have no entry.
+    """
+
+    points: Mapping[str, NDArray[np.float32]]
+    scores: Mapping[str, NDArray[np.float32]]
+
+    def present(self, part: str) -> NDArray[np.bool_]:
+        """Return a bool array (N,): where `part` was found."""
+        return ~np.isnan(self.points[part][:, 0, 0])
+
+
+class PoseModel(Protocol):
+    """A model held by a worker. It is stateless: a frame's landmarks depend on that frame alone.
+
+    Attributes:
+        layout: Parts, points and axes of the result.
+        batch_size: Frames per call at the most; shards are cut at its multiples.
+    """
+
+    @property
+    def layout(self) -> Layout: ...
+
+    @property
+    def batch_size(self) -> int: ...
+
+    def estimate(self, images: Sequence[NDArray[np.uint8]]) -> LandmarkBatch:
+        """Return the landmarks of RGB images, each uint8 (height, width, 3); sizes may differ within a batch."""
+        ...
+
+    def close(self) -> None:
+        """Free what the model holds."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ModelIdentity:
+    """What makes two runs of a model comparable; compared field by field when a dataset is resumed.
+
+    Known without loading the model, so the driver can check a resume before it starts an actor.
+    """
+
+    fields: Mapping[str, str]
