@@ -38,7 +38,8 @@ class SourceSettings(Section):
     path: str = Field("", description="The dataset. Every node must see it under this same path.")
     splits: tuple[str, ...] = Field((), description="Only these splits; empty means all.")
     max_videos_per_split: PositiveInt | None = Field(
-        None, description="Stop after this many videos of each split, for a trial. A later run without it adds the rest."
+        None,
+        description="Stop after this many videos of each split, for a trial. A later run without it adds the rest.",
     )
     limit_frames: PositiveInt | None = Field(
         None,
@@ -62,7 +63,8 @@ class DecodeSettings(Section):
         2, description="Decoding threads of a worker. On GPU nodes about (cores / workers); a frame costs about 1 ms."
     )
     ahead: PositiveInt = Field(
-        64, description="Frames decoded ahead of the model. More hides slow storage and costs memory: width*height*3 each."
+        64,
+        description="Frames decoded ahead of the model. More hides slow storage and costs memory: width*height*3 each.",
     )
     max_pixels: PositiveInt = Field(
         50_000_000,
@@ -163,7 +165,8 @@ class OutputSettings(Section):
         True, description="Merge partitions into few large files at the end of a run (the reduce step)."
     )
     compact_every: PositiveInt = Field(
-        20_000, description="Also merge during a run whenever this many partitions lie open, so that they never pile up."
+        20_000,
+        description="Also merge during a run whenever this many partitions lie open, so that they never pile up.",
     )
     row_group_rows: PositiveInt = Field(
         1024, description="Rows a row group. About 1,000 lets a reader fetch one video in milliseconds."

@@ -1,0 +1,1 @@
+"""Benchmarks: side by side with peers, and with the limit of the machine."""

@@ -1,0 +1,1 @@
+"""The Ray job: plan, driver, worker actors, progress."""

@@ -1,0 +1,1 @@
+"""Pose models: what finds landmarks in a batch of frames."""

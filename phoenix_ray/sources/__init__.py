@@ -1,0 +1,1 @@
+"""Sources: where videos come from, and how their files become frames."""

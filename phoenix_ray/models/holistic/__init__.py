@@ -1,0 +1,1 @@
+"""MediaPipe Holistic, stateless: one pipeline, exchangeable engines."""

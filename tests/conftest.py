@@ -1,0 +1,24 @@
+"""Fixtures that more than one folder of tests uses."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def samples() -> Path:
+    """The folder of sample videos; tests that need it skip where it is absent."""
+    default = Path(__file__).resolve().parents[2] / "shared" / "samples"
+    folder = Path(os.environ.get("PHOENIX_RAY_SAMPLES", default))
+    if not folder.is_dir():
+        pytest.skip(f"no sample videos at {folder}; set PHOENIX_RAY_SAMPLES to their folder")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def phoenix_sample(samples: Path) -> Path:
+    """A small dataset in the true PHOENIX-2014-T layout: 6 videos, 267 frames of 210x260."""
+    return samples / "phoenix_layout_demo" / "PHOENIX-2014-T"
