@@ -39,7 +39,7 @@ class SourceSettings(Section):
     splits: tuple[str, ...] = Field((), description="Only these splits; empty means all.")
     max_videos_per_split: PositiveInt | None = Field(
         None,
-        description="Stop after this many videos of each split, for a trial. A later run without it adds the rest.",
+        description="Only the first videos of each split, for a trial. A later run without it adds the rest.",
     )
     limit_frames: PositiveInt | None = Field(
         None,
@@ -64,12 +64,12 @@ class DecodeSettings(Section):
     )
     ahead: PositiveInt = Field(
         64,
-        description="Frames decoded ahead of the model. More hides slow storage and costs memory: width*height*3 each.",
+        description="Frames decoded ahead of the model. More hides slow storage; each costs width*height*3 bytes.",
     )
     max_pixels: PositiveInt = Field(
         50_000_000,
-        description="Larger pictures are recorded as unreadable instead of decoded, so that one damaged or hostile file "
-        "cannot take a node's memory.",
+        description="Larger pictures are recorded as unreadable instead of decoded, so that one damaged or hostile "
+        "file cannot take a node's memory.",
     )
 
 
@@ -150,7 +150,8 @@ class ClusterSettings(Section):
     )
     stall_seconds: Annotated[float, Field(gt=0)] = Field(
         300.0,
-        description="A shard without an answer for this long is given up on, its actor replaced, and the shard tried again.",
+        description="A shard without an answer for this long is given up on: its actor is replaced, the shard "
+        "tried again.",
     )
     drain_seconds: Annotated[float, Field(ge=0)] = Field(
         60.0, description="After SIGINT or SIGTERM, time for shards in flight to finish. A second signal stops at once."
@@ -166,7 +167,7 @@ class OutputSettings(Section):
     )
     compact_every: PositiveInt = Field(
         20_000,
-        description="Also merge during a run whenever this many partitions lie open, so that they never pile up.",
+        description="Also merge during a run whenever this many partitions lie open, so they never pile up.",
     )
     row_group_rows: PositiveInt = Field(
         1024, description="Rows a row group. About 1,000 lets a reader fetch one video in milliseconds."

@@ -36,18 +36,17 @@ class LandmarkBatch:
 
 
 class PoseModel(Protocol):
-    """A model held by a worker. It is stateless: a frame's landmarks depend on that frame alone.
-
-    Attributes:
-        layout: Parts, points and axes of the result.
-        batch_size: Frames per call at the most; shards are cut at its multiples.
-    """
+    """A model held by a worker. It is stateless: a frame's landmarks depend on that frame alone."""
 
     @property
-    def layout(self) -> Layout: ...
+    def layout(self) -> Layout:
+        """Parts, points and axes of the result."""
+        ...
 
     @property
-    def batch_size(self) -> int: ...
+    def batch_size(self) -> int:
+        """Frames per call at the most; shards are cut at its multiples."""
+        ...
 
     def estimate(self, images: Sequence[NDArray[np.uint8]]) -> LandmarkBatch:
         """Return the landmarks of RGB images, each uint8 (height, width, 3); sizes may differ within a batch."""

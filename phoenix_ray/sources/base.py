@@ -70,14 +70,12 @@ class SourceProblem:
 
 
 class Source(Protocol):
-    """A dataset that can be listed.
-
-    Attributes:
-        root: Absolute path of the dataset; part of the identity of an output.
-    """
+    """A dataset that can be listed."""
 
     @property
-    def root(self) -> str: ...
+    def root(self) -> str:
+        """Absolute path of the dataset; part of the identity of an output."""
+        ...
 
     def videos(self) -> Iterator[Video | SourceProblem]:
         """Yield the selected videos sorted by (split, video_id), and a problem in the place of each bad one.
