@@ -13,6 +13,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from phoenix_ray.config import ModelSettings
 from phoenix_ray.landmarks import Layout
 
 
@@ -33,6 +34,23 @@ class LandmarkBatch:
     def present(self, part: str) -> NDArray[np.bool_]:
         """Return a bool array (N,): where `part` was found."""
         return ~np.isnan(self.points[part][:, 0, 0])
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """What a user sees of a model in `phoenix-ray models list`.
+
+    Attributes:
+        name: Value of the setting `model.name`.
+        description: One line.
+        engines: Values of `model.engine` it takes beside 'auto'; empty when there is no choice.
+        layouts: Names of the landmark layouts it can give.
+    """
+
+    name: str
+    description: str
+    engines: tuple[str, ...]
+    layouts: tuple[str, ...]
 
 
 class PoseModel(Protocol):
@@ -65,3 +83,25 @@ class ModelIdentity:
     """
 
     fields: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFacts:
+    """What settings decide about a model, known without loading it; the driver plans with it.
+
+    Attributes:
+        layout: Of the landmarks.
+        identity: All that the landmarks depend on beside the pixels.
+        batch_size: Frames per call; equals `PoseModel.batch_size` of the loaded model.
+        uses_gpu: Whether a worker should be given a GPU, or a share of one.
+    """
+
+    layout: Layout
+    identity: ModelIdentity
+    batch_size: int
+    uses_gpu: bool
+
+
+def frames_per_call(settings: ModelSettings) -> int:
+    """Return the batch size of a model that gains nothing from batches: as configured, else a modest one."""
+    return 16 if settings.batch_size == "auto" else settings.batch_size

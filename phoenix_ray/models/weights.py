@@ -139,7 +139,7 @@ class WeightStatus:
 
 
 def weights_folder(configured: str = "") -> Path:
-    """Return the folder of the weights, absolute: `configured`, else $PHOENIX_RAY_MODELS, else one in the user's cache."""
+    """Return the absolute path of `configured`, else of $PHOENIX_RAY_MODELS, else of a folder in the user's cache."""
     chosen = configured or os.environ.get(FOLDER_VARIABLE, "")
     if chosen:
         return Path(chosen).expanduser().absolute()

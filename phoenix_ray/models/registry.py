@@ -1,0 +1,97 @@
+"""The models there are, and what is known of one before it is loaded.
+
+The driver asks for layout, identity and batch size to plan a run and to judge a resume; each worker calls `create`.
+A further model is one file with a `ModelEntry`, and one line in the table here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from phoenix_ray.config import ModelSettings
+from phoenix_ray.errors import ConfigError, did_you_mean
+from phoenix_ray.landmarks import Layout
+from phoenix_ray.models.base import ModelFacts, ModelIdentity, ModelInfo, PoseModel
+from phoenix_ray.models.holistic.engines import HolisticEntry
+from phoenix_ray.models.synthetic import SyntheticEntry
+
+
+class ModelEntry(Protocol):
+    """A model by name, not loaded."""
+
+    @property
+    def info(self) -> ModelInfo:
+        """Name, description, engines, layouts."""
+        ...
+
+    def facts(self, settings: ModelSettings) -> ModelFacts:
+        """Return what these settings decide: a pure function that loads nothing."""
+        ...
+
+    def prepare(self, settings: ModelSettings, announce: Callable[[str], None]) -> None:
+        """Make sure that `create` can succeed on this machine: install weights, check optional packages."""
+        ...
+
+    def create(self, settings: ModelSettings) -> PoseModel:
+        """Load the model."""
+        ...
+
+
+_ENTRIES: dict[str, ModelEntry] = {entry.info.name: entry for entry in (HolisticEntry(), SyntheticEntry())}
+
+
+def available() -> tuple[ModelInfo, ...]:
+    """Return every model, in the order in which to show them."""
+    return tuple(entry.info for entry in _ENTRIES.values())
+
+
+def layout(settings: ModelSettings) -> Layout:
+    """Return the layout of the landmarks; ConfigError when there is no such model or engine."""
+    return _find(settings).facts(settings).layout
+
+
+def identity(settings: ModelSettings) -> ModelIdentity:
+    """Return what makes two runs of the model comparable; ConfigError when there is no such model or engine."""
+    return _find(settings).facts(settings).identity
+
+
+def batch_size(settings: ModelSettings) -> int:
+    """Return the frames per call; ConfigError when there is no such model or engine."""
+    return _find(settings).facts(settings).batch_size
+
+
+def uses_gpu(settings: ModelSettings) -> bool:
+    """Return whether the engine runs on a GPU; ConfigError when there is no such model or engine."""
+    return _find(settings).facts(settings).uses_gpu
+
+
+def prepare(settings: ModelSettings, announce: Callable[[str], None] = print) -> None:
+    """Install what the model needs on this machine, telling `announce` in a line when that takes a download.
+
+    Raises:
+        ConfigError: There is no such model or engine.
+        MissingExtraError: The engine's packages are not installed.
+        ModelError: Weights are damaged or cannot be installed.
+    """
+    _find(settings).prepare(settings, announce)
+
+
+def create(settings: ModelSettings) -> PoseModel:
+    """Load the model, installing its weights first where this machine lacks them; raises what `prepare` raises."""
+    return _find(settings).create(settings)
+
+
+def _find(settings: ModelSettings) -> ModelEntry:
+    entry = _ENTRIES.get(settings.name)
+    if entry is None:
+        raise ConfigError(
+            f"There is no model '{settings.name}' (model.name).{did_you_mean(settings.name, _ENTRIES)} "
+            f"Models: {', '.join(_ENTRIES)}."
+        )
+    if settings.engine not in ("auto", *entry.info.engines):
+        choices = ", ".join(("auto", *entry.info.engines))
+        raise ConfigError(
+            f"Model '{settings.name}' has no engine '{settings.engine}' (model.engine): it has {choices}."
+        )
+    return entry

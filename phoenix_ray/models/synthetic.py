@@ -1,0 +1,117 @@
+"""The model `synthetic`: landmarks made from the pixels by arithmetic, without weights and in a fraction of a ms.
+
+It stands in for a real model where the model is not the point: tests of the cluster, and measurements of how the rest
+scales. Like a real model it is a pure function of each frame, and misses persons and hands in some frames; all of it is
+integer and IEEE arithmetic, so the same frame gives the same bits on every machine.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from phoenix_ray import landmarks
+from phoenix_ray.config import ModelSettings
+from phoenix_ray.landmarks import Part
+from phoenix_ray.models.base import LandmarkBatch, ModelFacts, ModelIdentity, ModelInfo, PoseModel, frames_per_call
+
+LAYOUT = landmarks.holistic(468)
+
+# Raise it when a landmark of this model moves.
+VERSION = "1"
+
+# A frame is reduced to the mean colours of GRID x GRID cells; everything follows from these.
+GRID = 8
+# The checksum of the cells decides what is missing: no person in a frame of 16, no left hand in 3 of 8, no right hand
+# in 2 of 8, no face in one of 8.
+NO_PERSON_OF_16 = 1
+MISSING_OF_8 = {"pose": 0, "pose_world": 0, "left_hand": 3, "right_hand": 2, "face": 1}
+
+
+class SyntheticModel:
+    """Landmarks from mean colours; see the module."""
+
+    layout = LAYOUT
+
+    def __init__(self, batch_size: int) -> None:
+        self.batch_size = batch_size
+
+    def estimate(self, images: Sequence[NDArray[np.uint8]]) -> LandmarkBatch:
+        """Return the landmarks of RGB images, each uint8 (height, width, 3); sizes may differ within a batch."""
+        cells = [mean_colours(image) for image in images]
+        checksums = [zlib.crc32(cell.tobytes()) for cell in cells]
+        points = {
+            part.name: np.stack([_points(part, index, *frame) for frame in zip(cells, checksums, strict=True)])
+            if images
+            else np.empty((0, len(part.points), len(part.axes)), np.float32)
+            for index, part in enumerate(LAYOUT.parts)
+        }
+        scores = {
+            part.name: np.array([_score(index, part.name, checksum) for checksum in checksums], np.float32)
+            for index, part in enumerate(LAYOUT.parts)
+            if part.scored
+        }
+        return LandmarkBatch(points, scores)
+
+    def close(self) -> None:
+        """Hold nothing, free nothing."""
+
+
+class SyntheticEntry:
+    """The synthetic model in the registry."""
+
+    info = ModelInfo(
+        name="synthetic",
+        description="No model: landmarks computed from the pixels, to test and to measure everything else.",
+        engines=(),
+        layouts=(LAYOUT.name,),
+    )
+
+    def facts(self, settings: ModelSettings) -> ModelFacts:
+        """Return the one layout, and name and version as identity: no setting changes a landmark."""
+        identity = ModelIdentity({"model": self.info.name, "pipeline_version": VERSION})
+        return ModelFacts(LAYOUT, identity, frames_per_call(settings), uses_gpu=False)
+
+    def prepare(self, settings: ModelSettings, announce: Callable[[str], None]) -> None:
+        """Need nothing."""
+
+    def create(self, settings: ModelSettings) -> PoseModel:
+        """Return the model."""
+        return SyntheticModel(frames_per_call(settings))
+
+
+def mean_colours(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return the mean colours, rounded down, of a grid of cells: uint8 (GRID, GRID, 3)."""
+    height, width, _ = image.shape
+    top, left = np.arange(GRID) * height // GRID, np.arange(GRID) * width // GRID
+    # Frames of fewer pixels than cells repeat them: reduceat takes a single pixel where two bounds are equal.
+    sums: NDArray[np.int64] = np.add.reduceat(np.add.reduceat(image, top, axis=0, dtype=np.int64), left, axis=1)
+    rows, columns = np.diff(top, append=height).clip(1), np.diff(left, append=width).clip(1)
+    means: NDArray[np.uint8] = (sums // (rows[:, None] * columns)[..., None]).astype(np.uint8)
+    return means
+
+
+def _points(part: Part, index: int, cells: NDArray[np.uint8], checksum: int) -> NDArray[np.float32]:
+    shape = (len(part.points), len(part.axes))
+    if not _present(index, part.name, checksum):
+        return np.full(shape, np.nan, np.float32)
+    # A point rests at a place of its own and is moved by the colours of one cell by up to a tenth of the picture.
+    numbers = np.arange(shape[0] * shape[1], dtype=np.int64).reshape(shape)
+    rest = (numbers * 7919 % 1000).astype(np.float32) / np.float32(1250) + np.float32(0.1)
+    moved = cells.reshape(-1)[(numbers * 31 + index) % cells.size].astype(np.float32) / np.float32(2550)
+    points: NDArray[np.float32] = rest + moved
+    return points
+
+
+def _present(index: int, part: str, checksum: int) -> bool:
+    return checksum % 16 >= NO_PERSON_OF_16 and (checksum >> (4 + 3 * index)) % 8 >= MISSING_OF_8[part]
+
+
+def _score(index: int, part: str, checksum: int) -> float:
+    if checksum % 16 < NO_PERSON_OF_16 and part != "pose":
+        return float("nan")
+    fraction = (checksum >> (8 + 3 * index)) % 64 / 128
+    return 0.5 + fraction if _present(index, part, checksum) else fraction
