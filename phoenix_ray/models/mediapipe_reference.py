@@ -1,0 +1,114 @@
+"""The engine `mediapipe`: the legacy `mp.solutions.holistic`, made stateless; the reference of every other engine.
+
+`HolisticEntry` creates it for `model.engine=mediapipe`; `bench.parity` and the golden files compare against it. It
+needs the extra [mediapipe], which pins numpy<2 and therefore lives in an environment of its own (`make reference`).
+
+Even with `static_image_mode=True` MediaPipe keeps the hand and face regions of the image before and reuses them where
+they fit, so its results depend on the order of calls. `reset()` before each image, which rebuilds the graph, takes that
+away at about double the time.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from phoenix_ray import landmarks
+from phoenix_ray.config import ModelSettings
+from phoenix_ray.errors import MissingExtraError, ModelError
+from phoenix_ray.landmarks import Part
+from phoenix_ray.models.base import LandmarkBatch, frames_per_call
+from phoenix_ray.models.weights import MEDIAPIPE_VERSION
+
+# Field of MediaPipe's result that holds each part.
+_RESULT_FIELDS = {
+    "pose": "pose_landmarks",
+    "pose_world": "pose_world_landmarks",
+    "left_hand": "left_hand_landmarks",
+    "right_hand": "right_hand_landmarks",
+    "face": "face_landmarks",
+}
+
+# MediaPipe's graph file asks for a heat-map window of 7. Its Python layer copies the graph through protobuf and loses
+# options of types that were never imported, so that the default of 9 holds - unless this module was imported first.
+_KERNEL_OPTIONS = "mediapipe.calculators.util.refine_landmarks_from_heatmap_calculator_pb2"
+
+
+class MediapipeHolistic:
+    """MediaPipe Holistic, model complexity 1, reset before each image.
+
+    MediaPipe does not give the networks' presence scores: `LandmarkBatch.scores` is NaN throughout.
+
+    Raises:
+        MissingExtraError: MediaPipe is not installed.
+        ModelError: Another version of it is, or this process can no longer give the heat-map kernel asked for.
+    """
+
+    def __init__(self, settings: ModelSettings) -> None:
+        require_mediapipe()
+        _choose_heatmap_kernel(settings.heatmap_kernel)
+        from mediapipe.python.solutions.holistic import Holistic
+
+        self.layout = landmarks.holistic(settings.face_points)
+        self.batch_size = frames_per_call(settings)
+        self._graph = Holistic(
+            static_image_mode=True,
+            model_complexity=1,
+            refine_face_landmarks=settings.face_points == 478,
+            min_detection_confidence=settings.min_detection_confidence,
+            min_tracking_confidence=settings.min_tracking_confidence,
+        )
+
+    def estimate(self, images: Sequence[NDArray[np.uint8]]) -> LandmarkBatch:
+        """Return the landmarks of RGB images, each uint8 (height, width, 3); sizes may differ within a batch."""
+        results = [self._process(image) for image in images]
+        points = {
+            part.name: np.array(
+                [_points(part, getattr(result, _RESULT_FIELDS[part.name])) for result in results], np.float32
+            ).reshape(len(images), len(part.points), len(part.axes))
+            for part in self.layout.parts
+        }
+        unknown = np.full(len(images), np.nan, np.float32)
+        return LandmarkBatch(points, {part.name: unknown for part in self.layout.parts if part.scored})
+
+    def close(self) -> None:
+        """Stop MediaPipe's graph."""
+        self._graph.close()
+
+    def _process(self, image: NDArray[np.uint8]) -> Any:
+        self._graph.reset()
+        return self._graph.process(np.ascontiguousarray(image))
+
+
+def require_mediapipe() -> None:
+    """Raise MissingExtraError where MediaPipe is not installed, ModelError where it is another version."""
+    if importlib.util.find_spec("mediapipe") is None:
+        raise MissingExtraError("model.engine=mediapipe", "mediapipe")
+    found = importlib.metadata.version("mediapipe")
+    if found != MEDIAPIPE_VERSION:
+        raise ModelError(
+            f"model.engine=mediapipe needs mediapipe {MEDIAPIPE_VERSION}, but {found} is installed, which gives other "
+            f"landmarks or has no `solutions`: pip install mediapipe=={MEDIAPIPE_VERSION}"
+        )
+
+
+def _choose_heatmap_kernel(kernel: int) -> None:
+    if kernel == 7:
+        importlib.import_module(_KERNEL_OPTIONS)
+    elif _KERNEL_OPTIONS in sys.modules:
+        raise ModelError(
+            f"model.heatmap_kernel=9 can no longer be had from MediaPipe in this process: {_KERNEL_OPTIONS} has been "
+            "imported (model.heatmap_kernel=7 does), and that sets 7 until the process ends. Use another process."
+        )
+
+
+def _points(part: Part, found: Any) -> list[list[float]]:
+    if found is None:
+        return [[np.nan] * len(part.axes)] * len(part.points)
+    return [[getattr(point, axis) for axis in part.axes] for point in found.landmark]
