@@ -1,0 +1,67 @@
+"""Crops by OpenCV, bit for bit those of MediaPipe's ImageToTensorCalculator on a CPU.
+
+MediaPipe carries OpenCV 4.10 inside. Its 8-bit `warpPerspective` counts in 1/32 pixel and rounds to whole grey values,
+and the networks notice: an exact bilinear crop moves landmarks. OpenCV 4.10 to 4.13 give the same bits, later ones not.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from phoenix_ray.models.holistic.geometry import ImageSize, Rect
+from phoenix_ray.models.holistic.networks import NetworkInput
+
+# OpenCV addresses the pixels of a warp's source with 16 bits.
+MAX_SIDE = 2**15 - 2
+
+
+class WarpCropper:
+    """RGB images, each uint8 (height, width, 3), that are cropped by `cv2.warpPerspective`; sizes may differ.
+
+    Images with a side longer than OpenCV can warp are reduced first; landmarks are normalised, so nothing else changes.
+    """
+
+    def __init__(self, images: Sequence[NDArray[np.uint8]]) -> None:
+        self._images = [_within_limits(image) for image in images]
+        heights, widths = np.array([image.shape[:2] for image in self._images], dtype=np.float32).T
+        self._size = ImageSize(widths, heights)
+
+    @property
+    def size(self) -> ImageSize:
+        """Width and height that ROIs in pixels refer to."""
+        return self._size
+
+    def crop(self, image: NDArray[np.int64], roi: Rect, network: NetworkInput) -> NDArray[np.uint8]:
+        """Return uint8 (M, size, size, 3)."""
+        side = network.size
+        crops = np.empty((len(image), side, side, 3), dtype=np.uint8)
+        border = cv2.BORDER_REPLICATE if network.repeat_border else cv2.BORDER_CONSTANT
+        for target, index, corners in zip(crops, image, _corners(roi), strict=True):
+            transform = cv2.getPerspectiveTransform(corners, _TARGET_CORNERS * np.float32(side))
+            cv2.warpPerspective(
+                self._images[index], transform, (side, side), dst=target, flags=cv2.INTER_LINEAR, borderMode=border
+            )
+        return crops
+
+
+# In the order of cv2.boxPoints: bottom left, top left, top right, bottom right.
+_TARGET_CORNERS = np.array([[0, 1], [0, 0], [1, 0], [1, 1]], dtype=np.float32)
+
+
+def _corners(roi: Rect) -> list[NDArray[np.float32]]:
+    degrees = (roi.rotation * np.float32(180)).astype(np.float64) / math.pi
+    boxes = zip(roi.center_x, roi.center_y, roi.width, roi.height, degrees, strict=True)
+    return [np.float32(cv2.boxPoints(((x, y), (width, height), angle))) for x, y, width, height, angle in boxes]
+
+
+def _within_limits(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    height, width = image.shape[:2]
+    if max(height, width) <= MAX_SIDE:
+        return np.ascontiguousarray(image)
+    reduced = (min(width, MAX_SIDE), min(height, MAX_SIDE))
+    return np.asarray(cv2.resize(image, reduced, interpolation=cv2.INTER_AREA), dtype=np.uint8)

@@ -1,0 +1,227 @@
+"""MediaPipe Holistic as one function of N images: detector, pose, then hands and face found from the pose.
+
+Every engine runs this pipeline with networks and a cropper of its own. It holds no state: an image's landmarks depend
+on that image alone, unlike MediaPipe's own static mode, whose hands and face remember the image before. All items of a
+batch go through each step together; those for which nothing was found carry NaN, and only the others are cropped and
+shown to the next network.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from array_api_compat import array_namespace
+
+from phoenix_ray.models.holistic import geometry
+from phoenix_ray.models.holistic.arrays import Array, scatter_rows, sigmoid
+from phoenix_ray.models.holistic.decoding import best_detection, refine_by_heatmap
+from phoenix_ray.models.holistic.geometry import ImageSize, Rect
+from phoenix_ray.models.holistic.networks import (
+    FACE_DETECTION,
+    FACE_LANDMARK,
+    HAND_LANDMARK,
+    HAND_RECROP,
+    POSE_DETECTION,
+    POSE_LANDMARK,
+    Cropper,
+    NetworkInput,
+    Networks,
+)
+
+UPWARDS = math.pi / 2
+DOWNWARDS = -math.pi / 2
+
+# Keypoints of the pose detector: the middle of the hips, and a point above the head on the circle around the body.
+BODY_CENTER, BODY_EDGE = 0, 1
+# Keypoints of the face detector.
+RIGHT_EYE, LEFT_EYE = 0, 1
+# Pose landmarks: wrist, little finger, index finger of the left and right hand; the face and its eyes.
+LEFT_HAND, RIGHT_HAND = (15, 17, 19), (16, 18, 20)
+FACE_OF_POSE, RIGHT_EYE_OF_POSE, LEFT_EYE_OF_POSE = slice(0, 11), 5, 2
+
+POSE_POINTS, HAND_POINTS = 33, 21
+# A hand whose wrist is less visible than this is not looked for (MediaPipe: hand_landmarks_from_pose).
+MIN_WRIST_VISIBILITY = 0.1
+MIN_FACE_DETECTION_SCORE = 0.5
+MIN_HAND_SCORE = 0.5
+MIN_FACE_SCORE = 0.5
+# The hand network counts z in other units than x (MediaPipe: `normalize_z`).
+HAND_DEPTH_SCALE = 0.4
+
+
+class Part(NamedTuple):
+    """Landmarks float32 (N, K, axes), NaN throughout where missing; score float32 (N,), NaN where not computed."""
+
+    points: Array
+    score: Array
+
+
+class HolisticLandmarks(NamedTuple):
+    """What Holistic finds in N images; `world` is float32 (N, 33, 3)."""
+
+    pose: Part
+    world: Array
+    left_hand: Part
+    right_hand: Part
+    face: Part
+
+
+@dataclass(frozen=True, slots=True)
+class HolisticPipeline:
+    """The pipeline with the networks of one engine.
+
+    Attributes:
+        networks: Networks of the engine.
+        pose_anchors: `anchors.POSE_ANCHORS` as an array of the engine.
+        face_anchors: `anchors.FACE_ANCHORS` as an array of the engine.
+        heatmap_kernel: Cells per side of the window in which a pose point is refined.
+        min_detection_confidence: Score from which a detected person counts.
+        min_tracking_confidence: Score above which a pose counts.
+    """
+
+    networks: Networks
+    pose_anchors: Array
+    face_anchors: Array
+    heatmap_kernel: int
+    min_detection_confidence: float
+    min_tracking_confidence: float
+
+    def estimate(self, images: Cropper) -> HolisticLandmarks:
+        """Return the landmarks of the images."""
+        pose, world = self._pose(images, self._body_roi(images))
+        left_hand, right_hand = self._hands(images, pose.points)
+        face = self._face(images, self._face_roi(images, pose.points))
+        return HolisticLandmarks(pose, world, left_hand, right_hand, face)
+
+    def _body_roi(self, images: Cropper) -> Rect:
+        """Return the ROI of the most prominent person."""
+
+        def read(crops: Array, _: Rect) -> tuple[Array]:
+            boxes = self.networks.pose_detection(crops)
+            minimum = self.min_detection_confidence
+            return (best_detection(boxes.regressors, boxes.logits, self.pose_anchors, POSE_DETECTION.size, minimum),)
+
+        size = images.size
+        (keypoints,) = self._look(images, size, geometry.whole_image(size), POSE_DETECTION, read, [(4, 2)])
+        keypoints = geometry.remove_letterbox(keypoints, size)
+        center, edge = keypoints[:, BODY_CENTER, :], keypoints[:, BODY_EDGE, :]
+        return geometry.enlarge(geometry.rect_from_alignment(center, edge, UPWARDS, size), size, scale=1.25)
+
+    def _pose(self, images: Cropper, roi: Rect) -> tuple[Part, Array]:
+        """Return the pose within the ROI, and its world landmarks."""
+
+        def read(crops: Array, roi: Rect) -> tuple[Array, Array, Array]:
+            output = self.networks.pose_landmark(crops)
+            xp = array_namespace(output.landmarks)
+            x, y, z = (output.landmarks[:, :, axis] / POSE_LANDMARK.size for axis in range(3))
+            x, y = refine_by_heatmap(x, y, output.heatmap, self.heatmap_kernel)
+            visibility = sigmoid(output.landmarks[:, :, 3])
+            points = geometry.project(xp.stack([x, y, z, visibility], axis=2), roi)
+            world_x, world_y = geometry.rotate(output.world[:, :, 0], output.world[:, :, 1], roi.rotation)
+            world = xp.stack([world_x, world_y, output.world[:, :, 2]], axis=2)
+            return points[:, :POSE_POINTS, :], world[:, :POSE_POINTS, :], output.score
+
+        shapes = [(POSE_POINTS, 4), (POSE_POINTS, 3), ()]
+        points, world, score = self._look(images, images.size, roi, POSE_LANDMARK, read, shapes)
+        found = score > self.min_tracking_confidence
+        return Part(_where_found(found, points), score), _where_found(found, world)
+
+    def _hands(self, images: Cropper, pose: Array) -> tuple[Part, Part]:
+        """Return both hands; they go through the networks as one batch, left hands first."""
+        xp = array_namespace(pose)
+        size = ImageSize(*(xp.concat([side, side]) for side in images.size))
+        wrist, little_finger, index_finger = (
+            xp.concat([pose[:, left, :], pose[:, right, :]]) for left, right in zip(LEFT_HAND, RIGHT_HAND, strict=True)
+        )
+
+        def read_recrop(crops: Array, roi: Rect) -> tuple[Array]:
+            return (geometry.project(self.networks.hand_recrop(crops) / HAND_RECROP.size, roi),)
+
+        def read_landmarks(crops: Array, roi: Rect) -> tuple[Array, Array]:
+            output = self.networks.hand_landmark(crops)
+            x, y, z = (output.landmarks[:, :, axis] / HAND_LANDMARK.size for axis in range(3))
+            return geometry.project(xp.stack([x, y, z / HAND_DEPTH_SCALE], axis=2), roi), output.score
+
+        middle = (2 * index_finger[:, :2] + little_finger[:, :2]) / 3
+        roi = geometry.rect_from_alignment(middle, wrist[:, :2], DOWNWARDS, size)
+        roi = geometry.enlarge(roi, size, scale=2.7, shift_y=-0.1)
+        visible = wrist[:, 3] > MIN_WRIST_VISIBILITY
+        (alignment,) = self._look(images, size, roi, HAND_RECROP, read_recrop, [(2, 2)], visible)
+
+        roi = geometry.rect_from_alignment(alignment[:, 0, :], alignment[:, 1, :], DOWNWARDS, size)
+        roi = geometry.enlarge(roi, size, scale=1.0, shift_y=-0.1)
+        points, score = self._look(images, size, roi, HAND_LANDMARK, read_landmarks, [(HAND_POINTS, 3), ()])
+        points = _where_found(score > MIN_HAND_SCORE, points)
+        count = pose.shape[0]
+        return Part(points[:count, ...], score[:count, ...]), Part(points[count:, ...], score[count:, ...])
+
+    def _face_roi(self, images: Cropper, pose: Array) -> Rect:
+        """Return the ROI of the face that the face detector sees where the pose has its face."""
+
+        def read(crops: Array, roi: Rect) -> tuple[Array]:
+            boxes = self.networks.face_detection(crops)
+            anchors, minimum = self.face_anchors, MIN_FACE_DETECTION_SCORE
+            keypoints = best_detection(boxes.regressors, boxes.logits, anchors, FACE_DETECTION.size, minimum)
+            return (geometry.project(keypoints, roi),)
+
+        size = images.size
+        roi = geometry.rect_around_points(pose[:, FACE_OF_POSE, :2], RIGHT_EYE_OF_POSE, LEFT_EYE_OF_POSE, size)
+        roi = geometry.enlarge(roi, size, scale=3.0)
+        (keypoints,) = self._look(images, size, roi, FACE_DETECTION, read, [(6, 2)])
+        roi = geometry.rect_around_points(keypoints, RIGHT_EYE, LEFT_EYE, size)
+        return geometry.enlarge(roi, size, scale=2.0, shift_y=-0.1)
+
+    def _face(self, images: Cropper, roi: Rect) -> Part:
+        """Return the face within the ROI."""
+        network = FACE_LANDMARK[self.networks.face_points]
+
+        def read(crops: Array, roi: Rect) -> tuple[Array, Array]:
+            output = self.networks.face_landmark(crops)
+            return geometry.project(output.landmarks / network.size, roi), sigmoid(output.logit)
+
+        shapes = [(self.networks.face_points, 3), ()]
+        points, score = self._look(images, images.size, roi, network, read, shapes)
+        return Part(_where_found(score > MIN_FACE_SCORE, points), score)
+
+    @staticmethod
+    def _look(
+        images: Cropper,
+        size: ImageSize,
+        roi: Rect,
+        network: NetworkInput,
+        read: Callable[[Array, Rect], tuple[Array, ...]],
+        shapes: Sequence[tuple[int, ...]],
+        worthwhile: Array | None = None,
+    ) -> tuple[Array, ...]:
+        """Crop the ROIs that have an area, `read` them, and put what was read back among all items.
+
+        Args:
+            images: Images to crop from.
+            size: Image size of each item; items are the images, or (for hands) all images twice.
+            roi: Normalised ROI of each item.
+            network: What the crops are for.
+            read: Runs the network on M crops and their ROIs, and returns arrays with M rows.
+            shapes: Shape of a row of each of these arrays.
+            worthwhile: Items that are looked at, if not all.
+
+        Returns:
+            The arrays of `read` with a row for each item, NaN where it was not looked at.
+        """
+        xp = array_namespace(roi.width)
+        present = roi.has_area() if worthwhile is None else roi.has_area() & worthwhile
+        items = xp.nonzero(present)[0]
+        if items.shape[0] == 0:
+            return tuple(xp.full((*present.shape, *shape), xp.nan, dtype=roi.width.dtype) for shape in shapes)
+        if items.shape[0] < present.shape[0]:
+            roi = Rect(*(xp.take(values, items) for values in roi))
+            size = ImageSize(*(xp.take(values, items) for values in size))
+        image = items % images.size.width.shape[0]
+        crops = images.crop(image, geometry.square_in_pixels(roi, size), network)
+        return tuple(scatter_rows(rows, present) for rows in read(crops, roi))
+
+
+def _where_found(found: Array, points: Array) -> Array:
+    return array_namespace(points).where(found[:, None, None], points, math.nan)
