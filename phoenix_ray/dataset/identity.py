@@ -1,0 +1,150 @@
+"""What makes an output one dataset: `dataset.json`, written by the first run and checked by every later one.
+
+Rows of one dataset must be comparable, so a resume with another model, layout or frame limit is refused, with the
+fields that differ. The driver calls `open_dataset`; everything that only looks calls `read_identity`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from phoenix_ray.dataset import paths
+from phoenix_ray.dataset.encoding import SCHEMA_VERSION
+from phoenix_ray.dataset.storage import Storage
+from phoenix_ray.errors import FingerprintMismatchError, OutputError
+from phoenix_ray.landmarks import LAYOUTS, Layout
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetIdentity:
+    """What all rows of a dataset have in common.
+
+    Attributes:
+        layout: Name of the landmark layout.
+        model: What makes two runs of the model comparable (`ModelIdentity.fields`).
+        limit_frames: Frames of each video at the most, None for all.
+        signature: How changed videos are noticed (`source.signature`).
+        source_root: Where the source lay at first. Recorded, not compared: data mounted elsewhere is the same data as
+            long as the videos' signatures agree, and other data shows as changed videos.
+        schema_version: Version of the columns and footers.
+    """
+
+    layout: str
+    model: Mapping[str, str] = field(default_factory=dict)
+    limit_frames: int | None = None
+    signature: str = "sizes"
+    source_root: str = ""
+    schema_version: int = SCHEMA_VERSION
+
+    @property
+    def fingerprint(self) -> str:
+        """32 hexadecimal digits that every file of the dataset carries."""
+        return hashlib.sha256(json.dumps(dict(self.compared()), sort_keys=True).encode()).hexdigest()[:32]
+
+    def compared(self) -> Iterator[tuple[str, str | int | None]]:
+        """Yield (field, value) of all that a resume must agree with."""
+        yield "schema_version", self.schema_version
+        yield "layout", self.layout
+        yield "source.limit_frames", self.limit_frames
+        yield "source.signature", self.signature
+        for name, value in sorted(self.model.items()):
+            yield f"model.{name}", value
+
+    def differences(self, now: DatasetIdentity) -> list[str]:
+        """Return a line "field: was → now" for each field that a resume with `now` would change."""
+        was_fields, now_fields = dict(self.compared()), dict(now.compared())
+        return [
+            f"{name}: {_show(was_fields, name)} → {_show(now_fields, name)}"
+            for name in sorted({*was_fields, *now_fields})
+            if was_fields.get(name) != now_fields.get(name)
+        ]
+
+
+def open_dataset(storage: Storage, identity: DatasetIdentity) -> DatasetIdentity:
+    """Make the dataset if it is new, and return the identity that is recorded on disk.
+
+    Two drivers that start at once agree on one identity: the file is created only if it is absent, and the loser reads
+    what the winner wrote.
+
+    Raises:
+        FingerprintMismatchError: The dataset was computed with other settings.
+        OutputError: The output cannot be written, or its `dataset.json` cannot be understood.
+    """
+    tree = {
+        "schema_version": identity.schema_version,
+        "layout": identity.layout,
+        "model": dict(identity.model),
+        "limit_frames": identity.limit_frames,
+        "signature": identity.signature,
+        "source_root": identity.source_root,
+        "fingerprint": identity.fingerprint,
+    }
+    if storage.create(paths.IDENTITY, json.dumps(tree, indent=2).encode()):
+        return identity
+    recorded = read_identity(storage)
+    differences = recorded.differences(identity)
+    if differences:
+        raise FingerprintMismatchError(
+            f"{storage.root} was computed with other settings (was → now):\n"
+            + "".join(f"  {line}\n" for line in differences)
+            + "Their rows would not be comparable. Restore the settings to go on with it, or give another output.path."
+        )
+    return recorded
+
+
+def read_identity(storage: Storage) -> DatasetIdentity:
+    """Return the recorded identity of a dataset.
+
+    Raises:
+        OutputError: There is none, it is damaged, or a newer phoenix_ray wrote it.
+    """
+    where = f"{storage.root}/{paths.IDENTITY}"
+    try:
+        tree: dict[str, Any] = json.loads(storage.read(paths.IDENTITY))
+        version = int(tree["schema_version"])
+        if version > SCHEMA_VERSION:
+            raise OutputError(
+                f"{where} was written by a newer phoenix_ray (schema {version}, this one knows {SCHEMA_VERSION}): "
+                "upgrade phoenix-ray to read it."
+            )
+        identity = DatasetIdentity(
+            layout=str(tree["layout"]),
+            model={str(name): str(value) for name, value in tree["model"].items()},
+            limit_frames=tree["limit_frames"],
+            signature=str(tree["signature"]),
+            source_root=str(tree["source_root"]),
+            schema_version=version,
+        )
+        if tree["fingerprint"] != identity.fingerprint:
+            raise ValueError("its fingerprint does not match its fields")
+    except FileNotFoundError:
+        raise OutputError(f"{storage.root} is no dataset of phoenix_ray: it has no {paths.IDENTITY}.") from None
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise OutputError(
+            f"{where} is damaged ({error!r}). Delete it and start the run with its settings again: files that carry "
+            "their fingerprint are taken over."
+        ) from None
+    return identity
+
+
+def find_layout(identity: DatasetIdentity) -> Layout:
+    """Return the layout of a dataset.
+
+    Raises:
+        OutputError: This phoenix_ray has no layout of that name.
+    """
+    if identity.layout not in LAYOUTS:
+        raise OutputError(
+            f"The dataset's landmark layout '{identity.layout}' is not known here (known: {', '.join(LAYOUTS)}): "
+            "upgrade phoenix-ray, or install what adds the layout."
+        )
+    return LAYOUTS[identity.layout]
+
+
+def _show(fields: Mapping[str, str | int | None], name: str) -> str:
+    value = fields.get(name)
+    return "none" if value is None else str(value)

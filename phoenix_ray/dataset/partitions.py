@@ -1,0 +1,198 @@
+"""Partitions: the committed results of shards, one small Parquet file each.
+
+A worker writes one with `write_partition` and sends its `PartitionInfo` to the driver as a receipt. **A partition under
+its final name is committed**; there is no other record. The name follows from split, video and frame range, so a shard
+done twice replaces itself. A footer says all that resume, compaction and status need, so listing touches no landmark.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from phoenix_ray.config import OutputSettings
+from phoenix_ray.dataset import paths
+from phoenix_ray.dataset.encoding import DamagedFileError, open_parquet, open_writer, read_footer, write_footer
+from phoenix_ray.dataset.identity import DatasetIdentity
+from phoenix_ray.dataset.schema import FrameRecord, to_table
+from phoenix_ray.dataset.storage import Storage, StoredFile
+from phoenix_ray.dataset.tally import Tally, tally_rows
+from phoenix_ray.landmarks import Layout
+from phoenix_ray.models.base import LandmarkBatch
+from phoenix_ray.sources.base import Video
+
+# Footers read at once; more does not help, the parsing is bound by the CPU.
+FOOTER_THREADS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionInfo:
+    """What a partition's footer says: the receipt of a shard.
+
+    Attributes:
+        name: The file, relative to the dataset.
+        split: Split of the video.
+        video_id: The video.
+        first: First frame.
+        last: End of the frames, exclusive.
+        frame_count: Frames of the whole video.
+        signature: The source's signature of the video when it was read.
+        fps: Frames per second, None where the source has no clock.
+        annotation: Text that belongs to the video.
+        tally: Counts over its rows.
+        error: First error among its frames, None when there is none.
+        bytes: Size of the file.
+        modified: When the file was written, by the clock of the storage; 0 in a fresh receipt.
+    """
+
+    name: str
+    split: str
+    video_id: str
+    first: int
+    last: int
+    frame_count: int
+    signature: str
+    fps: float | None
+    annotation: Mapping[str, str]
+    tally: Tally
+    error: str | None
+    bytes: int
+    modified: float = 0.0
+
+    @property
+    def rows(self) -> int:
+        """Number of frames."""
+        return self.last - self.first
+
+
+@dataclass(frozen=True, slots=True)
+class DamagedPartition:
+    """A file among the partitions that is not to be trusted; its frames count as missing."""
+
+    name: str
+    reason: str
+
+
+def write_partition(
+    storage: Storage,
+    layout: Layout,
+    identity: DatasetIdentity,
+    settings: OutputSettings,
+    video: Video,
+    first: int,
+    last: int,
+    records: Sequence[FrameRecord],
+    batch: LandmarkBatch,
+) -> PartitionInfo:
+    """Commit the rows of frames `first` to `last` (exclusive) of a video, and return the receipt.
+
+    Raises:
+        ValueError: The records are not exactly those frames in order, or the batch does not fit them.
+        OutputError: The output cannot be written.
+    """
+    if [record.index for record in records] != list(range(first, last)) or first == last:
+        raise ValueError(
+            f"{video.split}/{video.video_id}: rows of frames {first} to {last - 1} are to be committed whole"
+        )
+    table = to_table(layout, video.split, video.video_id, records, batch)
+    tally = tally_rows(layout, table)
+    error = next((record.error for record in records if record.error is not None), None)
+    sink = pa.BufferOutputStream()
+    with open_writer(sink, table.schema, layout, settings) as writer:
+        writer.write_table(table, row_group_size=settings.row_group_rows)
+        write_footer(
+            writer,
+            {
+                "fingerprint": identity.fingerprint,
+                "schema_version": identity.schema_version,
+                "layout": layout.name,
+                "split": video.split,
+                "video_id": video.video_id,
+                "range": [first, last],
+                "frame_count": video.frame_count,
+                "signature": video.signature,
+                "fps": video.fps,
+                "annotation": dict(video.annotation),
+                "error": error,
+                **tally.to_json(),
+            },
+        )
+    content = sink.getvalue()
+    name = paths.partition_path(video.split, video.video_id, first, last)
+    storage.write(name, content)
+    return PartitionInfo(
+        name=name,
+        split=video.split,
+        video_id=video.video_id,
+        first=first,
+        last=last,
+        frame_count=video.frame_count,
+        signature=video.signature,
+        fps=video.fps,
+        annotation=dict(video.annotation),
+        tally=tally,
+        error=error,
+        bytes=content.size,
+    )
+
+
+def list_partitions(
+    storage: Storage, identity: DatasetIdentity, threads: int = FOOTER_THREADS, folder: str = paths.PARTITIONS
+) -> Iterator[PartitionInfo | DamagedPartition]:
+    """Yield every partition below a folder, and a `DamagedPartition` in the place of each that cannot be trusted.
+
+    Temporary files are left out, and so are files that vanish meanwhile: a compaction absorbed them.
+    """
+    files = [file for file in storage.list(folder) if not file.temporary]
+    with ThreadPoolExecutor(threads) as pool:
+        for info in pool.map(lambda file: read_partition(storage, identity, file), files, chunksize=16):
+            if info is not None:
+                yield info
+
+
+def read_partition(
+    storage: Storage, identity: DatasetIdentity, file: StoredFile
+) -> PartitionInfo | DamagedPartition | None:
+    """Return what a file's footer says if it fits the file's name and the dataset; None when the file is gone."""
+    try:
+        with open_parquet(storage, file.name) as parquet:
+            footer = read_footer(file.name, parquet)
+            rows = parquet.metadata.num_rows
+        first, last = footer["range"]
+        info = PartitionInfo(
+            name=file.name,
+            split=footer["split"],
+            video_id=footer["video_id"],
+            first=first,
+            last=last,
+            frame_count=footer["frame_count"],
+            signature=footer["signature"],
+            fps=footer["fps"],
+            annotation=footer["annotation"],
+            tally=Tally.from_json(footer),
+            error=footer["error"],
+            bytes=file.bytes,
+            modified=file.modified,
+        )
+        if footer["fingerprint"] != identity.fingerprint:
+            return DamagedPartition(file.name, "it belongs to a dataset with other settings")
+        if paths.partition_path(info.split, info.video_id, first, last) != file.name:
+            return DamagedPartition(file.name, "its name does not fit its content")
+        if not info.rows == info.tally.rows == rows:
+            return DamagedPartition(file.name, f"it has {rows} rows for frames {first} to {last - 1}")
+    except FileNotFoundError:
+        return None
+    except DamagedFileError as damage:
+        return DamagedPartition(file.name, damage.reason)
+    except (KeyError, TypeError, ValueError, AttributeError, json.JSONDecodeError) as error:
+        return DamagedPartition(file.name, f"its footer cannot be understood ({error!r})")
+    return info
+
+
+def discard(storage: Storage, damaged: DamagedPartition) -> None:
+    """Remove a file that cannot be trusted; its frames are computed again."""
+    storage.delete(damaged.name)

@@ -1,0 +1,152 @@
+"""The columns of a dataset: one row per frame, one list column per part and axis.
+
+The columns follow from a `Layout` alone, so a new model needs no change here. Workers turn a model's `LandmarkBatch`
+into rows with `to_table`; the reader turns rows back with `to_batch`. `docs/data-format.md` describes the columns for
+users.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from phoenix_ray.landmarks import Layout, Part
+from phoenix_ray.models.base import LandmarkBatch
+
+FrameStatus = Literal["ok", "no_person", "unreadable", "failed"]
+STATUSES: tuple[FrameStatus, ...] = get_args(FrameStatus)
+
+_LARGEST_SIDE = int(np.iinfo(np.int16).max)
+
+
+@dataclass(frozen=True, slots=True)
+class FrameRecord:
+    """What is known of a frame beside its landmarks.
+
+    Attributes:
+        index: 0-based position in the video.
+        name: File name of the frame, or `frame-<index>`.
+        timestamp: Seconds from the start of the video, None where the source has no clock.
+        width: Pixels of the decoded frame, None when it is unreadable.
+        height: As `width`.
+        status: `ok` (a person was found), `no_person`, `unreadable` (the source's fault), `failed` (the model's).
+        error: Why the frame is unreadable or failed, None otherwise.
+    """
+
+    index: int
+    name: str
+    timestamp: float | None
+    width: int | None
+    height: int | None
+    status: FrameStatus
+    error: str | None = None
+
+
+def landmark_schema(layout: Layout) -> pa.Schema:
+    """Return the Arrow schema of partitions and data files."""
+    # The split is a dictionary column because that is what Arrow infers from `data/split=…/`: plain
+    # `pandas.read_parquet("data")` merges the two and refuses when their types differ.
+    return pa.schema(
+        [
+            pa.field("split", pa.dictionary(pa.int32(), pa.string()), nullable=False),
+            pa.field("video_id", pa.string(), nullable=False),
+            pa.field("frame_name", pa.string(), nullable=False),
+            pa.field("frame_index", pa.int32(), nullable=False),
+            pa.field("timestamp", pa.float64()),
+            pa.field("width", pa.int16()),
+            pa.field("height", pa.int16()),
+            pa.field("status", pa.string(), nullable=False),
+            pa.field("error", pa.string()),
+            *(pa.field(name, _points_type(part)) for part in layout.parts for name in part.columns()),
+            *(pa.field(f"{part.name}_score", pa.float32()) for part in scored_parts(layout)),
+        ]
+    )
+
+
+def to_table(
+    layout: Layout, split: str, video_id: str, records: Sequence[FrameRecord], batch: LandmarkBatch
+) -> pa.Table:
+    """Return one row per record, with the landmarks of the same position in the batch.
+
+    A part whose points are NaN throughout, and a NaN score, become null. A side above 32,767 pixels is stored as null
+    (a picture that large is above `decode.max_pixels` unless it is a thin strip); landmarks are relative to it all the
+    same.
+
+    Raises:
+        ValueError: The batch has another number of rows than there are records, or does not fit the layout.
+    """
+    schema = landmark_schema(layout)
+    columns: list[pa.Array] = [
+        pa.DictionaryArray.from_arrays(np.zeros(len(records), np.int32), pa.array([split])),
+        pa.array([video_id] * len(records), pa.string()),
+        pa.array([record.name for record in records], pa.string()),
+        pa.array([record.index for record in records], pa.int32()),
+        pa.array([record.timestamp for record in records], pa.float64()),
+        pa.array([_side(record.width) for record in records], pa.int16()),
+        pa.array([_side(record.height) for record in records], pa.int16()),
+        pa.array([record.status for record in records], pa.string()),
+        pa.array([record.error for record in records], pa.string()),
+    ]
+    for part in layout.parts:
+        points = batch.points[part.name]
+        shape = (len(records), len(part.points), len(part.axes))
+        if points.shape != shape:
+            raise ValueError(f"{part.name} of a batch has the shape {points.shape}; {layout.name} wants {shape}")
+        missing: NDArray[np.bool_] = np.asarray(np.isnan(points).all(axis=(1, 2)))
+        columns += [_to_lists(points[:, :, axis], missing, part) for axis in range(len(part.axes))]
+    columns += [pa.array(batch.scores[part.name], pa.float32(), from_pandas=True) for part in scored_parts(layout)]
+    return pa.Table.from_arrays(columns, schema=schema)
+
+
+def to_batch(layout: Layout, table: pa.Table) -> LandmarkBatch:
+    """Return the landmarks of rows, the inverse of `to_table`: missing parts and scores are NaN again."""
+    points: dict[str, NDArray[np.float32]] = {}
+    for part in layout.parts:
+        axes = [_from_lists(table.column(name), part) for name in part.columns()]
+        points[part.name] = np.stack(axes, axis=-1)
+    scores = {
+        part.name: table.column(f"{part.name}_score").to_numpy().astype(np.float32, copy=False)
+        for part in scored_parts(layout)
+    }
+    return LandmarkBatch(points, scores)
+
+
+def empty_batch(layout: Layout, frames: int) -> LandmarkBatch:
+    """Return a batch of `frames` rows in which every part is missing; what rows of unreadable frames hold."""
+    return LandmarkBatch(
+        {part.name: np.full((frames, len(part.points), len(part.axes)), np.nan, np.float32) for part in layout.parts},
+        {part.name: np.full(frames, np.nan, np.float32) for part in scored_parts(layout)},
+    )
+
+
+def scored_parts(layout: Layout) -> Iterator[Part]:
+    """Yield the parts that have a `<part>_score` column."""
+    return (part for part in layout.parts if part.scored)
+
+
+def _points_type(part: Part) -> pa.DataType:
+    return pa.list_(pa.field("element", pa.float32(), nullable=False), len(part.points))
+
+
+def _side(pixels: int | None) -> int | None:
+    return pixels if pixels is not None and pixels <= _LARGEST_SIDE else None
+
+
+def _to_lists(values: NDArray[np.float32], missing: NDArray[np.bool_], part: Part) -> pa.Array:
+    # Zeros below a null list, not NaN: equal content must give equal bytes whatever the model left there.
+    filled = np.where(missing[:, None], np.float32(0), values)
+    return pa.FixedSizeListArray.from_arrays(pa.array(filled.ravel()), type=_points_type(part), mask=pa.array(missing))
+
+
+def _from_lists(column: pa.ChunkedArray, part: Part) -> NDArray[np.float32]:
+    values = np.full((len(column), len(part.points)), np.nan, np.float32)
+    present = column.is_valid().to_numpy()
+    lists = [chunk.flatten().to_numpy(zero_copy_only=False) for chunk in column.chunks]
+    if lists:
+        values[present] = np.concatenate(lists).reshape(-1, len(part.points))
+    return values
