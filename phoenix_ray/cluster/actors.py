@@ -1,0 +1,157 @@
+"""The actors of a run: created all at once, taken in as they become ready, replaced when they die.
+
+The driver alone decides about retries, so Ray restarts and retries nothing here.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Any
+
+import ray
+from ray.exceptions import ActorDiedError, ActorUnavailableError, RayActorError, RayTaskError
+
+from phoenix_ray.cluster.plan import Shard
+from phoenix_ray.cluster.resources import WorkerPlan
+from phoenix_ray.cluster.scheduler import Trouble, WorkerId
+from phoenix_ray.cluster.worker import ShardWorker, WorkerInfo
+from phoenix_ray.config import Settings
+from phoenix_ray.dataset.identity import DatasetIdentity
+from phoenix_ray.errors import ClusterError, PhoenixRayError
+
+# Actors that die while they start (no memory, another version of the package) are created this often before the run is
+# stopped, provided none has ever started.
+MAX_FAILED_STARTS = 3
+
+
+@ray.remote
+class ShardActor(ShardWorker):
+    """A `ShardWorker` in a process of its own, which also knows its node's name in Ray."""
+
+    def ready(self) -> WorkerInfo:
+        """Answer once the model is loaded."""
+        return replace(super().ready(), node_id=ray.get_runtime_context().get_node_id())
+
+
+@dataclass(slots=True)
+class _Member:
+    handle: Any
+    info: WorkerInfo | None = None
+
+
+class ActorPool:
+    """The actors of one run.
+
+    Args:
+        plan: How many, and what each reserves.
+        settings: Handed to each actor.
+        identity: Of the dataset; handed to each actor.
+    """
+
+    def __init__(self, plan: WorkerPlan, settings: Settings, identity: DatasetIdentity) -> None:
+        self._plan = plan
+        self._arguments = (settings, identity)
+        self._members: dict[WorkerId, _Member] = {}
+        self._starting: dict[Any, WorkerId] = {}
+        self._created = 0
+        self._failed_starts = 0
+        self._ever_started = False
+        for _ in range(plan.count):
+            self._create()
+
+    @property
+    def ready(self) -> list[WorkerId]:
+        """Workers that take shards."""
+        return [worker for worker, member in self._members.items() if member.info]
+
+    @property
+    def starting(self) -> list[Any]:
+        """References that resolve when an actor is ready; give each that did to `take_in`."""
+        return list(self._starting)
+
+    def info(self, worker: WorkerId) -> WorkerInfo | None:
+        """Return what a worker told about itself; None before it is ready."""
+        return self._members[worker].info
+
+    def take_in(self, reference: Any) -> WorkerInfo | str:
+        """Make an actor whose start has resolved available, or return why it did not start.
+
+        An actor that died on its way is replaced. One whose node cannot load the model is not, as long as others can.
+
+        Raises:
+            PhoenixRayError: The model cannot be loaded, and no actor has started yet that could.
+            ClusterError: Actors die while they start, again and again.
+        """
+        worker = self._starting.pop(reference)
+        try:
+            info: WorkerInfo = ray.get(reference)
+        except RayTaskError as error:
+            if not self._ever_started:
+                raise error.cause if isinstance(error.cause, PhoenixRayError) else error from None
+            self._kill(self._members.pop(worker).handle)
+            return f"A worker could not start and is left out: {error.cause}"
+        except RayActorError as error:
+            self._failed_starts += 1
+            if self._failed_starts >= MAX_FAILED_STARTS and not self._ever_started:
+                raise ClusterError(
+                    f"Workers die while they start, {self._failed_starts} of {self._failed_starts}. Is phoenix_ray "
+                    f"installed on every node, in this version, with enough memory for the model? Ray says: {error}"
+                ) from None
+            self.replace(worker)
+            return f"A worker died while it started and is replaced. {_first_line(error)}"
+        self._ever_started = True
+        self._members[worker].info = info
+        return info
+
+    def submit(self, worker: WorkerId, shard: Shard) -> Any:
+        """Queue a shard at a worker and return the reference of its receipt."""
+        return self._members[worker].handle.process.remote(shard)
+
+    def replace(self, worker: WorkerId) -> None:
+        """Kill what is left of an actor and create another in its place."""
+        self._kill(self._members.pop(worker).handle)
+        self._create()
+
+    def explain(self, worker: WorkerId, error: Exception) -> Trouble:
+        """Return who is to blame for the loss of a worker.
+
+        An actor whose process died on a living node may have been killed by its shard. One that cannot be reached, or
+        whose node left, has been lost by the infrastructure.
+        """
+        info = self._members[worker].info
+        node = info.node if info else ""
+        if isinstance(error, ActorDiedError) and info and _is_alive(info.node_id):
+            return Trouble(
+                "model", f"The worker process died while it computed this shard. {_first_line(error)}", "", node
+            )
+        if isinstance(error, ActorUnavailableError | ActorDiedError):
+            return Trouble("infrastructure", f"Node {node} was lost or could not be reached.", str(error), node)
+        return Trouble("model", _first_line(error), str(error), node)
+
+    def close(self) -> None:
+        """Kill all actors and wait until their resources are free."""
+        handles = [member.handle for member in self._members.values()]
+        self._members.clear()
+        self._starting.clear()
+        for handle in handles:
+            self._kill(handle)
+
+    def _create(self) -> None:
+        self._created += 1
+        handle = ShardActor.options(**self._plan.actor_options()).remote(*self._arguments)  # type: ignore[attr-defined]
+        self._members[self._created] = _Member(handle)
+        self._starting[handle.ready.remote()] = self._created
+
+    @staticmethod
+    def _kill(handle: Any) -> None:
+        with suppress(RayActorError):
+            ray.kill(handle)
+
+
+def _is_alive(node_id: str) -> bool:
+    return any(node["NodeID"] == node_id and node["Alive"] for node in ray.nodes())
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

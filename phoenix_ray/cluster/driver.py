@@ -1,0 +1,214 @@
+"""The loop that keeps every actor fed until each shard is committed or given up.
+
+No frame and no landmark passes through here: shards go out, receipts come back. Decisions are the scheduler's; this
+module only turns Ray's events into its words.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+import ray
+
+from phoenix_ray.cluster.actors import ActorPool
+from phoenix_ray.cluster.resources import WorkerPlan, shortage
+from phoenix_ray.cluster.scheduler import Assignment, GivenUp, Scheduler, Trouble
+from phoenix_ray.cluster.stop import StopRequest
+from phoenix_ray.cluster.worker import Receipt, WorkerInfo
+from phoenix_ray.config import Settings
+from phoenix_ray.errors import ClusterError, PhoenixRayError
+
+# How long the loop sleeps at the most before it looks at deadlines and reports progress.
+TICK_SECONDS = 0.5
+
+
+class Listener(Protocol):
+    """What wants to know how the run goes on (progress, failure list, compaction)."""
+
+    def worker_ready(self, info: WorkerInfo, ready: int) -> None:
+        """Take note of an actor that takes shards from now on."""
+
+    def committed(self, assignment: Assignment, receipt: Receipt) -> None:
+        """Take note of a shard that is committed."""
+
+    def retried(self, assignment: Assignment, trouble: Trouble) -> None:
+        """Take note of an attempt that failed and will be repeated."""
+
+    def given_up(self, given_up: GivenUp) -> None:
+        """Take note of a shard that goes to the failure list."""
+
+    def warn(self, message: str) -> None:
+        """Tell the user something that is no failure of a shard."""
+
+    def tick(self, scheduler: Scheduler, workers: int) -> None:
+        """Do what is due; called about twice a second."""
+
+
+class Driver:
+    """Runs the shards of a scheduler on the actors of a pool.
+
+    Args:
+        settings: Of the run.
+        plan: The actors that were asked for, for messages.
+        pool: The actors.
+        scheduler: Which shard goes where.
+        listener: Who is told.
+        stop: Whether to drain.
+        clock: Seconds that only grow.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        plan: WorkerPlan,
+        pool: ActorPool,
+        scheduler: Scheduler,
+        listener: Listener,
+        stop: StopRequest,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._settings = settings
+        self._plan = plan
+        self._pool = pool
+        self._scheduler = scheduler
+        self._listener = listener
+        self._stop = stop
+        self._clock = clock
+        self._flying: dict[Any, Assignment] = {}
+        self._failures = 0
+        self._began = self._workers_seen = clock()
+        self._start_judged = False
+
+    def run(self) -> None:
+        """Return when every shard is committed or given up, or when the run was stopped and has drained.
+
+        Raises:
+            ClusterError: Not one actor started in time, or none is left.
+            ModelError: The model cannot be loaded.
+            PhoenixRayError: More shards failed than `run.max_failures` allows.
+        """
+        drain_deadline: float | None = None
+        while not self._scheduler.finished:
+            now = self._clock()
+            if not self._stop:
+                self._feed(now)
+            elif drain_deadline is None:
+                drain_deadline = self._begin_drain(now)
+            elif now > drain_deadline:
+                self._listener.warn("The time to drain is over; shards in flight are left to the next run.")
+                return
+            else:
+                self._scheduler.abandon_waiting()
+            self._collect()
+            self._replace_stalled(self._clock())
+            self._watch_workers(self._clock())
+            self._listener.tick(self._scheduler, len(self._pool.ready))
+
+    def _feed(self, now: float) -> None:
+        fed = True
+        while fed:
+            fed = False
+            for worker in self._pool.ready:
+                if assignment := self._scheduler.next_shard(worker, now):
+                    self._flying[self._pool.submit(worker, assignment.shard)] = assignment
+                    fed = True
+
+    def _collect(self) -> None:
+        references = [*self._flying, *self._pool.starting]
+        if not references:
+            time.sleep(TICK_SECONDS)
+            return
+        resolved, _ = ray.wait(references, num_returns=1, timeout=TICK_SECONDS)
+        if resolved:
+            resolved, _ = ray.wait(references, num_returns=len(references), timeout=0)
+        for reference in resolved:
+            if assignment := self._flying.pop(reference, None):
+                self._settle(reference, assignment)
+            elif reference in self._pool.starting:
+                self._take_in(reference)
+
+    def _take_in(self, reference: Any) -> None:
+        outcome = self._pool.take_in(reference)
+        if isinstance(outcome, WorkerInfo):
+            self._listener.worker_ready(outcome, len(self._pool.ready))
+            return
+        self._listener.warn(outcome)
+        if not self._pool.ready and not self._pool.starting:
+            raise ClusterError(f"No worker is left. {outcome}")
+
+    def _settle(self, reference: Any, assignment: Assignment) -> None:
+        try:
+            receipt: Receipt = ray.get(reference)
+        except Exception as error:
+            self._lose(assignment.worker, self._pool.explain(assignment.worker, error))
+            return
+        if receipt.trouble is None:
+            self._scheduler.completed(assignment)
+            self._listener.committed(assignment, receipt)
+            return
+        given_up = self._scheduler.failed(assignment, receipt.trouble, self._clock())
+        if given_up:
+            self._give_up(given_up)
+        else:
+            self._listener.retried(assignment, receipt.trouble)
+
+    def _lose(self, worker: int, trouble: Trouble) -> None:
+        lost = {reference: one for reference, one in self._flying.items() if one.worker == worker}
+        for reference in lost:
+            del self._flying[reference]
+        given_up = self._scheduler.worker_lost(worker, trouble, self._clock())
+        self._listener.warn(f"A worker was lost; its shards are tried again on another. {trouble.message}")
+        self._pool.replace(worker)
+        for one in given_up:
+            self._give_up(one)
+
+    def _give_up(self, given_up: GivenUp) -> None:
+        self._failures += 1
+        self._listener.given_up(given_up)
+        limit = self._settings.run.max_failures
+        if 0 <= limit < self._failures:
+            raise PhoenixRayError(
+                f"{self._failures} shards failed, more than run.max_failures={limit} allows; the last one: "
+                f"{given_up.shard}: {given_up.trouble.message}"
+            )
+
+    def _replace_stalled(self, now: float) -> None:
+        stall = self._settings.cluster.stall_seconds
+        for worker in {assignment.worker for assignment in self._scheduler.overdue(now, stall)}:
+            self._lose(
+                worker,
+                Trouble("model", f"No answer within {stall:g} s (cluster.stall_seconds); the worker was replaced."),
+            )
+
+    def _watch_workers(self, now: float) -> None:
+        """Tell once when fewer workers started than asked for, and give up when there is none for too long."""
+        ready, cluster = len(self._pool.ready), self._settings.cluster
+        if ready:
+            self._workers_seen = now
+            if not self._start_judged and (ready >= self._plan.count or now - self._began > cluster.start_seconds):
+                self._start_judged = True
+                if ready < self._plan.count:
+                    self._listener.warn(shortage(self._plan, ready, ray.cluster_resources()))
+            return
+        name = "stall_seconds" if self._start_judged else "start_seconds"
+        if now - self._workers_seen > getattr(cluster, name):
+            raise ClusterError(
+                f"No worker for {now - self._workers_seen:.0f} s (cluster.{name}). Asked for {self._plan}; the cluster "
+                f"has {_amounts(ray.cluster_resources())}, free are {_amounts(ray.available_resources())}. What is "
+                "committed is kept; the same command goes on from there."
+            )
+
+    def _begin_drain(self, now: float) -> float:
+        seconds = self._settings.cluster.drain_seconds
+        self._scheduler.abandon_waiting()
+        self._listener.warn(
+            f"Stopping: {self._scheduler.in_flight} shards in flight have {seconds:g} s to finish. "
+            "Signal again to stop at once; nothing committed is lost either way."
+        )
+        return now + seconds
+
+
+def _amounts(resources: Mapping[str, float]) -> str:
+    return ", ".join(f"{resources.get(name, 0):g} {name}" for name in ("CPU", "GPU"))

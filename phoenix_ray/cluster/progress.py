@@ -1,0 +1,201 @@
+"""How far a run is: counters, the bar of a terminal, the lines of a log, and `status.json` for other programs."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol, TextIO
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+# The rate is that of about the last minute, so that it follows a cluster that grows or shrinks.
+RATE_WINDOW_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """One look at a run.
+
+    Attributes:
+        run_id: Names the run within its dataset.
+        state: `running`, `draining`, `compacting`, `finished`, `incomplete`, `stopped` or `failed`.
+        frames_planned: Frames this run has to compute.
+        frames_done: Frames committed by this run.
+        frames_committed_before: Frames that earlier runs had committed.
+        shards_waiting: Shards that no worker has yet.
+        shards_in_flight: Shards at a worker.
+        failures: Shards on this run's failure list.
+        workers: Actors that take shards.
+        frames_per_second: Of about the last minute.
+        seconds_left: Estimate, None before there is a rate.
+        elapsed_seconds: Since the first shard was handed out.
+        updated: Unix time of this look.
+    """
+
+    run_id: str
+    state: str
+    frames_planned: int
+    frames_done: int
+    frames_committed_before: int
+    shards_waiting: int
+    shards_in_flight: int
+    failures: int
+    workers: int
+    frames_per_second: float
+    seconds_left: float | None
+    elapsed_seconds: float
+    updated: float
+
+    def line(self) -> str:
+        """Return the status as one plain line."""
+        share = self.frames_done / self.frames_planned if self.frames_planned else 1.0
+        left = f", {format_seconds(self.seconds_left)} left" if self.seconds_left is not None else ""
+        failed = f", {self.failures} failed" if self.failures else ""
+        return (
+            f"{share:6.1%}  {self.frames_done:,}/{self.frames_planned:,} frames, {self.frames_per_second:,.1f} frames/s"
+            f"{left}, {self.workers} worker{'s' * (self.workers != 1)}{failed}"
+        )
+
+
+class Meter:
+    """Counts frames and knows their rate.
+
+    Args:
+        run_id: Names the run.
+        frames_planned: Frames this run has to compute.
+        frames_before: Frames that earlier runs had committed.
+        clock: Seconds that only grow.
+    """
+
+    def __init__(
+        self, run_id: str, frames_planned: int, frames_before: int, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._run_id = run_id
+        self._planned = frames_planned
+        self._before = frames_before
+        self._clock = clock
+        self._began = clock()
+        self._done = 0
+        self._window: deque[tuple[float, int]] = deque([(self._began, 0)])
+        self.failures = 0
+        self.state = "running"
+
+    def add(self, frames: int) -> None:
+        """Count frames that were committed."""
+        self._done += frames
+        now = self._clock()
+        self._window.append((now, self._done))
+        while len(self._window) > 2 and now - self._window[1][0] > RATE_WINDOW_SECONDS:
+            self._window.popleft()
+
+    def status(self, waiting: int, in_flight: int, workers: int) -> Status:
+        """Return the present status."""
+        now = self._clock()
+        began, done_then = self._window[0]
+        rate = (self._done - done_then) / (now - began) if now > began else 0.0
+        left = (self._planned - self._done) / rate if rate else None
+        return Status(
+            self._run_id,
+            self.state,
+            self._planned,
+            self._done,
+            self._before,
+            waiting,
+            in_flight,
+            self.failures,
+            workers,
+            rate,
+            left,
+            now - self._began,
+            time.time(),
+        )
+
+
+class Display(Protocol):
+    """Shows a status to a person."""
+
+    def show(self, status: Status) -> None:
+        """Show the present status; called about twice a second."""
+
+    def say(self, message: str) -> None:
+        """Show a message that stays."""
+
+    def close(self, status: Status) -> None:
+        """Show the last status."""
+
+
+class LineDisplay:
+    """One plain line per interval: for logs, where control characters are noise."""
+
+    def __init__(self, interval: float, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
+        self._interval = interval
+        self._stream = stream
+        self._clock = clock
+        self._last = clock()
+
+    def show(self, status: Status) -> None:
+        """Print a line when the interval is over."""
+        if self._clock() - self._last >= self._interval:
+            self._last = self._clock()
+            self.say(status.line())
+
+    def say(self, message: str) -> None:
+        """Print a line now."""
+        print(message, file=self._stream, flush=True)
+
+    def close(self, status: Status) -> None:
+        """Print the last line."""
+        self.say(status.line())
+
+
+class BarDisplay:
+    """A bar with rate, time left, workers and failures: for terminals."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._bar = Progress(
+            TextColumn("[bold]landmarks"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("frames  {task.fields[detail]}"),
+            TimeElapsedColumn(),
+            console=console,
+        )
+        self._task = self._bar.add_task("landmarks", total=None, detail="")
+        self._bar.start()
+
+    def show(self, status: Status) -> None:
+        """Move the bar."""
+        left = f"  {format_seconds(status.seconds_left)} left" if status.seconds_left is not None else ""
+        failed = f"  [red]{status.failures} failed[/]" if status.failures else ""
+        detail = f"{status.frames_per_second:,.1f}/s{left}  {status.workers} workers{failed}"
+        self._bar.update(self._task, total=status.frames_planned, completed=status.frames_done, detail=detail)
+
+    def say(self, message: str) -> None:
+        """Print above the bar."""
+        self._console.print(message, highlight=False, markup=False)
+
+    def close(self, status: Status) -> None:
+        """Leave the finished bar on the screen."""
+        self.show(status)
+        self._bar.stop()
+
+
+def open_display(interval: float) -> Display:
+    """Return a bar when standard error is a terminal, lines otherwise."""
+    console = Console(stderr=True)
+    return BarDisplay(console) if console.is_terminal else LineDisplay(interval, sys.stderr)
+
+
+def format_seconds(seconds: float) -> str:
+    """Return a duration as people say it: `45 s`, `3 min 20 s`, `2 h 05 min`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02} min"

@@ -1,0 +1,51 @@
+"""Ray for the length of a run: an existing cluster, or a local one that ends with the run."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import ray
+
+from phoenix_ray.config import ClusterSettings
+from phoenix_ray.errors import ClusterError
+
+KNOCK_SECONDS = 10.0
+
+
+@contextmanager
+def ray_session(settings: ClusterSettings) -> Iterator[str]:
+    """Connect to the cluster at `cluster.address` or $RAY_ADDRESS, else start one on this machine; yield what it is.
+
+    Raises:
+        ClusterError: No cluster answers at that address.
+    """
+    address = settings.address or os.environ.get("RAY_ADDRESS", "")
+    if not address:
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # Actors keep the CUDA_VISIBLE_DEVICES that Ray gives them also when they reserve no GPU; without this Ray warns.
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    try:
+        if address:
+            _knock(address)
+            ray.init(address=address, logging_level=logging.WARNING, log_to_driver=False)
+        else:
+            ray.init(address="local", include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
+    except (OSError, ValueError, RuntimeError) as error:
+        where = f"at '{address}' (cluster.address or RAY_ADDRESS)" if address else "on this machine"
+        raise ClusterError(f"Ray cannot be reached {where}: {error}") from None
+    nodes = sum(node["Alive"] for node in ray.nodes())
+    try:
+        yield f"Ray {ray.__version__}, {f'cluster {address}' if address else 'local'}, {nodes} node{'s' * (nodes != 1)}"
+    finally:
+        ray.shutdown()
+
+
+def _knock(address: str) -> None:
+    """Fail within seconds where nobody listens: Ray itself would go on trying for minutes without a word."""
+    host, _, port = address.rpartition("://")[2].rpartition(":")
+    if host and port.isdigit():
+        socket.create_connection((host, int(port)), timeout=KNOCK_SECONDS).close()

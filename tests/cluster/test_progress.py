@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import asdict
+
+import pytest
+
+from phoenix_ray.cluster.progress import LineDisplay, Meter, format_seconds
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_rate_and_time_left_follow_the_last_minute() -> None:
+    clock = Clock()
+    meter = Meter("r", 1_000, 0, clock)
+    for _ in range(10):
+        clock.now += 30.0
+        meter.add(30)
+    for _ in range(4):
+        clock.now += 30.0
+        meter.add(60)
+    status = meter.status(0, 0, 2)
+    assert status.frames_done == 540
+    assert status.frames_per_second == pytest.approx(2.0)
+    assert status.seconds_left == pytest.approx(230.0)
+
+
+def test_there_is_no_estimate_before_the_first_frames() -> None:
+    clock = Clock()
+    meter = Meter("r", 100, 0, clock)
+    clock.now = 5.0
+    assert meter.status(1, 1, 0).seconds_left is None
+
+
+def test_a_log_gets_one_line_per_interval() -> None:
+    clock, stream = Clock(), io.StringIO()
+    display, meter = LineDisplay(10.0, stream, clock), Meter("r", 100, 0, clock)
+    for _ in range(41):
+        display.show(meter.status(0, 0, 1))
+        clock.now += 0.5
+    assert len(stream.getvalue().splitlines()) == 2
+
+
+def test_a_line_says_share_rate_time_left_workers_and_failures() -> None:
+    clock = Clock()
+    meter = Meter("r", 200, 0, clock)
+    clock.now = 10.0
+    meter.add(100)
+    meter.failures = 3
+    assert meter.status(0, 0, 2).line() == " 50.0%  100/200 frames, 10.0 frames/s, 10 s left, 2 workers, 3 failed"
+
+
+def test_the_status_is_plain_json() -> None:
+    document = asdict(Meter("r", 10, 5).status(1, 2, 3))
+    assert json.loads(json.dumps(document))["frames_committed_before"] == 5
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0.4, "0 s"), (59.6, "1 min 00 s"), (200, "3 min 20 s"), (7_500, "2 h 05 min")]
+)
+def test_durations_read_as_people_say_them(seconds: float, text: str) -> None:
+    assert format_seconds(seconds) == text

@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+import pytest
+
+from phoenix_ray.cluster.resources import WorkerPlan, plan_workers, shortage
+from phoenix_ray.config import ClusterSettings
+from phoenix_ray.errors import ClusterError
+
+EIGHT_GPUS = {"CPU": 64.0, "GPU": 8.0}
+
+
+def test_a_cpu_engine_gets_one_actor_a_cpu() -> None:
+    assert plan_workers(ClusterSettings(), {"CPU": 4.0}, engine_uses_gpu=False) == WorkerPlan(4, 1.0, 0.0, 0)
+
+
+def test_a_gpu_engine_gets_one_actor_a_gpu() -> None:
+    assert plan_workers(ClusterSettings(), EIGHT_GPUS, engine_uses_gpu=True) == WorkerPlan(8, 1.0, 1.0, 0)
+
+
+def test_workers_per_gpu_shares_each_gpu() -> None:
+    plan = plan_workers(ClusterSettings(workers_per_gpu=4), EIGHT_GPUS, engine_uses_gpu=True)
+    assert (plan.count, plan.gpus) == (32, 0.25)
+
+
+def test_a_gpu_engine_without_gpus_runs_on_cpus() -> None:
+    assert plan_workers(ClusterSettings(), {"CPU": 3.0}, engine_uses_gpu=True).gpus == 0
+
+
+def test_gpus_asked_for_are_reserved_whatever_the_engine() -> None:
+    assert plan_workers(ClusterSettings(num_gpus=2), EIGHT_GPUS, engine_uses_gpu=False) == WorkerPlan(2, 1.0, 1.0, 0)
+
+
+def test_a_cpu_engine_leaves_gpus_alone() -> None:
+    assert plan_workers(ClusterSettings(), EIGHT_GPUS, engine_uses_gpu=False).gpus == 0
+
+
+def test_a_number_of_workers_is_taken_as_asked() -> None:
+    assert plan_workers(ClusterSettings(num_workers=3), EIGHT_GPUS, engine_uses_gpu=True).count == 3
+
+
+@pytest.mark.parametrize(
+    ("settings", "cluster"),
+    [
+        (ClusterSettings(num_gpus=1), {"CPU": 4.0}),
+        (ClusterSettings(cpus_per_worker=8), {"CPU": 4.0}),
+        (ClusterSettings(), {}),
+    ],
+)
+def test_a_cluster_that_can_never_hold_a_worker_is_refused_with_both_sides(
+    settings: ClusterSettings, cluster: dict[str, float]
+) -> None:
+    with pytest.raises(ClusterError, match=r"each needs .* the cluster has"):
+        plan_workers(settings, cluster, engine_uses_gpu=False)
+
+
+def test_memory_is_reserved_only_when_asked() -> None:
+    assert "memory" not in WorkerPlan(1, 1.0, 0.0, 0).actor_options()
+    assert WorkerPlan(1, 1.0, 0.0, 2).actor_options()["memory"] == 2 * 1024 * 1024
+
+
+def test_a_shortage_names_what_was_asked_and_what_is_there() -> None:
+    message = shortage(WorkerPlan(8, 2.0, 0.5, 0), 6, {"CPU": 12.0, "GPU": 3.0})
+    assert "8 workers with 2 CPU, 0.5 GPU each; 6 of them" in message
+    assert "12 CPU and 3 GPU" in message
