@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 import pyarrow as pa
@@ -27,21 +28,20 @@ _SORTED_BY = [("split", "ascending"), ("video_id", "ascending"), ("frame_index",
 _TEXT_COLUMNS = ["split", "video_id", "frame_name", "status", "error"]
 
 
-class DamagedFileError(Exception):
-    """A file of the dataset is truncated, bit-flipped, or not ours. It is handled inside `dataset`, never told as is.
+@dataclass(frozen=True, slots=True)
+class DamagedFile:
+    """A file of the dataset that is not to be trusted; what it should hold counts as missing."""
 
-    Args:
-        name: The file.
-        reason: What is wrong with it.
-    """
+    name: str
+    reason: str
+
+
+class DamagedFileError(Exception):
+    """A file is truncated, bit-flipped or not ours. Caught inside `dataset`, which reports its `damage`."""
 
     def __init__(self, name: str, reason: str) -> None:
-        super().__init__(name, reason)
-        self.name = name
-        self.reason = reason
-
-    def __str__(self) -> str:
-        return f"{self.name}: {self.reason}"
+        super().__init__(f"{name}: {reason}")
+        self.damage = DamagedFile(name, reason)
 
 
 def open_writer(

@@ -16,7 +16,15 @@ import pyarrow as pa
 
 from phoenix_ray.config import OutputSettings
 from phoenix_ray.dataset import paths
-from phoenix_ray.dataset.encoding import DamagedFileError, open_parquet, open_writer, read_footer, write_footer
+from phoenix_ray.dataset.coverage import Version
+from phoenix_ray.dataset.encoding import (
+    DamagedFile,
+    DamagedFileError,
+    open_parquet,
+    open_writer,
+    read_footer,
+    write_footer,
+)
 from phoenix_ray.dataset.identity import DatasetIdentity
 from phoenix_ray.dataset.schema import FrameRecord, to_table
 from phoenix_ray.dataset.storage import Storage, StoredFile
@@ -68,13 +76,10 @@ class PartitionInfo:
         """Number of frames."""
         return self.last - self.first
 
-
-@dataclass(frozen=True, slots=True)
-class DamagedPartition:
-    """A file among the partitions that is not to be trusted; its frames count as missing."""
-
-    name: str
-    reason: str
+    @property
+    def version(self) -> Version:
+        """Which content of the video the rows come from."""
+        return Version(self.signature, self.frame_count)
 
 
 def write_partition(
@@ -142,8 +147,8 @@ def write_partition(
 
 def list_partitions(
     storage: Storage, identity: DatasetIdentity, threads: int = FOOTER_THREADS, folder: str = paths.PARTITIONS
-) -> Iterator[PartitionInfo | DamagedPartition]:
-    """Yield every partition below a folder, and a `DamagedPartition` in the place of each that cannot be trusted.
+) -> Iterator[PartitionInfo | DamagedFile]:
+    """Yield every partition below a folder, and a `DamagedFile` in the place of each that cannot be trusted.
 
     Temporary files are left out, and so are files that vanish meanwhile: a compaction absorbed them.
     """
@@ -154,9 +159,7 @@ def list_partitions(
                 yield info
 
 
-def read_partition(
-    storage: Storage, identity: DatasetIdentity, file: StoredFile
-) -> PartitionInfo | DamagedPartition | None:
+def read_partition(storage: Storage, identity: DatasetIdentity, file: StoredFile) -> PartitionInfo | DamagedFile | None:
     """Return what a file's footer says if it fits the file's name and the dataset; None when the file is gone."""
     try:
         with open_parquet(storage, file.name) as parquet:
@@ -179,20 +182,20 @@ def read_partition(
             modified=file.modified,
         )
         if footer["fingerprint"] != identity.fingerprint:
-            return DamagedPartition(file.name, "it belongs to a dataset with other settings")
+            return DamagedFile(file.name, "it belongs to a dataset with other settings")
         if paths.partition_path(info.split, info.video_id, first, last) != file.name:
-            return DamagedPartition(file.name, "its name does not fit its content")
+            return DamagedFile(file.name, "its name does not fit its content")
         if not info.rows == info.tally.rows == rows:
-            return DamagedPartition(file.name, f"it has {rows} rows for frames {first} to {last - 1}")
+            return DamagedFile(file.name, f"it has {rows} rows for frames {first} to {last - 1}")
     except FileNotFoundError:
         return None
-    except DamagedFileError as damage:
-        return DamagedPartition(file.name, damage.reason)
+    except DamagedFileError as error:
+        return error.damage
     except (KeyError, TypeError, ValueError, AttributeError, json.JSONDecodeError) as error:
-        return DamagedPartition(file.name, f"its footer cannot be understood ({error!r})")
+        return DamagedFile(file.name, f"its footer cannot be understood ({error!r})")
     return info
 
 
-def discard(storage: Storage, damaged: DamagedPartition) -> None:
+def discard(storage: Storage, damaged: DamagedFile) -> None:
     """Remove a file that cannot be trusted; its frames are computed again."""
     storage.delete(damaged.name)

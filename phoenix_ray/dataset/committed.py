@@ -1,0 +1,117 @@
+"""What is done: the question of every resume, answered from the files alone.
+
+The driver loads this once at its start and asks it about each video of the source. It holds some hundred bytes a video
+and no path, so that a million videos fit beside the plan.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from phoenix_ray.dataset import paths
+from phoenix_ray.dataset.coverage import FrameRange, Version, live_holdings, missing_frames
+from phoenix_ray.dataset.encoding import DamagedFile
+from phoenix_ray.dataset.identity import DatasetIdentity, find_layout
+from phoenix_ray.dataset.manifest import check_files, read_manifest
+from phoenix_ray.dataset.partitions import FOOTER_THREADS, list_partitions
+from phoenix_ray.dataset.storage import Storage
+from phoenix_ray.dataset.videos import gather_videos
+from phoenix_ray.sources.base import Video
+
+# 128 bits: a million videos collide with a probability of 1e-27.
+_Key = bytes
+
+
+@dataclass(frozen=True, slots=True)
+class HeldFrames:
+    """Frames of a video that lie in one partition; a `coverage.Holding`."""
+
+    version: Version
+    first: int
+    last: int
+    modified: float
+
+
+class Committed:
+    """The frames that a dataset holds.
+
+    Args:
+        compacted: (split, video ID, version) of each video in the manifest's data files.
+        partitions: (split, video ID, frames) of each partition.
+        damaged: Files that are not trusted; their frames count as missing.
+    """
+
+    def __init__(
+        self,
+        compacted: Iterable[tuple[str, str, Version]],
+        partitions: Iterable[tuple[str, str, HeldFrames]],
+        damaged: Iterable[DamagedFile] = (),
+    ) -> None:
+        self.damaged = tuple(damaged)
+        self.partitions = 0
+        self._held: dict[_Key, list[HeldFrames]] = {}
+        for split, video_id, held in partitions:
+            self.partitions += 1
+            self._held.setdefault(_key(split, video_id), []).append(held)
+        self._compacted: set[_Key] = set()
+        for split, video_id, version in compacted:
+            held_here = self._held.get(_key(split, video_id), ())
+            if not held_here or live_holdings(held_here, version) is None:
+                self._compacted.add(_key(split, video_id, *map(str, version)))
+
+    def missing_ranges(self, video: Video) -> list[FrameRange]:
+        """Return the frame ranges of a video that are still to be computed, in order; all when its source changed."""
+        version = Version(video.signature, video.frame_count)
+        if _key(video.split, video.video_id, *map(str, version)) in self._compacted:
+            return []
+        held_here = self._held.get(_key(video.split, video.video_id), ())
+        ranges = [(held.first, held.last) for held in held_here if held.version == version]
+        return missing_frames(ranges, video.frame_count)
+
+    def stale_partitions(self, video: Video) -> list[str]:
+        """Return the names of partitions that hold an earlier version of a video; `storage.delete` them."""
+        version = Version(video.signature, video.frame_count)
+        return [
+            paths.partition_path(video.split, video.video_id, held.first, held.last)
+            for held in self._held.get(_key(video.split, video.video_id), ())
+            if held.version != version
+        ]
+
+
+def load_committed(storage: Storage, identity: DatasetIdentity, threads: int = FOOTER_THREADS) -> Committed:
+    """Return what a dataset holds.
+
+    Partitions are listed before the manifest is read: what a compaction absorbs meanwhile is then seen in one of them.
+
+    Raises:
+        OutputError: The dataset cannot be read.
+    """
+    damaged: list[DamagedFile] = []
+    partitions: list[tuple[str, str, HeldFrames]] = []
+    for found in list_partitions(storage, identity, threads):
+        if isinstance(found, DamagedFile):
+            damaged.append(found)
+        else:
+            held = HeldFrames(found.version, found.first, found.last, found.modified)
+            partitions.append((found.split, found.video_id, held))
+    manifest, lost = check_files(storage, read_manifest(storage, identity))
+    videos, unreadable = gather_videos(storage, find_layout(identity), manifest, _COLUMNS)
+    return Committed(_versions(videos), partitions, [*damaged, *lost, *unreadable])
+
+
+_COLUMNS = ("split", "video_id", "source_signature", "frames", "file")
+
+
+def _versions(videos: pa.Table) -> Iterable[tuple[str, str, Version]]:
+    for batch in videos.to_batches(max_chunksize=10_000):
+        columns = (batch.column(name).to_pylist() for name in _COLUMNS[:4])
+        for split, video_id, signature, frames in zip(*columns, strict=True):
+            yield split, video_id, Version(signature, frames)
+
+
+def _key(*texts: str) -> _Key:
+    return hashlib.blake2b("\0".join(texts).encode("utf-8", "surrogatepass"), digest_size=16).digest()

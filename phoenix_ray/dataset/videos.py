@@ -1,0 +1,194 @@
+"""The table of videos: one row per compacted video, `videos.parquet`.
+
+It is derived: each data file's footer lists the videos in it, and `gather_videos` puts the lists together. Kept as one
+file it answers "what is done" for a million videos in a second, and it is what users join with their labels. Rows of a
+data file stay valid as long as that file is in the manifest, so a stale table is brought up to date by reading only the
+footers that are new.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from phoenix_ray.dataset import paths
+from phoenix_ray.dataset.encoding import DamagedFile, DamagedFileError, open_parquet, read_footer
+from phoenix_ray.dataset.manifest import Manifest
+from phoenix_ray.dataset.partitions import FOOTER_THREADS
+from phoenix_ray.dataset.schema import STATUSES
+from phoenix_ray.dataset.storage import Storage
+from phoenix_ray.dataset.tally import Tally
+from phoenix_ray.landmarks import Layout
+
+# Annotations that have a column of their own; others share the map column `annotation`.
+_NAMED_ANNOTATIONS = ("signer", "gloss", "translation")
+
+
+@dataclass(frozen=True, slots=True)
+class VideoEntry:
+    """A compacted video, as its data file's footer lists it.
+
+    Attributes:
+        split: Its split.
+        video_id: The video.
+        frames: Number of frames, all of them rows of the file.
+        first_row: Row of the data file where frame 0 lies; the others follow.
+        signature: The source's signature of the video when it was read.
+        fps: Frames per second, None where the source has no clock.
+        annotation: Text that belongs to the video.
+        tally: Counts over its rows.
+    """
+
+    split: str
+    video_id: str
+    frames: int
+    first_row: int
+    signature: str
+    fps: float | None
+    annotation: Mapping[str, str]
+    tally: Tally
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values."""
+        return {
+            "split": self.split,
+            "video_id": self.video_id,
+            "frames": self.frames,
+            "first_row": self.first_row,
+            "signature": self.signature,
+            "fps": self.fps,
+            "annotation": dict(self.annotation),
+            **self.tally.to_json(),
+        }
+
+    @classmethod
+    def from_json(cls, tree: Mapping[str, Any]) -> VideoEntry:
+        """Return the entry that `to_json` gave; KeyError, TypeError or ValueError when it is none."""
+        return cls(
+            split=tree["split"],
+            video_id=tree["video_id"],
+            frames=tree["frames"],
+            first_row=tree["first_row"],
+            signature=tree["signature"],
+            fps=tree["fps"],
+            annotation=tree["annotation"],
+            tally=Tally.from_json(tree),
+        )
+
+
+def video_schema(layout: Layout) -> pa.Schema:
+    """Return the Arrow schema of `videos.parquet`."""
+    return pa.schema(
+        [
+            pa.field("split", pa.dictionary(pa.int32(), pa.string()), nullable=False),
+            pa.field("video_id", pa.string(), nullable=False),
+            pa.field("frames", pa.int32(), nullable=False),
+            pa.field("fps", pa.float64()),
+            *(pa.field(name, pa.string()) for name in _NAMED_ANNOTATIONS),
+            pa.field("annotation", pa.map_(pa.string(), pa.string()), nullable=False),
+            *(pa.field(f"frames_{status}", pa.int32(), nullable=False) for status in STATUSES),
+            *(pa.field(f"{part.name}_rate", pa.float64(), nullable=False) for part in layout.parts),
+            pa.field("source_signature", pa.string(), nullable=False),
+            pa.field("landmark_digest", pa.string(), nullable=False),
+            pa.field("file", pa.dictionary(pa.int32(), pa.string())),
+            pa.field("first_row", pa.int64()),
+        ]
+    )
+
+
+def to_video_table(layout: Layout, entries: Sequence[VideoEntry], file: str | None) -> pa.Table:
+    """Return a row per entry; `file` is the data file they lie in, None for videos that are not compacted yet."""
+    tallies = [entry.tally for entry in entries]
+    columns: dict[str, Iterable[object]] = {
+        "split": [entry.split for entry in entries],
+        "video_id": [entry.video_id for entry in entries],
+        "frames": [entry.frames for entry in entries],
+        "fps": [entry.fps for entry in entries],
+        **{name: [entry.annotation.get(name) for entry in entries] for name in _NAMED_ANNOTATIONS},
+        "annotation": [
+            [(key, text) for key, text in entry.annotation.items() if key not in _NAMED_ANNOTATIONS]
+            for entry in entries
+        ],
+        **{f"frames_{status}": [tally.statuses.get(status, 0) for tally in tallies] for status in STATUSES},
+        **{f"{part.name}_rate": [tally.rate(part.name) for tally in tallies] for part in layout.parts},
+        "source_signature": [entry.signature for entry in entries],
+        "landmark_digest": [tally.to_json()["digest"] for tally in tallies],
+        "file": [file] * len(entries),
+        "first_row": [None if file is None else entry.first_row for entry in entries],
+    }
+    return pa.table(columns, schema=video_schema(layout))
+
+
+def read_entries(storage: Storage, data_file: str) -> list[VideoEntry]:
+    """Return the videos of a data file, in the order of its rows.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        DamagedFileError: Its footer cannot be understood.
+    """
+    with open_parquet(storage, data_file) as parquet:
+        footer = read_footer(data_file, parquet)
+    try:
+        return [VideoEntry.from_json(tree) for tree in footer["videos"]]
+    except (KeyError, TypeError, ValueError) as error:
+        raise DamagedFileError(data_file, f"its footer cannot be understood ({error!r})") from None
+
+
+def gather_videos(
+    storage: Storage, layout: Layout, manifest: Manifest, columns: Sequence[str] | None = None
+) -> tuple[pa.Table, list[DamagedFile]]:
+    """Return the table of the videos in a manifest's files, and the files whose footers cannot be understood.
+
+    Args:
+        storage: The dataset.
+        layout: Its layout.
+        manifest: Names the files. Videos that `videos.parquet` knows come first, the others in the manifest's order.
+        columns: Only these columns, `file` among them; None means all. A few columns of a million videos are small.
+    """
+    data_files = [file.name for file in manifest.files]
+    columns = list(columns or video_schema(layout).names)
+    known = _read_table(storage, layout, columns)
+    known_files = set(pc.unique(known.column("file")).to_pylist())
+    if not known_files <= set(data_files):
+        known = known.filter(pc.is_in(known.column("file"), pa.array(sorted(known_files & set(data_files)))))
+    fresh = [name for name in data_files if name not in known_files]
+    tables, damaged = [known], []
+    with ThreadPoolExecutor(FOOTER_THREADS) as pool:
+        for name, entries in zip(fresh, pool.map(partial(_try_entries, storage), fresh), strict=True):
+            if isinstance(entries, DamagedFile):
+                damaged.append(entries)
+            else:
+                tables.append(to_video_table(layout, entries, name).select(columns))
+    return pa.concat_tables(tables), damaged
+
+
+def write_videos(storage: Storage, videos: pa.Table) -> None:
+    """Replace `videos.parquet`."""
+    sink = pa.BufferOutputStream()
+    pq.write_table(videos.unify_dictionaries(), sink, compression="zstd", write_page_checksum=True)
+    storage.write(paths.VIDEOS, sink.getvalue())
+
+
+def _try_entries(storage: Storage, data_file: str) -> list[VideoEntry] | DamagedFile:
+    try:
+        return read_entries(storage, data_file)
+    except FileNotFoundError:
+        return DamagedFile(data_file, "the manifest names it, but it is gone")
+    except DamagedFileError as error:
+        return error.damage
+
+
+def _read_table(storage: Storage, layout: Layout, columns: list[str]) -> pa.Table:
+    """Return `videos.parquet`, or an empty table where it is of no use: it is made again from footers."""
+    with suppress(FileNotFoundError, DamagedFileError), open_parquet(storage, paths.VIDEOS) as parquet:
+        if parquet.schema_arrow.equals(video_schema(layout)):
+            return parquet.read(columns)
+    return video_schema(layout).empty_table().select(columns)
