@@ -1,8 +1,11 @@
-"""Rows of batched arrays, for whatever array library an engine computes with.
+"""Batched arithmetic for whatever array library an engine computes with.
 
 Everything that `geometry`, `decoding`, `attention` and `pipeline` compute goes through the array API standard (the
 namespace is found by `array_api_compat.array_namespace`), never changes an array in place and never loops over frames:
 the same lines serve numpy on a CPU and torch on a GPU.
+
+They follow the rounding of MediaPipe's C++, because the networks amplify it: a ROI that differs in its last bit is
+cropped to other grey values here and there, and landmarks move by up to a pixel.
 """
 
 from __future__ import annotations
@@ -15,10 +18,25 @@ from array_api_compat import array_namespace
 Array = Any
 
 
+def cosine_and_sine(angle: Array) -> tuple[Array, Array]:
+    """Return both, rounded from double precision as the C library's `cosf` and `sinf` are."""
+    xp = array_namespace(angle)
+    precise = xp.astype(angle, xp.float64)
+    return xp.astype(xp.cos(precise), angle.dtype), xp.astype(xp.sin(precise), angle.dtype)
+
+
 def sigmoid(logits: Array) -> Array:
-    """Return the logistic function; written with tanh, so that no logit overflows."""
+    """Return the logistic function with an exponential rounded from double precision, as the C library's `expf` is."""
     xp = array_namespace(logits)
-    return 0.5 * xp.tanh(0.5 * logits) + 0.5
+    # exp(88) is the last power that float32 holds; below, the function is 0 to seven digits.
+    power = xp.exp(-xp.astype(xp.where(logits < -88.0, -88.0, logits), xp.float64))
+    return 1.0 / (1.0 + xp.astype(power, logits.dtype))
+
+
+def sum_in_order(values: Array, axis: int) -> Array:
+    """Return the sum along an axis, rounded after each addition from first to last."""
+    xp = array_namespace(values)
+    return xp.take(xp.cumulative_sum(values, axis=axis), xp.asarray([values.shape[axis] - 1]), axis=axis)
 
 
 def scatter_rows(rows: Array, present: Array) -> Array:

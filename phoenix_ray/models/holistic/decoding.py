@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from array_api_compat import array_namespace
 
-from phoenix_ray.models.holistic.arrays import Array, sigmoid
+from phoenix_ray.models.holistic.arrays import Array, sigmoid, sum_in_order
 
 # Boxes that overlap the best one by more than this (intersection over union) say the same person:
 # `min_suppression_threshold` of both detectors.
@@ -17,7 +17,7 @@ MIN_HEATMAP_CONFIDENCE = 0.5
 
 
 def best_detection(regressors: Array, logits: Array, anchors: Array, input_size: int, min_score: float) -> Array:
-    """Return the keypoints of the best detection, as weighted non-maximum suppression gives them first.
+    """Return the keypoints of the best detection, as MediaPipe's weighted suppression gives them first.
 
     The keypoints are the mean over all boxes that overlap the best one, weighted by score. MediaPipe's
     TensorsToDetectionsCalculator and NonMaxSuppressionCalculator (`WEIGHTED`); Holistic uses the first result only, so
@@ -35,27 +35,42 @@ def best_detection(regressors: Array, logits: Array, anchors: Array, input_size:
         float32 (N, K, 2): keypoints, NaN where nothing was detected.
     """
     xp = array_namespace(regressors)
+    batch, boxes, _ = regressors.shape
     score = sigmoid(logits)
-    center_x = regressors[:, :, 0] / input_size + anchors[:, 0]
-    center_y = regressors[:, :, 1] / input_size + anchors[:, 1]
-    width, height = regressors[:, :, 2] / input_size, regressors[:, :, 3] / input_size
-    counts = (score >= min_score) & (width >= 0) & (height >= 0)
-    best = xp.argmax(xp.where(counts, score, -1.0), axis=1)[:, None]
-    is_best = xp.arange(score.shape[1])[None, :] == best
+    count = xp.sum(xp.astype(score >= min_score, xp.int64), axis=1)
+    candidates = int(xp.max(count))
+    if candidates == 0:
+        return xp.full((batch, (regressors.shape[2] - 4) // 2, 2), xp.nan, dtype=regressors.dtype)
 
-    left, right = center_x - width / 2, center_x + width / 2
-    top, bottom = center_y - height / 2, center_y + height / 2
-    shared_width = xp.minimum(right, _at(right, best)) - xp.maximum(left, _at(left, best))
-    shared_height = xp.minimum(bottom, _at(bottom, best)) - xp.maximum(top, _at(top, best))
-    shared = xp.where((shared_width > 0) & (shared_height > 0), shared_width * shared_height, 0.0)
-    area = width * height
-    overlaps = shared > SAME_DETECTION_OVERLAP * (area + _at(area, best) - shared)
+    # Only boxes that count are decoded: the best of each image, as many as the image with most of them has.
+    chosen = xp.argsort(score, axis=1, descending=True)[:, :candidates]
+    row = xp.reshape(xp.arange(batch)[:, None] * boxes + chosen, (-1,))
+    score = xp.reshape(xp.take(xp.reshape(score, (-1,)), row), chosen.shape)
+    values = xp.take(xp.reshape(regressors, (batch * boxes, -1)), row, axis=0) / input_size
+    values = xp.reshape(values, (batch, candidates, -1, 2))
+    center = xp.reshape(xp.take(anchors, xp.reshape(chosen, (-1,)), axis=0), (batch, candidates, 1, 2))
+    box_center, extent, keypoints = values[:, :, :1, :] + center, values[:, :, 1:2, :], values[:, :, 2:, :] + center
 
-    weight = xp.where(counts & (overlaps | is_best), score, 0.0)
-    offsets = xp.reshape(regressors[:, :, 4:], (*score.shape, -1, 2)) / input_size
-    keypoints = xp.sum(weight[:, :, None, None] * (offsets + anchors[None, :, None, :]), axis=1)
-    total = xp.where(xp.any(counts, axis=1), xp.sum(weight, axis=1), xp.nan)
-    return keypoints / total[:, None, None]
+    lowest = box_center - extent / 2
+    extent = (box_center + extent / 2) - lowest
+    counts = (score >= min_score) & xp.all(extent[:, :, 0, :] >= 0, axis=2)
+    is_best = xp.arange(candidates)[None, :] == xp.argmax(xp.astype(counts, xp.int64), axis=1)[:, None]
+    weight = xp.where(counts & (is_best | _overlaps(lowest, lowest + extent, is_best)), score, 0.0)
+    total = sum_in_order(weight, axis=1)[:, :, None]
+    return sum_in_order(keypoints * weight[:, :, None, None], axis=1)[:, 0, :, :] / xp.where(total > 0, total, xp.nan)
+
+
+def _overlaps(lowest: Array, highest: Array, is_best: Array) -> Array:
+    """Return a bool array (N, C): boxes with corners (N, C, 1, 2) that overlap the best one of their image."""
+    xp = array_namespace(lowest)
+    best = is_best[:, :, None, None]
+    best_lowest = xp.sum(xp.where(best, lowest, 0.0), axis=1, keepdims=True)
+    best_highest = xp.sum(xp.where(best, highest, 0.0), axis=1, keepdims=True)
+    shared = xp.minimum(highest, best_highest) - xp.maximum(lowest, best_lowest)
+    shared = xp.prod(xp.where(shared > 0, shared, 0.0), axis=3)
+    area, best_area = xp.prod(highest - lowest, axis=3), xp.prod(best_highest - best_lowest, axis=3)
+    union = area + best_area - shared
+    return (shared / xp.where(union > 0, union, 1.0) > SAME_DETECTION_OVERLAP)[:, :, 0]
 
 
 def refine_by_heatmap(x: Array, y: Array, heatmap: Array, kernel: int) -> tuple[Array, Array]:
@@ -86,18 +101,11 @@ def refine_by_heatmap(x: Array, y: Array, heatmap: Array, kernel: int) -> tuple[
     logit = xp.reshape(xp.take(xp.reshape(heatmap, (-1,)), xp.reshape(value, (-1,))), value.shape)
     confidence = xp.where(column_exists & row_exists, sigmoid(logit), 0.0)
 
+    def total(values: Array) -> Array:
+        return sum_in_order(xp.reshape(values, (batch, points, kernel * kernel)), axis=2)[:, :, 0]
+
     refined = inside & (xp.max(confidence, axis=(2, 3)) >= MIN_HEATMAP_CONFIDENCE)
-    total = xp.where(refined, xp.sum(confidence, axis=(2, 3)), 1.0)
-    column_sum = xp.sum(confidence * xp.astype(window_columns, confidence.dtype), axis=(2, 3))
-    row_sum = xp.sum(confidence * xp.astype(window_rows, confidence.dtype), axis=(2, 3))
-    return (
-        xp.where(refined, column_sum / columns / total, x),
-        xp.where(refined, row_sum / rows / total, y),
-    )
-
-
-def _at(values: Array, column: Array) -> Array:
-    """Return values[n, column[n]] of values (N, A), column (N, 1), as (N, 1)."""
-    xp = array_namespace(values)
-    rows, columns = values.shape
-    return xp.take(xp.reshape(values, (-1,)), xp.arange(rows) * columns + column[:, 0])[:, None]
+    weight = xp.where(refined, total(confidence), 1.0)
+    column_mean = total(confidence * xp.astype(window_columns, confidence.dtype)) / columns / weight
+    row_mean = total(confidence * xp.astype(window_rows, confidence.dtype)) / rows / weight
+    return xp.where(refined, column_mean, x), xp.where(refined, row_mean, y)

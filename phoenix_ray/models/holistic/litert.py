@@ -131,7 +131,16 @@ class LitertNetworks:
     def face_landmark(self, crops: Crops) -> FaceOutput:
         """Return the face in the middle of each crop."""
         points, logit = self._face_landmark(crops)
-        return FaceOutput(points.reshape(-1, 468, 3), logit.reshape(-1))
+        return FaceOutput(points.reshape(-1, 468, 3), (), logit.reshape(-1))
+
+
+def input_values(lowest: float) -> FloatArray:
+    """Return the network's value of each grey value, float32 (256,): `lowest` for black, 1 for white.
+
+    MediaPipe computes them with one multiply-add that rounds once, which double precision does as well.
+    """
+    scale = np.float32((1 - lowest) / 255)
+    return np.asarray(np.arange(256) * np.float64(scale) + lowest, dtype=np.float32)
 
 
 class Network:
@@ -147,8 +156,7 @@ class Network:
             raise ModelError(f"{path} cannot be read ({error.strerror}): run `phoenix-ray models install`.") from error
         except Exception as error:
             raise ModelError(f"{path} is damaged ({error}): run `phoenix-ray models install`.") from error
-        self._scale = np.float32((1 - expects.lowest) / 255)
-        self._lowest = np.float32(expects.lowest)
+        self._values = input_values(expects.lowest)
         self._input = self._interpreter.tensor(self._interpreter.get_input_details()[0]["index"])
         self._outputs = [detail["index"] for detail in self._interpreter.get_output_details()]
 
@@ -161,8 +169,6 @@ class Network:
 
     def _run(self, crop: Crops) -> list[FloatArray]:
         # LiteRT refuses to run while a view of its memory is held, so the view must be gone before `invoke`.
-        np.multiply(crop, self._scale, out=self._input()[0], dtype=np.float32)
-        if self._lowest:
-            np.add(self._input(), self._lowest, out=self._input())
+        cv2.LUT(crop, self._values, dst=self._input()[0])
         self._interpreter.invoke()
         return [self._interpreter.get_tensor(index) for index in self._outputs]

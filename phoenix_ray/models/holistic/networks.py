@@ -22,12 +22,14 @@ class NetworkInput:
         size: Pixels per side of its square input.
         lowest: The value of black, 0 or -1; white is 1.
         repeat_border: What lies outside of the image: its border repeated, or black.
+        stretches: Whether a ROI that is not quite square is stretched to the input, or padded.
     """
 
     file: str
     size: int
     lowest: float
     repeat_border: bool
+    stretches: bool = False
 
 
 # From the expanded graph of mediapipe 0.10.21's holistic_landmark_cpu.
@@ -37,8 +39,8 @@ HAND_RECROP = NetworkInput("hand_recrop.tflite", 256, 0.0, repeat_border=True)
 HAND_LANDMARK = NetworkInput("hand_landmark_full.tflite", 224, 0.0, repeat_border=True)
 FACE_DETECTION = NetworkInput("face_detection_short_range.tflite", 128, -1.0, repeat_border=False)
 FACE_LANDMARK = {
-    468: NetworkInput("face_landmark.tflite", 192, 0.0, repeat_border=True),
-    478: NetworkInput("face_landmark_with_attention.tflite", 192, 0.0, repeat_border=True),
+    468: NetworkInput("face_landmark.tflite", 192, 0.0, repeat_border=True, stretches=True),
+    478: NetworkInput("face_landmark_with_attention.tflite", 192, 0.0, repeat_border=True, stretches=True),
 }
 
 
@@ -76,11 +78,14 @@ class FaceOutput(NamedTuple):
     """Raw output of the face network.
 
     Attributes:
-        landmarks: float32 (M, 468 or 478, 3) in input pixels.
+        mesh: float32 (M, 468, 3) in input pixels.
+        refinements: With 478 points, x and y in input pixels of lips, right eye, left eye, right iris and left iris:
+            float32 (M, 80, 71, 71, 5 and 5, 2); else empty.
         logit: float32 (M,): logit that there is a face.
     """
 
-    landmarks: Array
+    mesh: Array
+    refinements: tuple[Array, ...]
     logit: Array
 
 

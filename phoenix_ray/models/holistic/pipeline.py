@@ -17,8 +17,9 @@ from array_api_compat import array_namespace
 
 from phoenix_ray.models.holistic import geometry
 from phoenix_ray.models.holistic.arrays import Array, scatter_rows, sigmoid
+from phoenix_ray.models.holistic.attention import refine_face
 from phoenix_ray.models.holistic.decoding import best_detection, refine_by_heatmap
-from phoenix_ray.models.holistic.geometry import ImageSize, Rect
+from phoenix_ray.models.holistic.geometry import ImageSize, Rect, View
 from phoenix_ray.models.holistic.networks import (
     FACE_DETECTION,
     FACE_LANDMARK,
@@ -33,9 +34,12 @@ from phoenix_ray.models.holistic.networks import (
 
 UPWARDS = math.pi / 2
 DOWNWARDS = -math.pi / 2
+LEVEL = 0.0
 
 # Keypoints of the pose detector: the middle of the hips, and a point above the head on the circle around the body.
 BODY_CENTER, BODY_EDGE = 0, 1
+# Points of the recrop network: the middle of the hand, and a point on the circle around it.
+HAND_CENTER, HAND_EDGE = 0, 1
 # Keypoints of the face detector.
 RIGHT_EYE, LEFT_EYE = 0, 1
 # Pose landmarks: wrist, little finger, index finger of the left and right hand; the face and its eyes.
@@ -99,28 +103,29 @@ class HolisticPipeline:
     def _body_roi(self, images: Cropper) -> Rect:
         """Return the ROI of the most prominent person."""
 
-        def read(crops: Array, _: Rect) -> tuple[Array]:
+        def read(view: View, crops: Array) -> tuple[Array]:
             boxes = self.networks.pose_detection(crops)
-            minimum = self.min_detection_confidence
-            return (best_detection(boxes.regressors, boxes.logits, self.pose_anchors, POSE_DETECTION.size, minimum),)
+            anchors, minimum = self.pose_anchors, self.min_detection_confidence
+            keypoints = best_detection(boxes.regressors, boxes.logits, anchors, POSE_DETECTION.size, minimum)
+            return (geometry.remove_letterbox(keypoints, view),)
 
         size = images.size
         (keypoints,) = self._look(images, size, geometry.whole_image(size), POSE_DETECTION, read, [(4, 2)])
-        keypoints = geometry.remove_letterbox(keypoints, size)
-        center, edge = keypoints[:, BODY_CENTER, :], keypoints[:, BODY_EDGE, :]
-        return geometry.enlarge(geometry.rect_from_alignment(center, edge, UPWARDS, size), size, scale=1.25)
+        center, edge = (_in_pixels(keypoints[:, point, :], size) for point in (BODY_CENTER, BODY_EDGE))
+        rotation = geometry.rotation_towards(center, edge, UPWARDS)
+        return geometry.enlarge(geometry.square_through(center, edge, rotation, size), size, scale=1.25)
 
     def _pose(self, images: Cropper, roi: Rect) -> tuple[Part, Array]:
         """Return the pose within the ROI, and its world landmarks."""
 
-        def read(crops: Array, roi: Rect) -> tuple[Array, Array, Array]:
+        def read(view: View, crops: Array) -> tuple[Array, Array, Array]:
             output = self.networks.pose_landmark(crops)
             xp = array_namespace(output.landmarks)
             x, y, z = (output.landmarks[:, :, axis] / POSE_LANDMARK.size for axis in range(3))
             x, y = refine_by_heatmap(x, y, output.heatmap, self.heatmap_kernel)
             visibility = sigmoid(output.landmarks[:, :, 3])
-            points = geometry.project(xp.stack([x, y, z, visibility], axis=2), roi)
-            world_x, world_y = geometry.rotate(output.world[:, :, 0], output.world[:, :, 1], roi.rotation)
+            points = geometry.project(xp.stack([x, y, z, visibility], axis=2), view)
+            world_x, world_y = geometry.rotate(output.world[:, :, 0], output.world[:, :, 1], view.roi.rotation)
             world = xp.stack([world_x, world_y, output.world[:, :, 2]], axis=2)
             return points[:, :POSE_POINTS, :], world[:, :POSE_POINTS, :], output.score
 
@@ -137,22 +142,24 @@ class HolisticPipeline:
             xp.concat([pose[:, left, :], pose[:, right, :]]) for left, right in zip(LEFT_HAND, RIGHT_HAND, strict=True)
         )
 
-        def read_recrop(crops: Array, roi: Rect) -> tuple[Array]:
-            return (geometry.project(self.networks.hand_recrop(crops) / HAND_RECROP.size, roi),)
+        def read_recrop(view: View, crops: Array) -> tuple[Array]:
+            return (geometry.project(self.networks.hand_recrop(crops) / HAND_RECROP.size, view),)
 
-        def read_landmarks(crops: Array, roi: Rect) -> tuple[Array, Array]:
+        def read_landmarks(view: View, crops: Array) -> tuple[Array, Array]:
             output = self.networks.hand_landmark(crops)
             x, y, z = (output.landmarks[:, :, axis] / HAND_LANDMARK.size for axis in range(3))
-            return geometry.project(xp.stack([x, y, z / HAND_DEPTH_SCALE], axis=2), roi), output.score
+            return geometry.project(xp.stack([x, y, z / HAND_DEPTH_SCALE], axis=2), view), output.score
 
-        middle = (2 * index_finger[:, :2] + little_finger[:, :2]) / 3
-        roi = geometry.rect_from_alignment(middle, wrist[:, :2], DOWNWARDS, size)
-        roi = geometry.enlarge(roi, size, scale=2.7, shift_y=-0.1)
+        edge = _in_pixels(wrist, size)
+        center = (2 * _in_pixels(index_finger, size) + _in_pixels(little_finger, size)) / 3
+        rotation = geometry.rotation_towards(edge, center, UPWARDS)
+        roi = geometry.enlarge(geometry.square_through(center, edge, rotation, size), size, scale=2.7, shift_y=-0.1)
         visible = wrist[:, 3] > MIN_WRIST_VISIBILITY
         (alignment,) = self._look(images, size, roi, HAND_RECROP, read_recrop, [(2, 2)], visible)
 
-        roi = geometry.rect_from_alignment(alignment[:, 0, :], alignment[:, 1, :], DOWNWARDS, size)
-        roi = geometry.enlarge(roi, size, scale=1.0, shift_y=-0.1)
+        center, edge = (_in_pixels(alignment[:, point, :], size) for point in (HAND_CENTER, HAND_EDGE))
+        rotation = geometry.rotation_towards(center, edge, DOWNWARDS)
+        roi = geometry.enlarge(geometry.square_through(center, edge, rotation, size), size, scale=1.0, shift_y=-0.1)
         points, score = self._look(images, size, roi, HAND_LANDMARK, read_landmarks, [(HAND_POINTS, 3), ()])
         points = _where_found(score > MIN_HAND_SCORE, points)
         count = pose.shape[0]
@@ -161,26 +168,33 @@ class HolisticPipeline:
     def _face_roi(self, images: Cropper, pose: Array) -> Rect:
         """Return the ROI of the face that the face detector sees where the pose has its face."""
 
-        def read(crops: Array, roi: Rect) -> tuple[Array]:
+        def read(view: View, crops: Array) -> tuple[Array]:
             boxes = self.networks.face_detection(crops)
             anchors, minimum = self.face_anchors, MIN_FACE_DETECTION_SCORE
             keypoints = best_detection(boxes.regressors, boxes.logits, anchors, FACE_DETECTION.size, minimum)
-            return (geometry.project(keypoints, roi),)
+            return (geometry.project_keypoints(keypoints, view),)
 
         size = images.size
-        roi = geometry.rect_around_points(pose[:, FACE_OF_POSE, :2], RIGHT_EYE_OF_POSE, LEFT_EYE_OF_POSE, size)
+        points = pose[:, FACE_OF_POSE, :2]
+        right_eye, left_eye = (_in_pixels(points[:, eye, :], size) for eye in (RIGHT_EYE_OF_POSE, LEFT_EYE_OF_POSE))
+        roi = geometry.bounds_of_landmarks(points, geometry.rotation_towards(right_eye, left_eye, LEVEL))
         roi = geometry.enlarge(roi, size, scale=3.0)
         (keypoints,) = self._look(images, size, roi, FACE_DETECTION, read, [(6, 2)])
-        roi = geometry.rect_around_points(keypoints, RIGHT_EYE, LEFT_EYE, size)
+
+        right_eye, left_eye = (_in_pixels(keypoints[:, eye, :], size) for eye in (RIGHT_EYE, LEFT_EYE))
+        roi = geometry.bounds_of_keypoints(keypoints, geometry.rotation_towards(right_eye, left_eye, LEVEL))
         return geometry.enlarge(roi, size, scale=2.0, shift_y=-0.1)
 
     def _face(self, images: Cropper, roi: Rect) -> Part:
         """Return the face within the ROI."""
         network = FACE_LANDMARK[self.networks.face_points]
 
-        def read(crops: Array, roi: Rect) -> tuple[Array, Array]:
+        def read(view: View, crops: Array) -> tuple[Array, Array]:
             output = self.networks.face_landmark(crops)
-            return geometry.project(output.landmarks / network.size, roi), sigmoid(output.logit)
+            points = output.mesh / network.size
+            if output.refinements:
+                points = refine_face(points, [contour / network.size for contour in output.refinements])
+            return geometry.project(points, view), sigmoid(output.logit)
 
         shapes = [(self.networks.face_points, 3), ()]
         points, score = self._look(images, images.size, roi, network, read, shapes)
@@ -192,7 +206,7 @@ class HolisticPipeline:
         size: ImageSize,
         roi: Rect,
         network: NetworkInput,
-        read: Callable[[Array, Rect], tuple[Array, ...]],
+        read: Callable[[View, Array], tuple[Array, ...]],
         shapes: Sequence[tuple[int, ...]],
         worthwhile: Array | None = None,
     ) -> tuple[Array, ...]:
@@ -203,7 +217,7 @@ class HolisticPipeline:
             size: Image size of each item; items are the images, or (for hands) all images twice.
             roi: Normalised ROI of each item.
             network: What the crops are for.
-            read: Runs the network on M crops and their ROIs, and returns arrays with M rows.
+            read: Takes the view and its M crops, runs the network and returns arrays with M rows.
             shapes: Shape of a row of each of these arrays.
             worthwhile: Items that are looked at, if not all.
 
@@ -218,9 +232,14 @@ class HolisticPipeline:
         if items.shape[0] < present.shape[0]:
             roi = Rect(*(xp.take(values, items) for values in roi))
             size = ImageSize(*(xp.take(values, items) for values in size))
-        image = items % images.size.width.shape[0]
-        crops = images.crop(image, geometry.square_in_pixels(roi, size), network)
-        return tuple(scatter_rows(rows, present) for rows in read(crops, roi))
+        view = geometry.stretched_view(roi, size) if network.stretches else geometry.padded_view(roi, size)
+        crops = images.crop(items % images.size.width.shape[0], view.crop, network)
+        return tuple(scatter_rows(rows, present) for rows in read(view, crops))
+
+
+def _in_pixels(points: Array, size: ImageSize) -> Array:
+    """Return normalised points (N, 2 or more) in pixels as (N, 2)."""
+    return array_namespace(points).stack([points[:, 0] * size.width, points[:, 1] * size.height], axis=1)
 
 
 def _where_found(found: Array, points: Array) -> Array:
