@@ -222,6 +222,29 @@ def load(config: Path | None = None, overrides: Sequence[str] = ()) -> Settings:
         raise ConfigError("\n".join(_explain(problem, where) for problem in error.errors())) from None
 
 
+def find_config(path: Path) -> Path:
+    """Return `path` when it exists, else the file of this name that comes with the package (`phoenix`, `demo.yaml`).
+
+    Raises:
+        ConfigError: There is neither.
+    """
+    if path.exists():
+        return path
+    shipped = {file.stem: file for file in sorted(shipped_configs().glob("*.yaml"))}
+    if path.parent == Path() and path.suffix in ("", ".yaml") and path.stem in shipped:
+        return shipped[path.stem]
+    raise ConfigError(
+        f"There is no settings file {path}.{did_you_mean(path.stem, shipped)} "
+        f"With the package come: {', '.join(shipped)}."
+    )
+
+
+def shipped_configs() -> Path:
+    """Return the folder of example settings: inside the installed package, or beside it in a checkout."""
+    inside = Path(__file__).parent / "configs"
+    return inside if inside.is_dir() else Path(__file__).parents[1] / "configs"
+
+
 def describe(settings: Settings) -> Iterator[tuple[str, object, object, str]]:
     """Yield (key, value, default, description) of every setting, in the order of the tree."""
     defaults = Settings()

@@ -18,7 +18,7 @@ MissingRanges = Callable[[Video], list[FrameRange]]
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """A unit of work, computed by one actor and committed as one file: frames `first` to `last` (exclusive) of a video."""
+    """A unit of work for one actor, committed as one file: frames `first` to `last` (exclusive) of one video."""
 
     video: Video
     first: int

@@ -22,7 +22,7 @@ class Status:
 
     Attributes:
         run_id: Names the run within its dataset.
-        state: `running`, `draining`, `compacting`, `finished`, `incomplete`, `stopped` or `failed`.
+        state: `starting`, `running`, `draining`, `compacting`, `finished`, `incomplete`, `stopped` or `failed`.
         frames_planned: Frames this run has to compute.
         frames_done: Frames committed by this run.
         frames_committed_before: Frames that earlier runs had committed.
@@ -32,7 +32,7 @@ class Status:
         workers: Actors that take shards.
         frames_per_second: Of about the last minute.
         seconds_left: Estimate, None before there is a rate.
-        elapsed_seconds: Since the first shard was handed out.
+        elapsed_seconds: Since the first worker was ready.
         updated: Unix time of this look.
     """
 
@@ -78,16 +78,25 @@ class Meter:
         self._planned = frames_planned
         self._before = frames_before
         self._clock = clock
-        self._began = clock()
         self._done = 0
-        self._window: deque[tuple[float, int]] = deque([(self._began, 0)])
         self.failures = 0
-        self.state = "running"
+        self.state = "starting"
+        self.begin()
+
+    def begin(self) -> None:
+        """Count time from now on: the first worker is ready."""
+        self._began = self._last = self._clock()
+        self._window: deque[tuple[float, int]] = deque([(self._began, 0)])
+
+    @property
+    def seconds(self) -> float:
+        """From the beginning to the last frames that were committed."""
+        return self._last - self._began
 
     def add(self, frames: int) -> None:
         """Count frames that were committed."""
         self._done += frames
-        now = self._clock()
+        now = self._last = self._clock()
         self._window.append((now, self._done))
         while len(self._window) > 2 and now - self._window[1][0] > RATE_WINDOW_SECONDS:
             self._window.popleft()
@@ -97,7 +106,7 @@ class Meter:
         now = self._clock()
         began, done_then = self._window[0]
         rate = (self._done - done_then) / (now - began) if now > began else 0.0
-        left = (self._planned - self._done) / rate if rate else None
+        left = (self._planned - self._done) / rate if rate and self._done < self._planned else None
         return Status(
             self._run_id,
             self.state,

@@ -15,11 +15,10 @@ import heapq
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
 
 from phoenix_ray.cluster.plan import Shard
+from phoenix_ray.dataset.failures import FailureClass
 
-FailureClass = Literal["input", "model", "memory", "infrastructure"]
 WorkerId = int
 Ticket = int
 

@@ -21,8 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from phoenix_ray.cluster.plan import Shard
-from phoenix_ray.cluster.scheduler import FailureClass, Trouble
+from phoenix_ray.cluster.scheduler import Trouble
 from phoenix_ray.config import Settings
+from phoenix_ray.dataset.failures import FailureClass
 from phoenix_ray.dataset.identity import DatasetIdentity
 from phoenix_ray.dataset.partitions import PartitionInfo, write_partition
 from phoenix_ray.dataset.schema import FrameRecord, FrameStatus, empty_batch

@@ -1,0 +1,219 @@
+"""`phoenix-ray <command>`: reads words, calls the part that does the work, prints what it gives.
+
+Every heavy import waits inside its command, so that `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from phoenix_ray import __version__
+from phoenix_ray.errors import EXIT_INTERRUPTED, ModelError, PhoenixRayError
+
+if TYPE_CHECKING:
+    from phoenix_ray.config import Settings
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+# Familiar switches and the settings they stand for.
+_SWITCHES: tuple[tuple[str, str, Any, str], ...] = (
+    (
+        "--num-gpus",
+        "cluster.num_gpus",
+        int,
+        "GPUs to use in the whole cluster (default: all, if the engine uses them).",
+    ),
+    ("--workers-per-gpu", "cluster.workers_per_gpu", int, "Actors that share a GPU; 2 reserves half a GPU for each."),
+    ("--num-workers", "cluster.num_workers", int, "Actors in all (default: one a GPU share, else one a CPU)."),
+    ("--splits", "source.splits", str, "Only these splits, separated by commas: train,dev."),
+    ("--max-videos-per-split", "source.max_videos_per_split", int, "Only the first videos of each split, for a trial."),
+    ("--limit-frames", "source.limit_frames", int, "Only the first frames of each video, for a trial of its own."),
+    ("--batch-size", "model.batch_size", int, "Frames handed to the model at once."),
+    ("--max-failures", "run.max_failures", int, "Stop after this many failed shards (default: never)."),
+)
+
+
+class _Group(click.Group):
+    """A group whose commands end with the documented exit codes instead of tracebacks."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except PhoenixRayError as error:
+            click.echo(f"error: {error}", err=True)
+            sys.exit(error.exit_code)
+        except KeyboardInterrupt:
+            sys.exit(EXIT_INTERRUPTED)
+
+
+def _with_settings(command: Command) -> Command:
+    """Give a command `--config`, the familiar switches and `section.key=value` words, as one `settings` argument."""
+    command = click.argument("overrides", nargs=-1, metavar="[SECTION.KEY=VALUE]...")(command)
+    for flag, key, kind, text in reversed(_SWITCHES):
+        command = click.option(flag, key.replace(".", "__"), type=kind, help=f"{text}  [{key}]")(command)
+    return click.option(
+        "--config",
+        "-c",
+        type=click.Path(path_type=Path),
+        help="YAML file of settings; a name alone (phoenix, demo, …) means one of those that come with the package.",
+    )(command)
+
+
+def _settings(config: Path | None, overrides: Sequence[str], switches: dict[str, Any]) -> Settings:
+    from phoenix_ray.config import find_config, load
+
+    given = {name.replace("__", "."): value for name, value in switches.items() if value is not None}
+    if "source.splits" in given:
+        given["source.splits"] = f"[{given['source.splits']}]"
+    words = [*overrides, *(f"{key}={value}" for key, value in given.items())]
+    return load(find_config(config) if config else None, words)
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="phoenix-ray")
+def cli() -> None:
+    """Sign-language videos to landmarks, on a Ray cluster.
+
+    \b
+    phoenix-ray run --config phoenix source.path=/data/PHOENIX-2014-T output.path=/data/landmarks
+    phoenix-ray status /data/landmarks --watch
+
+    A run that was stopped, whatever stopped it, is finished by the same command.
+    """
+
+
+@cli.command()
+@_with_settings
+@click.option("--force", is_flag=True, help="Start although another driver seems to work on this output.")
+def run(config: Path | None, overrides: tuple[str, ...], force: bool, **switches: Any) -> None:
+    """Compute the landmarks of a dataset; go on where an earlier run stopped.
+
+    \b
+    Exit codes:
+      0    finished: every frame has its row
+      2    a setting or word is wrong
+      3    finished, but some shards failed (`phoenix-ray failures` lists them; run again to retry)
+      4    the source cannot be read
+      5    the model or its weights cannot be loaded
+      6    the output cannot be written, or was computed with other settings
+      7    Ray or its workers cannot be had
+      130  stopped by SIGINT (Ctrl-C), 143 by SIGTERM: drained, nothing lost
+    """
+    from phoenix_ray.cluster.job import run_job
+
+    words = [*overrides, *(["run.force=true"] if force else [])]
+    sys.exit(run_job(_settings(config, words, switches)))
+
+
+@cli.command()
+@_with_settings
+def plan(config: Path | None, overrides: tuple[str, ...], **switches: Any) -> None:
+    """Show what `run` would do: videos, frames, shards, what is committed already, workers, time and size."""
+    from phoenix_ray.cluster.preview import preview
+
+    preview(_settings(config, overrides, switches))
+
+
+@cli.command()
+@click.argument("output", type=click.Path(path_type=Path))
+@click.option("--watch", is_flag=True, help="Look again every two seconds until the run ends.")
+@click.option("--json", "as_json", is_flag=True, help="Print status.json of the latest run.")
+def status(output: Path, watch: bool, as_json: bool) -> None:
+    """Show how far the dataset in OUTPUT is."""
+    from phoenix_ray.cluster.status import show_status
+
+    show_status(output, watch=watch, as_json=as_json)
+
+
+@cli.command()
+@click.argument("output", type=click.Path(path_type=Path))
+@click.option("--traceback", is_flag=True, help="Also show where in the code it happened.")
+def failures(output: Path, traceback: bool) -> None:
+    """List the shards and videos of OUTPUT that failed, with the reason; `run` tries them again."""
+    from phoenix_ray.cluster.status import show_failures
+
+    show_failures(output, traceback=traceback)
+
+
+@cli.command()
+@_with_settings
+def compact(config: Path | None, overrides: tuple[str, ...], **switches: Any) -> None:
+    """Merge the partitions of a dataset into few large files (`run` does it at its end)."""
+    from phoenix_ray.cluster.job import compact_job
+
+    compact_job(_settings(config, overrides, switches))
+
+
+@cli.command()
+@_with_settings
+def config(config: Path | None, overrides: tuple[str, ...], **switches: Any) -> None:
+    """Print the effective settings, each with what it means; * marks what differs from the default."""
+    from phoenix_ray.config import describe
+
+    for key, value, default, text in describe(_settings(config, overrides, switches)):
+        click.secho(f"{'*' if value != default else ' '} {key}: {_plain(value)}", bold=value != default)
+        click.echo(click.wrap_text(text, 100, "      ", "      "))
+
+
+@cli.group()
+def models() -> None:
+    """List models; install and check their weights."""
+
+
+@models.command("list")
+def models_list() -> None:
+    """List the models and their engines."""
+    from phoenix_ray.models import registry
+
+    for info in registry.available():
+        click.secho(info.name, bold=True)
+        click.echo(click.wrap_text(info.description, 100, "  ", "  "))
+        click.echo(f"  engines: {', '.join(info.engines)}\n  layouts: {', '.join(info.layouts)}")
+
+
+@models.command("install")
+@click.option("--wheel", type=click.Path(path_type=Path), help="Take them from this mediapipe-0.10.21 wheel, offline.")
+@click.option("--path", default="", help="Folder to install into (default: $PHOENIX_RAY_MODELS, else a cache folder).")
+def models_install(wheel: Path | None, path: str) -> None:
+    """Install the networks' weights out of the mediapipe 0.10.21 wheel that pip gets."""
+    from phoenix_ray.models import weights
+
+    click.echo(f"Weights are in {weights.install(weights.weights_folder(path), wheel)}")
+
+
+@models.command("check")
+@click.option("--path", default="", help="Folder of the weights (default: $PHOENIX_RAY_MODELS, else a cache folder).")
+def models_check(path: str) -> None:
+    """Check each weight file against its sha256."""
+    from phoenix_ray.models import weights
+
+    folder = weights.weights_folder(path)
+    statuses = weights.check(folder)
+    for one in statuses:
+        click.echo(f"{one.state:8} {one.path}")
+    if any(one.state != "ok" for one in statuses):
+        raise ModelError(f"The weights in {folder} are not complete: `phoenix-ray models install` mends them.")
+
+
+def main(words: Sequence[str] | None = None) -> None:
+    """Run the command line; the entry point of `phoenix-ray` and of `python -m phoenix_ray.run`."""
+    cli(args=list(words) if words is not None else None, prog_name="phoenix-ray")
+
+
+def _plain(value: object) -> str:
+    match value:
+        case None:
+            return "none"
+        case "":
+            return "''"
+        case tuple():
+            return f"[{', '.join(map(str, value))}]"
+        case bool():
+            return str(value).lower()
+        case _:
+            return str(value)

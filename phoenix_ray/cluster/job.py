@@ -1,0 +1,240 @@
+"""The main job, from settings to a finished dataset: what `phoenix-ray run` and `phoenix-ray compact` call.
+
+    source → plan → actors (partitions) → reduce (data files, manifest, videos.parquet) → summary
+
+Whatever ends it early, the next call goes on: what is to do follows from the source and from what is committed.
+"""
+
+from __future__ import annotations
+
+import platform
+import secrets
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pyarrow as pa
+import ray
+from rich.console import Console
+
+from phoenix_ray import __version__
+from phoenix_ray.cluster.actors import ActorPool
+from phoenix_ray.cluster.driver import Driver
+from phoenix_ray.cluster.monitor import RunMonitor
+from phoenix_ray.cluster.plan import Plan, make_plan
+from phoenix_ray.cluster.progress import Meter, open_display
+from phoenix_ray.cluster.reduce import BackgroundReduce, reduce_all
+from phoenix_ray.cluster.resources import plan_workers
+from phoenix_ray.cluster.scheduler import Scheduler, Trouble
+from phoenix_ray.cluster.session import ray_session
+from phoenix_ray.cluster.stop import StopRequest, stop_on_signals
+from phoenix_ray.cluster.summary import RunSummary, print_summary, tally_splits
+from phoenix_ray.config import Settings
+from phoenix_ray.dataset.committed import Committed, load_committed
+from phoenix_ray.dataset.digest import digest_text
+from phoenix_ray.dataset.identity import DatasetIdentity, find_layout, open_dataset, read_identity
+from phoenix_ray.dataset.lease import Lease
+from phoenix_ray.dataset.manifest import read_manifest
+from phoenix_ray.dataset.publication import sweep
+from phoenix_ray.dataset.storage import Storage, open_storage
+from phoenix_ray.dataset.tally import total
+from phoenix_ray.errors import EXIT_INCOMPLETE, EXIT_OK, ConfigError
+from phoenix_ray.models import registry
+from phoenix_ray.sources.base import Source
+from phoenix_ray.sources.catalog import open_source
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A dataset that this process may write, opened with settings that fit it."""
+
+    settings: Settings
+    storage: Storage
+    identity: DatasetIdentity
+    lease: Lease
+    run_id: str
+
+
+def run_job(settings: Settings) -> int:
+    """Compute what is missing of a dataset and return the exit code.
+
+    Raises:
+        PhoenixRayError: Nothing could be computed, or the run had to stop; each kind has its exit code.
+    """
+    began = time.monotonic()
+    source = open_source(settings.source)
+    registry.prepare(settings.model, _say)
+    _say(source.description)
+    with open_job(settings, source.root) as job, stop_on_signals() as stop:
+        sweep(job.storage, job.identity, temporary_seconds=0)
+        committed = load_committed(job.storage, job.identity)
+        plan = plan_job(settings, source, committed)
+        _say(describe_plan(plan))
+        monitor = _open_monitor(job, plan, stop)
+        for damaged in committed.damaged:
+            monitor.warn(f"{damaged.name} is not trusted and computed again: {damaged.reason}")
+        for problem in plan.problems:
+            monitor.fail(problem.split, problem.video_id, 0, 0, Trouble("input", problem.message), attempts=1)
+        try:
+            workers = _compute(job, plan, monitor, stop) if plan.shards or committed.partitions else 0
+        except BaseException:
+            monitor.close("failed")
+            raise
+        state = "stopped" if stop else "incomplete" if monitor.failures else "finished"
+        last = monitor.close(state)
+        splits = tally_splits(job.storage, job.identity)
+        summary = RunSummary(
+            run_id=job.run_id,
+            state=state,
+            output=job.storage.root,
+            seconds=time.monotonic() - began,
+            compute_seconds=monitor.compute_seconds,
+            frames_computed=last.frames_done,
+            workers=workers,
+            failures=monitor.failures,
+            timings=monitor.timings,
+            peak_memory_mb=monitor.peak_memory_mb,
+            digest=digest_text(total(splits.values()).digest),
+            splits=splits,
+            versions=versions(),
+        )
+        summary.write(job.storage)
+    print_summary(summary, find_layout(job.identity), Console())
+    return stop.exit_code or (EXIT_INCOMPLETE if monitor.failures else EXIT_OK)
+
+
+def compact_job(settings: Settings) -> None:
+    """Merge the partitions of the dataset at `output.path`.
+
+    Raises:
+        PhoenixRayError: There is no dataset, or it cannot be written.
+    """
+    if not settings.output.path:
+        raise ConfigError("output.path is not set: give the folder of the dataset.")
+    storage = open_storage(settings.output.path)
+    identity = read_identity(storage)
+    with hold_lease(storage, settings):
+        sweep(storage, identity, temporary_seconds=0)
+        with ray_session(settings.cluster):
+            reduce_all(storage, identity, settings.output, _say)
+    manifest = read_manifest(storage, identity)
+    _say(f"{manifest.tally.rows:,} rows in {len(manifest.files)} files below {storage.root}/data")
+
+
+@contextmanager
+def open_job(settings: Settings, source_root: str) -> Iterator[Job]:
+    """Open the output for writing: its identity must fit the settings, and no other driver may be at work on it.
+
+    Raises:
+        OutputError: It cannot be written, was computed with other settings, or another driver is at work.
+    """
+    if not settings.output.path:
+        raise ConfigError("output.path is not set: give a folder for the dataset.")
+    storage = open_storage(settings.output.path)
+    identity = open_dataset(storage, make_identity(settings, source_root))
+    with hold_lease(storage, settings) as (run_id, lease):
+        yield Job(settings, storage, identity, lease, run_id)
+
+
+@contextmanager
+def hold_lease(storage: Storage, settings: Settings) -> Iterator[tuple[str, Lease]]:
+    """Hold the lease of an output under a new run ID.
+
+    Raises:
+        OutputError: Another driver is at work, and `run.force` is not set.
+    """
+    run_id = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
+    lease = Lease.acquire(storage, run_id, force=settings.run.force)
+    try:
+        yield run_id, lease
+    finally:
+        lease.release()
+
+
+def make_identity(settings: Settings, source_root: str) -> DatasetIdentity:
+    """Return what rows computed with these settings have in common."""
+    return DatasetIdentity(
+        layout=registry.layout(settings.model).name,
+        model=registry.identity(settings.model).fields,
+        limit_frames=settings.source.limit_frames,
+        signature=settings.source.signature,
+        source_root=source_root,
+    )
+
+
+def plan_job(settings: Settings, source: Source, committed: Committed) -> Plan:
+    """Return what is missing of a source.
+
+    Raises:
+        SourceError: The source cannot be listed.
+    """
+    batch_size = registry.batch_size(settings.model)
+    return make_plan(source.videos(), committed.missing_ranges, settings.cluster.shard_frames, batch_size)
+
+
+def describe_plan(plan: Plan) -> str:
+    """Return a plan in one line."""
+    whole = plan.total
+    done = f"; {whole.committed_frames:,} frames are committed already" if whole.committed_frames else ""
+    return (
+        f"{whole.videos:,} videos with {whole.frames:,} frames{done}; "
+        f"{plan.missing_frames:,} frames to compute in {len(plan.shards):,} shards"
+    )
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of what computes."""
+    return {
+        "phoenix_ray": __version__,
+        "python": platform.python_version(),
+        "ray": ray.__version__,
+        "numpy": np.__version__,
+        "pyarrow": pa.__version__,
+    }
+
+
+def _compute(job: Job, plan: Plan, monitor: RunMonitor, stop: StopRequest) -> int:
+    """Run the shards and the reduce step; return the number of workers that were asked for."""
+    settings = job.settings
+    with ray_session(settings.cluster) as where:
+        _say(where)
+        workers = 0
+        reduce = BackgroundReduce(job.storage, job.identity, settings.output)
+        monitor.housekeeping = reduce.tick
+        if plan.shards:
+            worker_plan = plan_workers(
+                settings.cluster, ray.cluster_resources(), engine_uses_gpu=registry.uses_gpu(settings.model)
+            )
+            workers = min(worker_plan.count, len(plan.shards))
+            worker_plan = replace(worker_plan, count=workers)
+            _say(f"Starting {worker_plan}")
+            pool = ActorPool(worker_plan, settings, job.identity)
+            scheduler = Scheduler(plan.shards, settings.cluster.shards_in_flight, settings.cluster.max_attempts)
+            try:
+                Driver(settings, worker_plan, pool, scheduler, monitor, stop).run()
+            finally:
+                pool.close()
+        monitor.compacting()
+        if settings.output.compact and not stop:
+            reduce.finish()
+            reduce_all(job.storage, job.identity, settings.output, _say)
+    return workers
+
+
+def _open_monitor(job: Job, plan: Plan, stop: StopRequest) -> RunMonitor:
+    return RunMonitor(
+        job.run_id,
+        job.storage,
+        job.lease,
+        Meter(job.run_id, plan.missing_frames, plan.total.committed_frames),
+        open_display(job.settings.run.progress_seconds),
+        stop,
+        job.settings.run.progress_seconds,
+    )
+
+
+def _say(message: str) -> None:
+    print(message, file=sys.stderr, flush=True)

@@ -1,0 +1,175 @@
+"""Listens to a driver: shows progress, keeps the failure list and the run's record, renews the lease.
+
+Files below `runs/<run id>/`: `status.json` (the present state, for other programs), `log` (what was told to the user),
+`summary.json` (at the end, by `cluster.summary`).
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+
+from phoenix_ray.cluster.progress import Display, Meter, Status
+from phoenix_ray.cluster.scheduler import Assignment, GivenUp, Scheduler, Trouble
+from phoenix_ray.cluster.stop import StopRequest
+from phoenix_ray.cluster.worker import Receipt, Timings, WorkerInfo
+from phoenix_ray.dataset import paths
+from phoenix_ray.dataset.failures import FailureRecord, clear_failures, read_failures, record_failure
+from phoenix_ray.dataset.lease import HEARTBEAT_SECONDS, Lease
+from phoenix_ray.dataset.storage import Storage
+
+
+class RunMonitor:
+    """The driver's `Listener` of a run.
+
+    Args:
+        run_id: Names the run.
+        storage: Of the dataset.
+        lease: Renewed as long as the driver ticks.
+        meter: Counts frames.
+        display: Shows them.
+        stop: Whether the run was asked to stop.
+        interval: Seconds between two `status.json`.
+
+    Attributes:
+        housekeeping: Called at each tick with the number of partitions committed so far (compaction during the run).
+        timings: Seconds of all workers together.
+        peak_memory_mb: Largest resident size of a worker.
+        failures: Shards and videos that this run put on the failure list.
+    """
+
+    def __init__(
+        self,
+        run_id: str,
+        storage: Storage,
+        lease: Lease,
+        meter: Meter,
+        display: Display,
+        stop: StopRequest,
+        interval: float,
+    ) -> None:
+        self._run_id = run_id
+        self._storage = storage
+        self._lease = lease
+        self._meter = meter
+        self._display = display
+        self._stop = stop
+        self._interval = interval
+        self._written = self._renewed = time.monotonic()
+        self._log: list[str] = []
+        self._partitions = 0
+        self._workers = 0
+        self.housekeeping: Callable[[int], None] = lambda _: None
+        self.timings = Timings()
+        self.peak_memory_mb = 0.0
+        self.failures = 0
+        self.status = meter.status(0, 0, 0)
+        self._listed = self._review_failures()
+        self._write_status()
+
+    def worker_ready(self, info: WorkerInfo, ready: int) -> None:
+        """Begin to count time with the first worker."""
+        if not self._workers:
+            self._meter.begin()
+            self._meter.state = "running"
+        self._workers += 1
+        self._note(f"worker {ready} ready on {info.node} (process {info.process})")
+
+    def committed(self, assignment: Assignment, receipt: Receipt) -> None:
+        """Count the frames, and strike the shard off the failure list if an earlier run left it there."""
+        self._partitions += 1
+        self.timings += receipt.timings
+        self.peak_memory_mb = max(self.peak_memory_mb, receipt.peak_memory_mb)
+        self._meter.add(assignment.shard.frames)
+        shard = assignment.shard
+        if (shard.video.split, shard.video.video_id) in self._listed:
+            clear_failures(self._storage, shard.video.split, shard.video.video_id, shard.first, shard.last)
+        if receipt.partition and receipt.partition.error:
+            self._note(f"{shard}: some frames have no landmarks; the first: {receipt.partition.error}")
+
+    def retried(self, assignment: Assignment, trouble: Trouble) -> None:
+        """Log it; the user sees only what was not mended by trying again."""
+        self._note(f"{assignment.shard} is tried again ({trouble.failure_class}): {trouble.message}")
+
+    def given_up(self, given_up: GivenUp) -> None:
+        """Put the shard on the failure list."""
+        shard, trouble = given_up.shard, given_up.trouble
+        self.fail(shard.video.split, shard.video.video_id, shard.first, shard.last, trouble, given_up.attempts)
+
+    def fail(self, split: str, video_id: str, first: int, last: int, trouble: Trouble, attempts: int) -> None:
+        """Put frames of a video on the failure list and tell the user."""
+        self.failures += 1
+        self._meter.failures = self.failures
+        record_failure(
+            self._storage,
+            FailureRecord(
+                split=split,
+                video_id=video_id,
+                first=first,
+                last=last,
+                failure_class=trouble.failure_class,
+                message=trouble.message,
+                node=trouble.node,
+                attempts=attempts,
+                traceback=trouble.traceback,
+                run_id=self._run_id,
+                time=time.time(),
+            ),
+        )
+        self.warn(f"failed: {split}/{video_id} ({trouble.failure_class}): {trouble.message}")
+
+    def warn(self, message: str) -> None:
+        """Show and log a message."""
+        self._display.say(message)
+        self._note(message)
+
+    def tick(self, scheduler: Scheduler, workers: int) -> None:
+        """Show progress, renew the lease and write `status.json` when they are due."""
+        if self._stop:
+            self._meter.state = "draining"
+        self.status = self._meter.status(scheduler.waiting, scheduler.in_flight, workers)
+        self._display.show(self.status)
+        if time.monotonic() - self._renewed >= HEARTBEAT_SECONDS:
+            self._lease.renew()
+            self._renewed = time.monotonic()
+        self.housekeeping(self._partitions)
+        if time.monotonic() - self._written >= self._interval:
+            self._write_status()
+
+    def compacting(self) -> None:
+        """Say that shards are done and the reduce step runs."""
+        self._meter.state = "compacting"
+        self.status = self._meter.status(0, 0, 0)
+        self._write_status()
+
+    @property
+    def compute_seconds(self) -> float:
+        """From the first worker that was ready to the last frames that were committed."""
+        return self._meter.seconds
+
+    def close(self, state: str) -> Status:
+        """Write the last status and leave the display."""
+        self._meter.state = state
+        self.status = self._meter.status(self.status.shards_waiting, self.status.shards_in_flight, self._workers)
+        self._display.close(self.status)
+        self._write_status()
+        return self.status
+
+    def _review_failures(self) -> set[tuple[str, str]]:
+        """Return the videos on the failure list, after striking off those that an earlier run could not plan."""
+        listed = read_failures(self._storage)
+        for failure in listed:
+            if failure.first == failure.last:
+                clear_failures(self._storage, failure.split, failure.video_id, 0, 0)
+        return {(failure.split, failure.video_id) for failure in listed}
+
+    def _note(self, message: str) -> None:
+        self._log.append(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {message}\n")
+
+    def _write_status(self) -> None:
+        self._written = self._renewed = time.monotonic()
+        folder = f"{paths.RUNS}/{self._run_id}"
+        self._storage.write(f"{folder}/status.json", json.dumps(asdict(self.status), indent=2).encode())
+        self._storage.write(f"{folder}/log", "".join(self._log).encode())

@@ -1,0 +1,101 @@
+"""`phoenix-ray plan`: what a run would do, with nothing computed and nothing written."""
+
+from __future__ import annotations
+
+import json
+
+import ray
+from rich.console import Console
+from rich.filesize import decimal
+from rich.table import Table
+
+from phoenix_ray.cluster.job import make_identity, plan_job
+from phoenix_ray.cluster.plan import Plan
+from phoenix_ray.cluster.progress import format_seconds
+from phoenix_ray.cluster.resources import plan_workers
+from phoenix_ray.cluster.session import ray_session
+from phoenix_ray.config import Settings
+from phoenix_ray.dataset import paths
+from phoenix_ray.dataset.committed import Committed, load_committed
+from phoenix_ray.dataset.identity import DatasetIdentity, check_dataset
+from phoenix_ray.dataset.storage import Storage, open_storage
+from phoenix_ray.errors import ConfigError
+from phoenix_ray.models import registry
+from phoenix_ray.sources.catalog import open_source
+
+# Without an earlier run to go by: Holistic on one core of a 2.6 GHz server (docs/performance.md), and the size of a row
+# of 543 points after compaction (docs/data-format.md).
+SECONDS_PER_FRAME = 0.05
+BYTES_PER_FRAME = 5_000
+
+
+def preview(settings: Settings) -> None:
+    """Print videos, frames and shards, what is committed, workers asked and found, estimated time and size.
+
+    Raises:
+        PhoenixRayError: What `run` would stop with as well.
+    """
+    if not settings.output.path:
+        raise ConfigError("output.path is not set: give a folder for the dataset.")
+    console = Console()
+    source = open_source(settings.source)
+    storage = open_storage(settings.output.path)
+    identity = make_identity(settings, source.root)
+    plan = plan_job(settings, source, _committed(storage, identity))
+    console.print(source.description, highlight=False)
+    console.print(_table(plan))
+    for problem in plan.problems:
+        console.print(
+            f"[yellow]cannot be read:[/] {problem.split}/{problem.video_id}: {problem.message}", highlight=False
+        )
+    if not plan.shards:
+        console.print("Nothing is left to compute.")
+        return
+    with ray_session(settings.cluster) as where:
+        workers = plan_workers(
+            settings.cluster, ray.cluster_resources(), engine_uses_gpu=registry.uses_gpu(settings.model)
+        )
+        found = ray.cluster_resources()
+    console.print(f"{where}: {found.get('CPU', 0):g} CPU, {found.get('GPU', 0):g} GPU", highlight=False)
+    console.print(f"Workers: {workers}", highlight=False)
+    rate, basis = _rate(storage, workers.count)
+    console.print(
+        f"About {format_seconds(plan.missing_frames / rate)} at {rate:,.0f} frames/s ({basis}), and "
+        f"{decimal(plan.missing_frames * BYTES_PER_FRAME)}.",
+        highlight=False,
+    )
+
+
+def _committed(storage: Storage, identity: DatasetIdentity) -> Committed:
+    """Return what is committed, provided that a run could go on with it."""
+    try:
+        storage.read(paths.IDENTITY)
+    except FileNotFoundError:
+        return Committed((), ())
+    return load_committed(storage, check_dataset(storage, identity))
+
+
+def _table(plan: Plan) -> Table:
+    table = Table(title="To compute", title_justify="left", header_style="bold")
+    for name in ("split", "videos", "frames", "committed", "to compute", "shards"):
+        table.add_column(name, justify="left" if name == "split" else "right")
+    for split, totals in [*plan.totals.items(), ("all", plan.total)]:
+        table.add_row(
+            split,
+            f"{totals.videos:,}",
+            f"{totals.frames:,}",
+            f"{totals.committed_frames:,}",
+            f"{totals.frames - totals.committed_frames:,}",
+            f"{totals.shards:,}",
+        )
+    return table
+
+
+def _rate(storage: Storage, workers: int) -> tuple[float, str]:
+    """Return frames per second to reckon with, and where the number comes from."""
+    for name in sorted((file.name for file in storage.list(paths.RUNS)), reverse=True):
+        if name.endswith("/summary.json"):
+            past = json.loads(storage.read(name))
+            if past["frames_computed"] and past["workers"]:
+                return past["frames_per_second"] / past["workers"] * workers, "as in the last run here"
+    return workers / SECONDS_PER_FRAME, "a guess from one core; a GPU engine is faster"
