@@ -8,10 +8,12 @@ leading batch axis (see `arrays`).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from array_api_compat import array_namespace
 
-from phoenix_ray.models.holistic.arrays import Array
+from phoenix_ray.models.holistic.arrays import Array, cosine_and_sine
+from phoenix_ray.models.holistic.geometry import rotate
 
 MESH_POINTS = 468
 IRIS_POINTS = 5
@@ -63,6 +65,114 @@ def refine_face(mesh: Array, refinements: Sequence[Array]) -> Array:
     ]
     z = xp.concat([mesh[:, :, 2], *irises], axis=1)
     return xp.concat([xp.take(xy, xp.asarray(_SOURCE_OF_POINT), axis=1), z[:, :, None]], axis=2)
+
+
+@dataclass(frozen=True, slots=True)
+class RegionOfFace:
+    """Options of Landmarks2TransformMatrix: a part of the face, and the grid it is sampled on.
+
+    Attributes:
+        left_rotation_idx: Vertex from which the horizontal line of the region is drawn.
+        right_rotation_idx: Vertex to which it is drawn.
+        target_rotation_radians: Angle of this line on the grid.
+        subset_idxs: Vertices that the region is bounded by.
+        scale_x: Width of the region in widths of these bounds.
+        scale_y: Height of the region in heights of these bounds.
+        output_width: Columns of the grid.
+        output_height: Rows of the grid.
+    """
+
+    left_rotation_idx: int
+    right_rotation_idx: int
+    target_rotation_radians: float
+    subset_idxs: Sequence[int]
+    scale_x: float
+    scale_y: float
+    output_width: int
+    output_height: int
+
+
+def landmarks_to_transform(landmarks: Array, region: RegionOfFace) -> Array:
+    """Return the matrices float32 (N, 4, 4) from the grid of a region to where it lies among landmarks (N, 468, 3)."""
+    xp = array_namespace(landmarks)
+    right, left = landmarks[:, region.right_rotation_idx, :], landmarks[:, region.left_rotation_idx, :]
+    rotation = region.target_rotation_radians - xp.atan2(right[:, 1] - left[:, 1], right[:, 0] - left[:, 0])
+    cosine, sine = cosine_and_sine(rotation)
+
+    subset = xp.take(landmarks[:, :, :2], xp.asarray(region.subset_idxs), axis=1)
+    turned = xp.stack(rotate(subset[:, :, 0], subset[:, :, 1], rotation), axis=2)
+    lowest, highest = xp.min(turned, axis=1), xp.max(turned, axis=1)
+    center, extent = (lowest + highest) / 2, highest - lowest
+    x = cosine * center[:, 0] + sine * center[:, 1]
+    y = -sine * center[:, 0] + cosine * center[:, 1]
+
+    column = region.scale_x * extent[:, 0] / region.output_width
+    row = region.scale_y * extent[:, 1] / region.output_height
+    x_by_column, x_by_row, y_by_column, y_by_row = cosine * column, sine * row, -sine * column, cosine * row
+    x = x_by_column * (-region.output_width / 2) + x_by_row * (-region.output_height / 2) + x
+    y = y_by_column * (-region.output_width / 2) + y_by_row * (-region.output_height / 2) + y
+    zero, one = xp.zeros_like(x), xp.ones_like(x)
+    rows = (
+        (x_by_column, x_by_row, zero, x),
+        (y_by_column, y_by_row, zero, y),
+        (zero, zero, one, zero),
+        (zero, zero, zero, one),
+    )
+    return xp.stack([xp.stack(row, axis=1) for row in rows], axis=1)
+
+
+def sample_bilinear(features: Array, transform: Array, rows: int, columns: int) -> Array:
+    """Return features (N, H, W, C) at the points of a grid, float32 (N, rows, columns, C); 0 outside of them.
+
+    MediaPipe: TransformTensorBilinear. It mixes single and double precision as its C++ does.
+    """
+    xp = array_namespace(features)
+    batch, height, width, channels = features.shape
+    double = xp.float64
+
+    def coordinate(axis: int) -> Array:
+        by_column, by_row = transform[:, axis, 0], transform[:, axis, 1]
+        shift = xp.astype(by_column, double) * 0.5 + xp.astype(by_row, double) * 0.5 - 0.5
+        offset = xp.astype(xp.astype(transform[:, axis, 3], double) + shift, features.dtype)
+        column = xp.arange(columns, dtype=features.dtype)[None, None, :]
+        row = xp.arange(rows, dtype=features.dtype)[None, :, None]
+        return by_column[:, None, None] * column + by_row[:, None, None] * row + offset[:, None, None]
+
+    x, y = coordinate(0), coordinate(1)
+    inside = (x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)
+    x, y = xp.where(inside, x, 0.0), xp.where(inside, y, 0.0)
+    left, top = xp.floor(x), xp.floor(y)
+    rightwards, downwards = (x - left)[:, :, :, None], (y - top)[:, :, :, None]
+    cells = xp.reshape(features, (batch * height * width, channels))
+
+    def at(row: Array, column: Array) -> Array:
+        # A point on the last row or column takes nothing from beyond, so what is read there does not matter.
+        row, column = xp.where(row < height, row, row - 1), xp.where(column < width, column, column - 1)
+        index = (xp.arange(batch)[:, None, None] * height + row) * width + column
+        return xp.reshape(xp.take(cells, xp.reshape(index, (-1,)), axis=0), (batch, rows, columns, channels))
+
+    def mix(first: Array, second: Array, share: Array) -> Array:
+        rest = 1.0 - xp.astype(share, double)
+        return xp.astype(rest * xp.astype(first, double) + xp.astype(share * second, double), features.dtype)
+
+    column, row = xp.astype(left, xp.int64), xp.astype(top, xp.int64)
+    upper = mix(at(row, column), at(row, column + 1), rightwards)
+    lower = mix(at(row + 1, column), at(row + 1, column + 1), rightwards)
+    return xp.where(inside[:, :, :, None], mix(upper, lower, downwards), 0.0)
+
+
+def transform_landmarks(landmarks: Array, transform: Array) -> Array:
+    """Return points (N, K, 2) moved by matrices (N, 4, 4). MediaPipe: TransformLandmarks."""
+    xp = array_namespace(landmarks)
+    x, y = landmarks[:, :, 0], landmarks[:, :, 1]
+    entry = transform[:, :, :, None]
+    return xp.stack(
+        [
+            entry[:, 0, 0, :] * x + entry[:, 0, 1, :] * y + entry[:, 0, 3, :],
+            entry[:, 1, 0, :] * x + entry[:, 1, 1, :] * y + entry[:, 1, 3, :],
+        ],
+        axis=2,
+    )
 
 
 def _mean_depth(mesh: Array, contour: Sequence[int]) -> Array:

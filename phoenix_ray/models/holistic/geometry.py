@@ -212,6 +212,20 @@ def project_keypoints(points: Array, view: View) -> Array:
     return xp.stack([x * x_by_x + y * x_by_y + left[:, None], x * y_by_x + y * y_by_y + top[:, None]], axis=2)
 
 
+def through_pixels(points: Array, size: ImageSize) -> Array:
+    """Return normalised points (N, K, 3 or more) rounded to pixels' precision and back.
+
+    MediaPipe sends the pose through pixels even where it does not smooth it. MediaPipe: LandmarksSmoothingCalculator.
+    """
+    width, height = size.width[:, None], size.height[:, None]
+    return _with_coordinates(
+        points,
+        points[:, :, 0] * width / width,
+        points[:, :, 1] * height / height,
+        points[:, :, 2:3] * width[:, :, None] / width[:, :, None],
+    )
+
+
 def rotate(x: Array, y: Array, rotation: Array) -> tuple[Array, Array]:
     """Return the points x, y, each (N, K), turned about the origin by `rotation` (N,)."""
     cosine, sine = cosine_and_sine(rotation[:, None])

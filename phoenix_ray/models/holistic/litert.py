@@ -7,21 +7,22 @@ with.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
-from ai_edge_litert.interpreter import Interpreter
 from numpy.typing import NDArray
 
 from phoenix_ray import landmarks
 from phoenix_ray.config import ModelSettings
-from phoenix_ray.errors import ModelError
 from phoenix_ray.models.base import LandmarkBatch
 from phoenix_ray.models.holistic import graph
 from phoenix_ray.models.holistic.anchors import FACE_ANCHORS, POSE_ANCHORS
 from phoenix_ray.models.holistic.crops import WarpCropper
+from phoenix_ray.models.holistic.litert_attention import AttentionNetwork
+from phoenix_ray.models.holistic.litert_network import Crops, FloatArray, ImageNetwork, reading
 from phoenix_ray.models.holistic.networks import (
     FACE_DETECTION,
     FACE_LANDMARK,
@@ -36,9 +37,6 @@ from phoenix_ray.models.holistic.networks import (
     PoseOutput,
 )
 from phoenix_ray.models.holistic.pipeline import HolisticPipeline
-
-FloatArray = NDArray[np.float32]
-Crops = NDArray[np.uint8]
 
 # A call costs the same whatever the number of frames; this one only bounds the frames held at once.
 DEFAULT_BATCH_SIZE = 16
@@ -90,18 +88,28 @@ class HolisticLitert:
 
 
 class LitertNetworks:
-    """Holistic's networks as LiteRT runs them; `networks.Networks` on numpy arrays."""
+    """Holistic's networks as LiteRT runs them; `networks.Networks` on numpy arrays.
+
+    Raises:
+        ModelError: A file of weights is missing or damaged.
+    """
 
     def __init__(self, weights: Path, face_points: int, threads: int) -> None:
+        def load(expects: NetworkInput, *outputs: str) -> ImageNetwork:
+            with reading(weights / expects.file) as path:
+                return ImageNetwork(graph.cut(path.read_bytes(), outputs), expects, threads)
+
         self.face_points = face_points
-        self._pose_detection = Network(weights, POSE_DETECTION, ["Identity", "Identity_1"], threads)
-        self._pose_landmark = Network(
-            weights, POSE_LANDMARK, ["Identity", "Identity_1", "Identity_3", "Identity_4"], threads
+        self._pose_detection = load(POSE_DETECTION, "Identity", "Identity_1")
+        self._pose_landmark = load(POSE_LANDMARK, "Identity", "Identity_1", "Identity_3", "Identity_4")
+        self._hand_recrop = load(HAND_RECROP, "output_crop")
+        self._hand_landmark = load(HAND_LANDMARK, "Identity", "Identity_1")
+        self._face_detection = load(FACE_DETECTION, "regressors", "classificators")
+        self._face_landmark: Callable[[Crops], FaceOutput] = (
+            AttentionNetwork(weights, threads)
+            if face_points == 478
+            else MeshNetwork(load(FACE_LANDMARK[468], "conv2d_21", "conv2d_31"))
         )
-        self._hand_recrop = Network(weights, HAND_RECROP, ["output_crop"], threads)
-        self._hand_landmark = Network(weights, HAND_LANDMARK, ["Identity", "Identity_1"], threads)
-        self._face_detection = Network(weights, FACE_DETECTION, ["regressors", "classificators"], threads)
-        self._face_landmark = Network(weights, FACE_LANDMARK[face_points], ["conv2d_21", "conv2d_31"], threads)
 
     def pose_detection(self, crops: Crops) -> Detections:
         """Return 2254 boxes with 4 keypoints."""
@@ -130,45 +138,16 @@ class LitertNetworks:
 
     def face_landmark(self, crops: Crops) -> FaceOutput:
         """Return the face in the middle of each crop."""
-        points, logit = self._face_landmark(crops)
-        return FaceOutput(points.reshape(-1, 468, 3), (), logit.reshape(-1))
+        return self._face_landmark(crops)
 
 
-def input_values(lowest: float) -> FloatArray:
-    """Return the network's value of each grey value, float32 (256,): `lowest` for black, 1 for white.
+@dataclass(frozen=True, slots=True)
+class MeshNetwork:
+    """The network for 468 face points."""
 
-    MediaPipe computes them with one multiply-add that rounds once, which double precision does as well.
-    """
-    scale = np.float32((1 - lowest) / 255)
-    return np.asarray(np.arange(256) * np.float64(scale) + lowest, dtype=np.float32)
+    network: ImageNetwork
 
-
-class Network:
-    """The wanted outputs of one network, for crops one at a time."""
-
-    def __init__(self, weights: Path, expects: NetworkInput, outputs: Sequence[str], threads: int) -> None:
-        path = weights / expects.file
-        try:
-            model = graph.cut(path.read_bytes(), outputs)
-            self._interpreter = Interpreter(model_content=model, num_threads=threads)
-            self._interpreter.allocate_tensors()
-        except OSError as error:
-            raise ModelError(f"{path} cannot be read ({error.strerror}): run `phoenix-ray models install`.") from error
-        except Exception as error:
-            raise ModelError(f"{path} is damaged ({error}): run `phoenix-ray models install`.") from error
-        self._values = input_values(expects.lowest)
-        self._input = self._interpreter.tensor(self._interpreter.get_input_details()[0]["index"])
-        self._outputs = [detail["index"] for detail in self._interpreter.get_output_details()]
-
-    def __call__(self, crops: Crops) -> list[FloatArray]:
-        """Return each output for M crops uint8 (M, size, size, 3): float32 (M, ...)."""
-        rows = [self._run(crop) for crop in crops]
-        if len(rows) == 1:
-            return rows[0]
-        return [np.concatenate(column) for column in zip(*rows, strict=True)]
-
-    def _run(self, crop: Crops) -> list[FloatArray]:
-        # LiteRT refuses to run while a view of its memory is held, so the view must be gone before `invoke`.
-        cv2.LUT(crop, self._values, dst=self._input()[0])
-        self._interpreter.invoke()
-        return [self._interpreter.get_tensor(index) for index in self._outputs]
+    def __call__(self, crops: Crops) -> FaceOutput:
+        """Return the face in the middle of each crop."""
+        mesh, logit = self.network(crops)
+        return FaceOutput(mesh.reshape(-1, 468, 3), (), logit.reshape(-1))

@@ -125,6 +125,7 @@ class HolisticPipeline:
             x, y = refine_by_heatmap(x, y, output.heatmap, self.heatmap_kernel)
             visibility = sigmoid(output.landmarks[:, :, 3])
             points = geometry.project(xp.stack([x, y, z, visibility], axis=2), view)
+            points = geometry.through_pixels(points, view.size)
             world_x, world_y = geometry.rotate(output.world[:, :, 0], output.world[:, :, 1], view.roi.rotation)
             world = xp.stack([world_x, world_y, output.world[:, :, 2]], axis=2)
             return points[:, :POSE_POINTS, :], world[:, :POSE_POINTS, :], output.score

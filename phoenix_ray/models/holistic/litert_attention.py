@@ -1,0 +1,84 @@
+"""The attention network for 478 face points in LiteRT, which does not know three of its operators.
+
+The network is cut in two around them: the *trunk* finds the mesh and a map of features, the *branches* refine lips and
+eyes from samples of that map. Where to sample and how the refined points go back into the face is computed in between
+and after, by `attention`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from flatbuffers import flexbuffers
+
+from phoenix_ray.models.holistic import graph
+from phoenix_ray.models.holistic.attention import (
+    RegionOfFace,
+    landmarks_to_transform,
+    sample_bilinear,
+    transform_landmarks,
+)
+from phoenix_ray.models.holistic.litert_network import (
+    Crops,
+    FloatArray,
+    ImageNetwork,
+    TensorNetwork,
+    reading,
+    stack_items,
+)
+from phoenix_ray.models.holistic.networks import FACE_LANDMARK, FaceOutput
+
+MESH, FLAG = "output_mesh_identity", "conv_faceflag"
+# The file refines lips, right eye, right iris, left eye, left iris; `FaceOutput` has both eyes before both irises.
+ORDER_OF_REFINEMENTS = (0, 1, 3, 2, 4)
+
+
+class AttentionNetwork:
+    """The network for 478 face points.
+
+    Args:
+        weights: Folder of `.tflite` files.
+        threads: Threads that compute it.
+
+    Raises:
+        ModelError: The file is missing or damaged.
+    """
+
+    def __init__(self, weights: Path, threads: int) -> None:
+        expects = FACE_LANDMARK[478]
+        with reading(weights / expects.file) as path:
+            model = path.read_bytes()
+            operators = graph.custom_operators(model)
+            transforms = [operator for operator in operators if operator.name == "Landmarks2TransformMatrix"]
+            samplers = [operator for operator in operators if operator.name == "TransformTensorBilinear"]
+            placements = [operator for operator in operators if operator.name == "TransformLandmarks"]
+
+            self._regions = [RegionOfFace(**flexbuffers.Loads(operator.options)) for operator in transforms]
+            found = [MESH, FLAG, samplers[0].inputs[0], *(operator.inputs[0] for operator in transforms)]
+            self._trunk = ImageNetwork(graph.cut(model, found), expects, threads)
+
+            given = [operator.outputs[0] for operator in (*samplers, *transforms)]
+            refined = list(dict.fromkeys(tensor for operator in placements for tensor in operator.inputs))
+            self._branches = TensorNetwork(graph.cut(model, refined, given), threads)
+            self._placements = [tuple(refined.index(tensor) for tensor in operator.inputs) for operator in placements]
+
+    def __call__(self, crops: Crops) -> FaceOutput:
+        """Return the face in the middle of each crop."""
+        mesh, flag, *refinements = stack_items([self._run(crops[item : item + 1]) for item in range(len(crops))])
+        return FaceOutput(mesh, tuple(refinements[index] for index in ORDER_OF_REFINEMENTS), flag)
+
+    def _run(self, crop: Crops) -> list[FloatArray]:
+        mesh, flag, features, *landmarks = self._trunk(crop)
+        transforms = [
+            landmarks_to_transform(points, region) for points, region in zip(landmarks, self._regions, strict=True)
+        ]
+        samples = [
+            sample_bilinear(features, transform, region.output_height, region.output_width)
+            for transform, region in zip(transforms, self._regions, strict=True)
+        ]
+        for position, tensor in enumerate((*samples, *transforms)):
+            np.copyto(self._branches.input(position), tensor)
+        refined = self._branches.run()
+        placed = [transform_landmarks(refined[points], refined[transform]) for points, transform in self._placements]
+        return [mesh.reshape(1, -1, 3), flag.reshape(1), *placed]
