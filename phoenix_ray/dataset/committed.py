@@ -15,11 +15,11 @@ import pyarrow as pa
 from phoenix_ray.dataset import paths
 from phoenix_ray.dataset.coverage import FrameRange, Version, live_holdings, missing_frames
 from phoenix_ray.dataset.encoding import DamagedFile
-from phoenix_ray.dataset.identity import DatasetIdentity, find_layout
+from phoenix_ray.dataset.identity import DatasetIdentity
 from phoenix_ray.dataset.manifest import check_files, read_manifest
 from phoenix_ray.dataset.partitions import FOOTER_THREADS, list_partitions
 from phoenix_ray.dataset.storage import Storage
-from phoenix_ray.dataset.videos import gather_videos
+from phoenix_ray.dataset.videos import VERSION_COLUMNS, gather_videos
 from phoenix_ray.sources.base import Video
 
 # 128 bits: a million videos collide with a probability of 1e-27.
@@ -99,16 +99,13 @@ def load_committed(storage: Storage, identity: DatasetIdentity, threads: int = F
             held = HeldFrames(found.version, found.first, found.last, found.modified)
             partitions.append((found.split, found.video_id, held))
     manifest, lost = check_files(storage, read_manifest(storage, identity))
-    videos, unreadable = gather_videos(storage, find_layout(identity), manifest, _COLUMNS)
+    videos, unreadable = gather_videos(storage, identity, manifest, VERSION_COLUMNS)
     return Committed(_versions(videos), partitions, [*damaged, *lost, *unreadable])
-
-
-_COLUMNS = ("split", "video_id", "source_signature", "frames", "file")
 
 
 def _versions(videos: pa.Table) -> Iterable[tuple[str, str, Version]]:
     for batch in videos.to_batches(max_chunksize=10_000):
-        columns = (batch.column(name).to_pylist() for name in _COLUMNS[:4])
+        columns = (batch.column(name).to_pylist() for name in VERSION_COLUMNS[:4])
         for split, video_id, signature, frames in zip(*columns, strict=True):
             yield split, video_id, Version(signature, frames)
 

@@ -12,7 +12,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -30,23 +30,28 @@ _TEXT_COLUMNS = ["split", "video_id", "frame_name", "status", "error"]
 
 @dataclass(frozen=True, slots=True)
 class DamagedFile:
-    """A file of the dataset that is not to be trusted; what it should hold counts as missing."""
+    """A file of the dataset that is not to be trusted; what it should hold counts as missing.
+
+    Attributes:
+        name: The file.
+        reason: What is wrong with it.
+        foreign: Whether it is whole but not of this dataset, so that deleting it might lose somebody's work.
+    """
 
     name: str
     reason: str
+    foreign: bool = False
 
 
 class DamagedFileError(Exception):
     """A file is truncated, bit-flipped or not ours. Caught inside `dataset`, which reports its `damage`."""
 
-    def __init__(self, name: str, reason: str) -> None:
+    def __init__(self, name: str, reason: str, foreign: bool = False) -> None:
         super().__init__(f"{name}: {reason}")
-        self.damage = DamagedFile(name, reason)
+        self.damage = DamagedFile(name, reason, foreign)
 
 
-def open_writer(
-    sink: BinaryIO | pa.NativeFile, schema: pa.Schema, layout: Layout, settings: OutputSettings
-) -> pq.ParquetWriter:
+def open_writer(sink: object, schema: pa.Schema, layout: Layout, settings: OutputSettings) -> pq.ParquetWriter:
     """Return a writer for rows sorted by split, video and frame."""
     return pq.ParquetWriter(
         sink,
@@ -92,6 +97,6 @@ def read_footer(name: str, file: pq.ParquetFile) -> dict[str, Any]:
     """
     content = (file.metadata.metadata or {}).get(_FOOTER_KEY)
     if content is None:
-        raise DamagedFileError(name, "not written by phoenix_ray")
+        raise DamagedFileError(name, "not written by phoenix_ray", foreign=True)
     tree: dict[str, Any] = json.loads(content)
     return tree

@@ -85,6 +85,16 @@ def open_dataset(storage: Storage, identity: DatasetIdentity) -> DatasetIdentity
     }
     if storage.create(paths.IDENTITY, json.dumps(tree, indent=2).encode()):
         return identity
+    return check_dataset(storage, identity)
+
+
+def check_dataset(storage: Storage, identity: DatasetIdentity) -> DatasetIdentity:
+    """Return the identity that is recorded on disk, provided that a run with `identity` may go on with it.
+
+    Raises:
+        FingerprintMismatchError: The dataset was computed with other settings.
+        OutputError: There is no dataset, or its `dataset.json` cannot be understood.
+    """
     recorded = read_identity(storage)
     differences = recorded.differences(identity)
     if differences:

@@ -152,7 +152,7 @@ def list_partitions(
 
     Temporary files are left out, and so are files that vanish meanwhile: a compaction absorbed them.
     """
-    files = [file for file in storage.list(folder) if not file.temporary]
+    files = [file for file in storage.list(folder) if file.name.endswith(".parquet") and not file.temporary]
     with ThreadPoolExecutor(threads) as pool:
         for info in pool.map(lambda file: read_partition(storage, identity, file), files, chunksize=16):
             if info is not None:
@@ -182,9 +182,9 @@ def read_partition(storage: Storage, identity: DatasetIdentity, file: StoredFile
             modified=file.modified,
         )
         if footer["fingerprint"] != identity.fingerprint:
-            return DamagedFile(file.name, "it belongs to a dataset with other settings")
+            return DamagedFile(file.name, "it belongs to a dataset with other settings", foreign=True)
         if paths.partition_path(info.split, info.video_id, first, last) != file.name:
-            return DamagedFile(file.name, "its name does not fit its content")
+            return DamagedFile(file.name, "its name does not fit its content", foreign=True)
         if not info.rows == info.tally.rows == rows:
             return DamagedFile(file.name, f"it has {rows} rows for frames {first} to {last - 1}")
     except FileNotFoundError:
@@ -197,5 +197,6 @@ def read_partition(storage: Storage, identity: DatasetIdentity, file: StoredFile
 
 
 def discard(storage: Storage, damaged: DamagedFile) -> None:
-    """Remove a file that cannot be trusted; its frames are computed again."""
-    storage.delete(damaged.name)
+    """Remove a damaged file, whose frames are computed again; one that is not of this dataset is left alone."""
+    if not damaged.foreign:
+        storage.delete(damaged.name)

@@ -83,7 +83,10 @@ class Storage(Protocol):
         ...
 
     def list(self, folder: str) -> Iterator[StoredFile]:
-        """Yield every file below a folder, temporary ones too, in no order; nothing when there is no such folder."""
+        """Yield every file below a folder, temporary ones too, in no order; nothing when there is no such folder.
+
+        The empty name is the whole dataset.
+        """
         ...
 
     def delete(self, name: str) -> None:
@@ -109,12 +112,12 @@ class LocalStorage:
     def read(self, name: str) -> bytes:
         """Return a small file's content."""
         with self._explained("read", name):
-            return (self._root / name).read_bytes()
+            return self._locate(name).read_bytes()
 
     def open(self, name: str) -> pa.NativeFile:
         """Open a file for random access by Arrow."""
         with self._explained("read", name):
-            return pa.OSFile(str(self._root / name))
+            return pa.OSFile(str(self._locate(name)))
 
     def write(self, name: str, content: bytes | pa.Buffer) -> None:
         """Write a file in one atomic step, replacing what was there."""
@@ -124,7 +127,7 @@ class LocalStorage:
     def create(self, name: str, content: bytes) -> bool:
         """Write a file in one atomic step unless the name is taken; return whether this call made it."""
         with self._explained("write", name):
-            final = self._root / name
+            final = self._locate(name)
             if final.exists():
                 return False
             with self._temporary(final) as (temporary, stream):
@@ -147,7 +150,7 @@ class LocalStorage:
     def writing(self, name: str) -> Iterator[BinaryIO]:
         """Give a stream for a large file, which appears under its name when the block ends without an exception."""
         with self._explained("write", name):
-            final = self._root / name
+            final = self._locate(name)
             with self._temporary(final) as (temporary, stream):
                 yield stream
                 _flush(stream)
@@ -168,13 +171,20 @@ class LocalStorage:
     def delete(self, name: str) -> None:
         """Remove a file, and the folders that it leaves empty; a name that is already gone is no error."""
         with self._explained("delete", name):
-            (self._root / name).unlink(missing_ok=True)
+            file = self._locate(name)
+            file.unlink(missing_ok=True)
             # Best effort, the rest is only tidiness: a folder may be refilled by a worker at this very moment.
             with suppress(OSError):
-                for folder in (self._root / name).parents:
+                for folder in file.parents:
                     if folder == self._root:
                         break
                     folder.rmdir()
+
+    def _locate(self, name: str) -> Path:
+        """Return the path of a name; a name that would leave the dataset is a mistake of ours and stops the run."""
+        if not name or name.startswith("/") or ".." in name.split("/"):
+            raise ValueError(f"{name!r} is no name of a file in a dataset")
+        return self._root / name
 
     @contextmanager
     def _temporary(self, final: Path) -> Iterator[tuple[Path, BinaryIO]]:
@@ -223,7 +233,7 @@ def _scan(root: Path, folder: str) -> tuple[list[str], list[StoredFile]]:
     files: list[StoredFile] = []
     with suppress(FileNotFoundError, NotADirectoryError), os.scandir(root / folder) as entries:
         for entry in entries:
-            name = f"{folder}/{entry.name}"
+            name = f"{folder}/{entry.name}" if folder else entry.name
             # A file may vanish between listing and asking: another process finished or swept it.
             with suppress(FileNotFoundError):
                 if entry.is_dir(follow_symlinks=False):

@@ -21,15 +21,19 @@ import pyarrow.parquet as pq
 
 from phoenix_ray.dataset import paths
 from phoenix_ray.dataset.encoding import DamagedFile, DamagedFileError, open_parquet, read_footer
-from phoenix_ray.dataset.manifest import Manifest
+from phoenix_ray.dataset.identity import DatasetIdentity, find_layout
+from phoenix_ray.dataset.manifest import DataFile, Manifest
 from phoenix_ray.dataset.partitions import FOOTER_THREADS
 from phoenix_ray.dataset.schema import STATUSES
 from phoenix_ray.dataset.storage import Storage
-from phoenix_ray.dataset.tally import Tally
+from phoenix_ray.dataset.tally import Tally, total
 from phoenix_ray.landmarks import Layout
 
 # Annotations that have a column of their own; others share the map column `annotation`.
 _NAMED_ANNOTATIONS = ("signer", "gloss", "translation")
+
+# What resume, compaction and reading ask of the table: a few columns of a million videos are small.
+VERSION_COLUMNS = ("split", "video_id", "source_signature", "frames", "file", "first_row")
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,47 +131,93 @@ def to_video_table(layout: Layout, entries: Sequence[VideoEntry], file: str | No
     return pa.table(columns, schema=video_schema(layout))
 
 
-def read_entries(storage: Storage, data_file: str) -> list[VideoEntry]:
+def describe_data_file(name: str, entries: Sequence[VideoEntry], size: int, sha256: str) -> DataFile:
+    """Return what the manifest says of a data file that holds these videos."""
+    return DataFile(
+        name=name,
+        split=entries[0].split,
+        videos=len(entries),
+        first_video=entries[0].video_id,
+        last_video=entries[-1].video_id,
+        bytes=size,
+        sha256=sha256,
+        tally=total(entry.tally for entry in entries),
+    )
+
+
+def read_entries(storage: Storage, identity: DatasetIdentity, data_file: str) -> list[VideoEntry]:
     """Return the videos of a data file, in the order of its rows.
 
     Raises:
         FileNotFoundError: There is no such file.
-        DamagedFileError: Its footer cannot be understood.
+        DamagedFileError: Its footer cannot be understood, or it belongs to another dataset.
     """
     with open_parquet(storage, data_file) as parquet:
         footer = read_footer(data_file, parquet)
     try:
+        if footer["fingerprint"] != identity.fingerprint:
+            raise DamagedFileError(data_file, "it belongs to a dataset with other settings", foreign=True)
         return [VideoEntry.from_json(tree) for tree in footer["videos"]]
     except (KeyError, TypeError, ValueError) as error:
         raise DamagedFileError(data_file, f"its footer cannot be understood ({error!r})") from None
 
 
 def gather_videos(
-    storage: Storage, layout: Layout, manifest: Manifest, columns: Sequence[str] | None = None
+    storage: Storage, identity: DatasetIdentity, manifest: Manifest, columns: Sequence[str] | None = None
 ) -> tuple[pa.Table, list[DamagedFile]]:
     """Return the table of the videos in a manifest's files, and the files whose footers cannot be understood.
 
     Args:
         storage: The dataset.
-        layout: Its layout.
+        identity: Its identity.
         manifest: Names the files. Videos that `videos.parquet` knows come first, the others in the manifest's order.
-        columns: Only these columns, `file` among them; None means all. A few columns of a million videos are small.
+        columns: Only these columns, `file` among them; None means all.
     """
+    layout = find_layout(identity)
     data_files = [file.name for file in manifest.files]
     columns = list(columns or video_schema(layout).names)
     known = _read_table(storage, layout, columns)
     known_files = set(pc.unique(known.column("file")).to_pylist())
     if not known_files <= set(data_files):
-        known = known.filter(pc.is_in(known.column("file"), pa.array(sorted(known_files & set(data_files)))))
+        known = known.filter(
+            pc.is_in(known.column("file"), pa.array(sorted(known_files & set(data_files)), pa.string()))
+        )
     fresh = [name for name in data_files if name not in known_files]
     tables, damaged = [known], []
     with ThreadPoolExecutor(FOOTER_THREADS) as pool:
-        for name, entries in zip(fresh, pool.map(partial(_try_entries, storage), fresh), strict=True):
+        for name, entries in zip(fresh, pool.map(partial(_try_entries, storage, identity), fresh), strict=True):
             if isinstance(entries, DamagedFile):
                 damaged.append(entries)
             else:
                 tables.append(to_video_table(layout, entries, name).select(columns))
     return pa.concat_tables(tables), damaged
+
+
+def select_videos(videos: pa.Table, keys: Iterable[tuple[str, str]]) -> dict[tuple[str, str], dict[str, Any]]:
+    """Return the rows of some videos, by (split, video ID): a few out of a large table."""
+    wanted = set(keys)
+    likely = videos.filter(
+        pc.is_in(videos.column("video_id"), pa.array({video_id for _, video_id in wanted}, pa.string()))
+    )
+    rows = ((row["split"], row["video_id"], row) for row in likely.to_pylist())
+    return {(split, video_id): row for split, video_id, row in rows if (split, video_id) in wanted}
+
+
+def tally_splits(layout: Layout, videos: pa.Table) -> dict[str, Tally]:
+    """Return the counts of each split of a table of videos, sorted by split."""
+    splits: dict[str, Tally] = {}
+    columns = ["split", "landmark_digest", *(f"frames_{status}" for status in STATUSES)]
+    columns += [f"{part.name}_rate" for part in layout.parts]
+    for batch in videos.select(columns).to_batches(max_chunksize=10_000):
+        for row in batch.to_pylist():
+            statuses: dict[str, int] = {
+                status: row[f"frames_{status}"] for status in STATUSES if row[f"frames_{status}"]
+            }
+            rows = sum(statuses.values())
+            detected = {part.name: round(rows * row[f"{part.name}_rate"]) for part in layout.parts}
+            tally = Tally(rows, int(row["landmark_digest"], 16), statuses, detected)
+            splits[row["split"]] = splits.get(row["split"], Tally()) + tally
+    return dict(sorted(splits.items()))
 
 
 def write_videos(storage: Storage, videos: pa.Table) -> None:
@@ -177,9 +227,9 @@ def write_videos(storage: Storage, videos: pa.Table) -> None:
     storage.write(paths.VIDEOS, sink.getvalue())
 
 
-def _try_entries(storage: Storage, data_file: str) -> list[VideoEntry] | DamagedFile:
+def _try_entries(storage: Storage, identity: DatasetIdentity, data_file: str) -> list[VideoEntry] | DamagedFile:
     try:
-        return read_entries(storage, data_file)
+        return read_entries(storage, identity, data_file)
     except FileNotFoundError:
         return DamagedFile(data_file, "the manifest names it, but it is gone")
     except DamagedFileError as error:

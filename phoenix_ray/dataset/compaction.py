@@ -1,0 +1,199 @@
+"""Compaction: many small partitions become few large data files.
+
+Three steps, each of which may be the last before a crash:
+
+1. `compact` (here) writes a data file, a Ray task each. Nothing reads it yet.
+2. `publication.publish` replaces the manifest in one step. From here on the data files are the dataset.
+3. `publication.publish` deletes what they absorbed. What a crash leaves over, `publication.sweep` removes.
+
+Rows are checked on the way: page checksums, frame order, and the digest of each piece. A video whose rows turn out to
+be damaged is left out and computed again; the others of the file are kept.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import BinaryIO
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from phoenix_ray.config import OutputSettings
+from phoenix_ray.dataset.compaction_plan import CompactionTask, VideoToMerge
+from phoenix_ray.dataset.encoding import DamagedFile, DamagedFileError, open_writer, write_footer
+from phoenix_ray.dataset.identity import find_layout
+from phoenix_ray.dataset.manifest import DataFile
+from phoenix_ray.dataset.rows import RowReader
+from phoenix_ray.dataset.schema import landmark_schema
+from phoenix_ray.dataset.storage import Storage
+from phoenix_ray.dataset.tally import Tally, tally_rows
+from phoenix_ray.dataset.videos import VideoEntry, describe_data_file
+from phoenix_ray.landmarks import Layout
+
+
+@dataclass(frozen=True, slots=True)
+class Compacted:
+    """What became of a task.
+
+    Attributes:
+        data_file: What was written, None when no video of the task could be read.
+        absorbed: Partitions whose rows it holds or supersedes.
+        replaces: Data files that it takes the place of.
+        damaged: Files whose rows could not be read; their videos are left out.
+    """
+
+    data_file: DataFile | None
+    absorbed: tuple[str, ...]
+    replaces: tuple[str, ...]
+    damaged: tuple[DamagedFile, ...]
+
+
+class _SpoiledVideoError(Exception):
+    def __init__(self, video: VideoToMerge, damage: DamagedFile) -> None:
+        super().__init__(video.video_id)
+        self.video = video
+        self.damage = damage
+
+
+def compact(storage: Storage, task: CompactionTask, settings: OutputSettings) -> Compacted:
+    """Write the data file of a task, holding a few row groups in memory at a time.
+
+    Raises:
+        OutputError: The storage cannot be read or written.
+    """
+    videos = task.videos
+    damaged: list[DamagedFile] = []
+    while videos:
+        outcome = _try_data_file(storage, task, videos, settings)
+        if isinstance(outcome, DataFile):
+            absorbed = {piece.file for video in videos for piece in video.pieces} - set(task.replaces)
+            return Compacted(outcome, (*sorted(absorbed), *task.obsolete), task.replaces, tuple(damaged))
+        damaged.append(outcome.damage)
+        videos = tuple(video for video in videos if video is not outcome.video)
+    return Compacted(None, (), task.replaces, tuple(damaged))
+
+
+def _try_data_file(
+    storage: Storage, task: CompactionTask, videos: Sequence[VideoToMerge], settings: OutputSettings
+) -> DataFile | _SpoiledVideoError:
+    try:
+        return _write_data_file(storage, task, videos, settings)
+    except _SpoiledVideoError as spoiled:
+        return spoiled
+
+
+def _write_data_file(
+    storage: Storage, task: CompactionTask, videos: Sequence[VideoToMerge], settings: OutputSettings
+) -> DataFile:
+    layout = find_layout(task.identity)
+    reader = RowReader(storage)
+    entries: list[VideoEntry] = []
+    row = 0
+    with storage.writing(task.data_file) as stream:
+        hashed = _HashedStream(stream)
+        with open_writer(hashed, landmark_schema(layout), layout, settings) as writer:
+            row_groups = _RowGroups(writer, settings.row_group_rows)
+            for video in videos:
+                tally = _copy_video(reader, layout, video, row_groups)
+                entries.append(_describe_video(task.split, video, row, tally))
+                row += tally.rows
+            row_groups.flush()
+            write_footer(
+                writer,
+                {
+                    "fingerprint": task.identity.fingerprint,
+                    "schema_version": task.identity.schema_version,
+                    "layout": layout.name,
+                    "split": task.split,
+                    "videos": [entry.to_json() for entry in entries],
+                },
+            )
+    return describe_data_file(task.data_file, entries, hashed.bytes, hashed.sha256)
+
+
+def _copy_video(reader: RowReader, layout: Layout, video: VideoToMerge, row_groups: _RowGroups) -> Tally:
+    """Copy the rows of a video, checking that they are its frames in order and say what they said when written."""
+    tally = Tally()
+    for piece in video.pieces:
+        copied = Tally()
+        try:
+            for rows in reader.read(piece.file, piece.first_row, piece.rows):
+                frames = rows.column("frame_index").to_numpy()
+                start = tally.rows + copied.rows
+                if not np.array_equal(frames, np.arange(start, start + len(frames))):
+                    raise DamagedFileError(piece.file, f"frame {start} of {video.video_id!r} is not where it should be")
+                copied += tally_rows(layout, rows)
+                row_groups.add(rows)
+        except FileNotFoundError:
+            raise _SpoiledVideoError(video, DamagedFile(piece.file, "it is gone")) from None
+        except DamagedFileError as error:
+            raise _SpoiledVideoError(video, error.damage) from None
+        if copied.rows != piece.rows or piece.digest not in (None, copied.digest):
+            raise _SpoiledVideoError(video, DamagedFile(piece.file, "its rows are not those that were committed"))
+        tally += copied
+    if tally.rows != video.frame_count:
+        raise _SpoiledVideoError(video, DamagedFile(video.pieces[-1].file, f"{video.video_id!r} lacks frames"))
+    return tally
+
+
+def _describe_video(split: str, video: VideoToMerge, first_row: int, tally: Tally) -> VideoEntry:
+    return VideoEntry(
+        split, video.video_id, video.frame_count, first_row, video.signature, video.fps, video.annotation, tally
+    )
+
+
+class _RowGroups:
+    """Writes rows in row groups of one size, whatever sizes they come in."""
+
+    def __init__(self, writer: pq.ParquetWriter, rows: int) -> None:
+        self._writer = writer
+        self._rows = rows
+        self._waiting: list[pa.Table] = []
+
+    def add(self, table: pa.Table) -> None:
+        """Take rows, and write those that fill a row group."""
+        self._waiting.append(table)
+        if sum(waiting.num_rows for waiting in self._waiting) >= self._rows:
+            rows = pa.concat_tables(self._waiting)
+            full = rows.num_rows - rows.num_rows % self._rows
+            self._writer.write_table(rows.slice(0, full), row_group_size=self._rows)
+            self._waiting = [rows.slice(full)]
+
+    def flush(self) -> None:
+        """Write the rest."""
+        rest = pa.concat_tables(self._waiting)
+        if rest.num_rows:
+            self._writer.write_table(rest)
+
+
+class _HashedStream:
+    """Passes bytes on, counts and hashes them."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self._hash = hashlib.sha256()
+        self.bytes = 0
+
+    @property
+    def sha256(self) -> str:
+        """Of all bytes so far."""
+        return self._hash.hexdigest()
+
+    @property
+    def closed(self) -> bool:
+        """Part of what Arrow asks of a Python stream."""
+        return self._stream.closed
+
+    def flush(self) -> None:
+        """Part of what Arrow asks of a Python stream."""
+        self._stream.flush()
+
+    def write(self, content: bytes) -> int:
+        """Write bytes."""
+        self._hash.update(content)
+        written = self._stream.write(content)
+        self.bytes += written
+        return written

@@ -1,0 +1,174 @@
+"""What to compact into what: pure planning on a survey of the dataset.
+
+Whole videos only, sorted by video within a file, about `target_bytes` a file. Planning is incremental: new videos make
+new files; an old file is taken up again only when it holds rows of a video that has changed since, or when it is small.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from phoenix_ray.dataset import paths
+from phoenix_ray.dataset.coverage import pick_once
+from phoenix_ray.dataset.identity import DatasetIdentity
+from phoenix_ray.dataset.manifest import DataFile
+from phoenix_ray.dataset.partitions import PartitionInfo
+from phoenix_ray.dataset.survey import OpenVideo, Survey
+from phoenix_ray.dataset.videos import VideoEntry
+
+EntriesOf = Callable[[str], Sequence[VideoEntry]]
+
+# A data file below this share of the target is merged with the next videos of its split, so that many small runs do
+# not leave many small files; above it, rewriting would cost more than it tidies.
+_SMALL_FILE = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Rows to take from one file.
+
+    Attributes:
+        file: A partition or a data file.
+        first_row: Row of the file to begin with.
+        rows: How many rows.
+        digest: What exactly these rows must say; None for a part of a partition, of which only the whole is known.
+    """
+
+    file: str
+    first_row: int
+    rows: int
+    digest: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class VideoToMerge:
+    """A whole video, and the pieces that it is put together from, in frame order."""
+
+    video_id: str
+    signature: str
+    frame_count: int
+    fps: float | None
+    annotation: Mapping[str, str]
+    pieces: tuple[Piece, ...]
+    bytes: float
+
+
+@dataclass(frozen=True, slots=True)
+class CompactionTask:
+    """One data file to write. Tasks share no input and can run anywhere, in any order.
+
+    Attributes:
+        identity: Of the dataset.
+        split: Split of all videos.
+        videos: Sorted by ID.
+        replaces: Data files that this one takes the place of; all their videos that are still valid are in `videos`.
+        obsolete: Partitions that hold earlier versions of the videos.
+    """
+
+    identity: DatasetIdentity
+    split: str
+    videos: tuple[VideoToMerge, ...]
+    replaces: tuple[str, ...] = ()
+    obsolete: tuple[str, ...] = ()
+
+    @property
+    def data_file(self) -> str:
+        """Name of the file: it follows from what goes in, so a task done again after a crash replaces itself."""
+        content = hashlib.sha256(self.identity.fingerprint.encode())
+        for video in self.videos:
+            content.update(repr((video.video_id, video.signature, video.frame_count, video.pieces)).encode())
+        return paths.data_path(self.split, content.hexdigest()[:32])
+
+
+@dataclass(slots=True)
+class _OpenFile:
+    """A data file that the planner is filling."""
+
+    bytes: float = 0.0
+    videos: list[VideoToMerge] = field(default_factory=list)
+    replaces: list[str] = field(default_factory=list)
+
+
+def plan_compaction(survey: Survey, entries_of: EntriesOf, target_bytes: float) -> list[CompactionTask]:
+    """Return the data files to write.
+
+    Args:
+        survey: What lies in the dataset.
+        entries_of: Gives the videos of a data file; asked only for files that are taken up again.
+        target_bytes: Size at which a data file is full.
+    """
+    new: dict[str, list[OpenVideo]] = {}
+    for video in survey.open_videos():
+        if video.whole is not None:
+            new.setdefault(video.split, []).append(video)
+    tasks: list[CompactionTask] = []
+    for split, videos in sorted(new.items()):
+        tasks += _plan_split(survey, split, videos, entries_of, target_bytes)
+    return tasks
+
+
+def _plan_split(
+    survey: Survey, split: str, videos: Sequence[OpenVideo], entries_of: EntriesOf, target_bytes: float
+) -> list[CompactionTask]:
+    changed = {video.video_id for video in videos}
+    outdated = {video.compacted.file for video in videos if video.compacted}
+    files = [_OpenFile()]
+
+    def room_for(more: float) -> _OpenFile:
+        if files[-1].videos and files[-1].bytes + more > target_bytes:
+            files.append(_OpenFile())
+        files[-1].bytes += more
+        return files[-1]
+
+    for old in survey.manifest.files:
+        if old.split == split and (old.name in outdated or old.bytes < _SMALL_FILE * target_bytes):
+            kept = [_keep(old, entry) for entry in entries_of(old.name) if entry.video_id not in changed]
+            file = room_for(sum(video.bytes for video in kept))
+            file.videos += kept
+            file.replaces.append(old.name)
+    for video in videos:
+        merged = _merge(video)
+        room_for(merged.bytes).videos.append(merged)
+
+    tasks = [
+        CompactionTask(
+            survey.identity,
+            split,
+            tuple(sorted(file.videos, key=lambda video: video.video_id)),
+            tuple(file.replaces),
+        )
+        for file in files
+    ]
+    obsolete = tuple(info.name for video in videos for info in video.partitions if info not in (video.whole or ()))
+    return [replace(tasks[0], obsolete=obsolete), *tasks[1:]]
+
+
+def _merge(video: OpenVideo) -> VideoToMerge:
+    """Return a video that lies in partitions."""
+    infos = video.whole or []
+    newest: PartitionInfo = infos[-1]
+    pieces: list[Piece] = []
+    size = 0.0
+    for pick in pick_once([(info.first, info.last) for info in infos]):
+        info = infos[pick.source]
+        rows = pick.last - pick.first
+        pieces.append(Piece(info.name, pick.first - info.first, rows, info.tally.digest if rows == info.rows else None))
+        size += info.bytes * rows / info.rows
+    return VideoToMerge(
+        video.video_id, newest.signature, newest.frame_count, newest.fps, newest.annotation, tuple(pieces), size
+    )
+
+
+def _keep(file: DataFile, entry: VideoEntry) -> VideoToMerge:
+    """Return a video that lies in a data file."""
+    return VideoToMerge(
+        entry.video_id,
+        entry.signature,
+        entry.frames,
+        entry.fps,
+        entry.annotation,
+        (Piece(file.name, entry.first_row, entry.frames, entry.tally.digest),),
+        file.bytes * entry.frames / max(1, file.rows),
+    )

@@ -1,0 +1,98 @@
+"""The list of shards that could not be computed: one small JSON file each, below `failures/`.
+
+The driver records a shard that it gave up on, and clears what is recorded about frames that succeed later.
+`phoenix-ray failures` prints the list. A record says why frames are missing; that they are missing is told by their
+absence alone, so a run tries them again whatever the list says.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Literal, get_args
+
+from phoenix_ray.dataset import paths
+from phoenix_ray.dataset.storage import Storage
+from phoenix_ray.errors import OutputError
+
+FailureClass = Literal["input", "model", "memory", "infrastructure"]
+
+
+@dataclass(frozen=True, slots=True)
+class FailureRecord:
+    """Why frames are missing.
+
+    Attributes:
+        split: Split of the video.
+        video_id: The video.
+        first: First frame of the shard.
+        last: End of its frames, exclusive; equal to `first` where the video could not be planned at all.
+        failure_class: `input` (the source's fault), `model`, `memory` or `infrastructure`.
+        message: What happened, in one line.
+        node: Where it happened, empty when unknown.
+        attempts: How often it was tried.
+        traceback: Of the last attempt, empty when there is none.
+        run_id: The run that gave up.
+        time: When, seconds since the epoch.
+    """
+
+    split: str
+    video_id: str
+    first: int
+    last: int
+    failure_class: FailureClass
+    message: str
+    node: str
+    attempts: int
+    traceback: str
+    run_id: str
+    time: float
+
+
+def record_failure(storage: Storage, failure: FailureRecord) -> None:
+    """Add a failure to the list, in the place of an earlier one of the same shard."""
+    name = paths.failure_path(failure.split, failure.video_id, failure.first, failure.last)
+    storage.write(name, json.dumps(asdict(failure), indent=2).encode())
+
+
+def read_failures(storage: Storage) -> list[FailureRecord]:
+    """Return the list, sorted by split, video and frame.
+
+    Raises:
+        OutputError: A record cannot be understood.
+    """
+    names = [file.name for file in storage.list(paths.FAILURES) if not file.temporary]
+    failures = [failure for name in names if (failure := _read_failure(storage, name))]
+    return sorted(failures, key=lambda failure: (failure.split, failure.video_id, failure.first))
+
+
+def clear_failures(storage: Storage, split: str, video_id: str, first: int, last: int) -> None:
+    """Remove what is recorded about frames that have succeeded now, and about the video as a whole.
+
+    A record goes when any of its frames succeeds: what still fails is recorded again by the run that tries it.
+    """
+    for name, (failed_first, failed_last) in _recorded_ranges(storage, split, video_id):
+        if failed_first == failed_last or (failed_first < last and first < failed_last):
+            storage.delete(name)
+
+
+def _recorded_ranges(storage: Storage, split: str, video_id: str) -> Iterator[tuple[str, tuple[int, int]]]:
+    for file in list(storage.list(paths.video_folder(paths.FAILURES, split, video_id))):
+        failure = None if file.temporary else _read_failure(storage, file.name)
+        if failure is not None:
+            yield file.name, (failure.first, failure.last)
+
+
+def _read_failure(storage: Storage, name: str) -> FailureRecord | None:
+    try:
+        failure = FailureRecord(**json.loads(storage.read(name)))
+        if failure.failure_class not in get_args(FailureClass):
+            raise ValueError(f"unknown class {failure.failure_class!r}")
+    except FileNotFoundError:
+        return None
+    except (ValueError, TypeError) as error:
+        raise OutputError(
+            f"{storage.root}/{name} is no failure record ({error}). Delete it; the run tries its frames again anyway."
+        ) from None
+    return failure

@@ -1,0 +1,114 @@
+"""All that lies in a dataset at one moment: what compaction plans from, the sweep cleans by and the reader reads.
+
+`dataset.committed` answers the narrower question of a resume in less memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import groupby
+
+import pyarrow as pa
+
+from phoenix_ray.dataset.coverage import Version, is_whole, live_holdings
+from phoenix_ray.dataset.encoding import DamagedFile
+from phoenix_ray.dataset.identity import DatasetIdentity
+from phoenix_ray.dataset.manifest import Manifest, check_files, read_manifest
+from phoenix_ray.dataset.partitions import FOOTER_THREADS, PartitionInfo, list_partitions
+from phoenix_ray.dataset.storage import Storage
+from phoenix_ray.dataset.videos import VERSION_COLUMNS, gather_videos, select_videos
+
+
+@dataclass(frozen=True, slots=True)
+class CompactedVideo:
+    """Where a video's compacted rows lie, and of which version they are."""
+
+    version: Version
+    file: str
+
+
+@dataclass(frozen=True, slots=True)
+class OpenVideo:
+    """A video that has partitions.
+
+    Attributes:
+        split: Its split.
+        video_id: The video.
+        partitions: All its partitions, of any version.
+        compacted: Its compacted rows, None when there are none.
+    """
+
+    split: str
+    video_id: str
+    partitions: tuple[PartitionInfo, ...]
+    compacted: CompactedVideo | None
+
+    @property
+    def live(self) -> list[PartitionInfo] | None:
+        """The partitions that are the video now, None when its compacted rows are."""
+        return live_holdings(self.partitions, self.compacted.version if self.compacted else None)
+
+    @property
+    def whole(self) -> list[PartitionInfo] | None:
+        """As `live`, None also when they lack frames: then there is nothing to compact yet."""
+        live = self.live
+        return live if live is not None and is_whole(live[0].version, live) else None
+
+    @property
+    def absorbed(self) -> list[PartitionInfo]:
+        """The partitions whose rows a data file holds as well: left over from a compaction that was cut short."""
+        return [info for info in self.partitions if self.compacted and info.version == self.compacted.version]
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What lies in a dataset.
+
+    Attributes:
+        identity: Of the dataset.
+        manifest: The sound data files.
+        partitions: Every sound partition.
+        videos: The columns `VERSION_COLUMNS` of the table of compacted videos.
+        damaged: Files that are not trusted.
+    """
+
+    identity: DatasetIdentity
+    manifest: Manifest
+    partitions: tuple[PartitionInfo, ...]
+    videos: pa.Table
+    damaged: tuple[DamagedFile, ...] = ()
+
+    def open_videos(self) -> Iterator[OpenVideo]:
+        """Yield the videos that have partitions, sorted by split and ID."""
+        compacted = select_videos(self.videos, map(_video_key, self.partitions))
+        for key, group in groupby(sorted(self.partitions, key=_video_key), key=_video_key):
+            row = compacted.get(key)
+            rows = CompactedVideo(Version(row["source_signature"], row["frames"]), row["file"]) if row else None
+            yield OpenVideo(*key, tuple(group), rows)
+
+
+def take_survey(storage: Storage, identity: DatasetIdentity, threads: int = FOOTER_THREADS) -> Survey:
+    """Return what lies in a dataset.
+
+    Partitions are listed before the manifest is read: what a compaction absorbs meanwhile is then seen in one of them.
+
+    Raises:
+        OutputError: The dataset cannot be read.
+    """
+    found = list(list_partitions(storage, identity, threads))
+    partitions = tuple(info for info in found if isinstance(info, PartitionInfo))
+    damaged = [file for file in found if isinstance(file, DamagedFile)]
+    manifest, lost = check_files(storage, read_manifest(storage, identity))
+    videos, unreadable = gather_videos(storage, identity, manifest, VERSION_COLUMNS)
+    return Survey(
+        identity,
+        manifest.replace({file.name for file in unreadable}, ()),
+        partitions,
+        videos,
+        (*damaged, *lost, *unreadable),
+    )
+
+
+def _video_key(info: PartitionInfo) -> tuple[str, str]:
+    return (info.split, info.video_id)
