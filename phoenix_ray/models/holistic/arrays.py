@@ -1,7 +1,7 @@
 """Batched arithmetic for whatever array library an engine computes with.
 
-Everything that `geometry`, `decoding`, `attention` and `pipeline` compute goes through the array API standard (the
-namespace is found by `array_api_compat.array_namespace`), never changes an array in place and never loops over frames:
+Everything that `geometry`, `decoding`, `attention` and `pipeline` compute goes through the array API standard (see
+`namespace`), never changes an array in place and never loops over frames:
 the same lines serve numpy on a CPU and torch on a GPU.
 
 They follow the rounding of MediaPipe's C++, because the networks amplify it: a ROI that differs in its last bit is
@@ -18,25 +18,35 @@ from array_api_compat import array_namespace
 Array = Any
 
 
+_NAMESPACES: dict[type, Any] = {}
+
+
+def namespace(array: Array) -> Any:
+    """Return the array API namespace of an array: that of array-api-compat, looked up once for each type of array."""
+    found = _NAMESPACES.get(type(array))
+    if found is None:
+        found = _NAMESPACES.setdefault(type(array), array_namespace(array))
+    return found
+
+
 def cosine_and_sine(angle: Array) -> tuple[Array, Array]:
     """Return both, rounded from double precision as the C library's `cosf` and `sinf` are."""
-    xp = array_namespace(angle)
+    xp = namespace(angle)
     precise = xp.astype(angle, xp.float64)
     return xp.astype(xp.cos(precise), angle.dtype), xp.astype(xp.sin(precise), angle.dtype)
 
 
 def sigmoid(logits: Array) -> Array:
     """Return the logistic function with an exponential rounded from double precision, as the C library's `expf` is."""
-    xp = array_namespace(logits)
+    xp = namespace(logits)
     # exp(88) is the last power that float32 holds; below, the function is 0 to seven digits.
     power = xp.exp(-xp.astype(xp.where(logits < -88.0, -88.0, logits), xp.float64))
     return 1.0 / (1.0 + xp.astype(power, logits.dtype))
 
 
-def sum_in_order(values: Array, axis: int) -> Array:
-    """Return the sum along an axis, rounded after each addition from first to last."""
-    xp = array_namespace(values)
-    return xp.take(xp.cumulative_sum(values, axis=axis), xp.asarray([values.shape[axis] - 1]), axis=axis)
+def sum_in_order(values: Array) -> Array:
+    """Return the sums over K of values (N, K, ...) as (N, ...), rounded after each addition from first to last."""
+    return namespace(values).cumulative_sum(values, axis=1)[:, -1, ...]
 
 
 def scatter_rows(rows: Array, present: Array) -> Array:
@@ -49,7 +59,7 @@ def scatter_rows(rows: Array, present: Array) -> Array:
     Returns:
         Array (N, ...): `rows` where `present`, NaN elsewhere.
     """
-    xp = array_namespace(rows)
+    xp = namespace(rows)
     if rows.shape[0] == present.shape[0]:
         return rows
     missing = xp.full_like(rows[:1, ...], xp.nan)

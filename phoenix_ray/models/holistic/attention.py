@@ -10,9 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from array_api_compat import array_namespace
-
-from phoenix_ray.models.holistic.arrays import Array, cosine_and_sine
+from phoenix_ray.models.holistic.arrays import Array, cosine_and_sine, namespace
 from phoenix_ray.models.holistic.geometry import rotate
 
 MESH_POINTS = 468
@@ -57,7 +55,7 @@ def refine_face(mesh: Array, refinements: Sequence[Array]) -> Array:
         mesh: float32 (N, 468, 3).
         refinements: float32 (N, 80, 71, 71, 5 and 5, 2): lips, right eye, left eye, right iris, left iris.
     """
-    xp = array_namespace(mesh)
+    xp = namespace(mesh)
     xy = xp.concat([mesh[:, :, :2], *refinements], axis=1)
     irises = [
         xp.broadcast_to(_mean_depth(mesh, contour), (mesh.shape[0], IRIS_POINTS))
@@ -94,13 +92,13 @@ class RegionOfFace:
 
 def landmarks_to_transform(landmarks: Array, region: RegionOfFace) -> Array:
     """Return the matrices float32 (N, 4, 4) from the grid of a region to where it lies among landmarks (N, 468, 3)."""
-    xp = array_namespace(landmarks)
+    xp = namespace(landmarks)
     right, left = landmarks[:, region.right_rotation_idx, :], landmarks[:, region.left_rotation_idx, :]
     rotation = region.target_rotation_radians - xp.atan2(right[:, 1] - left[:, 1], right[:, 0] - left[:, 0])
     cosine, sine = cosine_and_sine(rotation)
 
     subset = xp.take(landmarks[:, :, :2], xp.asarray(region.subset_idxs), axis=1)
-    turned = xp.stack(rotate(subset[:, :, 0], subset[:, :, 1], rotation), axis=2)
+    turned = xp.concat(rotate(subset[:, :, 0:1], subset[:, :, 1:2], rotation), axis=2)
     lowest, highest = xp.min(turned, axis=1), xp.max(turned, axis=1)
     center, extent = (lowest + highest) / 2, highest - lowest
     x = cosine * center[:, 0] + sine * center[:, 1]
@@ -126,7 +124,7 @@ def sample_bilinear(features: Array, transform: Array, rows: int, columns: int) 
 
     MediaPipe: TransformTensorBilinear. It mixes single and double precision as its C++ does.
     """
-    xp = array_namespace(features)
+    xp = namespace(features)
     batch, height, width, channels = features.shape
     double = xp.float64
 
@@ -163,7 +161,7 @@ def sample_bilinear(features: Array, transform: Array, rows: int, columns: int) 
 
 def transform_landmarks(landmarks: Array, transform: Array) -> Array:
     """Return points (N, K, 2) moved by matrices (N, 4, 4). MediaPipe: TransformLandmarks."""
-    xp = array_namespace(landmarks)
+    xp = namespace(landmarks)
     x, y = landmarks[:, :, 0], landmarks[:, :, 1]
     entry = transform[:, :, :, None]
     return xp.stack(
@@ -176,7 +174,7 @@ def transform_landmarks(landmarks: Array, transform: Array) -> Array:
 
 
 def _mean_depth(mesh: Array, contour: Sequence[int]) -> Array:
-    xp = array_namespace(mesh)
+    xp = namespace(mesh)
     depth = xp.astype(xp.take(mesh[:, :, 2], xp.asarray(contour), axis=1), xp.float64)
     return xp.astype(xp.mean(depth, axis=1, keepdims=True), mesh.dtype)
 

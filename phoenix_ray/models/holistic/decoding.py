@@ -5,9 +5,7 @@ All functions work on arrays with a leading batch axis (see `arrays`). Points ar
 
 from __future__ import annotations
 
-from array_api_compat import array_namespace
-
-from phoenix_ray.models.holistic.arrays import Array, sigmoid, sum_in_order
+from phoenix_ray.models.holistic.arrays import Array, namespace, sigmoid, sum_in_order
 
 # Boxes that overlap the best one by more than this (intersection over union) say the same person:
 # `min_suppression_threshold` of both detectors.
@@ -34,35 +32,35 @@ def best_detection(regressors: Array, logits: Array, anchors: Array, input_size:
     Returns:
         float32 (N, K, 2): keypoints, NaN where nothing was detected.
     """
-    xp = array_namespace(regressors)
-    batch, boxes, _ = regressors.shape
-    score = sigmoid(logits)
-    count = xp.sum(xp.astype(score >= min_score, xp.int64), axis=1)
-    candidates = int(xp.max(count))
-    if candidates == 0:
+    xp = namespace(regressors)
+    chosen = xp.nonzero(sigmoid(xp.max(logits, axis=0)) >= min_score)[0]
+    batch, boxes = logits.shape[0], chosen.shape[0]
+    if boxes == 0:
         return xp.full((batch, (regressors.shape[2] - 4) // 2, 2), xp.nan, dtype=regressors.dtype)
 
-    # Only boxes that count are decoded: the best of each image, as many as the image with most of them has.
-    chosen = xp.argsort(score, axis=1, descending=True)[:, :candidates]
-    row = xp.reshape(xp.arange(batch)[:, None] * boxes + chosen, (-1,))
-    score = xp.reshape(xp.take(xp.reshape(score, (-1,)), row), chosen.shape)
-    values = xp.take(xp.reshape(regressors, (batch * boxes, -1)), row, axis=0) / input_size
-    values = xp.reshape(values, (batch, candidates, -1, 2))
-    center = xp.reshape(xp.take(anchors, xp.reshape(chosen, (-1,)), axis=0), (batch, candidates, 1, 2))
+    # Only boxes that count in some image are decoded: a few dozen of thousands.
+    score = sigmoid(xp.take(logits, chosen, axis=1))
+    order = xp.argsort(score, axis=1, descending=True)
+    row = xp.reshape(order + xp.arange(batch)[:, None] * boxes, (-1,))
+    score = xp.reshape(xp.take(xp.reshape(score, (-1,)), row), (batch, boxes))
+    values = xp.reshape(xp.take(regressors, chosen, axis=1) / input_size, (batch * boxes, -1))
+    values = xp.reshape(xp.take(values, row, axis=0), (batch, boxes, -1, 2))
+    center = xp.take(xp.take(anchors, chosen, axis=0), xp.reshape(order, (-1,)), axis=0)
+    center = xp.reshape(center, (batch, boxes, 1, 2))
     box_center, extent, keypoints = values[:, :, :1, :] + center, values[:, :, 1:2, :], values[:, :, 2:, :] + center
 
     lowest = box_center - extent / 2
     extent = (box_center + extent / 2) - lowest
     counts = (score >= min_score) & xp.all(extent[:, :, 0, :] >= 0, axis=2)
-    is_best = xp.arange(candidates)[None, :] == xp.argmax(xp.astype(counts, xp.int64), axis=1)[:, None]
+    is_best = xp.arange(boxes)[None, :] == xp.argmax(xp.astype(counts, xp.int64), axis=1)[:, None]
     weight = xp.where(counts & (is_best | _overlaps(lowest, lowest + extent, is_best)), score, 0.0)
-    total = sum_in_order(weight, axis=1)[:, :, None]
-    return sum_in_order(keypoints * weight[:, :, None, None], axis=1)[:, 0, :, :] / xp.where(total > 0, total, xp.nan)
+    total = sum_in_order(weight)[:, None, None]
+    return sum_in_order(keypoints * weight[:, :, None, None]) / xp.where(total > 0, total, xp.nan)
 
 
 def _overlaps(lowest: Array, highest: Array, is_best: Array) -> Array:
     """Return a bool array (N, C): boxes with corners (N, C, 1, 2) that overlap the best one of their image."""
-    xp = array_namespace(lowest)
+    xp = namespace(lowest)
     best = is_best[:, :, None, None]
     best_lowest = xp.sum(xp.where(best, lowest, 0.0), axis=1, keepdims=True)
     best_highest = xp.sum(xp.where(best, highest, 0.0), axis=1, keepdims=True)
@@ -85,7 +83,7 @@ def refine_by_heatmap(x: Array, y: Array, heatmap: Array, kernel: int) -> tuple[
         heatmap: float32 (N, rows, columns, K): logits.
         kernel: Cells per side of the window, odd.
     """
-    xp = array_namespace(heatmap)
+    xp = namespace(heatmap)
     batch, rows, columns, points = heatmap.shape
     column, row = xp.astype(x * columns, xp.int64), xp.astype(y * rows, xp.int64)
     inside = (column >= 0) & (column < columns) & (row >= 0) & (row < rows)
@@ -102,7 +100,7 @@ def refine_by_heatmap(x: Array, y: Array, heatmap: Array, kernel: int) -> tuple[
     confidence = xp.where(column_exists & row_exists, sigmoid(logit), 0.0)
 
     def total(values: Array) -> Array:
-        return sum_in_order(xp.reshape(values, (batch, points, kernel * kernel)), axis=2)[:, :, 0]
+        return xp.reshape(sum_in_order(xp.reshape(values, (batch * points, kernel * kernel))), (batch, points))
 
     refined = inside & (xp.max(confidence, axis=(2, 3)) >= MIN_HEATMAP_CONFIDENCE)
     weight = xp.where(refined, total(confidence), 1.0)

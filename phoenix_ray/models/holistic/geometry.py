@@ -10,9 +10,7 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-from array_api_compat import array_namespace
-
-from phoenix_ray.models.holistic.arrays import Array, cosine_and_sine
+from phoenix_ray.models.holistic.arrays import Array, cosine_and_sine, namespace
 
 
 class ImageSize(NamedTuple):
@@ -61,7 +59,7 @@ class View(NamedTuple):
 
 def whole_image(size: ImageSize) -> Rect:
     """Return the normalised rectangle of each image as a whole."""
-    xp = array_namespace(size.width)
+    xp = namespace(size.width)
     one = xp.ones_like(size.width)
     return Rect(0.5 * one, 0.5 * one, one, one, 0 * one)
 
@@ -71,7 +69,7 @@ def square_through(center: Array, edge: Array, rotation: Array, size: ImageSize)
 
     MediaPipe: AlignmentPointsRectsCalculator, HandDetectionsFromPoseToRectsCalculator.
     """
-    xp = array_namespace(center)
+    xp = namespace(center)
     right, down = edge[:, 0] - center[:, 0], edge[:, 1] - center[:, 1]
     side = 2 * xp.sqrt(right * right + down * down)
     return Rect(center[:, 0] / size.width, center[:, 1] / size.height, side / size.width, side / size.height, rotation)
@@ -82,7 +80,7 @@ def bounds_of_keypoints(points: Array, rotation: Array) -> Rect:
 
     MediaPipe: DetectionsToRectsCalculator with `USE_KEYPOINTS`.
     """
-    xp = array_namespace(points)
+    xp = namespace(points)
     lowest, highest = xp.min(points, axis=1), xp.max(points, axis=1)
     center, extent = (lowest + highest) / 2, highest - lowest
     return Rect(center[:, 0], center[:, 1], extent[:, 0], extent[:, 1], rotation)
@@ -94,7 +92,7 @@ def bounds_of_landmarks(points: Array, rotation: Array) -> Rect:
     MediaPipe begins its search for the highest coordinate at the smallest positive number, so points left of or above
     the image are bounded by its edge. MediaPipe: LandmarksToDetectionCalculator.
     """
-    xp = array_namespace(points)
+    xp = namespace(points)
     lowest, highest = xp.min(points, axis=1), xp.max(points, axis=1)
     extent = xp.where(highest < 0, 0.0, highest) - lowest
     center = lowest + extent / 2
@@ -107,13 +105,13 @@ def rotation_towards(start: Array, end: Array, target: float) -> Array:
     `target` counts counter-clockwise from the x axis: with pi / 2, `end` shows above `start`.
     MediaPipe: DetectionsToRectsCalculator.
     """
-    xp = array_namespace(start)
+    xp = namespace(start)
     return normalize_radians(target - xp.atan2(-(end[:, 1] - start[:, 1]), end[:, 0] - start[:, 0]))
 
 
 def normalize_radians(angle: Array) -> Array:
     """Return the angle within [-pi, pi), rounded once."""
-    xp = array_namespace(angle)
+    xp = namespace(angle)
     turns = xp.floor((angle + math.pi) / (2 * math.pi))
     # Two pi in two pieces, of which the first is subtracted exactly.
     return (angle - 6.28125 * turns) - (2 * math.pi - 6.28125) * turns
@@ -124,7 +122,7 @@ def enlarge(rect: Rect, size: ImageSize, scale: float, shift_y: float = 0.0) -> 
 
     `shift_y` is in heights of `rect`. MediaPipe: RectTransformationCalculator with `square_long`.
     """
-    xp = array_namespace(rect.width)
+    xp = namespace(rect.width)
     cosine, sine = cosine_and_sine(rect.rotation)
     shift = size.height * rect.height * shift_y
     longer_side = xp.maximum(rect.width * size.width, rect.height * size.height)
@@ -154,7 +152,7 @@ def padded_view(roi: Rect, size: ImageSize) -> View:
     MediaPipe: PadRoi of ImageToTensorCalculator.
     """
     crop = stretched_view(roi, size).crop
-    xp = array_namespace(crop.width)
+    xp = namespace(crop.width)
     aspect = crop.height / crop.width
     is_wide = aspect < 1
     side = xp.where(is_wide, crop.width, crop.height)
@@ -164,35 +162,28 @@ def padded_view(roi: Rect, size: ImageSize) -> View:
 
 
 def remove_letterbox(points: Array, view: View) -> Array:
-    """Return points (N, K, 2 or more), 0..1 in a padded crop, as 0..1 in the ROI that was padded.
+    """Return points (N, K, 2), 0..1 in a crop, as 0..1 in the ROI that was padded to it.
 
-    z is scaled like x, values after z are kept. MediaPipe: DetectionLetterboxRemovalCalculator,
-    LandmarkLetterboxRemovalCalculator.
+    MediaPipe: DetectionLetterboxRemovalCalculator, LandmarkLetterboxRemovalCalculator.
     """
-    left, top = view.letterbox.left[:, None], view.letterbox.top[:, None]
-    width, height = 1 - (left + left), 1 - (top + top)
-    return _with_coordinates(
-        points,
-        (points[:, :, 0] - left) / width,
-        (points[:, :, 1] - top) / height,
-        points[:, :, 2:3] / width[:, :, None],
-    )
+    left, top = view.letterbox.left[:, None, None], view.letterbox.top[:, None, None]
+    x, y = points[:, :, 0:1], points[:, :, 1:2]
+    return namespace(points).concat([(x - left) / (1 - (left + left)), (y - top) / (1 - (top + top))], axis=2)
 
 
 def project(points: Array, view: View) -> Array:
-    """Return points (N, K, 2 or more), 0..1 in a crop, normalised to the image.
+    """Return points (N, K, 2 or 3), 0..1 in a crop, normalised to the image; z is scaled like x.
 
-    z is scaled like x, values after z are kept. MediaPipe: LandmarkProjectionCalculator.
+    MediaPipe: LandmarkLetterboxRemovalCalculator, LandmarkProjectionCalculator.
     """
     roi = view.roi
-    points = remove_letterbox(points, view)
-    x, y = rotate(points[:, :, 0] - 0.5, points[:, :, 1] - 0.5, roi.rotation)
-    return _with_coordinates(
-        points,
-        x * roi.width[:, None] + roi.center_x[:, None],
-        y * roi.height[:, None] + roi.center_y[:, None],
-        points[:, :, 2:3] * roi.width[:, None, None],
-    )
+    inside = remove_letterbox(points[:, :, :2], view)
+    x, y = rotate(inside[:, :, 0:1] - 0.5, inside[:, :, 1:2] - 0.5, roi.rotation)
+    width, height = roi.width[:, None, None], roi.height[:, None, None]
+    x, y = x * width + roi.center_x[:, None, None], y * height + roi.center_y[:, None, None]
+    left = view.letterbox.left[:, None, None]
+    z = points[:, :, 2:] / (1 - (left + left)) * width
+    return namespace(points).concat([x, y, z], axis=2)
 
 
 def project_keypoints(points: Array, view: View) -> Array:
@@ -201,38 +192,38 @@ def project_keypoints(points: Array, view: View) -> Array:
     MediaPipe multiplies a detector's keypoints by a matrix where it projects landmarks step by step; only the rounding
     differs. MediaPipe: GetRotatedSubRectToRectTransformMatrix, DetectionProjectionCalculator.
     """
-    xp = array_namespace(points)
-    crop, per_column, per_row = view.crop, 1 / view.size.width, 1 / view.size.height
+    crop = Rect(*(values[:, None, None] for values in view.crop))
+    per_column, per_row = 1 / view.size.width[:, None, None], 1 / view.size.height[:, None, None]
     cosine, sine = cosine_and_sine(crop.rotation)
     left = (-0.5 * crop.width * cosine + 0.5 * crop.height * sine + crop.center_x) * per_column
     top = (-0.5 * crop.height * cosine - 0.5 * crop.width * sine + crop.center_y) * per_row
-    x_by_x, x_by_y = (crop.width * cosine * per_column)[:, None], (-crop.height * sine * per_column)[:, None]
-    y_by_x, y_by_y = (crop.width * sine * per_row)[:, None], (crop.height * cosine * per_row)[:, None]
-    x, y = points[:, :, 0], points[:, :, 1]
-    return xp.stack([x * x_by_x + y * x_by_y + left[:, None], x * y_by_x + y * y_by_y + top[:, None]], axis=2)
-
-
-def through_pixels(points: Array, size: ImageSize) -> Array:
-    """Return normalised points (N, K, 3 or more) rounded to pixels' precision and back.
-
-    MediaPipe sends the pose through pixels even where it does not smooth it. MediaPipe: LandmarksSmoothingCalculator.
-    """
-    width, height = size.width[:, None], size.height[:, None]
-    return _with_coordinates(
-        points,
-        points[:, :, 0] * width / width,
-        points[:, :, 1] * height / height,
-        points[:, :, 2:3] * width[:, :, None] / width[:, :, None],
+    x, y = points[:, :, 0:1], points[:, :, 1:2]
+    return namespace(points).concat(
+        [
+            x * (crop.width * cosine * per_column) + y * (-crop.height * sine * per_column) + left,
+            x * (crop.width * sine * per_row) + y * (crop.height * cosine * per_row) + top,
+        ],
+        axis=2,
     )
 
 
+def in_pixels(points: Array, size: ImageSize) -> Array:
+    """Return normalised points (N, K, 2 or more) in pixels, as (N, K, 2)."""
+    x, y = points[:, :, 0:1] * size.width[:, None, None], points[:, :, 1:2] * size.height[:, None, None]
+    return namespace(points).concat([x, y], axis=2)
+
+
+def through_pixels(points: Array, size: ImageSize) -> Array:
+    """Return normalised points (N, K, 3) rounded as numbers of pixels.
+
+    MediaPipe sends the pose through pixels even where it does not smooth it. MediaPipe: LandmarksSmoothingCalculator.
+    """
+    width, height = size.width[:, None, None], size.height[:, None, None]
+    scale = namespace(points).concat([width, height, width], axis=2)
+    return points * scale / scale
+
+
 def rotate(x: Array, y: Array, rotation: Array) -> tuple[Array, Array]:
-    """Return the points x, y, each (N, K), turned about the origin by `rotation` (N,)."""
-    cosine, sine = cosine_and_sine(rotation[:, None])
+    """Return the points x, y, each (N, K, 1), turned about the origin by `rotation` (N,)."""
+    cosine, sine = cosine_and_sine(rotation[:, None, None])
     return cosine * x - sine * y, sine * x + cosine * y
-
-
-def _with_coordinates(points: Array, x: Array, y: Array, z: Array) -> Array:
-    """Return points (N, K, C) with other x, y (N, K) and z (N, K, 1, or 0 where there is none)."""
-    xp = array_namespace(points)
-    return xp.concat([xp.stack([x, y], axis=2), z, points[:, :, 3:]], axis=2)

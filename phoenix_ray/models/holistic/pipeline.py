@@ -13,10 +13,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from array_api_compat import array_namespace
-
 from phoenix_ray.models.holistic import geometry
-from phoenix_ray.models.holistic.arrays import Array, scatter_rows, sigmoid
+from phoenix_ray.models.holistic.arrays import Array, namespace, scatter_rows, sigmoid
 from phoenix_ray.models.holistic.attention import refine_face
 from phoenix_ray.models.holistic.decoding import best_detection, refine_by_heatmap
 from phoenix_ray.models.holistic.geometry import ImageSize, Rect, View
@@ -111,7 +109,8 @@ class HolisticPipeline:
 
         size = images.size
         (keypoints,) = self._look(images, size, geometry.whole_image(size), POSE_DETECTION, read, [(4, 2)])
-        center, edge = (_in_pixels(keypoints[:, point, :], size) for point in (BODY_CENTER, BODY_EDGE))
+        keypoints = geometry.in_pixels(keypoints, size)
+        center, edge = keypoints[:, BODY_CENTER, :], keypoints[:, BODY_EDGE, :]
         rotation = geometry.rotation_towards(center, edge, UPWARDS)
         return geometry.enlarge(geometry.square_through(center, edge, rotation, size), size, scale=1.25)
 
@@ -120,14 +119,14 @@ class HolisticPipeline:
 
         def read(view: View, crops: Array) -> tuple[Array, Array, Array]:
             output = self.networks.pose_landmark(crops)
-            xp = array_namespace(output.landmarks)
-            x, y, z = (output.landmarks[:, :, axis] / POSE_LANDMARK.size for axis in range(3))
-            x, y = refine_by_heatmap(x, y, output.heatmap, self.heatmap_kernel)
-            visibility = sigmoid(output.landmarks[:, :, 3])
-            points = geometry.project(xp.stack([x, y, z, visibility], axis=2), view)
+            xp = namespace(output.landmarks)
+            points = output.landmarks[:, :, :3] / POSE_LANDMARK.size
+            x, y = refine_by_heatmap(points[:, :, 0], points[:, :, 1], output.heatmap, self.heatmap_kernel)
+            points = geometry.project(xp.concat([x[:, :, None], y[:, :, None], points[:, :, 2:]], axis=2), view)
             points = geometry.through_pixels(points, view.size)
-            world_x, world_y = geometry.rotate(output.world[:, :, 0], output.world[:, :, 1], view.roi.rotation)
-            world = xp.stack([world_x, world_y, output.world[:, :, 2]], axis=2)
+            points = xp.concat([points, sigmoid(output.landmarks[:, :, 3:4])], axis=2)
+            x, y = geometry.rotate(output.world[:, :, 0:1], output.world[:, :, 1:2], view.roi.rotation)
+            world = xp.concat([x, y, output.world[:, :, 2:]], axis=2)
             return points[:, :POSE_POINTS, :], world[:, :POSE_POINTS, :], output.score
 
         shapes = [(POSE_POINTS, 4), (POSE_POINTS, 3), ()]
@@ -137,28 +136,32 @@ class HolisticPipeline:
 
     def _hands(self, images: Cropper, pose: Array) -> tuple[Part, Part]:
         """Return both hands; they go through the networks as one batch, left hands first."""
-        xp = array_namespace(pose)
+        xp = namespace(pose)
         size = ImageSize(*(xp.concat([side, side]) for side in images.size))
+        pixels = geometry.in_pixels(pose, images.size)
         wrist, little_finger, index_finger = (
-            xp.concat([pose[:, left, :], pose[:, right, :]]) for left, right in zip(LEFT_HAND, RIGHT_HAND, strict=True)
+            xp.concat([pixels[:, left, :], pixels[:, right, :]])
+            for left, right in zip(LEFT_HAND, RIGHT_HAND, strict=True)
         )
+        visibility = xp.concat([pose[:, LEFT_HAND[0], 3], pose[:, RIGHT_HAND[0], 3]])
 
         def read_recrop(view: View, crops: Array) -> tuple[Array]:
             return (geometry.project(self.networks.hand_recrop(crops) / HAND_RECROP.size, view),)
 
         def read_landmarks(view: View, crops: Array) -> tuple[Array, Array]:
             output = self.networks.hand_landmark(crops)
-            x, y, z = (output.landmarks[:, :, axis] / HAND_LANDMARK.size for axis in range(3))
-            return geometry.project(xp.stack([x, y, z / HAND_DEPTH_SCALE], axis=2), view), output.score
+            points = output.landmarks / HAND_LANDMARK.size
+            points = xp.concat([points[:, :, :2], points[:, :, 2:] / HAND_DEPTH_SCALE], axis=2)
+            return geometry.project(points, view), output.score
 
-        edge = _in_pixels(wrist, size)
-        center = (2 * _in_pixels(index_finger, size) + _in_pixels(little_finger, size)) / 3
-        rotation = geometry.rotation_towards(edge, center, UPWARDS)
-        roi = geometry.enlarge(geometry.square_through(center, edge, rotation, size), size, scale=2.7, shift_y=-0.1)
-        visible = wrist[:, 3] > MIN_WRIST_VISIBILITY
+        center = (2 * index_finger + little_finger) / 3
+        rotation = geometry.rotation_towards(wrist, center, UPWARDS)
+        roi = geometry.enlarge(geometry.square_through(center, wrist, rotation, size), size, scale=2.7, shift_y=-0.1)
+        visible = visibility > MIN_WRIST_VISIBILITY
         (alignment,) = self._look(images, size, roi, HAND_RECROP, read_recrop, [(2, 2)], visible)
 
-        center, edge = (_in_pixels(alignment[:, point, :], size) for point in (HAND_CENTER, HAND_EDGE))
+        alignment = geometry.in_pixels(alignment, size)
+        center, edge = alignment[:, HAND_CENTER, :], alignment[:, HAND_EDGE, :]
         rotation = geometry.rotation_towards(center, edge, DOWNWARDS)
         roi = geometry.enlarge(geometry.square_through(center, edge, rotation, size), size, scale=1.0, shift_y=-0.1)
         points, score = self._look(images, size, roi, HAND_LANDMARK, read_landmarks, [(HAND_POINTS, 3), ()])
@@ -177,14 +180,14 @@ class HolisticPipeline:
 
         size = images.size
         points = pose[:, FACE_OF_POSE, :2]
-        right_eye, left_eye = (_in_pixels(points[:, eye, :], size) for eye in (RIGHT_EYE_OF_POSE, LEFT_EYE_OF_POSE))
-        roi = geometry.bounds_of_landmarks(points, geometry.rotation_towards(right_eye, left_eye, LEVEL))
-        roi = geometry.enlarge(roi, size, scale=3.0)
+        pixels = geometry.in_pixels(points, size)
+        rotation = geometry.rotation_towards(pixels[:, RIGHT_EYE_OF_POSE, :], pixels[:, LEFT_EYE_OF_POSE, :], LEVEL)
+        roi = geometry.enlarge(geometry.bounds_of_landmarks(points, rotation), size, scale=3.0)
         (keypoints,) = self._look(images, size, roi, FACE_DETECTION, read, [(6, 2)])
 
-        right_eye, left_eye = (_in_pixels(keypoints[:, eye, :], size) for eye in (RIGHT_EYE, LEFT_EYE))
-        roi = geometry.bounds_of_keypoints(keypoints, geometry.rotation_towards(right_eye, left_eye, LEVEL))
-        return geometry.enlarge(roi, size, scale=2.0, shift_y=-0.1)
+        pixels = geometry.in_pixels(keypoints, size)
+        rotation = geometry.rotation_towards(pixels[:, RIGHT_EYE, :], pixels[:, LEFT_EYE, :], LEVEL)
+        return geometry.enlarge(geometry.bounds_of_keypoints(keypoints, rotation), size, scale=2.0, shift_y=-0.1)
 
     def _face(self, images: Cropper, roi: Rect) -> Part:
         """Return the face within the ROI."""
@@ -225,7 +228,7 @@ class HolisticPipeline:
         Returns:
             The arrays of `read` with a row for each item, NaN where it was not looked at.
         """
-        xp = array_namespace(roi.width)
+        xp = namespace(roi.width)
         present = roi.has_area() if worthwhile is None else roi.has_area() & worthwhile
         items = xp.nonzero(present)[0]
         if items.shape[0] == 0:
@@ -238,10 +241,5 @@ class HolisticPipeline:
         return tuple(scatter_rows(rows, present) for rows in read(view, crops))
 
 
-def _in_pixels(points: Array, size: ImageSize) -> Array:
-    """Return normalised points (N, 2 or more) in pixels as (N, 2)."""
-    return array_namespace(points).stack([points[:, 0] * size.width, points[:, 1] * size.height], axis=1)
-
-
 def _where_found(found: Array, points: Array) -> Array:
-    return array_namespace(points).where(found[:, None, None], points, math.nan)
+    return namespace(points).where(found[:, None, None], points, math.nan)
