@@ -118,17 +118,22 @@ def refresh_videos(storage: Storage, identity: DatasetIdentity, manifest: Manife
 def _agree(
     storage: Storage, identity: DatasetIdentity, before: Manifest, videos: pa.Table, results: Sequence[Compacted]
 ) -> list[Compacted]:
-    """Return the results that fit the manifest as it is now, and the videos in its files."""
+    """Return the results that can be published together on the manifest as it is now, and the videos in its files.
+
+    A result may hold the new version of a video whose old one lies in a file that another result replaces, so dropping
+    one result can mean dropping others.
+    """
     names = {file.name for file in before.files}
-    agreed: list[Compacted] = []
-    for result in results:
-        written = _keys_of(storage, identity, result)
-        if written is None or not names.issuperset(result.replaces):
-            continue
-        own = {*result.replaces, *([result.data_file.name] if result.data_file else [])}
-        if all(row["file"] in own for row in select_videos(videos, written).values()):
-            agreed.append(result)
-    return agreed
+    written = [(result, _keys_of(storage, identity, result)) for result in results]
+    sound = [(result, keys) for result, keys in written if keys is not None and names.issuperset(result.replaces)]
+    files_of = [(result, {row["file"] for row in select_videos(videos, keys).values()}) for result, keys in sound]
+    while True:
+        fresh = {name for result, _ in files_of for name in result.replaces}
+        fresh |= {result.data_file.name for result, _ in files_of if result.data_file}
+        agreed = [(result, files) for result, files in files_of if files <= fresh]
+        if len(agreed) == len(files_of):
+            return [result for result, _ in agreed]
+        files_of = agreed
 
 
 def _keys_of(storage: Storage, identity: DatasetIdentity, result: Compacted) -> set[tuple[str, str]] | None:
