@@ -217,3 +217,7 @@ def _plain(value: object) -> str:
             return str(value).lower()
         case _:
             return str(value)
+
+
+if __name__ == "__main__":
+    main()

@@ -200,6 +200,7 @@ def _compute(job: Job, plan: Plan, monitor: RunMonitor, stop: StopRequest) -> in
     """Run the shards and the reduce step; return the number of workers that were asked for."""
     settings = job.settings
     with ray_session(settings.cluster) as where:
+        stop.listen()
         _say(where)
         workers = 0
         reduce = BackgroundReduce(job.storage, job.identity, settings.output)

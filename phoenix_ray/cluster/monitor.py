@@ -74,7 +74,7 @@ class RunMonitor:
         if not self._workers:
             self._meter.begin()
             self._meter.state = "running"
-        self._workers += 1
+        self._workers = max(self._workers, ready)
         self._note(f"worker {ready} ready on {info.node} (process {info.process})")
 
     def committed(self, assignment: Assignment, receipt: Receipt) -> None:

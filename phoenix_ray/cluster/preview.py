@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import ray
+from rich import box
 from rich.console import Console
 from rich.filesize import decimal
 from rich.table import Table
@@ -76,7 +77,7 @@ def _committed(storage: Storage, identity: DatasetIdentity) -> Committed:
 
 
 def _table(plan: Plan) -> Table:
-    table = Table(title="To compute", title_justify="left", header_style="bold")
+    table = Table(title="To compute", title_justify="left", box=box.SIMPLE_HEAD)
     for name in ("split", "videos", "frames", "committed", "to compute", "shards"):
         table.add_column(name, justify="left" if name == "split" else "right")
     for split, totals in [*plan.totals.items(), ("all", plan.total)]:
@@ -87,6 +88,7 @@ def _table(plan: Plan) -> Table:
             f"{totals.committed_frames:,}",
             f"{totals.frames - totals.committed_frames:,}",
             f"{totals.shards:,}",
+            style="bold" if split == "all" else "",
         )
     return table
 

@@ -157,8 +157,9 @@ class LineDisplay:
         print(message, file=self._stream, flush=True)
 
     def close(self, status: Status) -> None:
-        """Print the last line."""
-        self.say(status.line())
+        """Print the last line of a run that had something to do."""
+        if status.frames_planned:
+            self.say(status.line())
 
 
 class BarDisplay:
@@ -175,10 +176,10 @@ class BarDisplay:
             console=console,
         )
         self._task = self._bar.add_task("landmarks", total=None, detail="")
-        self._bar.start()
 
     def show(self, status: Status) -> None:
         """Move the bar."""
+        self._bar.start()
         left = f"  {format_seconds(status.seconds_left)} left" if status.seconds_left is not None else ""
         failed = f"  [red]{status.failures} failed[/]" if status.failures else ""
         detail = f"{status.frames_per_second:,.1f}/s{left}  {status.workers} workers{failed}"
@@ -189,8 +190,9 @@ class BarDisplay:
         self._console.print(message, highlight=False, markup=False)
 
     def close(self, status: Status) -> None:
-        """Leave the finished bar on the screen."""
-        self.show(status)
+        """Leave the finished bar on the screen, if there was something to do."""
+        if status.frames_planned:
+            self.show(status)
         self._bar.stop()
 
 

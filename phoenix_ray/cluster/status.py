@@ -14,7 +14,7 @@ from rich.text import Text
 from phoenix_ray.cluster.progress import Status
 from phoenix_ray.dataset import paths
 from phoenix_ray.dataset.failures import read_failures
-from phoenix_ray.dataset.identity import read_identity
+from phoenix_ray.dataset.identity import DatasetIdentity, read_identity
 from phoenix_ray.dataset.manifest import read_manifest
 from phoenix_ray.dataset.storage import Storage, open_storage
 from phoenix_ray.errors import OutputError
@@ -34,12 +34,14 @@ def show_status(output: Path, *, watch: bool, as_json: bool) -> None:
     if as_json:
         print(json.dumps(_latest(storage), indent=2))
         return
+    if not watch:
+        print(_describe(storage, identity, _latest(storage)))
+        return
     with Live(console=Console(), auto_refresh=False) as live:
         while True:
             latest = _latest(storage)
-            compacted = read_manifest(storage, identity).tally.rows
-            live.update(Text(_describe(storage, latest, compacted)), refresh=True)
-            if not watch or not latest or latest["state"] in ENDED:
+            live.update(Text(_describe(storage, identity, latest)), refresh=True)
+            if not latest or latest["state"] in ENDED:
                 return
             time.sleep(WATCH_SECONDS)
 
@@ -77,8 +79,8 @@ def _latest(storage: Storage) -> dict[str, Any]:
         raise OutputError(f"{storage.root}/{names[-1]} is damaged: {error}. Delete it.") from None
 
 
-def _describe(storage: Storage, latest: dict[str, Any], compacted: int) -> str:
-    lines = [f"{storage.root}: {compacted:,} rows in data files"]
+def _describe(storage: Storage, identity: DatasetIdentity, latest: dict[str, Any]) -> str:
+    lines = [f"{storage.root}: {read_manifest(storage, identity).tally.rows:,} rows in data files"]
     if latest:
         status = Status(**latest)
         age = time.time() - status.updated

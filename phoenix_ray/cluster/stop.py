@@ -27,6 +27,16 @@ class StopRequest:
         """130 after SIGINT, 143 after SIGTERM, 0 when nobody asked."""
         return _EXIT_CODES[self.signal] if self.signal else 0
 
+    def listen(self) -> None:
+        """Take the signals, also from a library that has taken them meanwhile: `ray.init` does."""
+        for number in _EXIT_CODES:
+            signal.signal(number, self._handle)
+
+    def _handle(self, number: int, _frame: FrameType | None) -> None:
+        if self:
+            os._exit(_EXIT_CODES[signal.Signals(number)])
+        self.signal = signal.Signals(number)
+
 
 @contextmanager
 def stop_on_signals() -> Iterator[StopRequest]:
@@ -35,13 +45,8 @@ def stop_on_signals() -> Iterator[StopRequest]:
     Leaving at once is safe: a partition is either committed or was never there.
     """
     request = StopRequest()
-
-    def handle(number: int, _frame: FrameType | None) -> None:
-        if request:
-            os._exit(_EXIT_CODES[signal.Signals(number)])
-        request.signal = signal.Signals(number)
-
-    before = {number: signal.signal(number, handle) for number in _EXIT_CODES}
+    before = {number: signal.getsignal(number) for number in _EXIT_CODES}
+    request.listen()
     try:
         yield request
     finally:

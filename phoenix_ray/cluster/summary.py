@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -69,8 +70,6 @@ class RunSummary:
     def verdict(self) -> str:
         """Return one sentence that says where the time went, and what would help."""
         spent = self.timings
-        if not spent.total:
-            return "Nothing had to be computed."
         shares = {name: seconds / spent.total for name, seconds in asdict(spent).items()}
         listed = ", ".join(f"{name} {share:.0%}" for name, share in shares.items())
         match max(shares, key=lambda name: shares[name]):
@@ -102,18 +101,20 @@ def tally_splits(storage: Storage, identity: DatasetIdentity) -> dict[str, Tally
 def print_summary(summary: RunSummary, layout: Layout, console: Console) -> None:
     """Print the tables: what the dataset holds, and how the run went."""
     parts = [part.name for part in layout.parts if part.scored]
-    table = Table(title="Frames with each part found", title_justify="left", header_style="bold")
+    everything = total(summary.splits.values())
+    troubles = [status for status in ("no_person", "unreadable", "failed") if everything.statuses.get(status)]
+    table = Table(title="Frames with each part found", title_justify="left", box=box.SIMPLE_HEAD)
     table.add_column("split")
-    for name in ("frames", *parts, "no person", "unreadable", "failed"):
+    for name in ("frames", *parts, *troubles):
         table.add_column(name.replace("_", " "), justify="right")
-    rows = dict(summary.splits)
-    if len(rows) > 1:
-        rows["all"] = total(rows.values())
-    for split, tally in rows.items():
-        states = [f"{tally.statuses.get(state, 0):,}" for state in ("no_person", "unreadable", "failed")]
-        rates = [f"{tally.rate(part):.1%}" for part in parts]
-        table.add_row(split, f"{tally.rows:,}", *rates, *states, end_section=split != "all" and split == list(rows)[-2])
+    for split, tally in (*summary.splits.items(), ("all", everything)):
+        rates = (f"{tally.rate(part):.1%}" for part in parts)
+        counts = (f"{tally.statuses.get(status, 0):,}" for status in troubles)
+        table.add_row(split, f"{tally.rows:,}", *rates, *counts, style="bold" if split == "all" else "")
     console.print(table)
+    console.print(f"Landmark digest {summary.digest}", highlight=False)
+    if not summary.frames_computed:
+        return
     console.print(
         f"{summary.frames_computed:,} frames computed in {format_seconds(summary.compute_seconds)} by "
         f"{summary.workers} worker{'s' * (summary.workers != 1)}: {summary.frames_per_second:,.1f} frames/s "
@@ -121,4 +122,3 @@ def print_summary(summary: RunSummary, layout: Layout, console: Console) -> None
         highlight=False,
     )
     console.print(summary.verdict(), highlight=False)
-    console.print(f"Landmark digest {summary.digest}", highlight=False)

@@ -1,0 +1,51 @@
+"""A small dataset of frame folders, and the job run in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+VIDEOS = {"train": {"alpha": 21, "beta/take 2": 40, "γάμμα": 9}, "dev": {"delta": 13}, "test": {"epsilon": 30}}
+FRAMES = sum(sum(videos.values()) for videos in VIDEOS.values())
+
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture(scope="session")
+def frame_folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Five videos of random flat pictures in three splits; the synthetic model finds something in most."""
+    root = tmp_path_factory.mktemp("frames")
+    random = np.random.default_rng(7)
+    for split, videos in VIDEOS.items():
+        for video_id, frames in videos.items():
+            folder = root / split / video_id
+            folder.mkdir(parents=True)
+            for index in range(frames):
+                picture = random.integers(0, 256, (26, 21, 3), dtype=np.uint8)
+                cv2.imwrite(str(folder / f"{index}.png"), picture)
+    return root
+
+
+@pytest.fixture
+def run_command() -> Run:
+    """Run `phoenix-ray` with words, in a new process, and return what it said."""
+
+    def run(*words: str, timeout: float = 200.0) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "phoenix_ray.cli", *words]
+        return subprocess.run(
+            command, capture_output=True, text=True, timeout=timeout, check=False, env=environment()
+        )
+
+    return run
+
+
+def environment() -> dict[str, str]:
+    """The environment of a command that starts a Ray of its own, whatever Ray the tests use."""
+    return {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
