@@ -10,9 +10,10 @@ cropped to other grey values here and there, and landmarks move by up to a pixel
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from array_api_compat import array_namespace
+from array_api_compat import array_namespace, device
 
 # An array of any library that follows the array API standard. The standard has no type that all of them share.
 Array = Any
@@ -27,6 +28,22 @@ def namespace(array: Array) -> Any:
     if found is None:
         found = _NAMESPACES.setdefault(type(array), array_namespace(array))
     return found
+
+
+def indices(count: int, like: Array) -> Array:
+    """Return 0, 1, ... `count` - 1 as int64 (count,) on the device of an array."""
+    return namespace(like).arange(count, device=device(like))
+
+
+def constant(values: Sequence[int], like: Array) -> Array:
+    """Return int64 (len(values),) on the device of an array."""
+    return namespace(like).asarray(values, device=device(like))
+
+
+def missing(shape: tuple[int, ...], like: Array) -> Array:
+    """Return NaN in a shape, with the type and on the device of an array."""
+    xp = namespace(like)
+    return xp.full(shape, xp.nan, dtype=like.dtype, device=device(like))
 
 
 def cosine_and_sine(angle: Array) -> tuple[Array, Array]:
@@ -62,6 +79,7 @@ def scatter_rows(rows: Array, present: Array) -> Array:
     xp = namespace(rows)
     if rows.shape[0] == present.shape[0]:
         return rows
-    missing = xp.full_like(rows[:1, ...], xp.nan)
     position = xp.cumulative_sum(xp.astype(present, xp.int64)) - 1
-    return xp.take(xp.concat([rows, missing]), xp.where(present, position, rows.shape[0]), axis=0)
+    return xp.take(
+        xp.concat([rows, missing((1, *rows.shape[1:]), rows)]), xp.where(present, position, rows.shape[0]), axis=0
+    )

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from phoenix_ray.models.holistic.arrays import Array, cosine_and_sine, namespace
+from phoenix_ray.models.holistic.arrays import Array, constant, cosine_and_sine, indices, namespace
 from phoenix_ray.models.holistic.geometry import rotate
 
 MESH_POINTS = 468
@@ -62,7 +62,7 @@ def refine_face(mesh: Array, refinements: Sequence[Array]) -> Array:
         for contour in (RIGHT_EYE_CONTOUR, LEFT_EYE_CONTOUR)
     ]
     z = xp.concat([mesh[:, :, 2], *irises], axis=1)
-    return xp.concat([xp.take(xy, xp.asarray(_SOURCE_OF_POINT), axis=1), z[:, :, None]], axis=2)
+    return xp.concat([xp.take(xy, constant(_SOURCE_OF_POINT, like=mesh), axis=1), z[:, :, None]], axis=2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +97,7 @@ def landmarks_to_transform(landmarks: Array, region: RegionOfFace) -> Array:
     rotation = region.target_rotation_radians - xp.atan2(right[:, 1] - left[:, 1], right[:, 0] - left[:, 0])
     cosine, sine = cosine_and_sine(rotation)
 
-    subset = xp.take(landmarks[:, :, :2], xp.asarray(region.subset_idxs), axis=1)
+    subset = xp.take(landmarks[:, :, :2], constant(region.subset_idxs, like=landmarks), axis=1)
     turned = xp.concat(rotate(subset[:, :, 0:1], subset[:, :, 1:2], rotation), axis=2)
     lowest, highest = xp.min(turned, axis=1), xp.max(turned, axis=1)
     center, extent = (lowest + highest) / 2, highest - lowest
@@ -132,8 +132,8 @@ def sample_bilinear(features: Array, transform: Array, rows: int, columns: int) 
         by_column, by_row = transform[:, axis, 0], transform[:, axis, 1]
         shift = xp.astype(by_column, double) * 0.5 + xp.astype(by_row, double) * 0.5 - 0.5
         offset = xp.astype(xp.astype(transform[:, axis, 3], double) + shift, features.dtype)
-        column = xp.arange(columns, dtype=features.dtype)[None, None, :]
-        row = xp.arange(rows, dtype=features.dtype)[None, :, None]
+        column = xp.astype(indices(columns, like=features), features.dtype)[None, None, :]
+        row = xp.astype(indices(rows, like=features), features.dtype)[None, :, None]
         return by_column[:, None, None] * column + by_row[:, None, None] * row + offset[:, None, None]
 
     x, y = coordinate(0), coordinate(1)
@@ -146,7 +146,7 @@ def sample_bilinear(features: Array, transform: Array, rows: int, columns: int) 
     def at(row: Array, column: Array) -> Array:
         # A point on the last row or column takes nothing from beyond, so what is read there does not matter.
         row, column = xp.where(row < height, row, row - 1), xp.where(column < width, column, column - 1)
-        index = (xp.arange(batch)[:, None, None] * height + row) * width + column
+        index = (indices(batch, like=features)[:, None, None] * height + row) * width + column
         return xp.reshape(xp.take(cells, xp.reshape(index, (-1,)), axis=0), (batch, rows, columns, channels))
 
     def mix(first: Array, second: Array, share: Array) -> Array:
@@ -175,7 +175,7 @@ def transform_landmarks(landmarks: Array, transform: Array) -> Array:
 
 def _mean_depth(mesh: Array, contour: Sequence[int]) -> Array:
     xp = namespace(mesh)
-    depth = xp.astype(xp.take(mesh[:, :, 2], xp.asarray(contour), axis=1), xp.float64)
+    depth = xp.astype(xp.take(mesh[:, :, 2], constant(contour, like=mesh), axis=1), xp.float64)
     return xp.astype(xp.mean(depth, axis=1, keepdims=True), mesh.dtype)
 
 

@@ -5,7 +5,7 @@ All functions work on arrays with a leading batch axis (see `arrays`). Points ar
 
 from __future__ import annotations
 
-from phoenix_ray.models.holistic.arrays import Array, namespace, sigmoid, sum_in_order
+from phoenix_ray.models.holistic.arrays import Array, indices, missing, namespace, sigmoid, sum_in_order
 
 # Boxes that overlap the best one by more than this (intersection over union) say the same person:
 # `min_suppression_threshold` of both detectors.
@@ -33,27 +33,28 @@ def best_detection(regressors: Array, logits: Array, anchors: Array, input_size:
         float32 (N, K, 2): keypoints, NaN where nothing was detected.
     """
     xp = namespace(regressors)
+    # Of thousands of boxes, only the few dozen that count in some image are decoded.
     chosen = xp.nonzero(sigmoid(xp.max(logits, axis=0)) >= min_score)[0]
     batch, boxes = logits.shape[0], chosen.shape[0]
     if boxes == 0:
-        return xp.full((batch, (regressors.shape[2] - 4) // 2, 2), xp.nan, dtype=regressors.dtype)
-
-    # Only boxes that count in some image are decoded: a few dozen of thousands.
+        return missing((batch, (regressors.shape[2] - 4) // 2, 2), regressors)
     score = sigmoid(xp.take(logits, chosen, axis=1))
-    order = xp.argsort(score, axis=1, descending=True)
-    row = xp.reshape(order + xp.arange(batch)[:, None] * boxes, (-1,))
-    score = xp.reshape(xp.take(xp.reshape(score, (-1,)), row), (batch, boxes))
-    values = xp.reshape(xp.take(regressors, chosen, axis=1) / input_size, (batch * boxes, -1))
-    values = xp.reshape(xp.take(values, row, axis=0), (batch, boxes, -1, 2))
-    center = xp.take(xp.take(anchors, chosen, axis=0), xp.reshape(order, (-1,)), axis=0)
-    center = xp.reshape(center, (batch, boxes, 1, 2))
-    box_center, extent, keypoints = values[:, :, :1, :] + center, values[:, :, 1:2, :], values[:, :, 2:, :] + center
+    points = xp.reshape(xp.take(regressors, chosen, axis=1) / input_size, (batch, boxes, -1, 2))
+    anchor = xp.take(anchors, chosen, axis=0)[None, :, None, :]
+    center, extent, keypoints = points[:, :, 0:1, :] + anchor, points[:, :, 1:2, :], points[:, :, 2:, :] + anchor
 
-    lowest = box_center - extent / 2
-    extent = (box_center + extent / 2) - lowest
+    lowest = center - extent / 2
+    extent = (center + extent / 2) - lowest
     counts = (score >= min_score) & xp.all(extent[:, :, 0, :] >= 0, axis=2)
-    is_best = xp.arange(boxes)[None, :] == xp.argmax(xp.astype(counts, xp.int64), axis=1)[:, None]
+    best = xp.argmax(xp.where(counts, score, -1.0), axis=1)
+    is_best = indices(boxes, like=score)[None, :] == best[:, None]
     weight = xp.where(counts & (is_best | _overlaps(lowest, lowest + extent, is_best)), score, 0.0)
+
+    # MediaPipe adds up the boxes from the best to the worst.
+    order = xp.argsort(weight, axis=1, descending=True) + boxes * indices(batch, like=score)[:, None]
+    order = xp.reshape(order, (-1,))
+    weight = xp.reshape(xp.take(xp.reshape(weight, (-1,)), order), weight.shape)
+    keypoints = xp.reshape(xp.take(xp.reshape(keypoints, (batch * boxes, -1)), order, axis=0), (batch, boxes, -1, 2))
     total = sum_in_order(weight)[:, None, None]
     return sum_in_order(keypoints * weight[:, :, None, None]) / xp.where(total > 0, total, xp.nan)
 
@@ -88,14 +89,14 @@ def refine_by_heatmap(x: Array, y: Array, heatmap: Array, kernel: int) -> tuple[
     column, row = xp.astype(x * columns, xp.int64), xp.astype(y * rows, xp.int64)
     inside = (column >= 0) & (column < columns) & (row >= 0) & (row < rows)
 
-    window = xp.arange(kernel) - kernel // 2
+    window = indices(kernel, like=x) - kernel // 2
     window_columns = column[:, :, None, None] + window[None, None, None, :]
     window_rows = row[:, :, None, None] + window[None, None, :, None]
     column_exists = (window_columns >= 0) & (window_columns < columns)
     row_exists = (window_rows >= 0) & (window_rows < rows)
     cell = xp.where(row_exists, window_rows, 0) * columns + xp.where(column_exists, window_columns, 0)
-    frame = xp.arange(batch)[:, None, None, None] * (rows * columns)
-    value = (frame + cell) * points + xp.arange(points)[None, :, None, None]
+    frame = indices(batch, like=x)[:, None, None, None] * (rows * columns)
+    value = (frame + cell) * points + indices(points, like=x)[None, :, None, None]
     logit = xp.reshape(xp.take(xp.reshape(heatmap, (-1,)), xp.reshape(value, (-1,))), value.shape)
     confidence = xp.where(column_exists & row_exists, sigmoid(logit), 0.0)
 

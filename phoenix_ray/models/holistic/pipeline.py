@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from phoenix_ray.models.holistic import geometry
-from phoenix_ray.models.holistic.arrays import Array, namespace, scatter_rows, sigmoid
+from phoenix_ray.models.holistic.arrays import Array, missing, namespace, scatter_rows, sigmoid
 from phoenix_ray.models.holistic.attention import refine_face
 from phoenix_ray.models.holistic.decoding import best_detection, refine_by_heatmap
 from phoenix_ray.models.holistic.geometry import ImageSize, Rect, View
@@ -232,7 +232,7 @@ class HolisticPipeline:
         present = roi.has_area() if worthwhile is None else roi.has_area() & worthwhile
         items = xp.nonzero(present)[0]
         if items.shape[0] == 0:
-            return tuple(xp.full((*present.shape, *shape), xp.nan, dtype=roi.width.dtype) for shape in shapes)
+            return tuple(missing((*present.shape, *shape), roi.width) for shape in shapes)
         if items.shape[0] < present.shape[0]:
             roi = Rect(*(xp.take(values, items) for values in roi))
             size = ImageSize(*(xp.take(values, items) for values in size))
