@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from phoenix_ray.cli import cli
+from phoenix_ray.errors import EXIT_MODEL, EXIT_OUTPUT, EXIT_SOURCE, EXIT_USAGE
+
+
+def invoke(*words: str) -> Result:
+    return CliRunner().invoke(cli, list(words))
+
+
+def test_help_imports_nothing_heavy() -> None:
+    program = (
+        "import sys; from phoenix_ray.cli import main\n"
+        "try: main(['--help'])\nexcept SystemExit: pass\n"
+        "print([name for name in ('ray', 'numpy', 'cv2', 'pyarrow', 'pydantic') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize("command", ["run", "plan", "status", "failures", "compact", "config", "models", "view"])
+def test_every_command_has_help(command: str) -> None:
+    result = invoke(command, "--help")
+    assert result.exit_code == 0
+    assert "Usage" in result.output
+
+
+def test_switches_set_the_settings_they_stand_for() -> None:
+    switches = ["--num-gpus", "4", "--workers-per-gpu", "2", "--splits", "dev,test", "--limit-frames", "9"]
+    output = invoke("config", *switches, "model.threads=3").output
+    for line in ("num_gpus: 4", "workers_per_gpu: 2", "splits: [dev, test]", "limit_frames: 9", "threads: 3"):
+        assert any(shown.startswith("*") and shown.endswith(line) for shown in output.splitlines()), line
+
+
+def test_an_unknown_setting_ends_with_the_usage_code() -> None:
+    result = invoke("config", "model.engin=litert")
+    assert result.exit_code == EXIT_USAGE
+    assert "Did you mean 'model.engine'?" in result.output
+
+
+def test_a_missing_source_ends_with_the_source_code(tmp_path: Path) -> None:
+    result = invoke("run", f"source.path={tmp_path}/absent", f"output.path={tmp_path}/output", "model.name=synthetic")
+    assert result.exit_code == EXIT_SOURCE
+    assert f"{tmp_path}/absent" in result.output
+
+
+def test_a_missing_output_is_a_usage_error(tmp_path: Path) -> None:
+    (tmp_path / "clip").mkdir()
+    (tmp_path / "clip" / "1.png").touch()
+    assert invoke("run", f"source.path={tmp_path}", "model.name=synthetic").exit_code == EXIT_USAGE
+
+
+def test_damaged_weights_end_with_the_model_code(tmp_path: Path) -> None:
+    weights = tmp_path / "weights"
+    weights.mkdir()
+    (weights / "pose_detection.tflite").write_bytes(b"damaged")
+    (tmp_path / "clip").mkdir()
+    (tmp_path / "clip" / "1.png").touch()
+    result = invoke("run", f"source.path={tmp_path}", f"output.path={tmp_path}/o", f"model.weights_path={weights}")
+    assert result.exit_code == EXIT_MODEL
+    assert "pose_detection.tflite" in result.output
+    assert "models install" in result.output
+
+
+@pytest.mark.parametrize("command", ["status", "failures"])
+def test_a_folder_that_is_no_dataset_ends_with_the_output_code(command: str, tmp_path: Path) -> None:
+    result = invoke(command, str(tmp_path))
+    assert result.exit_code == EXIT_OUTPUT
+    assert "dataset.json" in result.output
+
+
+def test_an_output_that_cannot_be_written_ends_with_the_output_code(tmp_path: Path) -> None:
+    (tmp_path / "source" / "clip").mkdir(parents=True)
+    (tmp_path / "source" / "clip" / "1.png").touch()
+    (tmp_path / "file").touch()
+    words = (f"source.path={tmp_path}/source", f"output.path={tmp_path}/file/output", "model.name=synthetic")
+    result = invoke("run", *words)
+    assert result.exit_code == EXIT_OUTPUT
+    assert f"{tmp_path}/file/output" in result.output
+
+
+def test_models_are_listed_with_their_engines() -> None:
+    output = invoke("models", "list").output
+    assert "holistic" in output
+    assert "litert" in output
+
+
+def test_missing_weights_are_reported_by_check(tmp_path: Path) -> None:
+    result = invoke("models", "check", "--path", str(tmp_path))
+    assert result.exit_code == EXIT_MODEL
+    assert result.output.count("missing") >= 7

@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from phoenix_ray.config import Settings, describe, find_config, load, shipped_configs
+from phoenix_ray.errors import ConfigError
+
+
+def test_overrides_win_over_the_file_and_the_file_over_defaults(tmp_path: Path) -> None:
+    file = tmp_path / "settings.yaml"
+    file.write_text("source:\n  path: /data\ncluster:\n  num_workers: 4\n  shard_frames: 100\n")
+    settings = load(file, ["cluster.num_workers=8", "source.splits=[dev,test]"])
+    assert settings.source.path == "/data"
+    assert settings.source.splits == ("dev", "test")
+    assert (settings.cluster.num_workers, settings.cluster.shard_frames) == (8, 100)
+    assert settings.output == Settings().output
+
+
+@pytest.mark.parametrize(
+    ("word", "hint"),
+    [
+        ("source.pth=/data", "Did you mean 'source.path'?"),
+        ("cluster.num_worker=3", "Did you mean 'cluster.num_workers'?"),
+        ("sorce.path=/data", "Did you mean 'source'?"),
+        ("num_workers=3", "write section.key=value"),
+        ("/data/videos", "is no setting"),
+    ],
+)
+def test_an_unknown_key_is_refused_with_the_nearest_known_one(word: str, hint: str) -> None:
+    with pytest.raises(ConfigError, match=hint.replace("?", r"\?")):
+        load(None, [word])
+
+
+def test_an_unknown_key_in_yaml_names_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "settings.yaml"
+    file.write_text("model:\n  batchsize: 4\n")
+    with pytest.raises(ConfigError, match=r"'model.batchsize' in .*settings.yaml. Did you mean 'model.batch_size'\?"):
+        load(file)
+
+
+@pytest.mark.parametrize(
+    ("word", "reason"),
+    [
+        ("model.batch_size=0", "greater than or equal to 1"),
+        ("model.batch_size=many", "many"),
+        ("cluster.num_gpus=-1", "greater than or equal to 0"),
+        ("model.face_points=470", "468 or 478"),
+        ("run.force=perhaps", "valid boolean"),
+    ],
+)
+def test_a_wrong_value_is_refused_with_the_setting_and_the_reason(word: str, reason: str) -> None:
+    with pytest.raises(ConfigError, match=reason) as caught:
+        load(None, [word])
+    assert word.split("=")[0] in str(caught.value)
+
+
+@pytest.mark.parametrize("content", ["- a\n- b\n", "source: 3\n", "a: [\n", "\x00"])
+def test_a_file_that_is_no_tree_of_settings_is_refused(tmp_path: Path, content: str) -> None:
+    file = tmp_path / "settings.yaml"
+    file.write_text(content)
+    with pytest.raises(ConfigError, match=r"settings\.yaml"):
+        load(file)
+
+
+def test_an_empty_file_means_defaults(tmp_path: Path) -> None:
+    file = tmp_path / "settings.yaml"
+    file.write_text("")
+    assert load(file) == Settings()
+
+
+def test_a_shipped_config_is_found_by_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert find_config(Path("demo")) == shipped_configs() / "demo.yaml"
+    with pytest.raises(ConfigError, match="Did you mean 'phoenix'"):
+        find_config(Path("phonix"))
+
+
+@pytest.mark.parametrize("file", sorted(shipped_configs().glob("*.yaml")), ids=lambda file: file.stem)
+def test_shipped_configs_load(file: Path) -> None:
+    assert load(file).output.path
+
+
+def test_every_setting_says_what_it_means() -> None:
+    entries = list(describe(Settings()))
+    assert len(entries) == len({key for key, *_ in entries})
+    assert [key for key, _, _, text in entries if len(text) < 20] == []
