@@ -118,7 +118,8 @@ class RunMonitor:
                 time=time.time(),
             ),
         )
-        self.warn(f"failed: {split}/{video_id} ({trouble.failure_class}): {trouble.message}")
+        frames = f" frames {first}-{last - 1}" if last else ""
+        self.warn(f"failed: {split}/{video_id}{frames} ({trouble.failure_class}): {trouble.message}")
 
     def warn(self, message: str) -> None:
         """Show and log a message."""

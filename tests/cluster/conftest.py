@@ -39,13 +39,11 @@ def run_command() -> Run:
 
     def run(*words: str, timeout: float = 200.0) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "phoenix_ray.cli", *words]
-        return subprocess.run(
-            command, capture_output=True, text=True, timeout=timeout, check=False, env=environment()
-        )
+        return subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False, env=environment())
 
     return run
 
 
 def environment() -> dict[str, str]:
     """The environment of a command that starts a Ray of its own, whatever Ray the tests use."""
-    return {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+    return {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}

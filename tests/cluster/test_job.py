@@ -46,9 +46,20 @@ def summaries(output: Path) -> list[dict[str, object]]:
 def undisturbed(frame_folders: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The frame folders computed in one go by one worker."""
     output = tmp_path_factory.mktemp("undisturbed")
-    words = ["run", "--num-workers", "1", f"source.path={frame_folders}", f"output.path={output}", "model.name=synthetic"]
+    words = [
+        "run",
+        "--num-workers",
+        "1",
+        f"source.path={frame_folders}",
+        f"output.path={output}",
+        "model.name=synthetic",
+    ]
     done = subprocess.run(
-        [sys.executable, "-m", "phoenix_ray.cli", *words], capture_output=True, text=True, check=False, env=environment()
+        [sys.executable, "-m", "phoenix_ray.cli", *words],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment(),
     )
     assert done.returncode == 0, done.stderr
     return output
