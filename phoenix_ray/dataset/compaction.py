@@ -69,8 +69,8 @@ def compact(storage: Storage, task: CompactionTask, settings: OutputSettings) ->
     while videos:
         outcome = _try_data_file(storage, task, videos, settings)
         if isinstance(outcome, DataFile):
-            absorbed = {piece.file for video in videos for piece in video.pieces} - set(task.replaces)
-            return Compacted(outcome, (*sorted(absorbed), *task.obsolete), task.replaces, tuple(damaged))
+            absorbed = {name for video in videos for name in (*video.obsolete, *(piece.file for piece in video.pieces))}
+            return Compacted(outcome, tuple(sorted(absorbed - set(task.replaces))), task.replaces, tuple(damaged))
         damaged.append(outcome.damage)
         videos = tuple(video for video in videos if video is not outcome.video)
     return Compacted(None, (), task.replaces, tuple(damaged))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from phoenix_ray.dataset import paths
 from phoenix_ray.dataset.coverage import pick_once
@@ -44,7 +44,18 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class VideoToMerge:
-    """A whole video, and the pieces that it is put together from, in frame order."""
+    """A whole video.
+
+    Attributes:
+        video_id: The video.
+        signature: The source's signature of it.
+        frame_count: Its frames.
+        fps: Frames per second, None where the source has no clock.
+        annotation: Text that belongs to it.
+        pieces: What it is put together from, in frame order.
+        bytes: About how much of a data file it fills.
+        obsolete: Partitions that are of no use once it is written: of an earlier version, or covered by others.
+    """
 
     video_id: str
     signature: str
@@ -53,6 +64,7 @@ class VideoToMerge:
     annotation: Mapping[str, str]
     pieces: tuple[Piece, ...]
     bytes: float
+    obsolete: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,14 +76,12 @@ class CompactionTask:
         split: Split of all videos.
         videos: Sorted by ID.
         replaces: Data files that this one takes the place of; all their videos that are still valid are in `videos`.
-        obsolete: Partitions that hold earlier versions of the videos.
     """
 
     identity: DatasetIdentity
     split: str
     videos: tuple[VideoToMerge, ...]
     replaces: tuple[str, ...] = ()
-    obsolete: tuple[str, ...] = ()
 
     @property
     def data_file(self) -> str:
@@ -132,7 +142,7 @@ def _plan_split(
         merged = _merge(video)
         room_for(merged.bytes).videos.append(merged)
 
-    tasks = [
+    return [
         CompactionTask(
             survey.identity,
             split,
@@ -141,8 +151,6 @@ def _plan_split(
         )
         for file in files
     ]
-    obsolete = tuple(info.name for video in videos for info in video.partitions if info not in (video.whole or ()))
-    return [replace(tasks[0], obsolete=obsolete), *tasks[1:]]
 
 
 def _merge(video: OpenVideo) -> VideoToMerge:
@@ -156,8 +164,16 @@ def _merge(video: OpenVideo) -> VideoToMerge:
         rows = pick.last - pick.first
         pieces.append(Piece(info.name, pick.first - info.first, rows, info.tally.digest if rows == info.rows else None))
         size += info.bytes * rows / info.rows
+    used = {piece.file for piece in pieces}
     return VideoToMerge(
-        video.video_id, newest.signature, newest.frame_count, newest.fps, newest.annotation, tuple(pieces), size
+        video.video_id,
+        newest.signature,
+        newest.frame_count,
+        newest.fps,
+        newest.annotation,
+        tuple(pieces),
+        size,
+        tuple(info.name for info in video.partitions if info.name not in used),
     )
 
 

@@ -47,6 +47,8 @@ def missing_frames(ranges: Iterable[FrameRange], frame_count: int) -> list[Frame
     gaps: list[FrameRange] = []
     reached = 0
     for first, last in sorted(ranges):
+        if first == last:
+            continue
         if first >= frame_count:
             break
         if first > reached:

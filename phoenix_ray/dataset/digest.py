@@ -51,7 +51,7 @@ def _canonical_numbers(layout: Layout, table: pa.Table) -> NDArray[np.uint8]:
         there = ~np.isnan(score)
         fields += [there.astype(np.uint8), _bytes(np.where(there, score, 0), "<f4")]
     for part in layout.parts:
-        points = batch.points[part.name].reshape(table.num_rows, -1)
+        points = batch.points[part.name].reshape(table.num_rows, len(part.points) * len(part.axes))
         # Whether the list is null, not whether a value is NaN: a model's NaN inside a found part is content.
         there = table.column(next(part.columns())).is_valid().to_numpy()[:, None]
         fields += [there.astype(np.uint8), _bytes(np.where(there, points, 0), "<f4")]

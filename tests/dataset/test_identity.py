@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from threading import Barrier
+
+import pytest
+
+from phoenix_ray.dataset.encoding import SCHEMA_VERSION
+from phoenix_ray.dataset.identity import DatasetIdentity, find_layout, open_dataset, read_identity
+from phoenix_ray.dataset.storage import LocalStorage
+from phoenix_ray.errors import FingerprintMismatchError, OutputError
+from tests.dataset.made_up import IDENTITY, LAYOUT
+
+
+def test_what_the_first_run_records_is_read_back(tmp_path: Path) -> None:
+    storage = LocalStorage(str(tmp_path))
+    assert open_dataset(storage, IDENTITY) == IDENTITY
+    assert read_identity(storage) == IDENTITY
+    assert open_dataset(storage, IDENTITY) == IDENTITY
+
+
+def test_a_changed_setting_is_refused_field_by_field(tmp_path: Path) -> None:
+    storage = LocalStorage(str(tmp_path))
+    open_dataset(storage, IDENTITY)
+    now = replace(IDENTITY, model={"name": "made-up", "engine": "other", "kernel": "9"}, limit_frames=5)
+    with pytest.raises(FingerprintMismatchError) as caught:
+        open_dataset(storage, now)
+    message = str(caught.value)
+    assert "model.engine: none → other" in message
+    assert "model.kernel: none → 9" in message
+    assert "source.limit_frames: none → 5" in message
+    assert "layout" not in message
+    assert "another output.path" in message
+    assert str(tmp_path) in message
+    assert read_identity(storage) == IDENTITY
+
+
+def test_data_that_is_mounted_elsewhere_is_the_same_dataset(tmp_path: Path) -> None:
+    storage = LocalStorage(str(tmp_path))
+    open_dataset(storage, IDENTITY)
+    moved = replace(IDENTITY, source_root="/elsewhere")
+    assert moved.fingerprint == IDENTITY.fingerprint
+    assert open_dataset(storage, moved).source_root == "/data"
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        replace(IDENTITY, limit_frames=1),
+        replace(IDENTITY, layout="other"),
+        replace(IDENTITY, signature="names"),
+        replace(IDENTITY, model={}),
+    ],
+)
+def test_the_fingerprint_covers_every_compared_field(other: DatasetIdentity) -> None:
+    assert other.fingerprint != IDENTITY.fingerprint
+
+
+def test_two_drivers_that_start_at_once_agree_on_one_identity(tmp_path: Path) -> None:
+    start = Barrier(6)
+
+    def begin(limit: int) -> DatasetIdentity | None:
+        start.wait()
+        try:
+            return open_dataset(LocalStorage(str(tmp_path)), replace(IDENTITY, limit_frames=limit % 2 + 1))
+        except FingerprintMismatchError:
+            return None
+
+    with ThreadPoolExecutor(6) as pool:
+        outcomes = list(pool.map(begin, range(6)))
+    recorded = read_identity(LocalStorage(str(tmp_path)))
+    assert [outcome for outcome in outcomes if outcome] == [recorded] * 3
+
+
+def test_a_folder_without_identity_is_told(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match=r"no dataset of phoenix_ray: it has no dataset\.json"):
+        read_identity(LocalStorage(str(tmp_path)))
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"{}", b"\xff", b'{"schema_version": "x"}'])
+def test_a_damaged_identity_is_told_with_a_way_out(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "dataset.json").write_bytes(content)
+    with pytest.raises(OutputError, match=r"damaged.*Delete it"):
+        open_dataset(LocalStorage(str(tmp_path)), IDENTITY)
+
+
+def test_an_edited_identity_is_damaged(tmp_path: Path) -> None:
+    storage = LocalStorage(str(tmp_path))
+    open_dataset(storage, IDENTITY)
+    tree = json.loads(storage.read("dataset.json"))
+    storage.write("dataset.json", json.dumps({**tree, "limit_frames": 3}).encode())
+    with pytest.raises(OutputError, match="fingerprint"):
+        read_identity(storage)
+
+
+def test_a_newer_version_asks_for_an_upgrade(tmp_path: Path) -> None:
+    storage = LocalStorage(str(tmp_path))
+    storage.write("dataset.json", json.dumps({"schema_version": SCHEMA_VERSION + 1, "new": True}).encode())
+    with pytest.raises(OutputError, match=r"newer phoenix_ray.*upgrade"):
+        read_identity(storage)
+
+
+def test_an_unknown_layout_is_told() -> None:
+    assert find_layout(IDENTITY) == LAYOUT
+    with pytest.raises(OutputError, match="'other' is not known"):
+        find_layout(replace(IDENTITY, layout="other"))

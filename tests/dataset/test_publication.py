@@ -1,0 +1,148 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from phoenix_ray.dataset.compaction import compact
+from phoenix_ray.dataset.identity import open_dataset
+from phoenix_ray.dataset.manifest import read_manifest
+from phoenix_ray.dataset.publication import publish, sweep
+from phoenix_ray.dataset.reader import Dataset
+from phoenix_ray.dataset.storage import TEMPORARY_PREFIX
+from phoenix_ray.errors import OutputError
+from tests.dataset.made_up import IDENTITY, SETTINGS, commit, make_video, new_dataset
+from tests.dataset.test_compaction import compact_and_publish, plan
+
+
+def test_of_two_drivers_that_compact_the_same_videos_one_is_published(tmp_path: Path) -> None:
+    storage = new_dataset(tmp_path)
+    for video_id in "ab":
+        size = commit(storage, make_video(video_id), 0, 10).bytes
+    one = [compact(storage, task, SETTINGS) for task in plan(storage)]
+    other = [compact(storage, task, SETTINGS) for task in plan(storage, 1.5 * size)]
+    digest = Dataset.open(str(tmp_path)).digest()
+    publish(storage, IDENTITY, other)
+    publish(storage, IDENTITY, one)
+    assert len(read_manifest(storage, IDENTITY).files) == 2
+    assert pq.read_table(tmp_path / "data").num_rows == 20
+    assert Dataset.open(str(tmp_path)).digest() == digest
+
+
+def test_of_two_drivers_that_rewrite_the_same_file_one_is_published(tmp_path: Path) -> None:
+    storage = new_dataset(tmp_path)
+    commit(storage, make_video("a"), 0, 10)
+    compact_and_publish(storage)
+    commit(storage, make_video("b"), 0, 10)
+    one = [compact(storage, task, SETTINGS) for task in plan(storage)]
+    commit(storage, make_video("c"), 0, 10)
+    other = [compact(storage, task, SETTINGS) for task in plan(storage)]
+    publish(storage, IDENTITY, one)
+    publish(storage, IDENTITY, other)
+    compact_and_publish(storage)
+    rows = pq.read_table(tmp_path / "data", columns=["video_id", "frame_index"]).to_pylist()
+    assert sorted(tuple(row.values()) for row in rows) == [(video, frame) for video in "abc" for frame in range(10)]
+
+
+def test_a_data_file_that_is_gone_before_it_is_published_costs_no_row(tmp_path: Path) -> None:
+    storage = new_dataset(tmp_path)
+    commit(storage, make_video(), 0, 10)
+    results = [compact(storage, task, SETTINGS) for task in plan(storage)]
+    assert results[0].data_file is not None
+    storage.delete(results[0].data_file.name)
+    assert publish(storage, IDENTITY, results).files == ()
+    assert Dataset.open(str(tmp_path)).read_video("train", "video").num_rows == 10
+
+
+def test_results_that_depend_on_each_other_are_published_together_or_not_at_all(tmp_path: Path) -> None:
+    storage = new_dataset(tmp_path)
+    for video_id in "ab":
+        commit(storage, make_video(video_id), 0, 10)
+    compact_and_publish(storage)
+    commit(storage, make_video("b", signature="2"), 0, 10)
+    results = [compact(storage, task, SETTINGS) for task in plan(storage, target_bytes=1)]
+    digest = Dataset.open(str(tmp_path)).digest()
+    kept, changed = results
+    assert kept.replaces
+    assert not changed.replaces
+    publish(storage, IDENTITY, [changed])
+    assert Dataset.open(str(tmp_path)).digest() == digest
+    sweep(storage, IDENTITY)
+    compact_and_publish(storage)
+    assert pq.read_table(tmp_path / "data").num_rows == 20
+    assert Dataset.open(str(tmp_path)).digest() == digest
+
+
+def test_the_sweep_removes_what_a_crash_left_and_nothing_else(tmp_path: Path) -> None:
+    storage = new_dataset(tmp_path)
+    for video_id in "ab":
+        commit(storage, make_video(video_id), 0, 10)
+    left_over = commit(storage, make_video("a"), 0, 10).name
+    content = storage.read(left_over)
+    compact_and_publish(storage)
+    storage.write(left_over, content)
+    open_shard = commit(storage, make_video("c"), 0, 4).name
+    unpublished = [compact(storage, task, SETTINGS) for task in plan(storage)]
+    assert unpublished == []
+    half = tmp_path / "data" / f"{TEMPORARY_PREFIX}1"
+    half.write_bytes(b"PAR1")
+    (tmp_path / "data" / "notes.txt").write_text("mine")
+    assert sweep(storage, IDENTITY, temporary_seconds=3600) == [left_over]
+    assert half.exists()
+    assert sweep(storage, IDENTITY, temporary_seconds=0) == [f"data/{TEMPORARY_PREFIX}1"]
+    assert {file.name for file in storage.list("")} == {
+        "dataset.json",
+        "manifest.json",
+        "videos.parquet",
+        "data/notes.txt",
+        open_shard,
+        read_manifest(storage, IDENTITY).files[0].name,
+    }
+
+
+def test_a_data_file_that_was_never_published_is_removed_while_its_partitions_are_there(tmp_path: Path) -> None:
+    storage = new_dataset(tmp_path)
+    commit(storage, make_video(), 0, 10)
+    (task,) = plan(storage)
+    compact(storage, task, SETTINGS)
+    assert sweep(storage, IDENTITY) == [task.data_file]
+    assert Dataset.open(str(tmp_path)).read_video("train", "video").num_rows == 10
+
+
+def test_data_files_come_back_when_the_manifest_was_lost(tmp_path: Path) -> None:
+    storage = new_dataset(tmp_path)
+    for video_id in "ab":
+        commit(storage, make_video(video_id), 0, 10)
+        compact_and_publish(storage, target_bytes=1)
+    manifest = read_manifest(storage, IDENTITY)
+    storage.write("manifest.json", b"{")
+    with pytest.raises(OutputError, match="Delete it"):
+        sweep(storage, IDENTITY)
+    storage.delete("manifest.json")
+    assert sweep(storage, IDENTITY) == []
+    assert read_manifest(storage, IDENTITY) == manifest
+    assert Dataset.open(str(tmp_path)).videos().num_rows == 2
+
+
+def test_files_of_a_dataset_with_other_settings_are_never_deleted(tmp_path: Path) -> None:
+    storage = new_dataset(tmp_path)
+    commit(storage, make_video(), 0, 10)
+    compact_and_publish(storage)
+    name = read_manifest(storage, IDENTITY).files[0].name
+    storage.delete("dataset.json")
+    storage.delete("manifest.json")
+    other = open_dataset(storage, replace(IDENTITY, limit_frames=5))
+    assert sweep(storage, other) == []
+    assert (tmp_path / name).exists()
+
+
+def test_an_unreadable_data_file_of_ours_is_removed(tmp_path: Path) -> None:
+    storage = new_dataset(tmp_path)
+    commit(storage, make_video(), 0, 10)
+    compact_and_publish(storage)
+    name = read_manifest(storage, IDENTITY).files[0].name
+    storage.write(name, b"PAR1 and no more")
+    assert sweep(storage, IDENTITY) == [name]
+    assert Dataset.open(str(tmp_path)).videos().num_rows == 0
