@@ -17,7 +17,7 @@ setup: $(VENV)/.installed ## make the environment in .venv and install the netwo
 $(VENV)/.installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; ok = (3, 10) <= sys.version_info < (3, 14); sys.exit(not ok and f"phoenix_ray needs Python 3.10 to 3.13; $(PYTHON) is {sys.version.split()[0]}. Say which: make setup PYTHON=python3.12")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[demo,dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[demo,torch,dev]'
 	$(BIN)/phoenix-ray models install
 	@touch $@
 
