@@ -151,12 +151,17 @@ def compact(config: Path | None, overrides: tuple[str, ...], **switches: Any) ->
 
 @cli.command()
 @_with_settings
-def config(config: Path | None, overrides: tuple[str, ...], **switches: Any) -> None:
+@click.option("--markdown", is_flag=True, help="Print the page docs/configuration.md.")
+def config(config: Path | None, overrides: tuple[str, ...], markdown: bool, **switches: Any) -> None:
     """Print the effective settings, each with what it means; * marks what differs from the default."""
-    from phoenix_ray.config import describe
+    from phoenix_ray.config import describe, format_value, to_markdown
 
-    for key, value, default, text in describe(_settings(config, overrides, switches)):
-        click.secho(f"{'*' if value != default else ' '} {key}: {_plain(value)}", bold=value != default)
+    settings = _settings(config, overrides, switches)
+    if markdown:
+        click.echo(to_markdown(settings), nl=False)
+        return
+    for key, value, default, text in describe(settings):
+        click.secho(f"{'*' if value != default else ' '} {key}: {format_value(value)}", bold=value != default)
         click.echo(click.wrap_text(text, 100, "      ", "      "))
 
 
@@ -203,20 +208,6 @@ def models_check(path: str) -> None:
 def main(words: Sequence[str] | None = None) -> None:
     """Run the command line; the entry point of `phoenix-ray` and of `python -m phoenix_ray.run`."""
     cli(args=list(words) if words is not None else None, prog_name="phoenix-ray")
-
-
-def _plain(value: object) -> str:
-    match value:
-        case None:
-            return "none"
-        case "":
-            return "''"
-        case tuple():
-            return f"[{', '.join(map(str, value))}]"
-        case bool():
-            return str(value).lower()
-        case _:
-            return str(value)
 
 
 if __name__ == "__main__":

@@ -254,6 +254,40 @@ def describe(settings: Settings) -> Iterator[tuple[str, object, object, str]]:
             yield f"{section_name}.{name}", getattr(section, name), getattr(default, name), field.description or ""
 
 
+def to_markdown(settings: Settings) -> str:
+    """Return the settings as a page of tables, one for each section."""
+    lines = [
+        "# Configuration",
+        "",
+        "Every setting, with its default. Set it in a YAML file (`--config`) or as a `section.key=value` word.",
+        "This page is written by `phoenix-ray config --markdown`.",
+    ]
+    section = ""
+    for key, value, _, text in describe(settings):
+        name = key.partition(".")[0]
+        if name != section:
+            section = name
+            summary = getattr(settings, section).__doc__
+            lines += ["", f"## {section}", "", summary, "", "| setting | default | meaning |", "|---|---|---|"]
+        lines.append(f"| `{key}` | `{format_value(value)}` | {text} |")
+    return "\n".join(lines) + "\n"
+
+
+def format_value(value: object) -> str:
+    """Return a value as YAML would have it."""
+    match value:
+        case None:
+            return "none"
+        case "":
+            return "''"
+        case tuple():
+            return f"[{', '.join(map(str, value))}]"
+        case bool():
+            return str(value).lower()
+        case _:
+            return str(value)
+
+
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
         tree = yaml.safe_load(path.read_text(encoding="utf-8"))

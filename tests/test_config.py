@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from phoenix_ray.config import Settings, describe, find_config, load, shipped_configs
+from phoenix_ray.config import Settings, describe, find_config, load, shipped_configs, to_markdown
 from phoenix_ray.errors import ConfigError
 
 
@@ -86,3 +86,8 @@ def test_every_setting_says_what_it_means() -> None:
     entries = list(describe(Settings()))
     assert len(entries) == len({key for key, *_ in entries})
     assert [key for key, _, _, text in entries if len(text) < 20] == []
+
+
+def test_the_page_of_settings_is_up_to_date() -> None:
+    page = Path(__file__).parents[1] / "docs" / "configuration.md"
+    assert page.read_text() == to_markdown(Settings()), "phoenix-ray config --markdown > docs/configuration.md"
