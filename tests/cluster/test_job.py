@@ -115,6 +115,56 @@ def test_a_trial_is_completed_by_a_run_without_its_limit(
     assert digest(tmp_path) == digest(undisturbed)
 
 
+def test_a_cluster_with_less_than_asked_is_told_and_used(frame_folders: Path, tmp_path: Path, run_command: Run) -> None:
+    """Each worker wants every CPU of the machine, so only one of the five fits at a time."""
+    done = run_command(
+        "run",
+        *(f"source.path={frame_folders}", f"output.path={tmp_path}", "model.name=synthetic", "--num-workers", "5"),
+        *(f"cluster.cpus_per_worker={os.cpu_count()}", "cluster.start_seconds=0.1"),
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Asked for 5 workers" in done.stderr
+    assert "1 of them started" in done.stderr
+    assert sum(len(rows) for rows in rows_by_video(tmp_path).values()) == FRAMES
+
+
+def test_a_video_that_cannot_be_read_is_listed_and_the_run_goes_on(
+    frame_folders: Path, tmp_path: Path, run_command: Run
+) -> None:
+    table = tmp_path / "list.csv"
+    alpha = frame_folders / "train" / "alpha"
+    table.write_text(f"video_id,path,split\nalpha,{alpha},train\ngone,{tmp_path}/nowhere,train\n")
+    output = tmp_path / "output"
+    words = [f"source.path={table}", f"output.path={output}", "model.name=synthetic"]
+    assert run_command("run", *words).returncode == 3
+    listed = run_command("failures", str(output))
+    assert "train/gone" in listed.stdout
+    assert f"{tmp_path}/nowhere" in listed.stdout
+    assert rows_by_video(output) == {("train", "alpha"): list(range(21))}
+
+    table.write_text(f"video_id,path,split\nalpha,{alpha},train\n")
+    assert run_command("run", *words).returncode == 0
+    assert "No failures" in run_command("failures", str(output)).stdout
+
+
+def test_other_settings_are_refused_with_the_field_that_differs(
+    undisturbed: Path, frame_folders: Path, run_command: Run
+) -> None:
+    words = [f"source.path={frame_folders}", f"output.path={undisturbed}", "model.name=synthetic"]
+    done = run_command("run", *words, "--limit-frames", "5")
+    assert done.returncode == 6
+    assert "source.limit_frames: none → 5" in done.stderr
+
+
+def test_a_plan_computes_nothing(frame_folders: Path, tmp_path: Path, run_command: Run) -> None:
+    words = [f"source.path={frame_folders}", f"output.path={tmp_path / 'output'}", "model.name=synthetic"]
+    done = run_command("plan", *words)
+    assert done.returncode == 0, done.stderr
+    assert f"{FRAMES}" in done.stdout
+    assert "Workers:" in done.stdout
+    assert not (tmp_path / "output").exists()
+
+
 def test_a_changed_video_is_computed_again_alone(frame_folders: Path, tmp_path: Path, run_command: Run) -> None:
     source = tmp_path / "source"
     subprocess.run(["cp", "-r", str(frame_folders), str(source)], check=True)
