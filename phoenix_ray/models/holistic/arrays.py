@@ -1,8 +1,8 @@
 """Batched arithmetic for whatever array library an engine computes with.
 
 Everything that `geometry`, `decoding`, `attention` and `pipeline` compute goes through the array API standard (see
-`namespace`), never changes an array in place and never loops over frames:
-the same lines serve numpy on a CPU and torch on a GPU.
+`namespace`), never changes an array in place and never loops over frames: the same lines serve numpy on a CPU and torch
+on a GPU.
 
 They follow the rounding of MediaPipe's C++, because the networks amplify it: a ROI that differs in its last bit is
 cropped to other grey values here and there, and landmarks move by up to a pixel.
@@ -17,7 +17,6 @@ from array_api_compat import array_namespace, device
 
 # An array of any library that follows the array API standard. The standard has no type that all of them share.
 Array = Any
-
 
 _NAMESPACES: dict[type, Any] = {}
 
@@ -56,7 +55,7 @@ def cosine_and_sine(angle: Array) -> tuple[Array, Array]:
 def sigmoid(logits: Array) -> Array:
     """Return the logistic function with an exponential rounded from double precision, as the C library's `expf` is."""
     xp = namespace(logits)
-    # exp(88) is the last power that float32 holds; below, the function is 0 to seven digits.
+    # exp(88) still fits into float32; logits below -88 are as improbable as that.
     power = xp.exp(-xp.astype(xp.where(logits < -88.0, -88.0, logits), xp.float64))
     return 1.0 / (1.0 + xp.astype(power, logits.dtype))
 

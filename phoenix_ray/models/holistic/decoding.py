@@ -17,9 +17,9 @@ MIN_HEATMAP_CONFIDENCE = 0.5
 def best_detection(regressors: Array, logits: Array, anchors: Array, input_size: int, min_score: float) -> Array:
     """Return the keypoints of the best detection, as MediaPipe's weighted suppression gives them first.
 
-    The keypoints are the mean over all boxes that overlap the best one, weighted by score. MediaPipe's
-    TensorsToDetectionsCalculator and NonMaxSuppressionCalculator (`WEIGHTED`); Holistic uses the first result only, so
-    nothing needs to be sorted or suppressed.
+    The keypoints are the mean over all boxes that overlap the best one, weighted by score. Holistic uses the first
+    detection only, so there is nothing to suppress.
+    MediaPipe: TensorsToDetectionsCalculator, NonMaxSuppressionCalculator with `WEIGHTED`.
 
     Args:
         regressors: float32 (N, A, 4 + 2 K): centre, size and keypoints of each box, in pixels of the input from the
@@ -75,8 +75,8 @@ def _overlaps(lowest: Array, highest: Array, is_best: Array) -> Array:
 def refine_by_heatmap(x: Array, y: Array, heatmap: Array, kernel: int) -> tuple[Array, Array]:
     """Return points moved to the centre of mass of their heat map in a window around them.
 
-    MediaPipe's RefineLandmarksFromHeatmapCalculator. A point stays where it is outside of the map, or where no cell of
-    its window reaches `MIN_HEATMAP_CONFIDENCE`. A cell's place is its index, without the half cell to its centre.
+    A point stays where it is outside of the map, or where no cell of its window reaches `MIN_HEATMAP_CONFIDENCE`. A
+    cell's place is its index, without the half cell to its centre. MediaPipe: RefineLandmarksFromHeatmapCalculator.
 
     Args:
         x: float32 (N, K).

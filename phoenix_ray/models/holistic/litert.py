@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from phoenix_ray import landmarks
 from phoenix_ray.config import ModelSettings
-from phoenix_ray.models.base import LandmarkBatch
+from phoenix_ray.models.base import LandmarkBatch, frames_per_call
 from phoenix_ray.models.holistic import graph
 from phoenix_ray.models.holistic.anchors import FACE_ANCHORS, POSE_ANCHORS
 from phoenix_ray.models.holistic.crops import WarpCropper
@@ -38,9 +38,6 @@ from phoenix_ray.models.holistic.networks import (
 )
 from phoenix_ray.models.holistic.pipeline import HolisticPipeline
 
-# A call costs the same whatever the number of frames; this one only bounds the frames held at once.
-DEFAULT_BATCH_SIZE = 16
-
 
 class HolisticLitert:
     """MediaPipe Holistic on the CPU; a `PoseModel`.
@@ -54,9 +51,10 @@ class HolisticLitert:
     """
 
     def __init__(self, settings: ModelSettings, weights: Path) -> None:
+        # OpenCV's threads are the process's: a worker that shares a machine must not take all cores for a crop.
         cv2.setNumThreads(settings.threads)
         self.layout = landmarks.holistic(settings.face_points)
-        self.batch_size = DEFAULT_BATCH_SIZE if settings.batch_size == "auto" else settings.batch_size
+        self.batch_size = frames_per_call(settings)
         self._pipeline = HolisticPipeline(
             networks=LitertNetworks(weights, settings.face_points, settings.threads),
             pose_anchors=POSE_ANCHORS,

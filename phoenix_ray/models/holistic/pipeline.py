@@ -54,7 +54,7 @@ MIN_FACE_SCORE = 0.5
 HAND_DEPTH_SCALE = 0.4
 
 
-class Part(NamedTuple):
+class FoundPart(NamedTuple):
     """Landmarks float32 (N, K, axes), NaN throughout where missing; score float32 (N,), NaN where not computed."""
 
     points: Array
@@ -64,11 +64,11 @@ class Part(NamedTuple):
 class HolisticLandmarks(NamedTuple):
     """What Holistic finds in N images; `world` is float32 (N, 33, 3)."""
 
-    pose: Part
+    pose: FoundPart
     world: Array
-    left_hand: Part
-    right_hand: Part
-    face: Part
+    left_hand: FoundPart
+    right_hand: FoundPart
+    face: FoundPart
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +114,7 @@ class HolisticPipeline:
         rotation = geometry.rotation_towards(center, edge, UPWARDS)
         return geometry.enlarge(geometry.square_through(center, edge, rotation, size), size, scale=1.25)
 
-    def _pose(self, images: Cropper, roi: Rect) -> tuple[Part, Array]:
+    def _pose(self, images: Cropper, roi: Rect) -> tuple[FoundPart, Array]:
         """Return the pose within the ROI, and its world landmarks."""
 
         def read(view: View, crops: Array) -> tuple[Array, Array, Array]:
@@ -132,9 +132,9 @@ class HolisticPipeline:
         shapes = [(POSE_POINTS, 4), (POSE_POINTS, 3), ()]
         points, world, score = self._look(images, images.size, roi, POSE_LANDMARK, read, shapes)
         found = score > self.min_tracking_confidence
-        return Part(_where_found(found, points), score), _where_found(found, world)
+        return FoundPart(_where_found(found, points), score), _where_found(found, world)
 
-    def _hands(self, images: Cropper, pose: Array) -> tuple[Part, Part]:
+    def _hands(self, images: Cropper, pose: Array) -> tuple[FoundPart, FoundPart]:
         """Return both hands; they go through the networks as one batch, left hands first."""
         xp = namespace(pose)
         size = ImageSize(*(xp.concat([side, side]) for side in images.size))
@@ -167,7 +167,7 @@ class HolisticPipeline:
         points, score = self._look(images, size, roi, HAND_LANDMARK, read_landmarks, [(HAND_POINTS, 3), ()])
         points = _where_found(score > MIN_HAND_SCORE, points)
         count = pose.shape[0]
-        return Part(points[:count, ...], score[:count, ...]), Part(points[count:, ...], score[count:, ...])
+        return FoundPart(points[:count, ...], score[:count, ...]), FoundPart(points[count:, ...], score[count:, ...])
 
     def _face_roi(self, images: Cropper, pose: Array) -> Rect:
         """Return the ROI of the face that the face detector sees where the pose has its face."""
@@ -189,7 +189,7 @@ class HolisticPipeline:
         rotation = geometry.rotation_towards(pixels[:, RIGHT_EYE, :], pixels[:, LEFT_EYE, :], LEVEL)
         return geometry.enlarge(geometry.bounds_of_keypoints(keypoints, rotation), size, scale=2.0, shift_y=-0.1)
 
-    def _face(self, images: Cropper, roi: Rect) -> Part:
+    def _face(self, images: Cropper, roi: Rect) -> FoundPart:
         """Return the face within the ROI."""
         network = FACE_LANDMARK[self.networks.face_points]
 
@@ -202,7 +202,7 @@ class HolisticPipeline:
 
         shapes = [(self.networks.face_points, 3), ()]
         points, score = self._look(images, images.size, roi, network, read, shapes)
-        return Part(_where_found(score > MIN_FACE_SCORE, points), score)
+        return FoundPart(_where_found(score > MIN_FACE_SCORE, points), score)
 
     @staticmethod
     def _look(
