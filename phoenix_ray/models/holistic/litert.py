@@ -95,7 +95,8 @@ class LitertNetworks:
     def __init__(self, weights: Path, face_points: int, threads: int) -> None:
         def load(expects: NetworkInput, *outputs: str) -> ImageNetwork:
             with reading(weights / expects.file) as path:
-                return ImageNetwork(graph.cut(path.read_bytes(), outputs), expects, threads)
+                model = graph.split_channel_scaling(graph.cut(path.read_bytes(), outputs))
+                return ImageNetwork(model, expects, threads)
 
         self.face_points = face_points
         self._pose_detection = load(POSE_DETECTION, "Identity", "Identity_1")

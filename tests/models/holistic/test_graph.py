@@ -7,7 +7,7 @@ import pytest
 from ai_edge_litert.interpreter import Interpreter
 
 from phoenix_ray.models.holistic import graph
-from phoenix_ray.models.holistic.networks import FACE_LANDMARK, HAND_LANDMARK, POSE_LANDMARK
+from phoenix_ray.models.holistic.networks import FACE_LANDMARK, HAND_LANDMARK, HAND_RECROP, POSE_LANDMARK
 
 
 def run(model: bytes, *inputs: np.ndarray) -> dict[str, np.ndarray]:
@@ -52,6 +52,21 @@ def test_two_halves_give_what_the_whole_gives(weights: Path) -> None:
     whole = run(model, image)
     for name, value in second.items():
         np.testing.assert_array_equal(value, whole[name])
+
+
+def test_splitting_the_channel_scaling_changes_nothing_but_the_rounding(weights: Path, noise: np.ndarray) -> None:
+    model = (weights / HAND_RECROP.file).read_bytes()
+    split = graph.split_channel_scaling(model)
+    (before,), (after,) = run(model, noise).values(), run(split, noise).values()
+    np.testing.assert_allclose(after, before, atol=1e-4)
+    assert graph.split_channel_scaling(split) == split
+
+
+def test_a_network_without_channel_scaling_is_left_as_it_is(pose: bytes, noise: np.ndarray) -> None:
+    model = graph.cut(pose, ["Identity"])
+    np.testing.assert_array_equal(
+        run(graph.split_channel_scaling(model), noise)["Identity"], run(model, noise)["Identity"]
+    )
 
 
 def test_an_unknown_tensor_is_named(pose: bytes) -> None:
