@@ -60,6 +60,8 @@ def open_writer(sink: object, schema: pa.Schema, layout: Layout, settings: Outpu
         compression_level=settings.compression_level,
         use_dictionary=_TEXT_COLUMNS,
         use_byte_stream_split=[f"{name}.list.element" for part in layout.parts for name in part.columns()],
+        # Of a coordinate the smallest and largest value help no reader, and footers without them are read faster.
+        write_statistics=[field.name for field in schema if not pa.types.is_nested(field.type)],
         sorting_columns=pq.SortingColumn.from_ordering(schema, _SORTED_BY),
         write_page_checksum=True,
     )

@@ -11,6 +11,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 import pyarrow as pa
 
@@ -33,8 +34,8 @@ from phoenix_ray.landmarks import Layout
 from phoenix_ray.models.base import LandmarkBatch
 from phoenix_ray.sources.base import Video
 
-# Footers read at once; more does not help, the parsing is bound by the CPU.
-FOOTER_THREADS = 8
+# Footers read at once: hides the latency of a network file system. Parsing them is bound by one CPU.
+FOOTER_THREADS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,12 +155,12 @@ def list_partitions(
     """
     files = [file for file in storage.list(folder) if file.name.endswith(".parquet") and not file.temporary]
     with ThreadPoolExecutor(threads) as pool:
-        for info in pool.map(lambda file: read_partition(storage, identity, file), files, chunksize=16):
+        for info in pool.map(partial(read_partition, storage, identity.fingerprint), files):
             if info is not None:
                 yield info
 
 
-def read_partition(storage: Storage, identity: DatasetIdentity, file: StoredFile) -> PartitionInfo | DamagedFile | None:
+def read_partition(storage: Storage, fingerprint: str, file: StoredFile) -> PartitionInfo | DamagedFile | None:
     """Return what a file's footer says if it fits the file's name and the dataset; None when the file is gone."""
     try:
         with open_parquet(storage, file.name) as parquet:
@@ -181,7 +182,7 @@ def read_partition(storage: Storage, identity: DatasetIdentity, file: StoredFile
             bytes=file.bytes,
             modified=file.modified,
         )
-        if footer["fingerprint"] != identity.fingerprint:
+        if footer["fingerprint"] != fingerprint:
             return DamagedFile(file.name, "it belongs to a dataset with other settings", foreign=True)
         if paths.partition_path(info.split, info.video_id, first, last) != file.name:
             return DamagedFile(file.name, "its name does not fit its content", foreign=True)

@@ -183,14 +183,10 @@ def gather_videos(
             pc.is_in(known.column("file"), pa.array(sorted(known_files & set(data_files)), pa.string()))
         )
     fresh = [name for name in data_files if name not in known_files]
-    tables, damaged = [known], []
     with ThreadPoolExecutor(FOOTER_THREADS) as pool:
-        for name, entries in zip(fresh, pool.map(partial(_try_entries, storage, identity), fresh), strict=True):
-            if isinstance(entries, DamagedFile):
-                damaged.append(entries)
-            else:
-                tables.append(to_video_table(layout, entries, name).select(columns))
-    return pa.concat_tables(tables), damaged
+        found = list(pool.map(partial(_try_table, storage, identity, layout, columns), fresh))
+    damaged = [file for file in found if isinstance(file, DamagedFile)]
+    return pa.concat_tables([known, *(table for table in found if not isinstance(table, DamagedFile))]), damaged
 
 
 def select_videos(videos: pa.Table, keys: Iterable[tuple[str, str]]) -> dict[tuple[str, str], dict[str, Any]]:
@@ -227,9 +223,11 @@ def write_videos(storage: Storage, videos: pa.Table) -> None:
     storage.write(paths.VIDEOS, sink.getvalue())
 
 
-def _try_entries(storage: Storage, identity: DatasetIdentity, data_file: str) -> list[VideoEntry] | DamagedFile:
+def _try_table(
+    storage: Storage, identity: DatasetIdentity, layout: Layout, columns: list[str], data_file: str
+) -> pa.Table | DamagedFile:
     try:
-        return read_entries(storage, identity, data_file)
+        return to_video_table(layout, read_entries(storage, identity, data_file), data_file).select(columns)
     except FileNotFoundError:
         return DamagedFile(data_file, "the manifest names it, but it is gone")
     except DamagedFileError as error:
