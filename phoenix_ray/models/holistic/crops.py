@@ -27,7 +27,7 @@ class WarpCropper:
     """
 
     def __init__(self, images: Sequence[NDArray[np.uint8]]) -> None:
-        self._images = [_within_limits(image) for image in images]
+        self._images = [within_limits(image) for image in images]
         heights, widths = np.array([image.shape[:2] for image in self._images], dtype=np.float32).T
         self._size = ImageSize(widths, heights)
 
@@ -59,7 +59,8 @@ def _corners(roi: Rect) -> list[NDArray[np.float32]]:
     return [np.float32(cv2.boxPoints(((x, y), (width, height), angle))) for x, y, width, height, angle in boxes]
 
 
-def _within_limits(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def within_limits(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return an image whose sides OpenCV can warp: itself, or reduced."""
     height, width = image.shape[:2]
     if max(height, width) <= MAX_SIDE:
         return np.ascontiguousarray(image)

@@ -22,7 +22,7 @@ from phoenix_ray.models.holistic import graph
 from phoenix_ray.models.holistic.anchors import FACE_ANCHORS, POSE_ANCHORS
 from phoenix_ray.models.holistic.crops import WarpCropper
 from phoenix_ray.models.holistic.litert_attention import AttentionNetwork
-from phoenix_ray.models.holistic.litert_network import Crops, FloatArray, ImageNetwork, reading
+from phoenix_ray.models.holistic.litert_network import Crops, FloatArray, ImageNetwork
 from phoenix_ray.models.holistic.networks import (
     FACE_DETECTION,
     FACE_LANDMARK,
@@ -37,6 +37,7 @@ from phoenix_ray.models.holistic.networks import (
     PoseOutput,
 )
 from phoenix_ray.models.holistic.pipeline import HolisticPipeline
+from phoenix_ray.models.weights import reading
 
 
 class HolisticLitert:

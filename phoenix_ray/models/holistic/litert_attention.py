@@ -24,10 +24,10 @@ from phoenix_ray.models.holistic.litert_network import (
     FloatArray,
     ImageNetwork,
     TensorNetwork,
-    reading,
     stack_items,
 )
 from phoenix_ray.models.holistic.networks import FACE_LANDMARK, FaceOutput
+from phoenix_ray.models.weights import reading
 
 MESH, FLAG = "output_mesh_identity", "conv_faceflag"
 # The file refines lips, right eye, right iris, left eye, left iris; `FaceOutput` has both eyes before both irises.

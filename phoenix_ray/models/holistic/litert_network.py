@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 from numpy.typing import NDArray
 
-from phoenix_ray.errors import ModelError
-from phoenix_ray.models.holistic.networks import NetworkInput
+from phoenix_ray.models.holistic.networks import NetworkInput, input_values
 
 FloatArray = NDArray[np.float32]
 Crops = NDArray[np.uint8]
@@ -65,31 +62,6 @@ class ImageNetwork:
         return self._network.run()
 
 
-@contextmanager
-def reading(path: Path) -> Iterator[Path]:
-    """Tell the user what is wrong with a file of weights that is read within this context.
-
-    Raises:
-        ModelError: The file is missing or damaged.
-    """
-    try:
-        yield path
-    except OSError as error:
-        raise ModelError(f"{path} cannot be read ({error.strerror}): run `phoenix-ray models install`.") from error
-    except Exception as error:
-        # A damaged flatbuffer fails in as many ways as there are readers of it.
-        raise ModelError(f"{path} is damaged ({error}): run `phoenix-ray models install`.") from error
-
-
 def stack_items(items: Sequence[list[FloatArray]]) -> list[FloatArray]:
     """Return each of several outputs for all items, from the outputs of one item after the other."""
     return items[0] if len(items) == 1 else [np.concatenate(outputs) for outputs in zip(*items, strict=True)]
-
-
-def input_values(lowest: float) -> FloatArray:
-    """Return what a network sees of each grey value, float32 (256,): `lowest` for black, 1 for white.
-
-    MediaPipe computes it with a multiply-add that rounds once, as going through double precision does.
-    """
-    scale = np.float32((1 - lowest) / 255)
-    return np.asarray(np.arange(256) * np.float64(scale) + lowest, dtype=np.float32)

@@ -9,6 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 from phoenix_ray.models.holistic.arrays import Array
 from phoenix_ray.models.holistic.geometry import ImageSize, Rect
 
@@ -42,6 +45,15 @@ FACE_LANDMARK = {
     468: NetworkInput("face_landmark.tflite", 192, 0.0, repeat_border=True, stretches=True),
     478: NetworkInput("face_landmark_with_attention.tflite", 192, 0.0, repeat_border=True, stretches=True),
 }
+
+
+def input_values(lowest: float) -> NDArray[np.float32]:
+    """Return what a network sees of each grey value, float32 (256,): `lowest` for black, 1 for white.
+
+    MediaPipe computes it with a multiply-add that rounds once, as going through double precision does.
+    """
+    scale = np.float32((1 - lowest) / 255)
+    return np.asarray(np.arange(256) * np.float64(scale) + lowest, dtype=np.float32)
 
 
 class Detections(NamedTuple):

@@ -1,7 +1,7 @@
 """Reads a `.tflite` file into plain arrays and operators, for engines that compute its network themselves.
 
 `torch_networks` builds modules from it. What the file stores compressed is unpacked here: half-precision constants
-(DEQUANTIZE) become float32, sparse ones (DENSIFY) dense, and operators that the wanted outputs do not need are left out.
+(DEQUANTIZE) become float32, sparse ones (DENSIFY) dense, and operators that no wanted output needs are left out.
 """
 
 from __future__ import annotations

@@ -1,0 +1,231 @@
+"""Crops on the device that the networks run on, bit for bit those of `crops`: OpenCV's warp in torch, all ROIs at once.
+
+OpenCV 4.10 to 4.13 warp 8-bit images in fixed point: where a pixel comes from is counted in 1/32 pixel, what it is made
+of in whole grey values. The arithmetic below follows it step by step: `RotatedRect::points`, `getPerspectiveTransform`
+(`hal::LU`), `invert`, `warpPerspective` with INTER_LINEAR, `remap`. Frames go to the device once; of everything else no
+value is ever brought back, so the device never waits.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from phoenix_ray.models.holistic.crops import within_limits
+from phoenix_ray.models.holistic.geometry import ImageSize, Rect
+from phoenix_ray.models.holistic.networks import NetworkInput
+
+# Steps that OpenCV divides a pixel into (INTER_TAB_SIZE), and columns for which it counts from the same start.
+STEPS = 32
+BLOCK_COLUMNS = 64
+# Smaller pivots make a matrix singular for hal::LU.
+SMALLEST_PIVOT = 100 * np.finfo(np.float64).eps
+# Pixels that are warped together, about 100 bytes each while they are. On a CPU, what fits into its caches is fastest.
+PIXELS_AT_ONCE = {"cpu": 2**17}
+PIXELS_AT_ONCE_ON_A_GPU = 2**23
+
+# A pixel is one 64-bit word of three channels. A sum of its values weighted by 32 x 32 parts needs 18 bits.
+_CHANNEL_BITS = 21
+_ONE_PER_CHANNEL = sum(1 << (_CHANNEL_BITS * channel) for channel in range(3))
+
+
+class Uploader:
+    """Brings frames to a device, in one copy from page-locked memory where that is a GPU.
+
+    The memory is used again by the next call; wait for what was computed from the frames before.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self._is_gpu = device.type == "cuda"
+        self._staging = torch.empty(0, dtype=torch.uint8)
+
+    def upload(self, images: Sequence[NDArray[np.uint8]]) -> DeviceCropper:
+        """Return RGB images, each uint8 (height, width, 3), ready to be cropped; sizes may differ."""
+        images = [within_limits(image) for image in images]
+        shapes = np.array([image.shape[:2] for image in images], dtype=np.int64)
+        ends = np.cumsum(3 * shapes.prod(axis=1))
+        if len(self._staging) < ends[-1]:
+            self._staging = torch.empty(int(ends[-1]), dtype=torch.uint8, pin_memory=self._is_gpu)
+        memory = self._staging.numpy()
+        for image, end in zip(images, ends, strict=True):
+            memory[end - image.size : end] = image.reshape(-1)
+        starts = ends // 3 - shapes.prod(axis=1)
+        table = torch.from_numpy(np.stack([starts, shapes[:, 1], shapes[:, 0]]))
+        if self._is_gpu:
+            table = table.pin_memory()
+        pixels = self._staging[: int(ends[-1])].to(self.device, non_blocking=True)
+        return DeviceCropper(pixels.reshape(-1, 3), table.to(self.device, non_blocking=True))
+
+
+class DeviceCropper:
+    """RGB images on a device, cropped there; a `networks.Cropper`.
+
+    Args:
+        pixels: uint8 (pixels of all images, 3), image after image, row after row.
+        table: int64 (3, N): of each image its first pixel, width and height.
+    """
+
+    def __init__(self, pixels: torch.Tensor, table: torch.Tensor) -> None:
+        channels = pixels.to(torch.int64).unbind(1)
+        self._words = channels[0] | channels[1] << _CHANNEL_BITS | channels[2] << (2 * _CHANNEL_BITS)
+        self._table = table
+        self._size = ImageSize(table[1].to(torch.float32), table[2].to(torch.float32))
+
+    @property
+    def size(self) -> ImageSize:
+        """Width and height of the images."""
+        return self._size
+
+    def crop(self, image: torch.Tensor, roi: Rect, network: NetworkInput) -> torch.Tensor:
+        """Return uint8 (M, size, size, 3)."""
+        transforms = _inverse(_perspective_transform(_corners(roi), network.size))
+        tables = self._table[:, image]
+        limit = PIXELS_AT_ONCE.get(image.device.type, PIXELS_AT_ONCE_ON_A_GPU)
+        together = max(1, limit // network.size**2)
+        crops = [
+            self._warp(some_transforms, some_tables, network)
+            for some_transforms, some_tables in zip(
+                transforms.split(together), tables.split(together, dim=1), strict=True
+            )
+        ]
+        return crops[0] if len(crops) == 1 else torch.cat(crops)
+
+    def _warp(self, transforms: torch.Tensor, table: torch.Tensor, network: NetworkInput) -> torch.Tensor:
+        start, width, height = table[:, :, None, None]
+        x, y = _source_coordinates(transforms, network.size)
+        left, right, left_weight, right_weight = _neighbours(x, width, network.repeat_border)
+        top, bottom, top_weight, bottom_weight = _neighbours(y, height, network.repeat_border)
+        top, bottom = top.mul_(width).add_(start), bottom.mul_(width).add_(start)
+
+        def row(first: torch.Tensor) -> torch.Tensor:
+            mixed = self._words.take(first + left).mul_(left_weight)
+            return mixed.addcmul_(self._words.take(first + right), right_weight)
+
+        mixed = row(top).mul_(top_weight).addcmul_(row(bottom), bottom_weight)
+        mixed += STEPS * STEPS // 2 * _ONE_PER_CHANNEL
+        crops = torch.empty((*mixed.shape, 3), dtype=torch.uint8, device=mixed.device)
+        for channel in range(3):
+            # Conversion to 8 bits drops the channels above.
+            crops[..., channel] = mixed >> (_CHANNEL_BITS * channel + 10)
+        return crops
+
+
+def _corners(roi: Rect) -> torch.Tensor:
+    """Return the corners of ROIs in pixels, float32 (M, 4, 2): bottom left, top left, top right, bottom right."""
+    degrees = ((roi.rotation * 180.0).to(torch.float64) / math.pi).to(torch.float32)
+    radians = degrees.to(torch.float64) * math.pi / 180.0
+    across, down = torch.cos(radians).to(torch.float32) * 0.5, torch.sin(radians).to(torch.float32) * 0.5
+    x, y, width, height = roi.center_x, roi.center_y, roi.width, roi.height
+    bottom_left = torch.stack([x - down * height - across * width, y + across * height - down * width], dim=1)
+    top_left = torch.stack([x + down * height - across * width, y - across * height - down * width], dim=1)
+    twice_center = torch.stack([2 * x, 2 * y], dim=1)
+    return torch.stack([bottom_left, top_left, twice_center - bottom_left, twice_center - top_left], dim=1)
+
+
+def _perspective_transform(corners: torch.Tensor, side: int) -> torch.Tensor:
+    """Return the matrices float64 (M, 9) that take corners (M, 4, 2) to those of a square.
+
+    All 0 but for the last entry where the corners do not span an area.
+    """
+    x, y = corners[:, :, 0], corners[:, :, 1]
+    # Columns and rows of bottom left, top left, top right, bottom right; made on the device by comparison alone.
+    order = torch.arange(4, device=corners.device)
+    column, row = side * (order >= 2).to(x.dtype), side * ((order == 0) | (order == 3)).to(x.dtype)
+    one, zero = torch.ones_like(x), torch.zeros_like(x)
+    upper = [x, y, one, zero, zero, zero, -x * column, -y * column, column.expand_as(x)]
+    lower = [zero, zero, zero, x, y, one, -x * row, -y * row, row.expand_as(x)]
+    system = torch.cat([torch.stack(upper, dim=2), torch.stack(lower, dim=2)], dim=1).to(torch.float64)
+    solution, is_singular = _solve(system)
+    solution = torch.where(is_singular[:, None], 0.0, solution)
+    return torch.cat([solution, torch.ones_like(solution[:, :1])], dim=1)
+
+
+def _solve(system: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Solve linear equations as hal::LU does: first largest pivot, each product rounded before it is added.
+
+    Args:
+        system: float64 (M, n, n + 1), coefficients and right-hand side; overwritten.
+
+    Returns:
+        float64 (M, n), meaningless where bool (M,) is true: where a pivot vanishes.
+    """
+    count = system.shape[1]
+    positions = torch.arange(count, device=system.device)
+    is_singular = torch.zeros(system.shape[0], dtype=torch.bool, device=system.device)
+    for step in range(count):
+        size, offset = system[:, step:, step].abs().max(dim=1)
+        is_singular |= size < SMALLEST_PIVOT
+        is_pivot = positions == (offset + step)[:, None]
+        pivot_row = torch.where(is_pivot[:, :, None], system, 0.0).sum(dim=1)
+        system = torch.where(is_pivot[:, :, None], system[:, step : step + 1], system)
+        system[:, step] = pivot_row
+        factor = system[:, step + 1 :, step : step + 1] * (-1 / pivot_row[:, None, step : step + 1])
+        system[:, step + 1 :, step + 1 :] += factor * pivot_row[:, None, step + 1 :]
+    solution: list[torch.Tensor] = []
+    for step in reversed(range(count)):
+        value = system[:, step, count]
+        for later, known in enumerate(reversed(solution), start=step + 1):
+            value = value - system[:, step, later] * known
+        solution.append(value / system[:, step, step])
+    return torch.stack(solution[::-1], dim=1), is_singular
+
+
+def _inverse(matrices: torch.Tensor) -> torch.Tensor:
+    """Return the inverse of matrices (M, 9), by cofactors; of singular ones one that takes everything to (0, 0)."""
+    a, b, c, d, e, f, g, h, i = matrices.unbind(1)
+    determinant = a * (e * i - f * h) - b * (d * i - f * g) + c * (d * h - e * g)
+    cofactors = [
+        *(e * i - f * h, c * h - b * i, b * f - c * e),
+        *(f * g - d * i, a * i - c * g, c * d - a * f),
+        *(d * h - e * g, b * g - a * h, a * e - b * d),
+    ]
+    inverse = torch.stack(cofactors, dim=1) * (1 / determinant)[:, None]
+    # OpenCV gives zeros, and takes a division by zero for 0.
+    nowhere = (torch.arange(9, device=matrices.device) == 8).to(matrices.dtype)
+    return torch.where((determinant == 0)[:, None], nowhere, inverse)
+
+
+def _source_coordinates(transforms: torch.Tensor, side: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return x and y, in steps of 1/32 pixel, of where each pixel of square crops lies: int64 (M, side, side)."""
+    entry = transforms[:, :, None, None, None]
+    blocks = -(-side // BLOCK_COLUMNS)
+    within = torch.arange(BLOCK_COLUMNS, device=transforms.device, dtype=torch.float64)
+    block = (BLOCK_COLUMNS * torch.arange(blocks, device=transforms.device, dtype=torch.float64))[:, None]
+    row = torch.arange(side, device=transforms.device, dtype=torch.float64)[:, None, None]
+
+    def line(by_column: int, by_row: int, shift: int) -> torch.Tensor:
+        start = entry[:, by_column] * block + entry[:, by_row] * row + entry[:, shift]
+        return (start + entry[:, by_column] * within).flatten(2)[:, :, :side]
+
+    scale = STEPS / line(6, 7, 8)
+    least, most = -(2.0**31), 2.0**31 - 1
+    x, y = (line(first, first + 1, first + 2).mul_(scale).round_().clamp_(least, most) for first in (0, 3))
+    return x.to(torch.int64), y.to(torch.int64)
+
+
+def _neighbours(
+    coordinate: torch.Tensor, length: torch.Tensor, repeat_border: bool
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Return, for coordinates along an axis in steps, the two pixels they lie between and the weight of each.
+
+    Args:
+        coordinate: int64 (M, ...), steps of 1/32 pixel.
+        length: int64 (M, 1, 1), pixels along the axis.
+        repeat_border: Whether pixels outside are those of the border, or black.
+    """
+    second_weight = coordinate & (STEPS - 1)
+    first_weight = STEPS - second_weight
+    # OpenCV keeps whole pixels in 16 bits.
+    first = (coordinate >> 5).clamp_(-(2**15), 2**15 - 1)
+    second = first + 1
+    last = length - 1
+    if not repeat_border:
+        first_weight *= (first >= 0) & (first <= last)
+        second_weight *= (second >= 0) & (second <= last)
+    zero = torch.zeros_like(last)
+    return first.clamp_(zero, last), second.clamp_(zero, last), first_weight, second_weight
