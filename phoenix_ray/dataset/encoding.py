@@ -95,10 +95,13 @@ def read_footer(name: str, file: pq.ParquetFile) -> dict[str, Any]:
     """Return what `write_footer` put into a file.
 
     Raises:
-        DamagedFileError: The file was not written by phoenix_ray.
+        DamagedFileError: The file was not written by phoenix_ray, or what it says is no JSON.
     """
     content = (file.metadata.metadata or {}).get(_FOOTER_KEY)
     if content is None:
         raise DamagedFileError(name, "not written by phoenix_ray", foreign=True)
-    tree: dict[str, Any] = json.loads(content)
+    try:
+        tree: dict[str, Any] = json.loads(content)
+    except ValueError as error:
+        raise DamagedFileError(name, f"its footer is damaged ({error})") from None
     return tree
