@@ -11,9 +11,10 @@ cropped to other grey values here and there, and landmarks move by up to a pixel
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
-from array_api_compat import array_namespace, device
+from array_api_compat import array_namespace, device, is_torch_array
 
 # An array of any library that follows the array API standard. The standard has no type that all of them share.
 Array = Any
@@ -35,8 +36,22 @@ def indices(count: int, like: Array) -> Array:
 
 
 def constant(values: Sequence[int], like: Array) -> Array:
-    """Return int64 (len(values),) on the device of an array."""
-    return namespace(like).asarray(values, device=device(like))
+    """Return int64 (len(values),) on the device of an array, where it is brought only once."""
+    return _constant(tuple(values), namespace(like), device(like))
+
+
+@lru_cache(maxsize=64)
+def _constant(values: tuple[int, ...], library: Any, where: Any) -> Array:
+    return library.asarray(values, device=where)
+
+
+def shapes_are_fixed(like: Array) -> bool:
+    """Return whether no array may be shaped by the values of another.
+
+    True of torch: a GPU would have to be waited for, each new shape costs it a choice of kernels, and what is found in
+    one frame must not change how another is computed. False of numpy, where leaving out what is missing saves time.
+    """
+    return bool(is_torch_array(like))
 
 
 def missing(shape: tuple[int, ...], like: Array) -> Array:
@@ -61,21 +76,30 @@ def sigmoid(logits: Array) -> Array:
 
 
 def sum_in_order(values: Array) -> Array:
-    """Return the sums over K of values (N, K, ...) as (N, ...), rounded after each addition from first to last."""
-    return namespace(values).cumulative_sum(values, axis=1)[:, -1, ...]
+    """Return the sums over K of values (N, K, ...) as (N, ...), rounded after each addition from first to last.
+
+    A GPU adds up in an order of its own, always the same one; its running sums are not even that.
+    """
+    xp = namespace(values)
+    if is_torch_array(values):
+        return xp.sum(values, axis=1)
+    return xp.cumulative_sum(values, axis=1)[:, -1, ...]
 
 
 def scatter_rows(rows: Array, present: Array) -> Array:
     """Put the rows of present items back among all items.
 
     Args:
-        rows: Array (M, ...), M at least 1, with one row for each true value of `present`, in order.
+        rows: Array (M, ...), M at least 1, with one row for each true value of `present`, in order; or, where shapes
+            are fixed, (N, ...) with a row for each value.
         present: Bool array (N,).
 
     Returns:
         Array (N, ...): `rows` where `present`, NaN elsewhere.
     """
     xp = namespace(rows)
+    if shapes_are_fixed(rows):
+        return xp.where(xp.reshape(present, (-1,) + (1,) * (rows.ndim - 1)), rows, xp.nan)
     if rows.shape[0] == present.shape[0]:
         return rows
     position = xp.cumulative_sum(xp.astype(present, xp.int64)) - 1

@@ -5,7 +5,15 @@ All functions work on arrays with a leading batch axis (see `arrays`). Points ar
 
 from __future__ import annotations
 
-from phoenix_ray.models.holistic.arrays import Array, indices, missing, namespace, sigmoid, sum_in_order
+from phoenix_ray.models.holistic.arrays import (
+    Array,
+    indices,
+    missing,
+    namespace,
+    shapes_are_fixed,
+    sigmoid,
+    sum_in_order,
+)
 
 # Boxes that overlap the best one by more than this (intersection over union) say the same person:
 # `min_suppression_threshold` of both detectors.
@@ -33,8 +41,11 @@ def best_detection(regressors: Array, logits: Array, anchors: Array, input_size:
         float32 (N, K, 2): keypoints, NaN where nothing was detected.
     """
     xp = namespace(regressors)
-    # Of thousands of boxes, only the few dozen that count in some image are decoded.
-    chosen = xp.nonzero(sigmoid(xp.max(logits, axis=0)) >= min_score)[0]
+    # Of thousands of boxes, only the few dozen that count in some image are decoded, where shapes allow it.
+    if shapes_are_fixed(logits):
+        chosen = indices(logits.shape[1], like=logits)
+    else:
+        chosen = xp.nonzero(sigmoid(xp.max(logits, axis=0)) >= min_score)[0]
     batch, boxes = logits.shape[0], chosen.shape[0]
     if boxes == 0:
         return missing((batch, (regressors.shape[2] - 4) // 2, 2), regressors)

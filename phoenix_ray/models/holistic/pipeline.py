@@ -3,7 +3,8 @@
 Every engine runs this pipeline with networks and a cropper of its own. It holds no state: an image's landmarks depend
 on that image alone, unlike MediaPipe's own static mode, whose hands and face remember the image before. All items of a
 batch go through each step together; those for which nothing was found carry NaN, and only the others are cropped and
-shown to the next network.
+shown to the next network. Where shapes are fixed (`arrays.shapes_are_fixed`), the networks see the whole image in place
+of what was not found, and what they say of it is dropped.
 """
 
 from __future__ import annotations
@@ -14,7 +15,15 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from phoenix_ray.models.holistic import geometry
-from phoenix_ray.models.holistic.arrays import Array, missing, namespace, scatter_rows, sigmoid
+from phoenix_ray.models.holistic.arrays import (
+    Array,
+    indices,
+    missing,
+    namespace,
+    scatter_rows,
+    shapes_are_fixed,
+    sigmoid,
+)
 from phoenix_ray.models.holistic.attention import refine_face
 from phoenix_ray.models.holistic.decoding import best_detection, refine_by_heatmap
 from phoenix_ray.models.holistic.geometry import ImageSize, Rect, View
@@ -230,12 +239,17 @@ class HolisticPipeline:
         """
         xp = namespace(roi.width)
         present = roi.has_area() if worthwhile is None else roi.has_area() & worthwhile
-        items = xp.nonzero(present)[0]
-        if items.shape[0] == 0:
-            return tuple(missing((*present.shape, *shape), roi.width) for shape in shapes)
-        if items.shape[0] < present.shape[0]:
-            roi = Rect(*(xp.take(values, items) for values in roi))
-            size = ImageSize(*(xp.take(values, items) for values in size))
+        if shapes_are_fixed(present):
+            items = indices(present.shape[0], like=present)
+            stand_in = geometry.whole_image(size)
+            roi = Rect(*(xp.where(present, values, others) for values, others in zip(roi, stand_in, strict=True)))
+        else:
+            items = xp.nonzero(present)[0]
+            if items.shape[0] == 0:
+                return tuple(missing((*present.shape, *shape), roi.width) for shape in shapes)
+            if items.shape[0] < present.shape[0]:
+                roi = Rect(*(xp.take(values, items) for values in roi))
+                size = ImageSize(*(xp.take(values, items) for values in size))
         view = geometry.stretched_view(roi, size) if network.stretches else geometry.padded_view(roi, size)
         crops = images.crop(items % images.size.width.shape[0], view.crop, network)
         return tuple(scatter_rows(rows, present) for rows in read(view, crops))

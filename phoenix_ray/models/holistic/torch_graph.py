@@ -78,14 +78,10 @@ class _Builder:
             values = self.constant(name)
             if values.ndim == 4:
                 values = values.transpose(0, 3, 1, 2)
-            self._nodes[name] = self.buffer(torch.from_numpy(np.array(values)))
+            attribute = f"constant_{len(self._root._buffers)}"
+            self._root.register_buffer(attribute, torch.from_numpy(np.array(values)))
+            self._nodes[name] = self.graph.get_attr(attribute)
         return self._nodes[name]
-
-    def buffer(self, values: torch.Tensor) -> fx.Node:
-        """Return a node for a constant that moves with the module."""
-        name = f"constant_{len(self._root._buffers)}"
-        self._root.register_buffer(name, values)
-        return self.graph.get_attr(name)
 
     def module(self, module: nn.Module, node: fx.Node) -> fx.Node:
         """Return the node of a module's output."""
@@ -295,7 +291,7 @@ def _strided_slice(builder: _Builder, operator: Operator) -> fx.Node:
 
 def _landmarks_to_transform(builder: _Builder, operator: Operator) -> fx.Node:
     options = flexbuffers.Loads(operator.custom_options)
-    options["subset_idxs"] = builder.buffer(torch.tensor(options["subset_idxs"]))
+    options["subset_idxs"] = tuple(options["subset_idxs"])
     return builder.graph.call_function(landmarks_to_transform, (builder.node(operator.inputs[0]),), options)
 
 
