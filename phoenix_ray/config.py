@@ -74,13 +74,25 @@ class DecodeSettings(Section):
 
 
 class ModelSettings(Section):
-    """What finds the landmarks. All of it, but for `batch_size` of engines that run frame by frame, is identity."""
+    """What finds the landmarks. What landmarks depend on is a dataset's identity and cannot change on resume."""
 
     name: str = Field("holistic", description="The model; `phoenix-ray models list` shows all.")
-    engine: Literal["auto", "litert", "mediapipe"] = Field(
+    engine: Literal["auto", "litert", "torch", "mediapipe"] = Field(
         "auto",
-        description="What runs Holistic's networks. 'litert' (CPU), 'mediapipe' (the legacy package, reset before each "
-        "frame: the reference, slow; needs the extra [mediapipe]). 'auto' takes litert.",
+        description="What runs Holistic's networks. 'litert' (CPU, frame by frame), 'torch' (GPU, in batches; needs "
+        "the extra [torch]), 'mediapipe' (the legacy package, reset before each frame: the reference, slow; needs the "
+        "extra [mediapipe]). 'auto' takes torch where there are GPUs and torch is installed, else litert.",
+    )
+    device: Literal["auto", "cuda", "mps", "cpu"] = Field(
+        "auto",
+        description="Where engine torch computes. 'auto' takes a CUDA GPU where there is one, else the CPU. Devices "
+        "round differently, so it is part of a dataset's identity.",
+    )
+    precision: Literal["exact", "tf32", "fp16"] = Field(
+        "exact",
+        description="How engine torch multiplies. 'exact' is float32 throughout: the landmarks of the CPU engine to a "
+        "hundredth of a pixel. 'tf32' and 'fp16' use a GPU's matrix units, which keep 10 bits of a factor: faster, and "
+        "landmarks move by about a tenth of a pixel (docs/engines.md). Part of a dataset's identity.",
     )
     face_points: Literal[468, 478] = Field(
         468, description="478 runs MediaPipe's attention model (`refine_face_landmarks`): better lips, eyes and irises."
@@ -99,7 +111,19 @@ class ModelSettings(Section):
     batch_size: PositiveInt | Auto = Field(
         "auto",
         description="Frames handed to the model at once. Batches never cross videos and are cut at multiples of this "
-        "size from a video's first frame, so results do not depend on shards.",
+        "size from a video's first frame, so results do not depend on shards. 'auto': 64 for engine torch (8 with "
+        "device cpu), which fits into 4 GB; more fills a large GPU better where videos are long. With torch it is part "
+        "of a dataset's identity; a batch that does not fit into memory is halved, and the run records it.",
+    )
+    enable_batching: bool = Field(
+        True,
+        description="false hands the model one frame at a time. With torch this takes away the last dependence on "
+        "batches, which is in the last digits, and most of the speed.",
+    )
+    memory_fraction: Annotated[float, Field(gt=0, le=1)] = Field(
+        1.0,
+        description="Share of a GPU's memory that one worker's engine torch may take. With cluster.workers_per_gpu=n, "
+        "1/n keeps a worker from starving the others: it runs out of memory by itself, and halves its batch.",
     )
     threads: PositiveInt = Field(
         1, description="Threads of one model on the CPU. One a worker and many workers is fastest; more lowers latency."

@@ -26,10 +26,12 @@ class LandmarkBatch:
             x and y are normalised to the image (0..1 inside it), NaN throughout where the part is missing.
         scores: Part name → float32 array (N,): the network's presence score, NaN where its network did not run.
             Parts without a score of their own (`Part.scored` is false) have no entry.
+        events: What happened on the way that a run should record, each in a line: a batch that did not fit into memory.
     """
 
     points: Mapping[str, NDArray[np.float32]]
     scores: Mapping[str, NDArray[np.float32]]
+    events: tuple[str, ...] = ()
 
     def present(self, part: str) -> NDArray[np.bool_]:
         """Return a bool array (N,): where `part` was found."""
@@ -102,6 +104,11 @@ class ModelFacts:
     uses_gpu: bool
 
 
-def frames_per_call(settings: ModelSettings) -> int:
-    """Return the batch size of a model that gains nothing from batches: as configured, else a modest one."""
-    return 16 if settings.batch_size == "auto" else settings.batch_size
+def frames_per_call(settings: ModelSettings, auto: int = 16) -> int:
+    """Return the frames to hand to a model at once, `auto` where that is not configured.
+
+    The default is for models that gain nothing from batches; it only bounds the frames held at once.
+    """
+    if not settings.enable_batching:
+        return 1
+    return auto if settings.batch_size == "auto" else settings.batch_size

@@ -25,6 +25,10 @@ class ModelEntry(Protocol):
         """Name, description, engines, layouts."""
         ...
 
+    def resolve(self, settings: ModelSettings, *, has_gpu: bool) -> ModelSettings:
+        """Return the settings with every 'auto' decided that depends on whether workers have GPUs."""
+        ...
+
     def facts(self, settings: ModelSettings) -> ModelFacts:
         """Return what these settings decide: a pure function that loads nothing."""
         ...
@@ -44,6 +48,22 @@ _ENTRIES: dict[str, ModelEntry] = {entry.info.name: entry for entry in (Holistic
 def available() -> tuple[ModelInfo, ...]:
     """Return every model, in the order in which to show them."""
     return tuple(entry.info for entry in _ENTRIES.values())
+
+
+def resolve(settings: ModelSettings, *, has_gpu: bool) -> ModelSettings:
+    """Return the settings with every 'auto' decided that depends on whether workers have GPUs.
+
+    The driver calls it once, before anything else here: what a run is identified and planned by must be what its
+    workers do, and the driver's own machine may have other devices than theirs.
+
+    Args:
+        settings: As the user gave them.
+        has_gpu: Whether workers are to have GPUs: the cluster has some, and `cluster.num_gpus` does not forbid them.
+
+    Raises:
+        ConfigError: There is no such model or engine, or settings contradict each other.
+    """
+    return _find(settings).resolve(settings, has_gpu=has_gpu)
 
 
 def layout(settings: ModelSettings) -> Layout:

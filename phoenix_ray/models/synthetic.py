@@ -70,6 +70,10 @@ class SyntheticEntry:
         layouts=(LAYOUT.name,),
     )
 
+    def resolve(self, settings: ModelSettings, *, has_gpu: bool) -> ModelSettings:  # noqa: ARG002 - the protocol has it
+        """Return the settings: there is nothing to decide."""
+        return settings
+
     def facts(self, settings: ModelSettings) -> ModelFacts:
         """Return the one layout, and name and version as identity: no setting changes a landmark."""
         identity = ModelIdentity({"model": self.info.name, "pipeline_version": VERSION})

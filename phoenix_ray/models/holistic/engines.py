@@ -5,11 +5,14 @@ Nothing heavy is imported before `HolisticEntry.create` knows the engine.
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable
 
 from phoenix_ray import landmarks
 from phoenix_ray.config import ModelSettings
+from phoenix_ray.errors import ConfigError, MissingExtraError
 from phoenix_ray.models.base import ModelFacts, ModelIdentity, ModelInfo, PoseModel, frames_per_call
+from phoenix_ray.models.holistic.batching import batch_size
 from phoenix_ray.models.weights import MEDIAPIPE_VERSION, WEIGHTS, ensure_installed
 
 # Raise it with every change of `models/holistic` that moves a landmark, so that no dataset mixes the two.
@@ -22,45 +25,90 @@ class HolisticEntry:
     info = ModelInfo(
         name="holistic",
         description="MediaPipe Holistic, each frame on its own: 33 pose, 2 x 21 hand, 468 or 478 face points.",
-        engines=("litert", "mediapipe"),
+        engines=("litert", "torch", "mediapipe"),
         layouts=("holistic-468", "holistic-478"),
     )
 
+    def resolve(self, settings: ModelSettings, *, has_gpu: bool) -> ModelSettings:
+        """Return the settings with engine and device decided: torch on CUDA where there are GPUs, else litert."""
+        engine, device = _engine(settings, has_gpu=has_gpu), settings.device
+        if engine == "torch" and device == "auto":
+            device = "cuda" if has_gpu else "cpu"
+        return _decided(settings.model_copy(update={"engine": engine, "device": device}))
+
     def facts(self, settings: ModelSettings) -> ModelFacts:
         """Return the layout, and as identity the engine, each setting that shapes a number, each network's sha256."""
+        settings = _decided(settings)
         layout = landmarks.holistic(settings.face_points)
-        engine = _resolve(settings)
         identity = {
             "model": self.info.name,
-            "engine": engine,
-            "pipeline_version": MEDIAPIPE_VERSION if engine == "mediapipe" else PIPELINE_VERSION,
+            "engine": settings.engine,
+            "pipeline_version": MEDIAPIPE_VERSION if settings.engine == "mediapipe" else PIPELINE_VERSION,
             "face_points": str(settings.face_points),
             "heatmap_kernel": str(settings.heatmap_kernel),
             "min_detection_confidence": repr(settings.min_detection_confidence),
             "min_tracking_confidence": repr(settings.min_tracking_confidence),
             **{f"weights.{weight.name}": weight.sha256 for weight in WEIGHTS if layout.name in weight.layouts},
         }
-        return ModelFacts(layout, ModelIdentity(identity), frames_per_call(settings), uses_gpu=False)
+        if settings.engine != "torch":
+            return ModelFacts(layout, ModelIdentity(identity), frames_per_call(settings), uses_gpu=False)
+        frames = batch_size(settings)
+        identity |= {"device": settings.device, "precision": settings.precision, "batch_size": str(frames)}
+        return ModelFacts(layout, ModelIdentity(identity), frames, uses_gpu=settings.device in ("auto", "cuda"))
 
     def prepare(self, settings: ModelSettings, announce: Callable[[str], None]) -> None:
         """Install the weights, or check that the legacy package, which brings its own, is there."""
-        if _resolve(settings) == "mediapipe":
+        engine = _decided(settings).engine
+        if engine == "mediapipe":
             from phoenix_ray.models.mediapipe_reference import require_mediapipe
 
             require_mediapipe()
-        else:
-            ensure_installed(settings.weights_path, announce)
+            return
+        if engine == "torch" and not _has_torch():
+            raise MissingExtraError("model.engine=torch", "torch")
+        ensure_installed(settings.weights_path, announce)
 
     def create(self, settings: ModelSettings) -> PoseModel:
         """Load the networks."""
-        if _resolve(settings) == "mediapipe":
+        settings = _decided(settings)
+        if settings.engine == "mediapipe":
             from phoenix_ray.models.mediapipe_reference import MediapipeHolistic
 
             return MediapipeHolistic(settings)
+        if settings.engine == "torch":
+            if not _has_torch():
+                raise MissingExtraError("model.engine=torch", "torch")
+            from phoenix_ray.models.holistic.torch_engine import HolisticTorch
+
+            return HolisticTorch(settings, ensure_installed(settings.weights_path))
         from phoenix_ray.models.holistic.litert import HolisticLitert
 
         return HolisticLitert(settings, ensure_installed(settings.weights_path))
 
 
-def _resolve(settings: ModelSettings) -> str:
-    return "litert" if settings.engine == "auto" else settings.engine
+def _engine(settings: ModelSettings, *, has_gpu: bool) -> str:
+    if settings.engine != "auto":
+        return settings.engine
+    asks_for_torch = settings.precision != "exact" or settings.device in ("cuda", "mps")
+    can_use_gpu = has_gpu and settings.device == "auto" and _has_torch()
+    return "torch" if asks_for_torch or can_use_gpu else "litert"
+
+
+def _decided(settings: ModelSettings) -> ModelSettings:
+    """Return the settings with an engine; without `resolve`, that of a machine without GPUs.
+
+    Raises:
+        ConfigError: What is asked for is another engine's.
+    """
+    settings = settings.model_copy(update={"engine": _engine(settings, has_gpu=False)})
+    for name, default in (("precision", "exact"), ("device", "auto")):
+        value = getattr(settings, name)
+        if settings.engine != "torch" and value not in (default, "cpu"):
+            raise ConfigError(
+                f"model.{name}={value} is for engine torch, but model.engine={settings.engine}. Leave one of them out."
+            )
+    return settings
+
+
+def _has_torch() -> bool:
+    return importlib.util.find_spec("torch") is not None

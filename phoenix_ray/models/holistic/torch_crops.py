@@ -25,7 +25,7 @@ BLOCK_COLUMNS = 64
 # Smaller pivots make a matrix singular for hal::LU.
 SMALLEST_PIVOT = 100 * np.finfo(np.float64).eps
 # Pixels that are warped together, about 100 bytes each while they are. On a CPU, what fits into its caches is fastest.
-PIXELS_AT_ONCE = {"cpu": 2**17}
+PIXELS_AT_ONCE_ON_A_CPU = 2**15
 PIXELS_AT_ONCE_ON_A_GPU = 2**23
 
 # A pixel is one 64-bit word of three channels. A sum of its values weighted by 32 x 32 parts needs 18 bits.
@@ -44,8 +44,13 @@ class Uploader:
         self._is_gpu = device.type == "cuda"
         self._staging = torch.empty(0, dtype=torch.uint8)
 
-    def upload(self, images: Sequence[NDArray[np.uint8]]) -> DeviceCropper:
-        """Return RGB images, each uint8 (height, width, 3), ready to be cropped; sizes may differ."""
+    def upload(self, images: Sequence[NDArray[np.uint8]], count: int) -> DeviceCropper:
+        """Return images ready to be cropped.
+
+        Args:
+            images: RGB, each uint8 (height, width, 3); sizes may differ.
+            count: Images to return, at least as many as are given; the last one stands in for those that lack.
+        """
         images = [within_limits(image) for image in images]
         shapes = np.array([image.shape[:2] for image in images], dtype=np.int64)
         ends = np.cumsum(3 * shapes.prod(axis=1))
@@ -55,7 +60,8 @@ class Uploader:
         for image, end in zip(images, ends, strict=True):
             memory[end - image.size : end] = image.reshape(-1)
         starts = ends // 3 - shapes.prod(axis=1)
-        table = torch.from_numpy(np.stack([starts, shapes[:, 1], shapes[:, 0]]))
+        table = np.stack([starts, shapes[:, 1], shapes[:, 0]])
+        table = torch.from_numpy(np.pad(table, ((0, 0), (0, count - len(images))), mode="edge"))
         if self._is_gpu:
             table = table.pin_memory()
         pixels = self._staging[: int(ends[-1])].to(self.device, non_blocking=True)
@@ -85,7 +91,7 @@ class DeviceCropper:
         """Return uint8 (M, size, size, 3)."""
         transforms = _inverse(_perspective_transform(_corners(roi), network.size))
         tables = self._table[:, image]
-        limit = PIXELS_AT_ONCE.get(image.device.type, PIXELS_AT_ONCE_ON_A_GPU)
+        limit = PIXELS_AT_ONCE_ON_A_CPU if image.device.type == "cpu" else PIXELS_AT_ONCE_ON_A_GPU
         together = max(1, limit // network.size**2)
         crops = [
             self._warp(some_transforms, some_tables, network)

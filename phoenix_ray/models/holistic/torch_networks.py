@@ -1,0 +1,121 @@
+"""Holistic's networks in torch, each on all crops of a batch at once; `networks.Networks` on tensors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from phoenix_ray.models.holistic import tflite, torch_graph
+from phoenix_ray.models.holistic.networks import (
+    FACE_DETECTION,
+    FACE_LANDMARK,
+    HAND_LANDMARK,
+    HAND_RECROP,
+    POSE_DETECTION,
+    POSE_LANDMARK,
+    Detections,
+    FaceOutput,
+    HandOutput,
+    NetworkInput,
+    PoseOutput,
+    input_values,
+)
+from phoenix_ray.models.holistic.torch_numerics import Precision, to_half_precision
+from phoenix_ray.models.weights import reading
+
+# Outputs of the face networks. Left and right in their names are those of the picture; `FaceOutput` has the person's
+# right eye first.
+FACE_OUTPUTS = {
+    468: ("conv2d_21", "conv2d_31"),
+    478: (
+        *("output_mesh_identity", "conv_faceflag", "output_lips"),
+        *("output_left_eye", "output_right_eye", "output_left_iris", "output_right_iris"),
+    ),
+}
+
+
+class TorchNetworks:
+    """Holistic's networks on one device.
+
+    Args:
+        weights: Folder of the `.tflite` files that `networks` names.
+        face_points: 468 or 478.
+        device: Where they compute. Crops and outputs may lie elsewhere.
+        precision: 'fp16' rounds layers to half precision; what 'tf32' does is a matter of `torch_numerics.numerics`.
+
+    Raises:
+        ModelError: A file of weights is missing or damaged.
+    """
+
+    def __init__(self, weights: Path, face_points: int, device: torch.device, precision: Precision) -> None:
+        def load(expects: NetworkInput, *outputs: str) -> ImageNetwork:
+            with reading(weights / expects.file) as path:
+                return ImageNetwork(path.read_bytes(), outputs, expects, device, precision)
+
+        self.face_points = face_points
+        self._pose_detection = load(POSE_DETECTION, "Identity", "Identity_1")
+        self._pose_landmark = load(POSE_LANDMARK, "Identity", "Identity_1", "Identity_3", "Identity_4")
+        self._hand_recrop = load(HAND_RECROP, "output_crop")
+        self._hand_landmark = load(HAND_LANDMARK, "Identity", "Identity_1")
+        self._face_detection = load(FACE_DETECTION, "regressors", "classificators")
+        self._face_landmark = load(FACE_LANDMARK[face_points], *FACE_OUTPUTS[face_points])
+
+    def pose_detection(self, crops: torch.Tensor) -> Detections:
+        """Return 2254 boxes with 4 keypoints."""
+        regressors, logits = self._pose_detection(crops)
+        return Detections(regressors, logits[:, :, 0])
+
+    def pose_landmark(self, crops: torch.Tensor) -> PoseOutput:
+        """Return the pose in the middle of each crop."""
+        points, score, heatmap, world = self._pose_landmark(crops)
+        return PoseOutput(points.reshape(-1, 39, 5), score[:, 0], heatmap, world.reshape(-1, 39, 3))
+
+    def hand_recrop(self, crops: torch.Tensor) -> torch.Tensor:
+        """Return the middle of a hand and a point on its edge."""
+        (points,) = self._hand_recrop(crops)
+        return points.reshape(-1, 2, 2)
+
+    def hand_landmark(self, crops: torch.Tensor) -> HandOutput:
+        """Return the hand in the middle of each crop."""
+        points, score = self._hand_landmark(crops)
+        return HandOutput(points.reshape(-1, 21, 3), score[:, 0])
+
+    def face_detection(self, crops: torch.Tensor) -> Detections:
+        """Return 896 boxes with 6 keypoints."""
+        regressors, logits = self._face_detection(crops)
+        return Detections(regressors, logits[:, :, 0])
+
+    def face_landmark(self, crops: torch.Tensor) -> FaceOutput:
+        """Return the face in the middle of each crop."""
+        mesh, logit, *refinements = self._face_landmark(crops)
+        contours = tuple(points.reshape(len(points), -1, 2) for points in refinements)
+        return FaceOutput(mesh.reshape(-1, 468, 3), contours, logit.reshape(-1))
+
+
+class ImageNetwork:
+    """A network from crops to tensors.
+
+    Args:
+        model: Content of a `.tflite` file.
+        outputs: Names of the tensors it is wanted for.
+        expects: What the network wants to see.
+        device: Where it computes.
+        precision: Of its layers.
+    """
+
+    def __init__(
+        self, model: bytes, outputs: tuple[str, ...], expects: NetworkInput, device: torch.device, precision: Precision
+    ) -> None:
+        module = torch_graph.build(tflite.read(model, outputs))
+        values = torch.from_numpy(input_values(expects.lowest))
+        if precision == "fp16":
+            module, values = to_half_precision(module), values.half()
+        self._module = module.to(device=device, memory_format=torch.channels_last)
+        self._values = values.to(device)
+
+    def __call__(self, crops: torch.Tensor) -> list[torch.Tensor]:
+        """Return each output for M crops uint8 (M, size, size, 3): float32 (M, ...) on the device of the crops."""
+        levels = crops.to(self._values.device).reshape(-1).to(torch.int32)
+        images = self._values.index_select(0, levels).reshape(crops.shape).permute(0, 3, 1, 2)
+        return [output.to(crops.device, torch.float32) for output in self._module(images)]

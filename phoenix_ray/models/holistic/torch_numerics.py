@@ -1,0 +1,112 @@
+"""Where torch computes and how exactly: devices, precisions, and the same bits each time.
+
+`torch_engine` asks for a device once and computes within `numerics`; `torch_networks` has networks turned to half
+precision. What a precision costs in pixels is in docs/engines.md.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Literal
+
+import torch
+from torch import fx, nn
+
+from phoenix_ray.errors import ModelError
+
+Precision = Literal["exact", "tf32", "fp16"]
+# Layers whose inputs and weights half precision rounds.
+_LAYERS = (nn.Conv2d, nn.Linear, nn.PReLU)
+
+
+def choose_device(asked: str) -> torch.device:
+    """Return the device of the setting `model.device`; 'auto' takes a CUDA device where there is one, else the CPU.
+
+    Raises:
+        ModelError: This machine, or this build of torch, has no such device.
+    """
+    has_cuda = torch.cuda.is_available()
+    if asked == "cuda" and not has_cuda:
+        raise ModelError(f"model.device=cuda: torch {torch.__version__} sees no CUDA device here{_why_no_cuda()}")
+    if asked == "mps" and not torch.backends.mps.is_available():
+        raise ModelError(
+            f"model.device=mps: torch {torch.__version__} sees no Apple GPU here. Use model.device=cpu, or auto."
+        )
+    if asked == "cuda" or (asked == "auto" and has_cuda):
+        # cuBLAS gives the same bits each time only with a workspace of its own, asked for before it starts.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        return torch.device("cuda", torch.cuda.current_device())
+    return torch.device("cpu" if asked == "auto" else asked)
+
+
+def _why_no_cuda() -> str:
+    if torch.version.cuda is None:
+        return ": it is a build without CUDA. Install a CUDA build of torch, or use model.device=cpu, or auto."
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None and not visible.strip("-1"):
+        return ": CUDA_VISIBLE_DEVICES hides all. Give the worker a GPU (cluster.num_gpus), or use model.device=cpu."
+    return ". Check the driver with nvidia-smi, or use model.device=cpu, or auto."
+
+
+@contextmanager
+def numerics(precision: Precision) -> Iterator[None]:
+    """Compute with deterministic algorithms and, unless `precision` is 'tf32', with whole float32 products.
+
+    These are settings of the process; what they were before is restored.
+    """
+    deterministic = torch.are_deterministic_algorithms_enabled()
+    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    fills = torch.utils.deterministic.fill_uninitialized_memory
+    products = torch.backends.cuda.matmul.allow_tf32
+    allow_tf32 = precision == "tf32"
+    # A warning instead of an error: an operator that is not deterministic moves the last bit, and a run goes on.
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    # Nothing here reads memory before it is written; filling it first would cost half as much again as computing.
+    torch.utils.deterministic.fill_uninitialized_memory = False
+    torch.backends.cuda.matmul.allow_tf32 = allow_tf32
+    try:
+        with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=allow_tf32):
+            yield
+    finally:
+        torch.backends.cuda.matmul.allow_tf32 = products
+        torch.utils.deterministic.fill_uninitialized_memory = fills
+        torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
+
+
+def to_half_precision(module: fx.GraphModule) -> fx.GraphModule:
+    """Return a network of `torch_graph` with half-precision layers but for those that give its outputs.
+
+    Landmarks are numbers of up to 256 pixels, and half precision counts these in steps of 1/8. So the last layers
+    before the outputs, which are small, and all that comes after them stay in float32.
+    """
+    layers = dict(module.named_modules())
+    exact = _nodes_of_outputs(module.graph, layers)
+    module.half()
+    for node in module.graph.nodes:
+        if node not in exact:
+            continue
+        if node.op == "call_module":
+            layers[node.target].float()
+            with module.graph.inserting_before(node):
+                node.args = (module.graph.call_method("float", (node.args[0],)),)
+        elif node.op == "get_attr":
+            buffer = module.get_buffer(node.target)
+            buffer.data = buffer.data.float()
+    module.recompile()
+    return module
+
+
+def _nodes_of_outputs(graph: fx.Graph, layers: dict[str, nn.Module]) -> set[fx.Node]:
+    """Return the last layers on every way to an output, and the nodes between."""
+    (output,) = (node for node in graph.nodes if node.op == "output")
+    found: set[fx.Node] = set()
+    waiting = list(output.all_input_nodes)
+    while waiting:
+        node = waiting.pop()
+        if node not in found:
+            found.add(node)
+            is_layer = node.op == "call_module" and isinstance(layers[node.target], _LAYERS)
+            waiting += () if is_layer else node.all_input_nodes
+    return found
