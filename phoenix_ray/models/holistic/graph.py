@@ -45,7 +45,7 @@ def cut(model: bytes, outputs: Sequence[str], inputs: Sequence[str] | None = Non
     Raises:
         ValueError: When there is no tensor of a name, or the outputs need more than the inputs.
     """
-    tree, graph = _load(model)
+    tree, graph = load_model(model)
     index = {_name(tensor): position for position, tensor in enumerate(graph.tensors)}
     unknown = [name for name in (*outputs, *(inputs or ())) if name not in index]
     if unknown:
@@ -71,7 +71,7 @@ def cut(model: bytes, outputs: Sequence[str], inputs: Sequence[str] | None = Non
     graph.inputs = graph.inputs if inputs is None else np.array([index[name] for name in inputs], dtype=np.int32)
     graph.outputs = np.array([index[name] for name in outputs], dtype=np.int32)
     tree.signatureDefs = None
-    return _pack(tree)
+    return pack_model(tree)
 
 
 def split_channel_scaling(model: bytes) -> bytes:
@@ -80,7 +80,7 @@ def split_channel_scaling(model: bytes) -> bytes:
     Such a convolution scales every channel and adds a bias. The XNNPACK inside MediaPipe 0.10.21 rounds after each of
     the two steps, that of LiteRT 2 only once; `hand_recrop` is full of them, and hands would move by up to 0.7 pixels.
     """
-    tree, graph = _load(model)
+    tree, graph = load_model(model)
     operators = []
     for operator in graph.operators:
         if not _scales_channels(tree, graph, operator):
@@ -96,12 +96,12 @@ def split_channel_scaling(model: bytes) -> bytes:
         operators.append(_arithmetic(tree, schema.BuiltinOperator.MUL, [source, scale], between))
         operators.append(_arithmetic(tree, schema.BuiltinOperator.ADD, [between, bias], result))
     graph.operators = operators
-    return _pack(tree)
+    return pack_model(tree)
 
 
 def custom_operators(model: bytes) -> list[CustomOperator]:
     """Return the operators of a `.tflite` model that are not TFLite's own, in the order of computation."""
-    tree, graph = _load(model)
+    tree, graph = load_model(model)
     operators = []
     for operator in graph.operators:
         code = tree.operatorCodes[operator.opcodeIndex]
@@ -118,7 +118,7 @@ def custom_operators(model: bytes) -> list[CustomOperator]:
 
 
 def _scales_channels(tree: schema.ModelT, graph: schema.SubGraphT, operator: schema.OperatorT) -> bool:
-    if _builtin_code(tree.operatorCodes[operator.opcodeIndex]) != schema.BuiltinOperator.DEPTHWISE_CONV_2D:
+    if builtin_code(tree.operatorCodes[operator.opcodeIndex]) != schema.BuiltinOperator.DEPTHWISE_CONV_2D:
         return False
     options = operator.builtinOptions
     _, rows, columns, _ = graph.tensors[operator.inputs[1]].shape
@@ -131,7 +131,7 @@ def _scales_channels(tree: schema.ModelT, graph: schema.SubGraphT, operator: sch
 
 def _arithmetic(tree: schema.ModelT, code: int, inputs: Sequence[int], output: int) -> schema.OperatorT:
     """Return a new operator MUL or ADD, with its operator code in the model."""
-    codes = [_builtin_code(known) for known in tree.operatorCodes]
+    codes = [builtin_code(known) for known in tree.operatorCodes]
     if code not in codes:
         new = schema.OperatorCodeT()
         new.builtinCode, new.deprecatedBuiltinCode, new.version = code, code, 1
@@ -147,18 +147,21 @@ def _arithmetic(tree: schema.ModelT, code: int, inputs: Sequence[int], output: i
     return operator
 
 
-def _builtin_code(code: schema.OperatorCodeT) -> int:
+def builtin_code(code: schema.OperatorCodeT) -> int:
+    """Return which of TFLite's own operators a code stands for."""
     # Files from before the field was widened have it in the narrow one only.
     return max(int(code.builtinCode), int(code.deprecatedBuiltinCode))
 
 
-def _pack(tree: schema.ModelT) -> bytes:
+def pack_model(tree: schema.ModelT) -> bytes:
+    """Return the content of a `.tflite` file."""
     builder = flatbuffers.Builder(1 << 20)
     builder.Finish(tree.Pack(builder), file_identifier=FILE_IDENTIFIER)
     return bytes(builder.Output())
 
 
-def _load(model: bytes) -> tuple[schema.ModelT, schema.SubGraphT]:
+def load_model(model: bytes) -> tuple[schema.ModelT, schema.SubGraphT]:
+    """Return a model as a tree that can be changed, and its one subgraph."""
     tree = schema.ModelT.InitFromPackedBuf(model, 0)
     return tree, tree.subgraphs[0]
 

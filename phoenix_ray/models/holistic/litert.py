@@ -1,8 +1,9 @@
 """The engine for CPUs: Holistic's networks in LiteRT (XNNPACK), crops by OpenCV.
 
-Frames go through one at a time. Batches make no network faster on a CPU, and resizing the batch of some of these
-`.tflite` files gives wrong numbers without a word; and so a frame's landmarks are the same bits whatever it is batched
-with.
+Networks run on one item at a time: batches make none of them faster on a CPU, and resizing the batch of some of these
+`.tflite` files gives wrong numbers without a word. A few frames go through the pipeline together all the same, so that
+a network's weights stay in the processor's cache for all of them. A frame's landmarks are the same bits whatever frames
+it goes with.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from phoenix_ray.models.base import LandmarkBatch, frames_per_call
 from phoenix_ray.models.holistic import graph
 from phoenix_ray.models.holistic.anchors import FACE_ANCHORS, POSE_ANCHORS
 from phoenix_ray.models.holistic.crops import WarpCropper
+from phoenix_ray.models.holistic.dead_channels import drop_dead_channels
 from phoenix_ray.models.holistic.litert_attention import AttentionNetwork
 from phoenix_ray.models.holistic.litert_network import Crops, FloatArray, ImageNetwork
 from phoenix_ray.models.holistic.networks import (
@@ -38,6 +40,10 @@ from phoenix_ray.models.holistic.networks import (
 )
 from phoenix_ray.models.holistic.pipeline import HolisticPipeline
 from phoenix_ray.models.weights import reading
+
+# Networks that follow each other evict each other's weights: eight frames together cost 4 % less each than one alone,
+# and more gain nothing.
+FRAMES_TOGETHER = 8
 
 
 class HolisticLitert:
@@ -73,12 +79,13 @@ class HolisticLitert:
             for part in self.layout.parts
         }
         scores = {part.name: np.empty(count, dtype=np.float32) for part in self.layout.parts if part.scored}
-        for row, image in enumerate(images):
-            found = self._pipeline.estimate(WarpCropper([image]))
-            points["pose_world"][row] = found.world[0]
+        for first in range(0, count, FRAMES_TOGETHER):
+            rows = slice(first, first + FRAMES_TOGETHER)
+            found = self._pipeline.estimate(WarpCropper(images[rows]))
+            points["pose_world"][rows] = found.world
             for name in scores:
                 part = getattr(found, name)
-                points[name][row], scores[name][row] = part.points[0], part.score[0]
+                points[name][rows], scores[name][rows] = part.points, part.score
         return LandmarkBatch(points=points, scores=scores)
 
     def close(self) -> None:
@@ -97,7 +104,7 @@ class LitertNetworks:
         def load(expects: NetworkInput, *outputs: str) -> ImageNetwork:
             with reading(weights / expects.file) as path:
                 model = graph.split_channel_scaling(graph.cut(path.read_bytes(), outputs))
-                return ImageNetwork(model, expects, threads)
+                return ImageNetwork(drop_dead_channels(model), expects, threads)
 
         self.face_points = face_points
         self._pose_detection = load(POSE_DETECTION, "Identity", "Identity_1")

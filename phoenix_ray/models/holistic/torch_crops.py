@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from phoenix_ray.models.holistic.arrays import constant
 from phoenix_ray.models.holistic.crops import within_limits
 from phoenix_ray.models.holistic.geometry import ImageSize, Rect
 from phoenix_ray.models.holistic.networks import NetworkInput
@@ -27,6 +28,15 @@ SMALLEST_PIVOT = 100 * np.finfo(np.float64).eps
 # Pixels that are warped together, about 100 bytes each while they are. On a CPU, what fits into its caches is fastest.
 PIXELS_AT_ONCE_ON_A_CPU = 2**15
 PIXELS_AT_ONCE_ON_A_GPU = 2**23
+
+# Entries of a 3x3 matrix, row by row, of whose products the cofactors are differences: entry of the first list times
+# entry of the second, less third times fourth.
+_COFACTORS = (
+    (4, 2, 1, 5, 0, 2, 3, 1, 0),
+    (8, 7, 5, 6, 8, 3, 7, 6, 4),
+    (5, 1, 2, 3, 2, 0, 4, 0, 1),
+    (7, 8, 4, 8, 6, 5, 6, 7, 3),
+)
 
 # A pixel is one 64-bit word of three channels. A sum of its values weighted by 32 x 32 parts needs 18 bits.
 _CHANNEL_BITS = 21
@@ -137,63 +147,83 @@ def _perspective_transform(corners: torch.Tensor, side: int) -> torch.Tensor:
     """Return the matrices float64 (M, 9) that take corners (M, 4, 2) to those of a square.
 
     All 0 but for the last entry where the corners do not span an area.
+
+    OpenCV solves eight equations of eight unknowns: four corners times column and row of the square. Those for columns
+    have zeros where those for rows have x, y and 1, and the other way round, and a product with zero changes nothing.
+    So hal::LU works on two systems with three unknowns each and two in common; here they go side by side. The first
+    has one row more than unknowns of its own, and that row takes part in the pivoting of the second: it stands before
+    the second's rows, as zeros and marked by the last coefficient, until all that is left are the unknowns in common.
     """
     x, y = corners[:, :, 0], corners[:, :, 1]
-    # Columns and rows of bottom left, top left, top right, bottom right; made on the device by comparison alone.
+    # The square's corners, from the bottom left clockwise; made on the device by comparison alone.
     order = torch.arange(4, device=corners.device)
-    column, row = side * (order >= 2).to(x.dtype), side * ((order == 0) | (order == 3)).to(x.dtype)
-    one, zero = torch.ones_like(x), torch.zeros_like(x)
-    upper = [x, y, one, zero, zero, zero, -x * column, -y * column, column.expand_as(x)]
-    lower = [zero, zero, zero, x, y, one, -x * row, -y * row, row.expand_as(x)]
-    system = torch.cat([torch.stack(upper, dim=2), torch.stack(lower, dim=2)], dim=1).to(torch.float64)
-    solution, is_singular = _solve(system)
-    solution = torch.where(is_singular[:, None], 0.0, solution)
-    return torch.cat([solution, torch.ones_like(solution[:, :1])], dim=1)
+    targets = (side * (order >= 2).to(x.dtype), side * ((order == 0) | (order == 3)).to(x.dtype))
+    one, nothing = torch.ones_like(x), torch.zeros_like(x)
+    columns, rows = (
+        torch.stack([x, y, one, -x * target, -y * target, target.expand_as(x), nothing], dim=2).to(torch.float64)
+        for target in targets
+    )
+    is_mark = torch.arange(7, device=corners.device) == 6
+    mark = is_mark.to(torch.float64).expand(len(x), 1, 7)
+    system = torch.stack([torch.cat([columns, 0 * mark], dim=1), torch.cat([mark, rows], dim=1)], dim=1)
+    pivots = []
+    for step in range(3):
+        system, pivot = _eliminate(system, step)
+        pivots.append(pivot)
+
+    left_over, rest = system[:, 0, 3, None, 3:6], system[:, 1, 3:]
+    rest, pivot = _eliminate((rest[:, :, 3:6] + rest[:, :, 6:] * left_over)[:, None], 0)
+    first, second = rest[:, 0].unbind(1)
+    smallest = torch.cat([*pivots, pivot, second[:, 1:2].abs()], dim=1).amin(dim=1)
+    seventh = second[:, 2] / second[:, 1]
+    sixth = (first[:, 2] - first[:, 1] * seventh) / first[:, 0]
+
+    in_common = (system[:, :, :3, 3] * sixth[:, None, None], system[:, :, :3, 4] * seventh[:, None, None])
+    unknowns: list[torch.Tensor] = []
+    for row in (2, 1, 0):
+        value = system[:, :, row, 5]
+        for column, known in enumerate(unknowns, start=row + 1):
+            value = value - system[:, :, row, column] * known
+        for product in in_common:
+            value = value - product[:, :, row]
+        unknowns.insert(0, value / system[:, :, row, row])
+    own = torch.stack(unknowns, dim=2).flatten(1)
+    matrix = torch.cat([own, torch.stack([sixth, seventh], dim=1)], dim=1)
+    matrix = torch.where((smallest < SMALLEST_PIVOT)[:, None], 0.0, matrix)
+    return torch.cat([matrix, torch.ones_like(matrix[:, :1])], dim=1)
 
 
-def _solve(system: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Solve linear equations as hal::LU does: first largest pivot, each product rounded before it is added.
+def _eliminate(system: torch.Tensor, step: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Bring the first largest pivot of a column to its row and take it out of the rows below, as a step of hal::LU.
 
     Args:
-        system: float64 (M, n, n + 1), coefficients and right-hand side; overwritten.
+        system: float64 (M, S, rows, columns).
+        step: The column, and the row.
 
     Returns:
-        float64 (M, n), meaningless where bool (M,) is true: where a pivot vanishes.
+        The system after the step, and the size of the pivot, float64 (M, S).
     """
-    count = system.shape[1]
-    positions = torch.arange(count, device=system.device)
-    is_singular = torch.zeros(system.shape[0], dtype=torch.bool, device=system.device)
-    for step in range(count):
-        size, offset = system[:, step:, step].abs().max(dim=1)
-        is_singular |= size < SMALLEST_PIVOT
-        is_pivot = positions == (offset + step)[:, None]
-        pivot_row = torch.where(is_pivot[:, :, None], system, 0.0).sum(dim=1)
-        system = torch.where(is_pivot[:, :, None], system[:, step : step + 1], system)
-        system[:, step] = pivot_row
-        factor = system[:, step + 1 :, step : step + 1] * (-1 / pivot_row[:, None, step : step + 1])
-        system[:, step + 1 :, step + 1 :] += factor * pivot_row[:, None, step + 1 :]
-    solution: list[torch.Tensor] = []
-    for step in reversed(range(count)):
-        value = system[:, step, count]
-        for later, known in enumerate(reversed(solution), start=step + 1):
-            value = value - system[:, step, later] * known
-        solution.append(value / system[:, step, step])
-    return torch.stack(solution[::-1], dim=1), is_singular
+    size, offset = system[:, :, step:, step].abs().max(dim=2)
+    rows = torch.arange(system.shape[2], device=system.device)
+    is_pivot = (rows == (offset + step)[:, :, None])[:, :, :, None]
+    pivot = torch.where(is_pivot, system, 0.0).sum(dim=2, keepdim=True)
+    swapped = torch.where(is_pivot, system[:, :, step : step + 1], system)[:, :, step + 1 :]
+    # Each product is rounded before it is added.
+    factor = swapped[:, :, :, step : step + 1] * (-1 / pivot[:, :, :, step : step + 1])
+    return torch.cat([system[:, :, :step], pivot, swapped + factor * pivot], dim=2), size
 
 
 def _inverse(matrices: torch.Tensor) -> torch.Tensor:
     """Return the inverse of matrices (M, 9), by cofactors; of singular ones one that takes everything to (0, 0)."""
-    a, b, c, d, e, f, g, h, i = matrices.unbind(1)
-    determinant = a * (e * i - f * h) - b * (d * i - f * g) + c * (d * h - e * g)
-    cofactors = [
-        *(e * i - f * h, c * h - b * i, b * f - c * e),
-        *(f * g - d * i, a * i - c * g, c * d - a * f),
-        *(d * h - e * g, b * g - a * h, a * e - b * d),
-    ]
-    inverse = torch.stack(cofactors, dim=1) * (1 / determinant)[:, None]
+    first, second, third, fourth = (
+        matrices.index_select(1, constant(entries, like=matrices)) for entries in _COFACTORS
+    )
+    cofactors = first * second - third * fourth
+    products = matrices[:, :3] * cofactors[:, ::3]
+    determinant = (products[:, 0] + products[:, 1] + products[:, 2])[:, None]
     # OpenCV gives zeros, and takes a division by zero for 0.
     nowhere = (torch.arange(9, device=matrices.device) == 8).to(matrices.dtype)
-    return torch.where((determinant == 0)[:, None], nowhere, inverse)
+    return torch.where(determinant == 0, nowhere, cofactors * (1 / determinant))
 
 
 def _source_coordinates(transforms: torch.Tensor, side: int) -> tuple[torch.Tensor, torch.Tensor]:
