@@ -77,6 +77,11 @@ class Source(Protocol):
         """Absolute path of the dataset; part of the identity of an output."""
         ...
 
+    @property
+    def description(self) -> str:
+        """What was found, in one line for the run's print-out: layout, path, annotations."""
+        ...
+
     def videos(self) -> Iterator[Video | SourceProblem]:
         """Yield the selected videos sorted by (split, video_id), and a problem in the place of each bad one.
 

@@ -1,0 +1,235 @@
+"""Video files: how many frames a container holds, and its frames in order of presentation.
+
+The driver counts and signs a file with `examine`; a worker decodes a range of it with `decode_video`. Decoding runs
+sequentially from the file's first frame in one thread, because a seek is exact in some codecs only: the same frame has
+the same pixels in whatever range it is asked for.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from bisect import bisect_left
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from phoenix_ray.sources.base import Frame, Video
+from phoenix_ray.sources.decode import UnreadableFrameError, check_size
+
+VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".wmv", ".flv", ".ts", ".gif")
+SIGNED_BYTES = 64 * 1024
+
+
+class ContainerError(Exception):
+    """Why a file is no video; it becomes the message of a `SourceProblem`."""
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerFile:
+    """A video file's number of frames, frames per second (None without a clock), and signature."""
+
+    frame_count: int
+    fps: float | None
+    signature: str
+
+
+def is_video_name(name: str) -> bool:
+    """Tell whether a file of this name is a video. Hidden files are not: macOS leaves `._name.mp4` beside videos."""
+    return not name.startswith(".") and name.lower().endswith(VIDEO_SUFFIXES)
+
+
+def examine(path: str, limit_frames: int | None = None) -> ContainerFile:
+    """Count and sign the first `limit_frames` frames of a video file (None: all).
+
+    The signature covers the size and the first and last 64 KiB, so that planning does not read whole videos.
+
+    Raises:
+        ContainerError: The file is no container that can be opened, or has no video stream or no frames.
+        OSError: The file cannot be read.
+    """
+    signature = _sign(path)
+    with _open(path) as container:
+        stream = _video_stream(container)
+        index = stream.index_entries
+        if stream.frames and stream.frames == len(index):
+            frame_count = sum(not entry.is_discard for entry in index)
+        else:
+            frame_count = sum(not packet.is_discard for packet in _packets(container, stream))
+        rate = stream.average_rate or stream.guessed_rate
+    if frame_count == 0:
+        raise ContainerError("its video stream has no frames")
+    return ContainerFile(
+        frame_count=frame_count if limit_frames is None else min(frame_count, limit_frames),
+        fps=float(rate) if rate else None,
+        signature=signature,
+    )
+
+
+def decode_video(video: Video, first: int, last: int, max_pixels: int) -> Generator[Frame, None, None]:
+    """Yield frames `first` to `last - 1`, each with its time of presentation.
+
+    A frame that cannot be decoded, or that the file does not hold although it was counted, is yielded with the reason.
+    """
+    shown = 0
+    ending = "the file ends"
+    try:
+        for frame in _decode(video, max_pixels):
+            if frame.index >= last:
+                return
+            shown = frame.index + 1
+            if frame.index >= first:
+                yield frame
+    except (ContainerError, UnreadableFrameError, OSError) as error:
+        ending = str(error)
+    missing = f"{video.frame_count} frames were counted; after frame {shown}: {ending}"
+    for index in range(max(first, shown), last):
+        yield Frame(index, frame_name(index), timestamp=None, image=None, error=missing)
+
+
+def frame_name(index: int) -> str:
+    """Return the name of a frame that has no file of its own."""
+    return f"frame-{index}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Timeline:
+    """When each frame is shown, known before decoding, so that a frame the decoder loses leaves a gap in its place.
+
+    `times` (ascending, in units of `time_base` seconds) is empty where the container does not time every frame, as in
+    old AVI files; then frames count in the order in which they come.
+    """
+
+    times: tuple[int, ...]
+    time_base: Fraction
+    fps: float | None
+
+    def index_at(self, time: int | None, position: int) -> int:
+        """Return the index of the frame shown at `time`: `position` where that is unknown, and never less."""
+        if time is None or not self.times:
+            return position
+        rank = bisect_left(self.times, time)
+        known = rank < len(self.times) and self.times[rank] == time
+        return max(position, rank) if known else position
+
+    def seconds(self, index: int) -> float | None:
+        """Return the time of a frame in seconds after the first frame."""
+        if index < len(self.times):
+            return float((self.times[index] - self.times[0]) * self.time_base)
+        return index / self.fps if self.fps else None
+
+
+def _decode(video: Video, max_pixels: int) -> Iterator[Frame]:
+    """Yield every frame of the file from the first on, in order and without a gap."""
+    timeline = _read_timeline(video)
+    reasons: dict[int, str] = {}
+    position = 0
+
+    def lost_frames(first: int, last: int) -> Iterator[Frame]:
+        for index in range(first, last):
+            error = reasons.get(index, "the decoder gave no picture")
+            yield Frame(index, frame_name(index), timeline.seconds(index), image=None, error=error)
+
+    for picture in _decoded_pictures(video.location, max_pixels, timeline, reasons):
+        index = timeline.index_at(picture.pts, position)
+        yield from lost_frames(position, index)
+        yield _to_frame(picture, index, timeline.seconds(index), max_pixels, reasons.get(index))
+        position = index + 1
+    yield from lost_frames(position, len(timeline.times))
+
+
+def _decoded_pictures(path: str, max_pixels: int, timeline: _Timeline, reasons: dict[int, str]) -> Iterator[Any]:
+    """Yield what the decoder gives, and note in `reasons` why it gives no sound picture for a frame."""
+    import av
+
+    with _open(path) as container:
+        stream = _video_stream(container)
+        decoder = stream.codec_context
+        check_size(decoder.width, decoder.height, max_pixels)
+        # More threads give other pixels in damaged streams, and a worker has its own frames to decode anyway.
+        decoder.thread_count = 1
+        for packet in _packets(container, stream):
+            index = timeline.index_at(packet.pts, 0)
+            if packet.is_corrupt:
+                reasons[index] = "the file is damaged or ends within this frame"
+            try:
+                yield from decoder.decode(packet)
+            except av.FFmpegError as error:
+                reasons[index] = f"the decoder failed: {error}"
+        yield from decoder.decode(None)
+
+
+def _to_frame(picture: Any, index: int, seconds: float | None, max_pixels: int, reason: str | None) -> Frame:
+    try:
+        check_size(picture.width, picture.height, max_pixels)
+    except UnreadableFrameError as error:
+        reason = str(error)
+    if reason is None and picture.is_corrupt:
+        reason = "the picture is damaged"
+    image = None if reason else _upright(picture)
+    return Frame(index, frame_name(index), seconds, image, reason)
+
+
+def _upright(picture: Any) -> NDArray[np.uint8]:
+    """Return the picture as RGB, turned as the container's display matrix says (by quarters, as all recorders do)."""
+    pixels: NDArray[np.uint8] = picture.to_ndarray(format="rgb24", threads=1)
+    quarter_turns = round(picture.rotation / 90) % 4
+    return np.ascontiguousarray(np.rot90(pixels, quarter_turns)) if quarter_turns else pixels
+
+
+def _read_timeline(video: Video) -> _Timeline:
+    with _open(video.location) as container:
+        stream = _video_stream(container)
+        times = [packet.pts for packet in _packets(container, stream) if not packet.is_discard]
+        if None in times:
+            return _Timeline((), stream.time_base, video.fps)
+        times.sort()
+        unique = all(earlier < later for earlier, later in pairwise(times))
+        return _Timeline(tuple(times) if unique else (), stream.time_base, video.fps)
+
+
+def _packets(container: Any, stream: Any) -> Iterator[Any]:
+    """Yield the compressed frames of a stream up to its end, or to the place where the container breaks off."""
+    import av
+
+    packets = container.demux(stream)
+    while True:
+        try:
+            packet = next(packets)
+        except (StopIteration, av.FFmpegError):
+            return
+        # The last packet is empty: it stands for the end.
+        if packet.size:
+            yield packet
+
+
+def _open(path: str) -> Any:
+    """Open a container; only as a file, so that a name with a colon or a playlist never reaches the network."""
+    import av
+
+    try:
+        return av.open(f"file:{path}", options={"protocol_whitelist": "file"})
+    except av.FFmpegError as error:
+        raise ContainerError(f"it cannot be opened as a video: {error.strerror}") from None
+
+
+def _video_stream(container: Any) -> Any:
+    stream = container.streams.best("video")
+    if stream is None:
+        raise ContainerError("it has no video stream")
+    return stream
+
+
+def _sign(path: str) -> str:
+    with Path(path).open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        digest = hashlib.blake2b(file.read(SIGNED_BYTES), digest_size=16)
+        file.seek(max(0, size - SIGNED_BYTES))
+        digest.update(file.read(SIGNED_BYTES))
+    return f"container:{size}:{digest.hexdigest()}"

@@ -1,0 +1,83 @@
+"""Bytes of a picture file → RGB pixels, or the reason why there are none.
+
+Called by `frames` in decoding threads. The pixels are those of `cv2.imread(path)`, in RGB order.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+PICTURE_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF")
+# The dataset keeps width and height as int16.
+MAX_SIDE = 32_767
+
+
+class UnreadableFrameError(Exception):
+    """Why a frame cannot be decoded; it becomes the `error` of a flagged row."""
+
+
+def decode_picture(file: IO[bytes], max_pixels: int) -> NDArray[np.uint8]:
+    """Return a picture as RGB uint8 (height, width, 3).
+
+    Grey, palette, 16-bit and alpha pictures are converted and EXIF orientation is applied, both as OpenCV does by
+    default. The size is read from the header first, so a picture of more than `max_pixels` pixels is never decoded.
+
+    Raises:
+        UnreadableFrameError: The file is empty, no picture, too large, truncated or damaged.
+        OSError: The file cannot be read.
+    """
+    picture_format, width, height = _read_header(file)
+    check_size(width, height, max_pixels)
+    file.seek(0)
+    data = file.read()
+    if picture_format == "PNG" and data.rfind(b"IEND") < 0:
+        raise UnreadableFrameError(f"truncated PNG: its end is missing after {len(data):,} bytes")
+    cv2 = _opencv()
+    try:
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    except cv2.error as error:
+        raise UnreadableFrameError(f"OpenCV cannot decode this {picture_format}: {error}") from None
+    if pixels is None:
+        raise UnreadableFrameError(f"damaged or truncated {picture_format} of {len(data):,} bytes")
+    rgb: NDArray[np.uint8] = cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
+    return rgb
+
+
+def check_size(width: int, height: int, max_pixels: int) -> None:
+    """Raise UnreadableFrameError when a picture of this size must not be decoded."""
+    if width * height > max_pixels:
+        raise UnreadableFrameError(
+            f"{width}x{height} is {width * height:,} pixels, more than decode.max_pixels={max_pixels:,}"
+        )
+    if max(width, height) > MAX_SIDE:
+        raise UnreadableFrameError(f"{width}x{height} has a side of more than {MAX_SIDE:,} pixels")
+
+
+def _read_header(file: IO[bytes]) -> tuple[str, int, int]:
+    """Return (format, width, height) without decoding: OpenCV cannot, so Pillow reads the header."""
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(file, formats=PICTURE_FORMATS) as picture:
+            return picture.format or "picture", *picture.size
+    except UnidentifiedImageError:
+        file.seek(0, 2)
+        size = file.tell()
+        reason = "is empty (0 bytes)" if size == 0 else f"of {size:,} bytes is no {', '.join(PICTURE_FORMATS)} picture"
+        raise UnreadableFrameError(f"the file {reason}") from None
+    except Image.DecompressionBombError as error:
+        raise UnreadableFrameError(str(error)) from None
+
+
+@cache
+def _opencv() -> Any:
+    """Return cv2, silenced: a damaged frame is told by its row, not on the worker's standard error."""
+    import cv2
+
+    # Builds differ in where they keep the log level.
+    getattr(cv2.utils, "logging", cv2).setLogLevel(0)
+    return cv2

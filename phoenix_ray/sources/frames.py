@@ -1,0 +1,65 @@
+"""Frames of a video, decoded ahead of the model: what a worker iterates over.
+
+`read_frames` is the one entry. A frame that cannot be read is yielded with its reason, so a frame range always gives
+exactly as many frames as it names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from functools import partial
+from pathlib import Path
+
+from phoenix_ray.config import DecodeSettings
+from phoenix_ray.sources.base import Frame, Video
+from phoenix_ray.sources.containers import decode_video
+from phoenix_ray.sources.decode import UnreadableFrameError, decode_picture
+from phoenix_ray.sources.frame_files import frame_names
+from phoenix_ray.sources.lookahead import lookahead
+
+
+def read_frames(video: Video, first: int, last: int, settings: DecodeSettings) -> Generator[Frame, None, None]:
+    """Yield frames `first` to `last - 1` in order; `settings.ahead` of them are decoded before they are asked for.
+
+    Memory is bounded by `settings.ahead` frames whatever the length of the video. Close the iterator to stop early.
+
+    Raises:
+        ValueError: The range does not lie within the video.
+    """
+    if not 0 <= first <= last <= video.frame_count:
+        raise ValueError(f"frames {first} to {last} do not lie within the {video.frame_count} of {video.location}")
+    if video.kind == "frame_folder":
+        return _read_folder(video, first, last, settings)
+    return _read_container(video, first, last, settings)
+
+
+def _read_folder(video: Video, first: int, last: int, settings: DecodeSettings) -> Generator[Frame, None, None]:
+    try:
+        names = frame_names(video.location)
+        missing = f"the folder held {video.frame_count} frames when the run was planned, now {len(names)}"
+    except OSError as error:
+        names, missing = [], f"the folder cannot be listed: {error}"
+    read = partial(_read_picture, video, names, missing, settings.max_pixels)
+    yield from lookahead(read, range(first, last), settings.threads, settings.ahead)
+
+
+def _read_picture(video: Video, names: list[str], missing: str, max_pixels: int, index: int) -> Frame:
+    timestamp = index / video.fps if video.fps else None
+    if index >= len(names):
+        return Frame(index, f"frame-{index}", timestamp, image=None, error=missing)
+    # A name that is no UTF-8 could not be written to a dataset.
+    shown_name = names[index].encode("utf-8", "backslashreplace").decode()
+    try:
+        with Path(video.location, names[index]).open("rb") as file:
+            return Frame(index, shown_name, timestamp, image=decode_picture(file, max_pixels))
+    except (UnreadableFrameError, OSError) as error:
+        return Frame(index, shown_name, timestamp, image=None, error=str(error))
+
+
+def _read_container(video: Video, first: int, last: int, settings: DecodeSettings) -> Generator[Frame, None, None]:
+    decoded = decode_video(video, first, last, settings.max_pixels)
+    try:
+        # A codec decodes in order, so one thread runs ahead whatever `settings.threads` says.
+        yield from lookahead(lambda _: next(decoded), range(first, last), threads=1, ahead=settings.ahead)
+    finally:
+        decoded.close()

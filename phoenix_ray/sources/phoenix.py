@@ -1,0 +1,149 @@
+"""The PHOENIX-2014-T tree: one frame folder per video, three splits, annotations beside them where the user has them.
+
+    PHOENIX-2014-T/features/fullFrame-210x260px/{train,dev,test}/<video>/images0001.png ...
+    PHOENIX-2014-T/annotations/manual/PHOENIX-2014-T.{train,dev,test}.corpus.csv
+
+What the folders hold and what the CSVs say is joined by name: a folder without a row is a video without annotation, a
+row without a folder is a `SourceProblem`. Stray files beside the frames and further CSVs are left alone.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from phoenix_ray.config import SourceSettings
+from phoenix_ray.errors import SourceError, did_you_mean
+from phoenix_ray.sources.base import SourceProblem, Video
+from phoenix_ray.sources.listing import Candidate, check_splits, list_videos
+
+SPLITS = ("train", "dev", "test")
+FRAMES_PER_SECOND = 25.0
+DATASET_FOLDER = "PHOENIX-2014-T"
+FRAMES_FOLDER = Path("features", "fullFrame-210x260px")
+ANNOTATIONS_FOLDER = Path("annotations", "manual")
+ANNOTATION_COLUMNS = {"speaker": "signer", "orth": "gloss", "translation": "translation"}
+
+
+@dataclass(frozen=True, slots=True)
+class PhoenixSource:
+    """A PHOENIX-2014-T tree; `dataset` is its `PHOENIX-2014-T` folder."""
+
+    dataset: Path
+    settings: SourceSettings
+
+    @property
+    def root(self) -> str:
+        """The `PHOENIX-2014-T` folder, whichever folder around or inside it was given."""
+        return str(self.dataset)
+
+    @property
+    def description(self) -> str:
+        """What was found, in one line."""
+        annotated = [split for split in SPLITS if annotation_path(self.dataset, split).is_file()]
+        found = f"annotations of {', '.join(annotated)} found" if annotated else "no annotations found"
+        return f"PHOENIX-2014-T at {self.dataset} ({found})"
+
+    def videos(self) -> Iterator[Video | SourceProblem]:
+        """Yield the selected videos and problems; see `Source.videos`."""
+        present = [split for split in SPLITS if self._frames(split).is_dir() or self._annotations(split).is_file()]
+        check_splits(self.settings.splits, present)
+        wanted = [split for split in present if not self.settings.splits or split in self.settings.splits]
+        if not wanted:
+            raise SourceError(f"{self.dataset / FRAMES_FOLDER} holds none of the folders {', '.join(SPLITS)}.")
+        candidates = [candidate for split in wanted for candidate in self._candidates(split)]
+        return list_videos(candidates, self.settings)
+
+    def _candidates(self, split: str) -> list[Candidate]:
+        frames, annotations = self._frames(split), self._annotations(split)
+        rows = read_annotations(annotations) if annotations.is_file() else {}
+        names = _folder_names(frames) | rows.keys()
+        if not names:
+            raise SourceError(
+                f"Split '{split}' is empty: {frames} holds no video folders. Unpack the dataset again, or leave the "
+                f"split out with source.splits."
+            )
+        return [
+            Candidate(
+                split=split,
+                video_id=name,
+                location=str(frames / name),
+                named_by=annotations.name if name in rows else str(frames),
+                fps=FRAMES_PER_SECOND,
+                annotation=rows.get(name, {}),
+            )
+            for name in names
+        ]
+
+    def _frames(self, split: str) -> Path:
+        return self.dataset / FRAMES_FOLDER / split
+
+    def _annotations(self, split: str) -> Path:
+        return annotation_path(self.dataset, split)
+
+
+def find_dataset(path: Path) -> Path | None:
+    """Return the `PHOENIX-2014-T` folder that `path` is, holds, or lies in at `features/...`; None without one."""
+    inside = [folder for folder in (path, path / DATASET_FOLDER) if (folder / FRAMES_FOLDER).is_dir()]
+    around = [
+        folder for folder in path.parents[:2] if path in (folder / FRAMES_FOLDER, (folder / FRAMES_FOLDER).parent)
+    ]
+    return next(iter(inside + [folder for folder in around if (folder / FRAMES_FOLDER).is_dir()]), None)
+
+
+def open_phoenix(path: Path, settings: SourceSettings) -> PhoenixSource:
+    """Return the PHOENIX-2014-T tree at `path`.
+
+    Raises:
+        SourceError: There is none.
+    """
+    dataset = find_dataset(path)
+    if dataset is None:
+        raise SourceError(
+            f"{path} is no PHOENIX-2014-T tree: give the folder that holds {FRAMES_FOLDER}, or use source.kind=folders "
+            f"for frame folders of another layout."
+        )
+    return PhoenixSource(dataset, settings)
+
+
+def annotation_path(dataset: Path, split: str) -> Path:
+    """Return where the annotations of a split lie."""
+    return dataset / ANNOTATIONS_FOLDER / f"PHOENIX-2014-T.{split}.corpus.csv"
+
+
+def read_annotations(path: Path) -> dict[str, dict[str, str]]:
+    """Return video name → {signer, gloss, translation}.
+
+    The file is separated by `|` without any quoting, so a quotation mark is text. Its `video`, `start` and `end`
+    columns are not used: frames do not lie where `video` says, and the other two are always -1.
+
+    Raises:
+        SourceError: The file cannot be read, or lacks a column.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            rows = csv.DictReader(file, delimiter="|", quoting=csv.QUOTE_NONE, restval="")
+            for column in ("name", *ANNOTATION_COLUMNS):
+                if column not in (rows.fieldnames or ()):
+                    hint = did_you_mean(column, rows.fieldnames or ())
+                    raise SourceError(f"{path} has no column '{column}' (separated by '|').{hint}")
+            return {
+                row["name"]: {ours: row[theirs] for theirs, ours in ANNOTATION_COLUMNS.items()}
+                for row in rows
+                if row["name"]
+            }
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise SourceError(f"{path} cannot be read: {error}") from None
+
+
+def _folder_names(folder: Path) -> set[str]:
+    try:
+        with os.scandir(folder) as entries:
+            return {entry.name for entry in entries if entry.is_dir() and not entry.name.startswith(".")}
+    except FileNotFoundError:
+        return set()
+    except OSError as error:
+        raise SourceError(f"{folder} cannot be listed: {error}") from None
