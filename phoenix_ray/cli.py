@@ -141,6 +141,21 @@ def failures(output: Path, traceback: bool) -> None:
 
 
 @cli.command()
+@click.argument("output", type=click.Path(path_type=Path))
+@click.option("--sheet", type=click.Path(path_type=Path), required=True, help="Picture to write, .png or .jpg.")
+@click.option("--source", default="", help="Where the frames lie (default: where they lay when the run began).")
+@click.option("--videos", default=2, show_default=True, help="Videos of each split.")
+@click.option("--frames", default=5, show_default=True, help="Frames of each video, spread evenly.")
+def view(output: Path, sheet: Path, source: str, videos: int, frames: int) -> None:
+    """Draw frames of the dataset in OUTPUT with their landmarks: a contact sheet."""
+    from phoenix_ray.config import SourceSettings
+    from phoenix_ray.viewer.contact_sheet import write_contact_sheet
+
+    write_contact_sheet(str(output), sheet, SourceSettings(path=source), videos, frames)
+    click.echo(f"{sheet}")
+
+
+@cli.command()
 @_with_settings
 def compact(config: Path | None, overrides: tuple[str, ...], **switches: Any) -> None:
     """Merge the partitions of a dataset into few large files (`run` does it at its end)."""

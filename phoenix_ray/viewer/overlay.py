@@ -84,14 +84,14 @@ def draw(image: Image, layout: Layout, points: Mapping[str, Points], scale: int 
         RGB uint8 (height * scale, width * scale, 3).
     """
     height, width = image.shape[0] * scale, image.shape[1] * scale
-    canvas = cv2.resize(image, (width, height), interpolation=cv2.INTER_CUBIC) if scale > 1 else image.copy()
+    canvas: Image = np.array(cv2.resize(image, (width, height), interpolation=cv2.INTER_CUBIC), dtype=np.uint8)
     for part in _drawing_order(layout):
         if part.name in points:
             style = STYLES.get(part.name, OTHER_STYLE)
             pixels = _to_pixels(points[part.name], width, height)
             for indices, opacity in _groups(part, points):
                 _paint(canvas, part.edges, pixels, indices, style, opacity)
-    return np.asarray(canvas, np.uint8)
+    return canvas
 
 
 def _drawing_order(layout: Layout) -> Iterator[Part]:
@@ -169,4 +169,4 @@ def _composite(canvas: Image, mask: Image, colour: Colour, opacity: float) -> No
     """Blend a colour into the canvas where the mask covers it, in place."""
     covered = mask > 0
     weight = mask[covered, np.newaxis].astype(np.float32) * (opacity / 255)
-    canvas[covered] = np.rint(canvas[covered] * (1 - weight) + np.float32(colour) * weight).astype(np.uint8)
+    canvas[covered] = np.rint(canvas[covered] * (1 - weight) + np.array(colour, np.float32) * weight).astype(np.uint8)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import string
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -63,8 +64,8 @@ LEGEND: Mapping[str, str] = {
     "face": "face",
 }
 
-# Pillow brings one font inside itself, of plain Latin letters. Those of the system know more scripts; the first there is
-# taken: on Linux, on Windows, on macOS.
+# Pillow brings one font inside itself, of plain Latin letters. Those of the system know more scripts; the first that is
+# there is taken: on Linux, on Windows, on macOS.
 SYSTEM_FONTS = ("DejaVuSans.ttf", "NotoSans-Regular.ttf", "segoeui.ttf", "Arial Unicode.ttf", "Arial.ttf")
 
 
@@ -108,7 +109,7 @@ def compose(title: str, sections: Sequence[Section], tile_size: tuple[int, int])
 def write(pen: ImageDraw.ImageDraw, corner: tuple[int, int], text: str, size: int, colour: Colour, width: int) -> None:
     """Write one line with its top left corner at `corner`, cut with an ellipsis where it is wider than `width` pixels.
 
-    Characters that no font here can draw are written as their escape (`\\u624b`), never as an empty box.
+    Characters that no font here can draw are written as their unicode escape, never as an empty box.
     """
     font, letters = _font(size)
     if letters is not None:
@@ -124,10 +125,8 @@ def write(pen: ImageDraw.ImageDraw, corner: tuple[int, int], text: str, size: in
 def _font(size: int) -> tuple[ImageFont.FreeTypeFont | ImageFont.ImageFont, frozenset[str] | None]:
     """Return a font and the letters it is limited to, None for a system font."""
     for name in SYSTEM_FONTS:
-        try:
+        with suppress(OSError):
             return ImageFont.truetype(name, size), None
-        except OSError:
-            continue
     return ImageFont.load_default(size), frozenset(string.printable)
 
 

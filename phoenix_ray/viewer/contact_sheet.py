@@ -1,0 +1,95 @@
+"""A contact sheet of a dataset: frames of some videos of each split, with their landmarks drawn in.
+
+Called by `phoenix-ray view`. Landmarks come from the dataset, pixels from the source, so a look at the sheet also shows
+whether the two belong together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from phoenix_ray.config import DecodeSettings, SourceSettings
+from phoenix_ray.dataset.reader import Dataset
+from phoenix_ray.dataset.schema import to_batch
+from phoenix_ray.errors import OutputError
+from phoenix_ray.sources.base import Video
+from phoenix_ray.sources.catalog import open_source
+from phoenix_ray.sources.frames import read_frames
+from phoenix_ray.viewer.overlay import draw
+from phoenix_ray.viewer.sheet import Row, Section, Tile, compose
+
+# A tile is about this high; a frame is enlarged by a whole factor before its landmarks are drawn.
+TILE_HEIGHT = 390
+BADGES = {"no_person": "no person", "unreadable": "unreadable", "failed": "failed"}
+
+
+def write_contact_sheet(output: str, file: Path, source: SourceSettings, videos: int, frames: int) -> None:
+    """Write a PNG of a dataset.
+
+    Args:
+        output: The dataset's folder.
+        file: The picture to write.
+        source: Where the frames lie; with an empty path, where the dataset says they lay.
+        videos: Videos of each split.
+        frames: Frames of each video, spread evenly.
+
+    Raises:
+        OutputError: There is no dataset with rows there, or the picture cannot be written.
+        SourceError: The frames cannot be found.
+    """
+    dataset = Dataset.open(output)
+    settings = source if source.path else SourceSettings(path=dataset.identity.source_root)
+    found = [one for one in open_source(settings).videos() if isinstance(one, Video)]
+    table = dataset.videos()
+    known = set(zip(table["split"].to_pylist(), table["video_id"].to_pylist(), strict=True))
+    sections = []
+    for split in sorted({video.split for video in found}):
+        chosen = islice((one for one in found if one.split == split and (split, one.video_id) in known), videos)
+        rows = tuple(_row(dataset, video, frames) for video in chosen)
+        if rows:
+            sections.append(Section(split, rows))
+    if not sections:
+        raise OutputError(f"{output} holds no video of {settings.path}: nothing to show.")
+    widest = max(tile.image.shape[1] / tile.image.shape[0] for tile in _tiles(sections) if tile.image is not None)
+    sheet = compose("Landmarks", sections, (round(TILE_HEIGHT * widest), TILE_HEIGHT))
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(cv2.imencode(file.suffix or ".png", cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))[1].tobytes())
+    except (OSError, cv2.error) as error:
+        raise OutputError(f"{file} cannot be written as a picture: {error}") from None
+
+
+def _row(dataset: Dataset, video: Video, frames: int) -> Row:
+    rows = dataset.read_video(video.split, video.video_id)
+    chosen = np.unique(np.linspace(0, rows.num_rows - 1, min(frames, rows.num_rows)).round().astype(int))
+    counts = {entry["values"]: entry["counts"] for entry in pc.value_counts(rows["status"]).to_pylist()}
+    states = ", ".join(f"{count} {BADGES.get(status, 'with a person')}" for status, count in counts.items())
+    gloss = video.annotation.get("gloss", "")
+    return Row(
+        title=video.video_id,
+        detail=f"{rows.num_rows} frames: {states}{f'  |  {gloss}' if gloss else ''}",
+        tiles=tuple(_tile(dataset, video, rows.slice(int(row), 1)) for row in chosen),
+    )
+
+
+def _tile(dataset: Dataset, video: Video, row: pa.Table) -> Tile:
+    index, status = row["frame_index"][0].as_py(), row["status"][0].as_py()
+    caption = f"frame {index}  {row['frame_name'][0].as_py()}"
+    (frame,) = read_frames(video, index, index + 1, DecodeSettings())
+    if frame.image is None:
+        return Tile(None, caption, BADGES["unreadable"])
+    batch = to_batch(dataset.layout, row)
+    points = {part: values[0] for part, values in batch.points.items()}
+    scale = max(1, -(-TILE_HEIGHT // frame.image.shape[0]))
+    return Tile(draw(frame.image, dataset.layout, points, 2 * scale), caption, BADGES.get(status, ""))
+
+
+def _tiles(sections: list[Section]) -> Iterator[Tile]:
+    return (tile for section in sections for row in section.rows for tile in row.tiles)
