@@ -12,11 +12,10 @@ import secrets
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from importlib import metadata
 
-import numpy as np
-import pyarrow as pa
 import ray
 from rich.console import Console
 
@@ -31,16 +30,19 @@ from phoenix_ray.cluster.resources import plan_workers
 from phoenix_ray.cluster.scheduler import Scheduler, Trouble
 from phoenix_ray.cluster.session import ray_session
 from phoenix_ray.cluster.stop import StopRequest, stop_on_signals
-from phoenix_ray.cluster.summary import RunSummary, print_summary, tally_splits
+from phoenix_ray.cluster.summary import RunSummary, print_summary
 from phoenix_ray.config import Settings
 from phoenix_ray.dataset.committed import Committed, load_committed
 from phoenix_ray.dataset.digest import digest_text
 from phoenix_ray.dataset.identity import DatasetIdentity, find_layout, open_dataset, read_identity
 from phoenix_ray.dataset.lease import Lease
 from phoenix_ray.dataset.manifest import read_manifest
+from phoenix_ray.dataset.partitions import discard
 from phoenix_ray.dataset.publication import sweep
+from phoenix_ray.dataset.reader import Dataset
 from phoenix_ray.dataset.storage import Storage, open_storage
 from phoenix_ray.dataset.tally import total
+from phoenix_ray.dataset.videos import tally_splits
 from phoenix_ray.errors import EXIT_INCOMPLETE, EXIT_OK, ConfigError
 from phoenix_ray.models import registry
 from phoenix_ray.sources.base import Source
@@ -74,8 +76,7 @@ def run_job(settings: Settings) -> int:
         plan = plan_job(settings, source, committed)
         _say(describe_plan(plan))
         monitor = _open_monitor(job, plan, stop)
-        for damaged in committed.damaged:
-            monitor.warn(f"{damaged.name} is not trusted and computed again: {damaged.reason}")
+        _clear_away(job, committed, plan, monitor)
         for problem in plan.problems:
             monitor.fail(problem.split, problem.video_id, 0, 0, Trouble("input", problem.message), attempts=1)
         try:
@@ -85,7 +86,8 @@ def run_job(settings: Settings) -> int:
             raise
         state = "stopped" if stop else "incomplete" if monitor.failures else "finished"
         last = monitor.close(state)
-        splits = tally_splits(job.storage, job.identity)
+        layout = find_layout(job.identity)
+        splits = tally_splits(layout, Dataset(job.storage, job.identity).videos())
         summary = RunSummary(
             run_id=job.run_id,
             state=state,
@@ -102,7 +104,7 @@ def run_job(settings: Settings) -> int:
             versions=versions(),
         )
         summary.write(job.storage)
-    print_summary(summary, find_layout(job.identity), Console())
+    print_summary(summary, layout, Console())
     return stop.exit_code or (EXIT_INCOMPLETE if monitor.failures else EXIT_OK)
 
 
@@ -119,7 +121,8 @@ def compact_job(settings: Settings) -> None:
     with hold_lease(storage, settings):
         sweep(storage, identity, temporary_seconds=0)
         with ray_session(settings.cluster):
-            reduce_all(storage, identity, settings.output, _say)
+            for damaged in reduce_all(storage, identity, settings.output, _say):
+                _say(f"{damaged.name} is damaged ({damaged.reason}); `phoenix-ray run` computes its frames again.")
     manifest = read_manifest(storage, identity)
     _say(f"{manifest.tally.rows:,} rows in {len(manifest.files)} files below {storage.root}/data")
 
@@ -186,14 +189,12 @@ def describe_plan(plan: Plan) -> str:
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of what computes."""
-    return {
-        "phoenix_ray": __version__,
-        "python": platform.python_version(),
-        "ray": ray.__version__,
-        "numpy": np.__version__,
-        "pyarrow": pa.__version__,
-    }
+    """Return the versions of what computes, as installed where the driver runs."""
+    packages = {}
+    for name in ("ray", "numpy", "pyarrow", "opencv-python-headless", "ai-edge-litert", "av", "torch", "mediapipe"):
+        with suppress(metadata.PackageNotFoundError):
+            packages[name] = metadata.version(name)
+    return {"phoenix-ray": __version__, "python": platform.python_version(), **packages}
 
 
 def _compute(job: Job, plan: Plan, monitor: RunMonitor, stop: StopRequest) -> int:
@@ -220,9 +221,19 @@ def _compute(job: Job, plan: Plan, monitor: RunMonitor, stop: StopRequest) -> in
                 pool.close()
         monitor.compacting()
         if settings.output.compact and not stop:
-            reduce.finish()
-            reduce_all(job.storage, job.identity, settings.output, _say)
+            for damaged in [*reduce.finish(), *reduce_all(job.storage, job.identity, settings.output, _say)]:
+                monitor.spoiled(damaged)
     return workers
+
+
+def _clear_away(job: Job, committed: Committed, plan: Plan, monitor: RunMonitor) -> None:
+    """Delete what will be computed again: damaged files, and partitions of videos that have changed since."""
+    for damaged in committed.damaged:
+        monitor.warn(f"{damaged.name} cannot be trusted ({damaged.reason}); its frames are computed again.")
+        discard(job.storage, damaged)
+    for shard in plan.shards:
+        for name in committed.stale_partitions(shard.video):
+            job.storage.delete(name)
 
 
 def _open_monitor(job: Job, plan: Plan, stop: StopRequest) -> RunMonitor:

@@ -16,6 +16,7 @@ from phoenix_ray.cluster.scheduler import Assignment, GivenUp, Scheduler, Troubl
 from phoenix_ray.cluster.stop import StopRequest
 from phoenix_ray.cluster.worker import Receipt, Timings, WorkerInfo
 from phoenix_ray.dataset import paths
+from phoenix_ray.dataset.encoding import DamagedFile
 from phoenix_ray.dataset.failures import FailureRecord, clear_failures, read_failures, record_failure
 from phoenix_ray.dataset.lease import HEARTBEAT_SECONDS, Lease
 from phoenix_ray.dataset.storage import Storage
@@ -120,6 +121,11 @@ class RunMonitor:
         )
         frames = f" frames {first}-{last - 1}" if last else ""
         self.warn(f"failed: {split}/{video_id}{frames} ({trouble.failure_class}): {trouble.message}")
+
+    def spoiled(self, damaged: DamagedFile) -> None:
+        """Tell that a committed file proved to be damaged when it was merged: the run is not complete."""
+        self.failures += 1
+        self.warn(f"{damaged.name} is damaged ({damaged.reason}); run again to compute its frames again.")
 
     def warn(self, message: str) -> None:
         """Show and log a message."""

@@ -43,7 +43,7 @@ def preview(settings: Settings) -> None:
     storage = open_storage(settings.output.path)
     identity = make_identity(settings, source.root)
     plan = plan_job(settings, source, _committed(storage, identity))
-    console.print(source.description, highlight=False)
+    console.print(source.description, highlight=False, soft_wrap=True)
     console.print(_table(plan))
     for problem in plan.problems:
         console.print(
@@ -57,13 +57,14 @@ def preview(settings: Settings) -> None:
             settings.cluster, ray.cluster_resources(), engine_uses_gpu=registry.uses_gpu(settings.model)
         )
         found = ray.cluster_resources()
-    console.print(f"{where}: {found.get('CPU', 0):g} CPU, {found.get('GPU', 0):g} GPU", highlight=False)
-    console.print(f"Workers: {workers}", highlight=False)
+    console.print(f"{where}: {found.get('CPU', 0):g} CPU, {found.get('GPU', 0):g} GPU", highlight=False, soft_wrap=True)
+    console.print(f"Workers: {workers}", highlight=False, soft_wrap=True)
     rate, basis = _rate(storage, workers.count)
     console.print(
         f"About {format_seconds(plan.missing_frames / rate)} at {rate:,.0f} frames/s ({basis}), and "
         f"{decimal(plan.missing_frames * BYTES_PER_FRAME)}.",
         highlight=False,
+        soft_wrap=True,
     )
 
 

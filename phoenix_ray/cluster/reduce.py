@@ -14,6 +14,7 @@ import ray
 from phoenix_ray.config import OutputSettings
 from phoenix_ray.dataset.compaction import Compacted, compact
 from phoenix_ray.dataset.compaction_plan import CompactionTask, plan_compaction
+from phoenix_ray.dataset.encoding import DamagedFile
 from phoenix_ray.dataset.identity import DatasetIdentity
 from phoenix_ray.dataset.publication import publish
 from phoenix_ray.dataset.storage import Storage, open_storage
@@ -36,13 +37,13 @@ def plan_tasks(storage: Storage, identity: DatasetIdentity, settings: OutputSett
 
 def reduce_all(
     storage: Storage, identity: DatasetIdentity, settings: OutputSettings, announce: Callable[[str], None]
-) -> None:
-    """Compact every whole video and publish the result."""
+) -> list[DamagedFile]:
+    """Compact every whole video and publish the result; return the files whose rows proved to be damaged."""
     tasks = plan_tasks(storage, identity, settings)
     if not tasks:
-        return
+        return []
     announce(f"Compacting {sum(len(task.videos) for task in tasks):,} videos into {len(tasks)} files")
-    publish(storage, identity, ray.get([_COMPACT.remote(task, settings) for task in tasks]))
+    return _publish(storage, identity, ray.get([_COMPACT.remote(task, settings) for task in tasks]))
 
 
 class BackgroundReduce:
@@ -60,13 +61,14 @@ class BackgroundReduce:
         self._settings = settings
         self._compacted_at = 0
         self._running: list[Any] = []
+        self._damaged: list[DamagedFile] = []
 
     def tick(self, partitions: int) -> None:
         """Start when `partitions`, the number committed so far, has grown enough; publish when all tasks are done."""
         if self._running:
             done, _ = ray.wait(self._running, num_returns=len(self._running), timeout=0)
             if len(done) == len(self._running):
-                publish(self._storage, self._identity, ray.get(self._running))
+                self._damaged += _publish(self._storage, self._identity, ray.get(self._running))
                 self._running = []
         elif self._settings.compact and partitions - self._compacted_at >= self._settings.compact_every:
             self._compacted_at = partitions
@@ -74,8 +76,14 @@ class BackgroundReduce:
             # The actors hold all CPUs; these tasks are short and run in between.
             self._running = [_COMPACT.options(num_cpus=0).remote(task, self._settings) for task in tasks]
 
-    def finish(self) -> None:
-        """Wait for tasks that run, and publish them."""
+    def finish(self) -> list[DamagedFile]:
+        """Wait for tasks that run, publish them, and return the files that proved to be damaged since the start."""
         if self._running:
-            publish(self._storage, self._identity, ray.get(self._running))
+            self._damaged += _publish(self._storage, self._identity, ray.get(self._running))
             self._running = []
+        return self._damaged
+
+
+def _publish(storage: Storage, identity: DatasetIdentity, results: list[Compacted]) -> list[DamagedFile]:
+    publish(storage, identity, results)
+    return [damaged for result in results for damaged in result.damaged]

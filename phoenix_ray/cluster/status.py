@@ -62,9 +62,9 @@ def show_failures(output: Path, *, traceback: bool) -> None:
         console.print(
             f"[bold]{failure.split}/{failure.video_id}[/]{frames}  {failure.failure_class}, {times}", highlight=False
         )
-        console.print(f"  {failure.message}", highlight=False, markup=False)
+        console.print(f"  {failure.message}", highlight=False, markup=False, soft_wrap=True)
         if traceback and failure.traceback:
-            console.print(failure.traceback, highlight=False, markup=False)
+            console.print(failure.traceback, highlight=False, markup=False, soft_wrap=True)
     console.print(
         f"{len(failures)} on the failure list; `phoenix-ray run` tries them again." if failures else "No failures."
     )

@@ -13,9 +13,7 @@ from rich.table import Table
 from phoenix_ray.cluster.progress import format_seconds
 from phoenix_ray.cluster.worker import Timings
 from phoenix_ray.dataset import paths
-from phoenix_ray.dataset.identity import DatasetIdentity
 from phoenix_ray.dataset.storage import Storage
-from phoenix_ray.dataset.survey import take_survey
 from phoenix_ray.dataset.tally import Tally, total
 from phoenix_ray.landmarks import Layout
 
@@ -86,18 +84,6 @@ class RunSummary:
         return f"Workers' time: {listed}. {advice}"
 
 
-def tally_splits(storage: Storage, identity: DatasetIdentity) -> dict[str, Tally]:
-    """Return the counts over all rows of each split, compacted or not."""
-    survey = take_survey(storage, identity)
-    tallies: dict[str, Tally] = {}
-    for file in survey.manifest.files:
-        tallies[file.split] = tallies.get(file.split, Tally()) + file.tally
-    for video in survey.open_videos():
-        if video.live is not None and video.compacted is None:
-            tallies[video.split] = tallies.get(video.split, Tally()) + total(info.tally for info in video.live)
-    return dict(sorted(tallies.items()))
-
-
 def print_summary(summary: RunSummary, layout: Layout, console: Console) -> None:
     """Print the tables: what the dataset holds, and how the run went."""
     parts = [part.name for part in layout.parts if part.scored]
@@ -112,7 +98,7 @@ def print_summary(summary: RunSummary, layout: Layout, console: Console) -> None
         counts = (f"{tally.statuses.get(status, 0):,}" for status in troubles)
         table.add_row(split, f"{tally.rows:,}", *rates, *counts, style="bold" if split == "all" else "")
     console.print(table)
-    console.print(f"Landmark digest {summary.digest}", highlight=False)
+    console.print(f"Landmark digest {summary.digest}", highlight=False, soft_wrap=True)
     if not summary.frames_computed:
         return
     console.print(
@@ -120,5 +106,6 @@ def print_summary(summary: RunSummary, layout: Layout, console: Console) -> None
         f"{summary.workers} worker{'s' * (summary.workers != 1)}: {summary.frames_per_second:,.1f} frames/s "
         f"({format_seconds(summary.seconds)} in all; {summary.peak_memory_mb:,.0f} MB a worker at most).",
         highlight=False,
+        soft_wrap=True,
     )
-    console.print(summary.verdict(), highlight=False)
+    console.print(summary.verdict(), highlight=False, soft_wrap=True)

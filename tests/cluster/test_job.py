@@ -115,19 +115,6 @@ def test_a_trial_is_completed_by_a_run_without_its_limit(
     assert digest(tmp_path) == digest(undisturbed)
 
 
-def test_a_cluster_with_less_than_asked_is_told_and_used(frame_folders: Path, tmp_path: Path, run_command: Run) -> None:
-    """Each worker wants every CPU of the machine, so only one of the five fits at a time."""
-    done = run_command(
-        "run",
-        *(f"source.path={frame_folders}", f"output.path={tmp_path}", "model.name=synthetic", "--num-workers", "5"),
-        *(f"cluster.cpus_per_worker={os.cpu_count()}", "cluster.start_seconds=0.1"),
-    )
-    assert done.returncode == 0, done.stderr
-    assert "Asked for 5 workers" in done.stderr
-    assert "1 of them started" in done.stderr
-    assert sum(len(rows) for rows in rows_by_video(tmp_path).values()) == FRAMES
-
-
 def test_a_video_that_cannot_be_read_is_listed_and_the_run_goes_on(
     frame_folders: Path, tmp_path: Path, run_command: Run
 ) -> None:
@@ -247,6 +234,19 @@ def test_a_driver_that_was_killed_is_finished_by_the_same_command(
     assert 0 < computed <= total - committed
     assert rows_by_video(output) == rows_by_video(whole)
     assert digest(output) == digest(whole)
+
+
+@pytest.mark.slow
+def test_a_cluster_with_less_than_asked_is_told_and_used(
+    pictures: Path, whole: Path, tmp_path: Path, run_command: Run
+) -> None:
+    """Each worker wants every CPU of the machine, so only one of the three fits."""
+    words = [*holistic_words(pictures, tmp_path), f"cluster.cpus_per_worker={os.cpu_count()}", "--num-workers", "3"]
+    done = run_command(*words, "cluster.start_seconds=9")
+    assert done.returncode == 0, done.stderr
+    assert "Asked for 3 workers" in done.stderr
+    assert "1 of them started" in done.stderr
+    assert digest(tmp_path) == digest(whole)
 
 
 @pytest.mark.slow
