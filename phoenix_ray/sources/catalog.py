@@ -34,17 +34,21 @@ def open_source(settings: SourceSettings) -> Source:
 
     Raises:
         ConfigError: No path is set.
-        SourceError: The path does not exist, or holds nothing that is a source.
+        SourceError: The path does not exist, cannot be read, or holds nothing that is a source.
         MissingExtraError: The built-in sample is asked for and scikit-image is not installed.
     """
     if settings.kind == "sample":
         return open_sample(settings)
     if not settings.path:
         raise ConfigError("source.path is not set: give the dataset's folder, or source.kind=sample for the demo.")
-    path = Path(os.path.normpath(Path(settings.path).expanduser().absolute()))
-    if not path.exists():
-        raise SourceError(_missing(path))
-    return OPENERS[_look(path) if settings.kind == "auto" else settings.kind](path, settings)
+    try:
+        path = Path(os.path.normpath(Path(settings.path).expanduser().absolute()))
+        if not path.exists():
+            raise SourceError(_missing(path))
+        return OPENERS[_look(path) if settings.kind == "auto" else settings.kind](path, settings)
+    except (OSError, RuntimeError) as error:
+        # RuntimeError: the home of a user who is not there, `~name`.
+        raise SourceError(f"{settings.path} (source.path) cannot be read: {error}") from None
 
 
 def _look(path: Path) -> str:

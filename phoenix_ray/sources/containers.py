@@ -11,6 +11,7 @@ import hashlib
 import os
 from bisect import bisect_left
 from collections.abc import Generator, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
@@ -162,7 +163,9 @@ def _decoded_pictures(path: str, max_pixels: int, timeline: _Timeline, reasons: 
                 yield from decoder.decode(packet)
             except av.FFmpegError as error:
                 reasons[index] = f"the decoder failed: {error}"
-        yield from decoder.decode(None)
+        # What the decoder still held and cannot give is missing from the timeline's end, and told there.
+        with suppress(av.FFmpegError):
+            yield from decoder.decode(None)
 
 
 def _to_frame(picture: Any, index: int, seconds: float | None, max_pixels: int, reason: str | None) -> Frame:
@@ -204,6 +207,10 @@ def _packets(container: Any, stream: Any) -> Iterator[Any]:
             packet = next(packets)
         except (StopIteration, av.FFmpegError):
             return
+        except IndexError:
+            # A stream that was not there at the start, as MPEG-TS may have, ends PyAV's iterator, not the file.
+            packets = container.demux(stream)
+            continue
         # The last packet is empty: it stands for the end.
         if packet.size:
             yield packet
@@ -214,7 +221,8 @@ def _open(path: str) -> Any:
     import av
 
     try:
-        return av.open(f"file:{path}", options={"protocol_whitelist": "file"})
+        # Titles and the like are not read, so it does not matter when they are no UTF-8.
+        return av.open(f"file:{path}", options={"protocol_whitelist": "file"}, metadata_errors="ignore")
     except av.FFmpegError as error:
         raise ContainerError(f"it cannot be opened as a video: {error.strerror}") from None
 
@@ -223,6 +231,8 @@ def _video_stream(container: Any) -> Any:
     stream = container.streams.best("video")
     if stream is None:
         raise ContainerError("it has no video stream")
+    if stream.codec_context is None:
+        raise ContainerError("its video stream is of a codec that cannot be decoded")
     return stream
 
 

@@ -59,23 +59,35 @@ def check_size(width: int, height: int, max_pixels: int) -> None:
 
 def _read_header(file: IO[bytes]) -> tuple[str, int, int]:
     """Return (format, width, height) without decoding: OpenCV cannot, so Pillow reads the header."""
-    from PIL import Image, UnidentifiedImageError
+    from PIL import UnidentifiedImageError
 
     try:
-        with Image.open(file, formats=PICTURE_FORMATS) as picture:
+        with _pillow().open(file, formats=PICTURE_FORMATS) as picture:
             return picture.format or "picture", *picture.size
     except UnidentifiedImageError:
         file.seek(0, 2)
         size = file.tell()
         reason = "is empty (0 bytes)" if size == 0 else f"of {size:,} bytes is no {', '.join(PICTURE_FORMATS)} picture"
         raise UnreadableFrameError(f"the file {reason}") from None
-    except Image.DecompressionBombError as error:
-        raise UnreadableFrameError(str(error)) from None
+    except OSError:
+        raise
+    except Exception as error:
+        # Damaged headers make Pillow raise whatever its parsers run into: ValueError, EOFError, zlib.error, ...
+        raise UnreadableFrameError(f"its header is damaged: {error}") from None
+
+
+@cache
+def _pillow() -> Any:
+    """Return `PIL.Image` without its own limit on pixels: `max_pixels` is the limit."""
+    from PIL import Image
+
+    Image.MAX_IMAGE_PIXELS = None
+    return Image
 
 
 @cache
 def _opencv() -> Any:
-    """Return cv2, silenced: a damaged frame is told by its row, not on the worker's standard error."""
+    """Return cv2 with its log off: a damaged frame is told by its row, not on the worker's standard error."""
     import cv2
 
     # Builds differ in where they keep the log level.

@@ -44,7 +44,8 @@ class FolderSource:
 
     def _candidates(self) -> Iterator[Candidate]:
         for folder in walk(self.folder):
-            if any(is_frame_name(name) for name in folder.files):
+            # A folder that cannot be listed may hold frames: as a candidate it becomes a problem with the reason.
+            if not folder.listed or any(is_frame_name(name) for name in folder.files):
                 # Pictures right in the root make it one video, named after it.
                 split, video_id = split_and_id(folder.relative if folder.relative.parts else PurePath(self.folder.name))
                 yield Candidate(split, video_id, str(folder.path), named_by=str(self.folder))

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
 from natsort import natsorted
+
+from phoenix_ray.sources.tree import is_folder
 
 FRAME_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 
@@ -33,7 +35,7 @@ def examine(folder: str, signature: Literal["sizes", "names"], limit_frames: int
     """
     sizes = {entry.name: _size(entry) if signature == "sizes" else 0 for entry in _frame_entries(folder)}
     # Natural order matters only where a limit cuts it; plain order signs 950,000 names several times faster.
-    names = natsorted(sizes)[:limit_frames] if limit_frames is not None else sorted(sizes)
+    names = _in_natural_order(sizes)[:limit_frames] if limit_frames is not None else sorted(sizes)
     lines = "".join(f"{name}\0{sizes[name]}\n" for name in names)
     digest = hashlib.blake2b(lines.encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
     return FrameFolder(frame_count=len(names), signature=f"{signature}:{digest}")
@@ -45,7 +47,7 @@ def frame_names(folder: str) -> list[str]:
     Raises:
         OSError: The folder cannot be listed.
     """
-    return natsorted(entry.name for entry in _frame_entries(folder))
+    return _in_natural_order(entry.name for entry in _frame_entries(folder))
 
 
 def is_frame_name(name: str) -> bool:
@@ -56,11 +58,17 @@ def is_frame_name(name: str) -> bool:
 def _frame_entries(folder: str) -> Iterator[os.DirEntry[str]]:
     with os.scandir(folder) as entries:
         # A broken link is no directory and so counts as a frame: it becomes a flagged row, not a missing one.
-        yield from (entry for entry in entries if is_frame_name(entry.name) and not entry.is_dir())
+        yield from (entry for entry in entries if is_frame_name(entry.name) and not is_folder(entry))
+
+
+def _in_natural_order(names: Iterable[str]) -> list[str]:
+    # `1.png` and `01.png` are equal to natsort; sorted first, they do not keep the order of the file system.
+    return natsorted(sorted(names))
 
 
 def _size(entry: os.DirEntry[str]) -> int:
     try:
         return entry.stat().st_size
-    except FileNotFoundError:
+    except OSError:
+        # A broken link, most often. Its frame is flagged, and read again once it has a size.
         return -1

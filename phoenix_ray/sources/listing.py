@@ -72,9 +72,8 @@ def _select(ordered: Iterable[Candidate], settings: SourceSettings) -> Iterator[
         if settings.splits and candidate.split not in settings.splits:
             continue
         if previous and (previous.split, previous.video_id) == (candidate.split, candidate.video_id):
-            yield SourceProblem(
-                candidate.split,
-                candidate.video_id,
+            yield _problem(
+                candidate,
                 f"{candidate.named_by} names a second video of this split and ID, {candidate.location}; "
                 f"{previous.location} is used. Rename one of them.",
             )
@@ -90,17 +89,16 @@ def _look_at(candidate: Candidate | SourceProblem, settings: SourceSettings) -> 
         return candidate
     if not candidate.video_id:
         return _problem(candidate, f"{candidate.named_by} gives no video ID.")
+    if _storable(candidate.video_id) != candidate.video_id:
+        return _problem(candidate, "The name is no valid UTF-8. Rename it.")
     try:
-        candidate.video_id.encode("utf-8")
         if not Path(candidate.location).is_dir():
             return _look_at_container(candidate, settings)
         folder = frame_files.examine(candidate.location, settings.signature, settings.limit_frames)
-    except UnicodeEncodeError:
-        shown = candidate.video_id.encode("utf-8", "backslashreplace").decode()
-        return SourceProblem(candidate.split, shown, "The name is no valid UTF-8. Rename it.")
     except FileNotFoundError:
         return _problem(candidate, f"{candidate.named_by} names '{candidate.location}', which does not exist.")
-    except (OSError, containers.ContainerError) as error:
+    except (OSError, ValueError, containers.ContainerError) as error:
+        # ValueError: a location that can be no path, with a null byte.
         return _problem(candidate, f"{candidate.location} cannot be read: {error}")
     if folder.frame_count == 0:
         suffixes = " ".join(frame_files.FRAME_SUFFIXES)
@@ -132,4 +130,9 @@ def _look_at_container(candidate: Candidate, settings: SourceSettings) -> Video:
 
 
 def _problem(candidate: Candidate, message: str) -> SourceProblem:
-    return SourceProblem(candidate.split, candidate.video_id, message)
+    return SourceProblem(_storable(candidate.split), _storable(candidate.video_id), _storable(message))
+
+
+def _storable(text: str) -> str:
+    """Return `text` with what is no UTF-8, as in some file names, written as an escape: a dataset stores no other."""
+    return text.encode("utf-8", "backslashreplace").decode()

@@ -19,6 +19,7 @@ from phoenix_ray.config import SourceSettings
 from phoenix_ray.errors import SourceError, did_you_mean
 from phoenix_ray.sources.base import SourceProblem, Video
 from phoenix_ray.sources.listing import Candidate, check_splits, list_videos
+from phoenix_ray.sources.tree import is_folder
 
 SPLITS = ("train", "dev", "test")
 FRAMES_PER_SECOND = 25.0
@@ -142,7 +143,7 @@ def read_annotations(path: Path) -> dict[str, dict[str, str]]:
 def _folder_names(folder: Path) -> set[str]:
     try:
         with os.scandir(folder) as entries:
-            return {entry.name for entry in entries if entry.is_dir() and not entry.name.startswith(".")}
+            return {entry.name for entry in entries if is_folder(entry) and not entry.name.startswith(".")}
     except FileNotFoundError:
         return set()
     except OSError as error:

@@ -115,6 +115,9 @@ def _read_parquet(path: Path) -> list[dict[str, str]]:
     import pyarrow as pa
     from pyarrow import parquet
 
-    table = parquet.read_table(path)
-    rows = table.cast(pa.schema([(name, pa.string()) for name in table.column_names])).to_pylist()
+    try:
+        table = parquet.read_table(path)
+        rows = table.cast(pa.schema([(name, pa.string()) for name in table.column_names])).to_pylist()
+    except pa.ArrowException as error:
+        raise ValueError(error) from None
     return [{column: value or "" for column, value in row.items()} for row in rows]

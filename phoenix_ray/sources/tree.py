@@ -24,20 +24,33 @@ class Folder:
         path: Its path.
         relative: The same, relative to the root of the tree.
         files: Names of its files, sorted; hidden files and folders are left out of the tree.
+        listed: Whether it could be listed; a folder below the root that could not has no `files`.
     """
 
     path: Path
     relative: PurePath
     files: tuple[str, ...]
+    listed: bool = True
 
 
 def walk(root: Path) -> Iterator[Folder]:
     """Yield the folders of a tree in sorted order, `root` first. Links are followed, but never into a loop.
 
     Raises:
-        SourceError: A folder cannot be listed.
+        SourceError: The root cannot be listed.
     """
-    yield from _walk(root, PurePath(), above=frozenset())
+    try:
+        yield from _walk(root, PurePath(), above=frozenset())
+    except OSError as error:
+        raise SourceError(f"{root} cannot be listed: {error}") from None
+
+
+def is_folder(entry: os.DirEntry[str]) -> bool:
+    """Tell whether an entry is a folder or a link to one; what cannot be told, as of a link to itself, is none."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
 
 
 def _walk(path: Path, relative: PurePath, above: frozenset[tuple[int, int]]) -> Iterator[Folder]:
@@ -47,12 +60,15 @@ def _walk(path: Path, relative: PurePath, above: frozenset[tuple[int, int]]) -> 
         if identity in above:
             return
         with os.scandir(path) as entries:
-            shown = sorted((entry.name, entry.is_dir()) for entry in entries if not entry.name.startswith("."))
-    except OSError as error:
-        raise SourceError(f"{path} cannot be listed: {error}") from None
-    yield Folder(path, relative, tuple(name for name, is_folder in shown if not is_folder))
-    for name, is_folder in shown:
-        if is_folder:
+            shown = sorted((entry.name, is_folder(entry)) for entry in entries if not entry.name.startswith("."))
+    except OSError:
+        if not above:
+            raise
+        yield Folder(path, relative, files=(), listed=False)
+        return
+    yield Folder(path, relative, tuple(name for name, nested in shown if not nested))
+    for name, nested in shown:
+        if nested:
             yield from _walk(path / name, relative / name, above | {identity})
 
 

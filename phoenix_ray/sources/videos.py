@@ -44,14 +44,17 @@ class VideoFileSource:
 
     def _candidates(self) -> Iterator[Candidate]:
         if not self.path.is_dir():
-            yield self._candidate(self.path, PurePath(self.path.name))
+            yield self._candidate(self.path, PurePath(self.path.stem))
             return
         for folder in walk(self.path):
+            if not folder.listed:
+                # It may hold videos: as a candidate it becomes a problem with the reason.
+                yield self._candidate(folder.path, folder.relative)
             for name in filter(is_video_name, folder.files):
-                yield self._candidate(folder.path / name, folder.relative / name)
+                yield self._candidate(folder.path / name, (folder.relative / name).with_suffix(""))
 
     def _candidate(self, path: Path, relative: PurePath) -> Candidate:
-        split, video_id = split_and_id(relative.with_suffix(""))
+        split, video_id = split_and_id(relative)
         return Candidate(split, video_id, str(path), named_by=str(self.path))
 
 
