@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from phoenix_ray.cluster.plan import Shard
+from phoenix_ray.cluster.worker import ShardWorker
+from phoenix_ray.config import ModelSettings, OutputSettings, Settings, SourceSettings
+from phoenix_ray.dataset.identity import DatasetIdentity, open_dataset
+from phoenix_ray.dataset.storage import open_storage
+from phoenix_ray.errors import OutputError
+from phoenix_ray.sources.base import Video
+from phoenix_ray.sources.catalog import open_source
+from phoenix_ray.viewer.contact_sheet import write_contact_sheet
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> str:
+    """Two splits with one video each; a frame of one is unreadable."""
+    source = tmp_path / "source"
+    random = np.random.default_rng(3)
+    for split, video_id in [("train", "Straße 手"), ("dev", "b")]:
+        folder = source / split / video_id
+        folder.mkdir(parents=True)
+        for index in range(4):
+            cv2.imwrite(str(folder / f"{index}.png"), random.integers(0, 256, (26, 21, 3), dtype=np.uint8))
+    (source / "dev" / "b" / "0.png").write_bytes(b"no picture")
+    output = tmp_path / "output"
+    settings = Settings(
+        source=SourceSettings(path=str(source)),
+        model=ModelSettings(name="synthetic"),
+        output=OutputSettings(path=str(output)),
+    )
+    opened = open_source(settings.source)
+    identity = open_dataset(open_storage(str(output)), DatasetIdentity("holistic-468", source_root=opened.root))
+    worker = ShardWorker(settings, identity)
+    worker.ready()
+    for video in opened.videos():
+        assert isinstance(video, Video)
+        assert worker.process(Shard(video, 0, video.frame_count)).trouble is None
+    return str(output)
+
+
+def sheet_of(dataset: str, file: Path, videos: int = 2, frames: int = 4) -> np.ndarray:
+    write_contact_sheet(dataset, file, SourceSettings(), videos, frames)
+    picture = cv2.imread(str(file))
+    assert picture is not None
+    return picture
+
+
+def test_a_sheet_shows_every_split_also_with_unreadable_frames_and_foreign_letters(
+    dataset: str, tmp_path: Path
+) -> None:
+    picture = sheet_of(dataset, tmp_path / "new folder" / "sheet.png")
+    assert min(picture.shape[:2]) > 400
+    assert len(np.unique(picture.reshape(-1, 3), axis=0)) > 1_000
+
+
+def test_more_frames_make_a_wider_sheet(dataset: str, tmp_path: Path) -> None:
+    narrow = sheet_of(dataset, tmp_path / "a.png", frames=2)
+    wide = sheet_of(dataset, tmp_path / "b.png", frames=4)
+    assert wide.shape[1] > narrow.shape[1]
+    assert wide.shape[0] == narrow.shape[0]
+
+
+def test_a_source_that_is_another_dataset_is_told(dataset: str, tmp_path: Path) -> None:
+    other = tmp_path / "other" / "clip"
+    other.mkdir(parents=True)
+    cv2.imwrite(str(other / "1.png"), np.zeros((8, 8, 3), np.uint8))
+    with pytest.raises(OutputError, match="nothing to show"):
+        write_contact_sheet(dataset, tmp_path / "sheet.png", SourceSettings(path=str(tmp_path / "other")), 2, 4)
+
+
+def test_a_picture_that_cannot_be_written_is_told(dataset: str, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match="cannot be written"):
+        write_contact_sheet(dataset, tmp_path / "file" / "sheet.png", SourceSettings(), 2, 4)
