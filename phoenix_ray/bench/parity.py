@@ -1,0 +1,116 @@
+"""Compare an engine with MediaPipe itself, frame by frame, in the one environment that holds both.
+
+    make parity SOURCE=…
+    python -m phoenix_ray.bench.parity SOURCE… [--face-points 478] [--every 3] [--engine torch] [--json FILE]
+
+The table goes to standard output, what happens meanwhile to standard error. It leaves with 0 when the engine is at
+parity (`bench.parity_report.BARS`), 1 when it is not, and the codes of `phoenix_ray.errors` for everything else.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+
+import click
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+
+from phoenix_ray.bench.parity_report import ParityReport, compare
+from phoenix_ray.config import DecodeSettings, ModelSettings, SourceSettings
+from phoenix_ray.errors import PhoenixRayError, SourceError
+from phoenix_ray.models import registry
+from phoenix_ray.models.base import LandmarkBatch
+from phoenix_ray.sources.base import SourceProblem
+from phoenix_ray.sources.catalog import open_source
+from phoenix_ray.sources.frames import read_frames
+
+Image = NDArray[np.uint8]
+
+FRAMES_TOGETHER = 16
+# Wide enough for a whole row of the table; narrower terminals would cut numbers short.
+TABLE_WIDTH = 140
+
+
+@click.command()
+@click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
+@click.option("--face-points", type=click.Choice(["468", "478"]), default="468", show_default=True)
+@click.option("--every", type=click.IntRange(min=1), default=1, show_default=True, help="Only every N-th frame.")
+@click.option("--engine", default="litert", show_default=True, help="The engine to compare with MediaPipe.")
+@click.option("--json", "json_file", type=click.Path(path_type=Path, dir_okay=False), help="Write the report here too.")
+def main(sources: tuple[str, ...], face_points: str, every: int, engine: str, json_file: Path | None) -> None:
+    """Compare an engine with MediaPipe 0.10.21 (reset before each image) over datasets or videos."""
+    try:
+        settings = ModelSettings.model_validate({"engine": engine, "face_points": int(face_points)})
+        report = compare_engines(settings, images(sources, every))
+    except PhoenixRayError as error:
+        click.echo(f"Error: {error}", err=True)
+        sys.exit(error.exit_code)
+    Console(width=TABLE_WIDTH).print(report.to_table())
+    for failure in report.failures():
+        click.echo(failure, err=True)
+    if json_file:
+        json_file.write_text(json.dumps(report.to_json(), indent=2) + "\n", encoding="utf-8")
+    sys.exit(report.exit_code)
+
+
+def images(sources: Iterable[str], every: int) -> Iterator[Image]:
+    """Yield every `every`-th readable frame of each video of each source, RGB; tell of videos and problems on stderr.
+
+    Raises:
+        SourceError: A source cannot be read as a whole.
+    """
+    for path in sources:
+        for video in open_source(SourceSettings(path=path)).videos():
+            if isinstance(video, SourceProblem):
+                click.echo(f"left out {video.split}/{video.video_id}: {video.message}", err=True)
+                continue
+            click.echo(f"{video.split}/{video.video_id}: {video.frame_count} frames", err=True)
+            for frame in read_frames(video, 0, video.frame_count, DecodeSettings()):
+                if frame.index % every == 0 and frame.image is not None:
+                    yield frame.image
+
+
+def compare_engines(settings: ModelSettings, frames: Iterator[Image]) -> ParityReport:
+    """Return how the engine of the settings compares with the engine `mediapipe` on RGB frames.
+
+    All landmarks are kept until the end, which takes about 15 kB a frame.
+
+    Raises:
+        MissingExtraError: MediaPipe is not installed.
+        SourceError: There are no frames.
+    """
+    reference_settings = settings.model_copy(update={"engine": "mediapipe", "device": "auto", "precision": "exact"})
+    reference, candidate = registry.create(reference_settings), registry.create(settings)
+    sizes: list[tuple[int, int]] = []
+    expected: list[LandmarkBatch] = []
+    found: list[LandmarkBatch] = []
+    try:
+        while together := list(islice(frames, FRAMES_TOGETHER)):
+            sizes += [(image.shape[1], image.shape[0]) for image in together]
+            expected.append(reference.estimate(together))
+            found.append(candidate.estimate(together))
+    finally:
+        reference.close()
+        candidate.close()
+    if not sizes:
+        raise SourceError("There is no readable frame to compare.")
+    names = ("mediapipe", settings.engine)
+    return compare(candidate.layout, np.array(sizes), join(expected), join(found), names=names)
+
+
+def join(batches: list[LandmarkBatch]) -> LandmarkBatch:
+    """Return at least one batch as one."""
+    points, scores = batches[0].points, batches[0].scores
+    return LandmarkBatch(
+        {part: np.concatenate([batch.points[part] for batch in batches]) for part in points},
+        {part: np.concatenate([batch.scores[part] for batch in batches]) for part in scores},
+    )
+
+
+if __name__ == "__main__":
+    main()

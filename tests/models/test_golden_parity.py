@@ -1,0 +1,65 @@
+"""Our landmarks against those that MediaPipe 0.10.21 gave for the same frames (`tests.golden.make_golden`)."""
+
+from __future__ import annotations
+
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from phoenix_ray import landmarks
+from phoenix_ray.bench.parity_report import compare
+from phoenix_ray.config import ModelSettings
+from phoenix_ray.models.base import LandmarkBatch
+from phoenix_ray.models.holistic.litert import HolisticLitert
+from tests.golden import GOLDEN, PARTS
+from tests.golden.astronaut import LEFT_HAND, NOBODY, RIGHT_HAND, VIEWS, render
+from tests.models.conftest import Image
+
+
+@pytest.fixture(scope="module")
+def golden() -> dict[str, NDArray[np.float32]]:
+    with np.load(GOLDEN) as file:
+        return dict(file)
+
+
+@pytest.fixture(scope="module")
+def frames(astronaut: Image) -> list[Image]:
+    return [render(astronaut, view) for view in VIEWS]
+
+
+def recorded(golden: dict[str, NDArray[np.float32]], face_points: int) -> LandmarkBatch:
+    return LandmarkBatch({part: golden[part] for part in PARTS} | {"face": golden[f"face_{face_points}"]}, scores={})
+
+
+def test_frames_are_those_that_mediapipe_saw(golden: dict[str, NDArray[np.float32]], frames: list[Image]) -> None:
+    assert [zlib.crc32(frame.tobytes()) for frame in frames] == golden["frame_crc32"].tolist()
+
+
+def test_golden_file_shows_each_part_and_its_absence(golden: dict[str, NDArray[np.float32]]) -> None:
+    found = {part: int(recorded(golden, 478).present(part).sum()) for part in (*PARTS, "face")}
+    people = len(VIEWS) - len(NOBODY)
+    assert found == {
+        "pose": people,
+        "pose_world": people,
+        "left_hand": len(LEFT_HAND),
+        "right_hand": len(RIGHT_HAND),
+        "face": people,
+    }
+
+
+@pytest.mark.parametrize("face_points", [468, 478])
+def test_landmarks_are_those_of_mediapipe(
+    golden: dict[str, NDArray[np.float32]], frames: list[Image], weights: Path, face_points: int
+) -> None:
+    model = HolisticLitert(ModelSettings.model_validate({"face_points": face_points}), weights)
+    sizes = np.array([(view.width, view.height) for view in VIEWS])
+    report = compare(landmarks.holistic(face_points), sizes, recorded(golden, face_points), model.estimate(frames))
+    model.close()
+    assert report.failures() == ()
+    assert report.presence == 1
+    errors = {part.part: part.errors for part in report.parts}
+    assert errors["pose"]["visibility"].maximum < 0.01
+    assert errors["pose_world"]["xyz mm"].p99 < 1
