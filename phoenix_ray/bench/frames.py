@@ -1,0 +1,77 @@
+"""The frames of a benchmark: the same files for every contestant, listed once."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+
+from phoenix_ray.config import SourceSettings
+from phoenix_ray.errors import ConfigError, SourceError
+from phoenix_ray.sources.base import SourceProblem, Video
+from phoenix_ray.sources.catalog import open_source
+from phoenix_ray.sources.frame_files import frame_names
+
+SAMPLES_VARIABLE = "PHOENIX_RAY_SAMPLES"
+SAMPLES_BESIDE_CHECKOUT = Path("..", "shared", "samples")
+PHOENIX_SAMPLE = Path("phoenix_layout_demo", "PHOENIX-2014-T")
+
+
+@dataclass(frozen=True, slots=True)
+class BenchmarkFrames:
+    """What every contestant is given.
+
+    Attributes:
+        root: Absolute path of the dataset.
+        videos: Its videos, each a folder of frames.
+        pictures: Absolute paths of all frames, video by video, in order.
+        sizes: "width x height" of the videos' first frames, without repetition.
+    """
+
+    root: str
+    videos: tuple[Video, ...]
+    pictures: tuple[str, ...]
+    sizes: tuple[str, ...]
+
+    def __str__(self) -> str:
+        sizes = ", ".join(self.sizes)
+        return f"{len(self.pictures):,} frames ({sizes}) of {len(self.videos):,} videos in {Path(self.root).name}"
+
+
+def choose_source(path: Path | None) -> SourceSettings:
+    """Return the dataset at `path`; else real sign-language videos where this machine has them; else the sample."""
+    if path is not None:
+        return SourceSettings(path=str(path))
+    phoenix = Path(os.environ.get(SAMPLES_VARIABLE, SAMPLES_BESIDE_CHECKOUT)) / PHOENIX_SAMPLE
+    return SourceSettings(path=str(phoenix)) if phoenix.is_dir() else SourceSettings(kind="sample")
+
+
+def list_frames(settings: SourceSettings) -> BenchmarkFrames:
+    """Return the frames of a dataset.
+
+    Raises:
+        SourceError: The dataset or one of its videos cannot be read.
+        ConfigError: It holds video files: MediaPipe's side of the benchmark reads pictures.
+    """
+    source = open_source(settings)
+    videos = []
+    for video in source.videos():
+        if isinstance(video, SourceProblem):
+            raise SourceError(f"{video.split}/{video.video_id} cannot be measured: {video.message}")
+        if video.kind != "frame_folder":
+            raise ConfigError(f"{video.location} is a video file; the benchmark compares on folders of pictures.")
+        videos.append(video)
+    pictures = [[str(Path(video.location, name)) for name in frame_names(video.location)] for video in videos]
+    sizes = sorted({_size(frames[0]) for frames in pictures})
+    return BenchmarkFrames(source.root, tuple(videos), tuple(chain.from_iterable(pictures)), tuple(sizes))
+
+
+def _size(picture: str) -> str:
+    from PIL import Image
+
+    try:
+        with Image.open(picture) as image:
+            return f"{image.width}x{image.height}"
+    except OSError as error:
+        raise SourceError(f"{picture} cannot be read: {error}. A benchmark needs whole frames.") from None

@@ -1,0 +1,119 @@
+"""Landmarks with MediaPipe 0.10.21 as it is commonly done today: a pool of processes, each with a Holistic of its own.
+
+`contestants` runs this file with the Python of the reference environment, so it stands alone: mediapipe, OpenCV and
+numpy are all it imports.
+
+    python mediapipe_practice.py REQUEST RESULT
+
+REQUEST is a JSON file: `pictures` (paths), `workers`, `stateless` (reset before each picture). The landmarks go to
+RESULT.pickle, what was measured to RESULT.
+"""
+
+import importlib.metadata
+import itertools
+import json
+import multiprocessing
+import pickle
+import platform
+import resource
+import sys
+import time
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+# Holistic's result, part by part: attribute, number of points.
+PARTS = {
+    "pose_landmarks": 33,
+    "left_hand_landmarks": 21,
+    "right_hand_landmarks": 21,
+    "face_landmarks": 468,
+}
+PACKAGES = ("mediapipe", "numpy", "opencv-contrib-python", "opencv-python", "opencv-python-headless")
+
+# The model of this process. A pool hands its tasks no other way to what a process was prepared with.
+_holistic: Any = None
+
+
+def prepare(warm_up: str, everybody_ready: Any) -> None:
+    """Load the model, run it once, and wait for the other processes, so that no start-up is measured."""
+    import mediapipe
+
+    global _holistic
+    _holistic = mediapipe.solutions.holistic.Holistic(static_image_mode=True, model_complexity=1)
+    find_landmarks([warm_up])
+    everybody_ready.wait()
+
+
+def measure(pictures: list[str], stateless: bool) -> dict[str, Any]:
+    """Return the landmarks of a process's share of the pictures, when it began and ended, and its peak memory."""
+    began = time.monotonic()
+    found = find_landmarks(pictures, stateless)
+    ended = time.monotonic()
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    in_mb = peak / (1024 * 1024 if sys.platform == "darwin" else 1024)
+    return {"found": found, "began": began, "ended": ended, "peak_memory_mb": in_mb}
+
+
+def find_landmarks(pictures: list[str], stateless: bool = False) -> list[dict[str, Any]]:
+    """Return, for each picture, float32 (points, 3) of each part that was found, else None."""
+    import cv2
+
+    rows = []
+    for path in pictures:
+        if stateless:
+            _holistic.reset()
+        picture = cv2.imread(path)
+        if picture is None:
+            raise ValueError(f"OpenCV cannot read {path}")
+        result = _holistic.process(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB))
+        rows.append({part: to_array(getattr(result, part), points) for part, points in PARTS.items()})
+    return rows
+
+
+def to_array(landmarks: Any, points: int) -> Any:
+    """Return MediaPipe's list of landmarks as float32 (points, 3), None for None."""
+    import numpy as np
+
+    if landmarks is None:
+        return None
+    values = ((point.x, point.y, point.z) for point in landmarks.landmark)
+    return np.fromiter(values, dtype=np.dtype((np.float32, 3)), count=points)
+
+
+def share_out(pictures: list[str], workers: int) -> list[list[str]]:
+    """Return one run of consecutive pictures for each process, of sizes that differ by one at most."""
+    cuts = [len(pictures) * worker // workers for worker in range(workers + 1)]
+    return [pictures[first:last] for first, last in itertools.pairwise(cuts)]
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of what computes."""
+    packages = importlib.metadata.distributions()
+    installed = {package.metadata["Name"]: package.version for package in packages}
+    return {"python": platform.python_version(), **{name: installed[name] for name in PACKAGES if name in installed}}
+
+
+def main(request_file: str, result_file: str) -> None:
+    """Measure what the request asks for."""
+    request = json.loads(Path(request_file).read_text(encoding="utf-8"))
+    shares = share_out(request["pictures"], request["workers"])
+    everybody_ready = multiprocessing.Barrier(len(shares))
+    # Unlike multiprocessing.Pool this one ends with an error when a process cannot be prepared.
+    with ProcessPoolExecutor(len(shares), None, prepare, (request["pictures"][0], everybody_ready)) as pool:
+        answers = list(pool.map(measure, shares, [request["stateless"]] * len(shares)))
+    found = [row for answer in answers for row in answer["found"]]
+    with Path(result_file + ".pickle").open("wb") as file:
+        pickle.dump(found, file)
+    result = {
+        "frames": len(found),
+        "steady_seconds": max(answer["ended"] for answer in answers) - min(answer["began"] for answer in answers),
+        "peak_memory_mb": max(answer["peak_memory_mb"] for answer in answers),
+        "found": {part: sum(row[part] is not None for row in found) for part in PARTS},
+        "versions": versions(),
+    }
+    Path(result_file).write_text(json.dumps(result), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

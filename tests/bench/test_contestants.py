@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from phoenix_ray.bench import contestants, mediapipe_practice
+from phoenix_ray.bench.frames import BenchmarkFrames
+from phoenix_ray.config import Settings
+from phoenix_ray.errors import ConfigError, PhoenixRayError
+
+
+def test_without_a_reference_environment_the_way_to_make_one_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PHOENIX_RAY_REFERENCE_PYTHON", raising=False)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match=r"make reference.*--no-peers"):
+        contestants.find_reference_python()
+
+
+def test_the_reference_python_can_be_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PHOENIX_RAY_REFERENCE_PYTHON", sys.executable)
+    assert contestants.find_reference_python() == Path(sys.executable)
+
+
+def test_our_settings_are_settings() -> None:
+    frames = BenchmarkFrames("/data/a: b # c", (), (), ())
+    settings = Settings.model_validate(contestants.our_settings(frames, workers=3))
+    assert (settings.source.path, settings.cluster.num_workers) == ("/data/a: b # c", 3)
+
+
+def test_a_mediapipe_that_cannot_start_ends_with_its_own_words(tmp_path: Path) -> None:
+    """Here the reference Python is one without MediaPipe, or the picture is none: neither may hang the benchmark."""
+    (tmp_path / "empty.png").touch()
+    with pytest.raises(PhoenixRayError, match=r"exit code 1(.|\n)*(mediapipe|empty\.png)"):
+        contestants.run_mediapipe(
+            Path(sys.executable), [str(tmp_path / "empty.png")] * 2, workers=2, scratch=tmp_path, stateless=False
+        )
+
+
+def test_our_side_fails_with_the_runs_own_words(tmp_path: Path) -> None:
+    frames = BenchmarkFrames(str(tmp_path / "nowhere"), (), (), ())
+    with pytest.raises(PhoenixRayError, match=r"exit code 4(.|\n)*nowhere"):
+        contestants.run_ours(frames, workers=1, scratch=tmp_path)
+
+
+@pytest.mark.parametrize("workers", [1, 2, 3, 7])
+def test_pictures_are_dealt_evenly_and_in_order(workers: int) -> None:
+    pictures = [f"{index}.png" for index in range(10)]
+    shares = mediapipe_practice.share_out(pictures, workers)
+    assert [picture for share in shares for picture in share] == pictures
+    assert max(map(len, shares)) - min(map(len, shares)) <= 1
