@@ -34,8 +34,8 @@ def decode_picture(file: IO[bytes], max_pixels: int) -> NDArray[np.uint8]:
     check_size(width, height, max_pixels)
     file.seek(0)
     data = file.read()
-    if picture_format == "PNG" and data.rfind(b"IEND") < 0:
-        raise UnreadableFrameError(f"truncated PNG: its end is missing after {len(data):,} bytes")
+    if _lacks_its_end(picture_format, data):
+        raise UnreadableFrameError(f"truncated {picture_format}: {len(data):,} bytes without an end")
     cv2 = _opencv()
     try:
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
@@ -74,6 +74,14 @@ def _read_header(file: IO[bytes]) -> tuple[str, int, int]:
     except Exception as error:
         # Damaged headers make Pillow raise whatever its parsers run into: ValueError, EOFError, zlib.error, ...
         raise UnreadableFrameError(f"its header is damaged: {error}") from None
+
+
+def _lacks_its_end(picture_format: str, data: bytes) -> bool:
+    """Tell whether a PNG or JPEG was cut, also where a crash left zeros in the place of its end: zeros decode to grey."""
+    if picture_format == "PNG":
+        return b"IEND" not in data
+    # The end of the image must come after the last start of a scan: a thumbnail in the header has an end of its own.
+    return picture_format == "JPEG" and data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda")
 
 
 @cache

@@ -1,0 +1,193 @@
+from __future__ import annotations
+
+import io
+import random
+import struct
+import warnings
+import zlib
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from phoenix_ray.config import DecodeSettings
+from phoenix_ray.sources import decode
+from phoenix_ray.sources.decode import UnreadableFrameError, decode_picture
+from tests.sources.made_up import picture
+
+MAX_PIXELS = DecodeSettings().max_pixels
+RGB = Image.fromarray(picture(0))
+GREY = RGB.convert("L")
+
+
+def see_through() -> Image.Image:
+    image = RGB.copy()
+    image.putalpha(GREY)
+    return image
+
+
+PNGS = {
+    "rgb": RGB,
+    "grey": GREY,
+    "black and white": RGB.convert("1"),
+    "palette": RGB.quantize(200),
+    "palette of 4 colours": RGB.quantize(4),
+    "alpha": see_through(),
+    "grey and alpha": see_through().convert("LA"),
+    "16-bit grey": Image.fromarray(np.random.default_rng(1).integers(0, 2**16, (64, 48), dtype=np.uint16)),
+    "1x1": RGB.crop((0, 0, 1, 1)),
+}
+
+
+def encoded(image: Image.Image, picture_format: str, **options: object) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, picture_format, **options)
+    return buffer.getvalue()
+
+
+FILES = {
+    "png": encoded(RGB, "PNG"),
+    "jpeg": encoded(RGB, "JPEG"),
+    "progressive jpeg": encoded(RGB, "JPEG", progressive=True),
+    "webp": encoded(RGB, "WEBP"),
+    "lossless webp": encoded(RGB, "WEBP", lossless=True),
+    "bmp": encoded(RGB, "BMP"),
+    "tiff": encoded(RGB, "TIFF"),
+    "packed tiff": encoded(RGB, "TIFF", compression="tiff_lzw"),
+}
+
+
+def check_equals_imread(path: Path) -> None:
+    expected = cv2.imread(str(path))
+    assert expected is not None
+    with path.open("rb") as file:
+        pixels = decode_picture(file, MAX_PIXELS)
+    np.testing.assert_array_equal(pixels, expected[:, :, ::-1])
+    assert pixels.dtype == np.uint8
+    assert pixels.flags.c_contiguous
+
+
+@pytest.mark.parametrize("kind", PNGS)
+def test_every_kind_of_png_gives_the_pixels_of_imread(tmp_path: Path, kind: str) -> None:
+    PNGS[kind].save(tmp_path / "frame.png")
+    check_equals_imread(tmp_path / "frame.png")
+
+
+def test_a_16_bit_colour_png_gives_the_pixels_of_imread(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(2).integers(0, 2**16, (8, 6, 3), dtype=np.uint16)
+    cv2.imwrite(str(tmp_path / "frame.png"), pixels)
+    check_equals_imread(tmp_path / "frame.png")
+
+
+@pytest.mark.parametrize("kind", FILES)
+def test_every_format_gives_the_pixels_of_imread(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "frame"
+    path.write_bytes(FILES[kind])
+    check_equals_imread(path)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_orientation_is_applied(tmp_path: Path, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    RGB.save(tmp_path / "frame.jpg", exif=exif)
+    check_equals_imread(tmp_path / "frame.jpg")
+
+
+def test_colours_are_in_rgb_order() -> None:
+    red = Image.new("RGB", (2, 2), (200, 10, 30))
+    assert decode_picture(io.BytesIO(encoded(red, "PNG")), MAX_PIXELS)[0, 0].tolist() == [200, 10, 30]
+
+
+def test_an_empty_file_is_told() -> None:
+    with pytest.raises(UnreadableFrameError, match=r"is empty \(0 bytes\)"):
+        decode_picture(io.BytesIO(), MAX_PIXELS)
+
+
+def test_a_file_of_another_kind_is_told() -> None:
+    with pytest.raises(UnreadableFrameError, match=r"of 12 bytes is no PNG, JPEG"):
+        decode_picture(io.BytesIO(b"not a frame\n"), MAX_PIXELS)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning:PIL")
+@pytest.mark.parametrize("kind", FILES)
+@given(kept=st.floats(0, 1, exclude_max=True))
+def test_a_truncated_picture_never_gives_pixels(kind: str, kept: float) -> None:
+    data = FILES[kind]
+    with pytest.raises((UnreadableFrameError, OSError)):
+        decode_picture(io.BytesIO(data[: int(kept * len(data))]), MAX_PIXELS)
+
+
+@pytest.mark.parametrize("kind", ["png", "jpeg", "progressive jpeg"])
+@given(kept=st.floats(0, 0.98))
+def test_a_picture_whose_end_a_crash_left_as_zeros_never_gives_pixels(kind: str, kept: float) -> None:
+    data = FILES[kind]
+    written = int(kept * len(data))
+    with pytest.raises((UnreadableFrameError, OSError)):
+        decode_picture(io.BytesIO(data[:written].ljust(len(data), b"\0")), MAX_PIXELS)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning:PIL")
+@pytest.mark.parametrize("kind", FILES)
+@given(seed=st.integers(0, 2**32), damages=st.integers(1, 20))
+def test_damage_gives_pixels_or_a_reason_and_nothing_else(kind: str, seed: int, damages: int) -> None:
+    numbers = random.Random(seed)
+    data = bytearray(FILES[kind])
+    for _ in range(damages):
+        data[numbers.randrange(min(len(data), numbers.choice((30, 300, len(data)))))] = numbers.randrange(256)
+    try:
+        pixels = decode_picture(io.BytesIO(bytes(data)), 1_000_000)
+    except (UnreadableFrameError, OSError):
+        return
+    assert pixels.dtype == np.uint8
+    assert pixels.shape[2:] == (3,)
+
+
+def test_a_header_that_pillow_gives_up_on_is_told() -> None:
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    png = FILES["png"]
+    header = len(b"\x89PNG\r\n\x1a\n") + len(chunk(b"IHDR", bytes(13)))
+    swollen = png[:header] + chunk(b"zTXt", b"title\0\0" + zlib.compress(bytes(5_000_000))) + png[header:]
+    with pytest.raises(UnreadableFrameError, match="its header is damaged: Decompressed data too large"):
+        decode_picture(io.BytesIO(swollen), MAX_PIXELS)
+
+
+@pytest.fixture(scope="module")
+def vast_png() -> bytes:
+    return encoded(Image.new("1", (12_000, 12_000)), "PNG")
+
+
+def test_a_picture_of_too_many_pixels_is_refused_without_decoding(
+    vast_png: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> None:
+        pytest.fail("it was decoded")
+
+    monkeypatch.setattr(decode, "_opencv", fail)
+    with pytest.raises(UnreadableFrameError, match=r"12000x12000 is 144,000,000 pixels, more than decode.max_pixels="):
+        decode_picture(io.BytesIO(vast_png), MAX_PIXELS)
+
+
+@pytest.mark.slow
+def test_a_large_picture_is_read_where_the_setting_allows_it(vast_png: bytes) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert decode_picture(io.BytesIO(vast_png), 144_000_000).shape == (12_000, 12_000, 3)
+
+
+def test_pillows_own_limit_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    decode._pillow.cache_clear()
+    assert decode_picture(io.BytesIO(FILES["png"]), MAX_PIXELS).shape == (64, 48, 3)
+
+
+def test_a_side_that_the_dataset_cannot_store_is_refused() -> None:
+    wide = encoded(Image.new("1", (32_768, 1)), "PNG")
+    with pytest.raises(UnreadableFrameError, match=r"32768x1 has a side of more than 32,767 pixels"):
+        decode_picture(io.BytesIO(wide), MAX_PIXELS)
