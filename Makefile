@@ -45,8 +45,8 @@ $(REFERENCE)/.installed: pyproject.toml constraints-reference.txt
 	$(REFERENCE)/bin/phoenix-ray models install
 	@touch $@
 
-SOURCE ?= demo/source
-parity: setup reference ## compare our engine with MediaPipe itself, frame by frame: make parity SOURCE=…
+SOURCE ?=
+parity: reference ## compare our engine with MediaPipe itself, frame by frame: make parity SOURCE=… (default: the sample)
 	$(REFERENCE)/bin/python -m phoenix_ray.bench.parity $(SOURCE)
 
 bench: setup reference ## measure us and MediaPipe side by side in one run

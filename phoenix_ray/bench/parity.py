@@ -1,10 +1,11 @@
 """Compare an engine with MediaPipe itself, frame by frame, in the one environment that holds both.
 
     make parity SOURCE=…
-    python -m phoenix_ray.bench.parity SOURCE… [--face-points 478] [--every 3] [--engine torch] [--json FILE]
+    python -m phoenix_ray.bench.parity [SOURCE…] [--face-points 478] [--every 3] [--engine torch] [--json FILE]
 
-The table goes to standard output, what happens meanwhile to standard error. It leaves with 0 when the engine is at
-parity (`bench.parity_report.BARS`), 1 when it is not, and the codes of `phoenix_ray.errors` for everything else.
+Without a source it compares over the built-in sample dataset. The table goes to standard output, what happens meanwhile
+to standard error. It leaves with 0 when the engine is at parity (`bench.parity_report.BARS`), 1 when it is not, and the
+codes of `phoenix_ray.errors` for everything else.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from phoenix_ray.bench.parity_report import ParityReport, compare
-from phoenix_ray.config import DecodeSettings, ModelSettings, SourceSettings
+from phoenix_ray.config import DecodeSettings, ModelSettings, SourceSettings, load
 from phoenix_ray.errors import PhoenixRayError, SourceError
 from phoenix_ray.models import registry
 from phoenix_ray.models.base import LandmarkBatch
@@ -37,16 +38,20 @@ TABLE_WIDTH = 140
 
 
 @click.command()
-@click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
+@click.argument("sources", nargs=-1, metavar="[SOURCE]...")
 @click.option("--face-points", type=click.Choice(["468", "478"]), default="468", show_default=True)
 @click.option("--every", type=click.IntRange(min=1), default=1, show_default=True, help="Only every N-th frame.")
 @click.option("--engine", default="litert", show_default=True, help="The engine to compare with MediaPipe.")
 @click.option("--json", "json_file", type=click.Path(path_type=Path, dir_okay=False), help="Write the report here too.")
 def main(sources: tuple[str, ...], face_points: str, every: int, engine: str, json_file: Path | None) -> None:
-    """Compare an engine with MediaPipe 0.10.21 (reset before each image) over datasets or videos."""
+    """Compare an engine with MediaPipe 0.10.21 (reset before each image) over datasets, folders or videos.
+
+    Without SOURCE, over the built-in sample dataset.
+    """
     try:
-        settings = ModelSettings.model_validate({"engine": engine, "face_points": int(face_points)})
-        report = compare_engines(settings, images(sources, every))
+        settings = load(overrides=(f"model.engine={engine}", f"model.face_points={face_points}")).model
+        chosen = [SourceSettings(path=path) for path in sources] or [SourceSettings(kind="sample")]
+        report = compare_engines(settings, images(chosen, every))
     except PhoenixRayError as error:
         click.echo(f"Error: {error}", err=True)
         sys.exit(error.exit_code)
@@ -58,14 +63,14 @@ def main(sources: tuple[str, ...], face_points: str, every: int, engine: str, js
     sys.exit(report.exit_code)
 
 
-def images(sources: Iterable[str], every: int) -> Iterator[Image]:
+def images(sources: Iterable[SourceSettings], every: int) -> Iterator[Image]:
     """Yield every `every`-th readable frame of each video of each source, RGB; tell of videos and problems on stderr.
 
     Raises:
         SourceError: A source cannot be read as a whole.
     """
-    for path in sources:
-        for video in open_source(SourceSettings(path=path)).videos():
+    for settings in sources:
+        for video in open_source(settings).videos():
             if isinstance(video, SourceProblem):
                 click.echo(f"left out {video.split}/{video.video_id}: {video.message}", err=True)
                 continue

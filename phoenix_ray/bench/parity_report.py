@@ -136,7 +136,7 @@ class ParityReport:
             counts = (part.frames, part.both, part.only_reference, part.only_candidate, part.identical)
             cells = [part.part, *map(str, counts)]
             for kind, spread in part.errors.items():
-                table.add_row(*cells, kind, *(f"{value:.5f}" for value in asdict(spread).values()))
+                table.add_row(*cells, kind, *(f"{value:.2g}" for value in asdict(spread).values()))
                 cells = [""] * len(cells)
             if not part.errors:
                 table.add_row(*cells)
