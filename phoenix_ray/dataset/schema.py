@@ -62,7 +62,7 @@ def landmark_schema(layout: Layout) -> pa.Schema:
             pa.field("height", pa.int16()),
             pa.field("status", pa.string(), nullable=False),
             pa.field("error", pa.string()),
-            *(pa.field(name, _points_type(part)) for part in layout.parts for name in part.columns()),
+            *(pa.field(name, _POINTS_TYPE) for part in layout.parts for name in part.columns()),
             *(pa.field(f"{part.name}_score", pa.float32()) for part in scored_parts(layout)),
         ]
     )
@@ -98,7 +98,7 @@ def to_table(
         if points.shape != shape:
             raise ValueError(f"{part.name} of a batch has the shape {points.shape}; {layout.name} wants {shape}")
         missing: NDArray[np.bool_] = np.asarray(np.isnan(points).all(axis=(1, 2)))
-        columns += [_to_lists(points[:, :, axis], missing, part) for axis in range(len(part.axes))]
+        columns += [_to_lists(points[:, :, axis], missing) for axis in range(len(part.axes))]
     columns += [pa.array(batch.scores[part.name], pa.float32(), from_pandas=True) for part in scored_parts(layout)]
     return pa.Table.from_arrays(columns, schema=schema)
 
@@ -129,18 +129,19 @@ def scored_parts(layout: Layout) -> Iterator[Part]:
     return (part for part in layout.parts if part.scored)
 
 
-def _points_type(part: Part) -> pa.DataType:
-    return pa.list_(pa.field("element", pa.float32(), nullable=False), len(part.points))
+# Lists of one length each, but not of Arrow's fixed-size type: Arrow before version 26 writes a null of that type and
+# cannot read it back.
+_POINTS_TYPE = pa.list_(pa.field("element", pa.float32(), nullable=False))
 
 
 def _side(pixels: int | None) -> int | None:
     return pixels if pixels is not None and pixels <= _LARGEST_SIDE else None
 
 
-def _to_lists(values: NDArray[np.float32], missing: NDArray[np.bool_], part: Part) -> pa.Array:
-    # Zeros below a null list, not NaN: equal content must give equal bytes whatever the model left there.
-    filled = np.where(missing[:, None], np.float32(0), values)
-    return pa.FixedSizeListArray.from_arrays(pa.array(filled.ravel()), type=_points_type(part), mask=pa.array(missing))
+def _to_lists(values: NDArray[np.float32], missing: NDArray[np.bool_]) -> pa.Array:
+    offsets = np.append(0, np.cumsum(np.where(missing, 0, values.shape[1]))).astype(np.int32)
+    present = pa.array(values[~missing].ravel())
+    return pa.ListArray.from_arrays(pa.array(offsets), present, type=_POINTS_TYPE, mask=pa.array(missing))
 
 
 def _from_lists(column: pa.ChunkedArray, part: Part) -> NDArray[np.float32]:
