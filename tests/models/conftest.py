@@ -7,16 +7,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from hypothesis import settings
 from numpy.typing import NDArray
 
 from phoenix_ray.models.weights import ensure_installed
 
 Image = NDArray[np.uint8]
-
-# A busy machine must not fail a test.
-settings.register_profile("no deadline", deadline=None)
-settings.load_profile("no deadline")
 
 
 @pytest.fixture(scope="session")
