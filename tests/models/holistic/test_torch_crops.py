@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 from hypothesis import example, given, settings
@@ -30,7 +32,7 @@ rois = st.tuples(
 
 
 def both_crops(
-    images: list[NDArray[np.uint8]], index: list[int], regions: list[tuple[float, ...]], network: NetworkInput
+    images: list[NDArray[np.uint8]], index: list[int], regions: Sequence[tuple[float, ...]], network: NetworkInput
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     x, y, side, aspect, rotation = float32(regions).T
     roi = Rect(x, y, side, side * aspect, rotation)
@@ -41,12 +43,12 @@ def both_crops(
     return expected, result.numpy()
 
 
-@settings(max_examples=100)
+@settings(max_examples=90)
 @given(
     seed=st.integers(0, 2**16),
     sizes=st.lists(st.tuples(st.integers(1, 300), st.integers(1, 300)), min_size=2, max_size=2),
     regions=st.lists(rois, min_size=ROIS, max_size=ROIS),
-    size=st.sampled_from([8, 64, 65, 100]),
+    size=st.sampled_from([8, 65, 80]),
     repeat_border=st.booleans(),
 )
 @example(

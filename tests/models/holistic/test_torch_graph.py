@@ -99,7 +99,7 @@ def test_reshape_reads_channels_fastest_and_keeps_items_apart() -> None:
 def test_slices_count_in_the_order_of_the_file() -> None:
     images = counting(2, 4, 5, 6)
     bounds = [np.array(values, np.int32) for values in ([0, 1, 0, 2], [1, 3, 5, 6], [1, 1, 2, 1])]
-    masks = dict.fromkeys(("beginMask", "endMask", "ellipsisMask", "newAxisMask", "shrinkAxisMask"), 0)
+    masks: dict[str, Any] = dict.fromkeys(("beginMask", "endMask", "ellipsisMask", "newAxisMask", "shrinkAxisMask"), 0)
     np.testing.assert_array_equal(run("STRIDED_SLICE", images, (2, 3, 4), *bounds, **masks), images[:, 1:3, 0:5:2, 2:6])
 
 
@@ -131,7 +131,7 @@ def test_resizing_aligns_corners_or_centres(align_corners: bool, expected: list[
         ("RESIZE_BILINEAR", {"alignCorners": False, "halfPixelCenters": False}, "RESIZE_BILINEAR aligns neither"),
     ],
 )
-def test_what_is_not_known_is_named(name: str, options: dict[str, bool], message: str) -> None:
+def test_what_is_not_known_is_named(name: str, options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         run(name, counting(1, 2, 2, 1), (4, 4, 1), **options)
 

@@ -118,18 +118,18 @@ def test_a_batch_of_64_is_no_different(
         assert np.abs(result - reference).max() <= case.tolerance * np.ptp(reference)
 
 
-@pytest.mark.parametrize("case", CASES, ids=str)
+@pytest.mark.parametrize("case", CASES[4:], ids=str)
 def test_half_precision_is_near_and_gives_single_precision(
     case: Case, weights: Path, crops: Callable[[NetworkInput, int], Crops], exact: dict[int, TorchNetworks]
 ) -> None:
-    images = torch.from_numpy(crops(case.expects, 2))
+    images = torch.from_numpy(crops(case.expects, 1))
     expected = outputs(exact[case.face_points], case, images)
     results = outputs(TorchNetworks(weights, case.face_points, CPU, "fp16"), case, images)
     differences = [np.abs(result - reference).max() for result, reference in zip(results, expected, strict=True)]
     assert max(differences) > 0
     for result, reference, difference in zip(results, expected, differences, strict=True):
         assert result.dtype == np.float32
-        assert difference <= 0.05 * max(float(np.ptp(reference)), 1.0)
+        assert difference <= 0.01 * max(float(np.ptp(reference)), 1.0)
 
 
 def test_missing_and_damaged_weights_are_named_with_the_way_out(weights: Path, tmp_path: Path) -> None:
