@@ -16,7 +16,6 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from importlib import metadata
 
-import ray
 from rich.console import Console
 
 from phoenix_ray import __version__
@@ -28,7 +27,8 @@ from phoenix_ray.cluster.progress import Meter, open_display
 from phoenix_ray.cluster.reduce import BackgroundReduce, reduce_all
 from phoenix_ray.cluster.resources import plan_workers
 from phoenix_ray.cluster.scheduler import Scheduler, Trouble
-from phoenix_ray.cluster.session import ray_session
+from phoenix_ray.cluster.session import RaySession
+from phoenix_ray.cluster.settle import settle_model
 from phoenix_ray.cluster.stop import StopRequest, stop_on_signals
 from phoenix_ray.cluster.summary import RunSummary, print_summary
 from phoenix_ray.config import Settings
@@ -68,19 +68,23 @@ def run_job(settings: Settings) -> int:
     """
     began = time.monotonic()
     source = open_source(settings.source)
-    registry.prepare(settings.model, _say)
     _say(source.description)
-    with open_job(settings, source.root) as job, stop_on_signals() as stop:
+    with (
+        RaySession(settings.cluster, _say) as session,
+        open_job(settings, source.root, session) as job,
+        stop_on_signals() as stop,
+    ):
+        registry.prepare(job.settings.model, _say)
         sweep(job.storage, job.identity, temporary_seconds=0)
         committed = load_committed(job.storage, job.identity)
-        plan = plan_job(settings, source, committed)
+        plan = plan_job(job.settings, source, committed)
         _say(describe_plan(plan))
         monitor = _open_monitor(job, plan, stop)
         _clear_away(job, committed, plan, monitor)
         for problem in plan.problems:
             monitor.fail(problem.split, problem.video_id, 0, 0, Trouble("input", problem.message), attempts=1)
         try:
-            workers = _compute(job, plan, monitor, stop) if plan.shards or committed.partitions else 0
+            workers = _compute(job, plan, session, monitor, stop) if plan.shards or committed.partitions else 0
         except BaseException:
             monitor.close("failed")
             raise
@@ -120,7 +124,8 @@ def compact_job(settings: Settings) -> None:
     identity = read_identity(storage)
     with hold_lease(storage, settings):
         sweep(storage, identity, temporary_seconds=0)
-        with ray_session(settings.cluster):
+        with RaySession(settings.cluster, _say) as session:
+            session.resources()
             for damaged in reduce_all(storage, identity, settings.output, _say):
                 _say(f"{damaged.name} is damaged ({damaged.reason}); `phoenix-ray run` computes its frames again.")
     manifest = read_manifest(storage, identity)
@@ -128,8 +133,10 @@ def compact_job(settings: Settings) -> None:
 
 
 @contextmanager
-def open_job(settings: Settings, source_root: str) -> Iterator[Job]:
+def open_job(settings: Settings, source_root: str, session: RaySession) -> Iterator[Job]:
     """Open the output for writing: its identity must fit the settings, and no other driver may be at work on it.
+
+    The job's settings have the model's engine decided.
 
     Raises:
         OutputError: It cannot be written, was computed with other settings, or another driver is at work.
@@ -137,6 +144,7 @@ def open_job(settings: Settings, source_root: str) -> Iterator[Job]:
     if not settings.output.path:
         raise ConfigError("output.path is not set: give a folder for the dataset.")
     storage = open_storage(settings.output.path)
+    settings = settle_model(settings, storage, session.resources)
     identity = open_dataset(storage, make_identity(settings, source_root))
     with hold_lease(storage, settings) as (run_id, lease):
         yield Job(settings, storage, identity, lease, run_id)
@@ -197,32 +205,28 @@ def versions() -> dict[str, str]:
     return {"phoenix-ray": __version__, "python": platform.python_version(), **packages}
 
 
-def _compute(job: Job, plan: Plan, monitor: RunMonitor, stop: StopRequest) -> int:
+def _compute(job: Job, plan: Plan, session: RaySession, monitor: RunMonitor, stop: StopRequest) -> int:
     """Run the shards and the reduce step; return the number of workers that were asked for."""
-    settings = job.settings
-    with ray_session(settings.cluster) as where:
-        stop.listen()
-        _say(where)
-        workers = 0
-        reduce = BackgroundReduce(job.storage, job.identity, settings.output)
-        monitor.housekeeping = reduce.tick
-        if plan.shards:
-            worker_plan = plan_workers(
-                settings.cluster, ray.cluster_resources(), engine_uses_gpu=registry.uses_gpu(settings.model)
-            )
-            workers = min(worker_plan.count, len(plan.shards))
-            worker_plan = replace(worker_plan, count=workers)
-            _say(f"Starting {worker_plan}")
-            pool = ActorPool(worker_plan, settings, job.identity)
-            scheduler = Scheduler(plan.shards, settings.cluster.shards_in_flight, settings.cluster.max_attempts)
-            try:
-                Driver(settings, worker_plan, pool, scheduler, monitor, stop).run()
-            finally:
-                pool.close()
-        monitor.compacting()
-        if settings.output.compact and not stop:
-            for damaged in [*reduce.finish(), *reduce_all(job.storage, job.identity, settings.output, _say)]:
-                monitor.spoiled(damaged)
+    settings, resources = job.settings, session.resources()
+    stop.listen()
+    workers = 0
+    reduce = BackgroundReduce(job.storage, job.identity, settings.output)
+    monitor.housekeeping = reduce.tick
+    if plan.shards:
+        worker_plan = plan_workers(settings.cluster, resources, engine_uses_gpu=registry.uses_gpu(settings.model))
+        workers = min(worker_plan.count, len(plan.shards))
+        worker_plan = replace(worker_plan, count=workers)
+        _say(f"Starting {worker_plan}")
+        pool = ActorPool(worker_plan, settings, job.identity)
+        scheduler = Scheduler(plan.shards, settings.cluster.shards_in_flight, settings.cluster.max_attempts)
+        try:
+            Driver(settings, worker_plan, pool, scheduler, monitor, stop).run()
+        finally:
+            pool.close()
+    monitor.compacting()
+    if settings.output.compact and not stop:
+        for damaged in [*reduce.finish(), *reduce_all(job.storage, job.identity, settings.output, _say)]:
+            monitor.spoiled(damaged)
     return workers
 
 

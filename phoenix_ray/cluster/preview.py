@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 
-import ray
 from rich import box
 from rich.console import Console
 from rich.filesize import decimal
@@ -14,7 +13,8 @@ from phoenix_ray.cluster.job import make_identity, plan_job
 from phoenix_ray.cluster.plan import Plan
 from phoenix_ray.cluster.progress import format_seconds
 from phoenix_ray.cluster.resources import plan_workers
-from phoenix_ray.cluster.session import ray_session
+from phoenix_ray.cluster.session import RaySession
+from phoenix_ray.cluster.settle import settle_model
 from phoenix_ray.config import Settings
 from phoenix_ray.dataset import paths
 from phoenix_ray.dataset.committed import Committed, load_committed
@@ -22,6 +22,7 @@ from phoenix_ray.dataset.identity import DatasetIdentity, check_dataset
 from phoenix_ray.dataset.storage import Storage, open_storage
 from phoenix_ray.errors import ConfigError
 from phoenix_ray.models import registry
+from phoenix_ray.sources.base import Source
 from phoenix_ray.sources.catalog import open_source
 
 # Without an earlier run to go by: Holistic on one core of a 2.6 GHz server (docs/performance.md), and the size of a row
@@ -40,10 +41,15 @@ def preview(settings: Settings) -> None:
         raise ConfigError("output.path is not set: give a folder for the dataset.")
     console = Console()
     source = open_source(settings.source)
+    console.print(source.description, highlight=False, soft_wrap=True)
     storage = open_storage(settings.output.path)
+    with RaySession(settings.cluster, lambda line: console.print(line, highlight=False, soft_wrap=True)) as session:
+        _preview(settle_model(settings, storage, session.resources), source, storage, session, console)
+
+
+def _preview(settings: Settings, source: Source, storage: Storage, session: RaySession, console: Console) -> None:
     identity = make_identity(settings, source.root)
     plan = plan_job(settings, source, _committed(storage, identity))
-    console.print(source.description, highlight=False, soft_wrap=True)
     console.print(_table(plan))
     for problem in plan.problems:
         console.print(
@@ -52,12 +58,8 @@ def preview(settings: Settings) -> None:
     if not plan.shards:
         console.print("Nothing is left to compute.")
         return
-    with ray_session(settings.cluster) as where:
-        workers = plan_workers(
-            settings.cluster, ray.cluster_resources(), engine_uses_gpu=registry.uses_gpu(settings.model)
-        )
-        found = ray.cluster_resources()
-    console.print(f"{where}: {found.get('CPU', 0):g} CPU, {found.get('GPU', 0):g} GPU", highlight=False, soft_wrap=True)
+    uses_gpu = registry.uses_gpu(settings.model)
+    workers = plan_workers(settings.cluster, session.resources(), engine_uses_gpu=uses_gpu)
     console.print(f"Workers: {workers}", highlight=False, soft_wrap=True)
     rate, basis = _rate(storage, workers.count)
     console.print(

@@ -5,8 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import ray
 
@@ -16,13 +15,40 @@ from phoenix_ray.errors import ClusterError
 KNOCK_SECONDS = 10.0
 
 
-@contextmanager
-def ray_session(settings: ClusterSettings) -> Iterator[str]:
-    """Connect to the cluster at `cluster.address` or $RAY_ADDRESS, else start one on this machine; yield what it is.
+class RaySession:
+    """Ray for a block of code, started when it is first needed: a run that has nothing to do needs none.
 
-    Raises:
-        ClusterError: No cluster answers at that address.
+    Args:
+        settings: Of the cluster.
+        announce: Told in one line what was connected to or started.
     """
+
+    def __init__(self, settings: ClusterSettings, announce: Callable[[str], None]) -> None:
+        self._settings = settings
+        self._announce = announce
+        self._started = False
+
+    def __enter__(self) -> RaySession:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._started:
+            ray.shutdown()
+
+    def resources(self) -> dict[str, float]:
+        """Return the resources of the whole cluster (`CPU`, `GPU`, ...), and start Ray if it is not there yet.
+
+        Raises:
+            ClusterError: No cluster answers.
+        """
+        if not self._started:
+            self._announce(_start(self._settings))
+            self._started = True
+        return dict(ray.cluster_resources())
+
+
+def _start(settings: ClusterSettings) -> str:
+    """Connect to the cluster at `cluster.address` or $RAY_ADDRESS, else start one here; return what it is."""
     address = settings.address or os.environ.get("RAY_ADDRESS", "")
     if not address:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -37,11 +63,11 @@ def ray_session(settings: ClusterSettings) -> Iterator[str]:
     except (OSError, ValueError, RuntimeError) as error:
         where = f"at '{address}' (cluster.address or RAY_ADDRESS)" if address else "on this machine"
         raise ClusterError(f"Ray cannot be reached {where}: {error}") from None
-    nodes = sum(node["Alive"] for node in ray.nodes())
-    try:
-        yield f"Ray {ray.__version__}, {f'cluster {address}' if address else 'local'}, {nodes} node{'s' * (nodes != 1)}"
-    finally:
-        ray.shutdown()
+    nodes, found = sum(node["Alive"] for node in ray.nodes()), ray.cluster_resources()
+    return (
+        f"Ray {ray.__version__}, {f'cluster {address}' if address else 'local'}, {nodes} node{'s' * (nodes != 1)}: "
+        f"{found.get('CPU', 0):g} CPU, {found.get('GPU', 0):g} GPU"
+    )
 
 
 def _knock(address: str) -> None:
