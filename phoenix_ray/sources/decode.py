@@ -77,7 +77,7 @@ def _read_header(file: IO[bytes]) -> tuple[str, int, int]:
 
 
 def _lacks_its_end(picture_format: str, data: bytes) -> bool:
-    """Tell whether a PNG or JPEG was cut, also where a crash left zeros in the place of its end: zeros decode to grey."""
+    """Tell whether a PNG or JPEG was cut, also where a crash left zeros instead of its end, which decode to grey."""
     if picture_format == "PNG":
         return b"IEND" not in data
     # The end of the image must come after the last start of a scan: a thumbnail in the header has an end of its own.

@@ -41,7 +41,7 @@ def write_video(
     times_ms: Sequence[int] = (),
     **options: str,
 ) -> Path:
-    """Write a video of `frames` pictures at 25 frames a second, or at the given times; `options` go to the container."""
+    """Write a video of `frames` pictures at 25 a second, or at the given times; `options` go to the container."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with av.open(str(path), "w", options=options) as container:
         stream = container.add_stream(codec, rate=25)

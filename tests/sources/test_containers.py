@@ -106,7 +106,7 @@ def test_a_file_cut_behind_its_index_keeps_its_frames_and_flags_the_rest(tmp_pat
     assert 0 < len(sound) < 12
     assert cut[-1].error
     for frame in sound:
-        np.testing.assert_array_equal(frame.image, whole[frame.index].image)  # type: ignore[arg-type] # is not None
+        np.testing.assert_array_equal(frame.image, whole[frame.index].image)
 
 
 def test_a_file_cut_before_its_index_is_no_video(tmp_path: Path) -> None:
@@ -138,7 +138,7 @@ def test_a_damaged_frame_leaves_the_others_as_they_are(tmp_path: Path) -> None:
     for before, after in zip(whole, damaged, strict=True):
         assert before.timestamp == after.timestamp
         if after.image is not None:
-            np.testing.assert_array_equal(before.image, after.image)  # type: ignore[arg-type] # is not None
+            np.testing.assert_array_equal(before.image, after.image)
 
 
 def test_a_file_that_became_shorter_since_it_was_counted_is_flagged(tmp_path: Path) -> None:

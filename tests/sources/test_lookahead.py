@@ -46,7 +46,7 @@ def test_an_error_is_raised_in_the_place_of_its_result() -> None:
 
 
 def test_closing_early_leaves_no_thread_and_begins_nothing_more() -> None:
-    begun = []
+    begun: list[int] = []
     with no_thread_left():
         results = lookahead(begun.append, range(1000), threads=2, ahead=1000)
         next(results)

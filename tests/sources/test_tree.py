@@ -36,9 +36,7 @@ def test_links_are_followed_but_never_into_a_loop(tmp_path: Path) -> None:
     assert relative_paths(root) == [".", "a", "linked"]
 
 
-def test_a_folder_that_cannot_be_listed_does_not_stop_the_walk(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_folder_that_cannot_be_listed_does_not_stop_the_walk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("a", "lost+found", "z"):
         (tmp_path / name).mkdir()
     forbid_listing(tmp_path / "lost+found", monkeypatch)
