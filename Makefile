@@ -40,6 +40,7 @@ test: lint ## check style and types, and run the tests
 reference: $(REFERENCE)/.installed ## make the environment of legacy MediaPipe, the reference for parity
 
 $(REFERENCE)/.installed: pyproject.toml constraints-reference.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)) and f"MediaPipe 0.10.21 with these pins needs Python 3.11 or 3.12; $(PYTHON) is {sys.version.split()[0]}. Say which: make reference PYTHON=python3.11")'
 	$(PYTHON) -m venv $(REFERENCE)
 	$(REFERENCE)/bin/pip install --quiet --disable-pip-version-check --constraint constraints-reference.txt --editable '.[demo,mediapipe]'
 	$(REFERENCE)/bin/phoenix-ray models install
