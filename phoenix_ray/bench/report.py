@@ -73,6 +73,7 @@ def to_markdown(report: Report) -> str:
         *_table(("one worker alone", "ms a frame", "share"), _engine(report)),
         "",
         *_further(report),
+        "",
         HOW_IT_RAN,
         "",
         *_versions(report),
@@ -130,9 +131,9 @@ def _engine(report: Report) -> Iterator[tuple[str, ...]]:
 
 def _further(report: Report) -> Iterator[str]:
     if VERSUS_STATIC_WHOLE in report.quantities:
-        yield f"{VERSUS_STATIC_WHOLE}: {show(report.quantities[VERSUS_STATIC_WHOLE], 2)}."
+        yield f"- {VERSUS_STATIC_WHOLE}: {show(report.quantities[VERSUS_STATIC_WHOLE], 2)}."
     yield (
-        f"{EFFICIENCY}: {show(report.quantities[EFFICIENCY], 2)}; 1 would be {report.workers} workers that do nothing "
+        f"- {EFFICIENCY}: {show(report.quantities[EFFICIENCY], 2)}; 1 would be {report.workers} workers that do nothing "
         "but run networks as fast as one alone does."
     )
 
@@ -142,7 +143,7 @@ def _versions(report: Report) -> Iterator[str]:
     for name, measurement in (("phoenix_ray", first.ours), ("MediaPipe", first.static)):
         versions = measurement.details.get("versions") if measurement else None
         if isinstance(versions, Mapping):
-            yield f"{name}'s side: {', '.join(f'{package} {version}' for package, version in versions.items())}.  "
+            yield f"- {name}'s side: {', '.join(f'{package} {version}' for package, version in versions.items())}."
 
 
 def _table(head: Sequence[str], rows: Iterator[tuple[str, ...]]) -> Iterator[str]:
