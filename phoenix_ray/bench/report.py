@@ -133,8 +133,8 @@ def _further(report: Report) -> Iterator[str]:
     if VERSUS_STATIC_WHOLE in report.quantities:
         yield f"- {VERSUS_STATIC_WHOLE}: {show(report.quantities[VERSUS_STATIC_WHOLE], 2)}."
     yield (
-        f"- {EFFICIENCY}: {show(report.quantities[EFFICIENCY], 2)}; 1 would be {report.workers} workers that do nothing "
-        "but run networks as fast as one alone does."
+        f"- {EFFICIENCY}: {show(report.quantities[EFFICIENCY], 2)}; 1 would be {report.workers} workers that do "
+        "nothing but run networks as fast as one alone does."
     )
 
 
