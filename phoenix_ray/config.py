@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from phoenix_ray.errors import ConfigError, did_you_mean
 
 Auto = Literal["auto"]
+Precision = Literal["exact", "tf32", "fp16"]
 PositiveInt = Annotated[int, Field(ge=1)]
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 
@@ -88,7 +89,7 @@ class ModelSettings(Section):
         description="Where engine torch computes. 'auto' takes a CUDA GPU where there is one, else the CPU. Devices "
         "round differently, so it is part of a dataset's identity.",
     )
-    precision: Literal["exact", "tf32", "fp16"] = Field(
+    precision: Precision = Field(
         "exact",
         description="How engine torch multiplies. 'exact' is float32 throughout: the landmarks of the CPU engine to a "
         "hundredth of a pixel. 'tf32' and 'fp16' use a GPU's matrix units, which keep 10 bits of a factor: faster, and "

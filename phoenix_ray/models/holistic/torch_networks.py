@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
+from torch import fx
 
+from phoenix_ray.config import Precision
 from phoenix_ray.models.holistic import tflite, torch_graph
 from phoenix_ray.models.holistic.networks import (
     FACE_DETECTION,
@@ -21,7 +23,7 @@ from phoenix_ray.models.holistic.networks import (
     PoseOutput,
     input_values,
 )
-from phoenix_ray.models.holistic.torch_numerics import Precision, to_half_precision
+from phoenix_ray.models.holistic.torch_numerics import to_half_precision
 from phoenix_ray.models.weights import reading
 
 # Outputs of the face networks. Left and right in their names are those of the picture; `FaceOutput` has the person's
@@ -43,15 +45,24 @@ class TorchNetworks:
         face_points: 468 or 478.
         device: Where they compute. Crops and outputs may lie elsewhere.
         precision: 'fp16' rounds layers to half precision; what 'tf32' does is a matter of `torch_numerics.numerics`.
+        memory_format: How feature maps lie in memory. With `torch.channels_last`, crops need not be rearranged.
 
     Raises:
         ModelError: A file of weights is missing or damaged.
     """
 
-    def __init__(self, weights: Path, face_points: int, device: torch.device, precision: Precision) -> None:
+    def __init__(
+        self,
+        weights: Path,
+        face_points: int,
+        device: torch.device,
+        precision: Precision,
+        memory_format: torch.memory_format = torch.channels_last,
+    ) -> None:
         def load(expects: NetworkInput, *outputs: str) -> ImageNetwork:
             with reading(weights / expects.file) as path:
-                return ImageNetwork(path.read_bytes(), outputs, expects, device, precision)
+                module = torch_graph.build(tflite.read(path.read_bytes(), outputs))
+                return ImageNetwork(module, expects, device, precision, memory_format)
 
         self.face_points = face_points
         self._pose_detection = load(POSE_DETECTION, "Identity", "Identity_1")
@@ -97,25 +108,31 @@ class ImageNetwork:
     """A network from crops to tensors.
 
     Args:
-        model: Content of a `.tflite` file.
-        outputs: Names of the tensors it is wanted for.
+        module: The network, of `torch_graph`; it is changed.
         expects: What the network wants to see.
         device: Where it computes.
         precision: Of its layers.
+        memory_format: Of its feature maps.
     """
 
     def __init__(
-        self, model: bytes, outputs: tuple[str, ...], expects: NetworkInput, device: torch.device, precision: Precision
+        self,
+        module: fx.GraphModule,
+        expects: NetworkInput,
+        device: torch.device,
+        precision: Precision,
+        memory_format: torch.memory_format,
     ) -> None:
-        module = torch_graph.build(tflite.read(model, outputs))
         values = torch.from_numpy(input_values(expects.lowest))
         if precision == "fp16":
             module, values = to_half_precision(module), values.half()
-        self._module = module.to(device=device, memory_format=torch.channels_last)
+        self._module = module.to(device=device, memory_format=memory_format)
         self._values = values.to(device)
+        self._memory_format = memory_format
 
     def __call__(self, crops: torch.Tensor) -> list[torch.Tensor]:
         """Return each output for M crops uint8 (M, size, size, 3): float32 (M, ...) on the device of the crops."""
         levels = crops.to(self._values.device).reshape(-1).to(torch.int32)
         images = self._values.index_select(0, levels).reshape(crops.shape).permute(0, 3, 1, 2)
-        return [output.to(crops.device, torch.float32) for output in self._module(images)]
+        outputs = self._module(images.contiguous(memory_format=self._memory_format))
+        return [output.to(crops.device, torch.float32) for output in outputs]

@@ -9,14 +9,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Literal
 
 import torch
 from torch import fx, nn
 
+from phoenix_ray.config import Precision
 from phoenix_ray.errors import ModelError
 
-Precision = Literal["exact", "tf32", "fp16"]
 # Layers whose inputs and weights half precision rounds.
 _LAYERS = (nn.Conv2d, nn.Linear, nn.PReLU)
 

@@ -4,6 +4,7 @@ import contextlib
 
 import pytest
 
+from phoenix_ray.config import Precision
 from phoenix_ray.errors import ModelError
 
 torch = pytest.importorskip("torch")
@@ -28,7 +29,7 @@ def flags() -> tuple[bool, ...]:
 
 @pytest.mark.parametrize(("precision", "allow_tf32"), [("exact", False), ("tf32", True), ("fp16", False)])
 def test_products_are_whole_and_algorithms_fixed_within_and_as_before_after(
-    precision: torch_numerics.Precision, allow_tf32: bool
+    precision: Precision, allow_tf32: bool
 ) -> None:
     before = flags()
     with contextlib.suppress(KeyError), torch_numerics.numerics(precision):
