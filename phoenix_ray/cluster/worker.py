@@ -28,7 +28,7 @@ from phoenix_ray.dataset.identity import DatasetIdentity
 from phoenix_ray.dataset.partitions import PartitionInfo, write_partition
 from phoenix_ray.dataset.schema import FrameRecord, FrameStatus, empty_batch
 from phoenix_ray.dataset.storage import open_storage
-from phoenix_ray.errors import ClusterError, OutputError, PhoenixRayError
+from phoenix_ray.errors import ClusterError, OutputError, PhoenixRayError, SourceError
 from phoenix_ray.models import registry
 from phoenix_ray.models.base import LandmarkBatch, PoseModel
 from phoenix_ray.sources.base import Frame
@@ -242,7 +242,7 @@ def _failure_class(error: Exception) -> FailureClass:
     match error:
         case MemoryError():
             return "memory"
-        case OutputError() | OSError():
+        case OutputError() | SourceError() | OSError():
             return "infrastructure"
         case PhoenixRayError():
             return "input"

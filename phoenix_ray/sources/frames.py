@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from phoenix_ray.config import DecodeSettings
+from phoenix_ray.errors import SourceError
 from phoenix_ray.sources.base import Frame, Video
 from phoenix_ray.sources.containers import decode_video
 from phoenix_ray.sources.decode import UnreadableFrameError, decode_picture
@@ -25,20 +26,25 @@ def read_frames(video: Video, first: int, last: int, settings: DecodeSettings) -
 
     Raises:
         ValueError: The range does not lie within the video.
+        SourceError: This machine cannot see the video at all, which says nothing about its frames.
     """
     if not 0 <= first <= last <= video.frame_count:
         raise ValueError(f"frames {first} to {last} do not lie within the {video.frame_count} of {video.location}")
+    try:
+        Path(video.location).stat()
+    except OSError as error:
+        raise SourceError(
+            f"{video.location} cannot be read on this machine ({error.strerror}): every node must see the source under "
+            "the same path."
+        ) from None
     if video.kind == "frame_folder":
         return _read_folder(video, first, last, settings)
     return _read_container(video, first, last, settings)
 
 
 def _read_folder(video: Video, first: int, last: int, settings: DecodeSettings) -> Generator[Frame, None, None]:
-    try:
-        names = frame_names(video.location)
-        missing = f"the folder held {video.frame_count} frames when the run was planned, now {len(names)}"
-    except OSError as error:
-        names, missing = [], f"the folder cannot be listed: {error}"
+    names = frame_names(video.location)
+    missing = f"the folder held {video.frame_count} frames when the run was planned, now {len(names)}"
     read = partial(_read_picture, video, names, missing, settings.max_pixels)
     yield from lookahead(read, range(first, last), settings.threads, settings.ahead)
 

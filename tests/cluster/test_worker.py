@@ -124,6 +124,18 @@ def test_a_worker_commits_a_shard_and_answers_with_a_receipt(video: Video, setti
     assert receipt.timings.inference > 0
 
 
+def test_a_worker_that_cannot_see_the_source_blames_the_infrastructure_and_commits_nothing(
+    video: Video, settings: Settings
+) -> None:
+    one = worker(settings)
+    Path(video.location).rename(Path(video.location).with_name("elsewhere"))
+    receipt = one.process(Shard(video, 0, FRAMES))
+    assert receipt.partition is None
+    assert receipt.trouble is not None
+    assert receipt.trouble.failure_class == "infrastructure"
+    assert video.location in receipt.trouble.message
+
+
 def test_a_worker_that_cannot_write_blames_the_infrastructure(video: Video, settings: Settings) -> None:
     one = worker(settings)
     Path(settings.output.path).parent.mkdir(parents=True, exist_ok=True)
