@@ -54,4 +54,4 @@ bench: setup reference ## measure us and MediaPipe side by side in one run
 	$(BIN)/python -m phoenix_ray.bench
 
 clean: ## remove what these commands made
-	rm -rf $(VENV) $(REFERENCE) $(DEMO) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(REFERENCE) $(DEMO) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis bench-results
