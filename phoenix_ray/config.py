@@ -248,12 +248,12 @@ def load(config: Path | None = None, overrides: Sequence[str] = ()) -> Settings:
 
 
 def find_config(path: Path) -> Path:
-    """Return `path` when it exists, else the file of this name that comes with the package (`phoenix`, `demo.yaml`).
+    """Return `path` when it is a file, else the file of this name that comes with the package (`phoenix`, `demo.yaml`).
 
     Raises:
         ConfigError: There is neither.
     """
-    if path.exists():
+    if path.is_file():
         return path
     shipped = {file.stem: file for file in sorted(shipped_configs().glob("*.yaml"))}
     if path.parent == Path() and path.suffix in ("", ".yaml") and path.stem in shipped:

@@ -72,6 +72,7 @@ def test_an_empty_file_means_defaults(tmp_path: Path) -> None:
 
 def test_a_shipped_config_is_found_by_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "demo").mkdir()
     assert find_config(Path("demo")) == shipped_configs() / "demo.yaml"
     with pytest.raises(ConfigError, match="Did you mean 'phoenix'"):
         find_config(Path("phonix"))
