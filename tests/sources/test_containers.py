@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import socket
 import struct
 from collections.abc import Callable
 from itertools import pairwise
@@ -12,7 +13,7 @@ import pytest
 
 from phoenix_ray.config import DecodeSettings
 from phoenix_ray.sources.base import Frame
-from phoenix_ray.sources.containers import ContainerError, decode_video, examine, is_video_name
+from phoenix_ray.sources.containers import SIGNED_BYTES, ContainerError, decode_video, examine, is_video_name
 from tests.sources.made_up import container_video, picture, write_audio, write_video
 
 MAX_PIXELS = DecodeSettings().max_pixels
@@ -194,12 +195,33 @@ def test_a_file_without_frames_is_no_video(
         examine(str(tmp_path / name))
 
 
-def test_a_playlist_cannot_reach_other_files_or_the_network(tmp_path: Path) -> None:
-    secret = write_video(tmp_path / "secret.ts", 3, "libx264")
-    playlist = tmp_path / "clip.mp4"
-    playlist.write_text(f"#EXTM3U\n#EXTINF:1,\nhttp://127.0.0.1:9/{secret.name}\n#EXT-X-ENDLIST\n")
-    with pytest.raises(ContainerError):
-        examine(str(playlist))
+def test_a_playlist_never_reaches_the_network(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = "127.0.0.1:{1}".format(*server.getsockname())
+        for name, text in {
+            "hls.mp4": f"#EXTM3U\n#EXTINF:1,\nhttp://{address}/clip.ts\n#EXT-X-ENDLIST\n",
+            "concat.mp4": f"ffconcat version 1.0\nfile http://{address}/clip.mp4\n",
+        }.items():
+            (tmp_path / name).write_text(text)
+            with pytest.raises(ContainerError):
+                examine(str(tmp_path / name))
+        server.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            server.accept()
+
+
+def test_frames_that_an_edit_list_hides_are_left_out(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "clip.mp4", 12)
+    whole = frames_of(path)
+    # An entry of the edit list: duration, first time shown, rate. A frame lasts 512 units.
+    start, data = path.read_bytes().split(b"elst")
+    assert struct.unpack(">i", data[12:16]) == (0,)
+    path.write_bytes(start + b"elst" + data[:12] + struct.pack(">i", 3 * 512) + data[16:])
+    edited = frames_of(path)
+    check_one_row_per_frame(edited, 9)
+    assert [frame.timestamp for frame in edited] == pytest.approx([index / 25 for index in range(9)])
+    for before, after in zip(whole[3:], edited, strict=True):
+        np.testing.assert_equal(before.image, after.image)
 
 
 def test_a_title_that_is_no_utf8_does_not_matter(tmp_path: Path) -> None:
@@ -223,8 +245,9 @@ def test_a_limit_counts_no_further(tmp_path: Path) -> None:
 
 
 def test_the_signature_changes_with_the_content_alone(tmp_path: Path) -> None:
-    one, two = write_video(tmp_path / "one.mkv"), tmp_path / "two.mkv"
+    one, two = write_video(tmp_path / "one.mkv", 30, "ffv1", "bgr0"), tmp_path / "two.mkv"
     data = one.read_bytes()
+    assert len(data) > 2 * SIGNED_BYTES
     signatures = [examine(str(one)).signature]
     for content in (data + b"\0", data[:-1] + bytes([data[-1] ^ 1]), data[:-1]):
         two.write_bytes(content)
