@@ -39,7 +39,7 @@ class Listener(Protocol):
     def given_up(self, given_up: GivenUp) -> None:
         """Take note of a shard that goes to the failure list."""
 
-    def warn(self, message: str) -> None:
+    def tell(self, message: str) -> None:
         """Tell the user something that is no failure of a shard."""
 
     def tick(self, scheduler: Scheduler, workers: int) -> None:
@@ -97,7 +97,7 @@ class Driver:
             elif drain_deadline is None:
                 drain_deadline = self._begin_drain(now)
             elif now > drain_deadline:
-                self._listener.warn("The time to drain is over; shards in flight are left to the next run.")
+                self._listener.tell("The time to drain is over; shards in flight are left to the next run.")
                 return
             else:
                 self._scheduler.abandon_waiting()
@@ -134,7 +134,7 @@ class Driver:
         if isinstance(outcome, WorkerInfo):
             self._listener.worker_ready(outcome, len(self._pool.ready))
             return
-        self._listener.warn(outcome)
+        self._listener.tell(outcome)
         if not self._pool.ready and not self._pool.starting:
             raise ClusterError(f"No worker is left. {outcome}")
 
@@ -159,7 +159,7 @@ class Driver:
         for reference in lost:
             del self._flying[reference]
         given_up = self._scheduler.worker_lost(worker, trouble, self._clock())
-        self._listener.warn(f"A worker was lost; its shards are tried again on another. {trouble.message}")
+        self._listener.tell(f"A worker was lost; its shards are tried again on another. {trouble.message}")
         self._pool.replace(worker)
         for one in given_up:
             self._give_up(one)
@@ -190,7 +190,7 @@ class Driver:
             if not self._start_judged and (ready >= self._plan.count or now - self._began > cluster.start_seconds):
                 self._start_judged = True
                 if ready < self._plan.count:
-                    self._listener.warn(shortage(self._plan, ready, ray.cluster_resources()))
+                    self._listener.tell(shortage(self._plan, ready, ray.cluster_resources()))
             return
         name = "stall_seconds" if self._start_judged else "start_seconds"
         if now - self._workers_seen > getattr(cluster, name):
@@ -203,7 +203,7 @@ class Driver:
     def _begin_drain(self, now: float) -> float:
         seconds = self._settings.cluster.drain_seconds
         self._scheduler.abandon_waiting()
-        self._listener.warn(
+        self._listener.tell(
             f"Stopping: {self._scheduler.in_flight} shards in flight have {seconds:g} s to finish. "
             "Signal again to stop at once; nothing committed is lost either way."
         )

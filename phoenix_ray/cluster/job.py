@@ -225,7 +225,7 @@ def _compute(job: Job, plan: Plan, session: RaySession, monitor: RunMonitor, sto
             pool.close()
     monitor.compacting()
     if settings.output.compact and not stop:
-        for damaged in [*reduce.finish(), *reduce_all(job.storage, job.identity, settings.output, _say)]:
+        for damaged in [*reduce.finish(), *reduce_all(job.storage, job.identity, settings.output, monitor.tell)]:
             monitor.spoiled(damaged)
     return workers
 
@@ -233,7 +233,7 @@ def _compute(job: Job, plan: Plan, session: RaySession, monitor: RunMonitor, sto
 def _clear_away(job: Job, committed: Committed, plan: Plan, monitor: RunMonitor) -> None:
     """Delete what will be computed again: damaged files, and partitions of videos that have changed since."""
     for damaged in committed.damaged:
-        monitor.warn(f"{damaged.name} cannot be trusted ({damaged.reason}); its frames are computed again.")
+        monitor.tell(f"{damaged.name} cannot be trusted ({damaged.reason}); its frames are computed again.")
         discard(job.storage, damaged)
     for shard in plan.shards:
         for name in committed.stale_partitions(shard.video):

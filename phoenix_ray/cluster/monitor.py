@@ -120,14 +120,14 @@ class RunMonitor:
             ),
         )
         frames = f" frames {first}-{last - 1}" if last else ""
-        self.warn(f"failed: {split}/{video_id}{frames} ({trouble.failure_class}): {trouble.message}")
+        self.tell(f"failed: {split}/{video_id}{frames} ({trouble.failure_class}): {trouble.message}")
 
     def spoiled(self, damaged: DamagedFile) -> None:
         """Tell that a committed file proved to be damaged when it was merged: the run is not complete."""
         self.failures += 1
-        self.warn(f"{damaged.name} is damaged ({damaged.reason}); run again to compute its frames again.")
+        self.tell(f"{damaged.name} is damaged ({damaged.reason}); run again to compute its frames again.")
 
-    def warn(self, message: str) -> None:
+    def tell(self, message: str) -> None:
         """Show and log a message."""
         self._display.say(message)
         self._note(message)
