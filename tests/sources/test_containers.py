@@ -210,13 +210,14 @@ def test_a_playlist_never_reaches_the_network(tmp_path: Path) -> None:
             server.accept()
 
 
-def test_frames_that_an_edit_list_hides_are_left_out(tmp_path: Path) -> None:
-    path = write_video(tmp_path / "clip.mp4", 12)
+@pytest.mark.parametrize("codec", ["mpeg4", "libx264"])
+def test_frames_that_an_edit_list_hides_are_left_out(tmp_path: Path, codec: str) -> None:
+    path = write_video(tmp_path / "clip.mp4", 12, codec)
     whole = frames_of(path)
     # An entry of the edit list: duration, first time shown, rate. A frame lasts 512 units.
     start, data = path.read_bytes().split(b"elst")
-    assert struct.unpack(">i", data[12:16]) == (0,)
-    path.write_bytes(start + b"elst" + data[:12] + struct.pack(">i", 3 * 512) + data[16:])
+    (shown,) = struct.unpack(">i", data[12:16])
+    path.write_bytes(start + b"elst" + data[:12] + struct.pack(">i", shown + 3 * 512) + data[16:])
     edited = frames_of(path)
     check_one_row_per_frame(edited, 9)
     assert [frame.timestamp for frame in edited] == pytest.approx([index / 25 for index in range(9)])
