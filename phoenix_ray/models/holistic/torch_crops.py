@@ -87,8 +87,11 @@ class DeviceCropper:
     """
 
     def __init__(self, pixels: torch.Tensor, table: torch.Tensor) -> None:
-        channels = pixels.to(torch.int64).unbind(1)
-        self._words = channels[0] | channels[1] << _CHANNEL_BITS | channels[2] << (2 * _CHANNEL_BITS)
+        red, green, blue = pixels.unbind(1)
+        words = blue.to(torch.int64)
+        for channel in (green, red):
+            words.bitwise_left_shift_(_CHANNEL_BITS).bitwise_or_(channel)
+        self._words = words
         self._table = table
         self._size = ImageSize(table[1].to(torch.float32), table[2].to(torch.float32))
 

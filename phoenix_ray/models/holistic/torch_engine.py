@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from phoenix_ray import landmarks
 from phoenix_ray.config import ModelSettings
+from phoenix_ray.errors import ModelError
 from phoenix_ray.landmarks import Layout
 from phoenix_ray.models.base import LandmarkBatch
 from phoenix_ray.models.holistic.anchors import FACE_ANCHORS, POSE_ANCHORS
@@ -41,11 +42,17 @@ class HolisticTorch:
         weights: Folder of the `.tflite` files that `networks` names.
 
     Raises:
-        ModelError: A file of weights is missing or damaged, or the device that is asked for is not there.
+        ModelError: A file of weights is missing or damaged, or the device that is asked for is not there, or cannot do
+            what is asked for.
     """
 
     def __init__(self, settings: ModelSettings, weights: Path) -> None:
         device = choose_device(settings.device)
+        if device.type == "mps" and settings.face_points == 478:
+            raise ModelError(
+                "model.device=mps has no double precision, which model.face_points=478 needs between its layers. Use "
+                "model.face_points=468, or model.device=cpu."
+            )
         torch.set_num_threads(settings.threads)
         if device.type == "cuda":
             torch.cuda.set_per_process_memory_fraction(settings.memory_fraction, device)

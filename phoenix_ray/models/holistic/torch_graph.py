@@ -236,8 +236,9 @@ def _resize_bilinear(builder: _Builder, operator: Operator) -> fx.Node:
     if not (options.alignCorners or options.halfPixelCenters):
         raise ValueError("its operator RESIZE_BILINEAR aligns neither corners nor centres of pixels")
     size = builder.shape(operator.outputs[0])[1:3]
-    how = {"size": size, "mode": "bilinear", "align_corners": bool(options.alignCorners)}
-    return builder.graph.call_function(functional.interpolate, (builder.node(operator.inputs[0]),), how)
+    # Not `functional.interpolate`: among deterministic algorithms that is a slow one, for the sake of gradients.
+    resize = torch.ops.aten.upsample_bilinear2d.default
+    return builder.graph.call_function(resize, (builder.node(operator.inputs[0]), size, bool(options.alignCorners)))
 
 
 def _depth_to_space(builder: _Builder, operator: Operator) -> fx.Node:

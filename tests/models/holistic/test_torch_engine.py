@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from phoenix_ray import landmarks
 from phoenix_ray.config import ModelSettings
+from phoenix_ray.errors import ModelError
 from phoenix_ray.models.base import LandmarkBatch
 from phoenix_ray.models.holistic.anchors import FACE_ANCHORS, POSE_ANCHORS
 from phoenix_ray.models.holistic.litert import HolisticLitert
@@ -31,7 +32,7 @@ from phoenix_ray.models.holistic.torch_networks import TorchNetworks  # noqa: E4
 
 Image = NDArray[np.uint8]
 
-# Pixels by which the engines' landmarks may differ on 210x260 frames: mean, and 99th percentile.
+# Pixels by which the engines' landmarks may differ along x and y on 210x260 frames: mean, and 99th percentile.
 POSE_AND_FACE, HANDS, TAIL = 0.02, 0.08, 0.5
 # How far the number of frames in a batch may move a landmark, in pixels. Measured on these frames: 0.0003.
 BATCH_BOUND = 0.01
@@ -60,7 +61,7 @@ def alone(model: HolisticTorch, frames: list[Image]) -> list[LandmarkBatch]:
 
 
 def distances(some: LandmarkBatch, others: LandmarkBatch, part: str, frames: list[Image]) -> NDArray[np.float64]:
-    """Distances in x and y, in pixels, where both have found the part."""
+    """Distances along x and y, in pixels, where both have found the part."""
     both = some.present(part) & others.present(part)
     sizes = np.array([(frame.shape[1], frame.shape[0]) for frame in frames])[both, None]
     moved: NDArray[np.float64] = np.abs(some.points[part] - others.points[part])[both][:, :, :2] * sizes
@@ -216,6 +217,14 @@ def test_out_of_memory_with_a_single_frame_and_other_errors_are_raised(
     monkeypatch.setattr(TorchNetworks, "hand_recrop", refuse)
     with pytest.raises(type(error), match=str(error)):
         model.estimate(frames[:1])
+
+
+def test_478_points_are_refused_where_there_is_no_double_precision(
+    monkeypatch: pytest.MonkeyPatch, weights: Path
+) -> None:
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    with pytest.raises(ModelError, match=r"model\.face_points=478 needs"):
+        HolisticTorch(ModelSettings(engine="torch", device="mps", face_points=478), weights)
 
 
 class _Elsewhere(TorchDispatchMode):  # type: ignore[misc]  # torch is not analysed
