@@ -112,9 +112,9 @@ class ModelSettings(Section):
     batch_size: PositiveInt | Auto = Field(
         "auto",
         description="Frames handed to the model at once. Batches never cross videos and are cut at multiples of this "
-        "size from a video's first frame, so results do not depend on shards. 'auto': 64 for engine torch (8 with "
-        "device cpu), which fits into 4 GB; more fills a large GPU better where videos are long. With torch it is part "
-        "of a dataset's identity; a batch that does not fit into memory is halved, and the run records it.",
+        "size from a video's first frame, so results do not depend on shards. 'auto': 128 for engine torch (8 with "
+        "device cpu), 2 GB of tensors at 210x260; more fills a large GPU better where videos are long. With torch it "
+        "is part of a dataset's identity; a batch that does not fit into memory is halved, and the run records it.",
     )
     enable_batching: bool = Field(
         True,

@@ -26,7 +26,7 @@ from phoenix_ray.errors import PhoenixRayError, SourceError
 from phoenix_ray.models.holistic.batching import GPU_BATCH_SIZE
 from phoenix_ray.models.holistic.torch_numerics import choose_device
 
-GPU_BATCH_SIZES, CPU_BATCH_SIZES = (GPU_BATCH_SIZE, 256, 128, 32, 8), (4, 1)
+GPU_BATCH_SIZES, CPU_BATCH_SIZES = (GPU_BATCH_SIZE, 256, 64, 32, 8), (4, 1)
 PICTURES = (".png", ".jpg", ".jpeg")
 
 

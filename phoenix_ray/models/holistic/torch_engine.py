@@ -1,8 +1,8 @@
 """The engine for GPUs: Holistic's networks and crops in torch, all frames of a batch at once.
 
 A batch's frames go to the device in one copy and its landmarks come back in one; between the two nothing is read back,
-so the device never waits for Python. Networks see as many crops whatever is found, and batches come in eight sizes
-at the most: a frame's landmarks do not depend on what its neighbours show, and kernels are chosen once for each size.
+so the device never waits for Python. Networks see as many crops whatever is found, and batches come in a few
+sizes: a frame's landmarks do not depend on what its neighbours show, and kernels are chosen once for each size.
 
 It runs on any device that torch has. On a CPU `litert` is faster; there, this engine is for tests.
 """

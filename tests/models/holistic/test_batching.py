@@ -9,7 +9,7 @@ from phoenix_ray.models.holistic.batching import SIZES_OF_BATCHES, batch_size, p
 
 def test_the_batch_size_is_the_setting_or_that_of_the_device_or_one() -> None:
     assert batch_size(ModelSettings(batch_size=5)) == 5
-    assert batch_size(ModelSettings(device="cuda")) == batch_size(ModelSettings()) == 64
+    assert batch_size(ModelSettings(device="cuda")) == batch_size(ModelSettings()) == 128
     assert batch_size(ModelSettings(device="cpu")) == 8
     assert batch_size(ModelSettings(batch_size=5, enable_batching=False)) == 1
 

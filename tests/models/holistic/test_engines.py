@@ -58,7 +58,7 @@ def test_asking_for_torch_without_it_names_the_extra(missing: None) -> None:
 def test_what_moves_landmarks_is_identity() -> None:
     base = ModelSettings(engine="torch", device="cuda")
     changes: list[dict[str, Any]] = [
-        {"device": "cpu", "batch_size": 64},
+        {"device": "cpu", "batch_size": 128},
         {"precision": "tf32"},
         {"batch_size": 32},
         {"enable_batching": False},
