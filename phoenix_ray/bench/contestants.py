@@ -5,6 +5,7 @@ Ours is the command that a user types. MediaPipe's is `mediapipe_practice.py`, r
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import subprocess
@@ -41,21 +42,32 @@ def find_reference_python() -> Path:
     return python.absolute()
 
 
-def our_settings(frames: BenchmarkFrames, workers: int) -> dict[str, dict[str, Any]]:
+def our_settings(table: Path, workers: int) -> dict[str, dict[str, Any]]:
     """Return the settings that our command runs with, beside `output.path`; all others have their defaults."""
     return {
-        "source": {"path": frames.root},
+        "source": {"kind": "table", "path": str(table)},
         "model": {"engine": "litert"},
         "cluster": {"num_workers": workers, "num_gpus": 0},
     }
 
 
-def run_ours(frames: BenchmarkFrames, workers: int, scratch: Path) -> Measurement:
+def write_table(frames: BenchmarkFrames, passes: int, table: Path) -> Path:
+    """Write a table source that names each video `passes` times, and return its path."""
+    with table.open("w", newline="", encoding="utf-8") as file:
+        rows = csv.writer(file)
+        rows.writerow(("video_id", "path", "split"))
+        for number in range(passes):
+            rows.writerows((f"{number}/{video.video_id}", video.location, video.split) for video in frames.videos)
+    return table
+
+
+def run_ours(frames: BenchmarkFrames, workers: int, passes: int, scratch: Path) -> Measurement:
     """Measure `python -m phoenix_ray.run`: pictures to a committed, compacted dataset, through a local Ray.
 
     Args:
         frames: What to compute.
         workers: Actors.
+        passes: How often each video is computed, each time as another video.
         scratch: An empty folder; the dataset is written below it.
 
     Raises:
@@ -63,13 +75,16 @@ def run_ours(frames: BenchmarkFrames, workers: int, scratch: Path) -> Measuremen
     """
     output = scratch / "dataset"
     config = scratch / "settings.yaml"
-    config.write_text(yaml.safe_dump(our_settings(frames, workers) | {"output": {"path": str(output)}}))
+    table = write_table(frames, passes, scratch / "videos.csv")
+    config.write_text(yaml.safe_dump(our_settings(table, workers) | {"output": {"path": str(output)}}))
     # The run starts a Ray of its own, whatever cluster the caller's environment points to.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
     wall_seconds = _run([sys.executable, "-m", "phoenix_ray.run", "--config", str(config)], scratch, environment)
     summary = json.loads(next(output.glob("runs/*/summary.json")).read_text(encoding="utf-8"))
-    if summary["frames_computed"] != len(frames.pictures):
-        raise PhoenixRayError(f"The run computed {summary['frames_computed']} of {len(frames.pictures)} frames.")
+    if summary["frames_computed"] != passes * len(frames.pictures):
+        raise PhoenixRayError(
+            f"The run computed {summary['frames_computed']} of {passes * len(frames.pictures)} frames."
+        )
     return Measurement(
         frames=summary["frames_computed"],
         steady_seconds=summary["compute_seconds"],

@@ -7,8 +7,10 @@ import pytest
 
 from phoenix_ray.bench import contestants, mediapipe_practice
 from phoenix_ray.bench.frames import BenchmarkFrames
-from phoenix_ray.config import Settings
+from phoenix_ray.config import Settings, SourceSettings
 from phoenix_ray.errors import ConfigError, PhoenixRayError
+from phoenix_ray.sources.base import Video
+from phoenix_ray.sources.catalog import open_source
 
 
 def test_without_a_reference_environment_the_way_to_make_one_is_told(
@@ -26,9 +28,17 @@ def test_the_reference_python_can_be_named(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_our_settings_are_settings() -> None:
-    frames = BenchmarkFrames("/data/a: b # c", (), (), ())
-    settings = Settings.model_validate(contestants.our_settings(frames, workers=3))
-    assert (settings.source.path, settings.cluster.num_workers) == ("/data/a: b # c", 3)
+    settings = Settings.model_validate(contestants.our_settings(Path("/data/a: b # c.csv"), workers=3))
+    assert (settings.source.path, settings.cluster.num_workers) == ("/data/a: b # c.csv", 3)
+
+
+def test_each_pass_over_a_video_is_a_video_of_its_own(tmp_path: Path) -> None:
+    (tmp_path / "clip").mkdir()
+    (tmp_path / "clip" / "1.png").touch()
+    video = Video("dev", "clip, 1", "frame_folder", str(tmp_path / "clip"), 1, "signature")
+    table = contestants.write_table(BenchmarkFrames("/data", (video,), (), ()), 3, tmp_path / "videos.csv")
+    videos = list(open_source(SourceSettings(path=str(table))).videos())
+    assert [one.video_id for one in videos] == ["0/clip, 1", "1/clip, 1", "2/clip, 1"]
 
 
 def test_a_mediapipe_that_cannot_start_ends_with_its_own_words(tmp_path: Path) -> None:
@@ -41,9 +51,8 @@ def test_a_mediapipe_that_cannot_start_ends_with_its_own_words(tmp_path: Path) -
 
 
 def test_our_side_fails_with_the_runs_own_words(tmp_path: Path) -> None:
-    frames = BenchmarkFrames(str(tmp_path / "nowhere"), (), (), ())
-    with pytest.raises(PhoenixRayError, match=r"exit code 4(.|\n)*nowhere"):
-        contestants.run_ours(frames, workers=1, scratch=tmp_path)
+    with pytest.raises(PhoenixRayError, match=r"exit code 4(.|\n)*videos\.csv"):
+        contestants.run_ours(BenchmarkFrames("/data", (), (), ()), workers=1, passes=1, scratch=tmp_path)
 
 
 @pytest.mark.parametrize("workers", [1, 2, 3, 7])
