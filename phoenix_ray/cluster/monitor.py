@@ -87,6 +87,8 @@ class RunMonitor:
         shard = assignment.shard
         if (shard.video.split, shard.video.video_id) in self._listed:
             clear_failures(self._storage, shard.video.split, shard.video.video_id, shard.first, shard.last)
+        for event in receipt.events:
+            self._note(f"{shard}: {event}")
         if receipt.partition and receipt.partition.error:
             self._note(f"{shard}: some frames have no landmarks; the first: {receipt.partition.error}")
 

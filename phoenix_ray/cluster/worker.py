@@ -67,12 +67,30 @@ class Timings:
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """An actor's answer for one shard: what it committed, or why it could not."""
+    """An actor's answer for one shard: what it committed, or why it could not, and what happened on the way."""
 
     partition: PartitionInfo | None
     trouble: Trouble | None
     timings: Timings
     peak_memory_mb: float
+    events: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """The landmarks of a shard.
+
+    Attributes:
+        records: One for each frame.
+        rows: One row of landmarks for each record.
+        timings: What decoding and inference took.
+        events: What the model wants recorded (`LandmarkBatch.events`).
+    """
+
+    records: list[FrameRecord]
+    rows: LandmarkBatch
+    timings: Timings
+    events: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,10 +134,12 @@ class ShardWorker:
         timings = Timings(idle=started - self._idle_since)
         partition: PartitionInfo | None = None
         trouble: Trouble | None = None
+        events: tuple[str, ...] = ()
         try:
             if self._model is None:
                 raise ClusterError("The worker was given a shard before it was ready.")
-            records, batch, spent = estimate_shard(self._model, self._settings, shard)
+            estimate = estimate_shard(self._model, self._settings, shard)
+            events = estimate.events
             written = time.perf_counter()
             partition = write_partition(
                 self._storage,
@@ -129,20 +149,18 @@ class ShardWorker:
                 shard.video,
                 shard.first,
                 shard.last,
-                records,
-                batch,
+                estimate.records,
+                estimate.rows,
             )
-            timings = timings + replace(spent, write=time.perf_counter() - written)
+            timings = timings + replace(estimate.timings, write=time.perf_counter() - written)
         except Exception as error:
             trouble = Trouble(_failure_class(error), _message(error), traceback.format_exc(), platform.node())
         self._idle_since = time.perf_counter()
-        return Receipt(partition, trouble, timings, peak_memory_mb())
+        return Receipt(partition, trouble, timings, peak_memory_mb(), events)
 
 
-def estimate_shard(
-    model: PoseModel, settings: Settings, shard: Shard
-) -> tuple[list[FrameRecord], LandmarkBatch, Timings]:
-    """Return one record and one row of landmarks for each frame of a shard, and the time spent.
+def estimate_shard(model: PoseModel, settings: Settings, shard: Shard) -> Estimate:
+    """Return the landmarks of each frame of a shard.
 
     Batches hold the frames of one video between two multiples of the model's batch size, counted from the video's first
     frame: a frame meets the same neighbours however the video is sharded.
@@ -155,6 +173,7 @@ def estimate_shard(
     rows = empty_batch(model.layout, shard.frames)
     records: list[FrameRecord] = []
     inference = 0.0
+    events: list[str] = []
     survivors, failure = 0, None
     for _, group in groupby(frames, key=lambda frame: frame.index // model.batch_size):
         members = list(group)
@@ -164,12 +183,13 @@ def estimate_shard(
         inference += time.perf_counter() - before
         survivors += sum(len(indices) for indices, _ in found)
         for indices, batch in found:
+            events += batch.events
             _place(rows, batch, np.asarray(indices) - shard.first)
         failure = failure or next(iter(errors.values()), None)
         records.extend(_record(frame, rows, shard.first, errors.get(frame.index)) for frame in members)
     if failure is not None and survivors == 0:
         raise failure
-    return records, rows, Timings(decode=frames.seconds, inference=inference)
+    return Estimate(records, rows, Timings(decode=frames.seconds, inference=inference), tuple(events))
 
 
 def peak_memory_mb() -> float:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -64,7 +65,7 @@ def shade(video: Video, index: int) -> int:
 
 
 def same_rows(model: PoseModel, settings: Settings, whole: LandmarkBatch, shard: Shard) -> bool:
-    _, rows, _ = estimate_shard(model, settings, shard)
+    rows = estimate_shard(model, settings, shard).rows
     return all(
         np.array_equal(rows.points[part], points[shard.first : shard.last], equal_nan=True)
         for part, points in whole.points.items()
@@ -73,7 +74,7 @@ def same_rows(model: PoseModel, settings: Settings, whole: LandmarkBatch, shard:
 
 def test_a_shard_gives_the_rows_of_the_whole_video_bit_for_bit(video: Video, settings: Settings) -> None:
     model = registry.create(settings.model)
-    _, whole, _ = estimate_shard(model, settings, Shard(video, 0, FRAMES))
+    whole = estimate_shard(model, settings, Shard(video, 0, FRAMES)).rows
     for first, last in [(0, 8), (8, 12), (12, FRAMES), (4, FRAMES)]:
         assert same_rows(model, settings, whole, Shard(video, first, last))
 
@@ -86,7 +87,8 @@ def test_batches_are_cut_at_multiples_of_the_batch_size_from_the_first_frame(vid
 
 def test_a_frame_on_which_the_model_fails_costs_that_frame_alone(video: Video, settings: Settings) -> None:
     model = Failing(settings, poison={shade(video, 5)})
-    records, rows, _ = estimate_shard(model, settings, Shard(video, 0, FRAMES))
+    estimate = estimate_shard(model, settings, Shard(video, 0, FRAMES))
+    records, rows = estimate.records, estimate.rows
     failed = [record.index for record in records if record.status == "failed"]
     assert 5 in failed
     assert all(shade(video, index) == shade(video, 5) for index in failed)
@@ -103,10 +105,19 @@ def test_a_model_that_fails_on_every_frame_fails_the_shard(video: Video, setting
 
 def test_an_unreadable_frame_is_a_flagged_row(video: Video, settings: Settings) -> None:
     Path(video.location, "images0003.png").write_bytes(b"")
-    records, _, _ = estimate_shard(registry.create(settings.model), settings, Shard(video, 0, FRAMES))
+    records = estimate_shard(registry.create(settings.model), settings, Shard(video, 0, FRAMES)).records
     assert [record.index for record in records] == list(range(FRAMES))
     assert records[2].status == "unreadable"
     assert records[2].error
+
+
+def test_what_a_model_wants_recorded_is_handed_on(video: Video, settings: Settings) -> None:
+    class Telling(Failing):
+        def estimate(self, images: Sequence[NDArray[np.uint8]]) -> LandmarkBatch:
+            return replace(super().estimate(images), events=(f"{len(images)} frames",))
+
+    estimate = estimate_shard(Telling(settings, poison=set()), settings, Shard(video, 0, 6))
+    assert estimate.events == ("4 frames", "2 frames")
 
 
 def worker(settings: Settings) -> ShardWorker:
