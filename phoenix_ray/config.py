@@ -80,9 +80,10 @@ class ModelSettings(Section):
     name: str = Field("holistic", description="The model; `phoenix-ray models list` shows all.")
     engine: Literal["auto", "litert", "torch", "mediapipe"] = Field(
         "auto",
-        description="What runs Holistic's networks. 'litert' (CPU, frame by frame), 'torch' (GPU, in batches; needs "
-        "the extra [torch]), 'mediapipe' (the legacy package, reset before each frame: the reference, slow; needs the "
-        "extra [mediapipe]). 'auto' takes torch where there are GPUs and torch is installed, else litert.",
+        description="What runs Holistic's networks. 'litert' (CPU: MediaPipe's landmarks nearly to the bit), 'torch' "
+        "(GPU, in batches; needs the extra [torch]), 'mediapipe' (the legacy package, reset before each frame: the "
+        "reference, slow; needs the extra [mediapipe]). 'auto' takes litert, also where there are GPUs as long as "
+        "torch has not been measured on one, and torch where model.device or model.precision ask for it.",
     )
     device: Literal["auto", "cuda", "mps", "cpu"] = Field(
         "auto",

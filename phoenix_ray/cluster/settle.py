@@ -20,15 +20,20 @@ def settle_model(settings: Settings, storage: Storage, resources: Callable[[], M
     Args:
         settings: As the user gave them.
         storage: The output.
-        resources: Gives the cluster's resources; asked only for a new dataset whose engine is `auto`.
+        resources: Gives the cluster's resources; asked only for a new dataset that may use GPUs.
     """
-    recorded = _recorded(storage)
-    if settings.model.engine == "auto" and recorded and recorded.model.get("model") == settings.model.name:
+    model, recorded = settings.model, _recorded(storage)
+    if (
+        recorded
+        and recorded.model.get("model") == model.name
+        and model.engine in ("auto", recorded.model.get("engine"))
+    ):
         names = [name for name in ("engine", "device") if name in recorded.model]
-        chosen = {name: recorded.model[name] for name in names if getattr(settings.model, name) == "auto"}
-        return settings.model_copy(update={"model": settings.model.model_copy(update=chosen)})
-    has_gpu = settings.model.engine == "auto" and settings.cluster.num_gpus != 0 and resources().get("GPU", 0) > 0
-    return settings.model_copy(update={"model": registry.resolve(settings.model, has_gpu=has_gpu)})
+        chosen = {name: recorded.model[name] for name in names if getattr(model, name) == "auto"}
+        return settings.model_copy(update={"model": model.model_copy(update=chosen)})
+    may_use_gpus = model.engine in ("auto", "torch") and settings.cluster.num_gpus != 0
+    has_gpu = may_use_gpus and resources().get("GPU", 0) > 0
+    return settings.model_copy(update={"model": registry.resolve(model, has_gpu=has_gpu)})
 
 
 def _recorded(storage: Storage) -> DatasetIdentity | None:

@@ -27,10 +27,17 @@ def never_asked() -> dict[str, float]:
     raise AssertionError("the cluster need not be asked")
 
 
-def test_a_new_dataset_takes_the_gpus_that_the_cluster_has(storage: Storage) -> None:
-    pytest.importorskip("torch", reason="the engine for GPUs is an extra")
-    settled = settle_model(Settings(), storage, gpus).model
-    assert (settled.engine, settled.device) == ("torch", "cuda")
+TORCH = Settings(model=ModelSettings(engine="torch"))
+
+
+@pytest.mark.parametrize(("there", "device"), [(8.0, "cuda"), (0.0, "cpu")])
+def test_torch_computes_on_the_gpus_that_the_cluster_has(storage: Storage, there: float, device: str) -> None:
+    assert settle_model(TORCH, storage, lambda: gpus(there)).model.device == device
+
+
+def test_torch_that_is_asked_for_goes_on_with_the_device_it_began_with(storage: Storage) -> None:
+    begin(storage, engine="torch", device="cuda")
+    assert settle_model(TORCH, storage, never_asked).model.device == "cuda"
 
 
 def test_a_new_dataset_without_gpus_runs_on_cpus(storage: Storage) -> None:

@@ -30,8 +30,8 @@ class HolisticEntry:
     )
 
     def resolve(self, settings: ModelSettings, *, has_gpu: bool) -> ModelSettings:
-        """Return the settings with engine and device decided: torch on CUDA where there are GPUs, else litert."""
-        engine, device = _engine(settings, has_gpu=has_gpu), settings.device
+        """Return the settings with engine and device decided: torch computes on CUDA where there are GPUs."""
+        engine, device = _engine(settings), settings.device
         if engine == "torch" and device == "auto":
             device = "cuda" if has_gpu else "cpu"
         return _decided(settings.model_copy(update={"engine": engine, "device": device}))
@@ -86,21 +86,20 @@ class HolisticEntry:
         return HolisticLitert(settings, ensure_installed(settings.weights_path))
 
 
-def _engine(settings: ModelSettings, *, has_gpu: bool) -> str:
+def _engine(settings: ModelSettings) -> str:
     if settings.engine != "auto":
         return settings.engine
-    asks_for_torch = settings.precision != "exact" or settings.device in ("cuda", "mps")
-    can_use_gpu = has_gpu and settings.device == "auto" and _has_torch()
-    return "torch" if asks_for_torch or can_use_gpu else "litert"
+    # A GPU alone does not decide for torch as long as that engine has not been measured on one (docs/engines.md).
+    return "torch" if settings.precision != "exact" or settings.device in ("cuda", "mps") else "litert"
 
 
 def _decided(settings: ModelSettings) -> ModelSettings:
-    """Return the settings with an engine; without `resolve`, that of a machine without GPUs.
+    """Return the settings with an engine.
 
     Raises:
         ConfigError: What is asked for is another engine's.
     """
-    settings = settings.model_copy(update={"engine": _engine(settings, has_gpu=False)})
+    settings = settings.model_copy(update={"engine": _engine(settings)})
     for name, default in (("precision", "exact"), ("device", "auto")):
         value = getattr(settings, name)
         if settings.engine != "torch" and value not in (default, "cpu"):

@@ -27,7 +27,8 @@ def missing(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("given", "has_gpu", "engine", "device"),
     [
-        ({}, True, "torch", "cuda"),
+        ({}, True, "litert", "auto"),
+        ({"engine": "torch"}, True, "torch", "cuda"),
         ({}, False, "litert", "auto"),
         ({"device": "cpu"}, True, "litert", "cpu"),
         ({"engine": "litert"}, True, "litert", "auto"),
@@ -43,10 +44,6 @@ def test_auto_is_decided_by_the_cluster(
     resolved = registry.resolve(ModelSettings(**given), has_gpu=has_gpu)
     assert (resolved.engine, resolved.device) == (engine, device)
     assert registry.resolve(resolved, has_gpu=not has_gpu) == resolved, "and stays decided"
-
-
-def test_gpus_are_left_alone_without_torch(missing: None) -> None:
-    assert registry.resolve(ModelSettings(), has_gpu=True).engine == "litert"
 
 
 def test_asking_for_torch_without_it_names_the_extra(missing: None) -> None:
