@@ -160,8 +160,8 @@ class ClusterSettings(Section):
     )
     start_seconds: Annotated[float, Field(gt=0)] = Field(
         60.0,
-        description="How long to wait for all actors. After that the run goes on with those that are there, and takes "
-        "the others in when they come.",
+        description="How long to wait for all actors. The run starts with the first; when the time is over, or the "
+        "cluster is full, it says how many are missing, and takes them in when they come.",
     )
     shards_in_flight: Annotated[int, Field(ge=1, le=4)] = Field(
         2, description="Shards queued at an actor. 2 keeps it fed; more makes the end of a run uneven."

@@ -187,10 +187,8 @@ class Driver:
         ready, cluster = len(self._pool.ready), self._settings.cluster
         if ready:
             self._workers_seen = now
-            if not self._start_judged and (ready >= self._plan.count or now - self._began > cluster.start_seconds):
-                self._start_judged = True
-                if ready < self._plan.count:
-                    self._listener.tell(shortage(self._plan, ready, ray.cluster_resources()))
+            if not self._start_judged:
+                self._judge_start(ready, waited=now - self._began)
             return
         name = "stall_seconds" if self._start_judged else "start_seconds"
         if now - self._workers_seen > getattr(cluster, name):
@@ -199,6 +197,14 @@ class Driver:
                 f"has {_amounts(ray.cluster_resources())}, free are {_amounts(ray.available_resources())}. What is "
                 "committed is kept; the same command goes on from there."
             )
+
+    def _judge_start(self, ready: int, waited: float) -> None:
+        """Look no further once all are there; tell of a shortage when the cluster is full or the wait is over."""
+        resources = ray.cluster_resources()
+        if ready >= self._plan.capacity(resources) or waited > self._settings.cluster.start_seconds:
+            self._start_judged = True
+            if ready < self._plan.count:
+                self._listener.tell(shortage(self._plan, ready, resources))
 
     def _begin_drain(self, now: float) -> float:
         seconds = self._settings.cluster.drain_seconds

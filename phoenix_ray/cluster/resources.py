@@ -41,6 +41,13 @@ class WorkerPlan:
             options["memory"] = self.memory_mb * 1024 * 1024
         return options
 
+    def capacity(self, cluster: Mapping[str, float]) -> int:
+        """Return how many of the actors a cluster of these resources (`CPU`, `GPU`, ...) holds at the most."""
+        bounds = [
+            int(cluster.get(name, 0.0) / share) for name, share in (("CPU", self.cpus), ("GPU", self.gpus)) if share
+        ]
+        return min([self.count, *bounds])
+
     def __str__(self) -> str:
         memory = f", {self.memory_mb} MB" if self.memory_mb else ""
         gpus = f", {self.gpus:g} GPU" if self.gpus else ""

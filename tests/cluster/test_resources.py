@@ -62,3 +62,19 @@ def test_a_shortage_names_what_was_asked_and_what_is_there() -> None:
     message = shortage(WorkerPlan(8, 2.0, 0.5, 0), 6, {"CPU": 12.0, "GPU": 3.0})
     assert "8 workers with 2 CPU, 0.5 GPU each; 6 of them" in message
     assert "12 CPU and 3 GPU" in message
+
+
+@pytest.mark.parametrize(
+    ("plan", "cluster", "capacity"),
+    [
+        (WorkerPlan(8, 2.0, 0.0, 0), {"CPU": 12.0}, 6),
+        (WorkerPlan(8, 2.0, 0.5, 0), {"CPU": 12.0, "GPU": 2.0}, 4),
+        (WorkerPlan(3, 1.0, 0.0, 0), {"CPU": 12.0}, 3),
+        (WorkerPlan(3, 0.0, 0.0, 0), {"CPU": 1.0}, 3),
+        (WorkerPlan(3, 1.0, 1.0, 0), {"CPU": 12.0}, 0),
+    ],
+)
+def test_a_cluster_holds_as_many_workers_as_its_scarcest_resource(
+    plan: WorkerPlan, cluster: dict[str, float], capacity: int
+) -> None:
+    assert plan.capacity(cluster) == capacity
