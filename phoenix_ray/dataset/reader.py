@@ -24,7 +24,8 @@ from phoenix_ray.dataset.schema import landmark_schema, to_batch
 from phoenix_ray.dataset.storage import Storage, open_storage
 from phoenix_ray.dataset.survey import Survey, take_survey
 from phoenix_ray.dataset.tally import tally_rows, total
-from phoenix_ray.dataset.videos import VideoEntry, gather_videos, select_videos, to_video_table
+from phoenix_ray.dataset.video_landmarks import VideoLandmarks, from_rows
+from phoenix_ray.dataset.videos import NAMED_ANNOTATIONS, VideoEntry, gather_videos, select_videos, to_video_table
 from phoenix_ray.errors import OutputError
 from phoenix_ray.models.base import LandmarkBatch
 
@@ -95,6 +96,18 @@ class Dataset:
                 return self._read_video((split, video_id))
             self.refresh()
         raise OutputError(f"{split}/{video_id} in {self._storage.root} changes while it is read; try again later.")
+
+    def load(self, split: str, video_id: str) -> VideoLandmarks:
+        """Return a video as arrays, with its annotations.
+
+        Raises:
+            KeyError: The dataset holds no row of such a video.
+            OutputError: Its rows cannot be read.
+        """
+        rows = self.read_video(split, video_id)
+        about = select_videos(self.videos(), [(split, video_id)])[split, video_id]
+        named = {name: about[name] for name in NAMED_ANNOTATIONS if about[name] is not None}
+        return from_rows(self.layout, split, video_id, rows, about["fps"], named | dict(about["annotation"]))
 
     def read_landmarks(self, split: str, video_id: str) -> LandmarkBatch:
         """Return the landmarks of a video as arrays (frames, points, axes), NaN where a part was not found.

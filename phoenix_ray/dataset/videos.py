@@ -30,7 +30,7 @@ from phoenix_ray.dataset.tally import Tally, total
 from phoenix_ray.landmarks import Layout
 
 # Annotations that have a column of their own; others share the map column `annotation`.
-_NAMED_ANNOTATIONS = ("signer", "gloss", "translation")
+NAMED_ANNOTATIONS = ("signer", "gloss", "translation")
 
 # What resume, compaction and reading ask of the table: a few columns of a million videos are small.
 VERSION_COLUMNS = ("split", "video_id", "source_signature", "frames", "file", "first_row")
@@ -96,7 +96,7 @@ def video_schema(layout: Layout) -> pa.Schema:
             pa.field("video_id", pa.string(), nullable=False),
             pa.field("frames", pa.int32(), nullable=False),
             pa.field("fps", pa.float64()),
-            *(pa.field(name, pa.string()) for name in _NAMED_ANNOTATIONS),
+            *(pa.field(name, pa.string()) for name in NAMED_ANNOTATIONS),
             pa.field("annotation", pa.map_(pa.string(), pa.string()), nullable=False),
             *(pa.field(f"frames_{status}", pa.int32(), nullable=False) for status in STATUSES),
             *(pa.field(f"{part.name}_rate", pa.float64(), nullable=False) for part in layout.parts),
@@ -116,10 +116,9 @@ def to_video_table(layout: Layout, entries: Sequence[VideoEntry], file: str | No
         "video_id": [entry.video_id for entry in entries],
         "frames": [entry.frames for entry in entries],
         "fps": [entry.fps for entry in entries],
-        **{name: [entry.annotation.get(name) for entry in entries] for name in _NAMED_ANNOTATIONS},
+        **{name: [entry.annotation.get(name) for entry in entries] for name in NAMED_ANNOTATIONS},
         "annotation": [
-            [(key, text) for key, text in entry.annotation.items() if key not in _NAMED_ANNOTATIONS]
-            for entry in entries
+            [(key, text) for key, text in entry.annotation.items() if key not in NAMED_ANNOTATIONS] for entry in entries
         ],
         **{f"frames_{status}": [tally.statuses.get(status, 0) for tally in tallies] for status in STATUSES},
         **{f"{part.name}_rate": [tally.rate(part.name) for tally in tallies] for part in layout.parts},

@@ -1,0 +1,111 @@
+"""The landmarks of one video as arrays: what the reader gives, and what verify, exports, statistics and training take.
+
+It is the same whatever the numbers came from: a dataset of ours (`Dataset.load`), a fresh computation, or a file of
+another tool (`exports`). Landmarks that are missing are NaN here, null in Parquet, and never zero.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from phoenix_ray.dataset.schema import to_batch
+from phoenix_ray.landmarks import Layout
+
+IMAGE_AXES = ("x", "y", "z")
+
+
+@dataclass(frozen=True, slots=True)
+class VideoLandmarks:
+    """The landmarks of a video, one row per frame.
+
+    Attributes:
+        split: Its split.
+        video_id: The video.
+        layout: Parts, points and axes.
+        frame_index: int32 (frames,): 0-based position of each row in the video, ascending.
+        frame_names: File name of each frame, or `frame-<index>`.
+        timestamps: float64 (frames,): seconds from the start, NaN where the source has no clock.
+        sizes: int32 (frames, 2): width and height in pixels of the decoded frame, 0 where it was unreadable.
+        status: Status of each frame (`dataset.schema.FrameStatus`).
+        points: Part name → float32 (frames, points, axes) in the order of the layout. x and y are normalised to the
+            image, z is scaled like x; NaN throughout a frame in which the part is missing.
+        scores: Part name → float32 (frames,): the network's presence score, NaN where it did not run.
+        fps: Frames per second, None where the source has no clock.
+        annotation: Text of the source: `signer`, `gloss`, `translation` and others.
+    """
+
+    split: str
+    video_id: str
+    layout: Layout
+    frame_index: NDArray[np.int32]
+    frame_names: tuple[str, ...]
+    timestamps: NDArray[np.float64]
+    sizes: NDArray[np.int32]
+    status: tuple[str, ...]
+    points: Mapping[str, NDArray[np.float32]]
+    scores: Mapping[str, NDArray[np.float32]]
+    fps: float | None = None
+    annotation: Mapping[str, str] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        """Return the number of frames."""
+        return len(self.frame_index)
+
+    def present(self, part: str) -> NDArray[np.bool_]:
+        """Return a bool array (frames,): where `part` was found."""
+        return ~np.isnan(self.points[part][:, 0, 0])
+
+    def array(self, parts: Sequence[str] | None = None, axes: Sequence[str] = IMAGE_AXES) -> NDArray[np.float32]:
+        """Return the points of several parts behind one another, float32 (frames, points, axes), NaN where missing.
+
+        Args:
+            parts: Their names in the order wanted; None takes all parts that are relative to the image, in the order of
+                the layout: pose, left hand, right hand, face (543 points of Holistic).
+            axes: Which axes, in the order wanted; each part must have them.
+
+        Raises:
+            KeyError: The layout has no such part.
+            ValueError: A part has no such axis.
+        """
+        names = image_parts(self.layout) if parts is None else parts
+        chosen = [[self.layout.part(name).axes.index(axis) for axis in axes] for name in names]
+        return np.concatenate(
+            [self.points[name][:, :, indices] for name, indices in zip(names, chosen, strict=True)], axis=1
+        )
+
+
+def image_parts(layout: Layout) -> tuple[str, ...]:
+    """Return the names of the parts whose x and y are relative to the image: all but those in metres."""
+    return tuple(part.name for part in layout.parts if part.scored)
+
+
+def from_rows(
+    layout: Layout,
+    split: str,
+    video_id: str,
+    rows: pa.Table,
+    fps: float | None = None,
+    annotation: Mapping[str, str] | None = None,
+) -> VideoLandmarks:
+    """Return the rows of a video (`dataset.schema.landmark_schema`, in frame order) as arrays."""
+    batch = to_batch(layout, rows)
+    sides = [rows.column(name).fill_null(0).to_numpy().astype(np.int32) for name in ("width", "height")]
+    return VideoLandmarks(
+        split,
+        video_id,
+        layout,
+        rows.column("frame_index").to_numpy(),
+        tuple(rows.column("frame_name").to_pylist()),
+        rows.column("timestamp").to_numpy(),
+        np.stack(sides, axis=1),
+        tuple(rows.column("status").to_pylist()),
+        batch.points,
+        batch.scores,
+        fps,
+        annotation or {},
+    )
