@@ -1,4 +1,4 @@
-"""What `verify` and `stats` ask of anything that holds videos' landmarks: a dataset of ours, or a file of another tool."""
+"""What verify and statistics ask of whatever holds landmarks: a dataset of ours, or a file of another tool."""
 
 from __future__ import annotations
 
