@@ -13,12 +13,7 @@ import resource
 import sys
 import time
 import traceback
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from itertools import groupby
-
-import numpy as np
-from numpy.typing import NDArray
+from dataclasses import dataclass
 
 from phoenix_ray.cluster.plan import Shard
 from phoenix_ray.cluster.scheduler import Trouble
@@ -26,13 +21,11 @@ from phoenix_ray.config import Settings
 from phoenix_ray.dataset.failures import FailureClass
 from phoenix_ray.dataset.identity import DatasetIdentity
 from phoenix_ray.dataset.partitions import PartitionInfo, write_partition
-from phoenix_ray.dataset.schema import FrameRecord, FrameStatus, empty_batch
 from phoenix_ray.dataset.storage import open_storage
 from phoenix_ray.errors import ClusterError, OutputError, PhoenixRayError, SourceError
+from phoenix_ray.estimation import error_message, estimate_frames
 from phoenix_ray.models import registry
-from phoenix_ray.models.base import LandmarkBatch, PoseModel
-from phoenix_ray.sources.base import Frame
-from phoenix_ray.sources.frames import read_frames
+from phoenix_ray.models.base import PoseModel
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,23 +67,6 @@ class Receipt:
     timings: Timings
     peak_memory_mb: float
     events: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Estimate:
-    """The landmarks of a shard.
-
-    Attributes:
-        records: One for each frame.
-        rows: One row of landmarks for each record.
-        timings: What decoding and inference took.
-        events: What the model wants recorded (`LandmarkBatch.events`).
-    """
-
-    records: list[FrameRecord]
-    rows: LandmarkBatch
-    timings: Timings
-    events: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +114,7 @@ class ShardWorker:
         try:
             if self._model is None:
                 raise ClusterError("The worker was given a shard before it was ready.")
-            estimate = estimate_shard(self._model, self._settings, shard)
+            estimate = estimate_frames(self._model, shard.video, shard.first, shard.last, self._settings.decode)
             events = estimate.events
             written = time.perf_counter()
             partition = write_partition(
@@ -152,110 +128,17 @@ class ShardWorker:
                 estimate.records,
                 estimate.rows,
             )
-            timings = timings + replace(estimate.timings, write=time.perf_counter() - written)
+            timings += Timings(estimate.decode_seconds, estimate.inference_seconds, write=time.perf_counter() - written)
         except Exception as error:
-            trouble = Trouble(_failure_class(error), _message(error), traceback.format_exc(), platform.node())
+            trouble = Trouble(_failure_class(error), error_message(error), traceback.format_exc(), platform.node())
         self._idle_since = time.perf_counter()
         return Receipt(partition, trouble, timings, peak_memory_mb(), events)
-
-
-def estimate_shard(model: PoseModel, settings: Settings, shard: Shard) -> Estimate:
-    """Return the landmarks of each frame of a shard.
-
-    Batches hold the frames of one video between two multiples of the model's batch size, counted from the video's first
-    frame: a frame meets the same neighbours however the video is sharded.
-
-    Raises:
-        Exception: Whatever the model raised, when not one frame of the shard got through it. A model that fails on some
-            frames only gives rows of status `failed` for these.
-    """
-    frames = _Stopwatch(read_frames(shard.video, shard.first, shard.last, settings.decode))
-    rows = empty_batch(model.layout, shard.frames)
-    records: list[FrameRecord] = []
-    inference = 0.0
-    events: list[str] = []
-    survivors, failure = 0, None
-    for _, group in groupby(frames, key=lambda frame: frame.index // model.batch_size):
-        members = list(group)
-        images = {frame.index: frame.image for frame in members if frame.image is not None}
-        before = time.perf_counter()
-        found, errors = _estimate_frames(model, images)
-        inference += time.perf_counter() - before
-        survivors += sum(len(indices) for indices, _ in found)
-        for indices, batch in found:
-            events += batch.events
-            _place(rows, batch, np.asarray(indices) - shard.first)
-        failure = failure or next(iter(errors.values()), None)
-        records.extend(_record(frame, rows, shard.first, errors.get(frame.index)) for frame in members)
-    if failure is not None and survivors == 0:
-        raise failure
-    return Estimate(records, rows, Timings(decode=frames.seconds, inference=inference), tuple(events))
 
 
 def peak_memory_mb() -> float:
     """Return the largest resident size this process has had, in MB."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (1024 * 1024 if sys.platform == "darwin" else 1024)
-
-
-_Images = dict[int, NDArray[np.uint8]]
-_Found = list[tuple[Sequence[int], LandmarkBatch]]
-
-
-def _estimate_frames(model: PoseModel, images: _Images) -> tuple[_Found, dict[int, Exception]]:
-    """Estimate a batch; when the model fails on it, estimate frame by frame to keep all but the culprits."""
-    if not images:
-        return [], {}
-    try:
-        return [(list(images), model.estimate(list(images.values())))], {}
-    except MemoryError:
-        raise
-    except Exception as error:
-        if len(images) == 1:
-            return [], dict.fromkeys(images, error)
-    found: _Found = []
-    errors: dict[int, Exception] = {}
-    for index, image in images.items():
-        single, failed = _estimate_frames(model, {index: image})
-        found += single
-        errors |= failed
-    return found, errors
-
-
-def _place(rows: LandmarkBatch, batch: LandmarkBatch, positions: NDArray[np.intp]) -> None:
-    for part, points in batch.points.items():
-        rows.points[part][positions] = points
-    for part, scores in batch.scores.items():
-        rows.scores[part][positions] = scores
-
-
-def _record(frame: Frame, rows: LandmarkBatch, first: int, error: Exception | None) -> FrameRecord:
-    if frame.image is None:
-        return FrameRecord(frame.index, frame.name, frame.timestamp, None, None, "unreadable", frame.error)
-    height, width = frame.image.shape[:2]
-    if error is not None:
-        return FrameRecord(frame.index, frame.name, frame.timestamp, width, height, "failed", _message(error))
-    found = any(not np.isnan(points[frame.index - first, 0, 0]) for points in rows.points.values())
-    status: FrameStatus = "ok" if found else "no_person"
-    return FrameRecord(frame.index, frame.name, frame.timestamp, width, height, status)
-
-
-class _Stopwatch:
-    """An iterator that measures how long its consumer waited for it."""
-
-    def __init__(self, frames: Iterator[Frame]) -> None:
-        self._frames = frames
-        self.seconds = 0.0
-
-    def __iter__(self) -> Iterator[Frame]:
-        return self
-
-    def __next__(self) -> Frame:
-        before = time.perf_counter()
-        try:
-            return next(self._frames)
-        finally:
-            self.seconds += time.perf_counter() - before
 
 
 def _failure_class(error: Exception) -> FailureClass:
@@ -268,7 +151,3 @@ def _failure_class(error: Exception) -> FailureClass:
             return "input"
         case _:
             return "model"
-
-
-def _message(error: Exception) -> str:
-    return str(error) if isinstance(error, PhoenixRayError) else f"{type(error).__name__}: {error}"

@@ -1,0 +1,139 @@
+"""Frames of a video in, their landmarks out: the computation itself, whoever asks for it.
+
+Workers call `estimate_frames` for each shard, and `phoenix-ray verify --recompute` calls it without a cluster, so that
+the two cannot differ. It commits nothing and knows neither Ray nor an output.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+import numpy as np
+from numpy.typing import NDArray
+
+from phoenix_ray.config import DecodeSettings
+from phoenix_ray.dataset.schema import FrameRecord, FrameStatus, empty_batch
+from phoenix_ray.errors import PhoenixRayError
+from phoenix_ray.models.base import LandmarkBatch, PoseModel
+from phoenix_ray.sources.base import Frame, Video
+from phoenix_ray.sources.frames import read_frames
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """The landmarks of a range of frames.
+
+    Attributes:
+        records: One for each frame.
+        rows: One row of landmarks for each record.
+        decode_seconds: Waiting for decoded frames (decoding itself runs ahead in threads).
+        inference_seconds: In the model.
+        events: What the model wants recorded (`LandmarkBatch.events`).
+    """
+
+    records: list[FrameRecord]
+    rows: LandmarkBatch
+    decode_seconds: float
+    inference_seconds: float
+    events: tuple[str, ...]
+
+
+def estimate_frames(model: PoseModel, video: Video, first: int, last: int, decode: DecodeSettings) -> Estimate:
+    """Return the landmarks of frames `first` to `last - 1` of a video.
+
+    Batches hold the frames of one video between two multiples of the model's batch size, counted from the video's first
+    frame: a frame meets the same neighbours however the video is sharded.
+
+    Raises:
+        Exception: Whatever the model raised, when not one of the frames got through it. A model that fails on some
+            frames only gives rows of status `failed` for these.
+    """
+    frames = _Stopwatch(read_frames(video, first, last, decode))
+    rows = empty_batch(model.layout, last - first)
+    records: list[FrameRecord] = []
+    inference = 0.0
+    events: list[str] = []
+    survivors, failure = 0, None
+    for _, group in groupby(frames, key=lambda frame: frame.index // model.batch_size):
+        members = list(group)
+        images = {frame.index: frame.image for frame in members if frame.image is not None}
+        before = time.perf_counter()
+        found, errors = _estimate_batch(model, images)
+        inference += time.perf_counter() - before
+        survivors += sum(len(indices) for indices, _ in found)
+        for indices, batch in found:
+            events += batch.events
+            _place(rows, batch, np.asarray(indices) - first)
+        failure = failure or next(iter(errors.values()), None)
+        records.extend(_record(frame, rows, first, errors.get(frame.index)) for frame in members)
+    if failure is not None and survivors == 0:
+        raise failure
+    return Estimate(records, rows, frames.seconds, inference, tuple(events))
+
+
+def error_message(error: Exception) -> str:
+    """Return what to record of an exception: our own messages are whole sentences, others need their type."""
+    return str(error) if isinstance(error, PhoenixRayError) else f"{type(error).__name__}: {error}"
+
+
+_Images = dict[int, NDArray[np.uint8]]
+_Found = list[tuple[Sequence[int], LandmarkBatch]]
+
+
+def _estimate_batch(model: PoseModel, images: _Images) -> tuple[_Found, dict[int, Exception]]:
+    """Estimate a batch; when the model fails on it, estimate frame by frame to keep all but the culprits."""
+    if not images:
+        return [], {}
+    try:
+        return [(list(images), model.estimate(list(images.values())))], {}
+    except MemoryError:
+        raise
+    except Exception as error:
+        if len(images) == 1:
+            return [], dict.fromkeys(images, error)
+    found: _Found = []
+    errors: dict[int, Exception] = {}
+    for index, image in images.items():
+        single, failed = _estimate_batch(model, {index: image})
+        found += single
+        errors |= failed
+    return found, errors
+
+
+def _place(rows: LandmarkBatch, batch: LandmarkBatch, positions: NDArray[np.intp]) -> None:
+    for part, points in batch.points.items():
+        rows.points[part][positions] = points
+    for part, scores in batch.scores.items():
+        rows.scores[part][positions] = scores
+
+
+def _record(frame: Frame, rows: LandmarkBatch, first: int, error: Exception | None) -> FrameRecord:
+    if frame.image is None:
+        return FrameRecord(frame.index, frame.name, frame.timestamp, None, None, "unreadable", frame.error)
+    height, width = frame.image.shape[:2]
+    if error is not None:
+        return FrameRecord(frame.index, frame.name, frame.timestamp, width, height, "failed", error_message(error))
+    found = any(not np.isnan(points[frame.index - first, 0, 0]) for points in rows.points.values())
+    status: FrameStatus = "ok" if found else "no_person"
+    return FrameRecord(frame.index, frame.name, frame.timestamp, width, height, status)
+
+
+class _Stopwatch:
+    """An iterator that measures how long its consumer waited for it."""
+
+    def __init__(self, frames: Iterator[Frame]) -> None:
+        self._frames = frames
+        self.seconds = 0.0
+
+    def __iter__(self) -> Iterator[Frame]:
+        return self
+
+    def __next__(self) -> Frame:
+        before = time.perf_counter()
+        try:
+            return next(self._frames)
+        finally:
+            self.seconds += time.perf_counter() - before

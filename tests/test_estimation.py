@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from phoenix_ray.config import DecodeSettings, ModelSettings
+from phoenix_ray.estimation import estimate_frames
+from phoenix_ray.models import registry
+from phoenix_ray.models.base import LandmarkBatch, PoseModel
+from phoenix_ray.sources.base import Video
+
+FRAMES = 20
+SETTINGS = ModelSettings(name="synthetic", batch_size=4)
+
+
+@pytest.fixture
+def video(tmp_path: Path) -> Video:
+    folder = tmp_path / "video"
+    folder.mkdir()
+    random = np.random.default_rng(0)
+    for index in range(FRAMES):
+        picture = np.full((26, 21, 3), random.integers(60, 200), np.uint8)
+        cv2.imwrite(str(folder / f"images{index + 1:04}.png"), picture)
+    return Video("train", "video", "frame_folder", str(folder), FRAMES, "signature", 25.0)
+
+
+class Failing:
+    """The synthetic model, which raises on some calls."""
+
+    def __init__(self, poison: set[int]) -> None:
+        self._model = registry.create(SETTINGS)
+        self._poison = poison
+        self.layout = self._model.layout
+        self.batch_size = 4
+        self.seen: list[int] = []
+
+    def estimate(self, images: Sequence[NDArray[np.uint8]]) -> LandmarkBatch:
+        self.seen.append(len(images))
+        if any(int(image[0, 0, 0]) in self._poison for image in images):
+            raise RuntimeError("no convergence")
+        return self._model.estimate(images)
+
+    def close(self) -> None:
+        self._model.close()
+
+
+def shade(video: Video, index: int) -> int:
+    picture = cv2.imread(f"{video.location}/images{index + 1:04}.png")
+    assert picture is not None
+    return int(picture[0, 0, 0])
+
+
+def same_rows(model: PoseModel, video: Video, whole: LandmarkBatch, first: int, last: int) -> bool:
+    rows = estimate_frames(model, video, first, last, DecodeSettings()).rows
+    return all(
+        np.array_equal(rows.points[part], points[first:last], equal_nan=True) for part, points in whole.points.items()
+    )
+
+
+def test_a_range_of_frames_gives_the_rows_of_the_whole_video_bit_for_bit(video: Video) -> None:
+    model = registry.create(SETTINGS)
+    whole = estimate_frames(model, video, 0, FRAMES, DecodeSettings()).rows
+    for first, last in [(0, 8), (8, 12), (12, FRAMES), (4, FRAMES)]:
+        assert same_rows(model, video, whole, first, last)
+
+
+def test_batches_are_cut_at_multiples_of_the_batch_size_from_the_first_frame(video: Video) -> None:
+    model = Failing(poison=set())
+    estimate_frames(model, video, 6, 15, DecodeSettings())
+    assert model.seen == [2, 4, 3]
+
+
+def test_a_frame_on_which_the_model_fails_costs_that_frame_alone(video: Video) -> None:
+    model = Failing(poison={shade(video, 5)})
+    estimate = estimate_frames(model, video, 0, FRAMES, DecodeSettings())
+    records, rows = estimate.records, estimate.rows
+    failed = [record.index for record in records if record.status == "failed"]
+    assert 5 in failed
+    assert all(shade(video, index) == shade(video, 5) for index in failed)
+    assert records[5].error == "RuntimeError: no convergence"
+    assert np.isnan(rows.points["pose"][5]).all()
+    assert sum(record.status == "ok" for record in records) > FRAMES / 2
+
+
+def test_a_model_that_fails_on_every_frame_raises(video: Video) -> None:
+    model = Failing(poison=set(range(256)))
+    with pytest.raises(RuntimeError, match="no convergence"):
+        estimate_frames(model, video, 0, FRAMES, DecodeSettings())
+
+
+def test_an_unreadable_frame_is_a_flagged_row(video: Video) -> None:
+    Path(video.location, "images0003.png").write_bytes(b"")
+    records = estimate_frames(registry.create(SETTINGS), video, 0, FRAMES, DecodeSettings()).records
+    assert [record.index for record in records] == list(range(FRAMES))
+    assert records[2].status == "unreadable"
+    assert records[2].error
+
+
+def test_what_a_model_wants_recorded_is_handed_on(video: Video) -> None:
+    class Telling(Failing):
+        def estimate(self, images: Sequence[NDArray[np.uint8]]) -> LandmarkBatch:
+            return replace(super().estimate(images), events=(f"{len(images)} frames",))
+
+    estimate = estimate_frames(Telling(poison=set()), video, 0, 6, DecodeSettings())
+    assert estimate.events == ("4 frames", "2 frames")
