@@ -1,0 +1,1 @@
+"""Leaving in the format of other tools, and coming back from some: `phoenix-ray export`, `imports.open_collection`."""
