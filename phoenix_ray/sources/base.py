@@ -13,7 +13,7 @@ from typing import Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-VideoKind = Literal["frame_folder", "video_file"]
+VideoKind = Literal["frame_folder", "video_file", "synthetic"]
 
 
 @dataclass(frozen=True, slots=True)

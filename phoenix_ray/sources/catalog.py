@@ -17,6 +17,7 @@ from phoenix_ray.sources.folders import open_folders
 from phoenix_ray.sources.frame_files import FRAME_SUFFIXES, is_frame_name
 from phoenix_ray.sources.phoenix import find_dataset, open_phoenix
 from phoenix_ray.sources.sample import open_sample
+from phoenix_ray.sources.synthetic import open_synthetic
 from phoenix_ray.sources.table import TABLE_SUFFIXES, open_table
 from phoenix_ray.sources.tree import walk
 from phoenix_ray.sources.videos import open_videos
@@ -39,6 +40,8 @@ def open_source(settings: SourceSettings) -> Source:
     """
     if settings.kind == "sample":
         return open_sample(settings)
+    if settings.kind == "synthetic":
+        return open_synthetic(settings)
     if not settings.path:
         raise ConfigError("source.path is not set: give the dataset's folder, or source.kind=sample for the demo.")
     try:

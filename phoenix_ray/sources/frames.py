@@ -17,6 +17,7 @@ from phoenix_ray.sources.containers import decode_video
 from phoenix_ray.sources.decode import UnreadableFrameError, decode_picture
 from phoenix_ray.sources.frame_files import frame_names
 from phoenix_ray.sources.lookahead import lookahead
+from phoenix_ray.sources.synthetic import read_synthetic
 
 
 def read_frames(video: Video, first: int, last: int, settings: DecodeSettings) -> Generator[Frame, None, None]:
@@ -30,6 +31,8 @@ def read_frames(video: Video, first: int, last: int, settings: DecodeSettings) -
     """
     if not 0 <= first <= last <= video.frame_count:
         raise ValueError(f"frames {first} to {last} do not lie within the {video.frame_count} of {video.location}")
+    if video.kind == "synthetic":
+        return read_synthetic(video, first, last)
     try:
         Path(video.location).stat()
     except OSError as error:

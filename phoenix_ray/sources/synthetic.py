@@ -1,0 +1,112 @@
+"""Videos that do not exist: as many as asked for, each frame made in memory when it is read.
+
+They have the lengths and the texts of a sign-language corpus but need no disk, so that plan, driver, partitions and
+compaction can be driven with a million of them (`phoenix_ray.bench.scale`). Called by `catalog` for
+`source.kind=synthetic` and by `frames`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass
+from statistics import NormalDist
+
+import numpy as np
+from numpy.typing import NDArray
+
+from phoenix_ray.config import SourceSettings
+from phoenix_ray.sources.base import Frame, SourceProblem, Video
+from phoenix_ray.sources.listing import check_splits
+
+SPLIT = "all"
+FRAMES_PER_SECOND = 25.0
+DEFAULT_VIDEOS = 1_000
+
+# PHOENIX-2014-T's 8,257 videos have 16 to 475 frames, half of them 110 or more. This log-normal distribution has their
+# mean of 115 frames.
+MEDIAN_FRAMES = 106.0
+SPREAD = 0.42
+FEWEST_FRAMES, MOST_FRAMES = 16, 475
+# Steps by the golden ratio fill (0, 1) evenly however many are taken.
+GOLDEN_RATIO = (math.sqrt(5) - 1) / 2
+
+# Pixels of a frame, which is noise: enough for the synthetic model, and made in microseconds.
+WIDTH = HEIGHT = 16
+
+# About as long as those of PHOENIX-2014-T, so that a plan takes the memory that a real one would.
+SIGNERS = 9
+GLOSS = "MORGEN WOLKE REGEN SCHAUER NORD SUED SONNE"
+TRANSLATION = "am tag ist es im norden wechselhaft mit regen und schauern im süden scheint oft die sonne"
+
+
+@dataclass(frozen=True, slots=True)
+class SyntheticSource:
+    """`source.max_videos_per_split` videos in one split."""
+
+    settings: SourceSettings
+
+    @property
+    def root(self) -> str:
+        """The path of the settings, which names nothing here."""
+        return self.settings.path
+
+    @property
+    def description(self) -> str:
+        """How many videos, in one line."""
+        return f"{self._videos:,} synthetic videos, made in memory"
+
+    @property
+    def _videos(self) -> int:
+        return self.settings.max_videos_per_split or DEFAULT_VIDEOS
+
+    def videos(self) -> Iterator[Video | SourceProblem]:
+        """Yield the videos, which are the same at every call; see `Source.videos`."""
+        check_splits(self.settings.splits, [SPLIT])
+        most = self.settings.limit_frames or MOST_FRAMES
+        for number in range(self._videos):
+            yield make_video(number, most)
+
+
+def open_synthetic(settings: SourceSettings) -> SyntheticSource:
+    """Return a source of synthetic videos."""
+    return SyntheticSource(settings)
+
+
+def make_video(number: int, most_frames: int = MOST_FRAMES) -> Video:
+    """Return a video by its number, cut off after `most_frames` frames."""
+    video_id = f"synthetic-{number:09}"
+    frames = min(count_frames(number), most_frames)
+    return Video(
+        split=SPLIT,
+        video_id=video_id,
+        kind="synthetic",
+        location=f"synthetic/fullFrame-{WIDTH}x{HEIGHT}px/{SPLIT}/{video_id}",
+        frame_count=frames,
+        signature=hashlib.blake2b(f"{video_id} {frames}".encode(), digest_size=16).hexdigest(),
+        fps=FRAMES_PER_SECOND,
+        annotation={
+            "signer": f"Signer{number % SIGNERS + 1:02}",
+            "gloss": f"{GLOSS} {number}",
+            "translation": f"{TRANSLATION} {number}",
+        },
+    )
+
+
+def count_frames(number: int) -> int:
+    """Return the length of a video: any run of consecutive videos has the distribution of lengths of the corpus."""
+    share = (number + 0.5) * GOLDEN_RATIO % 1
+    length = MEDIAN_FRAMES * math.exp(SPREAD * NormalDist().inv_cdf(share))
+    return min(MOST_FRAMES, max(FEWEST_FRAMES, round(length)))
+
+
+def read_synthetic(video: Video, first: int, last: int) -> Generator[Frame, None, None]:
+    """Yield frames `first` to `last - 1` of a video: noise that depends on video and index alone."""
+    for index in range(first, last):
+        yield Frame(index, f"frame-{index}", index / FRAMES_PER_SECOND, _picture(video.video_id, index))
+
+
+def _picture(video_id: str, index: int) -> NDArray[np.uint8]:
+    noise = hashlib.shake_128(f"{video_id} {index}".encode()).digest(WIDTH * HEIGHT * 3)
+    return np.frombuffer(noise, np.uint8).reshape(HEIGHT, WIDTH, 3)
