@@ -8,6 +8,7 @@ no companion.
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,7 +19,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from phoenix_ray.config import OutputSettings
-from phoenix_ray.dataset.storage import Storage
+from phoenix_ray.dataset.sealing import PARQUET_SEAL_BLANK, PARQUET_SEAL_KEY
+from phoenix_ray.dataset.storage import ReadableStorage
 from phoenix_ray.errors import OutputError
 from phoenix_ray.landmarks import Layout
 
@@ -67,28 +69,53 @@ def open_writer(sink: object, schema: pa.Schema, layout: Layout, settings: Outpu
     )
 
 
+def write_sealable_footer(writer: pq.ParquetWriter, content: dict[str, Any]) -> None:
+    """As `write_footer`, with room for a seal: `sealing.seal_parquet` is to be called on the finished file."""
+    write_footer(writer, content)
+    writer.add_key_value_metadata({PARQUET_SEAL_KEY: PARQUET_SEAL_BLANK})
+
+
 def write_footer(writer: pq.ParquetWriter, content: dict[str, Any]) -> None:
     """Add what we know about the file to its footer."""
     writer.add_key_value_metadata({_FOOTER_KEY: json.dumps(content, ensure_ascii=False, sort_keys=True).encode()})
 
 
 @contextmanager
-def open_parquet(storage: Storage, name: str) -> Iterator[pq.ParquetFile]:
+def open_parquet(storage: ReadableStorage, name: str) -> Iterator[pq.ParquetFile]:
     """Open a file and parse its footer; pages are checked against their checksums when they are read.
 
     Raises:
         FileNotFoundError: There is no such file.
         DamagedFileError: It is no whole Parquet file, or a page that was read in the block is damaged.
     """
-    with storage.open(name) as source:
-        try:
-            yield pq.ParquetFile(source, page_checksum_verification=True)
-        except (pa.ArrowException, OSError) as error:
-            if isinstance(error, OSError) and error.errno is not None:
-                raise OutputError(
-                    f"Cannot read {storage.root}/{name}: {error}. Start again when it can be read."
-                ) from error
+    with storage.open(name) as source, explain_damage(storage, name):
+        yield pq.ParquetFile(source, page_checksum_verification=True)
+
+
+def open_parquet_file(storage: ReadableStorage, name: str) -> pq.ParquetFile:
+    """As `open_parquet`, for a file that is kept open; read from it inside of `explain_damage`."""
+    source = storage.open(name)
+    with explain_damage(storage, name):
+        return pq.ParquetFile(source, page_checksum_verification=True, pre_buffer=True)
+
+
+@contextmanager
+def explain_damage(storage: ReadableStorage, name: str) -> Iterator[None]:
+    """Turn what Arrow raises about a file into an error that names it.
+
+    Raises:
+        FileNotFoundError: The file was deleted on another machine while it was open.
+        DamagedFileError: It is no whole Parquet file, or a page that was read is damaged.
+        OutputError: The storage failed.
+    """
+    try:
+        yield
+    except (pa.ArrowException, OSError) as error:
+        if not isinstance(error, OSError) or error.errno is None:
             raise DamagedFileError(name, f"damaged: {error}") from None
+        if error.errno == errno.ESTALE:
+            raise FileNotFoundError(name) from None
+        raise OutputError(f"Cannot read {storage.root}/{name}: {error}. Start again when it can be read.") from error
 
 
 def read_footer(name: str, file: pq.ParquetFile) -> dict[str, Any]:

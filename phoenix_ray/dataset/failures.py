@@ -7,12 +7,12 @@ absence alone, so a run tries them again whatever the list says.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Literal, get_args
 
 from phoenix_ray.dataset import paths
+from phoenix_ray.dataset.sealing import open_json, seal_json
 from phoenix_ray.dataset.storage import Storage
 from phoenix_ray.errors import OutputError
 
@@ -53,7 +53,7 @@ class FailureRecord:
 def record_failure(storage: Storage, failure: FailureRecord) -> None:
     """Add a failure to the list, in the place of an earlier one of the same shard."""
     name = paths.failure_path(failure.split, failure.video_id, failure.first, failure.last)
-    storage.write(name, json.dumps(asdict(failure), indent=2).encode())
+    storage.write(name, seal_json(asdict(failure)))
 
 
 def read_failures(storage: Storage) -> list[FailureRecord]:
@@ -86,7 +86,7 @@ def _recorded_ranges(storage: Storage, split: str, video_id: str) -> Iterator[tu
 
 def _read_failure(storage: Storage, name: str) -> FailureRecord | None:
     try:
-        failure = FailureRecord(**json.loads(storage.read(name)))
+        failure = FailureRecord(**open_json(storage.read(name)))
         if failure.failure_class not in get_args(FailureClass):
             raise ValueError(f"unknown class {failure.failure_class!r}")
     except FileNotFoundError:

@@ -14,7 +14,8 @@ from typing import Any
 
 from phoenix_ray.dataset import paths
 from phoenix_ray.dataset.encoding import SCHEMA_VERSION
-from phoenix_ray.dataset.storage import Storage
+from phoenix_ray.dataset.sealing import refuse_broken_seal, seal_json
+from phoenix_ray.dataset.storage import ReadableStorage, Storage
 from phoenix_ray.errors import FingerprintMismatchError, OutputError
 from phoenix_ray.landmarks import LAYOUTS, Layout
 
@@ -83,7 +84,7 @@ def open_dataset(storage: Storage, identity: DatasetIdentity) -> DatasetIdentity
         "source_root": identity.source_root,
         "fingerprint": identity.fingerprint,
     }
-    if storage.create(paths.IDENTITY, json.dumps(tree, indent=2).encode()):
+    if storage.create(paths.IDENTITY, seal_json(tree)):
         return identity
     return check_dataset(storage, identity)
 
@@ -106,7 +107,7 @@ def check_dataset(storage: Storage, identity: DatasetIdentity) -> DatasetIdentit
     return recorded
 
 
-def read_identity(storage: Storage) -> DatasetIdentity:
+def read_identity(storage: ReadableStorage) -> DatasetIdentity:
     """Return the recorded identity of a dataset.
 
     Raises:
@@ -114,7 +115,8 @@ def read_identity(storage: Storage) -> DatasetIdentity:
     """
     where = f"{storage.root}/{paths.IDENTITY}"
     try:
-        tree: dict[str, Any] = json.loads(storage.read(paths.IDENTITY))
+        content = storage.read(paths.IDENTITY)
+        tree: dict[str, Any] = json.loads(content)
         version = int(tree["schema_version"])
         if version > SCHEMA_VERSION:
             raise OutputError(
@@ -131,6 +133,7 @@ def read_identity(storage: Storage) -> DatasetIdentity:
         )
         if tree["fingerprint"] != identity.fingerprint:
             raise ValueError("its fingerprint does not match its fields")
+        refuse_broken_seal(content)
     except FileNotFoundError:
         raise OutputError(f"{storage.root} is no dataset of phoenix_ray: it has no {paths.IDENTITY}.") from None
     except (ValueError, KeyError, TypeError, AttributeError) as error:

@@ -14,7 +14,8 @@ from typing import Any
 from phoenix_ray.dataset import paths
 from phoenix_ray.dataset.encoding import SCHEMA_VERSION, DamagedFile
 from phoenix_ray.dataset.identity import DatasetIdentity
-from phoenix_ray.dataset.storage import Storage
+from phoenix_ray.dataset.sealing import refuse_broken_seal, seal_json
+from phoenix_ray.dataset.storage import ReadableStorage, Storage
 from phoenix_ray.dataset.tally import Tally, total
 from phoenix_ray.errors import OutputError
 
@@ -87,10 +88,10 @@ def write_manifest(storage: Storage, identity: DatasetIdentity, manifest: Manife
             for file in manifest.files
         ],
     }
-    storage.write(paths.MANIFEST, json.dumps(tree, indent=1).encode())
+    storage.write(paths.MANIFEST, seal_json(tree, indent=1))
 
 
-def read_manifest(storage: Storage, identity: DatasetIdentity) -> Manifest:
+def read_manifest(storage: ReadableStorage, identity: DatasetIdentity) -> Manifest:
     """Return the published manifest, an empty one where nothing was compacted yet.
 
     Raises:
@@ -98,11 +99,13 @@ def read_manifest(storage: Storage, identity: DatasetIdentity) -> Manifest:
     """
     where = f"{storage.root}/{paths.MANIFEST}"
     try:
-        tree: dict[str, Any] = json.loads(storage.read(paths.MANIFEST))
+        content = storage.read(paths.MANIFEST)
+        tree: dict[str, Any] = json.loads(content)
         if tree["schema_version"] > SCHEMA_VERSION:
             raise OutputError(f"{where} was written by a newer phoenix_ray: upgrade phoenix-ray to read it.")
         if tree["fingerprint"] != identity.fingerprint:
             raise OutputError(f"{where} belongs to a dataset with other settings than {paths.IDENTITY} beside it.")
+        refuse_broken_seal(content)
         return Manifest(
             tuple(
                 DataFile(
@@ -127,7 +130,7 @@ def read_manifest(storage: Storage, identity: DatasetIdentity) -> Manifest:
         ) from None
 
 
-def check_files(storage: Storage, manifest: Manifest) -> tuple[Manifest, list[DamagedFile]]:
+def check_files(storage: ReadableStorage, manifest: Manifest) -> tuple[Manifest, list[DamagedFile]]:
     """Return the manifest without the data files that are missing or have another size, and those with the reason."""
     sizes = {file.name: file.bytes for file in storage.list(paths.DATA)}
     damaged = [

@@ -24,11 +24,12 @@ from phoenix_ray.dataset.encoding import (
     open_parquet,
     open_writer,
     read_footer,
-    write_footer,
+    write_sealable_footer,
 )
 from phoenix_ray.dataset.identity import DatasetIdentity
 from phoenix_ray.dataset.schema import FrameRecord, to_table
-from phoenix_ray.dataset.storage import Storage, StoredFile
+from phoenix_ray.dataset.sealing import seal_parquet
+from phoenix_ray.dataset.storage import ReadableStorage, Storage, StoredFile
 from phoenix_ray.dataset.tally import Tally, tally_rows
 from phoenix_ray.landmarks import Layout
 from phoenix_ray.models.base import LandmarkBatch
@@ -110,7 +111,7 @@ def write_partition(
     sink = pa.BufferOutputStream()
     with open_writer(sink, table.schema, layout, settings) as writer:
         writer.write_table(table, row_group_size=settings.row_group_rows)
-        write_footer(
+        write_sealable_footer(
             writer,
             {
                 "fingerprint": identity.fingerprint,
@@ -127,7 +128,7 @@ def write_partition(
                 **tally.to_json(),
             },
         )
-    content = sink.getvalue()
+    content = seal_parquet(sink.getvalue())
     name = paths.partition_path(video.split, video.video_id, first, last)
     storage.write(name, content)
     return PartitionInfo(
@@ -142,12 +143,12 @@ def write_partition(
         annotation=dict(video.annotation),
         tally=tally,
         error=error,
-        bytes=content.size,
+        bytes=len(content),
     )
 
 
 def list_partitions(
-    storage: Storage, identity: DatasetIdentity, threads: int = FOOTER_THREADS, folder: str = paths.PARTITIONS
+    storage: ReadableStorage, identity: DatasetIdentity, threads: int = FOOTER_THREADS, folder: str = paths.PARTITIONS
 ) -> Iterator[PartitionInfo | DamagedFile]:
     """Yield every partition below a folder, and a `DamagedFile` in the place of each that cannot be trusted.
 
@@ -160,7 +161,7 @@ def list_partitions(
                 yield info
 
 
-def read_partition(storage: Storage, fingerprint: str, file: StoredFile) -> PartitionInfo | DamagedFile | None:
+def read_partition(storage: ReadableStorage, fingerprint: str, file: StoredFile) -> PartitionInfo | DamagedFile | None:
     """Return what a file's footer says if it fits the file's name and the dataset; None when the file is gone."""
     try:
         with open_parquet(storage, file.name) as parquet:

@@ -25,7 +25,8 @@ from phoenix_ray.dataset.identity import DatasetIdentity, find_layout
 from phoenix_ray.dataset.manifest import DataFile, Manifest
 from phoenix_ray.dataset.partitions import FOOTER_THREADS
 from phoenix_ray.dataset.schema import STATUSES
-from phoenix_ray.dataset.storage import Storage
+from phoenix_ray.dataset.sealing import PARQUET_SEAL_BLANK, PARQUET_SEAL_KEY, seal_parquet
+from phoenix_ray.dataset.storage import ReadableStorage, Storage
 from phoenix_ray.dataset.tally import Tally, total
 from phoenix_ray.landmarks import Layout
 
@@ -144,7 +145,7 @@ def describe_data_file(name: str, entries: Sequence[VideoEntry], size: int, sha2
     )
 
 
-def read_entries(storage: Storage, identity: DatasetIdentity, data_file: str) -> list[VideoEntry]:
+def read_entries(storage: ReadableStorage, identity: DatasetIdentity, data_file: str) -> list[VideoEntry]:
     """Return the videos of a data file, in the order of its rows.
 
     Raises:
@@ -162,7 +163,7 @@ def read_entries(storage: Storage, identity: DatasetIdentity, data_file: str) ->
 
 
 def gather_videos(
-    storage: Storage, identity: DatasetIdentity, manifest: Manifest, columns: Sequence[str] | None = None
+    storage: ReadableStorage, identity: DatasetIdentity, manifest: Manifest, columns: Sequence[str] | None = None
 ) -> tuple[pa.Table, list[DamagedFile]]:
     """Return the table of the videos in a manifest's files, and the files whose footers cannot be understood.
 
@@ -218,12 +219,14 @@ def tally_splits(layout: Layout, videos: pa.Table) -> dict[str, Tally]:
 def write_videos(storage: Storage, videos: pa.Table) -> None:
     """Replace `videos.parquet`."""
     sink = pa.BufferOutputStream()
-    pq.write_table(videos.unify_dictionaries(), sink, compression="zstd", write_page_checksum=True)
-    storage.write(paths.VIDEOS, sink.getvalue())
+    with pq.ParquetWriter(sink, videos.schema, compression="zstd", write_page_checksum=True) as writer:
+        writer.write_table(videos.unify_dictionaries())
+        writer.add_key_value_metadata({PARQUET_SEAL_KEY: PARQUET_SEAL_BLANK})
+    storage.write(paths.VIDEOS, seal_parquet(sink.getvalue()))
 
 
 def _try_table(
-    storage: Storage, identity: DatasetIdentity, layout: Layout, columns: list[str], data_file: str
+    storage: ReadableStorage, identity: DatasetIdentity, layout: Layout, columns: list[str], data_file: str
 ) -> pa.Table | DamagedFile:
     try:
         return to_video_table(layout, read_entries(storage, identity, data_file), data_file).select(columns)
@@ -233,7 +236,7 @@ def _try_table(
         return error.damage
 
 
-def _read_table(storage: Storage, layout: Layout, columns: list[str]) -> pa.Table:
+def _read_table(storage: ReadableStorage, layout: Layout, columns: list[str]) -> pa.Table:
     """Return `videos.parquet`, or an empty table where it is of no use: it is made again from footers."""
     with suppress(FileNotFoundError, DamagedFileError), open_parquet(storage, paths.VIDEOS) as parquet:
         if parquet.schema_arrow.equals(video_schema(layout)):
