@@ -1,0 +1,177 @@
+"""The pickle of keypoint lists: an entry per frame, a dictionary each, as extraction scripts of the field write it.
+
+    {"train": {"image_paths": [...], "keypoints": [{"face", "left_hand", "right_hand", "pose"}, ...],
+               "video_ids": [...]}, "dev": ..., "stats": {"train": {"total", "success", "failed"}, ...}}
+
+Each part is a float32 array (points, 3) of x, y, z, normalised to the image as in the dataset, or None where it was not
+found. A frame in which nothing was found keeps its place with four None.
+
+The layout is one object, so writing and reading hold all of it in memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from phoenix_ray.dataset.collection import VideoKey
+from phoenix_ray.dataset.video_landmarks import IMAGE_AXES, VideoLandmarks
+from phoenix_ray.errors import OutputError
+from phoenix_ray.exports.pickling import dump_pickle
+from phoenix_ray.exports.unpickling import load_pickle
+from phoenix_ray.landmarks import Layout, Part, holistic
+
+PARTS = ("face", "left_hand", "right_hand", "pose")
+_AXES = (*IMAGE_AXES, "visibility")
+
+
+def write_landmark_pickle(videos: Iterable[VideoLandmarks], stream: BinaryIO) -> None:
+    """Write the videos as one pickle, in their order; about 7 kB of memory a frame.
+
+    `image_paths` are `<split>/<video ID>/<frame name>`: a dataset does not know where its frames lay.
+    """
+    splits: dict[str, dict[str, list[Any]]] = {}
+    stats: dict[str, dict[str, int]] = {}
+    for video in videos:
+        lists = splits.setdefault(video.split, {"image_paths": [], "keypoints": [], "video_ids": []})
+        frames = [_keypoints(video, frame) for frame in range(len(video))]
+        lists["image_paths"] += [f"{video.split}/{video.video_id}/{name}" for name in video.frame_names]
+        lists["keypoints"] += frames
+        lists["video_ids"] += [video.video_id] * len(frames)
+        found = sum(any(points is not None for points in frame.values()) for frame in frames)
+        counts = stats.setdefault(video.split, {"total": 0, "success": 0, "failed": 0})
+        counts["total"] += len(frames)
+        counts["success"] += found
+        counts["failed"] += len(frames) - found
+    dump_pickle({**splits, "stats": stats}, stream)
+
+
+def _keypoints(video: VideoLandmarks, frame: int) -> dict[str, NDArray[np.float32] | None]:
+    coordinates = {part: video.points[part][frame, :, : len(IMAGE_AXES)] for part in PARTS}
+    return {part: None if np.isnan(points[0, 0]) else points for part, points in coordinates.items()}
+
+
+@dataclass(frozen=True)
+class LandmarkPickle:
+    """A pickle of keypoint lists as a collection of videos.
+
+    Attributes:
+        path: The file.
+        splits: Its content, by split.
+    """
+
+    path: Path
+    splits: Mapping[str, Mapping[str, Sequence[Any]]]
+
+    @classmethod
+    def open(cls, path: Path) -> LandmarkPickle:
+        """Read a pickle whole.
+
+        Raises:
+            OutputError: It is refused (`unpickling`), damaged, or of another layout.
+        """
+        content = load_pickle(path)
+        if not isinstance(content, dict):
+            raise OutputError(f"{path} holds a {type(content).__name__}; {_EXPECTED}")
+        splits = {
+            split: lists for split, lists in content.items() if isinstance(lists, dict) and lists.keys() >= _LISTS
+        }
+        if not splits:
+            raise OutputError(f"{path} holds {sorted(map(str, content))[:8]}; {_EXPECTED}")
+        for split, lists in splits.items():
+            lengths = {name: len(lists[name]) for name in sorted(_LISTS)}
+            if len(set(lengths.values())) != 1:
+                raise OutputError(f"{path} is damaged: the lists of the split '{split}' differ in length: {lengths}.")
+            if not all(isinstance(entry, dict) for entry in lists["keypoints"]):
+                raise OutputError(f"{path}: not every entry of the split '{split}' is a dictionary; {_EXPECTED}")
+        return cls(path, splits)
+
+    @cached_property
+    def layout(self) -> Layout:
+        """Pose, hands and face with as many points and axes as the first array of each has.
+
+        Raises:
+            OutputError: An array is not of the shape (points, 2 to 4).
+        """
+        usual = holistic(468)
+        return Layout("landmark-pickle", tuple(self._part(part) for part in usual.parts if part.name in PARTS))
+
+    def keys(self) -> Iterator[VideoKey]:
+        """Yield (split, video ID) of each video, sorted."""
+        yield from sorted(self._rows)
+
+    def load(self, split: str, video_id: str) -> VideoLandmarks:
+        """Return a video; its frames are the entries that name it, in their order, numbered from 0.
+
+        The layout records neither scores nor, in most files, the size of the frames (0 where it does not).
+
+        Raises:
+            KeyError: There is no such video.
+            OutputError: An array has another shape than the others of its part.
+        """
+        rows = self._rows[split, video_id]
+        lists = self.splits[split]
+        frames = [lists["keypoints"][row] for row in rows]
+        points = {part.name: self._stack(part, split, rows) for part in self.layout.parts}
+        found = np.any([~np.isnan(values[:, 0, 0]) for values in points.values()], axis=0)
+        return VideoLandmarks(
+            split,
+            video_id,
+            self.layout,
+            np.arange(len(rows), dtype=np.int32),
+            tuple(PurePosixPath(str(lists["image_paths"][row])).name for row in rows),
+            np.full(len(rows), np.nan),
+            np.array([np.asarray(frame.get("image_shape", (0, 0)))[::-1] for frame in frames], np.int32),
+            tuple("ok" if any_part else "no_person" for any_part in found),
+            points,
+            {part.name: np.full(len(rows), np.nan, np.float32) for part in self.layout.parts},
+        )
+
+    @cached_property
+    def _rows(self) -> dict[VideoKey, list[int]]:
+        rows: dict[VideoKey, list[int]] = {}
+        for split, lists in self.splits.items():
+            for row, video_id in enumerate(lists["video_ids"]):
+                rows.setdefault((split, str(video_id)), []).append(row)
+        return rows
+
+    def _part(self, usual: Part) -> Part:
+        """Return a part as the first array that is not None shows it, or as usual when none is there."""
+        arrays = (entry.get(usual.name) for lists in self.splits.values() for entry in lists["keypoints"])
+        first = next((array for array in arrays if array is not None), None)
+        if first is None:
+            return Part(usual.name, usual.points, IMAGE_AXES, usual.edges)
+        shape = np.shape(first)
+        if len(shape) != 2 or not 2 <= shape[1] <= len(_AXES) or not shape[0]:
+            raise OutputError(f"{self.path}: an array of '{usual.name}' has the shape {shape}, not (points, 2 to 4).")
+        if shape[0] == len(usual.points):
+            return Part(usual.name, usual.points, _AXES[: shape[1]], usual.edges)
+        return Part(usual.name, tuple(f"{usual.name}_{index}" for index in range(shape[0])), _AXES[: shape[1]])
+
+    def _stack(self, part: Part, split: str, rows: Sequence[int]) -> NDArray[np.float32]:
+        points = np.full((len(rows), len(part.points), len(part.axes)), np.nan, np.float32)
+        keypoints = self.splits[split]["keypoints"]
+        for frame, row in enumerate(rows):
+            array = keypoints[row].get(part.name)
+            if array is None:
+                continue
+            if np.shape(array) != points.shape[1:]:
+                raise OutputError(
+                    f"{self.path}: '{part.name}' of entry {row} of the split '{split}' has the shape "
+                    f"{np.shape(array)}, others have {points.shape[1:]}."
+                )
+            points[frame] = array
+        return points
+
+
+_LISTS = {"image_paths", "keypoints", "video_ids"}
+_EXPECTED = (
+    "expected is {split: {'image_paths': [...], 'keypoints': [{'face', 'left_hand', 'right_hand', 'pose'}, ...], "
+    "'video_ids': [...]}, ...}, as `phoenix-ray export --format pickle` writes it."
+)

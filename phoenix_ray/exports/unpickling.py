@@ -1,0 +1,78 @@
+"""Reading pickles of other people: plain data and numpy arrays, nothing else.
+
+A pickle is a program: the ordinary `pickle.load` runs whatever it names. Here every name it asks for must be on a short
+list of classes that hold data, so a hostile file is refused before anything of it runs. Importers call `load_pickle`.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections import OrderedDict, defaultdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from phoenix_ray.errors import OutputError
+
+
+def load_pickle(path: Path) -> Any:
+    """Return what a pickle holds, if it is made of builtins and numpy arrays alone.
+
+    Raises:
+        OutputError: It asks for anything else, is damaged, cannot be read, or does not fit into memory.
+    """
+    try:
+        with path.open("rb") as stream:
+            return _Unpickler(stream).load()
+    except _RefusedError as refused:
+        raise OutputError(
+            f"{path} is refused: it asks for {refused}, and only plain data and numpy arrays are read, because a "
+            "pickle can run any program. If you trust the file, load it with the software that wrote it and save its "
+            "arrays as numpy arrays."
+        ) from None
+    except MemoryError:
+        raise OutputError(f"{path} does not fit into memory, or claims sizes that do not.") from None
+    # Damage shows as whatever the first wrong byte happens to mean.
+    except Exception as error:
+        raise OutputError(f"{path} cannot be read as a pickle ({error!r}): it is damaged or of another kind.") from None
+
+
+class _RefusedError(Exception):
+    """The pickle asks for a name that is not on the list."""
+
+
+def _encode(text: str, encoding: str) -> bytes:
+    """Stand in for `codecs.encode`, with which protocol 2 spells bytes; other codecs would import modules."""
+    if encoding not in ("latin1", "latin-1"):
+        raise _RefusedError(f"codecs.encode to '{encoding}'")
+    return text.encode("latin-1")
+
+
+# By these numpy pickles its arrays; they have no public name, and their module has moved in numpy 2.
+_ARRAY_FUNCTIONS = {
+    "multiarray._reconstruct": np.zeros(1).__reduce__()[0],
+    "multiarray.scalar": np.float32(0).__reduce__()[0],
+    "numeric._frombuffer": np.zeros(1).__reduce_ex__(5)[0],
+}
+_ALLOWED: dict[str, Any] = {
+    **{
+        f"{module}.{kind.__name__}": kind
+        for module in ("builtins", "__builtin__")
+        for kind in (bytearray, complex, dict, frozenset, list, set)
+    },
+    "collections.OrderedDict": OrderedDict,
+    "collections.defaultdict": defaultdict,
+    "_codecs.encode": _encode,
+    "numpy.dtype": np.dtype,
+    "numpy.ndarray": np.ndarray,
+    **{f"numpy.{core}.{name}": made for core in ("core", "_core") for name, made in _ARRAY_FUNCTIONS.items()},
+}
+
+
+class _Unpickler(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        try:
+            return _ALLOWED[f"{module}.{name}"]
+        except KeyError:
+            raise _RefusedError(f"{module}.{name}") from None

@@ -1,0 +1,88 @@
+"""Made-up Holistic landmarks: every bit pattern a float32 coordinate may have, missing parts, text of any alphabet."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+
+from phoenix_ray.config import OutputSettings
+from phoenix_ray.dataset.identity import DatasetIdentity, open_dataset
+from phoenix_ray.dataset.partitions import write_partition
+from phoenix_ray.dataset.schema import FrameRecord, FrameStatus
+from phoenix_ray.dataset.storage import LocalStorage
+from phoenix_ray.dataset.video_landmarks import VideoLandmarks
+from phoenix_ray.landmarks import Layout, holistic
+from phoenix_ray.models.base import LandmarkBatch
+from phoenix_ray.sources.base import Video
+
+LAYOUT = holistic(468)
+WIDTH, HEIGHT = 210, 260
+ANNOTATION = {"gloss": "MORGEN __ON__ REGEN", "signer": "Signer04", "translation": "morgen regnet es: 10°", "take": "2"}
+
+
+def make_landmarks(
+    split: str = "train", video_id: str = "video-1", frames: int = 5, layout: Layout = LAYOUT
+) -> VideoLandmarks:
+    """Frame 0 has no person, frame 1 no left hand, frame 2 no face; all others are whole."""
+    numbers = np.random.default_rng([*split.encode(), *video_id.encode()])
+    points = {
+        part.name: numbers.uniform(-0.1, 1.1, (frames, len(part.points), len(part.axes))).astype(np.float32)
+        for part in layout.parts
+    }
+    points["pose"][:, :, 3] = np.clip(points["pose"][:, :, 3], 0.01, 1)
+    for values in points.values():
+        values[:1] = np.nan
+    points["left_hand"][1:2] = np.nan
+    points["face"][2:3] = np.nan
+    scores = {part.name: numbers.uniform(0.5, 1, frames).astype(np.float32) for part in layout.parts if part.scored}
+    for values in scores.values():
+        values[:1] = np.nan
+    index = np.arange(frames, dtype=np.int32)
+    return VideoLandmarks(
+        split,
+        video_id,
+        layout,
+        index,
+        tuple(f"images{number + 1:04}.png" for number in index),
+        index / 25.0,
+        np.full((frames, 2), (WIDTH, HEIGHT), np.int32),
+        tuple("no_person" if number == 0 else "ok" for number in index),
+        points,
+        scores,
+        25.0,
+        ANNOTATION,
+    )
+
+
+VIDEOS = (
+    make_landmarks("dev", "a", 3),
+    make_landmarks("train", "01April_2010_Thursday_heute-6694", 6),
+    make_landmarks("train", "b/ü.1", 1),
+)
+
+
+def write_dataset(folder: Path, videos: tuple[VideoLandmarks, ...] = VIDEOS) -> str:
+    """Write videos as a dataset of partitions, not compacted."""
+    storage = LocalStorage(str(folder))
+    identity = DatasetIdentity(videos[0].layout.name, {"name": "made-up", "engine": "none"}, source_root="/data")
+    open_dataset(storage, identity)
+    for one in videos:
+        records = [
+            FrameRecord(int(index), name, float(time), int(width), int(height), cast("FrameStatus", status))
+            for index, name, time, (width, height), status in zip(
+                one.frame_index, one.frame_names, one.timestamps, one.sizes, one.status, strict=True
+            )
+        ]
+        video = Video(one.split, one.video_id, "frame_folder", "/data", len(one), "1", one.fps, one.annotation)
+        batch = LandmarkBatch(one.points, one.scores)
+        write_partition(storage, one.layout, identity, OutputSettings(), video, 0, len(one), records, batch)
+    return str(folder)
+
+
+def assert_same_points(one: VideoLandmarks, other: VideoLandmarks, parts: tuple[str, ...]) -> None:
+    """Bit for bit, on the axes that both have."""
+    for part in parts:
+        axes = min(one.points[part].shape[2], other.points[part].shape[2])
+        assert np.array_equal(one.points[part][:, :, :axes], other.points[part][:, :, :axes], equal_nan=True), part

@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+import pickle
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from phoenix_ray.errors import OutputError
+from phoenix_ray.exports.landmark_pickle import PARTS, LandmarkPickle, write_landmark_pickle
+from tests.exports.made_up import VIDEOS, assert_same_points
+
+
+def write(folder: Path, content: Any) -> Path:
+    file = folder / "landmarks.pkl"
+    file.write_bytes(pickle.dumps(content))
+    return file
+
+
+def entry(**parts: Any) -> dict[str, Any]:
+    return {"face": None, "left_hand": None, "right_hand": None, "pose": None, **parts}
+
+
+def test_it_has_the_layout_that_scripts_of_the_field_read() -> None:
+    stream = BytesIO()
+    write_landmark_pickle(VIDEOS, stream)
+    content = pickle.loads(stream.getvalue())
+    assert list(content) == ["dev", "train", "stats"]
+    assert content["stats"]["train"] == {"total": 7, "success": 5, "failed": 2}
+    train = content["train"]
+    assert len(train["image_paths"]) == len(train["keypoints"]) == len(train["video_ids"]) == 7
+    assert train["image_paths"][1] == "train/01April_2010_Thursday_heute-6694/images0002.png"
+    assert train["video_ids"][1] == "01April_2010_Thursday_heute-6694"
+    assert train["keypoints"][0] == dict.fromkeys(PARTS)
+    assert train["keypoints"][1]["left_hand"] is None
+    for part in PARTS:
+        array = train["keypoints"][3][part]
+        assert array.dtype == np.float32
+        assert array.flags.writeable
+        assert np.array_equal(array, VIDEOS[1].points[part][3, :, :3])
+
+
+def test_the_round_trip_is_exact(tmp_path: Path) -> None:
+    file = tmp_path / "landmarks.pkl"
+    with file.open("wb") as stream:
+        write_landmark_pickle(VIDEOS, stream)
+    collection = LandmarkPickle.open(file)
+    assert list(collection.keys()) == sorted((video.split, video.video_id) for video in VIDEOS)
+    for video in VIDEOS:
+        again = collection.load(video.split, video.video_id)
+        assert_same_points(video, again, PARTS)
+        assert again.frame_names == video.frame_names
+        assert again.status == video.status
+        assert again.frame_index.tolist() == video.frame_index.tolist()
+
+
+def test_it_is_written_to_the_same_bytes_twice() -> None:
+    streams = BytesIO(), BytesIO()
+    for stream in streams:
+        write_landmark_pickle(VIDEOS, stream)
+    assert streams[0].getvalue() == streams[1].getvalue()
+    assert b"numpy._core" not in streams[0].getvalue()
+
+
+def test_a_file_of_68_face_points_with_image_sizes_is_read(tmp_path: Path) -> None:
+    face = np.random.default_rng(1).random((68, 3), np.float32)
+    frames = [entry(image_shape=(260, 210)), entry(face=face, image_shape=np.array([260, 210]))]
+    lists = {"image_paths": ["/x/v/1.png", "/x/v/2.png"], "keypoints": frames, "video_ids": ["v", "v"]}
+    collection = LandmarkPickle.open(write(tmp_path, {"train": lists, "stats": {}, "keypoint_info": {"face": {}}}))
+    video = collection.load("train", "v")
+    assert [len(part.points) for part in collection.layout.parts] == [33, 21, 21, 68]
+    assert np.array_equal(video.points["face"][1], face)
+    assert video.sizes.tolist() == [[210, 260], [210, 260]]
+    assert video.status == ("no_person", "ok")
+    assert video.present("face").tolist() == [False, True]
+
+
+def test_frames_of_a_video_need_not_be_neighbours(tmp_path: Path) -> None:
+    hands = [np.full((21, 3), number, np.float32) for number in range(3)]
+    lists = {
+        "image_paths": ["a/1.png", "b/1.png", "a/2.png"],
+        "keypoints": [entry(left_hand=hand) for hand in hands],
+        "video_ids": ["a", "b", "a"],
+    }
+    collection = LandmarkPickle.open(write(tmp_path, {"train": lists}))
+    assert collection.load("train", "a").points["left_hand"][:, 0, 0].tolist() == [0, 2]
+    with pytest.raises(KeyError):
+        collection.load("train", "c")
+
+
+LISTS = {"image_paths": ["1"], "keypoints": [entry()], "video_ids": ["v"]}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ([1], "holds a list; expected is"),
+        ({"train": {"keypoints": []}}, r"holds \['train'\]; expected is"),
+        ({"train": {**LISTS, "video_ids": []}}, "lists of the split 'train' differ in length"),
+        ({"train": {**LISTS, "keypoints": [3]}}, "not every entry of the split 'train' is a dictionary"),
+    ],
+)
+def test_another_layout_is_told(tmp_path: Path, content: Any, message: str) -> None:
+    with pytest.raises(OutputError, match=message):
+        LandmarkPickle.open(write(tmp_path, content))
+
+
+def test_arrays_of_different_shapes_are_told(tmp_path: Path) -> None:
+    frames = [entry(face=np.zeros((68, 3))), entry(face=np.zeros((468, 3)))]
+    lists = {"image_paths": ["1", "2"], "keypoints": frames, "video_ids": ["v", "v"]}
+    with pytest.raises(OutputError, match=r"'face' of entry 1 of the split 'train' has the shape \(468, 3\)"):
+        LandmarkPickle.open(write(tmp_path, {"train": lists})).load("train", "v")
