@@ -5,8 +5,8 @@ A layout is data. The Parquet columns (`dataset.schema`), the pictures (`viewer`
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 Edge = tuple[int, int]
@@ -49,6 +49,11 @@ class Layout:
             if part.name == name:
                 return part
         raise KeyError(f"layout {self.name} has no part {name!r}")
+
+    def only(self, names: Collection[str]) -> Layout:
+        """Return the layout with some of its parts, in its own order; KeyError when it lacks one."""
+        wanted = [self.part(name) for name in names]
+        return replace(self, parts=tuple(part for part in self.parts if part in wanted))
 
 
 def _chain(*points: int) -> tuple[Edge, ...]:

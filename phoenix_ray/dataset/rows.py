@@ -2,48 +2,93 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
 from itertools import accumulate, pairwise
+from typing import NamedTuple
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
-from phoenix_ray.dataset.encoding import open_parquet
-from phoenix_ray.dataset.storage import Storage
+from phoenix_ray.dataset.encoding import explain_damage, open_parquet_file
+from phoenix_ray.dataset.storage import ReadableStorage
+
+# A footer takes 1 to 2 MB of memory. PHOENIX has 17 data files; a larger dataset is mostly read file by file.
+_FILES_KEPT_OPEN = 32
+
+
+class _OpenFile(NamedTuple):
+    parquet: pq.ParquetFile
+    starts: list[int]
+
+
+class _RowGroup(NamedTuple):
+    file: str
+    number: int
+    columns: tuple[str, ...] | None
+    rows: pa.Table
 
 
 class RowReader:
-    """Reads row ranges, and remembers the last row group, since the next video mostly begins where one ended.
+    """Reads row ranges. Keeps files open, and the last row group, since the next video mostly begins where one ended.
+
+    It can be pickled, and used in a forked process: there it opens the files anew.
 
     Args:
         storage: The dataset.
     """
 
-    def __init__(self, storage: Storage) -> None:
+    def __init__(self, storage: ReadableStorage) -> None:
         self._storage = storage
-        self._starts: dict[str, list[int]] = {}
-        self._last: tuple[str, int, pa.Table] | None = None
+        self._forget()
 
-    def read(self, file: str, first_row: int, rows: int) -> Iterator[pa.Table]:
+    def __reduce__(self) -> tuple[type[RowReader], tuple[ReadableStorage]]:
+        return RowReader, (self._storage,)
+
+    def read(self, file: str, first_row: int, rows: int, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
         """Yield the rows `first_row` to `first_row + rows` of a file in order, at most a row group at a time.
+
+        Args:
+            file: Its name.
+            first_row: Row of the file to begin with.
+            rows: How many rows.
+            columns: Names of the columns to read; None means all.
 
         Raises:
             FileNotFoundError: There is no such file.
             DamagedFileError: The file is damaged where it was read.
         """
-        if file not in self._starts:
-            with open_parquet(self._storage, file) as parquet:
-                groups = range(parquet.num_row_groups)
-                sizes = [parquet.metadata.row_group(group).num_rows for group in groups]
-            self._starts[file] = [0, *accumulate(sizes)]
-        starts = self._starts[file]
-        for group, (start, end) in enumerate(pairwise(starts)):
+        if self._process != os.getpid():
+            self._forget()
+        chosen = None if columns is None else tuple(columns)
+        for group, (start, end) in enumerate(pairwise(self._open(file).starts)):
             begin, stop = max(start, first_row), min(end, first_row + rows)
             if begin < stop:
-                yield self._row_group(file, group).slice(begin - start, stop - begin)
+                yield self._row_group(file, group, chosen).slice(begin - start, stop - begin)
 
-    def _row_group(self, file: str, group: int) -> pa.Table:
-        if self._last is None or self._last[:2] != (file, group):
+    def _forget(self) -> None:
+        self._process = os.getpid()
+        self._files: OrderedDict[str, _OpenFile] = OrderedDict()
+        self._last: _RowGroup | None = None
+
+    def _open(self, file: str) -> _OpenFile:
+        if file in self._files:
+            self._files.move_to_end(file)
+            return self._files[file]
+        parquet = open_parquet_file(self._storage, file)
+        sizes = (parquet.metadata.row_group(group).num_rows for group in range(parquet.num_row_groups))
+        opened = _OpenFile(parquet, [0, *accumulate(sizes)])
+        self._files[file] = opened
+        if len(self._files) > _FILES_KEPT_OPEN:
+            _, oldest = self._files.popitem(last=False)
+            oldest.parquet.close(force=True)
+        return opened
+
+    def _row_group(self, file: str, group: int, columns: tuple[str, ...] | None) -> pa.Table:
+        if self._last is None or self._last[:3] != (file, group, columns):
             self._last = None
-            with open_parquet(self._storage, file) as parquet:
-                self._last = (file, group, parquet.read_row_group(group))
-        return self._last[2]
+            parquet = self._open(file).parquet
+            with explain_damage(self._storage, file):
+                self._last = _RowGroup(file, group, columns, parquet.read_row_group(group, columns=columns))
+        return self._last.rows

@@ -54,8 +54,8 @@ class StoredFile:
         return self.name.rpartition("/")[2].startswith(TEMPORARY_PREFIX)
 
 
-class Storage(Protocol):
-    """The verbs a dataset needs. A name that does not exist raises FileNotFoundError, other trouble OutputError."""
+class ReadableStorage(Protocol):
+    """The verbs that reading needs. A name that does not exist raises FileNotFoundError, other trouble OutputError."""
 
     @property
     def root(self) -> str:
@@ -70,6 +70,17 @@ class Storage(Protocol):
         """Open a file for random access by Arrow."""
         ...
 
+    def list(self, folder: str) -> Iterator[StoredFile]:
+        """Yield every file below a folder, temporary ones too, in no order; nothing when there is no such folder.
+
+        The empty name is the whole dataset.
+        """
+        ...
+
+
+class Storage(ReadableStorage, Protocol):
+    """The verbs that a run needs beside reading."""
+
     def write(self, name: str, content: bytes | pa.Buffer) -> None:
         """Write a file in one atomic step, replacing what was there."""
         ...
@@ -80,13 +91,6 @@ class Storage(Protocol):
 
     def writing(self, name: str) -> AbstractContextManager[BinaryIO]:
         """Give a stream for a large file, which appears under its name when the block ends without an exception."""
-        ...
-
-    def list(self, folder: str) -> Iterator[StoredFile]:
-        """Yield every file below a folder, temporary ones too, in no order; nothing when there is no such folder.
-
-        The empty name is the whole dataset.
-        """
         ...
 
     def delete(self, name: str) -> None:

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -16,7 +16,7 @@ from phoenix_ray.dataset.encoding import DamagedFile
 from phoenix_ray.dataset.identity import DatasetIdentity
 from phoenix_ray.dataset.manifest import Manifest, check_files, read_manifest
 from phoenix_ray.dataset.partitions import FOOTER_THREADS, PartitionInfo, list_partitions
-from phoenix_ray.dataset.storage import Storage
+from phoenix_ray.dataset.storage import ReadableStorage
 from phoenix_ray.dataset.videos import VERSION_COLUMNS, gather_videos, select_videos
 
 
@@ -69,7 +69,7 @@ class Survey:
         identity: Of the dataset.
         manifest: The sound data files.
         partitions: Every sound partition.
-        videos: The columns `VERSION_COLUMNS` of the table of compacted videos.
+        videos: The table of compacted videos; the columns `VERSION_COLUMNS` unless more were asked for.
         damaged: Files that are not trusted.
     """
 
@@ -88,7 +88,12 @@ class Survey:
             yield OpenVideo(*key, tuple(group), rows)
 
 
-def take_survey(storage: Storage, identity: DatasetIdentity, threads: int = FOOTER_THREADS) -> Survey:
+def take_survey(
+    storage: ReadableStorage,
+    identity: DatasetIdentity,
+    threads: int = FOOTER_THREADS,
+    columns: Sequence[str] = VERSION_COLUMNS,
+) -> Survey:
     """Return what lies in a dataset.
 
     Partitions are listed before the manifest is read: what a compaction absorbs meanwhile is then seen in one of them.
@@ -100,7 +105,7 @@ def take_survey(storage: Storage, identity: DatasetIdentity, threads: int = FOOT
     partitions = tuple(info for info in found if isinstance(info, PartitionInfo))
     damaged = [file for file in found if isinstance(file, DamagedFile)]
     manifest, lost = check_files(storage, read_manifest(storage, identity))
-    videos, unreadable = gather_videos(storage, identity, manifest, VERSION_COLUMNS)
+    videos, unreadable = gather_videos(storage, identity, manifest, columns)
     return Survey(
         identity,
         manifest.replace({file.name for file in unreadable}, ()),

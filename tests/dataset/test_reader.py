@@ -1,19 +1,27 @@
 from __future__ import annotations
 
+import multiprocessing
+import pickle
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pyarrow.compute as pc
 import pytest
 
+import phoenix_ray
 from phoenix_ray.dataset import paths
+from phoenix_ray.dataset.digest import add_digests
 from phoenix_ray.dataset.manifest import read_manifest
 from phoenix_ray.dataset.reader import Dataset
+from phoenix_ray.dataset.snapshot import VideoIndex
 from phoenix_ray.dataset.storage import LocalStorage
-from phoenix_ray.dataset.tally import total
-from phoenix_ray.dataset.videos import tally_splits
-from phoenix_ray.errors import OutputError
+from phoenix_ray.dataset.tally import Tally, tally_rows, total
+from phoenix_ray.dataset.videos import VideoEntry, tally_splits, to_video_table
+from phoenix_ray.errors import ConfigError, OutputError
 from tests.dataset.made_up import IDENTITY, LAYOUT, commit, make_batch, make_video, new_dataset
 from tests.dataset.test_compaction import compact_and_publish, flip
 
@@ -53,6 +61,7 @@ def test_the_same_is_read_before_during_and_after_compaction(
     storage = new_dataset(tmp_path)
     state(storage)
     dataset = Dataset.open(str(tmp_path))
+    assert list(dataset.keys()) == [("dev", "b"), ("train", "a")]
     landmarks = dataset.read_landmarks("train", "a")
     for name, points in make_batch(ANNOTATED, 0, 10).points.items():
         assert np.array_equal(landmarks.points[name], points, equal_nan=True)
@@ -113,6 +122,7 @@ def test_a_compaction_under_way_disturbs_no_reader(tmp_path: Path) -> None:
     commit(storage, make_video("c"), 0, 10)
     compact_and_publish(storage)
     assert dataset.read_video("train", "a").num_rows == 10
+    dataset.refresh()
     assert dataset.read_video("train", "c").num_rows == 10
 
 
@@ -135,3 +145,123 @@ def test_a_damaged_file_is_named_with_a_way_out(tmp_path: Path) -> None:
 def test_a_folder_that_is_no_dataset_is_told(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="no dataset"):
         Dataset.open(str(tmp_path))
+
+
+def test_a_video_is_arrays_with_its_annotations(tmp_path: Path) -> None:
+    half_compacted(new_dataset(tmp_path))
+    video = phoenix_ray.open(str(tmp_path)).load("train", "a")
+    truth = make_batch(ANNOTATED, 0, 10)
+    for name, points in truth.points.items():
+        assert np.array_equal(video.points[name], points, equal_nan=True)
+    assert np.array_equal(video.scores["body"], truth.scores["body"])
+    assert video.array().shape == (10, 3, 3)
+    assert video.present("hand").tolist() == [frame % 3 != 0 for frame in range(10)]
+    assert (video.fps, len(video), video.frame_names[3]) == (25.0, 10, "images0003.png")
+    assert video.annotation == {"gloss": "HEUTE", "signer": "Signer01", "camera": "left"}
+
+
+@pytest.fixture
+def signed(tmp_path: Path) -> Dataset:
+    """Four videos, one of them not compacted."""
+    storage = new_dataset(tmp_path)
+    for video in (
+        make_video("a", gloss="HEUTE REGEN", signer="Signer01"),
+        make_video("b", gloss="MORGEN REGENBOGEN", signer="Signer02", frames=4),
+        make_video("c", split="dev", gloss="cl-KOMMEN+ REGEN", signer="Signer01"),
+    ):
+        commit(storage, video, 0, video.frame_count)
+    compact_and_publish(storage)
+    commit(storage, make_video("d", split="test"), 0, 10)
+    return Dataset.open(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("chosen", "videos"),
+    [
+        ({"split": "train"}, "ab"),
+        ({"split": ["dev", "test"]}, "cd"),
+        ({"signer": "Signer01"}, "ac"),
+        ({"signer": "Signer01", "split": "dev"}, "c"),
+        ({"gloss": "REGEN"}, "ac"),
+        ({"gloss": ("MORGEN", "cl-KOMMEN+")}, "bc"),
+        ({"where": pc.field("frames") < 10}, "b"),
+        ({"split": "train", "where": pc.field("hand_rate") > 0.9}, ""),
+        ({}, "abcd"),
+    ],
+)
+def test_videos_are_chosen_by_split_signer_and_gloss(signed: Dataset, chosen: dict[str, Any], videos: str) -> None:
+    some = signed.select(**chosen)
+    everything, keys = list(signed.keys()), list(some.keys())
+    assert sorted(video_id for _, video_id in keys) == list(videos)
+    assert len(some) == len(videos)
+    for key in everything:
+        if key in keys:
+            assert len(some.load(*key))
+        else:
+            with pytest.raises(KeyError):
+                some.load(*key)
+
+
+def test_choices_add_up_and_outlive_a_refresh(signed: Dataset) -> None:
+    some = signed.select(split="train").select(gloss="REGEN", parts=["hand"])
+    some.refresh()
+    assert list(some.keys()) == [("train", "a")]
+    assert [part.name for part in some.layout.parts] == ["hand"]
+
+
+@pytest.mark.parametrize(
+    ("chosen", "message"),
+    [
+        ({"split": "trian"}, "has the split 'trian'. There are: dev, test, train. Did you mean 'train'?"),
+        ({"signer": "Signer3"}, "Signer3"),
+        ({"gloss": "REG"}, "REG"),
+    ],
+)
+def test_a_choice_that_nothing_fits_is_told(signed: Dataset, chosen: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        signed.select(**chosen)
+
+
+def test_only_the_columns_of_chosen_parts_are_read(signed: Dataset, tmp_path: Path) -> None:
+    hands = signed.select(parts=["hand"])
+    assert not [name for name in hands.read_video("train", "a").column_names if name.startswith("body")]
+    name = next(file.name for file in read_manifest(LocalStorage(str(tmp_path)), IDENTITY).files if file.videos == 2)
+    flip(tmp_path / name, "body_y", 0)
+    assert set(hands.load("train", "a").points) == {"hand"}
+    with pytest.raises(OutputError):
+        signed.load("train", "a")
+    with pytest.raises(KeyError, match="no part 'foot'"):
+        signed.select(parts=["foot"])
+
+
+def test_a_pickled_dataset_reads_the_same_videos(signed: Dataset, tmp_path: Path) -> None:
+    some = signed.select(split="train")
+    some.load("train", "a")
+    copy = pickle.loads(pickle.dumps(some))
+    commit(LocalStorage(str(tmp_path)), make_video("e"), 0, 10)
+    assert list(copy.keys()) == list(some.keys())
+    assert copy.read_video("train", "a").equals(some.read_video("train", "a"))
+
+
+def test_a_forked_process_reads_on(signed: Dataset) -> None:
+    signed.load("train", "a")
+    with multiprocessing.get_context("fork").Pool(2) as pool:
+        digests = pool.starmap(_digest_one, [(signed, key) for key in list(signed.keys()) * 4])
+    assert add_digests(digests[:4]) == signed.digest()
+    assert digests[:4] * 4 == digests
+
+
+def _digest_one(dataset: Dataset, key: tuple[str, str]) -> int:
+    return tally_rows(LAYOUT, dataset.read_video(*key)).digest
+
+
+def test_a_look_up_among_many_videos_finds_each_and_nothing_else() -> None:
+    keys = [(split, f"{number}ä") for split in ("b", "a") for number in (10, 9, 100, 1)]
+    entries = [VideoEntry(*key, 1, row, "", None, {}, Tally()) for row, key in enumerate(keys)]
+    index = VideoIndex(to_video_table(LAYOUT, entries, "file"))
+    for row, key in enumerate(keys):
+        found = index.find(key)
+        assert found is not None
+        assert found["first_row"] == row
+    assert [index.find(key) for key in (("a", "0"), ("a", "99ä"), ("c", "1ä"), ("", ""))] == [None] * 4
+    assert VideoIndex(to_video_table(LAYOUT, [], None)).find(("a", "1ä")) is None

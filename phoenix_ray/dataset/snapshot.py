@@ -1,0 +1,148 @@
+"""A dataset at one moment: which videos there are, and where the rows of each lie.
+
+The reader looks things up here. It follows one rule whatever lies on disk: every frame once, of the version of its
+video that counts (`coverage.live_holdings`), from data files and partitions together.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Collection, Mapping, Sequence
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from phoenix_ray.dataset.coverage import pick_once
+from phoenix_ray.dataset.identity import DatasetIdentity, find_layout
+from phoenix_ray.dataset.partitions import PartitionInfo
+from phoenix_ray.dataset.rows import RowReader
+from phoenix_ray.dataset.schema import landmark_schema
+from phoenix_ray.dataset.storage import ReadableStorage
+from phoenix_ray.dataset.survey import take_survey
+from phoenix_ray.dataset.tally import tally_rows, total
+from phoenix_ray.dataset.videos import VideoEntry, to_video_table, video_schema
+from phoenix_ray.landmarks import Layout
+
+VideoKey = tuple[str, str]
+
+
+class ChangedError(Exception):
+    """A file is gone or was replaced since the snapshot was taken: take another."""
+
+
+class RowRange(NamedTuple):
+    """Rows of a video that lie together in one file."""
+
+    file: str
+    first_row: int
+    rows: int
+
+
+class VideoIndex:
+    """The table of videos, sorted, with a look-up by split and ID. Some microseconds each, also among a million.
+
+    Args:
+        videos: With the columns of `videos.video_schema`.
+    """
+
+    def __init__(self, videos: pa.Table) -> None:
+        table = videos.unify_dictionaries().combine_chunks()
+        splits = table.column("split").cast(pa.string())
+        order = pc.sort_indices(
+            pa.table({"split": splits, "video_id": table.column("video_id")}),
+            [("split", "ascending"), ("video_id", "ascending")],
+        )
+        self.videos = table.take(order)
+        self._ids = self.videos.column("video_id")
+        sorted_splits = splits.take(order).to_numpy()
+        starts = np.flatnonzero(np.append(True, sorted_splits[1:] != sorted_splits[:-1]))[: table.num_rows]
+        ranges = pairwise([*starts.tolist(), table.num_rows])
+        self._ranges = {sorted_splits[start]: (start, end) for start, end in ranges}
+
+    def find(self, key: VideoKey) -> dict[str, Any] | None:
+        """Return the row of a video, None when there is no such video."""
+        split, video_id = key
+        start, end = self._ranges.get(split, (0, 0))
+        row = bisect_left(range(end), video_id, start, key=lambda index: self._ids[index].as_py())
+        if row == end or self._ids[row].as_py() != video_id:
+            return None
+        found: dict[str, Any] = self.videos.slice(row, 1).to_pylist()[0]
+        return found
+
+
+class Snapshot:
+    """What lies in a dataset at one moment. It can be pickled, so that several processes see the same videos.
+
+    Args:
+        storage: Where the dataset lies.
+        identity: Its recorded identity.
+
+    Raises:
+        OutputError: The dataset cannot be read.
+        ChangedError: It changed while it was looked at.
+        DamagedFileError: A partition that overlaps with another is damaged.
+    """
+
+    def __init__(self, storage: ReadableStorage, identity: DatasetIdentity) -> None:
+        layout = find_layout(identity)
+        survey = take_survey(storage, identity, columns=video_schema(layout).names)
+        self._open = {
+            (video.split, video.video_id): video.live for video in survey.open_videos() if video.live is not None
+        }
+        reader = RowReader(storage)
+        entries = [_describe_open(reader, layout, key, infos) for key, infos in self._open.items()]
+        compacted = _without(survey.videos, self._open)
+        self.index = VideoIndex(pa.concat_tables([compacted, to_video_table(layout, entries, None)]))
+
+    def locate(self, video: Mapping[str, Any]) -> list[RowRange]:
+        """Return where the rows of a video lie, in frame order; `video` is its row in the table."""
+        if video["file"] is None:
+            return _locate_open(self._open[video["split"], video["video_id"]])
+        return [RowRange(video["file"], video["first_row"], video["frames"])]
+
+
+def read_rows(reader: RowReader, layout: Layout, ranges: Sequence[RowRange]) -> pa.Table:
+    """Return the rows of a video, with the columns of the layout.
+
+    Raises:
+        ChangedError: Other rows than expected lie there.
+        FileNotFoundError: A file is gone.
+        DamagedFileError: A file is damaged where it was read.
+    """
+    schema = landmark_schema(layout)
+    tables = [rows for piece in ranges for rows in reader.read(*piece, schema.names)]
+    table = pa.concat_tables([schema.empty_table(), *tables])
+    frames = table.column("frame_index").to_numpy()
+    if table.num_rows != sum(piece.rows for piece in ranges) or (np.diff(frames) <= 0).any():
+        raise ChangedError
+    return table
+
+
+def _locate_open(infos: Sequence[PartitionInfo]) -> list[RowRange]:
+    picks = pick_once([(info.first, info.last) for info in infos])
+    return [
+        RowRange(infos[pick.source].name, pick.first - infos[pick.source].first, pick.last - pick.first)
+        for pick in picks
+    ]
+
+
+def _describe_open(reader: RowReader, layout: Layout, key: VideoKey, infos: Sequence[PartitionInfo]) -> VideoEntry:
+    """Return the entry of a video that is not compacted yet."""
+    ranges = _locate_open(infos)
+    overlap = sum(piece.rows for piece in ranges) != sum(info.rows for info in infos)
+    tally = tally_rows(layout, read_rows(reader, layout, ranges)) if overlap else total(info.tally for info in infos)
+    newest = max(infos, key=lambda info: info.modified)
+    return VideoEntry(*key, newest.frame_count, 0, newest.signature, newest.fps, newest.annotation, tally)
+
+
+def _without(videos: pa.Table, keys: Collection[VideoKey]) -> pa.Table:
+    """Return a table of videos without the rows of some."""
+    ids = pa.array({video_id for _, video_id in keys}, pa.string())
+    likely = np.flatnonzero(pc.is_in(videos.column("video_id"), ids).to_numpy())
+    rows = videos.select(["split", "video_id"]).take(pa.array(likely)).to_pylist()
+    kept = np.ones(videos.num_rows, dtype=bool)
+    kept[[index for index, row in zip(likely, rows, strict=True) if (row["split"], row["video_id"]) in keys]] = False
+    return videos.filter(pa.array(kept))
