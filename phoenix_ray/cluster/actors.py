@@ -12,9 +12,9 @@ from typing import Any
 import ray
 from ray.exceptions import ActorDiedError, ActorUnavailableError, RayActorError, RayTaskError
 
-from phoenix_ray.cluster.plan import Shard
+from phoenix_ray.cluster.blame import Trouble
 from phoenix_ray.cluster.resources import WorkerPlan
-from phoenix_ray.cluster.scheduler import Trouble, WorkerId
+from phoenix_ray.cluster.scheduler import Assignment, WorkerId
 from phoenix_ray.cluster.worker import ShardWorker, WorkerInfo
 from phoenix_ray.config import Settings
 from phoenix_ray.dataset.identity import DatasetIdentity
@@ -104,9 +104,12 @@ class ActorPool:
         self._members[worker].info = info
         return info
 
-    def submit(self, worker: WorkerId, shard: Shard) -> Any:
-        """Queue a shard at a worker and return the reference of its receipt."""
-        return self._members[worker].handle.process.remote(shard)
+    def submit(self, assignment: Assignment) -> Any:
+        """Queue a shard at its worker and return the reference of its receipt."""
+        handle = self._members[assignment.worker].handle
+        if assignment.condemned:
+            return handle.flag.remote(assignment.shard, assignment.condemned.message)
+        return handle.process.remote(assignment.shard)
 
     def replace(self, worker: WorkerId) -> None:
         """Kill what is left of an actor and create another in its place."""
@@ -122,9 +125,7 @@ class ActorPool:
         info = self._members[worker].info
         node = info.node if info else ""
         if isinstance(error, ActorDiedError) and info and _is_alive(info.node_id):
-            return Trouble(
-                "model", f"The worker process died while it computed this shard. {_first_line(error)}", "", node
-            )
+            return Trouble("model", f"The worker process died. {_cause_of_death(error)}", node=node, fatal=True)
         if isinstance(error, ActorUnavailableError | ActorDiedError):
             return Trouble("infrastructure", f"Node {node} was lost or could not be reached.", str(error), node)
         return Trouble("model", _first_line(error), str(error), node)
@@ -151,6 +152,12 @@ class ActorPool:
 
 def _is_alive(node_id: str) -> bool:
     return any(node["NodeID"] == node_id and node["Alive"] for node in ray.nodes())
+
+
+def _cause_of_death(error: ActorDiedError) -> str:
+    """Return the line of Ray's message that tells how a process ended; it speaks of actors in several others."""
+    lines = [line.strip() for line in str(error).splitlines()]
+    return next((line for line in lines if "exit" in line.lower() or "killed" in line.lower()), _first_line(error))
 
 
 def _first_line(error: Exception) -> str:

@@ -13,8 +13,9 @@ from typing import Any, Protocol
 import ray
 
 from phoenix_ray.cluster.actors import ActorPool
+from phoenix_ray.cluster.blame import GivenUp, Trouble
 from phoenix_ray.cluster.resources import WorkerPlan, shortage
-from phoenix_ray.cluster.scheduler import Assignment, GivenUp, Scheduler, Trouble
+from phoenix_ray.cluster.scheduler import Assignment, Scheduler
 from phoenix_ray.cluster.stop import StopRequest
 from phoenix_ray.cluster.worker import Receipt, WorkerInfo
 from phoenix_ray.config import Settings
@@ -112,7 +113,7 @@ class Driver:
             fed = False
             for worker in self._pool.ready:
                 if assignment := self._scheduler.next_shard(worker, now):
-                    self._flying[self._pool.submit(worker, assignment.shard)] = assignment
+                    self._flying[self._pool.submit(assignment)] = assignment
                     fed = True
 
     def _collect(self) -> None:
@@ -147,6 +148,8 @@ class Driver:
         if receipt.trouble is None:
             self._scheduler.completed(assignment)
             self._listener.committed(assignment, receipt)
+            if assignment.condemned:
+                self._listener.tell(f"{assignment.shard} is flagged as failed: {assignment.condemned.message}")
             return
         given_up = self._scheduler.failed(assignment, receipt.trouble, self._clock())
         if given_up:
@@ -179,7 +182,7 @@ class Driver:
         for worker in {assignment.worker for assignment in self._scheduler.overdue(now, stall)}:
             self._lose(
                 worker,
-                Trouble("model", f"No answer within {stall:g} s (cluster.stall_seconds); the worker was replaced."),
+                Trouble("model", f"No answer in time (cluster.stall_seconds={stall:g}).", fatal=True),
             )
 
     def _watch_workers(self, now: float) -> None:

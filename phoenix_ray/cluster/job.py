@@ -20,13 +20,14 @@ from rich.console import Console
 
 from phoenix_ray import __version__
 from phoenix_ray.cluster.actors import ActorPool
+from phoenix_ray.cluster.blame import Blame, Trouble
 from phoenix_ray.cluster.driver import Driver
 from phoenix_ray.cluster.monitor import RunMonitor
 from phoenix_ray.cluster.plan import Plan, make_plan
 from phoenix_ray.cluster.progress import Meter, open_display
 from phoenix_ray.cluster.reduce import BackgroundReduce, reduce_all
 from phoenix_ray.cluster.resources import plan_workers
-from phoenix_ray.cluster.scheduler import Scheduler, Trouble
+from phoenix_ray.cluster.scheduler import Scheduler
 from phoenix_ray.cluster.session import RaySession
 from phoenix_ray.cluster.settle import settle_model
 from phoenix_ray.cluster.stop import StopRequest, stop_on_signals
@@ -218,7 +219,8 @@ def _compute(job: Job, plan: Plan, session: RaySession, monitor: RunMonitor, sto
         worker_plan = replace(worker_plan, count=workers)
         _say(f"Starting {worker_plan}")
         pool = ActorPool(worker_plan, settings, job.identity)
-        scheduler = Scheduler(plan.shards, settings.cluster.shards_in_flight, settings.cluster.max_attempts)
+        blame = Blame(settings.cluster.max_attempts, registry.batch_size(settings.model))
+        scheduler = Scheduler(plan.shards, settings.cluster.shards_in_flight, blame)
         try:
             Driver(settings, worker_plan, pool, scheduler, monitor, stop).run()
         finally:

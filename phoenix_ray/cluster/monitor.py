@@ -11,8 +11,9 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict
 
+from phoenix_ray.cluster.blame import GivenUp, Trouble
 from phoenix_ray.cluster.progress import Display, Meter, Status
-from phoenix_ray.cluster.scheduler import Assignment, GivenUp, Scheduler, Trouble
+from phoenix_ray.cluster.scheduler import Assignment, Scheduler
 from phoenix_ray.cluster.stop import StopRequest
 from phoenix_ray.cluster.worker import Receipt, Timings, WorkerInfo
 from phoenix_ray.dataset import paths

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from phoenix_ray.sources.base import SourceProblem, Video
 
 FrameRange = tuple[int, int]
+ShardKey = tuple[str, str, int, int]
 MissingRanges = Callable[[Video], list[FrameRange]]
 
 
@@ -30,12 +31,17 @@ class Shard:
         return self.last - self.first
 
     @property
-    def key(self) -> tuple[str, str, int, int]:
+    def key(self) -> ShardKey:
         """What names the shard within a dataset."""
         return (self.video.split, self.video.video_id, self.first, self.last)
 
+    def keeps_batches(self, batch_size: int) -> bool:
+        """Whether each frame meets the neighbours in its batch that the whole video gives it."""
+        return self.first % batch_size == 0 and (self.last % batch_size == 0 or self.last == self.video.frame_count)
+
     def __str__(self) -> str:
-        return f"{self.video.split}/{self.video.video_id} frames {self.first}-{self.last - 1}"
+        frames = f"frame {self.first}" if self.frames == 1 else f"frames {self.first}-{self.last - 1}"
+        return f"{self.video.split}/{self.video.video_id} {frames}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,3 +130,15 @@ def cut(gap: FrameRange, shard_frames: int, batch_size: int) -> Iterator[FrameRa
         stop = min(last, (start // batch_size) * batch_size + step)
         yield start, stop
         start = stop
+
+
+def halves(shard: Shard, batch_size: int) -> tuple[Shard, Shard]:
+    """Return a shard of two frames or more as two: cut between batches while it holds several, else between frames.
+
+    A half of less than a batch meets other neighbours in its batch than the whole video gives it, so this is for the
+    search for a frame that kills its worker, not for planning.
+    """
+    middle = (shard.first + shard.last) / 2
+    inner = range((shard.first // batch_size + 1) * batch_size, shard.last, batch_size)
+    where = min(inner, key=lambda cut: abs(cut - middle), default=int(middle))
+    return replace(shard, last=where), replace(shard, first=where)

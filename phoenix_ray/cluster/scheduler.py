@@ -5,8 +5,8 @@ happened (`completed`, `failed`, `worker_lost`) and asks for work (`next_shard`)
 
 Who is to blame is decided by one rule: **a shard is charged only for what happens while it runs alone.** A worker that
 dies with two shards in flight makes both *suspects*; each suspect is tried again on a worker that has nothing else to
-do, so an innocent neighbour is never lost. Trouble of the infrastructure (a node, the storage) is retried with back-off
-and charged to nobody.
+do, so an innocent neighbour is never lost. What a charge means for the shard is for `cluster.blame` to say. Trouble of
+the infrastructure (a node, the storage) is retried with back-off and charged to nobody.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from phoenix_ray.cluster.plan import Shard
-from phoenix_ray.dataset.failures import FailureClass
+from phoenix_ray.cluster.blame import Blame, Condemned, GivenUp, Trouble, TryAlone
+from phoenix_ray.cluster.plan import Shard, ShardKey
 
 WorkerId = int
 Ticket = int
@@ -30,32 +30,23 @@ MAX_BACKOFF_SECONDS = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """A shard in flight at a worker."""
+    """A shard in flight at a worker.
+
+    Attributes:
+        ticket: Names the assignment.
+        worker: Who has it.
+        shard: What is to be committed.
+        alone: Whether the worker gets nothing else meanwhile.
+        since: When it was assigned.
+        condemned: What its one frame does to workers: it is committed as a flagged row, and not read.
+    """
 
     ticket: Ticket
     worker: WorkerId
     shard: Shard
     alone: bool
     since: float
-
-
-@dataclass(frozen=True, slots=True)
-class Trouble:
-    """Why an attempt at a shard did not end in a committed partition."""
-
-    failure_class: FailureClass
-    message: str
-    traceback: str = ""
-    node: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class GivenUp:
-    """A shard that goes to the failure list."""
-
-    shard: Shard
-    trouble: Trouble
-    attempts: int
+    condemned: Trouble | None = None
 
 
 class Scheduler:
@@ -64,25 +55,26 @@ class Scheduler:
     Args:
         shards: What to compute, in the order to start it.
         shards_in_flight: Shards queued at one worker.
-        max_attempts: Charged attempts after which a shard is given up.
+        blame: Decides what is done about a shard that fails.
     """
 
-    def __init__(self, shards: Iterable[Shard], shards_in_flight: int, max_attempts: int) -> None:
+    def __init__(self, shards: Iterable[Shard], shards_in_flight: int, blame: Blame) -> None:
         self._pending = deque(shards)
         self._suspects: deque[Shard] = deque()
         self._delayed: list[tuple[float, int, Shard]] = []
         self._in_flight: dict[WorkerId, dict[Ticket, Assignment]] = {}
         self._reserved: set[WorkerId] = set()
-        self._charged: dict[tuple[str, str, int, int], int] = {}
-        self._infrastructure: dict[tuple[str, str, int, int], int] = {}
+        self._condemned: deque[Condemned] = deque()
+        self._verdicts: dict[ShardKey, Condemned] = {}
+        self._infrastructure: dict[ShardKey, int] = {}
         self._shards_in_flight = shards_in_flight
-        self._max_attempts = max_attempts
+        self._blame = blame
         self._tickets = 0
 
     @property
     def waiting(self) -> int:
         """Shards that no worker has."""
-        return len(self._pending) + len(self._suspects) + len(self._delayed)
+        return len(self._pending) + len(self._suspects) + len(self._condemned) + len(self._delayed)
 
     @property
     def in_flight(self) -> int:
@@ -101,16 +93,28 @@ class Scheduler:
         if any(assignment.alone for assignment in queue.values()):
             return None
         if self._suspects and (worker in self._reserved or len(self._reserved) < len(self._suspects)):
-            self._reserved.add(worker)
-            return self._assign(worker, self._suspects.popleft(), alone=True, now=now) if not queue else None
+            if queue:
+                self._reserved.add(worker)
+                return None
+            self._reserved.discard(worker)
+            return self._assign(worker, self._suspects.popleft(), alone=True, now=now)
         self._reserved.discard(worker)
-        if len(queue) >= self._shards_in_flight or not self._pending:
+        if len(queue) >= self._shards_in_flight:
             return None
-        return self._assign(worker, self._pending.popleft(), alone=False, now=now)
+        if self._condemned:
+            verdict = self._condemned.popleft()
+            return self._assign(worker, verdict.shard, alone=False, now=now, condemned=verdict.trouble)
+        if self._pending:
+            return self._assign(worker, self._pending.popleft(), alone=False, now=now)
+        return None
 
     def completed(self, assignment: Assignment) -> None:
         """Take note that a shard is committed."""
         self._remove(assignment)
+        if assignment.condemned:
+            del self._verdicts[assignment.shard.key]
+        else:
+            self._blame.acquit(assignment.shard)
 
     def failed(self, assignment: Assignment, trouble: Trouble, now: float) -> GivenUp | None:
         """Take note of a failure that the worker itself reported and survived.
@@ -137,36 +141,42 @@ class Scheduler:
 
     def overdue(self, now: float, stall_seconds: float) -> list[Assignment]:
         """Return assignments without an answer for longer than a shard ahead of them in the queue explains."""
-        limit = stall_seconds * self._shards_in_flight
+        ahead = stall_seconds * (self._shards_in_flight - 1)
         return [
             assignment
             for queue in self._in_flight.values()
             for assignment in queue.values()
-            if now - assignment.since > (stall_seconds if assignment.alone else limit)
+            if now - assignment.since
+            > self._blame.patience(assignment.shard, stall_seconds) + (0 if assignment.alone else ahead)
         ]
 
     def abandon_waiting(self) -> None:
         """Forget what is not in flight: the run is stopping, and the next one will plan it again."""
         self._pending.clear()
         self._suspects.clear()
+        self._condemned.clear()
         self._delayed.clear()
 
-    def _assign(self, worker: WorkerId, shard: Shard, *, alone: bool, now: float) -> Assignment:
+    def _assign(
+        self, worker: WorkerId, shard: Shard, *, alone: bool, now: float, condemned: Trouble | None = None
+    ) -> Assignment:
         self._tickets += 1
-        assignment = Assignment(self._tickets, worker, shard, alone, now)
+        assignment = Assignment(self._tickets, worker, shard, alone, now, condemned)
         self._in_flight[worker][assignment.ticket] = assignment
         return assignment
 
     def _remove(self, assignment: Assignment) -> None:
         self._in_flight.get(assignment.worker, {}).pop(assignment.ticket, None)
-        if assignment.alone:
-            self._reserved.discard(assignment.worker)
 
     def _charge(self, shard: Shard, trouble: Trouble) -> GivenUp | None:
-        attempts = self._charged[shard.key] = self._charged.get(shard.key, 0) + 1
-        if attempts >= self._max_attempts:
-            return GivenUp(shard, trouble, attempts)
-        self._suspects.append(shard)
+        match self._blame.charge(shard, trouble):
+            case TryAlone(shards):
+                self._suspects.extend(shards)
+            case Condemned() as verdict:
+                self._verdicts[shard.key] = verdict
+                self._condemned.append(verdict)
+            case given_up:
+                return given_up
         return None
 
     def _delay(self, shard: Shard, trouble: Trouble, now: float) -> GivenUp | None:
@@ -180,4 +190,10 @@ class Scheduler:
 
     def _release_delayed(self, now: float) -> None:
         while self._delayed and self._delayed[0][0] <= now:
-            self._pending.appendleft(heapq.heappop(self._delayed)[2])
+            shard = heapq.heappop(self._delayed)[2]
+            if verdict := self._verdicts.get(shard.key):
+                self._condemned.append(verdict)
+            elif self._blame.is_suspect(shard):
+                self._suspects.append(shard)
+            else:
+                self._pending.appendleft(shard)

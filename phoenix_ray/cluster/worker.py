@@ -13,19 +13,22 @@ import resource
 import sys
 import time
 import traceback
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
+from phoenix_ray.cluster.blame import Trouble
 from phoenix_ray.cluster.plan import Shard
-from phoenix_ray.cluster.scheduler import Trouble
 from phoenix_ray.config import Settings
 from phoenix_ray.dataset.failures import FailureClass
 from phoenix_ray.dataset.identity import DatasetIdentity
 from phoenix_ray.dataset.partitions import PartitionInfo, write_partition
+from phoenix_ray.dataset.schema import FrameRecord, empty_batch
 from phoenix_ray.dataset.storage import open_storage
 from phoenix_ray.errors import ClusterError, OutputError, PhoenixRayError, SourceError
-from phoenix_ray.estimation import error_message, estimate_frames
+from phoenix_ray.estimation import Estimate, error_message, estimate_frames
 from phoenix_ray.models import registry
 from phoenix_ray.models.base import PoseModel
+from phoenix_ray.sources.undecoded import name_frames
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +109,19 @@ class ShardWorker:
 
     def process(self, shard: Shard) -> Receipt:
         """Compute one shard and commit it."""
+        return self._commit(shard, self._estimate)
+
+    def flag(self, shard: Shard, reason: str) -> Receipt:
+        """Commit one shard as rows of status `failed` without reading a frame: they are known to kill the process."""
+        return self._commit(shard, lambda model, shard: flag_shard(model, shard, reason))
+
+    def _estimate(self, model: PoseModel, shard: Shard) -> Estimate:
+        estimate = estimate_frames(model, shard.video, shard.first, shard.last, self._settings.decode)
+        if shard.keeps_batches(model.batch_size):
+            return estimate
+        return replace(estimate, events=(*estimate.events, "computed apart from other frames of their batch"))
+
+    def _commit(self, shard: Shard, compute: Callable[[PoseModel, Shard], Estimate]) -> Receipt:
         started = time.perf_counter()
         timings = Timings(idle=started - self._idle_since)
         partition: PartitionInfo | None = None
@@ -114,7 +130,7 @@ class ShardWorker:
         try:
             if self._model is None:
                 raise ClusterError("The worker was given a shard before it was ready.")
-            estimate = estimate_frames(self._model, shard.video, shard.first, shard.last, self._settings.decode)
+            estimate = compute(self._model, shard)
             events = estimate.events
             written = time.perf_counter()
             partition = write_partition(
@@ -133,6 +149,19 @@ class ShardWorker:
             trouble = Trouble(_failure_class(error), error_message(error), traceback.format_exc(), platform.node())
         self._idle_since = time.perf_counter()
         return Receipt(partition, trouble, timings, peak_memory_mb(), events)
+
+
+def flag_shard(model: PoseModel, shard: Shard, reason: str) -> Estimate:
+    """Return rows of status `failed` for a shard, made of the names of its frames alone.
+
+    Raises:
+        SourceError: The video's folder cannot be listed.
+    """
+    records = [
+        FrameRecord(frame.index, frame.name, frame.timestamp, None, None, "failed", reason)
+        for frame in name_frames(shard.video, shard.first, shard.last)
+    ]
+    return Estimate(records, empty_batch(model.layout, shard.frames), 0.0, 0.0, ())
 
 
 def peak_memory_mb() -> float:

@@ -7,16 +7,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from phoenix_ray.cluster.blame import Blame, GivenUp, Trouble
 from phoenix_ray.cluster.plan import Shard
-from phoenix_ray.cluster.scheduler import MAX_INFRASTRUCTURE_RETRIES, Assignment, GivenUp, Scheduler, Trouble
+from phoenix_ray.cluster.scheduler import MAX_INFRASTRUCTURE_RETRIES, Assignment, Scheduler
 from phoenix_ray.sources.base import Video
 
-CRASH = Trouble("model", "the worker died")
+CRASH = Trouble("model", "the worker died", fatal=True)
 NODE_GONE = Trouble("infrastructure", "node left")
 
 
 def shards(count: int) -> list[Shard]:
     return [Shard(Video("train", f"v{n}", "frame_folder", "/", 10, "s"), 0, 10) for n in range(count)]
+
+
+def make(count: int, shards_in_flight: int, max_attempts: int, batch_size: int = 4) -> Scheduler:
+    return Scheduler(shards(count), shards_in_flight, Blame(max_attempts, batch_size))
 
 
 def take(scheduler: Scheduler, worker: int, now: float = 0.0) -> Assignment:
@@ -26,7 +31,7 @@ def take(scheduler: Scheduler, worker: int, now: float = 0.0) -> Assignment:
 
 
 def test_a_worker_gets_no_more_than_its_share_in_flight() -> None:
-    scheduler = Scheduler(shards(5), shards_in_flight=2, max_attempts=3)
+    scheduler = make(5, shards_in_flight=2, max_attempts=3)
     take(scheduler, 1)
     take(scheduler, 1)
     assert scheduler.next_shard(1, 0.0) is None
@@ -34,7 +39,7 @@ def test_a_worker_gets_no_more_than_its_share_in_flight() -> None:
 
 
 def test_shards_of_a_dead_worker_become_suspects_and_each_runs_alone() -> None:
-    scheduler = Scheduler(shards(2), shards_in_flight=2, max_attempts=1)
+    scheduler = make(2, shards_in_flight=2, max_attempts=1)
     take(scheduler, 1)
     take(scheduler, 1)
     assert scheduler.worker_lost(1, CRASH, 0.0) == []
@@ -48,18 +53,43 @@ def test_shards_of_a_dead_worker_become_suspects_and_each_runs_alone() -> None:
     assert scheduler.finished
 
 
-def test_a_shard_that_kills_its_worker_alone_is_given_up_after_its_attempts() -> None:
-    scheduler = Scheduler(shards(1), shards_in_flight=2, max_attempts=2)
+def test_a_shard_that_kills_its_worker_alone_is_halved_after_its_attempts() -> None:
+    scheduler = make(1, shards_in_flight=2, max_attempts=2)
     take(scheduler, 1)
     assert scheduler.worker_lost(1, CRASH, 0.0) == []
-    take(scheduler, 2)
-    (given_up,) = scheduler.worker_lost(2, CRASH, 0.0)
-    assert given_up == GivenUp(shards(1)[0], CRASH, 2)
+    assert take(scheduler, 2).shard == shards(1)[0]
+    assert scheduler.worker_lost(2, CRASH, 0.0) == []
+    halves = take(scheduler, 3), take(scheduler, 4)
+    assert [(half.shard.first, half.shard.last, half.alone) for half in halves] == [(0, 4, True), (4, 10, True)]
+
+
+def test_a_condemned_frame_is_assigned_with_its_reason_and_beside_other_work() -> None:
+    one_frame = Shard(Video("train", "v", "frame_folder", "/", 10, "s"), 3, 4)
+    scheduler = Scheduler([one_frame], 2, Blame(max_attempts=2, batch_size=4))
+    for worker in (1, 2):
+        take(scheduler, worker)
+        assert scheduler.worker_lost(worker, CRASH, 0.0) == []
+    verdict = take(scheduler, 3)
+    assert (verdict.shard, verdict.condemned, verdict.alone) == (one_frame, CRASH, False)
+    assert scheduler.worker_lost(3, NODE_GONE, 0.0) == [], "the flag is not written yet"
+    again = take(scheduler, 4, now=10.0)
+    assert again.condemned == CRASH
+    scheduler.completed(again)
     assert scheduler.finished
 
 
+def test_a_searched_range_has_its_share_of_the_time_to_stall() -> None:
+    scheduler = Scheduler([Shard(shards(1)[0].video, 0, 8)], 2, Blame(max_attempts=1, batch_size=4))
+    take(scheduler, 1)
+    scheduler.worker_lost(1, CRASH, 0.0)
+    half = take(scheduler, 2)
+    assert half.shard.frames == 4
+    assert scheduler.overdue(now=49.0, stall_seconds=100.0) == []
+    assert scheduler.overdue(now=51.0, stall_seconds=100.0) == [half]
+
+
 def test_a_suspect_waits_for_a_worker_to_run_empty() -> None:
-    scheduler = Scheduler(shards(4), shards_in_flight=2, max_attempts=3)
+    scheduler = make(4, shards_in_flight=2, max_attempts=3)
     busy = take(scheduler, 1)
     scheduler.failed(take(scheduler, 2), Trouble("model", "exception"), 0.0)
     assert scheduler.next_shard(1, 0.0) is None, "worker 1 is reserved and drains"
@@ -68,7 +98,7 @@ def test_a_suspect_waits_for_a_worker_to_run_empty() -> None:
 
 
 def test_a_lost_node_is_charged_to_nobody_and_its_shards_return_after_a_pause() -> None:
-    scheduler = Scheduler(shards(2), shards_in_flight=2, max_attempts=1)
+    scheduler = make(2, shards_in_flight=2, max_attempts=1)
     take(scheduler, 1)
     take(scheduler, 1)
     assert scheduler.worker_lost(1, NODE_GONE, now=100.0) == []
@@ -77,7 +107,7 @@ def test_a_lost_node_is_charged_to_nobody_and_its_shards_return_after_a_pause() 
 
 
 def test_storage_that_fails_for_ever_ends_the_run() -> None:
-    scheduler = Scheduler(shards(1), shards_in_flight=1, max_attempts=1)
+    scheduler = make(1, shards_in_flight=1, max_attempts=1)
     now, result = 0.0, None
     for _ in range(MAX_INFRASTRUCTURE_RETRIES + 1):
         now += 1_000.0
@@ -87,14 +117,14 @@ def test_storage_that_fails_for_ever_ends_the_run() -> None:
 
 
 def test_an_assignment_is_overdue_only_after_the_shards_ahead_of_it_had_their_time() -> None:
-    scheduler = Scheduler(shards(2), shards_in_flight=2, max_attempts=1)
+    scheduler = make(2, shards_in_flight=2, max_attempts=1)
     first, second = take(scheduler, 1), take(scheduler, 1)
     assert scheduler.overdue(now=15.0, stall_seconds=10.0) == []
     assert scheduler.overdue(now=21.0, stall_seconds=10.0) == [first, second]
 
 
 def test_abandoning_keeps_what_is_in_flight() -> None:
-    scheduler = Scheduler(shards(3), shards_in_flight=1, max_attempts=1)
+    scheduler = make(3, shards_in_flight=1, max_attempts=1)
     assignment = take(scheduler, 1)
     scheduler.abandon_waiting()
     assert not scheduler.finished
@@ -103,27 +133,36 @@ def test_abandoning_keeps_what_is_in_flight() -> None:
 
 
 Event = Literal["complete", "node"]
+Frame = tuple[str, int]
 
 
 @settings(max_examples=200)
 @given(
-    count=st.integers(1, 12),
-    poison=st.sets(st.integers(0, 11), max_size=3),
+    count=st.integers(1, 8),
+    poison=st.sets(st.tuples(st.integers(0, 7), st.integers(0, 9)), max_size=5),
     events=st.lists(st.sampled_from(["complete", "node"]), max_size=MAX_INFRASTRUCTURE_RETRIES),
     pick=st.randoms(use_true_random=False),
+    batch_size=st.integers(1, 12),
+    max_attempts=st.integers(1, 3),
 )
-def test_whatever_happens_each_shard_ends_once_and_no_innocent_is_given_up(
-    count: int, poison: set[int], events: list[Event], pick: Callable[[], object]
+def test_whatever_happens_exactly_the_frames_that_kill_are_flagged_and_all_others_committed_once(
+    count: int,
+    poison: set[tuple[int, int]],
+    events: list[Event],
+    pick: Callable[[], object],
+    batch_size: int,
+    max_attempts: int,
 ) -> None:
-    """Poison shards kill the worker that runs them; every other loss is the infrastructure's."""
+    """Poison frames kill the worker that computes them; every other loss is the infrastructure's."""
     from random import Random
 
     assert isinstance(pick, Random)
-    scheduler = Scheduler(shards(count), shards_in_flight=2, max_attempts=3)
+    killers = {(f"v{video}", frame) for video, frame in poison if video < count}
+    scheduler = make(count, 2, max_attempts, batch_size)
     flying: dict[int, list[Assignment]] = {}
-    ended: list[str] = []
-    given_up: list[str] = []
-    now, next_worker, workers, step = 0.0, 3, [0, 1, 2], 0
+    committed: list[Frame] = []
+    flagged: list[Frame] = []
+    now, next_worker, workers, deaths, step = 0.0, 3, [0, 1, 2], 0, 0
     while not scheduler.finished:
         now, step = now + 100.0, step + 1
         assert step < 5_000
@@ -135,26 +174,51 @@ def test_whatever_happens_each_shard_ends_once_and_no_innocent_is_given_up(
             continue
         worker = pick.choice(busy)
         head = flying[worker][0]
-        is_poison = int(head.shard.video.video_id[1:]) in poison
+        frames = frames_of(head.shard)
+        kills = head.condemned is None and not killers.isdisjoint(frames)
         event = events.pop() if events else "complete"
-        if is_poison or event == "node":
-            lost = scheduler.worker_lost(worker, CRASH if is_poison else NODE_GONE, now)
-            given_up += [one.shard.video.video_id for one in lost]
+        if kills or event == "node":
+            assert scheduler.worker_lost(worker, CRASH if kills else NODE_GONE, now) == []
+            deaths += kills
             flying.pop(worker)
             workers[workers.index(worker)] = next_worker
             next_worker += 1
         else:
             flying[worker].pop(0)
             scheduler.completed(head)
-            ended.append(head.shard.video.video_id)
-    names = [f"v{n}" for n in range(count)]
-    assert sorted(ended + given_up) == sorted(names)
-    assert set(given_up) <= {f"v{n}" for n in poison}
+            (flagged if head.condemned else committed).extend(frames)
+    everything = {(f"v{video}", frame) for video in range(count) for frame in range(10)}
+    assert sorted(flagged) == sorted(killers)
+    assert sorted(committed) == sorted(everything - killers)
+    # Beside neighbours once; whole, alone; then one death a cut (at most five levels for ten frames) and the verdict.
+    assert deaths <= len(killers) * (1 + max_attempts + 5 + 1)
+
+
+def frames_of(shard: Shard) -> list[Frame]:
+    return [(shard.video.video_id, frame) for frame in range(shard.first, shard.last)]
+
+
+def test_a_frame_that_kills_among_500_costs_a_dozen_workers_and_that_frame_alone() -> None:
+    video = Video("train", "v", "frame_folder", "/", 500, "s")
+    scheduler = Scheduler([Shard(video, 0, 500)], 2, Blame(max_attempts=3, batch_size=16))
+    committed: list[Frame] = []
+    deaths, worker = 0, 0
+    while not scheduler.finished:
+        assignment = take(scheduler, worker)
+        if assignment.shard.first <= 123 < assignment.shard.last and not assignment.condemned:
+            assert scheduler.worker_lost(worker, CRASH, 0.0) == []
+            deaths, worker = deaths + 1, worker + 1
+        else:
+            scheduler.completed(assignment)
+            committed += frames_of(assignment.shard)
+            assert bool(assignment.condemned) == (assignment.shard.first == 123 and assignment.shard.frames == 1)
+    assert sorted(committed) == [("v", frame) for frame in range(500)]
+    assert deaths <= 3 + 9 + 1
 
 
 @pytest.mark.parametrize("max_attempts", [1, 3])
 def test_an_exception_is_charged_even_with_neighbours_in_flight(max_attempts: int) -> None:
-    scheduler = Scheduler(shards(1), shards_in_flight=2, max_attempts=max_attempts)
+    scheduler = make(1, shards_in_flight=2, max_attempts=max_attempts)
     trouble = Trouble("model", "exception")
     results = [scheduler.failed(take(scheduler, 1), trouble, 0.0) for _ in range(max_attempts)]
     assert [result is None for result in results] == [True] * (max_attempts - 1) + [False]

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from phoenix_ray.cluster.plan import Shard
@@ -69,3 +70,23 @@ def test_a_worker_that_cannot_write_blames_the_infrastructure(video: Video, sett
     assert receipt.trouble is not None
     assert receipt.trouble.failure_class == "infrastructure"
     assert settings.output.path in receipt.trouble.message
+
+
+def test_a_condemned_frame_is_committed_as_failed_without_being_read(video: Video, settings: Settings) -> None:
+    one = worker(settings)
+    for picture in Path(video.location).iterdir():
+        picture.write_bytes(b"whoever decodes this dies")
+    receipt = one.flag(Shard(video, 5, 6), "The worker process died.")
+    assert receipt.trouble is None
+    assert receipt.partition is not None
+    row = pq.read_table(Path(settings.output.path, receipt.partition.name), partitioning=None).to_pylist()[0]
+    assert (row["frame_index"], row["frame_name"], row["timestamp"]) == (5, "images0006.png", 0.2)
+    assert (row["status"], row["error"]) == ("failed", "The worker process died.")
+    assert row["pose_x"] is None
+
+
+def test_a_range_that_cuts_through_a_batch_says_so(video: Video, settings: Settings) -> None:
+    one = worker(settings)
+    assert one.process(Shard(video, 0, 8)).events == ()
+    assert one.process(Shard(video, 16, FRAMES)).events == ()
+    assert one.process(Shard(video, 8, 10)).events == ("computed apart from other frames of their batch",)
