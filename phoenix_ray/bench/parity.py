@@ -21,14 +21,14 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
-from phoenix_ray.bench.parity_report import ParityReport, compare
+from phoenix_ray.bench.parity_report import ParityReport, agree_all
 from phoenix_ray.config import DecodeSettings, ModelSettings, SourceSettings, load
 from phoenix_ray.errors import PhoenixRayError, SourceError
 from phoenix_ray.models import registry
-from phoenix_ray.models.base import LandmarkBatch
 from phoenix_ray.sources.base import SourceProblem
 from phoenix_ray.sources.catalog import open_source
 from phoenix_ray.sources.frames import read_frames
+from phoenix_ray.verify.agreement import PartAgreement, add_up
 
 Image = NDArray[np.uint8]
 
@@ -83,38 +83,24 @@ def images(sources: Iterable[SourceSettings], every: int) -> Iterator[Image]:
 def compare_engines(settings: ModelSettings, frames: Iterator[Image]) -> ParityReport:
     """Return how the engine of the settings compares with the engine `mediapipe` on RGB frames.
 
-    All landmarks are kept until the end, which takes about 15 kB a frame.
-
     Raises:
         MissingExtraError: MediaPipe is not installed.
         SourceError: There are no frames.
     """
     reference_settings = settings.model_copy(update={"engine": "mediapipe", "device": "auto", "precision": "exact"})
     reference, candidate = registry.create(reference_settings), registry.create(settings)
-    sizes: list[tuple[int, int]] = []
-    expected: list[LandmarkBatch] = []
-    found: list[LandmarkBatch] = []
+    compared: list[tuple[PartAgreement, ...]] = []
     try:
         while together := list(islice(frames, FRAMES_TOGETHER)):
-            sizes += [(image.shape[1], image.shape[0]) for image in together]
-            expected.append(reference.estimate(together))
-            found.append(candidate.estimate(together))
+            sizes = np.array([(image.shape[1], image.shape[0]) for image in together], np.int32)
+            expected, found = reference.estimate(together), candidate.estimate(together)
+            compared = [add_up([*compared, agree_all(candidate.layout, sizes, expected, found)])]
     finally:
         reference.close()
         candidate.close()
-    if not sizes:
+    if not compared:
         raise SourceError("There is no readable frame to compare.")
-    names = ("mediapipe", settings.engine)
-    return compare(candidate.layout, np.array(sizes), join(expected), join(found), names=names)
-
-
-def join(batches: list[LandmarkBatch]) -> LandmarkBatch:
-    """Return at least one batch as one."""
-    points, scores = batches[0].points, batches[0].scores
-    return LandmarkBatch(
-        {part: np.concatenate([batch.points[part] for batch in batches]) for part in points},
-        {part: np.concatenate([batch.scores[part] for batch in batches]) for part in scores},
-    )
+    return ParityReport("mediapipe", settings.engine, candidate.layout.name, *compared)
 
 
 if __name__ == "__main__":

@@ -90,7 +90,7 @@ def test_distances_are_measured_in_each_frame_s_own_pixels() -> None:
     compared = compare(LAYOUT, sizes, LandmarkBatch(everything_found(), {}), candidate)
     spread = compared.parts[-1].errors["xy px"]
     assert spread.maximum == pytest.approx(2, rel=1e-3)
-    assert spread.median == pytest.approx(0.2, rel=1e-3)
+    assert spread.median == pytest.approx(0.2, rel=0.01)
 
 
 def test_one_moved_frame_is_one_frame_that_is_not_identical() -> None:
