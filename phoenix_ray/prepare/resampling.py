@@ -1,0 +1,75 @@
+"""Other frame rates and lengths. Comes before normalising by frames, and cannot be undone.
+
+A new frame lies between two old ones and takes their weighted mean. Where only one of the two has the point, the nearer
+frame decides: it gives its value, or the point is missing. A moment that falls on an old frame takes it unchanged.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from phoenix_ray.prepare.prepared import Prepared, require_positions
+
+# Share of a frame by which the end of a video may fall short of a new frame, for times that are not exact.
+_SLACK = 1e-6
+
+
+@dataclass(frozen=True, slots=True)
+class ToFrameRate:
+    """Frames at a fixed rate from the first frame on. Cannot be undone.
+
+    Attributes:
+        frame_rate: Frames per second.
+    """
+
+    frame_rate: float
+
+    def __call__(self, prepared: Prepared) -> Prepared:
+        """Return the video at the new rate."""
+        if not len(prepared):
+            return prepared
+        duration = prepared.times[-1] - prepared.times[0]
+        count = int(np.floor(duration * self.frame_rate + _SLACK)) + 1
+        return _at_times(prepared, prepared.times[0] + np.arange(count) / self.frame_rate, self)
+
+
+@dataclass(frozen=True, slots=True)
+class ToLength:
+    """A fixed number of frames, evenly spaced from the first frame to the last. Cannot be undone.
+
+    Attributes:
+        frames: How many.
+    """
+
+    frames: int
+
+    def __call__(self, prepared: Prepared) -> Prepared:
+        """Return the video with the new number of frames."""
+        if not len(prepared):
+            return prepared
+        return _at_times(prepared, np.linspace(prepared.times[0], prepared.times[-1], self.frames), self)
+
+
+def _at_times(prepared: Prepared, times: NDArray[np.float64], transform: object) -> Prepared:
+    require_positions(prepared, transform)
+    if any(len(array) > 1 for one in prepared.placements for array in (one.origin, one.scale)):
+        raise ValueError(f"{type(transform).__name__} comes before normalising each frame for itself.")
+    place = np.interp(times, prepared.times, np.arange(len(prepared)))
+    before = np.floor(place).astype(np.int64)
+    behind = np.minimum(before + 1, len(prepared) - 1)
+    weight = (place - before).astype(np.float32)[:, np.newaxis]
+    nearer = np.where(weight[:, 0] < 0.5, before, behind)
+    mask = prepared.mask
+    both = mask[before] & mask[behind] & (weight > 0)
+    mean = prepared.points[before] * (1 - weight[:, :, np.newaxis]) + prepared.points[behind] * weight[:, :, np.newaxis]
+    sure = prepared.confidence[before] * (1 - weight) + prepared.confidence[behind] * weight
+    return replace(
+        prepared,
+        points=np.where(both[:, :, np.newaxis], mean, prepared.points[nearer]),
+        filled=np.where(both, prepared.filled[before] | prepared.filled[behind], prepared.filled[nearer]),
+        confidence=np.where(both, sure, prepared.confidence[nearer]),
+        times=times,
+    )

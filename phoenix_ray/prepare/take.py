@@ -1,0 +1,116 @@
+"""Taking points out of a video, and dropping some again: the first and the last step of a pipeline."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from phoenix_ray.dataset.video_landmarks import VideoLandmarks
+from phoenix_ray.prepare.point_sets import Point, counterparts, resolve
+from phoenix_ray.prepare.prepared import Floats, Placement, Prepared
+
+# PHOENIX' rate, for sources without a clock.
+DEFAULT_FRAME_RATE = 25.0
+
+
+@dataclass(frozen=True, slots=True, init=False)
+class TakePoints:
+    """Take some points of a video. Cannot be undone: the others are gone.
+
+    Args:
+        words: What to take, as in `point_sets.resolve`: `upper_body`, `hands`, `pose:11-16`, ….
+        axes: `xy` or `xyz`.
+        frame_rate: Frames per second to assume where the source has no clock.
+
+    Raises:
+        ConfigError: (when called) A word means nothing in the video's layout.
+    """
+
+    words: tuple[str, ...]
+    axes: str
+    frame_rate: float
+
+    def __init__(self, *words: str, axes: str = "xy", frame_rate: float = DEFAULT_FRAME_RATE) -> None:
+        object.__setattr__(self, "words", words)
+        object.__setattr__(self, "axes", axes)
+        object.__setattr__(self, "frame_rate", frame_rate)
+
+    def __call__(self, video: VideoLandmarks) -> Prepared:
+        """Return the points in image coordinates."""
+        chosen = resolve(video.layout, self.words)
+        axes = tuple(self.axes)
+        points = np.empty((len(video), len(chosen), len(axes)), np.float32)
+        confidence = np.empty((len(video), len(chosen)), np.float32)
+        for part in dict.fromkeys(name for name, _ in chosen):
+            columns = [column for column, (name, _) in enumerate(chosen) if name == part]
+            indices = [chosen[column][1] for column in columns]
+            positions = [video.layout.part(part).axes.index(axis) for axis in axes]
+            points[:, columns] = video.points[part][:, indices][:, :, positions]
+            confidence[:, columns] = _confidence(video, part, indices)
+        missing = np.isnan(points).any(axis=2)
+        points[missing] = np.nan
+        return Prepared(
+            split=video.split,
+            video_id=video.video_id,
+            points=points,
+            chosen=chosen,
+            counterparts=counterparts(video.layout),
+            axes=axes,
+            filled=np.zeros(missing.shape, dtype=bool),
+            confidence=np.where(missing, 0, np.nan_to_num(confidence)).astype(np.float32),
+            times=_seconds(video, self.frame_rate),
+            aspect=_aspect(video),
+            annotation=video.annotation,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class KeepPoints:
+    """Keep some of the points that were taken, in the order given. Cannot be undone: the others are gone.
+
+    Attributes:
+        points: Which; each must have been taken.
+    """
+
+    points: tuple[Point, ...]
+
+    def __call__(self, prepared: Prepared) -> Prepared:
+        """Return the kept points."""
+        columns = [prepared.column(point) for point in self.points]
+        return replace(
+            prepared,
+            points=prepared.points[:, columns],
+            chosen=self.points,
+            filled=prepared.filled[:, columns],
+            confidence=prepared.confidence[:, columns],
+            placements=tuple(
+                Placement(take_columns(one.origin, columns), take_columns(one.scale, columns))
+                for one in prepared.placements
+            ),
+        )
+
+
+def take_columns(array: Floats, columns: list[int]) -> Floats:
+    """Return an array (frames, points, axes) with its points rearranged, or as it is where all points share a value."""
+    return array if array.shape[1] == 1 else array[:, columns]
+
+
+def _confidence(video: VideoLandmarks, part: str, indices: list[int]) -> Floats:
+    axes = video.layout.part(part).axes
+    if "visibility" in axes:
+        return video.points[part][:, indices, axes.index("visibility")]
+    return video.scores[part][:, np.newaxis]
+
+
+def _seconds(video: VideoLandmarks, frame_rate: float) -> NDArray[np.float64]:
+    if not np.isnan(video.timestamps).any():
+        return video.timestamps
+    return video.frame_index / (video.fps or frame_rate)
+
+
+def _aspect(video: VideoLandmarks) -> float:
+    """Return width over height of the video's frames; 1 where none was readable, and so no point was found."""
+    readable = video.sizes[(video.sizes > 0).all(axis=1)]
+    return float(np.median(readable[:, 0] / readable[:, 1])) if len(readable) else 1.0

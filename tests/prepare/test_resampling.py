@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from phoenix_ray.dataset.video_landmarks import VideoLandmarks
+from phoenix_ray.prepare import FillGaps, ImageHeights, ShoulderWidth, ToFrameRate, ToLength
+from tests.prepare.made_up import assert_same, make_video, prepare, videos
+
+
+@given(video=videos(), frames=st.integers(1, 30))
+@settings(max_examples=40)
+def test_values_lie_between_their_neighbours_and_come_from_present_ones(video: VideoLandmarks, frames: int) -> None:
+    before, after = prepare(video), prepare(video, ToLength(frames))
+    assert len(after) == frames
+    assert np.array_equal(np.isnan(after.points).any(axis=2), ~after.mask)
+    place = np.interp(after.times, before.times, np.arange(len(before)))
+    sides = before.points[np.floor(place + 1e-9).astype(int)], before.points[np.ceil(place - 1e-9).astype(int)]
+    low, high = np.fmin(*sides), np.fmax(*sides)
+    inside = (after.points >= low - 1e-6) & (after.points <= high + 1e-6)
+    assert inside[after.mask].all()
+
+
+@given(video=videos())
+@settings(max_examples=30)
+def test_the_own_rate_and_length_change_nothing(video: VideoLandmarks) -> None:
+    before = prepare(video)
+    assert_same(prepare(video, ToFrameRate(25)), before, 1e-6)
+    assert_same(prepare(video, ToLength(len(video))), before, 1e-6)
+
+
+@given(video=videos())
+@settings(max_examples=30)
+def test_twice_the_frames_hold_the_old_ones(video: VideoLandmarks) -> None:
+    before, after = prepare(video), prepare(video, ToFrameRate(50))
+    assert len(after) == 2 * len(before) - 1
+    np.testing.assert_allclose(after.points[::2], before.points, atol=1e-6)
+
+
+def test_beside_a_gap_the_nearer_frame_decides() -> None:
+    video = make_video(2, {"left_hand": [1]})
+    prepared = prepare(video, ToLength(4))
+    hand = prepared.column(("left_hand", 0))
+    assert prepared.mask[:, hand].tolist() == [True, True, False, False]
+    assert np.array_equal(prepared.points[1, hand], video.points["left_hand"][0, 0])
+
+
+def test_what_comes_from_a_filled_frame_is_marked() -> None:
+    prepared = prepare(make_video(3, {"left_hand": [1]}), FillGaps(), ToLength(5))
+    assert prepared.filled[:, prepared.column(("left_hand", 0))].tolist() == [False, True, True, True, False]
+
+
+def test_a_video_without_frames_stays_empty() -> None:
+    assert len(prepare(make_video(0), ToLength(8))) == len(prepare(make_video(0), ToFrameRate(5))) == 0
+
+
+def test_resampling_after_normalising_each_frame_is_refused() -> None:
+    with pytest.raises(ValueError, match="comes before normalising each frame"):
+        prepare(make_video(), ImageHeights(), ShoulderWidth("frame"), ToLength(4))
+    assert len(prepare(make_video(), ImageHeights(), ShoulderWidth("video"), ToLength(4))) == 4
