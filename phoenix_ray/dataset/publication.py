@@ -109,6 +109,12 @@ def sweep(storage: Storage, identity: DatasetIdentity, temporary_seconds: float 
     return removed
 
 
+def is_data_file_name(name: str) -> bool:
+    """Whether a name in the dataset is one that a compaction gives to a data file."""
+    folder, _, last = name.rpartition("/")
+    return folder.partition("/")[0] == paths.DATA and _OWN_NAME.fullmatch(last) is not None
+
+
 def refresh_videos(storage: Storage, identity: DatasetIdentity, manifest: Manifest) -> None:
     """Bring `videos.parquet` up to date with a manifest."""
     videos, _ = gather_videos(storage, identity, manifest)
@@ -151,7 +157,7 @@ def _unpublished(storage: Storage, manifest: Manifest) -> list[str]:
     """Return the files below `data` that bear a name of ours but are not in the manifest."""
     published = {file.name for file in manifest.files}
     names = sorted(file.name for file in storage.list(paths.DATA))
-    return [name for name in names if name not in published and _OWN_NAME.fullmatch(name.rpartition("/")[2])]
+    return [name for name in names if name not in published and is_data_file_name(name)]
 
 
 def _measure(storage: Storage, name: str) -> tuple[int, str]:

@@ -1,0 +1,146 @@
+"""Whether the files of a dataset agree with each other, each being sound by itself; called by `inspection`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from itertools import groupby
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from phoenix_ray.dataset import paths
+from phoenix_ray.dataset.encoding import DamagedFileError, open_parquet
+from phoenix_ray.dataset.identity import DatasetIdentity
+from phoenix_ray.dataset.integrity.contents import DataFileCheck, PartitionCheck
+from phoenix_ray.dataset.integrity.findings import Finding
+from phoenix_ray.dataset.lease import is_alive, read_holder
+from phoenix_ray.dataset.manifest import Manifest
+from phoenix_ray.dataset.publication import is_data_file_name
+from phoenix_ray.dataset.sealing import json_seal, open_json, parquet_seal
+from phoenix_ray.dataset.storage import Storage, StoredFile
+from phoenix_ray.dataset.survey import Survey
+from phoenix_ray.dataset.videos import VERSION_COLUMNS, video_schema
+from phoenix_ray.landmarks import Layout
+
+# Where `repair` puts what it takes out of a dataset.
+QUARANTINE = "quarantine"
+
+
+def lost_files(manifest: Manifest, checks: tuple[DataFileCheck, ...]) -> Iterator[Finding]:
+    """Yield the data files that the manifest names and that are not there."""
+    there = {check.name for check in checks}
+    for file in manifest.files:
+        if file.name not in there:
+            detail = f"the manifest names it with {file.videos:,} videos, but it is gone"
+            yield Finding("lost", file.name, detail)
+
+
+def check_listing(
+    storage: Storage,
+    manifest: Manifest,
+    checks: tuple[DataFileCheck, ...],
+    files: list[StoredFile],
+    manifest_sound: bool,
+) -> Iterator[Finding]:
+    """Yield what the names of files tell: unfinished writes, data files of no manifest, files of somebody else."""
+    holder = read_holder(storage)
+    at_work = holder is not None and is_alive(holder, time.time())
+    published = {file.name for file in manifest.files}
+    suspects = {check.name for check in checks if check.findings}
+    known = {paths.IDENTITY, paths.MANIFEST, paths.VIDEOS, paths.LEASE}
+    for file in sorted(files, key=lambda file: file.name):
+        top = file.name.partition("/")[0]
+        if file.temporary:
+            if not at_work:
+                yield Finding("leftover", file.name, "an unfinished write")
+        elif is_data_file_name(file.name):
+            if manifest_sound and not at_work and file.name not in published | suspects:
+                yield Finding("leftover", file.name, "no manifest names it")
+        elif top == paths.DATA or (top == paths.PARTITIONS and not is_partition(file)):
+            yield Finding("foreign", file.name, "phoenix_ray writes no file of this name here")
+        elif file.name not in known and top not in (paths.PARTITIONS, paths.FAILURES, paths.RUNS, QUARANTINE):
+            yield Finding("unknown", file.name, "phoenix_ray did not write it")
+
+
+def check_failures(storage: Storage, files: list[StoredFile]) -> Iterator[Finding]:
+    """Yield failure records that are damaged or lie under another name than theirs."""
+    for file in files:
+        if file.name.startswith(f"{paths.FAILURES}/") and not file.temporary:
+            try:
+                content = storage.read(file.name)
+                tree = open_json(content)
+                right = paths.failure_path(tree["split"], tree["video_id"], tree["first"], tree["last"])
+            except FileNotFoundError:
+                continue
+            except (ValueError, KeyError, TypeError, AttributeError):
+                yield Finding("damaged", file.name, "its bytes are not those that were written")
+                continue
+            if json_seal(content) != "intact" or right != file.name:
+                yield Finding("damaged", file.name, "it is no record that was written under this name")
+
+
+def check_videos(storage: Storage, layout: Layout, expected: pa.Table, names: set[str]) -> Iterator[Finding]:
+    """Compare `videos.parquet` with the footers of the data files."""
+    if paths.VIDEOS not in names:
+        if expected.num_rows:
+            yield Finding("lost", paths.VIDEOS, "it is gone, and data files are there")
+        return
+    recorded = read_video_table(storage, layout)
+    if recorded is None:
+        yield Finding("damaged", paths.VIDEOS, "its bytes are not those that were written")
+    elif not _in_order(recorded).equals(_in_order(expected)):
+        rows = f"{recorded.num_rows:,} rows for {expected.num_rows:,} videos"
+        detail = rows if recorded.num_rows != expected.num_rows else "a row differs from what a data file says"
+        yield Finding("outdated", paths.VIDEOS, detail)
+
+
+def read_video_table(storage: Storage, layout: Layout) -> pa.Table | None:
+    """Return `videos.parquet` as it was written, None where it is damaged or gone."""
+    try:
+        if parquet_seal(storage.read(paths.VIDEOS)) != "intact":
+            return None
+        with open_parquet(storage, paths.VIDEOS) as parquet:
+            table = parquet.read()
+    except (FileNotFoundError, DamagedFileError):
+        return None
+    return table if table.schema.equals(video_schema(layout)) else None
+
+
+def _in_order(videos: pa.Table) -> pa.Table:
+    return _plain(videos).sort_by([("file", "ascending"), ("first_row", "ascending")]).combine_chunks()
+
+
+def _plain(videos: pa.Table) -> pa.Table:
+    """Return a table with text in the place of dictionaries, which differ from file to file."""
+    columns = [
+        pc.cast(column, pa.string()) if pa.types.is_dictionary(column.type) else column for column in videos.columns
+    ]
+    return pa.table(columns, names=videos.column_names)
+
+
+def check_coverage(
+    identity: DatasetIdentity, manifest: Manifest, checks: tuple[PartitionCheck, ...], videos: pa.Table
+) -> Iterator[Finding]:
+    """Yield videos that lack frames, partitions that a data file has absorbed, and videos that come twice."""
+    sound = tuple(check.info for check in checks if check.info is not None)
+    for video in Survey(identity, manifest, sound, videos.select(list(VERSION_COLUMNS))).open_videos():
+        for info in video.absorbed:
+            yield Finding("leftover", info.name, "a data file holds its rows")
+        if video.live is not None and video.whole is None:
+            frames = {frame for info in video.live for frame in range(info.first, info.last)}
+            count = video.live[0].frame_count
+            yield Finding("missing", f"{video.split}/{video.video_id}", f"{count - len(frames):,} of {count:,} frames")
+    places = _plain(videos.select(["split", "video_id", "file"]))
+    counts = places.group_by(["split", "video_id"]).aggregate([("file", "count")])
+    twice = counts.filter(pc.greater(counts.column("file_count"), 1)).select(["split", "video_id"]).to_pylist()
+    keys = {(row["split"], row["video_id"]) for row in twice}
+    rows = sorted((row["split"], row["video_id"], row["file"]) for row in places.to_pylist()) if keys else []
+    for key, group in groupby(rows, key=lambda row: row[:2]):
+        for _, _, file in list(group)[1:] if key in keys else []:
+            yield Finding("damaged", file, f"it holds {'/'.join(key)}, which another data file holds too")
+
+
+def is_partition(file: StoredFile) -> bool:
+    """Whether a file lies where partitions do and is named like one."""
+    return file.name.startswith(f"{paths.PARTITIONS}/") and file.name.endswith(".parquet") and not file.temporary

@@ -1,0 +1,226 @@
+"""Checks one file, every byte of it: what the processes of a check run.
+
+A data file's bytes are compared with the sha256 in the manifest, a partition's with its seal. Then the rows are read,
+page checksum by page checksum, and counted and digested anew: they must be all frames of their videos in order, and say
+what the footer says they said when they were written.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from phoenix_ray.dataset import paths
+from phoenix_ray.dataset.compaction_plan import Piece
+from phoenix_ray.dataset.encoding import DamagedFile, DamagedFileError, open_parquet, read_footer
+from phoenix_ray.dataset.identity import DatasetIdentity
+from phoenix_ray.dataset.integrity.findings import Finding
+from phoenix_ray.dataset.manifest import DataFile
+from phoenix_ray.dataset.partitions import PartitionInfo, read_partition
+from phoenix_ray.dataset.rows import RowReader
+from phoenix_ray.dataset.schema import landmark_schema
+from phoenix_ray.dataset.sealing import parquet_seal
+from phoenix_ray.dataset.storage import Storage, StoredFile
+from phoenix_ray.dataset.tally import Tally, tally_rows
+from phoenix_ray.dataset.videos import VideoEntry, describe_data_file, read_entries, to_video_table
+from phoenix_ray.landmarks import Layout
+
+VideoKey = tuple[str, str]
+
+_BLOCK_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class DataFileCheck:
+    """What was found in a data file.
+
+    Attributes:
+        name: The file.
+        sha256: Of its bytes.
+        findings: What is wrong with it.
+        videos: Its videos by its footer, with the columns of `videos.parquet`; None where that cannot be understood.
+        spoiled: Videos whose rows are not what they were.
+        located: Whether damaged pages were found, so that what is wrong with its bytes is known to lie there.
+    """
+
+    name: str
+    sha256: str
+    findings: tuple[Finding, ...]
+    videos: pa.Table | None = None
+    spoiled: frozenset[VideoKey] = field(default_factory=frozenset)
+    located: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionCheck:
+    """What was found in a partition.
+
+    Attributes:
+        name: The file.
+        findings: What is wrong with it.
+        info: What its footer says, None where it is not sound.
+        belongs_at: Its right name, where it is sound and has the name of another partition.
+    """
+
+    name: str
+    findings: tuple[Finding, ...]
+    info: PartitionInfo | None = None
+    belongs_at: str | None = None
+
+
+def check_data_file(
+    storage: Storage, identity: DatasetIdentity, layout: Layout, name: str, recorded: DataFile | None
+) -> DataFileCheck | None:
+    """Check a data file against what the manifest says of it, if it says anything; None when the file is gone."""
+    try:
+        size, sha256 = _hash_file(storage, name)
+    except FileNotFoundError:
+        return None
+    findings: list[Finding] = []
+    if recorded and (recorded.bytes, recorded.sha256) != (size, sha256):
+        cause = f"it has {size:,} bytes, not {recorded.bytes:,}" if size != recorded.bytes else "sha256 differs"
+        findings.append(Finding("damaged", name, f"its bytes are not those that were written: {cause}"))
+    try:
+        schema_problem = _schema_problem(storage, layout, name)
+        entries = read_entries(storage, identity, name)
+        videos = to_video_table(layout, entries, name)
+    except FileNotFoundError:
+        return None
+    except DamagedFileError as error:
+        return DataFileCheck(name, sha256, (*findings, _to_finding(error.damage)))
+    except (ValueError, TypeError, OverflowError, AttributeError) as error:
+        return DataFileCheck(
+            name, sha256, (*findings, Finding("damaged", name, f"its footer makes no sense: {error!r}"))
+        )
+    problems = (schema_problem, _order_problem(name, entries), _record_problem(recorded, entries))
+    findings += [Finding("damaged", name, problem) for problem in problems if problem]
+    if schema_problem:
+        return DataFileCheck(name, sha256, tuple(findings), videos)
+    reader = RowReader(storage)
+    spoiled: set[VideoKey] = set()
+    located = False
+    for entry in entries:
+        try:
+            rows = Piece(name, entry.first_row, entry.frames, None)
+            problem = _rows_problem(reader, layout, rows, entry.split, entry.video_id, 0, entry.tally)
+        except DamagedFileError as error:
+            problem, located = error.damage.reason, True
+        if problem:
+            spoiled.add((entry.split, entry.video_id))
+            findings.append(Finding("damaged", name, f"{entry.split}/{entry.video_id}: {problem}"))
+    return DataFileCheck(name, sha256, tuple(findings), videos, frozenset(spoiled), located)
+
+
+def check_partition(
+    storage: Storage, identity: DatasetIdentity, layout: Layout, file: StoredFile
+) -> PartitionCheck | None:
+    """Check a partition; None when the file is gone."""
+    try:
+        content = storage.read(file.name)
+        seal = parquet_seal(content)
+        found = read_partition(storage, identity.fingerprint, file)
+        if found is None:
+            return None
+        if isinstance(found, DamagedFile):
+            whole = seal == "intact" and found.foreign
+            return _misplaced(storage, identity, file, found) if whole else _spoiled(file.name, found.reason)
+        if seal != "intact":
+            return _spoiled(file.name, "its bytes are not those that were written: its seal is broken or missing")
+        rows = Piece(file.name, 0, found.rows, None)
+        problem = _schema_problem(storage, layout, file.name) or _rows_problem(
+            RowReader(storage), layout, rows, found.split, found.video_id, found.first, found.tally
+        )
+    except FileNotFoundError:
+        return None
+    except DamagedFileError as error:
+        return PartitionCheck(file.name, (_to_finding(error.damage),))
+    return _spoiled(file.name, problem) if problem else PartitionCheck(file.name, (), found)
+
+
+def _misplaced(storage: Storage, identity: DatasetIdentity, file: StoredFile, found: DamagedFile) -> PartitionCheck:
+    """Judge a whole partition that is not what its name says: of another dataset, or of another place in this one."""
+    with open_parquet(storage, file.name) as parquet:
+        footer = read_footer(file.name, parquet)
+    if footer["fingerprint"] != identity.fingerprint:
+        return PartitionCheck(file.name, (Finding("foreign", file.name, found.reason),))
+    right = paths.partition_path(footer["split"], footer["video_id"], *footer["range"])
+    return PartitionCheck(file.name, (Finding("misplaced", file.name, f"it is {right}"),), belongs_at=right)
+
+
+def _schema_problem(storage: Storage, layout: Layout, name: str) -> str | None:
+    with open_parquet(storage, name) as parquet:
+        schema = parquet.schema_arrow
+    if schema.equals(landmark_schema(layout)):
+        return None
+    odd = {field.name for field in set(schema) ^ set(landmark_schema(layout))}
+    return f"its columns are not those of the layout {layout.name}: {', '.join(sorted(odd)) or 'another order'}"
+
+
+def _order_problem(name: str, entries: Sequence[VideoEntry]) -> str | None:
+    """Return what is wrong with the list of videos in a data file's footer."""
+    if not entries:
+        return "its footer names no video"
+    if any(paths.data_path(entry.split, "") != f"{name.rpartition('/')[0]}/.parquet" for entry in entries):
+        return "it lies in the folder of another split"
+    if any(one.video_id >= other.video_id for one, other in pairwise(entries)):
+        return "its videos are not in order, or one comes twice"
+    ends = [0, *(entry.first_row + entry.frames for entry in entries)]
+    if any(entry.first_row != end for entry, end in zip(entries, ends, strict=False)):
+        return "its videos do not follow each other without a gap"
+    return None
+
+
+def _record_problem(recorded: DataFile | None, entries: Sequence[VideoEntry]) -> str | None:
+    if recorded is None or not entries:
+        return None
+    found = describe_data_file(recorded.name, entries, recorded.bytes, recorded.sha256)
+    return None if found == recorded else "its footer does not say what the manifest says of it"
+
+
+def _rows_problem(
+    reader: RowReader, layout: Layout, rows: Piece, split: str, video_id: str, first_frame: int, tally: Tally
+) -> str | None:
+    """Return why rows are not the frames from `first_frame` on of a video, with the counts and digest of `tally`.
+
+    Raises:
+        DamagedFileError: A page cannot be read.
+    """
+    counted = Tally()
+    try:
+        for table in reader.read(rows.file, rows.first_row, rows.rows):
+            frames = table.column("frame_index").to_numpy()
+            start = first_frame + counted.rows
+            if not np.array_equal(frames, np.arange(start, start + len(frames))):
+                return f"frame {start} is not where it should be"
+            if [pc.unique(table.column(name)).to_pylist() for name in ("split", "video_id")] != [[split], [video_id]]:
+                return "rows of another video lie among its own"
+            counted += tally_rows(layout, table)
+    except (pa.ArrowException, ValueError, TypeError) as error:
+        return f"its rows make no sense: {error!r}"
+    if counted.rows != rows.rows:
+        return f"it has {counted.rows} of {rows.rows} frames"
+    if counted.digest != tally.digest:
+        return "its rows are not those that were committed: the landmark digest differs"
+    return None if counted == tally else "its footer counts other statuses or parts than its rows have"
+
+
+def _to_finding(damage: DamagedFile) -> Finding:
+    return Finding("foreign" if damage.foreign else "damaged", damage.name, damage.reason)
+
+
+def _hash_file(storage: Storage, name: str) -> tuple[int, str]:
+    content = hashlib.sha256()
+    with storage.open(name) as stream:
+        while block := stream.read(_BLOCK_BYTES):
+            content.update(block)
+        return stream.tell(), content.hexdigest()
+
+
+def _spoiled(name: str, reason: str) -> PartitionCheck:
+    return PartitionCheck(name, (Finding("damaged", name, reason),))

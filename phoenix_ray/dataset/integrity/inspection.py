@@ -1,0 +1,212 @@
+"""Checks a whole dataset: every file of it, and whether the files agree with each other.
+
+    data files and partitions   each by itself, in parallel (`contents`)
+    manifest.json               names the data files that are there, with their sha256 and counts
+    videos.parquet              says what the data files' footers say
+    dataset.json, failures/     sealed JSON
+    everything else             told
+
+`inspect` changes nothing; `repair` mends what it found.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from multiprocessing import get_context
+from typing import TypeVar
+
+import pyarrow as pa
+
+from phoenix_ray.dataset import paths
+from phoenix_ray.dataset.identity import DatasetIdentity, find_layout, read_identity
+from phoenix_ray.dataset.integrity.agreement import (
+    check_coverage,
+    check_failures,
+    check_listing,
+    check_videos,
+    is_partition,
+    lost_files,
+)
+from phoenix_ray.dataset.integrity.contents import DataFileCheck, PartitionCheck, check_data_file, check_partition
+from phoenix_ray.dataset.integrity.findings import Finding
+from phoenix_ray.dataset.manifest import DataFile, Manifest, read_manifest
+from phoenix_ray.dataset.publication import is_data_file_name
+from phoenix_ray.dataset.sealing import json_seal
+from phoenix_ray.dataset.storage import Storage, StoredFile
+from phoenix_ray.dataset.videos import video_schema
+from phoenix_ray.errors import OutputError
+from phoenix_ray.landmarks import Layout
+
+Progress = Callable[[int, int], None]
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """What was found in a dataset.
+
+    Attributes:
+        findings: All that is not as it should be.
+        identity: Of the dataset; None where `dataset.json` is damaged, and then nothing else was checked.
+        manifest: What `manifest.json` says; empty where it is damaged or gone.
+        data_files: Each data file, also those that the manifest does not name.
+        partitions: Each partition.
+        videos: The videos of the data files by their footers, with the columns of `videos.parquet`: of those that the
+            manifest names, or of all where it says nothing.
+        bytes_read: Size of all files that were checked.
+        seconds: How long it took.
+    """
+
+    findings: tuple[Finding, ...]
+    identity: DatasetIdentity | None = None
+    manifest: Manifest = field(default_factory=Manifest)
+    data_files: tuple[DataFileCheck, ...] = ()
+    partitions: tuple[PartitionCheck, ...] = ()
+    videos: pa.Table | None = None
+    bytes_read: int = 0
+    seconds: float = 0.0
+
+
+def inspect(storage: Storage, workers: int = 1, progress: Progress | None = None) -> Inspection:
+    """Check every file of a dataset.
+
+    Args:
+        storage: The dataset.
+        workers: Processes; 1 does all work in this one.
+        progress: Called with how many of how many files are done.
+
+    Raises:
+        OutputError: There is no dataset, it cannot be read, or a newer phoenix_ray wrote it.
+    """
+    began = time.monotonic()
+    try:
+        identity = read_identity(storage)
+    except OutputError as error:
+        _raise_unless_damaged(storage, paths.IDENTITY, error)
+        return Inspection((Finding("damaged", paths.IDENTITY, "it cannot be understood; nothing else was checked"),))
+    layout = find_layout(identity)
+    files = list(storage.list(""))
+    manifest, manifest_findings = _check_manifest(storage, identity, files)
+    data_files, partitions = _check_contents(storage, identity, layout, manifest, files, workers, progress)
+    checks: tuple[DataFileCheck | PartitionCheck, ...] = (*data_files, *partitions)
+    findings = [
+        *_check_identity_seal(storage),
+        *manifest_findings,
+        *(finding for check in checks for finding in check.findings),
+        *lost_files(manifest, data_files),
+        *check_listing(storage, manifest, data_files, files, manifest_sound=not manifest_findings),
+        *check_failures(storage, files),
+    ]
+    published = {file.name for file in manifest.files} or {check.name for check in data_files}
+    videos = _gather(layout, [check for check in data_files if check.name in published])
+    findings += check_videos(storage, layout, videos, {file.name for file in files})
+    findings += check_coverage(identity, manifest, partitions, videos)
+    sizes = {file.name: file.bytes for file in files}
+    return Inspection(
+        tuple(findings),
+        identity,
+        manifest,
+        data_files,
+        partitions,
+        videos,
+        sum(sizes.get(check.name, 0) for check in checks),
+        time.monotonic() - began,
+    )
+
+
+def _raise_unless_damaged(storage: Storage, name: str, error: OutputError) -> None:
+    """Raise an error about a JSON file again if the file is whole: then it is of another version or dataset."""
+    try:
+        content = storage.read(name)
+    except FileNotFoundError:
+        raise error from None
+    if json_seal(content) == "intact":
+        raise error
+
+
+def _check_identity_seal(storage: Storage) -> Iterator[Finding]:
+    if json_seal(storage.read(paths.IDENTITY)) != "intact":
+        yield Finding("damaged", paths.IDENTITY, "it has no seal: it was edited")
+
+
+def _check_manifest(
+    storage: Storage, identity: DatasetIdentity, files: list[StoredFile]
+) -> tuple[Manifest, list[Finding]]:
+    try:
+        manifest = read_manifest(storage, identity)
+        if not manifest.files and not any(file.name == paths.MANIFEST for file in files):
+            orphaned = any(is_data_file_name(file.name) for file in files)
+            reason = "it is gone, and data files are there"
+            return manifest, [Finding("lost", paths.MANIFEST, reason)] if orphaned else []
+        if json_seal(storage.read(paths.MANIFEST)) == "intact":
+            return manifest, []
+    except OutputError as error:
+        _raise_unless_damaged(storage, paths.MANIFEST, error)
+    return Manifest(), [Finding("damaged", paths.MANIFEST, "its bytes are not those that were written")]
+
+
+def _check_contents(
+    storage: Storage,
+    identity: DatasetIdentity,
+    layout: Layout,
+    manifest: Manifest,
+    files: list[StoredFile],
+    workers: int,
+    progress: Progress | None,
+) -> tuple[tuple[DataFileCheck, ...], tuple[PartitionCheck, ...]]:
+    recorded = {file.name: file for file in manifest.files}
+    names = sorted(file.name for file in files if file.name in recorded or is_data_file_name(file.name))
+    shards = [file for file in files if is_partition(file)]
+    total = len(names) + len(shards)
+    with _Workers(workers if total > 1 else 1) as pool:
+        jobs: list[tuple[str, DataFile | None]] = [(name, recorded.get(name)) for name in names]
+        data_files: list[DataFileCheck] = []
+        partitions: list[PartitionCheck] = []
+        done = 0
+        # A file that is gone when its turn comes is judged by the manifest, or was absorbed by a run at work.
+        for data_file in pool.map(partial(_check_data_file, storage, identity, layout), jobs):
+            data_files += [data_file] if data_file else []
+            done += 1
+            if progress:
+                progress(done, total)
+        for partition in pool.map(partial(check_partition, storage, identity, layout), shards):
+            partitions += [partition] if partition else []
+            done += 1
+            if progress:
+                progress(done, total)
+    return tuple(data_files), tuple(partitions)
+
+
+def _check_data_file(
+    storage: Storage, identity: DatasetIdentity, layout: Layout, job: tuple[str, DataFile | None]
+) -> DataFileCheck | None:
+    return check_data_file(storage, identity, layout, *job)
+
+
+class _Workers:
+    """Maps a function over items in order: in this process, or in several."""
+
+    def __init__(self, count: int) -> None:
+        # A forked child would inherit locks of Arrow's threads.
+        self._pool = ProcessPoolExecutor(count, mp_context=get_context("spawn")) if count > 1 else None
+
+    def __enter__(self) -> _Workers:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._pool:
+            self._pool.shutdown(cancel_futures=True)
+
+    def map(self, function: Callable[[Item], Result], items: list[Item]) -> Iterator[Result]:
+        """Yield `function(item)` of each item."""
+        return self._pool.map(function, items, chunksize=1 + len(items) // 1000) if self._pool else map(function, items)
+
+
+def _gather(layout: Layout, checks: list[DataFileCheck]) -> pa.Table:
+    tables = [check.videos for check in checks if check.videos is not None]
+    return pa.concat_tables([video_schema(layout).empty_table(), *tables])

@@ -1,0 +1,221 @@
+"""Mends a dataset so that the next run computes anew just what is damaged.
+
+Nothing that might be the last good copy of a row is deleted: what is taken out of a dataset is first copied, durably,
+to `quarantine/<time>/` under the name it had. In the order of the steps, each of which may be the last before a crash:
+
+1. Whole files under wrong names are put where they belong; the sound videos of a data file with damaged pages are
+   written to a new one, row by row against their digests.
+2. The damaged files go to quarantine. A manifest that still names one then names a file that is gone, which every
+   reader takes for "to be computed".
+3. The manifest is published without them, leftovers are swept, `videos.parquet` is made again from the footers.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from phoenix_ray.config import OutputSettings
+from phoenix_ray.dataset import paths
+from phoenix_ray.dataset.compaction import compact
+from phoenix_ray.dataset.compaction_plan import CompactionTask, Piece, VideoToMerge
+from phoenix_ray.dataset.identity import DatasetIdentity, find_layout
+from phoenix_ray.dataset.integrity.agreement import QUARANTINE, read_video_table
+from phoenix_ray.dataset.integrity.contents import DataFileCheck, VideoKey
+from phoenix_ray.dataset.integrity.findings import TO_REPAIR, of_kinds
+from phoenix_ray.dataset.integrity.inspection import Inspection
+from phoenix_ray.dataset.lease import Lease, is_alive, read_holder
+from phoenix_ray.dataset.manifest import DataFile, check_files, read_manifest, write_manifest
+from phoenix_ray.dataset.publication import refresh_videos, sweep
+from phoenix_ray.dataset.storage import Storage
+from phoenix_ray.dataset.videos import read_entries
+from phoenix_ray.errors import OutputError
+
+_BLOCK_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Repair:
+    """What was done.
+
+    Attributes:
+        quarantine: The folder of this repair below the dataset.
+        quarantined: Files that were moved there.
+        restored: Whole files that were put back under their names.
+        rewritten: Data files that were written with the sound videos of a damaged one.
+        removed: Leftovers that were deleted.
+    """
+
+    quarantine: str
+    quarantined: tuple[str, ...] = ()
+    restored: tuple[str, ...] = ()
+    rewritten: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
+
+
+@contextmanager
+def alone_on(storage: Storage) -> Iterator[Lease]:
+    """Hold the lease of a dataset while it is checked and repaired.
+
+    Raises:
+        OutputError: A run is at work on it.
+    """
+    holder = read_holder(storage)
+    if holder is not None and is_alive(holder, time.time()):
+        raise OutputError(
+            f"{storage.root} is being written by the run {holder.run_id} on {holder.host} (process {holder.pid}): "
+            "repair it when that run has ended, or check it without --repair."
+        )
+    lease = Lease.acquire(storage, f"repair-{time.strftime('%Y%m%d-%H%M%S')}")
+    try:
+        yield lease
+    finally:
+        lease.release()
+
+
+def repair(storage: Storage, inspection: Inspection, renew: Callable[[], None] = lambda: None) -> Repair:
+    """Mend what an inspection found. Call it inside of `alone_on`.
+
+    Args:
+        storage: The dataset.
+        inspection: What is wrong with it.
+        renew: Called between long steps, to keep the lease.
+
+    Raises:
+        OutputError: The storage cannot be read or written; nothing is lost then.
+    """
+    bench = _Bench(storage, f"{QUARANTINE}/{time.strftime('%Y%m%d-%H%M%S')}")
+    wrong = of_kinds(inspection.findings, TO_REPAIR)
+    if inspection.identity is None:
+        bench.quarantine(paths.IDENTITY)
+        return bench.done()
+    identity = inspection.identity
+    unfit = {finding.subject for finding in wrong if finding.kind in ("damaged", "misplaced", "foreign")}
+    homes = _homes(inspection, unfit)
+    bench.rearrange(homes)
+    unfit -= set(homes.values())
+    rewritten: dict[str, DataFile] = {}
+    for check in inspection.data_files:
+        if check.name in unfit:
+            written = _rewrite_sound_videos(storage, identity, check)
+            if written is not None:
+                bench.keep(check.name)
+                rewritten[check.name] = written
+            renew()
+    for name in sorted(unfit - rewritten.keys()):
+        bench.quarantine(name)
+    if rewritten or (wrong and inspection.manifest.files):
+        sound, _ = check_files(storage, read_manifest(storage, identity))
+        write_manifest(storage, identity, sound.replace(set(rewritten), list(rewritten.values())))
+    for name in rewritten:
+        storage.delete(name)
+    removed = sweep(storage, identity, temporary_seconds=0)
+    if wrong:
+        # Made from footers alone: a row of the old table would be believed as long as its file is there.
+        storage.delete(paths.VIDEOS)
+        refresh_videos(storage, identity, read_manifest(storage, identity))
+    return bench.done([file.name for file in rewritten.values()], removed)
+
+
+class _Bench:
+    """Moves files between a dataset and one folder of its quarantine, and remembers what it did."""
+
+    def __init__(self, storage: Storage, folder: str) -> None:
+        self._storage = storage
+        self._folder = folder
+        self._kept: list[str] = []
+        self._restored: list[str] = []
+
+    def keep(self, name: str) -> None:
+        """Copy a file into quarantine, if it is there and was not copied yet."""
+        if name not in self._kept:
+            try:
+                self._copy(name, f"{self._folder}/{name}")
+            except FileNotFoundError:
+                return
+            self._kept.append(name)
+
+    def quarantine(self, name: str) -> None:
+        """Move a file into quarantine."""
+        self.keep(name)
+        self._storage.delete(name)
+
+    def rearrange(self, homes: Mapping[str, str]) -> None:
+        """Put whole files where they belong (name → right name), by way of the quarantine since two may be swapped."""
+        for name, home in homes.items():
+            self.quarantine(name)
+            self.keep(home)
+        for name, home in homes.items():
+            self._copy(f"{self._folder}/{name}", home)
+            self._storage.delete(f"{self._folder}/{name}")
+            self._kept.remove(name)
+            self._restored.append(home)
+
+    def done(self, rewritten: list[str] | None = None, removed: list[str] | None = None) -> Repair:
+        """Return what was done."""
+        kept, restored = tuple(self._kept), tuple(self._restored)
+        return Repair(self._folder, kept, restored, tuple(rewritten or ()), tuple(removed or ()))
+
+    def _copy(self, name: str, to: str) -> None:
+        with self._storage.open(name) as source, self._storage.writing(to) as target:
+            shutil.copyfileobj(source, target, _BLOCK_BYTES)
+
+
+def _homes(inspection: Inspection, unfit: set[str]) -> dict[str, str]:
+    """Return where whole files under wrong names belong, if what lies there is gone or unfit too."""
+    there = {check.name for check in inspection.data_files} | {check.name for check in inspection.partitions}
+    wanted = {file.sha256: file.name for file in inspection.manifest.files if file.name not in there - unfit}
+    homes: dict[str, str] = {}
+    for check in inspection.data_files:
+        home = wanted.get(check.sha256)
+        if home not in (None, check.name):
+            homes[check.name] = home
+    for partition in inspection.partitions:
+        home = partition.belongs_at
+        if home is not None and home not in there - unfit:
+            homes[partition.name] = home
+    return homes
+
+
+def _rewrite_sound_videos(storage: Storage, identity: DatasetIdentity, check: DataFileCheck) -> DataFile | None:
+    """Write a data file with those videos of a damaged one that are beyond doubt; None when there are none.
+
+    Beyond doubt: damaged pages were found, so that it is known where the file's bytes differ from what was written;
+    none of them is the video's; and `videos.parquet`, whole by its seal, says of the video what the footer says.
+    A file that differs elsewhere may have been changed in columns that no digest covers.
+    """
+    if not check.located or check.videos is None:
+        return None
+    recorded = read_video_table(storage, find_layout(identity))
+    if recorded is None:
+        return None
+    of_file = recorded.filter(pc.equal(pc.cast(recorded.column("file"), pa.string()), check.name))
+    rows = {_key(row): row for row in of_file.to_pylist()}
+    confirmed = {_key(row) for row in check.videos.to_pylist() if rows.get(_key(row)) == row} - check.spoiled
+    videos = tuple(
+        VideoToMerge(
+            entry.video_id,
+            entry.signature,
+            entry.frames,
+            entry.fps,
+            entry.annotation,
+            (Piece(check.name, entry.first_row, entry.frames, entry.tally.digest),),
+            bytes=0.0,
+        )
+        for entry in read_entries(storage, identity, check.name)
+        if (entry.split, entry.video_id) in confirmed
+    )
+    if not videos:
+        return None
+    split = next(split for split, _ in confirmed)
+    return compact(storage, CompactionTask(identity, split, videos, (check.name,)), OutputSettings()).data_file
+
+
+def _key(row: dict[str, object]) -> VideoKey:
+    return (str(row["split"]), str(row["video_id"]))
