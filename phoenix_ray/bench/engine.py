@@ -15,7 +15,8 @@ from typing import Any
 
 from phoenix_ray.bench.frames import BenchmarkFrames
 from phoenix_ray.bench.results import EngineTimes
-from phoenix_ray.cluster.plan import Shard, make_plan
+from phoenix_ray.cluster.plan import make_plan
+from phoenix_ray.cluster.shard import Shard
 from phoenix_ray.cluster.worker import ShardWorker, Timings
 from phoenix_ray.config import Settings
 from phoenix_ray.dataset.identity import DatasetIdentity
@@ -57,7 +58,8 @@ def time_engine(frames: BenchmarkFrames, output: Path) -> EngineTimes:
         settings.cluster.shard_frames,
         registry.batch_size(settings.model),
     )
-    _process(worker, plan.shards[-1])
+    *_, shortest = plan.shards
+    _process(worker, shortest)
     with ExitStack() as watches:
         seconds: dict[str, float] = defaultdict(float)
         for owner, names, share in WATCHED:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from phoenix_ray.cluster.plan import Shard, ShardKey, halves
+from phoenix_ray.cluster.shard import Shard, ShardKey, halves
 from phoenix_ray.dataset.failures import FailureClass
 
 # Times that a single frame must fail before it is flagged: a process may also die by chance.

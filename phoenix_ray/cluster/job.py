@@ -237,6 +237,8 @@ def _clear_away(job: Job, committed: Committed, plan: Plan, monitor: RunMonitor)
     for damaged in committed.damaged:
         monitor.tell(f"{damaged.name} cannot be trusted ({damaged.reason}); its frames are computed again.")
         discard(job.storage, damaged)
+    if not committed.partitions:
+        return
     for shard in plan.shards:
         for name in committed.stale_partitions(shard.video):
             job.storage.delete(name)

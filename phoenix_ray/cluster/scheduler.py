@@ -13,11 +13,11 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Iterable
 from dataclasses import dataclass
 
+from phoenix_ray.cluster.backlog import ShardQueue, Shards
 from phoenix_ray.cluster.blame import Blame, Condemned, GivenUp, Trouble, TryAlone
-from phoenix_ray.cluster.plan import Shard, ShardKey
+from phoenix_ray.cluster.shard import Shard, ShardKey
 
 WorkerId = int
 Ticket = int
@@ -58,8 +58,8 @@ class Scheduler:
         blame: Decides what is done about a shard that fails.
     """
 
-    def __init__(self, shards: Iterable[Shard], shards_in_flight: int, blame: Blame) -> None:
-        self._pending = deque(shards)
+    def __init__(self, shards: Shards, shards_in_flight: int, blame: Blame) -> None:
+        self._pending = ShardQueue(shards)
         self._suspects: deque[Shard] = deque()
         self._delayed: list[tuple[float, int, Shard]] = []
         self._in_flight: dict[WorkerId, dict[Ticket, Assignment]] = {}

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from phoenix_ray.cluster.blame import Trouble
-from phoenix_ray.cluster.plan import Shard
+from phoenix_ray.cluster.shard import Shard
 from phoenix_ray.config import Settings
 from phoenix_ray.dataset.failures import FailureClass
 from phoenix_ray.dataset.identity import DatasetIdentity

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from phoenix_ray.cluster.plan import cut, make_plan
+from phoenix_ray.cluster.plan import make_plan
+from phoenix_ray.cluster.shard import cut
 from phoenix_ray.sources.base import SourceProblem, Video
 
 

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from phoenix_ray.cluster.blame import Blame, GivenUp, Trouble
-from phoenix_ray.cluster.plan import Shard
 from phoenix_ray.cluster.scheduler import MAX_INFRASTRUCTURE_RETRIES, Assignment, Scheduler
+from phoenix_ray.cluster.shard import Shard
 from phoenix_ray.sources.base import Video
 
 CRASH = Trouble("model", "the worker died", fatal=True)

@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from phoenix_ray.cluster.plan import Shard
+from phoenix_ray.cluster.shard import Shard
 from phoenix_ray.cluster.worker import ShardWorker
 from phoenix_ray.config import ModelSettings, OutputSettings, Settings
 from phoenix_ray.dataset.identity import DatasetIdentity

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from phoenix_ray.cluster.plan import Shard
+from phoenix_ray.cluster.shard import Shard
 from phoenix_ray.cluster.worker import ShardWorker
 from phoenix_ray.config import ModelSettings, OutputSettings, Settings, SourceSettings
 from phoenix_ray.dataset.identity import DatasetIdentity, open_dataset
