@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from phoenix_ray import __version__
+from phoenix_ray.commands.verify import verify
 from phoenix_ray.errors import EXIT_INTERRUPTED, ModelError, PhoenixRayError
 
 if TYPE_CHECKING:
@@ -178,6 +179,9 @@ def config(config: Path | None, overrides: tuple[str, ...], markdown: bool, **sw
     for key, value, default, text in describe(settings):
         click.secho(f"{'*' if value != default else ' '} {key}: {format_value(value)}", bold=value != default)
         click.echo(click.wrap_text(text, 100, "      ", "      "))
+
+
+cli.add_command(verify)
 
 
 @cli.group()

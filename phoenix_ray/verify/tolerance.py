@@ -35,10 +35,13 @@ class Tolerance:
         match self.unit:
             case "bits":
                 return "bit for bit"
-            case "normalised":
-                return f"within {self.limit:g}"
-            case "pixels":
-                return f"within {self.limit:g} px"
+            case _:
+                return f"within {self.text}"
+
+    @property
+    def text(self) -> str:
+        """The limit with its unit."""
+        return f"{self.limit:g}{' px' * (self.unit == 'pixels')}"
 
     @property
     def probability(self) -> float:

@@ -34,6 +34,7 @@ class VideoComparison:
         differences: All that differs; empty when the two are equal.
         parts: How near the frames are that stand in their place.
         notes: What could not be compared, and why.
+        by_digest: Whether it was not read because the digests of both sides agree.
     """
 
     split: str
@@ -42,6 +43,17 @@ class VideoComparison:
     differences: tuple[Difference, ...] = ()
     parts: tuple[PartAgreement, ...] = ()
     notes: tuple[str, ...] = ()
+    by_digest: bool = False
+
+    @property
+    def pixels(self) -> float:
+        """The largest distance that is told as a difference."""
+        return max((difference.pixels for difference in self.differences), default=0.0)
+
+    @property
+    def differing_frames(self) -> int:
+        """Frames in which something differs."""
+        return len({frame for difference in self.differences for frame in difference.frames})
 
 
 def compare_videos(

@@ -6,11 +6,9 @@ whether the two belong together.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -23,10 +21,8 @@ from phoenix_ray.sources.base import Video
 from phoenix_ray.sources.catalog import open_source
 from phoenix_ray.sources.frames import read_frames
 from phoenix_ray.viewer.overlay import draw
-from phoenix_ray.viewer.sheet import Row, Section, Tile, compose
+from phoenix_ray.viewer.sheet import Row, Section, Tile, tile_scale, write_sheet
 
-# A tile is about this high; a frame is enlarged by a whole factor before its landmarks are drawn.
-TILE_HEIGHT = 390
 BADGES = {"no_person": "no person", "unreadable": "unreadable", "failed": "failed"}
 
 
@@ -57,13 +53,7 @@ def write_contact_sheet(output: str, file: Path, source: SourceSettings, videos:
             sections.append(Section(split, rows))
     if not sections:
         raise OutputError(f"{output} holds no video of {settings.path}: nothing to show.")
-    widest = max(tile.image.shape[1] / tile.image.shape[0] for tile in _tiles(sections) if tile.image is not None)
-    sheet = compose("Landmarks", sections, (round(TILE_HEIGHT * widest), TILE_HEIGHT))
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(cv2.imencode(file.suffix or ".png", cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))[1].tobytes())
-    except (OSError, cv2.error) as error:
-        raise OutputError(f"{file} cannot be written as a picture: {error}") from None
+    write_sheet("Landmarks", sections, file)
 
 
 def _row(dataset: Dataset, video: Video, frames: int) -> Row:
@@ -87,9 +77,4 @@ def _tile(dataset: Dataset, video: Video, row: pa.Table) -> Tile:
         return Tile(None, caption, BADGES["unreadable"])
     batch = to_batch(dataset.layout, row)
     points = {part: values[0] for part, values in batch.points.items()}
-    scale = max(1, -(-TILE_HEIGHT // frame.image.shape[0]))
-    return Tile(draw(frame.image, dataset.layout, points, 2 * scale), caption, BADGES.get(status, ""))
-
-
-def _tiles(sections: list[Section]) -> Iterator[Tile]:
-    return (tile for section in sections for row in section.rows for tile in row.tiles)
+    return Tile(draw(frame.image, dataset.layout, points, tile_scale(frame.image)), caption, BADGES.get(status, ""))

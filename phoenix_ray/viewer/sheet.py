@@ -1,6 +1,7 @@
 """Arrange pictures with captions on one sheet: sections, rows of a video's frames, a legend of the colours.
 
-Called by `contact_sheet`, which picks the frames. Nothing here knows a dataset, so a sheet can be made of any pictures.
+Called by `contact_sheet` and `verify.pictures`, which pick the frames. Nothing here knows a dataset, so a sheet can be
+made of any pictures.
 """
 
 from __future__ import annotations
@@ -9,11 +10,13 @@ import string
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from PIL import Image as Picture
 from PIL import ImageDraw, ImageFont
 
+from phoenix_ray.errors import OutputError
 from phoenix_ray.viewer.overlay import STYLES, Colour, Image
 
 
@@ -49,6 +52,8 @@ class Section:
     rows: tuple[Row, ...]
 
 
+# A tile is about this high; a frame is enlarged by a whole factor before its landmarks are drawn.
+TILE_HEIGHT = 390
 BACKGROUND: Colour = (17, 20, 27)
 TILE_BACKGROUND: Colour = (31, 36, 47)
 RULE: Colour = (52, 59, 75)
@@ -67,6 +72,29 @@ LEGEND: Mapping[str, str] = {
 # Pillow brings one font inside itself, of plain Latin letters. Those of the system know more scripts; the first that is
 # there is taken: on Linux, on Windows, on macOS.
 SYSTEM_FONTS = ("DejaVuSans.ttf", "NotoSans-Regular.ttf", "segoeui.ttf", "Arial Unicode.ttf", "Arial.ttf")
+
+
+def tile_scale(image: Image) -> int:
+    """Return how many times to enlarge a frame before drawing on it: to twice the size of its tile, for fine lines."""
+    return 2 * max(1, -(-TILE_HEIGHT // len(image)))
+
+
+def write_sheet(title: str, sections: Sequence[Section], file: Path) -> None:
+    """Write sections as a picture, in tiles as wide as their widest image.
+
+    Raises:
+        OutputError: It cannot be written.
+    """
+    images = [
+        tile.image for section in sections for row in section.rows for tile in row.tiles if tile.image is not None
+    ]
+    widest = max((image.shape[1] / image.shape[0] for image in images), default=1.0)
+    sheet = compose(title, sections, (round(TILE_HEIGHT * widest), TILE_HEIGHT))
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Picture.fromarray(sheet).save(file, quality=95)
+    except (OSError, ValueError) as error:
+        raise OutputError(f"{file} cannot be written as a picture: {error}") from None
 
 
 def compose(title: str, sections: Sequence[Section], tile_size: tuple[int, int]) -> Image:

@@ -1,0 +1,68 @@
+"""Videos of two datasets of ours that are the same bits by what their files vouch for, so that none must be decoded.
+
+A data file's footer holds the digest of each of its videos, computed from the rows when they were written. It is
+believed only of a file whose bytes still have the sha256 in the manifest; videos in other files are read row by row.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import NamedTuple
+
+from phoenix_ray.dataset import paths
+from phoenix_ray.dataset.collection import VideoKey
+from phoenix_ray.dataset.identity import read_identity
+from phoenix_ray.dataset.storage import Storage, open_storage
+from phoenix_ray.dataset.survey import take_survey
+from phoenix_ray.dataset.videos import read_entries
+from phoenix_ray.errors import OutputError
+
+_CHUNK = 1 << 20
+
+
+class _Vouched(NamedTuple):
+    digest: int
+    frames: int
+
+
+def is_dataset(path: str) -> bool:
+    """Return whether a dataset of ours lies at a path."""
+    try:
+        open_storage(path).read(paths.IDENTITY)
+    except (FileNotFoundError, OutputError):
+        return False
+    return True
+
+
+def agreed_videos(reference: str, candidate: str) -> dict[VideoKey, int]:
+    """Return (split, video ID) → frames of the videos that are the same, bit for bit, in two datasets of ours.
+
+    A digest is of names, numbers, statuses, scores and coordinates of all frames (`dataset.digest`).
+
+    Raises:
+        OutputError: A dataset cannot be read.
+    """
+    expected, found = _vouched(reference), _vouched(candidate)
+    return {key: entry.frames for key, entry in expected.items() if found.get(key) == entry}
+
+
+def _vouched(path: str) -> dict[VideoKey, _Vouched]:
+    storage = open_storage(path)
+    identity = read_identity(storage)
+    survey = take_survey(storage, identity)
+    videos = {
+        (entry.split, entry.video_id): _Vouched(entry.tally.digest, entry.frames)
+        for file in survey.manifest.files
+        if _sha256(storage, file.name) == file.sha256
+        for entry in read_entries(storage, identity, file.name)
+    }
+    superseded = {(video.split, video.video_id) for video in survey.open_videos() if video.live is not None}
+    return {key: entry for key, entry in videos.items() if key not in superseded}
+
+
+def _sha256(storage: Storage, name: str) -> str:
+    digest = hashlib.sha256()
+    with storage.open(name) as stream:
+        while chunk := stream.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()

@@ -1,0 +1,94 @@
+"""Landmarks computed afresh, video by video, in this process and without Ray: what a dataset is verified against.
+
+The same function as in the workers does it (`phoenix_ray.estimation`), with the settings that the dataset records. To
+`verify.walk` it is a collection like any other, whose videos are computed when they are loaded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from phoenix_ray.config import ModelSettings, Settings, load
+from phoenix_ray.dataset.collection import VideoKey
+from phoenix_ray.dataset.identity import DatasetIdentity
+from phoenix_ray.dataset.schema import to_table
+from phoenix_ray.dataset.video_landmarks import VideoLandmarks, from_rows
+from phoenix_ray.errors import ModelError, PhoenixRayError
+from phoenix_ray.estimation import estimate_frames
+from phoenix_ray.landmarks import Layout
+from phoenix_ray.models import registry
+from phoenix_ray.models.base import PoseModel
+from phoenix_ray.sources.base import Video
+from phoenix_ray.sources.catalog import open_source
+
+
+class RecomputedCollection:
+    """The videos of a source, computed when they are loaded.
+
+    Args:
+        settings: Source, decoding and model.
+
+    Raises:
+        SourceError: The source cannot be listed.
+        ModelError: The model cannot be loaded.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._decode = settings.decode
+        listing = open_source(settings.source).videos()
+        self._videos = {(video.split, video.video_id): video for video in listing if isinstance(video, Video)}
+        self._model: PoseModel = registry.create(settings.model)
+
+    @property
+    def layout(self) -> Layout:
+        """Parts, points and axes."""
+        return self._model.layout
+
+    def keys(self) -> Iterator[VideoKey]:
+        """Yield (split, video ID) of each video of the source, sorted."""
+        yield from sorted(self._videos)
+
+    def load(self, split: str, video_id: str) -> VideoLandmarks:
+        """Compute a video.
+
+        Raises:
+            KeyError: The source has no such video.
+            PhoenixRayError: It cannot be read, or the model fails on all its frames.
+        """
+        video = self._videos[split, video_id]
+        try:
+            estimate = estimate_frames(self._model, video, 0, video.frame_count, self._decode)
+        except PhoenixRayError:
+            raise
+        except Exception as error:
+            raise ModelError(f"The model failed on every frame of {split}/{video_id}: {error!r}") from error
+        # By way of rows, so that what a dataset cannot hold (a side of 40,000 pixels) is treated alike.
+        rows = to_table(self.layout, split, video_id, estimate.records, estimate.rows)
+        return from_rows(self.layout, split, video_id, rows, video.fps, video.annotation)
+
+    def close(self) -> None:
+        """Free the model."""
+        self._model.close()
+
+
+def recorded_settings(identity: DatasetIdentity, source: str, overrides: Sequence[str]) -> Settings:
+    """Return the settings that a dataset was computed with, as far as landmarks depend on them.
+
+    Args:
+        identity: Of the dataset.
+        source: Where its source lies now; empty where it lay at first.
+        overrides: `section.key=value` words that go before what is recorded.
+
+    Raises:
+        ConfigError: A word is no setting.
+    """
+    words = [f"model.{name}={value}" for name, value in identity.model.items() if name in ModelSettings.model_fields]
+    words += [f"model.name={identity.model.get('model', 'holistic')}", f"source.signature={identity.signature}"]
+    if identity.limit_frames is not None:
+        words.append(f"source.limit_frames={identity.limit_frames}")
+    settings = load(overrides=[*words, *overrides])
+    if settings.source.path and not source:
+        return settings
+    return settings.model_copy(
+        update={"source": settings.source.model_copy(update={"path": source or identity.source_root})}
+    )
