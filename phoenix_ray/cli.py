@@ -15,6 +15,7 @@ import click
 from phoenix_ray import __version__
 from phoenix_ray.commands.verify import verify
 from phoenix_ray.errors import EXIT_INTERRUPTED, ModelError, PhoenixRayError
+from phoenix_ray.untrusted_text import printable_line, printable_text
 
 if TYPE_CHECKING:
     from phoenix_ray.config import Settings
@@ -46,7 +47,7 @@ class _Group(click.Group):
         try:
             return super().invoke(ctx)
         except PhoenixRayError as error:
-            click.echo(f"error: {error}", err=True)
+            click.echo(f"error: {printable_text(error)}", err=True)
             sys.exit(error.exit_code)
         except KeyboardInterrupt:
             sys.exit(EXIT_INTERRUPTED)
@@ -177,7 +178,7 @@ def config(config: Path | None, overrides: tuple[str, ...], markdown: bool, **sw
         click.echo(to_markdown(settings), nl=False)
         return
     for key, value, default, text in describe(settings):
-        click.secho(f"{'*' if value != default else ' '} {key}: {format_value(value)}", bold=value != default)
+        click.secho(f"{'*' if value != default else ' '} {key}: {printable_line(format_value(value))}", bold=value != default)
         click.echo(click.wrap_text(text, 100, "      ", "      "))
 
 

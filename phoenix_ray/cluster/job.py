@@ -48,6 +48,7 @@ from phoenix_ray.errors import EXIT_INCOMPLETE, EXIT_OK, ConfigError
 from phoenix_ray.models import registry
 from phoenix_ray.sources.base import Source
 from phoenix_ray.sources.catalog import open_source
+from phoenix_ray.untrusted_text import printable_line
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,4 +258,4 @@ def _open_monitor(job: Job, plan: Plan, stop: StopRequest) -> RunMonitor:
 
 
 def _say(message: str) -> None:
-    print(message, file=sys.stderr, flush=True)
+    print(printable_line(message), file=sys.stderr, flush=True)

@@ -21,6 +21,7 @@ from phoenix_ray.dataset.encoding import DamagedFile
 from phoenix_ray.dataset.failures import FailureRecord, clear_failures, read_failures, record_failure
 from phoenix_ray.dataset.lease import HEARTBEAT_SECONDS, Lease
 from phoenix_ray.dataset.storage import Storage
+from phoenix_ray.untrusted_text import printable_line
 
 
 class RunMonitor:
@@ -176,7 +177,7 @@ class RunMonitor:
         return {(failure.split, failure.video_id) for failure in listed}
 
     def _note(self, message: str) -> None:
-        self._log.append(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {message}\n")
+        self._log.append(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {printable_line(message)}\n")
 
     def _write_status(self) -> None:
         self._written = self._renewed = time.monotonic()

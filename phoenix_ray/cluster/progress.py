@@ -12,6 +12,8 @@ from typing import Protocol, TextIO
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from phoenix_ray.untrusted_text import printable_line
+
 # The rate is that of about the last minute, so that it follows a cluster that grows or shrinks.
 RATE_WINDOW_SECONDS = 60.0
 
@@ -154,7 +156,7 @@ class LineDisplay:
 
     def say(self, message: str) -> None:
         """Print a line now."""
-        print(message, file=self._stream, flush=True)
+        print(printable_line(message), file=self._stream, flush=True)
 
     def close(self, status: Status) -> None:
         """Print the last line of a run that had something to do."""
@@ -187,7 +189,7 @@ class BarDisplay:
 
     def say(self, message: str) -> None:
         """Print above the bar."""
-        self._console.print(message, highlight=False, markup=False)
+        self._console.print(printable_line(message), highlight=False, markup=False)
 
     def close(self, status: Status) -> None:
         """Leave the finished bar on the screen, if there was something to do."""

@@ -9,6 +9,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.live import Live
+from rich.markup import escape
 from rich.text import Text
 
 from phoenix_ray.cluster.progress import Status
@@ -18,6 +19,7 @@ from phoenix_ray.dataset.identity import DatasetIdentity, read_identity
 from phoenix_ray.dataset.manifest import read_manifest
 from phoenix_ray.dataset.storage import Storage, open_storage
 from phoenix_ray.errors import OutputError
+from phoenix_ray.untrusted_text import printable_line, printable_text
 
 WATCH_SECONDS = 2.0
 ENDED = ("finished", "incomplete", "stopped", "failed")
@@ -35,12 +37,12 @@ def show_status(output: Path, *, watch: bool, as_json: bool) -> None:
         print(json.dumps(_latest(storage), indent=2))
         return
     if not watch:
-        print(_describe(storage, identity, _latest(storage)))
+        print(printable_text(_describe(storage, identity, _latest(storage))))
         return
     with Live(console=Console(), auto_refresh=False) as live:
         while True:
             latest = _latest(storage)
-            live.update(Text(_describe(storage, identity, latest)), refresh=True)
+            live.update(Text(printable_text(_describe(storage, identity, latest))), refresh=True)
             if not latest or latest["state"] in ENDED:
                 return
             time.sleep(WATCH_SECONDS)
@@ -60,11 +62,13 @@ def show_failures(output: Path, *, traceback: bool) -> None:
         frames = f" frames {failure.first}-{failure.last - 1}" if failure.last else ""
         times = f"{failure.attempts} attempt{'s' * (failure.attempts != 1)}"
         console.print(
-            f"[bold]{failure.split}/{failure.video_id}[/]{frames}  {failure.failure_class}, {times}", highlight=False
+            f"[bold]{escape(printable_line(f'{failure.split}/{failure.video_id}'))}[/]{frames}  "
+            f"{failure.failure_class}, {times}",
+            highlight=False,
         )
-        console.print(f"  {failure.message}", highlight=False, markup=False, soft_wrap=True)
+        console.print(f"  {printable_line(failure.message)}", highlight=False, markup=False, soft_wrap=True)
         if traceback and failure.traceback:
-            console.print(failure.traceback, highlight=False, markup=False, soft_wrap=True)
+            console.print(printable_text(failure.traceback), highlight=False, markup=False, soft_wrap=True)
     console.print(
         f"{len(failures)} on the failure list; `phoenix-ray run` tries them again." if failures else "No failures."
     )

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from phoenix_ray.cluster.progress import format_seconds
@@ -16,6 +17,7 @@ from phoenix_ray.dataset import paths
 from phoenix_ray.dataset.storage import Storage
 from phoenix_ray.dataset.tally import Tally, total
 from phoenix_ray.landmarks import Layout
+from phoenix_ray.untrusted_text import printable_line
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +98,7 @@ def print_summary(summary: RunSummary, layout: Layout, console: Console) -> None
     for split, tally in (*summary.splits.items(), ("all", everything)):
         rates = (f"{tally.rate(part):.1%}" for part in parts)
         counts = (f"{tally.statuses.get(status, 0):,}" for status in troubles)
-        table.add_row(split, f"{tally.rows:,}", *rates, *counts, style="bold" if split == "all" else "")
+        table.add_row(escape(printable_line(split)), f"{tally.rows:,}", *rates, *counts, style="bold" if split == "all" else "")
     console.print(table)
     console.print(f"Landmark digest {summary.digest}", highlight=False, soft_wrap=True)
     if not summary.frames_computed:

@@ -15,6 +15,7 @@ from phoenix_ray.dataset import paths
 from phoenix_ray.dataset.sealing import open_json, seal_json
 from phoenix_ray.dataset.storage import Storage
 from phoenix_ray.errors import OutputError
+from phoenix_ray.untrusted_text import without_secrets
 
 FailureClass = Literal["input", "model", "memory", "infrastructure"]
 
@@ -53,7 +54,8 @@ class FailureRecord:
 def record_failure(storage: Storage, failure: FailureRecord) -> None:
     """Add a failure to the list, in the place of an earlier one of the same shard."""
     name = paths.failure_path(failure.split, failure.video_id, failure.first, failure.last)
-    storage.write(name, seal_json(asdict(failure)))
+    told = {"message": without_secrets(failure.message), "traceback": without_secrets(failure.traceback)}
+    storage.write(name, seal_json(asdict(failure) | told))
 
 
 def read_failures(storage: Storage) -> list[FailureRecord]:

@@ -18,6 +18,7 @@ from phoenix_ray.dataset.sealing import refuse_broken_seal, seal_json
 from phoenix_ray.dataset.storage import ReadableStorage, Storage
 from phoenix_ray.errors import FingerprintMismatchError, OutputError
 from phoenix_ray.landmarks import LAYOUTS, Layout
+from phoenix_ray.untrusted_text import without_secrets
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +82,7 @@ def open_dataset(storage: Storage, identity: DatasetIdentity) -> DatasetIdentity
         "model": dict(identity.model),
         "limit_frames": identity.limit_frames,
         "signature": identity.signature,
-        "source_root": identity.source_root,
+        "source_root": without_secrets(identity.source_root),
         "fingerprint": identity.fingerprint,
     }
     if storage.create(paths.IDENTITY, seal_json(tree)):

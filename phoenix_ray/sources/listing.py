@@ -17,6 +17,7 @@ from phoenix_ray.errors import SourceError, did_you_mean
 from phoenix_ray.sources import containers, frame_files
 from phoenix_ray.sources.base import SourceProblem, Video
 from phoenix_ray.sources.lookahead import lookahead
+from phoenix_ray.untrusted_text import without_secrets
 
 # Enough to hide the round trips of a network file system.
 LISTING_THREADS = 16
@@ -111,7 +112,7 @@ def _look_at(candidate: Candidate | SourceProblem, settings: SourceSettings) -> 
         frame_count=folder.frame_count,
         signature=folder.signature,
         fps=candidate.fps,
-        annotation=candidate.annotation,
+        annotation=_without_secrets(candidate.annotation),
     )
 
 
@@ -125,12 +126,16 @@ def _look_at_container(candidate: Candidate, settings: SourceSettings) -> Video:
         frame_count=container.frame_count,
         signature=container.signature,
         fps=container.fps,
-        annotation=candidate.annotation,
+        annotation=_without_secrets(candidate.annotation),
     )
 
 
 def _problem(candidate: Candidate, message: str) -> SourceProblem:
-    return SourceProblem(_storable(candidate.split), _storable(candidate.video_id), _storable(message))
+    return SourceProblem(_storable(candidate.split), _storable(candidate.video_id), without_secrets(_storable(message)))
+
+
+def _without_secrets(annotation: Mapping[str, str]) -> dict[str, str]:
+    return {name: without_secrets(text) for name, text in annotation.items()}
 
 
 def _storable(text: str) -> str:

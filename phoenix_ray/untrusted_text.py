@@ -1,0 +1,52 @@
+"""Text from outside, made harmless before it is shown or stored.
+
+Names of videos and files, annotations and error messages may hold anything: escape sequences that move a cursor or
+retitle a window, line ends that forge a line of a log, URIs with a password in them. What prints or logs passes such
+text through `printable_line` or `printable_text`; what stores it (annotations, messages, `dataset.json`) through
+`without_secrets`.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+# Control characters, surrogates, line and paragraph separators.
+_CONTROLS = frozenset({"Cc", "Cs", "Zl", "Zp"})
+# These make a terminal show letters in another order than they come in.
+_DIRECTION_MARKS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+
+# One slash is what is left of two where a URI was taken for a path.
+_USER_INFO = re.compile(
+    r"(?<![A-Za-z0-9+.-])([A-Za-z][A-Za-z0-9+.-]{1,19}:/{1,2})[^/?#\s\"'<>@]*(?:@[^/?#\s\"'<>@]*)*@"
+)
+_SECRET_VALUE = re.compile(
+    r"([?&;][^=&;#\s]{0,64}?(?:token|key|secret|passw|pwd|signature|sig|credential|auth)[^=&;#\s]{0,64}=)[^&;#\s\"'<>]+",
+    re.IGNORECASE,
+)
+
+
+def printable_line(text: object) -> str:
+    """Return text as one line that a terminal or a log can show: control characters are escaped, secrets taken out."""
+    return "".join(map(_escape, without_secrets(str(text))))
+
+
+def printable_text(text: object) -> str:
+    """As `printable_line`, for text of several lines: line ends and tabs stay."""
+    return "".join(character if character in "\n\t" else _escape(character) for character in without_secrets(str(text)))
+
+
+def without_secrets(text: str) -> str:
+    """Return text with `***` in the place of what lets one in: `scheme://user:password@`, `?token=`, `&Signature=`.
+
+    Other parts of a URI stay, since they may be what names a video (`?v=…`).
+    """
+    if ":/" not in text and "=" not in text:
+        return text
+    return _SECRET_VALUE.sub(r"\1***", _USER_INFO.sub(r"\1***@", text))
+
+
+def _escape(character: str) -> str:
+    if unicodedata.category(character) in _CONTROLS or character in _DIRECTION_MARKS:
+        return character.encode("unicode_escape").decode()
+    return character

@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+import unicodedata
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from phoenix_ray.untrusted_text import printable_line, printable_text, without_secrets
+
+
+@given(st.text(st.characters()))
+def test_a_line_holds_nothing_that_a_terminal_obeys(text: str) -> None:
+    line = printable_line(text)
+    assert not {unicodedata.category(character) for character in line} & {"Cc", "Cs", "Zl", "Zp"}
+    assert len(line.splitlines()) <= 1
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("\x1b]0;owned\x07", "\\x1b]0;owned\\x07"),
+        ("a\x9b31m", "a\\x9b31m"),
+        ("a\r\nfailed: b", "a\\r\\nfailed: b"),
+        ("gnp.\u202eexe", "gnp.\\u202eexe"),
+        ("\udcff", "\\udcff"),
+        ("für ❤️ 手話 ‌ک", "für ❤️ 手話 ‌ک"),
+    ],
+)
+def test_control_characters_are_escaped_and_letters_stay(text: str, shown: str) -> None:
+    assert printable_line(text) == shown
+
+
+def test_text_keeps_its_lines() -> None:
+    assert printable_text("a\n\tb\x1b") == "a\n\tb\\x1b"
+
+
+@pytest.mark.parametrize(
+    ("text", "left"),
+    [
+        ("https://anna:geheim@host/clip.mp4", "https://***@host/clip.mp4"),
+        ("/data/https:/anna:geheim@host/clip.mp4", "/data/https:/***@host/clip.mp4"),
+        ("s3://KEY:se@cret@bucket/x", "s3://***@bucket/x"),
+        ("redis://:geheim@host:6379, and more", "redis://***@host:6379, and more"),
+        ("https://host/x?v=1&token=geheim&b=2", "https://host/x?v=1&token=***&b=2"),
+        (
+            "https://host/x?X-Amz-Signature=ab%2F&X-Amz-Credential=c",
+            "https://host/x?X-Amz-Signature=***&X-Amz-Credential=***",
+        ),
+        ("cannot open 'https://u:p@h/x?sig=1': gone", "cannot open 'https://***@h/x?sig=***': gone"),
+        ("https://youtube.com/watch?v=abc", "https://youtube.com/watch?v=abc"),
+        ("C:/clips/a@b.mp4 mail@host train/a=b", "C:/clips/a@b.mp4 mail@host train/a=b"),
+    ],
+)
+def test_what_lets_one_in_is_taken_out(text: str, left: str) -> None:
+    assert without_secrets(text) == left
+
+
+@pytest.mark.parametrize(
+    "text", ["a:/" * 50_000, "https://" + "@" * 200_000, "?key" * 50_000 + " =", "a:/@" * 50_000, "?" + "=" * 200_000]
+)
+@pytest.mark.timeout(60)
+def test_hostile_text_is_done_in_the_time_of_its_length(text: str) -> None:
+    assert without_secrets(text).startswith(text[:1])
