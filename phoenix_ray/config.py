@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -26,6 +26,9 @@ class Section(BaseModel):
     """A group of settings: frozen, and strict about unknown keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True)
+
+
+Tree = TypeVar("Tree", bound=Section)
 
 
 class SourceSettings(Section):
@@ -173,12 +176,20 @@ class ClusterSettings(Section):
         "and loses less when a node dies; each range is one file until compaction.",
     )
     max_attempts: PositiveInt = Field(
-        3, description="Tries of a shard that fails while it runs alone, before it goes to the failure list."
+        3,
+        description="Tries of a shard that fails while it runs alone, before it goes to the failure list; of one that "
+        "kills its worker, before it is searched for the frame that does it.",
     )
     stall_seconds: Annotated[float, Field(gt=0)] = Field(
         300.0,
         description="A shard without an answer for this long is given up on: its actor is replaced, the shard "
         "tried again.",
+    )
+    recycle_memory_mb: Annotated[int, Field(ge=0)] | Auto = Field(
+        "auto",
+        description="An actor that holds more memory than this after a shard is replaced, so that a leak in a library "
+        "never takes a node down. 'auto': three times what it held after its first shard, and at least 1,024 MB more. "
+        "0: never.",
     )
     drain_seconds: Annotated[float, Field(ge=0)] = Field(
         60.0, description="After SIGINT or SIGTERM, time for shards in flight to finish. A second signal stops at once."
@@ -232,24 +243,34 @@ class Settings(Section):
 
 
 def load(config: Path | None = None, overrides: Sequence[str] = ()) -> Settings:
+    """Return the settings of a run; as `load_tree`."""
+    return load_tree(Settings, config, overrides)
+
+
+def load_tree(kind: type[Tree], config: Path | None, overrides: Sequence[str]) -> Tree:
     """Return the settings of a YAML file with `section.key=value` overrides applied in order.
+
+    Args:
+        kind: The tree of settings: its fields are sections, whose fields are settings.
+        config: The YAML file; None means defaults.
+        overrides: The words.
 
     Raises:
         ConfigError: The file is missing or no YAML mapping, a key is unknown (with the nearest known one), or a value
             has the wrong type.
     """
-    tree: dict[str, Any] = _read_yaml(config) if config else {}
+    tree: dict[str, Any] = _read_yaml(kind, config) if config else {}
     where = f"in {config}" if config else "on the command line"
     for word in overrides:
         key, separator, text = word.partition("=")
         if not separator:
             raise ConfigError(f"'{word}' is no setting: write section.key=value.")
-        _assign(tree, key, yaml.safe_load(text) if text else "", word)
+        _assign(kind, tree, key, yaml.safe_load(text) if text else "", word)
         where = "on the command line" if not config else f"in {config} or on the command line"
     try:
-        return Settings.model_validate(tree)
+        return kind.model_validate(tree)
     except ValidationError as error:
-        raise ConfigError("\n".join(_explain(problem, where) for problem in error.errors())) from None
+        raise ConfigError("\n".join(_explain(kind, problem, where) for problem in error.errors())) from None
 
 
 def find_config(path: Path) -> Path:
@@ -275,10 +296,10 @@ def shipped_configs() -> Path:
     return inside if inside.is_dir() else Path(__file__).parents[1] / "configs"
 
 
-def describe(settings: Settings) -> Iterator[tuple[str, object, object, str]]:
+def describe(settings: Section) -> Iterator[tuple[str, object, object, str]]:
     """Yield (key, value, default, description) of every setting, in the order of the tree."""
-    defaults = Settings()
-    for section_name in Settings.model_fields:
+    defaults = type(settings)()
+    for section_name in type(settings).model_fields:
         section, default = getattr(settings, section_name), getattr(defaults, section_name)
         for name, field in type(section).model_fields.items():
             yield f"{section_name}.{name}", getattr(section, name), getattr(default, name), field.description or ""
@@ -318,7 +339,7 @@ def format_value(value: object) -> str:
             return str(value)
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
+def _read_yaml(kind: type[Section], path: Path) -> dict[str, Any]:
     try:
         tree = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -328,24 +349,24 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     if tree is None:
         return {}
     if not isinstance(tree, dict) or not all(isinstance(part, dict | None) for part in tree.values()):
-        raise ConfigError(f"{path} must hold sections ({', '.join(Settings.model_fields)}) of settings.")
+        raise ConfigError(f"{path} must hold sections ({', '.join(kind.model_fields)}) of settings.")
     return {str(name): dict(part or {}) for name, part in tree.items()}
 
 
-def _assign(tree: dict[str, Any], key: str, value: object, word: str) -> None:
+def _assign(kind: type[Section], tree: dict[str, Any], key: str, value: object, word: str) -> None:
     section, dot, name = key.partition(".")
     if not dot or not section or not name:
-        raise ConfigError(f"'{word}' is no setting: write section.key=value.{did_you_mean(key, _all_keys())}")
+        raise ConfigError(f"'{word}' is no setting: write section.key=value.{did_you_mean(key, _all_keys(kind))}")
     tree.setdefault(section, {})[name] = value
 
 
-def _explain(problem: Mapping[str, Any], where: str) -> str:
+def _explain(kind: type[Section], problem: Mapping[str, Any], where: str) -> str:
     key = ".".join(str(part) for part in problem["loc"][:2])
     if problem["type"] == "extra_forbidden":
-        known = _all_keys() if "." in key else list(Settings.model_fields)
+        known = _all_keys(kind) if "." in key else list(kind.model_fields)
         return f"Unknown setting '{key}' {where}.{did_you_mean(key, known)}"
     return f"Setting '{key}' {where}: {problem['msg']} (got {problem['input']!r})."
 
 
-def _all_keys() -> list[str]:
-    return [key for key, *_ in describe(Settings())]
+def _all_keys(kind: type[Section]) -> list[str]:
+    return [key for key, *_ in describe(kind())]

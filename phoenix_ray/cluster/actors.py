@@ -1,4 +1,4 @@
-"""The actors of a run: created all at once, taken in as they become ready, replaced when they die.
+"""The actors of a run: created all at once, taken in as they become ready, replaced when they die or grow too large.
 
 The driver alone decides about retries, so Ray restarts and retries nothing here.
 """
@@ -12,9 +12,9 @@ from typing import Any
 import ray
 from ray.exceptions import ActorDiedError, ActorUnavailableError, RayActorError, RayTaskError
 
+from phoenix_ray.cluster.assignment import Assignment, WorkerId
 from phoenix_ray.cluster.blame import Trouble
 from phoenix_ray.cluster.resources import WorkerPlan
-from phoenix_ray.cluster.scheduler import Assignment, WorkerId
 from phoenix_ray.cluster.worker import ShardWorker, WorkerInfo
 from phoenix_ray.config import Settings
 from phoenix_ray.dataset.identity import DatasetIdentity
@@ -23,6 +23,11 @@ from phoenix_ray.errors import ClusterError, PhoenixRayError
 # Actors that die while they start (no memory, another version of the package) are created this often before the run is
 # stopped, provided none has ever started.
 MAX_FAILED_STARTS = 3
+
+# With `cluster.recycle_memory_mb=auto` an actor may grow to this many times what it held after its first shard, and by
+# this many MB at the least: longer videos and larger pictures take more than the first did.
+GROWTH_FACTOR = 3.0
+LEAST_GROWTH_MB = 1024.0
 
 
 @ray.remote
@@ -38,6 +43,7 @@ class ShardActor(ShardWorker):
 class _Member:
     handle: Any
     info: WorkerInfo | None = None
+    warm_mb: float | None = None
 
 
 class ActorPool:
@@ -51,14 +57,14 @@ class ActorPool:
 
     def __init__(self, plan: WorkerPlan, settings: Settings, identity: DatasetIdentity) -> None:
         self._plan = plan
+        self._recycle_memory_mb = settings.cluster.recycle_memory_mb
         self._arguments = (settings, identity)
         self._members: dict[WorkerId, _Member] = {}
         self._starting: dict[Any, WorkerId] = {}
         self._created = 0
         self._failed_starts = 0
         self._ever_started = False
-        for _ in range(plan.count):
-            self._create()
+        self.grow(plan.count)
 
     @property
     def ready(self) -> list[WorkerId]:
@@ -69,6 +75,13 @@ class ActorPool:
     def starting(self) -> list[Any]:
         """References that resolve when an actor is ready; give each that did to `take_in`."""
         return list(self._starting)
+
+    def grow(self, count: int) -> int:
+        """Create actors until there are `count`, and return how many were created."""
+        missing = max(0, count - len(self._members))
+        for _ in range(missing):
+            self._create()
+        return missing
 
     def info(self, worker: WorkerId) -> WorkerInfo | None:
         """Return what a worker told about itself; None before it is ready."""
@@ -110,6 +123,15 @@ class ActorPool:
         if assignment.condemned:
             return handle.flag.remote(assignment.shard, assignment.condemned.message)
         return handle.process.remote(assignment.shard)
+
+    def has_outgrown(self, worker: WorkerId, memory_mb: float) -> bool:
+        """Whether a worker that holds this much memory after a shard should be replaced before its node runs out."""
+        member = self._members[worker]
+        member.warm_mb = warm = memory_mb if member.warm_mb is None else member.warm_mb
+        limit = self._recycle_memory_mb
+        if limit == "auto":
+            return memory_mb > max(GROWTH_FACTOR * warm, warm + LEAST_GROWTH_MB)
+        return 0 < limit < memory_mb
 
     def replace(self, worker: WorkerId) -> None:
         """Kill what is left of an actor and create another in its place."""

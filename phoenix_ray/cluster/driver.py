@@ -7,16 +7,19 @@ module only turns Ray's events into its words.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import ray
 
 from phoenix_ray.cluster.actors import ActorPool
+from phoenix_ray.cluster.assignment import Assignment, WorkerId
 from phoenix_ray.cluster.blame import GivenUp, Trouble
-from phoenix_ray.cluster.resources import WorkerPlan, shortage
-from phoenix_ray.cluster.scheduler import Assignment, Scheduler
+from phoenix_ray.cluster.resources import WorkerPlan
+from phoenix_ray.cluster.scheduler import Scheduler
+from phoenix_ray.cluster.staffing import Staffing
 from phoenix_ray.cluster.stop import StopRequest
+from phoenix_ray.cluster.watchdog import Watchdog
 from phoenix_ray.cluster.worker import Receipt, WorkerInfo
 from phoenix_ray.config import Settings
 from phoenix_ray.errors import ClusterError, PhoenixRayError
@@ -39,6 +42,12 @@ class Listener(Protocol):
 
     def given_up(self, given_up: GivenUp) -> None:
         """Take note of a shard that goes to the failure list."""
+
+    def doubled(self, assignment: Assignment) -> None:
+        """Take note that an idle worker does a shard of another one too."""
+
+    def recycled(self, info: WorkerInfo, memory_mb: float) -> None:
+        """Take note of a worker that was replaced because of the memory it held."""
 
     def tell(self, message: str) -> None:
         """Tell the user something that is no failure of a shard."""
@@ -71,7 +80,6 @@ class Driver:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._settings = settings
-        self._plan = plan
         self._pool = pool
         self._scheduler = scheduler
         self._listener = listener
@@ -79,8 +87,9 @@ class Driver:
         self._clock = clock
         self._flying: dict[Any, Assignment] = {}
         self._failures = 0
-        self._began = self._workers_seen = clock()
-        self._start_judged = False
+        self._retiring: dict[WorkerId, float] = {}
+        self._staffing = Staffing(settings.cluster, plan, pool, listener.tell, clock())
+        self._watchdog = Watchdog(clock())
 
     def run(self) -> None:
         """Return when every shard is committed or given up, or when the run was stopped and has drained.
@@ -104,7 +113,8 @@ class Driver:
                 self._scheduler.abandon_waiting()
             self._collect()
             self._replace_stalled(self._clock())
-            self._watch_workers(self._clock())
+            self._recycle()
+            self._look_around(self._clock())
             self._listener.tick(self._scheduler, len(self._pool.ready))
 
     def _feed(self, now: float) -> None:
@@ -112,9 +122,13 @@ class Driver:
         while fed:
             fed = False
             for worker in self._pool.ready:
+                if worker in self._retiring:
+                    continue
                 if assignment := self._scheduler.next_shard(worker, now):
                     self._flying[self._pool.submit(assignment)] = assignment
                     fed = True
+                    if assignment.double:
+                        self._listener.doubled(assignment)
 
     def _collect(self) -> None:
         references = [*self._flying, *self._pool.starting]
@@ -133,6 +147,7 @@ class Driver:
     def _take_in(self, reference: Any) -> None:
         outcome = self._pool.take_in(reference)
         if isinstance(outcome, WorkerInfo):
+            self._watchdog.stir(self._clock())
             self._listener.worker_ready(outcome, len(self._pool.ready))
             return
         self._listener.tell(outcome)
@@ -145,11 +160,10 @@ class Driver:
         except Exception as error:
             self._lose(assignment.worker, self._pool.explain(assignment.worker, error))
             return
+        if self._pool.has_outgrown(assignment.worker, receipt.memory_mb):
+            self._retiring[assignment.worker] = receipt.memory_mb
         if receipt.trouble is None:
-            self._scheduler.completed(assignment)
-            self._listener.committed(assignment, receipt)
-            if assignment.condemned:
-                self._listener.tell(f"{assignment.shard} is flagged as failed: {assignment.condemned.message}")
+            self._count(assignment, receipt)
             return
         given_up = self._scheduler.failed(assignment, receipt.trouble, self._clock())
         if given_up:
@@ -157,11 +171,20 @@ class Driver:
         else:
             self._listener.retried(assignment, receipt.trouble)
 
-    def _lose(self, worker: int, trouble: Trouble) -> None:
+    def _count(self, assignment: Assignment, receipt: Receipt) -> None:
+        self._watchdog.stir(self._clock())
+        if not self._scheduler.completed(assignment, self._clock()):
+            return
+        self._listener.committed(assignment, receipt)
+        if assignment.condemned:
+            self._listener.tell(f"{assignment.shard} is flagged as failed: {assignment.condemned.message}")
+
+    def _lose(self, worker: WorkerId, trouble: Trouble) -> None:
         lost = {reference: one for reference, one in self._flying.items() if one.worker == worker}
         for reference in lost:
             del self._flying[reference]
         given_up = self._scheduler.worker_lost(worker, trouble, self._clock())
+        self._retiring.pop(worker, None)
         self._listener.tell(f"A worker was lost; its shards are tried again on another. {trouble.message}")
         self._pool.replace(worker)
         for one in given_up:
@@ -185,29 +208,21 @@ class Driver:
                 Trouble("model", f"No answer in time (cluster.stall_seconds={stall:g}).", fatal=True),
             )
 
-    def _watch_workers(self, now: float) -> None:
-        """Tell once when fewer workers started than asked for, and give up when there is none for too long."""
-        ready, cluster = len(self._pool.ready), self._settings.cluster
-        if ready:
-            self._workers_seen = now
-            if not self._start_judged:
-                self._judge_start(ready, waited=now - self._began)
-            return
-        name = "stall_seconds" if self._start_judged else "start_seconds"
-        if now - self._workers_seen > getattr(cluster, name):
-            raise ClusterError(
-                f"No worker for {now - self._workers_seen:.0f} s (cluster.{name}). Asked for {self._plan}; the cluster "
-                f"has {_amounts(ray.cluster_resources())}, free are {_amounts(ray.available_resources())}. What is "
-                "committed is kept; the same command goes on from there."
-            )
+    def _recycle(self) -> None:
+        """Replace workers that hold too much memory, as soon as they have finished what was queued."""
+        for worker, memory_mb in list(self._retiring.items()):
+            if self._scheduler.retire(worker):
+                del self._retiring[worker]
+                if info := self._pool.info(worker):
+                    self._listener.recycled(info, memory_mb)
+                self._pool.replace(worker)
 
-    def _judge_start(self, ready: int, waited: float) -> None:
-        """Look no further once all are there; tell of a shortage when the cluster is full or the wait is over."""
-        resources = ray.cluster_resources()
-        if ready >= self._plan.capacity(resources) or waited > self._settings.cluster.start_seconds:
-            self._start_judged = True
-            if ready < self._plan.count:
-                self._listener.tell(shortage(self._plan, ready, resources))
+    def _look_around(self, now: float) -> None:
+        """See to the number of workers, and say what the run waits for when nothing happens."""
+        outlook, ready = self._scheduler.outlook(), len(self._pool.ready)
+        self._staffing.watch(now, outlook.waiting + outlook.in_flight)
+        if self._watchdog.is_due(now):
+            self._listener.tell(self._watchdog.word(now, outlook, ready, len(self._pool.starting)))
 
     def _begin_drain(self, now: float) -> float:
         seconds = self._settings.cluster.drain_seconds
@@ -217,7 +232,3 @@ class Driver:
             "Signal again to stop at once; nothing committed is lost either way."
         )
         return now + seconds
-
-
-def _amounts(resources: Mapping[str, float]) -> str:
-    return ", ".join(f"{resources.get(name, 0):g} {name}" for name in ("CPU", "GPU"))

@@ -11,9 +11,10 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict
 
+from phoenix_ray.cluster.assignment import Assignment
 from phoenix_ray.cluster.blame import GivenUp, Trouble
 from phoenix_ray.cluster.progress import Display, Meter, Status
-from phoenix_ray.cluster.scheduler import Assignment, Scheduler
+from phoenix_ray.cluster.scheduler import Scheduler
 from phoenix_ray.cluster.stop import StopRequest
 from phoenix_ray.cluster.worker import Receipt, Timings, WorkerInfo
 from phoenix_ray.dataset import paths
@@ -97,6 +98,14 @@ class RunMonitor:
     def retried(self, assignment: Assignment, trouble: Trouble) -> None:
         """Log it; the user sees only what was not mended by trying again."""
         self._note(f"{assignment.shard} is tried again ({trouble.failure_class}): {trouble.message}")
+
+    def doubled(self, assignment: Assignment) -> None:
+        """Log it."""
+        self._note(f"{assignment.shard} is done a second time by an idle worker; the first to commit counts")
+
+    def recycled(self, info: WorkerInfo, memory_mb: float) -> None:
+        """Log it."""
+        self._note(f"the worker on {info.node} (process {info.process}) held {memory_mb:,.0f} MB and was replaced")
 
     def given_up(self, given_up: GivenUp) -> None:
         """Put the shard on the failure list."""

@@ -15,6 +15,7 @@ import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from phoenix_ray.cluster.blame import Trouble
 from phoenix_ray.cluster.shard import Shard
@@ -63,12 +64,22 @@ class Timings:
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """An actor's answer for one shard: what it committed, or why it could not, and what happened on the way."""
+    """An actor's answer for one shard.
+
+    Attributes:
+        partition: What it committed, None when it could not.
+        trouble: Why it could not.
+        timings: Where its time went.
+        peak_memory_mb: Largest resident size of its process so far.
+        memory_mb: Resident size of its process now.
+        events: What happened on the way and should be recorded.
+    """
 
     partition: PartitionInfo | None
     trouble: Trouble | None
     timings: Timings
     peak_memory_mb: float
+    memory_mb: float = 0.0
     events: tuple[str, ...] = ()
 
 
@@ -148,7 +159,7 @@ class ShardWorker:
         except Exception as error:
             trouble = Trouble(_failure_class(error), error_message(error), traceback.format_exc(), platform.node())
         self._idle_since = time.perf_counter()
-        return Receipt(partition, trouble, timings, peak_memory_mb(), events)
+        return Receipt(partition, trouble, timings, peak_memory_mb(), memory_mb(), events)
 
 
 def flag_shard(model: PoseModel, shard: Shard, reason: str) -> Estimate:
@@ -168,6 +179,15 @@ def peak_memory_mb() -> float:
     """Return the largest resident size this process has had, in MB."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (1024 * 1024 if sys.platform == "darwin" else 1024)
+
+
+def memory_mb() -> float:
+    """Return the resident size of this process in MB; its peak where the system does not tell."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+    except OSError:
+        return peak_memory_mb()
+    return pages * resource.getpagesize() / (1024 * 1024)
 
 
 def _failure_class(error: Exception) -> FailureClass:

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from phoenix_ray.cluster.assignment import Assignment
 from phoenix_ray.cluster.blame import Blame, GivenUp, Trouble
-from phoenix_ray.cluster.scheduler import MAX_INFRASTRUCTURE_RETRIES, Assignment, Scheduler
+from phoenix_ray.cluster.scheduler import MAX_INFRASTRUCTURE_RETRIES, Scheduler
 from phoenix_ray.cluster.shard import Shard
 from phoenix_ray.sources.base import Video
 
@@ -46,10 +47,10 @@ def test_shards_of_a_dead_worker_become_suspects_and_each_runs_alone() -> None:
     first = take(scheduler, 2)
     assert first.alone
     assert scheduler.next_shard(2, 0.0) is None
-    scheduler.completed(first)
+    scheduler.completed(first, 0.0)
     second = take(scheduler, 2)
     assert second.alone
-    scheduler.completed(second)
+    scheduler.completed(second, 0.0)
     assert scheduler.finished
 
 
@@ -74,7 +75,7 @@ def test_a_condemned_frame_is_assigned_with_its_reason_and_beside_other_work() -
     assert scheduler.worker_lost(3, NODE_GONE, 0.0) == [], "the flag is not written yet"
     again = take(scheduler, 4, now=10.0)
     assert again.condemned == CRASH
-    scheduler.completed(again)
+    scheduler.completed(again, 0.0)
     assert scheduler.finished
 
 
@@ -93,7 +94,7 @@ def test_a_suspect_waits_for_a_worker_to_run_empty() -> None:
     busy = take(scheduler, 1)
     scheduler.failed(take(scheduler, 2), Trouble("model", "exception"), 0.0)
     assert scheduler.next_shard(1, 0.0) is None, "worker 1 is reserved and drains"
-    scheduler.completed(busy)
+    scheduler.completed(busy, 0.0)
     assert take(scheduler, 1).alone
 
 
@@ -128,7 +129,7 @@ def test_abandoning_keeps_what_is_in_flight() -> None:
     assignment = take(scheduler, 1)
     scheduler.abandon_waiting()
     assert not scheduler.finished
-    scheduler.completed(assignment)
+    scheduler.completed(assignment, 0.0)
     assert scheduler.finished
 
 
@@ -185,13 +186,14 @@ def test_whatever_happens_exactly_the_frames_that_kill_are_flagged_and_all_other
             next_worker += 1
         else:
             flying[worker].pop(0)
-            scheduler.completed(head)
-            (flagged if head.condemned else committed).extend(frames)
+            if scheduler.completed(head, now):
+                (flagged if head.condemned else committed).extend(frames)
     everything = {(f"v{video}", frame) for video in range(count) for frame in range(10)}
     assert sorted(flagged) == sorted(killers)
     assert sorted(committed) == sorted(everything - killers)
-    # Beside neighbours once; whole, alone; then one death a cut (at most five levels for ten frames) and the verdict.
-    assert deaths <= len(killers) * (1 + max_attempts + 5 + 1)
+    # Beside neighbours once, done twice once; whole, alone; then one death a cut (at most five levels for ten frames)
+    # and the verdict.
+    assert deaths <= len(killers) * (2 + max_attempts + 5 + 1)
 
 
 def frames_of(shard: Shard) -> list[Frame]:
@@ -209,7 +211,7 @@ def test_a_frame_that_kills_among_500_costs_a_dozen_workers_and_that_frame_alone
             assert scheduler.worker_lost(worker, CRASH, 0.0) == []
             deaths, worker = deaths + 1, worker + 1
         else:
-            scheduler.completed(assignment)
+            scheduler.completed(assignment, 0.0)
             committed += frames_of(assignment.shard)
             assert bool(assignment.condemned) == (assignment.shard.first == 123 and assignment.shard.frames == 1)
     assert sorted(committed) == [("v", frame) for frame in range(500)]
@@ -222,3 +224,67 @@ def test_an_exception_is_charged_even_with_neighbours_in_flight(max_attempts: in
     trouble = Trouble("model", "exception")
     results = [scheduler.failed(take(scheduler, 1), trouble, 0.0) for _ in range(max_attempts)]
     assert [result is None for result in results] == [True] * (max_attempts - 1) + [False]
+
+
+def test_an_idle_worker_does_what_waits_behind_another_and_the_first_to_commit_counts() -> None:
+    scheduler = make(2, shards_in_flight=2, max_attempts=1)
+    running, queued = take(scheduler, 1), take(scheduler, 1)
+    double = take(scheduler, 2)
+    assert (double.shard, double.double) == (queued.shard, True)
+    assert scheduler.next_shard(3, 0.0) is None, "nothing is late, and no shard is done three times"
+    assert scheduler.completed(double, 5.0)
+    assert not scheduler.finished
+    assert scheduler.completed(running, 6.0)
+    assert scheduler.finished, "nobody waits for the worker that is slower"
+    assert not scheduler.completed(queued, 7.0)
+
+
+def test_a_straggler_is_done_a_second_time_once_it_is_late() -> None:
+    scheduler = make(3, shards_in_flight=1, max_attempts=1)
+    slow, quick, other = take(scheduler, 1), take(scheduler, 2), take(scheduler, 3)
+    scheduler.completed(quick, 10.0)
+    scheduler.completed(other, 10.0)
+    assert scheduler.next_shard(2, 19.0) is None
+    assert take(scheduler, 2, now=21.0).shard == slow.shard
+
+
+def test_a_shard_done_twice_is_charged_only_when_both_have_failed() -> None:
+    scheduler = make(2, shards_in_flight=2, max_attempts=1)
+    first, queued = take(scheduler, 1), take(scheduler, 1)
+    double = take(scheduler, 2)
+    trouble = Trouble("model", "exception")
+    assert scheduler.failed(double, trouble, 1.0) is None
+    scheduler.completed(first, 1.0)
+    assert scheduler.in_flight == 1
+    assert isinstance(scheduler.failed(queued, trouble, 2.0), GivenUp)
+    assert scheduler.finished
+
+
+def test_the_loss_of_one_of_two_workers_leaves_the_shard_to_the_other() -> None:
+    scheduler = make(2, shards_in_flight=2, max_attempts=1)
+    first, queued = take(scheduler, 1), take(scheduler, 1)
+    double = take(scheduler, 2)
+    assert scheduler.worker_lost(1, NODE_GONE, 0.0) == []
+    assert (scheduler.waiting, scheduler.in_flight) == (1, 1), "only the one that is not done twice waits"
+    assert scheduler.completed(double, 1.0)
+    assert queued.shard == double.shard
+    assert take(scheduler, 2, now=10.0).shard == first.shard
+
+
+def test_a_worker_retires_when_its_queue_is_empty() -> None:
+    scheduler = make(2, shards_in_flight=1, max_attempts=1)
+    assignment = take(scheduler, 1)
+    assert not scheduler.retire(1)
+    scheduler.completed(assignment, 0.0)
+    assert scheduler.retire(1)
+    assert take(scheduler, 2).shard != assignment.shard
+
+
+def test_the_outlook_says_what_a_run_waits_for() -> None:
+    scheduler = make(3, shards_in_flight=1, max_attempts=1)
+    take(scheduler, 1, now=1.0)
+    oldest = take(scheduler, 2, now=2.0)
+    scheduler.worker_lost(1, NODE_GONE, 3.0)
+    outlook = scheduler.outlook()
+    assert (outlook.waiting, outlook.in_flight, outlook.oldest, outlook.delayed) == (2, 1, oldest, 1)
+    assert outlook.next_try == 4.0
