@@ -178,7 +178,8 @@ def config(config: Path | None, overrides: tuple[str, ...], markdown: bool, **sw
         click.echo(to_markdown(settings), nl=False)
         return
     for key, value, default, text in describe(settings):
-        click.secho(f"{'*' if value != default else ' '} {key}: {printable_line(format_value(value))}", bold=value != default)
+        shown = printable_line(format_value(value))
+        click.secho(f"{'*' if value != default else ' '} {key}: {shown}", bold=value != default)
         click.echo(click.wrap_text(text, 100, "      ", "      "))
 
 

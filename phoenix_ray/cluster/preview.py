@@ -6,6 +6,7 @@ import json
 
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.filesize import decimal
 from rich.table import Table
 
@@ -24,6 +25,7 @@ from phoenix_ray.errors import ConfigError
 from phoenix_ray.models import registry
 from phoenix_ray.sources.base import Source
 from phoenix_ray.sources.catalog import open_source
+from phoenix_ray.untrusted_text import printable_line
 
 # Without an earlier run to go by: Holistic on one core of a 2.6 GHz server (docs/performance.md), and the size of a row
 # of 543 points after compaction (docs/data-format.md).
@@ -41,9 +43,9 @@ def preview(settings: Settings) -> None:
         raise ConfigError("output.path is not set: give a folder for the dataset.")
     console = Console()
     source = open_source(settings.source)
-    console.print(source.description, highlight=False, soft_wrap=True)
+    console.print(printable_line(source.description), highlight=False, markup=False, soft_wrap=True)
     storage = open_storage(settings.output.path)
-    with RaySession(settings.cluster, lambda line: console.print(line, highlight=False, soft_wrap=True)) as session:
+    with RaySession(settings.cluster, lambda line: print(printable_line(line))) as session:
         _preview(settle_model(settings, storage, session.resources), source, storage, session, console)
 
 
@@ -52,9 +54,8 @@ def _preview(settings: Settings, source: Source, storage: Storage, session: RayS
     plan = plan_job(settings, source, _committed(storage, identity))
     console.print(_table(plan))
     for problem in plan.problems:
-        console.print(
-            f"[yellow]cannot be read:[/] {problem.split}/{problem.video_id}: {problem.message}", highlight=False
-        )
+        told = escape(printable_line(f"{problem.split}/{problem.video_id}: {problem.message}"))
+        console.print(f"[yellow]cannot be read:[/] {told}", highlight=False)
     if not plan.shards:
         console.print("Nothing is left to compute.")
         return
@@ -85,7 +86,7 @@ def _table(plan: Plan) -> Table:
         table.add_column(name, justify="left" if name == "split" else "right")
     for split, totals in [*plan.totals.items(), ("all", plan.total)]:
         table.add_row(
-            split,
+            escape(printable_line(split)),
             f"{totals.videos:,}",
             f"{totals.frames:,}",
             f"{totals.committed_frames:,}",

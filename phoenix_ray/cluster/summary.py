@@ -98,7 +98,8 @@ def print_summary(summary: RunSummary, layout: Layout, console: Console) -> None
     for split, tally in (*summary.splits.items(), ("all", everything)):
         rates = (f"{tally.rate(part):.1%}" for part in parts)
         counts = (f"{tally.statuses.get(status, 0):,}" for status in troubles)
-        table.add_row(escape(printable_line(split)), f"{tally.rows:,}", *rates, *counts, style="bold" if split == "all" else "")
+        style = "bold" if split == "all" else ""
+        table.add_row(escape(printable_line(split)), f"{tally.rows:,}", *rates, *counts, style=style)
     console.print(table)
     console.print(f"Landmark digest {summary.digest}", highlight=False, soft_wrap=True)
     if not summary.frames_computed:
