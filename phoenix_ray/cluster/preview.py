@@ -6,8 +6,8 @@ import json
 
 from rich import box
 from rich.console import Console
-from rich.markup import escape
 from rich.filesize import decimal
+from rich.markup import escape
 from rich.table import Table
 
 from phoenix_ray.cluster.job import make_identity, plan_job
