@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from phoenix_ray import __version__
+from phoenix_ray.commands.check import check
 from phoenix_ray.commands.verify import verify
 from phoenix_ray.errors import EXIT_INTERRUPTED, ModelError, PhoenixRayError
 from phoenix_ray.untrusted_text import printable_line, printable_text
@@ -183,6 +184,7 @@ def config(config: Path | None, overrides: tuple[str, ...], markdown: bool, **sw
         click.echo(click.wrap_text(text, 100, "      ", "      "))
 
 
+cli.add_command(check)
 cli.add_command(verify)
 
 

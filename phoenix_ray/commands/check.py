@@ -1,0 +1,120 @@
+"""`phoenix-ray check OUTPUT`: re-reads a dataset to its last byte, says what is wrong with it, and mends it."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from phoenix_ray.dataset.integrity.findings import Finding
+    from phoenix_ray.dataset.integrity.inspection import Inspection, Progress
+    from phoenix_ray.dataset.integrity.report import Report
+    from phoenix_ray.dataset.storage import Storage
+
+
+@click.command()
+@click.argument("output", type=click.Path(path_type=Path))
+@click.option("--repair", "mend", is_flag=True, help="Mend it; what is damaged goes to OUTPUT/quarantine.")
+@click.option("--source", default="", help="Also compare with the source at this path (the run's source.path).")
+@click.option("--workers", type=click.IntRange(min=1), help="Processes (default: one a core).")
+@click.option("--json", "as_json", is_flag=True, help="Print all that was found as JSON.")
+def check(output: Path, mend: bool, source: str, workers: int | None, as_json: bool) -> None:
+    """Check every file of the dataset in OUTPUT: bytes, page checksums, order, counts, digests.
+
+    \b
+    Exit codes:
+      0  whole: nothing to repair, nothing to compute
+      3  sound, but frames are missing or the source has changed: `phoenix-ray run` computes them
+      4  the source cannot be read
+      6  there is no dataset, it cannot be read, or (--repair) a run is writing it
+      8  something is damaged, lost or left over: --repair mends it
+    """
+    from phoenix_ray.dataset.storage import open_storage
+
+    storage = open_storage(str(output))
+    processes = workers or os.cpu_count() or 1
+    report = _mend(storage, source, processes) if mend else _check(storage, source, processes)
+    click.echo(report.to_json() if as_json else report.to_text())
+    sys.exit(report.exit_code)
+
+
+def _check(storage: Storage, source: str, workers: int) -> Report:
+    from phoenix_ray.dataset.integrity.inspection import inspect
+    from phoenix_ray.dataset.integrity.report import Report
+
+    with _progress_bar() as show:
+        inspection = inspect(storage, workers, show)
+    return Report(storage.root, inspection, (*inspection.findings, *_compare(inspection, source)))
+
+
+def _mend(storage: Storage, source: str, workers: int) -> Report:
+    """Check, mend what needs it, and check again what came of it."""
+    from phoenix_ray.dataset.integrity.findings import TO_REPAIR, of_kinds
+    from phoenix_ray.dataset.integrity.inspection import inspect
+    from phoenix_ray.dataset.integrity.repair import alone_on, repair
+    from phoenix_ray.dataset.integrity.report import Report
+    from phoenix_ray.dataset.lease import HEARTBEAT_SECONDS
+
+    with alone_on(storage) as lease, _progress_bar() as show:
+        renew = _at_most_every(HEARTBEAT_SECONDS, lease.renew)
+
+        def show_and_renew(done: int, files: int) -> None:
+            show(done, files)
+            renew()
+
+        before = inspect(storage, workers, show_and_renew)
+        done = repair(storage, before, renew)
+        if before.identity is None:
+            return Report(storage.root, before, before.findings, before.findings, done)
+        after = before
+        if of_kinds(before.findings, TO_REPAIR):
+            after = inspect(storage, workers, show_and_renew)
+    findings = (*after.findings, *_compare(after, source))
+    return Report(storage.root, after, findings, tuple(of_kinds(before.findings, TO_REPAIR)), done)
+
+
+def _compare(inspection: Inspection, source: str) -> Iterator[Finding]:
+    """Yield how the dataset differs from the source, if one was given."""
+    from phoenix_ray.config import SourceSettings
+    from phoenix_ray.dataset.integrity.against_source import compare_with_source
+    from phoenix_ray.sources.catalog import open_source
+
+    identity = inspection.identity
+    if source and identity is not None:
+        settings = SourceSettings.model_validate(
+            {"path": source, "signature": identity.signature, "limit_frames": identity.limit_frames}
+        )
+        yield from compare_with_source(inspection, open_source(settings).videos())
+
+
+@contextmanager
+def _progress_bar() -> Iterator[Progress]:
+    """Give a function that shows how many of how many files are done, on standard error."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("[bold]checking"), BarColumn(), MofNCompleteColumn(), TextColumn("files"))
+    console = Console(stderr=True)
+    with Progress(*columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task("checking", total=None)
+        yield lambda done, files: bar.update(task, completed=done, total=files)
+
+
+def _at_most_every(seconds: float, action: Callable[[], None]) -> Callable[[], None]:
+    """Return a function that does something, unless it has done so a moment ago."""
+    last = time.monotonic()
+
+    def act() -> None:
+        nonlocal last
+        if time.monotonic() - last >= seconds:
+            last = time.monotonic()
+            action()
+
+    return act
