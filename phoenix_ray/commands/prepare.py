@@ -1,0 +1,103 @@
+"""`phoenix-ray prepare`: a dataset as training inputs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from phoenix_ray.untrusted_text import printable_line
+
+if TYPE_CHECKING:
+    from phoenix_ray.prepare.settings import PrepareSettings
+
+# Familiar switches and the settings they stand for.
+_SWITCHES = (
+    ("--points", "points.select", "Sets of points, separated by commas: upper_body,hands,lips."),
+    ("--normalise", "normalise.reference", "none, image, shoulders or part_box."),
+    ("--fill", "clean.fill", "none, linear or hold."),
+    ("--smooth", "clean.smooth", "none, one_euro or savitzky_golay."),
+    ("--frame-rate", "time.frame_rate", "Frames per second to resample to."),
+    ("--length", "time.length", "Frames to resample every video to."),
+    ("--mirror", "mirror.mode", "no, only or also."),
+    ("--format", "files.format", "npz, parquet or webdataset."),
+    ("--splits", "files.splits", "Only these splits, separated by commas."),
+)
+_LISTS = ("points.select", "files.splits")
+
+
+def _with_switches(command: Any) -> Any:
+    for flag, key, text in reversed(_SWITCHES):
+        command = click.option(flag, key.replace(".", "__"), help=f"{text}  [{key}]")(command)
+    return command
+
+
+@click.command()
+@click.argument("dataset", required=False)
+@click.argument("output", required=False, type=click.Path(path_type=Path))
+@click.argument("overrides", nargs=-1, metavar="[SECTION.KEY=VALUE]...")
+@click.option("--config", "-c", type=click.Path(path_type=Path), help="YAML file of settings.")
+@_with_switches
+@click.option("--workers", default=1, show_default=True, type=click.IntRange(min=1), help="Processes.")
+@click.option("--settings", "show_settings", is_flag=True, help="Print all settings and what they mean, and stop.")
+def prepare(
+    dataset: str | None,
+    output: Path | None,
+    overrides: tuple[str, ...],
+    config: Path | None,
+    workers: int,
+    show_settings: bool,
+    **switches: str | None,
+) -> None:
+    """Write the DATASET as training inputs into the folder OUTPUT; go on where an earlier call stopped.
+
+    \b
+    phoenix-ray prepare /data/landmarks /data/inputs --points holistic_178 --fill linear --format webdataset
+    phoenix-ray prepare --settings
+    """
+    settings = _load(config, overrides, switches)
+    if show_settings:
+        from phoenix_ray.config import describe, format_value
+
+        for key, value, default, text in describe(settings):
+            click.secho(f"{'*' if value != default else ' '} {key}: {format_value(value)}", bold=value != default)
+            click.echo(click.wrap_text(text, 100, "      ", "      "))
+        return
+    if dataset is None or output is None:
+        raise click.UsageError("Give the dataset and the folder to write: phoenix-ray prepare DATASET OUTPUT.")
+
+    from rich.progress import Progress
+
+    from phoenix_ray.dataset.reader import Dataset
+    from phoenix_ray.dataset.storage import LocalStorage
+    from phoenix_ray.prepare.job import prepare_dataset
+
+    with Progress(transient=True) as bar:
+        task = bar.add_task("preparing", total=None)
+        report = prepare_dataset(
+            Dataset.open(dataset),
+            LocalStorage(str(output)),
+            settings,
+            workers,
+            lambda done, total: bar.update(task, completed=done, total=total),
+        )
+    for split, counts in report["splits"].items():
+        share = 100 / max(counts["values"], 1)
+        click.echo(
+            f"{printable_line(split)}: {counts['videos']:,} videos, {counts['frames']:,} frames; {counts['missing'] * share:.1f} % of "
+            f"points missing, {counts['filled'] * share:.1f} % filled"
+        )
+        for video_id in counts["without_measure"]:
+            click.echo(f"  {printable_line(video_id)}: shoulders never found, so all its points are missing", err=True)
+    size = sum(file["bytes"] for file in report["files"])
+    click.echo(f"{len(report['points'])} points x {', '.join(report['axes'])}: {size / 1e6:,.1f} MB in {output}")
+
+
+def _load(config: Path | None, overrides: tuple[str, ...], switches: dict[str, str | None]) -> PrepareSettings:
+    from phoenix_ray.config import find_config, load_tree
+    from phoenix_ray.prepare.settings import PrepareSettings
+
+    given = {name.replace("__", "."): value for name, value in switches.items() if value is not None}
+    words = [f"{key}={f'[{value}]' if key in _LISTS else value}" for key, value in given.items()]
+    return load_tree(PrepareSettings, find_config(config) if config else None, [*overrides, *words])
