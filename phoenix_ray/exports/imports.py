@@ -1,18 +1,15 @@
-"""Opening landmarks of any kind that is understood, by what lies at a path; `verify` and `stats` call it."""
+"""Opening landmarks of any kind that is understood, by what lies at a path; `verify`, `stats` and `export` call it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from phoenix_ray.dataset import paths
-from phoenix_ray.dataset.collection import LandmarkCollection, VideoKey
+from phoenix_ray.dataset.collection import LandmarkCollection
 from phoenix_ray.dataset.reader import Dataset
-from phoenix_ray.dataset.video_landmarks import VideoLandmarks
 from phoenix_ray.errors import OutputError
+from phoenix_ray.exports.file_collections import READERS, FileCollection
 from phoenix_ray.exports.landmark_pickle import LandmarkPickle
-from phoenix_ray.landmarks import Layout
 
 # Pickles of protocol 2 and later begin with this byte.
 _PICKLE = b"\x80"
@@ -21,40 +18,31 @@ _PICKLE = b"\x80"
 def open_collection(path: str) -> LandmarkCollection:
     """Open a dataset of ours, or landmarks in a format of another tool.
 
+    Understood are: a dataset (a folder, or a URI of a bucket), a pickle of keypoint lists, an `.npz` or `.pose` file,
+    and a folder of such files.
+
     Raises:
+        MissingExtraError: It is a kind that needs a package which is not installed.
         OutputError: Nothing is there, its kind is not known, or it cannot be read.
     """
     where = Path(path)
-    if (where / paths.IDENTITY).is_file():
-        return DatasetCollection(Dataset.open(path))
-    if where.is_file():
-        with where.open("rb") as stream:
-            if stream.read(1) == _PICKLE:
-                return LandmarkPickle.open(where)
+    if "://" in path or (where / paths.IDENTITY).is_file():
+        return Dataset.open(path)
     if not where.exists():
         raise OutputError(f"There is nothing at {path}.")
+    if where.is_dir():
+        if any(file.suffix in READERS for file in where.rglob("*")):
+            return FileCollection.open(where)
+    elif where.suffix in READERS:
+        return FileCollection.open(where)
+    elif _begins_like_a_pickle(where):
+        return LandmarkPickle.open(where)
     raise OutputError(
         f"{path} holds no landmarks that are understood: give a dataset of phoenix_ray (a folder with "
-        f"{paths.IDENTITY}) or a pickle of keypoint lists (docs/exports.md)."
+        f"{paths.IDENTITY}), a pickle of keypoint lists, or {' or '.join(READERS)} files (docs/exports.md)."
     )
 
 
-@dataclass(frozen=True, slots=True)
-class DatasetCollection:
-    """A dataset of ours as a collection of videos."""
-
-    dataset: Dataset
-
-    @property
-    def layout(self) -> Layout:
-        """Parts, points and axes."""
-        return self.dataset.layout
-
-    def keys(self) -> Iterator[VideoKey]:
-        """Yield (split, video ID) of each video, sorted."""
-        videos = self.dataset.videos()
-        yield from sorted(zip(videos["split"].to_pylist(), videos["video_id"].to_pylist(), strict=True))
-
-    def load(self, split: str, video_id: str) -> VideoLandmarks:
-        """Return a video; as `Dataset.load`."""
-        return self.dataset.load(split, video_id)
+def _begins_like_a_pickle(file: Path) -> bool:
+    with file.open("rb") as stream:
+        return stream.read(1) == _PICKLE

@@ -6,16 +6,16 @@
 Each part is a float32 array (points, 3) of x, y, z, normalised to the image as in the dataset, or None where it was not
 found. A frame in which nothing was found keeps its place with four None.
 
-The layout is one object, so writing and reading hold all of it in memory.
+The layout is one object, so reading holds all of it in memory; writing does not.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +23,8 @@ from numpy.typing import NDArray
 from phoenix_ray.dataset.collection import VideoKey
 from phoenix_ray.dataset.video_landmarks import IMAGE_AXES, VideoLandmarks
 from phoenix_ray.errors import OutputError
-from phoenix_ray.exports.pickling import dump_pickle
+from phoenix_ray.exports.pickling import StreamedDict, StreamedList, dump_pickle
+from phoenix_ray.exports.selection import Selection, require_holistic
 from phoenix_ray.exports.unpickling import load_pickle
 from phoenix_ray.landmarks import Layout, Part, holistic
 
@@ -31,25 +32,48 @@ PARTS = ("face", "left_hand", "right_hand", "pose")
 _AXES = (*IMAGE_AXES, "visibility")
 
 
-def write_landmark_pickle(videos: Iterable[VideoLandmarks], stream: BinaryIO) -> None:
-    """Write the videos as one pickle, in their order; about 7 kB of memory a frame.
+def write_landmark_pickle(selection: Selection, output: Path) -> None:
+    """Write the videos as one pickle, one video in memory at a time; who loads it needs about 7 kB a frame.
 
     `image_paths` are `<split>/<video ID>/<frame name>`: a dataset does not know where its frames lay.
     """
-    splits: dict[str, dict[str, list[Any]]] = {}
+    require_holistic(selection.layout, "pickle")
+    with output.open("wb") as stream:
+        dump_pickle(StreamedDict(_splits(selection)), stream)
+
+
+def _splits(selection: Selection) -> Iterator[tuple[str, Any]]:
+    """Yield the item of each split, then the statistics of all of them."""
     stats: dict[str, dict[str, int]] = {}
-    for video in videos:
-        lists = splits.setdefault(video.split, {"image_paths": [], "keypoints": [], "video_ids": []})
-        frames = [_keypoints(video, frame) for frame in range(len(video))]
-        lists["image_paths"] += [f"{video.split}/{video.video_id}/{name}" for name in video.frame_names]
-        lists["keypoints"] += frames
-        lists["video_ids"] += [video.video_id] * len(frames)
-        found = sum(any(points is not None for points in frame.values()) for frame in frames)
-        counts = stats.setdefault(video.split, {"total": 0, "success": 0, "failed": 0})
-        counts["total"] += len(frames)
-        counts["success"] += found
-        counts["failed"] += len(frames) - found
-    dump_pickle({**splits, "stats": stats}, stream)
+    for split, part in selection.by_split():
+        image_paths: list[str] = []
+        video_ids: list[str] = []
+        counts = stats[split] = {"total": 0, "success": 0, "failed": 0}
+        yield (
+            split,
+            StreamedDict(
+                [
+                    ("keypoints", StreamedList(_frames(part, image_paths, video_ids, counts))),
+                    ("image_paths", image_paths),
+                    ("video_ids", video_ids),
+                ]
+            ),
+        )
+    yield "stats", stats
+
+
+def _frames(
+    selection: Selection, image_paths: list[str], video_ids: list[str], counts: dict[str, int]
+) -> Iterator[dict[str, NDArray[np.float32] | None]]:
+    """Yield the parts of each frame; note its path and video, and count it."""
+    for video in selection.videos():
+        for frame, name in enumerate(video.frame_names):
+            keypoints = _keypoints(video, frame)
+            image_paths.append(f"{video.split}/{video.video_id}/{name}")
+            video_ids.append(video.video_id)
+            counts["total"] += 1
+            counts["success" if any(points is not None for points in keypoints.values()) else "failed"] += 1
+            yield keypoints
 
 
 def _keypoints(video: VideoLandmarks, frame: int) -> dict[str, NDArray[np.float32] | None]:

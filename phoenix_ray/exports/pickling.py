@@ -1,14 +1,16 @@
-"""Writing pickles that every Python and numpy reads: landmarks go to repositories of any age.
+"""Writing large pickles that every Python and numpy reads, without holding them in memory.
 
-An array as numpy 2 pickles it names a module that numpy below 1.26 does not have, and the same array under numpy 1
-another one. Here an array is spelled `numpy.ndarray(shape, dtype, bytearray(...))`, by public names only, so the bytes
-do not depend on the version that wrote them either.
+Landmarks go to repositories of any age, so an array is spelled `numpy.ndarray(shape, dtype, bytearray(...))`: as numpy
+2 spells it itself, numpy below 1.26 cannot read it. And a dictionary or list may be given as a generator, which is
+asked for its items while the pickle is written.
 """
 
 from __future__ import annotations
 
 import copyreg
 import pickle
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -18,12 +20,34 @@ from numpy.typing import NDArray
 PROTOCOL = 4
 
 
+@dataclass(frozen=True, slots=True)
+class StreamedDict:
+    """Pickled as a dictionary of these (key, value) pairs."""
+
+    items: Iterable[tuple[Any, Any]]
+
+    def __reduce__(self) -> tuple[type[dict[Any, Any]], tuple[()], None, None, Iterator[tuple[Any, Any]]]:
+        return dict, (), None, None, iter(self.items)
+
+
+@dataclass(frozen=True, slots=True)
+class StreamedList:
+    """Pickled as a list of these items."""
+
+    items: Iterable[Any]
+
+    def __reduce__(self) -> tuple[type[list[Any]], tuple[()], None, Iterator[Any]]:
+        return list, (), None, iter(self.items)
+
+
 def dump_pickle(content: Any, stream: BinaryIO) -> None:
-    """Write an object made of builtins and numpy arrays."""
+    """Write an object that holds no part of itself."""
     pickler = pickle.Pickler(stream, PROTOCOL)
+    # Without the memo, which would keep everything that was written: what occurs twice is written twice.
+    pickler.fast = True
     pickler.dispatch_table = {**copyreg.dispatch_table, np.ndarray: _reduce_array}
     pickler.dump(content)
 
 
 def _reduce_array(array: NDArray[Any]) -> tuple[Any, ...]:
-    return np.ndarray, (array.shape, array.dtype, bytearray(array.tobytes()))
+    return np.ndarray, (array.shape, array.dtype.str, bytearray(array.tobytes()))

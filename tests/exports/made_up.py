@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
 import numpy as np
 
 from phoenix_ray.config import OutputSettings
+from phoenix_ray.dataset.collection import VideoKey
 from phoenix_ray.dataset.identity import DatasetIdentity, open_dataset
 from phoenix_ray.dataset.partitions import write_partition
 from phoenix_ray.dataset.schema import FrameRecord, FrameStatus
 from phoenix_ray.dataset.storage import LocalStorage
 from phoenix_ray.dataset.video_landmarks import VideoLandmarks
+from phoenix_ray.exports.selection import select
 from phoenix_ray.landmarks import Layout, holistic
 from phoenix_ray.models.base import LandmarkBatch
 from phoenix_ray.sources.base import Video
@@ -61,6 +65,26 @@ VIDEOS = (
     make_landmarks("train", "01April_2010_Thursday_heute-6694", 6),
     make_landmarks("train", "b/ü.1", 1),
 )
+
+
+@dataclass(frozen=True)
+class InMemory:
+    """Videos in memory as a collection."""
+
+    videos: tuple[VideoLandmarks, ...]
+
+    @property
+    def layout(self) -> Layout:
+        return self.videos[0].layout
+
+    def keys(self) -> Iterator[VideoKey]:
+        yield from sorted((video.split, video.video_id) for video in self.videos)
+
+    def load(self, split: str, video_id: str) -> VideoLandmarks:
+        return next(video for video in self.videos if (video.split, video.video_id) == (split, video_id))
+
+
+SELECTION = select(InMemory(VIDEOS))
 
 
 def write_dataset(folder: Path, videos: tuple[VideoLandmarks, ...] = VIDEOS) -> str:

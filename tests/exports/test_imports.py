@@ -7,7 +7,7 @@ import pytest
 from phoenix_ray.errors import OutputError
 from phoenix_ray.exports.imports import open_collection
 from phoenix_ray.exports.landmark_pickle import PARTS, write_landmark_pickle
-from tests.exports.made_up import VIDEOS, assert_same_points, write_dataset
+from tests.exports.made_up import SELECTION, VIDEOS, assert_same_points, write_dataset
 
 
 def test_a_dataset_is_opened(tmp_path: Path) -> None:
@@ -20,8 +20,7 @@ def test_a_dataset_is_opened(tmp_path: Path) -> None:
 
 
 def test_a_pickle_is_opened_whatever_its_name(tmp_path: Path) -> None:
-    with (tmp_path / "keypoints.train").open("wb") as stream:
-        write_landmark_pickle(VIDEOS, stream)
+    write_landmark_pickle(SELECTION, tmp_path / "keypoints.train")
     collection = open_collection(str(tmp_path / "keypoints.train"))
     for video in VIDEOS:
         assert_same_points(video, collection.load(video.split, video.video_id), PARTS)

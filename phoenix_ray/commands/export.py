@@ -1,0 +1,61 @@
+"""`phoenix-ray export`: the landmarks in the format of another tool."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from phoenix_ray.exports.registry import FORMATS, IN_PLACE
+
+_FORMATS = "\n".join(f"  {one.name:11} {one.description} ({one.makes})" for one in FORMATS)
+
+
+@click.command(
+    epilog=f"\b\nFormats:\n{_FORMATS}",
+    short_help="Write landmarks in the format of another tool.",
+)
+@click.argument("source")
+@click.argument("output", type=click.Path(path_type=Path), required=False)
+@click.option(
+    "--format", "-f", "format_name", type=click.Choice([one.name for one in FORMATS]), required=True, help="See below."
+)
+@click.option("--splits", help="Only these splits, separated by commas: train,dev.")
+@click.option("--videos", multiple=True, metavar="ID", help="Only this video; may be given several times.")
+@click.option("--overwrite", is_flag=True, help="Replace what is at OUTPUT.")
+def export(
+    source: str,
+    output: Path | None,
+    format_name: str,
+    splits: str | None,
+    videos: tuple[str, ...],
+    overwrite: bool,
+) -> None:
+    """Write the landmarks of SOURCE to OUTPUT in the format of another tool.
+
+    SOURCE is a dataset, or whatever else is understood: a pickle of keypoint lists, `.npz` or `.pose` files. OUTPUT
+    appears when all is written, or not at all; the format `delta` has none, it is written into the dataset.
+
+    \b
+    Exit codes:
+      0    written
+      2    a word is wrong, a package is missing, or the format cannot hold these landmarks
+      6    SOURCE cannot be read, OUTPUT exists or cannot be written
+      130  stopped by Ctrl-C; OUTPUT is as it was
+    """
+    chosen = [split.strip() for split in splits.split(",")] if splits else None
+    if format_name == IN_PLACE:
+        if output is not None or videos:
+            raise click.UsageError(
+                f"The format '{IN_PLACE}' is written into the dataset: leave OUTPUT and --videos out."
+            )
+        from phoenix_ray.exports.delta import write_delta
+
+        click.echo(f"{write_delta(source, chosen, overwrite)}: a Delta table")
+        return
+    if output is None:
+        raise click.UsageError(f"The format '{format_name}' needs an OUTPUT.")
+    from phoenix_ray.exports.job import export as export_videos
+
+    done = export_videos(source, output, format_name, chosen, videos or None, overwrite)
+    click.echo(f"{done.path}: {done.videos:,} videos, {done.frames:,} frames, {done.bytes / 1e6:,.1f} MB")

@@ -1,0 +1,128 @@
+"""COCO-WholeBody annotations: a JSON file per split that pycocotools loads.
+
+One image per frame, one annotation per frame with a person. `keypoints` holds the body, `foot_kpts`, `face_kpts`,
+`lefthand_kpts` and `righthand_kpts` the rest, each as x, y, v in pixels; v is 2 for a visible point, 1 for one whose
+visibility is below 0.5, and 0 with zeros for what is missing. Boxes surround the points, because Holistic's networks
+give none that would mean the same.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import Any, TextIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from phoenix_ray import coco_wholebody
+from phoenix_ray.dataset.paths import safe_name
+from phoenix_ray.dataset.video_landmarks import VideoLandmarks
+from phoenix_ray.exports.json_numbers import shortest
+from phoenix_ray.exports.selection import Selection, require_holistic
+from phoenix_ray.exports.whole_body import pixel_sizes, whole_body
+
+_CATEGORY = {
+    "supercategory": "person",
+    "id": 1,
+    "name": "person",
+    "keypoints": coco_wholebody.BODY_NAMES,
+    "skeleton": [[first + 1, second + 1] for first, second in coco_wholebody.BODY_EDGES],
+}
+_GROUPS = {
+    "foot": coco_wholebody.FEET,
+    "face": coco_wholebody.FACE,
+    "lefthand": coco_wholebody.LEFT_HAND,
+    "righthand": coco_wholebody.RIGHT_HAND,
+}
+# Below, COCO counts a point as labelled but not visible.
+_VISIBLE = 0.5
+_INFO = {"description": "MediaPipe Holistic landmarks at the points of COCO-WholeBody", "version": "1.0"}
+
+
+def write_coco(selection: Selection, output: Path) -> None:
+    """Write `<split>.json` for each split.
+
+    Raises:
+        ConfigError: The layout is not Holistic's.
+    """
+    require_holistic(selection.layout, "coco")
+    output.mkdir(parents=True)
+    for split, part in selection.by_split():
+        with (
+            (output / f"{safe_name(split)}.json").open("w", encoding="utf-8") as stream,
+            # Images follow the annotations in the file, but both come video by video.
+            TemporaryFile("w+", encoding="utf-8", dir=output) as images,
+        ):
+            head = json.dumps({"info": _INFO, "licenses": [], "categories": [_CATEGORY]})
+            stream.write(f'{head[:-1]}, "annotations": [')
+            _write_lists(part, stream, images)
+            stream.write('\n], "images": [')
+            images.seek(0)
+            while block := images.read(1 << 20):
+                stream.write(block)
+            stream.write("\n]}\n")
+
+
+def _write_lists(selection: Selection, annotations: TextIO, images: TextIO) -> None:
+    """Write the items of both lists; an annotation has the ID of its image."""
+    image_id = 0
+    image_separator = annotation_separator = "\n"
+    for video in selection.videos():
+        for frame, points in enumerate(whole_body(video, pixel_sizes(video))):
+            image_id += 1
+            images.write(image_separator + json.dumps(_image(video, frame, image_id)))
+            image_separator = ",\n"
+            if points.any():
+                annotations.write(annotation_separator + json.dumps(_annotation(points, image_id)))
+                annotation_separator = ",\n"
+
+
+def _image(video: VideoLandmarks, frame: int, image_id: int) -> dict[str, Any]:
+    width, height = (int(side) for side in video.sizes[frame])
+    name = f"{video.split}/{video.video_id}/{video.frame_names[frame]}"
+    return {
+        "id": image_id,
+        "file_name": name,
+        "width": width,
+        "height": height,
+        "video_id": video.video_id,
+        "frame_index": int(video.frame_index[frame]),
+    }
+
+
+def _annotation(points: NDArray[np.float32], image_id: int) -> dict[str, Any]:
+    marked = points.copy()
+    marked[:, 2] = np.where(~points.any(axis=1), 0, np.where(points[:, 2] < _VISIBLE, 1, 2))
+    body = marked[coco_wholebody.BODY]
+    box = _box(marked)
+    return {
+        "id": image_id,
+        "image_id": image_id,
+        "category_id": 1,
+        "iscrowd": 0,
+        "bbox": box,
+        "area": box[2] * box[3],
+        "num_keypoints": int(np.count_nonzero(body[:, 2])),
+        "keypoints": shortest(body),
+        **dict(_groups(marked)),
+    }
+
+
+def _groups(points: NDArray[np.float32]) -> Iterator[tuple[str, Any]]:
+    for name, group in _GROUPS.items():
+        yield f"{name}_kpts", shortest(points[group])
+        yield f"{name}_valid", bool(points[group, 2].any())
+        if name != "foot":
+            yield f"{name}_box", _box(points[group])
+
+
+def _box(points: NDArray[np.float32]) -> list[float]:
+    """Return x, y, width and height around the points that are there, zeros when none is."""
+    there = points[points[:, 2] > 0, :2]
+    if not len(there):
+        return [0.0] * 4
+    low, high = there.min(axis=0), there.max(axis=0)
+    return shortest(np.concatenate([low, high - low]))

@@ -1,0 +1,61 @@
+"""The pickles of MSKA and TwoStream-SLR: a file per split that maps each video to its 133 points, gloss and text.
+
+    Phoenix-2014T.train: {"train/<video>": {"name", "gloss", "text", "num_frames", "keypoint": tensor (T, 133, 3)}, ...}
+
+`keypoint` is a float32 tensor of x, y in pixels and confidence. Both projects divide by 210 and 260 whatever the video,
+so coordinates are scaled to a frame of that size. Their own files come from HRNet; here Holistic's points stand in for
+COCO-WholeBody's (`coco_wholebody`), so models are to be trained anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from phoenix_ray.dataset.paths import safe_name
+from phoenix_ray.errors import MissingExtraError
+from phoenix_ray.exports.pickling import StreamedDict, dump_pickle
+from phoenix_ray.exports.selection import Selection, require_holistic
+from phoenix_ray.exports.whole_body import whole_body
+
+# `augment_preprocess_inputs` in MSKA's datasets.py.
+FRAME_SIZE = np.array([[210, 260]], np.int32)
+_STEM = "Phoenix-2014T"
+
+
+def write_mska(selection: Selection, output: Path) -> None:
+    """Write `Phoenix-2014T.<split>` for each split, one video in memory at a time.
+
+    Raises:
+        ConfigError: The layout is not Holistic's.
+        MissingExtraError: torch is not installed.
+    """
+    require_holistic(selection.layout, "mska")
+    try:
+        import torch  # noqa: F401
+    except ImportError:
+        raise MissingExtraError("The format 'mska', which holds tensors,", "torch") from None
+    output.mkdir(parents=True)
+    for split, part in selection.by_split():
+        with (output / f"{_STEM}.{safe_name(split)}").open("wb") as stream:
+            dump_pickle(StreamedDict(_videos(part)), stream)
+
+
+def _videos(selection: Selection) -> Iterator[tuple[str, dict[str, Any]]]:
+    import torch
+
+    for video in selection.videos():
+        name = f"{video.split}/{video.video_id}"
+        yield (
+            name,
+            {
+                "name": name,
+                "gloss": video.annotation.get("gloss", ""),
+                "text": video.annotation.get("translation", ""),
+                "num_frames": len(video),
+                "keypoint": torch.from_numpy(whole_body(video, FRAME_SIZE)),
+            },
+        )

@@ -1,0 +1,100 @@
+"""OpenPose's `--write_json`: a folder per video, a JSON file per frame.
+
+The body is BODY_25, whose neck and middle of the hips are halfway between shoulders and hips; the face is OpenPose's 70
+points, whose pupils are there only with irises (478 face points). A frame without a person has an empty list of people.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from phoenix_ray import coco_wholebody
+from phoenix_ray.dataset.paths import safe_name
+from phoenix_ray.dataset.video_landmarks import VideoLandmarks
+from phoenix_ray.exports.json_numbers import shortest
+from phoenix_ray.exports.output import video_file
+from phoenix_ray.exports.selection import Selection, require_holistic
+from phoenix_ray.exports.whole_body import confidence, pixel_sizes, whole_body
+
+# OpenPose's order of points (doc/02_output.md), by name; neck and middle of the hips are computed.
+BODY_25 = (
+    *("nose", "neck", "right_shoulder", "right_elbow", "right_wrist", "left_shoulder", "left_elbow", "left_wrist"),
+    *("middle_hip", "right_hip", "right_knee", "right_ankle", "left_hip", "left_knee", "left_ankle"),
+    *("right_eye", "left_eye", "right_ear", "left_ear"),
+    *("left_big_toe", "left_small_toe", "left_heel", "right_big_toe", "right_small_toe", "right_heel"),
+)
+_MIDDLES = {"neck": ("left_shoulder", "right_shoulder"), "middle_hip": ("left_hip", "right_hip")}
+# Centres of the irises, the right one first.
+_PUPILS = (468, 473)
+# A file name has 255 bytes at most; the folder tells videos apart.
+_LONGEST_STEM = 220
+
+
+def write_openpose(selection: Selection, output: Path) -> None:
+    """Write `<split>/<video ID>/<video ID>_<frame, 12 digits>_keypoints.json` for each frame.
+
+    Raises:
+        ConfigError: The layout is not Holistic's.
+    """
+    require_holistic(selection.layout, "openpose")
+    for video in selection.videos():
+        folder = video_file(output, video.split, video.video_id, "")
+        folder.mkdir()
+        stem = safe_name(video.video_id)[:_LONGEST_STEM]
+        for frame, people in enumerate(to_openpose(video)):
+            (folder / f"{stem}_{frame:012}_keypoints.json").write_text(json.dumps(people))
+
+
+def to_openpose(video: VideoLandmarks) -> list[dict[str, object]]:
+    """Return the content of the file of each frame."""
+    points = whole_body(video, pixel_sizes(video))
+    body: NDArray[np.float32] = np.stack([_body_point(points, name) for name in BODY_25], axis=1)
+    face = np.concatenate([points[:, coco_wholebody.FACE], _pupils(video)], axis=1)
+    return [
+        {"version": 1.3, "people": [_person(*parts)] if any(part.any() for part in parts) else []}
+        for parts in zip(
+            body, face, points[:, coco_wholebody.LEFT_HAND], points[:, coco_wholebody.RIGHT_HAND], strict=True
+        )
+    ]
+
+
+def _body_point(points: NDArray[np.float32], name: str) -> NDArray[np.float32]:
+    """Return a point of BODY_25, (frames, 3); a middle is as sure as the less sure of its ends."""
+    if name not in _MIDDLES:
+        point: NDArray[np.float32] = points[:, coco_wholebody.NAMES.index(name)]
+        return point
+    first, second = (_body_point(points, end) for end in _MIDDLES[name])
+    middle = (first + second) * np.float32(0.5)
+    middle[:, 2] = np.minimum(first[:, 2], second[:, 2])
+    return middle
+
+
+def _pupils(video: VideoLandmarks) -> NDArray[np.float32]:
+    if video.points["face"].shape[1] <= max(_PUPILS):
+        return np.zeros((len(video), len(_PUPILS), 3), np.float32)
+    pixels = video.points["face"][:, _PUPILS, :2].astype(np.float64) * pixel_sizes(video)[:, np.newaxis]
+    values = np.concatenate([pixels, confidence(video, "face")[:, _PUPILS, np.newaxis]], axis=2)
+    return np.nan_to_num(values, nan=0.0).astype(np.float32)
+
+
+def _person(
+    body: NDArray[np.float32],
+    face: NDArray[np.float32],
+    left_hand: NDArray[np.float32],
+    right_hand: NDArray[np.float32],
+) -> dict[str, list[float]]:
+    return {
+        "person_id": [-1],
+        "pose_keypoints_2d": shortest(body),
+        "face_keypoints_2d": shortest(face),
+        "hand_left_keypoints_2d": shortest(left_hand),
+        "hand_right_keypoints_2d": shortest(right_hand),
+        "pose_keypoints_3d": [],
+        "face_keypoints_3d": [],
+        "hand_left_keypoints_3d": [],
+        "hand_right_keypoints_3d": [],
+    }

@@ -1,0 +1,80 @@
+"""The formats of `phoenix-ray export`: what each is called, what it is for, and who writes it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from phoenix_ray.errors import ConfigError, did_you_mean
+
+if TYPE_CHECKING:
+    from phoenix_ray.exports.selection import Selection
+
+# Writes the videos to a path that does not exist yet, as a file or a folder.
+Writer = Callable[["Selection", Path], None]
+
+
+@dataclass(frozen=True, slots=True)
+class ExportFormat:
+    """A format.
+
+    Attributes:
+        name: Value of `--format`.
+        makes: What lies at the output afterwards.
+        description: One line.
+    """
+
+    name: str
+    makes: str
+    description: str
+
+
+FORMATS = (
+    ExportFormat("pose", "folder, a .pose a video", "pose-format, the exchange format of sign-language processing"),
+    ExportFormat("pickle", "file", "keypoint lists by split, as extraction scripts of the field write them"),
+    ExportFormat(
+        "mska", "folder, a pickle a split", "MSKA and TwoStream-SLR: 133 points in 210x260 pixels, gloss, text"
+    ),
+    ExportFormat("npz", "folder, an .npz a video", "numpy arrays with everything the dataset knows"),
+    ExportFormat("coco", "folder, a .json a split", "COCO-WholeBody annotations"),
+    ExportFormat("openpose", "folder, a .json a frame", "OpenPose --write_json: BODY_25, hands, face"),
+    ExportFormat("kaggle", "folder, a .parquet a video", "Kaggle ASL-Signs: 543 rows a frame"),
+    ExportFormat("webdataset", "folder of .tar shards", "WebDataset for sequential training"),
+    ExportFormat("csv", "folder, a .csv a video", "a row a frame, a column a coordinate"),
+    ExportFormat("delta", "log inside the dataset", "Delta Lake over the compacted files, nothing copied"),
+)
+# Written into the dataset itself, not to an output.
+IN_PLACE = "delta"
+
+
+def find_writer(name: str) -> Writer:
+    """Return who writes a format that has an output of its own.
+
+    Raises:
+        ConfigError: There is no such format.
+    """
+    match name:
+        case "pose":
+            from phoenix_ray.exports.pose_files import write_pose_files as writer
+        case "pickle":
+            from phoenix_ray.exports.landmark_pickle import write_landmark_pickle as writer
+        case "mska":
+            from phoenix_ray.exports.mska import write_mska as writer
+        case "npz":
+            from phoenix_ray.exports.numpy_archives import write_numpy_archives as writer
+        case "coco":
+            from phoenix_ray.exports.coco import write_coco as writer
+        case "openpose":
+            from phoenix_ray.exports.openpose import write_openpose as writer
+        case "kaggle":
+            from phoenix_ray.exports.kaggle_asl import write_kaggle_asl as writer
+        case "webdataset":
+            from phoenix_ray.exports.webdataset_shards import write_webdataset as writer
+        case "csv":
+            from phoenix_ray.exports.csv_tables import write_csv_tables as writer
+        case _:
+            known = [one.name for one in FORMATS]
+            raise ConfigError(f"There is no format '{name}' ({', '.join(known)}).{did_you_mean(name, known)}")
+    return writer

@@ -1,0 +1,53 @@
+"""Pixels, confidences and COCO-WholeBody's 133 points of a video, for the formats that are made of them."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from phoenix_ray.coco_wholebody import HOLISTIC_POINTS
+from phoenix_ray.dataset.video_landmarks import VideoLandmarks, image_parts
+from phoenix_ray.errors import ConfigError
+
+
+def whole_body(video: VideoLandmarks, sizes: NDArray[np.int32]) -> NDArray[np.float32]:
+    """Return x, y in pixels and a confidence, float32 (frames, 133, 3), all 0 where a part is missing.
+
+    The confidence is the visibility of a point of the pose, and the presence score of the hand or face of any other; 1
+    where the landmarks came without.
+
+    Args:
+        video: Holistic landmarks.
+        sizes: int (frames, 2) or (1, 2): width and height that 1.0 becomes.
+    """
+    values = np.empty((len(video), len(HOLISTIC_POINTS), 3), np.float32)
+    for column, (part, index) in enumerate(HOLISTIC_POINTS):
+        values[:, column, :2] = video.points[part][:, index, :2].astype(np.float64) * sizes
+        values[:, column, 2] = confidence(video, part)[:, index]
+    return np.nan_to_num(values, nan=0.0)
+
+
+def confidence(video: VideoLandmarks, part: str) -> NDArray[np.float32]:
+    """Return the confidence of each point, float32 (frames, points), 0 where the part is missing."""
+    points = video.points[part]
+    if points.shape[2] > 3:
+        given = points[:, :, 3]
+    else:
+        given = np.repeat(np.nan_to_num(video.scores[part], nan=1.0)[:, np.newaxis], points.shape[1], axis=1)
+    return np.where(video.present(part)[:, np.newaxis], given, 0).astype(np.float32)
+
+
+def pixel_sizes(video: VideoLandmarks) -> NDArray[np.int32]:
+    """Return the width and height of each frame, int32 (frames, 2).
+
+    Raises:
+        ConfigError: The size of a frame with landmarks is not known, so they cannot be given in pixels.
+    """
+    found = np.any([video.present(part) for part in image_parts(video.layout)], axis=0)
+    unknown = np.flatnonzero(found & (video.sizes == 0).any(axis=1))
+    if len(unknown):
+        raise ConfigError(
+            f"{video.split}/{video.video_id}: the size of frame {unknown[0]} is not known, so its landmarks cannot be "
+            "given in pixels. The formats pickle, npz, csv, kaggle and webdataset need no sizes."
+        )
+    return video.sizes
