@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from phoenix_ray import __version__
-from phoenix_ray.commands.prepare import prepare
 from phoenix_ray.commands.check import check
+from phoenix_ray.commands.prepare import prepare
 from phoenix_ray.commands.verify import verify
 from phoenix_ray.errors import EXIT_INTERRUPTED, ModelError, PhoenixRayError
 from phoenix_ray.untrusted_text import printable_line, printable_text
