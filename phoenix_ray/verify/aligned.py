@@ -53,6 +53,20 @@ class AlignedFrames:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class MissingFrames:
+    """Frames that only the reference has: their numbers, int32 (frames,), and part → float32 (frames, points, axes)."""
+
+    numbers: NDArray[np.int32]
+    points: Mapping[str, Points]
+
+
+def missing_frames(reference: VideoLandmarks, alignment: Alignment, parts: tuple[SharedPart, ...]) -> MissingFrames:
+    """Return the frames that an alignment leaves over in the reference, with the parts that both sides have."""
+    points = {shared.part.name: shared.of_reference(reference, alignment.missing) for shared in parts}
+    return MissingFrames(reference.frame_index[alignment.missing], points)
+
+
 def side_by_side(
     reference: VideoLandmarks, candidate: VideoLandmarks, alignment: Alignment, parts: tuple[SharedPart, ...]
 ) -> AlignedFrames:

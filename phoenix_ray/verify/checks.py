@@ -97,4 +97,5 @@ def _largest_pixels(part: Part, frames: AlignedFrames, different: NDArray[np.boo
     expected, found = frames.points[part.name]
     axes = [part.axes.index(axis) for axis in ("x", "y")]
     offsets = np.where(different, differences(expected, found), 0)[:, :, axes] * frames.sizes[:, np.newaxis, :]
-    return float(np.linalg.norm(np.nan_to_num(offsets), axis=2).max(initial=0))
+    finite = np.where(np.isfinite(offsets), offsets, 0)
+    return float(np.linalg.norm(finite, axis=2).max(initial=0))

@@ -11,7 +11,8 @@ from itertools import groupby
 import numpy as np
 from numpy.typing import NDArray
 
-from phoenix_ray.verify.aligned import AlignedFrames
+from phoenix_ray.verify.agreement import Points
+from phoenix_ray.verify.aligned import AlignedFrames, MissingFrames
 from phoenix_ray.verify.shared_layout import SharedPart
 from phoenix_ray.verify.tolerance import Tolerance
 
@@ -19,35 +20,50 @@ from phoenix_ray.verify.tolerance import Tolerance
 _ROUNDING = 1e-9
 
 
-def misplaced(parts: Sequence[SharedPart], frames: AlignedFrames, tolerance: Tolerance) -> dict[int, int]:
-    """Return row → row whose landmarks the candidate holds there, among rows that differ in their own place."""
+def misplaced(
+    parts: Sequence[SharedPart], frames: AlignedFrames, missing: MissingFrames, tolerance: Tolerance
+) -> dict[int, int]:
+    """Return row → number of the frame whose landmarks the candidate holds there, for rows that hold another frame's.
+
+    Args:
+        parts: What is compared.
+        frames: Frames that both sides have.
+        missing: Frames that only the reference has: what came after a frame that was lost may hold the last of them.
+        tolerance: What counts as equal.
+    """
     suspects = _differing(parts, frames, tolerance)
-    if len(suspects) < 2:
+    if not suspects.size:
         return {}
-    expected, found = (_outlines(parts, frames, side)[suspects] for side in (0, 1))
+    numbers = np.concatenate([frames.numbers, missing.numbers])
+    expected = {part: np.concatenate([points, missing.points[part]]) for part, (points, _) in frames.points.items()}
+    found = {part: points for part, (_, points) in frames.points.items()}
+    outlines = _outlines(expected)
     # A mean differs by no more than its values do, so this leaves out none; it only spares most of the comparisons.
     allowed = np.array([tolerance.allowed(shared.part, frames.sizes).max() for shared in parts]) + _ROUNDING
     moves: dict[int, int] = {}
-    for row, outline in zip(suspects.tolist(), found, strict=True):
+    for row, outline in zip(suspects.tolist(), _outlines(found)[suspects], strict=True):
         if np.isnan(outline).all():
             continue
-        alike = (np.isnan(expected) == np.isnan(outline)).all(axis=1)
-        alike &= (np.nan_to_num(np.abs(expected - outline)) <= allowed).all(axis=1)
-        for other in suspects[alike].tolist():
-            if other != row and _holds(parts, frames, tolerance, row, other):
-                moves[row] = other
+        alike = (np.isnan(outlines) == np.isnan(outline)).all(axis=1)
+        alike &= (np.nan_to_num(np.abs(outlines - outline)) <= allowed).all(axis=1)
+        alike[row] = False
+        nearest = sorted(np.flatnonzero(alike).tolist(), key=lambda other: abs(other - row))
+        for other in nearest:
+            if _same(parts, frames.sizes[[row]], _only(expected, other), _only(found, row), tolerance):
+                moves[row] = int(numbers[other])
                 break
     return moves
 
 
-def displaced(order: NDArray[np.intp]) -> dict[int, int]:
-    """Return place → place whose frame stands there, for those out of order.
+def displaced(frames: AlignedFrames, order: NDArray[np.intp]) -> dict[int, int]:
+    """Return row → number of the frame that stands there by its name, for rows out of order.
 
     Args:
-        order: For each frame of the reference, ascending, the row of the candidate that is that frame.
+        frames: Frames that both sides have.
+        order: For each of them the row of the candidate that is that frame.
     """
     standing = np.argsort(order)
-    return {place: int(frame) for place, frame in enumerate(standing) if place != frame}
+    return {row: int(frames.numbers[frame]) for row, frame in enumerate(standing) if row != frame}
 
 
 def describe_moves(moves: Mapping[int, int]) -> list[tuple[str, tuple[int, ...]]]:
@@ -81,16 +97,21 @@ def _differing(parts: Sequence[SharedPart], frames: AlignedFrames, tolerance: To
     return np.flatnonzero(differing)
 
 
-def _outlines(parts: Sequence[SharedPart], frames: AlignedFrames, side: int) -> NDArray[np.float64]:
+def _outlines(points: Mapping[str, Points]) -> NDArray[np.float64]:
     """Return the mean of each part's values, float64 (frames, parts); NaN where the part is missing."""
-    means = [frames.points[shared.part.name][side].mean(axis=(1, 2), dtype=np.float64) for shared in parts]
-    return np.stack(means, axis=1)
+    return np.stack([values.mean(axis=(1, 2), dtype=np.float64) for values in points.values()], axis=1)
 
 
-def _holds(parts: Sequence[SharedPart], frames: AlignedFrames, tolerance: Tolerance, row: int, other: int) -> bool:
-    """Return whether the candidate's `row` holds the landmarks of the reference's `other`."""
-    for shared in parts:
-        expected, found = frames.points[shared.part.name]
-        if tolerance.different(shared.part, frames.sizes[[row]], expected[[other]], found[[row]]).any():
-            return False
-    return True
+def _only(points: Mapping[str, Points], row: int) -> dict[str, Points]:
+    return {part: values[[row]] for part, values in points.items()}
+
+
+def _same(
+    parts: Sequence[SharedPart],
+    sizes: NDArray[np.int32],
+    expected: Mapping[str, Points],
+    found: Mapping[str, Points],
+    tolerance: Tolerance,
+) -> bool:
+    pairs = ((one.part, expected[one.part.name], found[one.part.name]) for one in parts)
+    return not any(tolerance.different(part, sizes, wanted, given).any() for part, wanted, given in pairs)

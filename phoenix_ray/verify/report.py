@@ -14,7 +14,7 @@ from phoenix_ray.errors import EXIT_OK
 from phoenix_ray.verify.agreement import PartAgreement, add_up
 from phoenix_ray.verify.bars import Bars, missed_bars
 from phoenix_ray.verify.differences import Difference, DifferenceKind
-from phoenix_ray.verify.tolerance import Tolerance
+from phoenix_ray.verify.tolerance import BITS, Tolerance
 from phoenix_ray.verify.video import VideoComparison
 
 # As `diff` and `cmp` leave when what they compare differs.
@@ -110,7 +110,7 @@ class Report:
             missed = len(self.failures()) + len(self.different)
             return f"{'AT PARITY' if self.equal else f'NOT AT PARITY, {missed} reasons'}: {held} compared"
         if self.equal:
-            return f"EQUAL {self.criterion.tolerance}: {held}"
+            return f"EQUAL {BITS if self.by_digest == self.videos else self.criterion.tolerance}: {held}"
         return f"DIFFERENT: {len(self.different):,} of {held} differ {self._beyond()}"
 
     def to_json(self) -> dict[str, Any]:

@@ -77,7 +77,7 @@ def _agreement(report: Report) -> Iterator[str]:
     yield "## How near"
     out = io.StringIO()
     Console(file=out, width=_TABLE_WIDTH).print(agreement_table("reference", "candidate", report.parts))
-    yield "\n".join(line.rstrip() for line in out.getvalue().strip("\n").splitlines())
+    yield "\n".join(line for line in out.getvalue().splitlines() if line.strip())
 
 
 def _notes(report: Report) -> Iterator[str]:

@@ -14,7 +14,7 @@ import numpy as np
 
 from phoenix_ray.dataset.video_landmarks import VideoLandmarks
 from phoenix_ray.verify.agreement import PartAgreement, agree
-from phoenix_ray.verify.aligned import AlignedFrames, has_scores, side_by_side
+from phoenix_ray.verify.aligned import AlignedFrames, has_scores, missing_frames, side_by_side
 from phoenix_ray.verify.alignment import Alignment, align
 from phoenix_ray.verify.checks import check_coordinates, check_names, check_presence, check_scores, check_statuses
 from phoenix_ray.verify.differences import Difference, frame_text
@@ -70,7 +70,8 @@ def compare_videos(
     shared = share(reference.layout, candidate.layout)
     alignment = align(reference, candidate)
     frames = side_by_side(reference, candidate, alignment, shared.parts)
-    moves = displaced(alignment.candidate) | misplaced(shared.parts, frames, tolerance)
+    missing = missing_frames(reference, alignment, shared.parts)
+    moves = displaced(frames, alignment.candidate) | misplaced(shared.parts, frames, missing, tolerance)
     in_place = np.ones(len(frames), bool)
     in_place[list(moves)] = False
     kept = frames.only(in_place)
@@ -101,7 +102,7 @@ def _unmatched(reference: VideoLandmarks, candidate: VideoLandmarks, alignment: 
 
 
 def _moved(frames: AlignedFrames, moves: dict[int, int]) -> Iterator[Difference]:
-    numbers = {int(frames.numbers[row]): int(frames.numbers[held]) for row, held in moves.items()}
+    numbers = {int(frames.numbers[row]): held for row, held in moves.items()}
     for message, moved in describe_moves(numbers):
         yield Difference("frames moved", message, moved)
 

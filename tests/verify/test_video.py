@@ -1,0 +1,189 @@
+"""Each way in which a video can differ is found, named, and told once."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from phoenix_ray import landmarks
+from phoenix_ray.dataset.video_landmarks import VideoLandmarks
+from phoenix_ray.verify.tolerance import BITS, Tolerance
+from phoenix_ray.verify.video import VideoComparison, compare_videos
+from tests.verify.made_up import LAYOUT, WIDTH, changed, make_video, rearranged, rows_of, without_part
+
+ATOL = Tolerance("normalised", 1e-6)
+VIDEO = make_video()
+
+
+def compare(candidate: VideoLandmarks, tolerance: Tolerance = ATOL) -> VideoComparison:
+    return compare_videos(VIDEO, candidate, tolerance)
+
+
+def messages(comparison: VideoComparison) -> list[str]:
+    return [difference.message for difference in comparison.differences]
+
+
+def test_a_video_is_equal_to_itself() -> None:
+    same = compare(VIDEO, BITS)
+    assert same.differences == ()
+    assert same.notes == ()
+    assert same.frames == 12
+    assert [part.both for part in same.parts] == [12, 12, 9]
+    assert all(part.identical == part.both for part in same.parts)
+
+
+def test_one_float_that_is_off_by_two_millionths_is_named() -> None:
+    (difference,) = compare(changed(VIDEO, "left_hand", 4, 1, 0, 2e-6)).differences
+    assert difference.kind == "coordinates"
+    assert difference.message.startswith("left_hand differs in frame 4: tip x of frame 4 is 0.")
+    assert "off by 2e-06" in difference.message
+    assert (difference.part, difference.frames, difference.worst_frame) == ("left_hand", (4,), 4)
+    assert difference.pixels == pytest.approx(2e-6 * WIDTH, rel=0.05)
+
+
+def test_what_is_within_the_tolerance_is_equal_and_still_seen_in_the_table() -> None:
+    near = compare(changed(VIDEO, "pose", 4, 1, 0, 5e-7))
+    assert near.differences == ()
+    assert near.parts[0].identical == 11
+
+
+def test_one_changed_bit_is_a_difference_bit_for_bit() -> None:
+    moved = changed(VIDEO, "pose", 0, 0, 0, 0)
+    moved.points["pose"][0, 0, 0] = np.nextafter(moved.points["pose"][0, 0, 0], np.float32(1))
+    assert compare(moved).differences == ()
+    assert [difference.kind for difference in compare(moved, BITS).differences] == ["coordinates"]
+
+
+@given(part=st.sampled_from(LAYOUT.parts), row=st.integers(0, 11), place=st.integers(0, 100), axis=st.integers(0, 100))
+def test_any_single_value_that_changes_is_found_and_nothing_else(part, row, place, axis) -> None:  # type: ignore[no-untyped-def]
+    if part.name == "left_hand" and row % 4 == 3:
+        row -= 1
+    point, axis = place % len(part.points), axis % len(part.axes)
+    (difference,) = compare(changed(VIDEO, part.name, row, point, axis, 2e-6)).differences
+    assert (difference.part, difference.frames) == (part.name, (row,))
+    assert f"{part.points[point]} {part.axes[axis]} of frame {row} is" in difference.message
+
+
+def test_a_dropped_part_is_named_and_its_numbers_are_not_told_again() -> None:
+    assert messages(compare(without_part(VIDEO, "left_hand", 5))) == ["left_hand missing in frame 5"]
+
+
+def test_a_part_that_should_not_be_there_is_named() -> None:
+    assert messages(compare_videos(without_part(VIDEO, "pose", 5), VIDEO, ATOL)) == ["pose extra in frame 5"]
+
+
+def test_swapped_frames_are_recognised_and_their_numbers_are_not_told_again() -> None:
+    swapped = rearranged(VIDEO, [0, 1, 2, 3, 4, 5, 6, 8, 7, 9, 10, 11])
+    for tolerance in (BITS, ATOL, Tolerance("pixels", 0.01)):
+        (difference,) = compare(swapped, tolerance).differences
+        assert difference.kind == "frames moved"
+        assert difference.message == "frames 7 and 8 swapped"
+        assert difference.frames == (7, 8)
+
+
+def test_swapped_frames_that_took_their_names_along_are_recognised() -> None:
+    names = VIDEO.frame_names
+    swapped = rearranged(VIDEO, [0, 1, 2, 3, 4, 5, 6, 8, 7, 9, 10, 11])
+    swapped = replace(swapped, frame_names=(*names[:7], names[8], names[7], *names[9:]))
+    assert messages(compare(swapped)) == ["frames 7 and 8 swapped"]
+
+
+def test_frames_that_moved_up_by_one_are_told_as_a_range() -> None:
+    shifted = rearranged(VIDEO, [0, 1, 2, 4, 5, 6, 7, 8, 9, 10, 11])
+    assert messages(compare(shifted)) == ["frame 11 missing", "frames 3-10 hold frames 4-11"]
+
+
+def test_frames_after_a_doubled_one_are_told_as_a_range() -> None:
+    doubled = rearranged(VIDEO, [0, 1, 2, 2, 3, 4, 5, 6, 7, 8, 9, 10])
+    assert messages(compare(doubled)) == ["frames 3-11 hold frames 2-10"]
+
+
+def test_a_missing_row_is_named() -> None:
+    assert messages(compare(rows_of(VIDEO, [0, 1, 2, 3, 4, 6, 7, 10, 11]))) == ["frames 5, 8-9 missing"]
+
+
+def test_an_extra_row_is_named() -> None:
+    assert messages(compare_videos(rows_of(VIDEO, range(11)), VIDEO, ATOL)) == ["frame 11 extra"]
+
+
+def test_a_format_without_frame_numbers_is_matched_by_names() -> None:
+    lacking = rows_of(VIDEO, [0, 1, 2, 4, 5, 6, 7, 8, 9, 10, 11])
+    renumbered = replace(lacking, frame_index=np.arange(11, dtype=np.int32))
+    assert messages(compare(renumbered)) == ["frame 3 missing"]
+
+
+def test_a_renamed_frame_is_named_and_not_missing() -> None:
+    renamed = replace(VIDEO, frame_names=("first.png", *VIDEO.frame_names[1:]))
+    assert messages(compare(renamed)) == ["frame 0 named 'first.png' instead of 'images0001.png'"]
+
+
+def test_names_that_only_repeat_the_number_are_no_names() -> None:
+    unnamed = replace(VIDEO, frame_names=tuple(f"frame-{index}" for index in range(12)))
+    assert compare(unnamed).differences == ()
+
+
+def test_a_changed_status_is_named() -> None:
+    spoiled = replace(VIDEO, status=("unreadable", *VIDEO.status[1:]))
+    assert messages(compare(spoiled)) == ["frame 0 'unreadable' instead of 'ok'"]
+    assert compare_videos(VIDEO, spoiled, ATOL, statuses=False).differences == ()
+
+
+def test_a_status_that_follows_from_the_parts_is_not_told_twice() -> None:
+    gone = VIDEO
+    for part in LAYOUT.parts:
+        gone = without_part(gone, part.name, 0)
+    gone = replace(gone, status=("no_person", *VIDEO.status[1:]))
+    assert {difference.kind for difference in compare(gone).differences} == {"part missing"}
+
+
+def test_a_changed_score_is_named() -> None:
+    scores = {part: values.copy() for part, values in VIDEO.scores.items()}
+    scores["pose"][2] = 0.25
+    (message,) = messages(compare(replace(VIDEO, scores=scores)))
+    assert message.startswith("pose score differs in frame 2: 0.25 instead of 0.")
+
+
+def test_a_format_without_scores_is_compared_without_them_and_says_so() -> None:
+    silent = replace(VIDEO, scores={part: np.full(12, np.nan, np.float32) for part in VIDEO.scores})
+    found = compare(silent)
+    assert found.differences == ()
+    assert found.notes == ("the candidate has no scores; they were not compared",)
+
+
+def test_468_and_478_face_points_are_compared_in_the_468_that_both_have() -> None:
+    def face(points: int) -> VideoLandmarks:
+        layout = landmarks.holistic(points)
+        values = {part.name: np.full((2, len(part.points), len(part.axes)), 0.5, np.float32) for part in layout.parts}
+        scores = {part.name: np.ones(2, np.float32) for part in layout.parts if part.scored}
+        return replace(rows_of(VIDEO, range(2)), layout=layout, points=values, scores=scores)
+
+    found = compare_videos(face(468), face(478), BITS)
+    assert found.differences == ()
+    assert found.notes == (
+        "face: only the 468 points that both have were compared (468 in the reference, 478 in the candidate)",
+    )
+
+
+def test_a_tolerance_in_pixels_is_in_the_pixels_of_the_frame() -> None:
+    off = changed(VIDEO, "left_hand", 4, 1, 0, 0.4 / WIDTH)
+    assert compare(off, Tolerance("pixels", 0.5)).differences == ()
+    assert len(compare(off, Tolerance("pixels", 0.3)).differences) == 1
+
+
+def test_frames_without_any_landmark_are_never_called_swapped() -> None:
+    empty = VIDEO
+    for part in LAYOUT.parts:
+        for row in (2, 5):
+            empty = without_part(empty, part.name, row)
+    kinds = {difference.kind for difference in compare_videos(VIDEO, empty, ATOL).differences}
+    assert kinds == {"part missing"}
+
+
+def test_a_nan_inside_a_found_part_is_a_difference() -> None:
+    broken = changed(VIDEO, "pose", 1, 2, 1, float("nan"))
+    (message,) = messages(compare(broken))
+    assert "foot y of frame 1 is nan" in message
