@@ -8,24 +8,29 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
+from pyarrow import fs
 
 from phoenix_ray.dataset.digest import add_digests
 from phoenix_ray.dataset.encoding import DamagedFileError
 from phoenix_ray.dataset.identity import DatasetIdentity, find_layout, read_identity
+from phoenix_ray.dataset.remote_storage import open_for_reading
 from phoenix_ray.dataset.rows import RowReader
 from phoenix_ray.dataset.schema import to_batch
 from phoenix_ray.dataset.selection import Names, choose_videos
 from phoenix_ray.dataset.snapshot import ChangedError, Snapshot, VideoIndex, VideoKey, read_rows
-from phoenix_ray.dataset.storage import ReadableStorage, open_storage
+from phoenix_ray.dataset.storage import ReadableStorage
 from phoenix_ray.dataset.video_landmarks import VideoLandmarks, from_rows
 from phoenix_ray.dataset.videos import NAMED_ANNOTATIONS
 from phoenix_ray.errors import OutputError
 from phoenix_ray.landmarks import Layout
 from phoenix_ray.models.base import LandmarkBatch
+
+if TYPE_CHECKING:
+    from fsspec import AbstractFileSystem
 
 # A compaction may delete what was just looked up; each time that happens the dataset is looked at anew.
 _ATTEMPTS = 5
@@ -59,13 +64,9 @@ class Dataset:
         self._use(snapshot or self._look())
 
     @classmethod
-    def open(cls, path: str) -> Dataset:
-        """Open the dataset in a folder.
-
-        Raises:
-            OutputError: There is no dataset, or this version cannot read it.
-        """
-        storage = open_storage(path)
+    def open(cls, path: str, filesystem: fs.FileSystem | AbstractFileSystem | None = None) -> Dataset:
+        """Open the dataset in a folder or a bucket; see `phoenix_ray.open`."""
+        storage = open_for_reading(path, filesystem)
         return cls(storage, read_identity(storage))
 
     def refresh(self) -> None:
