@@ -282,7 +282,7 @@ def test_files_of_another_dataset_are_moved_out(folder: Path) -> None:
     done = mend(folder)
     assert foreign <= set(done.quarantined)
     assert check(folder).findings == ()
-    assert rerun(folder) == sum(video.frame_count for video in SOURCE)
+    assert digest(folder) == 0
 
 
 def test_an_edited_text_without_its_seal_is_found(folder: Path) -> None:
@@ -303,7 +303,7 @@ def test_a_dataset_that_a_run_writes_is_not_repaired(folder: Path) -> None:
     holder = Holder("run-1", "another machine", os.getpid(), time.time(), time.time())
     content = {name: getattr(holder, name) for name in ("run_id", "host", "pid", "since", "heartbeat")}
     (folder / paths.LEASE).write_text(json.dumps(content))
-    with pytest.raises(OutputError, match="run-1 on another machine.*repair it when that run has ended"):
+    with pytest.raises(OutputError, match=r"run-1 on another machine.*repair it when that run has ended"):
         mend(folder)
 
 
