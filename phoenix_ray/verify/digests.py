@@ -9,13 +9,12 @@ from __future__ import annotations
 import hashlib
 from typing import NamedTuple
 
-from phoenix_ray.dataset import paths
 from phoenix_ray.dataset.collection import VideoKey
 from phoenix_ray.dataset.identity import read_identity
-from phoenix_ray.dataset.storage import Storage, open_storage
+from phoenix_ray.dataset.remote_storage import open_for_reading
+from phoenix_ray.dataset.storage import ReadableStorage
 from phoenix_ray.dataset.survey import take_survey
 from phoenix_ray.dataset.videos import read_entries
-from phoenix_ray.errors import OutputError
 
 _CHUNK = 1 << 20
 
@@ -23,15 +22,6 @@ _CHUNK = 1 << 20
 class _Vouched(NamedTuple):
     digest: int
     frames: int
-
-
-def is_dataset(path: str) -> bool:
-    """Return whether a dataset of ours lies at a path."""
-    try:
-        open_storage(path).read(paths.IDENTITY)
-    except (FileNotFoundError, OutputError):
-        return False
-    return True
 
 
 def agreed_videos(reference: str, candidate: str) -> dict[VideoKey, int]:
@@ -47,7 +37,7 @@ def agreed_videos(reference: str, candidate: str) -> dict[VideoKey, int]:
 
 
 def _vouched(path: str) -> dict[VideoKey, _Vouched]:
-    storage = open_storage(path)
+    storage = open_for_reading(path)
     identity = read_identity(storage)
     survey = take_survey(storage, identity)
     videos = {
@@ -60,7 +50,7 @@ def _vouched(path: str) -> dict[VideoKey, _Vouched]:
     return {key: entry for key, entry in videos.items() if key not in superseded}
 
 
-def _sha256(storage: Storage, name: str) -> str:
+def _sha256(storage: ReadableStorage, name: str) -> str:
     digest = hashlib.sha256()
     with storage.open(name) as stream:
         while chunk := stream.read(_CHUNK):

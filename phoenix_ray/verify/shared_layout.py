@@ -57,8 +57,8 @@ def share(reference: Layout, candidate: Layout) -> SharedLayout:
         other = theirs.pop(part.name)
         points = [point for point in part.points if point in set(other.points)]
         axes = [axis for axis in part.axes if axis in other.axes]
-        if not points or not axes:
-            notes.append(f"{part.name} has no point and axis in common and was not compared")
+        if not points or not {"x", "y"}.issubset(axes):
+            notes.append(f"{part.name} has no point with x and y in common and was not compared")
             continue
         for what, shared, mine, its in (
             ("points", points, part.points, other.points),

@@ -14,13 +14,13 @@ from dataclasses import dataclass, field, replace
 
 from phoenix_ray.config import ModelSettings, Settings
 from phoenix_ray.dataset.collection import LandmarkCollection, VideoKey
-from phoenix_ray.dataset.identity import DatasetIdentity, read_identity
-from phoenix_ray.dataset.storage import open_storage
+from phoenix_ray.dataset.identity import DatasetIdentity
+from phoenix_ray.dataset.reader import Dataset
 from phoenix_ray.errors import ConfigError
 from phoenix_ray.exports.imports import open_collection
 from phoenix_ray.models import registry
 from phoenix_ray.verify.bars import BARS, TORCH_BARS, Bars
-from phoenix_ray.verify.digests import agreed_videos, is_dataset
+from phoenix_ray.verify.digests import agreed_videos
 from phoenix_ray.verify.recompute import RecomputedCollection, recorded_settings
 from phoenix_ray.verify.report import Criterion
 from phoenix_ray.verify.selection import Selection
@@ -88,15 +88,14 @@ def two_results(
         OutputError: One cannot be read.
     """
     sides = open_collection(reference), open_collection(candidate)
-    ours = [path for path in (reference, candidate) if is_dataset(path)]
-    roots = [read_identity(open_storage(path)).source_root for path in ours]
+    ours = [side for side in sides if isinstance(side, Dataset)]
     return Verification(
         (reference, candidate),
         *sides,
         tuple(selection.choose(all_keys(*sides))),
         Criterion(tolerance or DEFAULT_TOLERANCE),
         statuses=len(ours) == 2,
-        source=source or next(iter(roots), ""),
+        source=source or next((side.identity.source_root for side in ours), ""),
         agreed=agreed_videos(reference, candidate) if len(ours) == 2 and not full else {},
     )
 
@@ -118,11 +117,12 @@ def against_recomputation(
         ConfigError: A word or the selection names what is not there, or no tolerance is known.
         PhoenixRayError: The dataset, the source or the model cannot be opened.
     """
-    identity = read_identity(open_storage(path))
+    dataset = Dataset.open(path)
+    identity = dataset.identity
     settings = recorded_settings(identity, source, tuple(overrides))
     criterion = Criterion(tolerance) if tolerance else expected_nearness(identity, settings.model)
     name = "recomputed" if criterion.bars is None else f"recomputed by {settings.model.engine}"
-    return _against(path, name, settings, selection, criterion)
+    return _against(dataset, (name, path), settings, selection, criterion)
 
 
 def against_mediapipe(
@@ -136,13 +136,14 @@ def against_mediapipe(
     Raises:
         MissingExtraError: MediaPipe is not installed here.
     """
-    identity = read_identity(open_storage(path))
+    dataset = Dataset.open(path)
+    identity = dataset.identity
     settings = recorded_settings(identity, source, tuple(overrides))
     reference = {"engine": "mediapipe", "device": "auto", "precision": "exact"}
     model = settings.model.model_copy(update=reference)
     criterion = Criterion(tolerance) if tolerance else Criterion(_TOLD_BEYOND, _bars(identity))
     registry.prepare(model)
-    return _against(path, "mediapipe", settings.model_copy(update={"model": model}), selection, criterion)
+    return _against(dataset, ("mediapipe", path), settings.model_copy(update={"model": model}), selection, criterion)
 
 
 def expected_nearness(identity: DatasetIdentity, model: ModelSettings) -> Criterion:
@@ -168,7 +169,9 @@ def _bars(identity: DatasetIdentity) -> Bars:
     return TORCH_BARS if identity.model.get("engine") == "torch" else BARS
 
 
-def _against(path: str, name: str, settings: Settings, selection: Selection, criterion: Criterion) -> Verification:
-    fresh, dataset = RecomputedCollection(settings), open_collection(path)
+def _against(
+    dataset: Dataset, names: tuple[str, str], settings: Settings, selection: Selection, criterion: Criterion
+) -> Verification:
+    fresh = RecomputedCollection(settings)
     keys = tuple(selection.choose(all_keys(fresh, dataset)))
-    return Verification((name, path), fresh, dataset, keys, criterion, statuses=True, source=settings.source.path)
+    return Verification(names, fresh, dataset, keys, criterion, statuses=True, source=settings.source.path)
