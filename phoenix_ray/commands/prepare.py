@@ -85,8 +85,8 @@ def prepare(
     for split, counts in report["splits"].items():
         share = 100 / max(counts["values"], 1)
         click.echo(
-            f"{printable_line(split)}: {counts['videos']:,} videos, {counts['frames']:,} frames; {counts['missing'] * share:.1f} % of "
-            f"points missing, {counts['filled'] * share:.1f} % filled"
+            f"{printable_line(split)}: {counts['videos']:,} videos, {counts['frames']:,} frames; "
+            f"{counts['missing'] * share:.1f} % of points missing, {counts['filled'] * share:.1f} % filled"
         )
         for video_id in counts["without_measure"]:
             click.echo(f"  {printable_line(video_id)}: shoulders never found, so all its points are missing", err=True)

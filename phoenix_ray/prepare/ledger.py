@@ -83,10 +83,10 @@ def finish(storage: Storage, description: Mapping[str, Any], shards: Iterable[st
 
 
 def tidy(storage: Storage) -> None:
-    """Delete what the report has made superfluous."""
-    for file in storage.list(RECEIPTS):
-        storage.delete(file.name)
-    storage.delete(BEGUN)
+    """Delete what the report has made superfluous: receipts, and what a killed run has left half written."""
+    for file in list(storage.list("")):
+        if file.temporary or file.name == BEGUN or file.name.startswith(f"{RECEIPTS}/"):
+            storage.delete(file.name)
 
 
 def to_json(tree: Mapping[str, Any]) -> bytes:

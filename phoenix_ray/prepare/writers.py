@@ -93,7 +93,7 @@ def _to_table(examples: list[Example]) -> pa.Table:
 
 def _to_npy(array: NDArray[Any]) -> bytes:
     content = io.BytesIO()
-    np.lib.format.write_array(content, np.ascontiguousarray(array), allow_pickle=False)
+    np.lib.format.write_array(content, array, allow_pickle=False)
     return content.getvalue()
 
 
