@@ -19,13 +19,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from phoenix_ray.config import OutputSettings
-from phoenix_ray.dataset.sealing import PARQUET_SEAL_BLANK, PARQUET_SEAL_KEY
+from phoenix_ray.dataset.sealing import PARQUET_SEAL_BLANK, PARQUET_SEAL_KEY, intact_footer
 from phoenix_ray.dataset.storage import ReadableStorage
 from phoenix_ray.errors import OutputError
 from phoenix_ray.landmarks import Layout
 
 SCHEMA_VERSION = 1
 _FOOTER_KEY = b"phoenix_ray"
+# How a footer introduces the text under that key: Thrift's compact protocol writes a binary field as 0x18, the length
+# as a varint, the bytes. JSON escapes control characters, so what comes last cannot be text of a user.
+_FOOTER_MARK = b"\x18" + bytes([len(_FOOTER_KEY)]) + _FOOTER_KEY + b"\x18"
+# The footer of a shard of 512 frames has about 16 kB.
+_TAIL_BYTES = 32 << 10
 _SORTED_BY = [("split", "ascending"), ("video_id", "ascending"), ("frame_index", "ascending")]
 _TEXT_COLUMNS = ["split", "video_id", "frame_name", "status", "error"]
 
@@ -132,3 +137,29 @@ def read_footer(name: str, file: pq.ParquetFile) -> dict[str, Any]:
     except ValueError as error:
         raise DamagedFileError(name, f"its footer is damaged ({error})") from None
     return tree
+
+
+def read_sealed_footer(storage: ReadableStorage, name: str) -> dict[str, Any] | None:
+    """Return what `write_sealable_footer` put into a file, None unless the footer is short and its seal intact.
+
+    It finds the one text in the footer instead of having Arrow parse all of it, which takes a fifth of the time: a
+    resume reads the footers of all partitions.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        OutputError: The storage failed.
+    """
+    with storage.open(name) as source, explain_damage(storage, name):
+        size = source.size()
+        footer = intact_footer(source.read_at(min(size, _TAIL_BYTES), max(0, size - _TAIL_BYTES)))
+    if footer is None:
+        return None
+    position = footer.rindex(_FOOTER_MARK) + len(_FOOTER_MARK)
+    length = shift = 0
+    while True:
+        byte = footer[position]
+        length |= (byte & 0x7F) << shift
+        position, shift = position + 1, shift + 7
+        if byte < 0x80:
+            tree: dict[str, Any] = json.loads(footer[position : position + length])
+            return tree

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import pyarrow as pa
 
@@ -24,6 +25,7 @@ from phoenix_ray.dataset.encoding import (
     open_parquet,
     open_writer,
     read_footer,
+    read_sealed_footer,
     write_sealable_footer,
 )
 from phoenix_ray.dataset.identity import DatasetIdentity
@@ -164,9 +166,7 @@ def list_partitions(
 def read_partition(storage: ReadableStorage, fingerprint: str, file: StoredFile) -> PartitionInfo | DamagedFile | None:
     """Return what a file's footer says if it fits the file's name and the dataset; None when the file is gone."""
     try:
-        with open_parquet(storage, file.name) as parquet:
-            footer = read_footer(file.name, parquet)
-            rows = parquet.metadata.num_rows
+        footer, rows = _read_statement(storage, file.name)
         first, last = footer["range"]
         info = PartitionInfo(
             name=file.name,
@@ -196,6 +196,15 @@ def read_partition(storage: ReadableStorage, fingerprint: str, file: StoredFile)
     except (KeyError, TypeError, ValueError, AttributeError, json.JSONDecodeError) as error:
         return DamagedFile(file.name, f"its footer cannot be understood ({error!r})")
     return info
+
+
+def _read_statement(storage: ReadableStorage, name: str) -> tuple[dict[str, Any], int]:
+    """Return what a partition says of itself, and how many rows it has; Arrow explains what is wrong with a footer."""
+    sealed = read_sealed_footer(storage, name)
+    if sealed is not None:
+        return sealed, sealed["rows"]
+    with open_parquet(storage, name) as parquet:
+        return read_footer(name, parquet), parquet.metadata.num_rows
 
 
 def discard(storage: Storage, damaged: DamagedFile) -> None:

@@ -19,11 +19,16 @@ import pyarrow as pa
 SealState = Literal["intact", "broken", "none"]
 
 # What goes into the footer of a Parquet file before `seal_parquet`. JSON escapes control characters and the footer ends
-# with its metadata, so no text of a user can pass for the last of these marks.
+# with its metadata, so no text of a user can pass for the last of these marks. A footer has a seal of its own, since a
+# listing of thousands of partitions cannot read them whole.
 PARQUET_SEAL_KEY = b"phoenix_ray_seal"
 _DIGITS = 64
+_BLANK = b"0" * _DIGITS
 _PARQUET_MARK = b"\x01sha256\x01"
-PARQUET_SEAL_BLANK = _PARQUET_MARK + b"0" * _DIGITS
+_FOOTER_MARK = b"\x01footer sha256\x01"
+PARQUET_SEAL_BLANK = _FOOTER_MARK + _BLANK + _PARQUET_MARK + _BLANK
+# A Parquet file ends with its footer, the footer's length as a little-endian int32, and this.
+_PARQUET_MAGIC = b"PAR1"
 # Within a JSON text the quotation marks of a string are escaped, so this is a key and never a value.
 _JSON_KEY = "seal"
 _JSON_MARK = b'"seal": "sha256:'
@@ -62,12 +67,36 @@ def json_seal(content: bytes) -> SealState:
 
 def seal_parquet(content: pa.Buffer) -> bytes:
     """Return a Parquet file whose footer holds `PARQUET_SEAL_BLANK` with that seal filled in."""
-    return _seal(content.to_pybytes(), _PARQUET_MARK)
+    blank = content.to_pybytes()
+    start = blank.rindex(_FOOTER_MARK) + len(_FOOTER_MARK)
+    digits = hashlib.sha256(_last_footer(blank)).hexdigest().encode()
+    return _seal(blank[:start] + digits + blank[start + _DIGITS :], _PARQUET_MARK)
+
+
+def intact_footer(tail: bytes) -> bytes | None:
+    """Return the footer of a Parquet file whose last bytes are given, None when its seal is not intact.
+
+    None as well when there is no seal, or when the footer is longer than `tail`.
+    """
+    footer = _last_footer(tail)
+    found = footer.rfind(_FOOTER_MARK)
+    if found < 0:
+        return None
+    start, end = found + len(_FOOTER_MARK), found + len(PARQUET_SEAL_BLANK)
+    blank = footer[:found] + PARQUET_SEAL_BLANK + footer[end:]
+    return footer if hashlib.sha256(blank).hexdigest().encode() == footer[start : start + _DIGITS] else None
 
 
 def parquet_seal(content: bytes) -> SealState:
     """Return the state of the seal of a Parquet file."""
     return _state(content, _PARQUET_MARK)
+
+
+def _last_footer(tail: bytes) -> bytes:
+    """Return the footer at the end of a Parquet file, empty when it is not there or begins before `tail`."""
+    length = int.from_bytes(tail[-8:-4], "little")
+    whole = tail.endswith(_PARQUET_MAGIC) and length + 8 <= len(tail)
+    return tail[-8 - length : -8] if whole else b""
 
 
 def _seal(blank: bytes, mark: bytes) -> bytes:
@@ -82,6 +111,6 @@ def _state(content: bytes, mark: bytes) -> SealState:
         return "none"
     start = found + len(mark)
     hashed = hashlib.sha256(content[:start])
-    hashed.update(b"0" * _DIGITS)
+    hashed.update(_BLANK)
     hashed.update(content[start + _DIGITS :])
     return "intact" if hashed.hexdigest().encode() == content[start : start + _DIGITS] else "broken"

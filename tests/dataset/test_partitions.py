@@ -13,6 +13,7 @@ import pytest
 from phoenix_ray.dataset.encoding import DamagedFile
 from phoenix_ray.dataset.identity import DatasetIdentity
 from phoenix_ray.dataset.partitions import PartitionInfo, discard, list_partitions, write_partition
+from phoenix_ray.dataset.sealing import intact_footer
 from phoenix_ray.dataset.storage import TEMPORARY_PREFIX
 from tests.dataset.made_up import IDENTITY, LAYOUT, SETTINGS, commit, make_batch, make_records, make_video, new_dataset
 
@@ -150,3 +151,28 @@ def test_plain_readers_open_a_partition(tmp_path: Path) -> None:
     assert pl.read_parquet(file, hive_partitioning=False)["body_y"].to_list()[7] == expected
     rows = duckdb.sql(f"select body_y, hand_x is null from '{file}' where frame_index = 7").fetchall()
     assert [(list(body), missing) for body, missing in rows] == [(expected, False)]
+
+
+@pytest.mark.parametrize("frames", [3, 300])
+def test_a_flipped_bit_in_a_footer_is_never_believed(tmp_path: Path, frames: int) -> None:
+    storage = new_dataset(tmp_path)
+    receipt = commit(storage, make_video(frames=frames), 0, frames)
+    content = storage.read(receipt.name)
+    length = int.from_bytes(content[-8:-4], "little")
+    assert intact_footer(content) == content[-8 - length : -8]
+    for position in range(len(content) - 8 - length, len(content) - 8, 7):
+        flipped = bytearray(content)
+        flipped[position] ^= 1
+        assert intact_footer(bytes(flipped)) is None
+
+
+def test_a_partition_without_a_seal_or_with_a_long_footer_is_read_all_the_same(tmp_path: Path) -> None:
+    storage = new_dataset(tmp_path)
+    long = commit(storage, make_video("long", translation="regen " * 10_000), 0, 10)
+    unsealed = commit(storage, make_video("unsealed"), 0, 10)
+    storage.write(unsealed.name, storage.read(unsealed.name).replace(b"footer sha256", b"footer sha000"))
+    listed = {info.name: info for info in list_partitions(storage, IDENTITY) if isinstance(info, PartitionInfo)}
+    assert {name: replace(info, modified=0.0) for name, info in listed.items()} == {
+        long.name: long,
+        unsealed.name: unsealed,
+    }
