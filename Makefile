@@ -50,8 +50,8 @@ SOURCE ?=
 parity: reference ## compare our engine with MediaPipe itself, frame by frame: make parity SOURCE=… (default: the sample)
 	$(REFERENCE)/bin/python -m phoenix_ray.bench.parity $(SOURCE)
 
-bench: setup reference ## measure us and MediaPipe side by side in one run
-	$(BIN)/python -m phoenix_ray.bench
+bench: setup ## measure us and our peers side by side in one run; each peer gets an environment in .venv-peers
+	$(BIN)/phoenix-ray bench
 
 clean: ## remove what these commands made
-	rm -rf $(VENV) $(REFERENCE) $(DEMO) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis bench-results
+	rm -rf $(VENV) $(REFERENCE) .venv-peers $(DEMO) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis bench-results

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from phoenix_ray import __version__
+from phoenix_ray.commands.bench import bench
 from phoenix_ray.commands.check import check
 from phoenix_ray.commands.prepare import prepare
 from phoenix_ray.commands.verify import verify
@@ -188,6 +189,7 @@ def config(config: Path | None, overrides: tuple[str, ...], markdown: bool, **sw
 cli.add_command(prepare)
 cli.add_command(check)
 cli.add_command(verify)
+cli.add_command(bench)
 
 
 @cli.group()

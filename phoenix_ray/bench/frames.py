@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 
@@ -37,6 +37,16 @@ class BenchmarkFrames:
     def __str__(self) -> str:
         sizes = ", ".join(self.sizes)
         return f"{len(self.pictures):,} frames ({sizes}) of {len(self.videos):,} videos in {Path(self.root).name}"
+
+    def names(self, video: Video) -> list[str]:
+        """Return the file names of a video's frames, in order."""
+        return frame_names(video.location)[: video.frame_count]
+
+    def shortened(self, frame_count: int) -> BenchmarkFrames:
+        """Return the first frames of each video; for what is asked of a peer only (ours reads whole folders)."""
+        videos = tuple(replace(video, frame_count=min(frame_count, video.frame_count)) for video in self.videos)
+        pictures = [str(Path(video.location, name)) for video in videos for name in self.names(video)[:frame_count]]
+        return BenchmarkFrames(self.root, videos, tuple(pictures), self.sizes)
 
 
 def choose_source(path: Path | None) -> SourceSettings:

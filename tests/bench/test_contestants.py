@@ -3,28 +3,17 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import av
+import numpy as np
 import pytest
+from PIL import Image
 
 from phoenix_ray.bench import contestants, mediapipe_practice
 from phoenix_ray.bench.frames import BenchmarkFrames
 from phoenix_ray.config import Settings, SourceSettings
-from phoenix_ray.errors import ConfigError, PhoenixRayError
+from phoenix_ray.errors import PhoenixRayError
 from phoenix_ray.sources.base import Video
 from phoenix_ray.sources.catalog import open_source
-
-
-def test_without_a_reference_environment_the_way_to_make_one_is_told(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delenv("PHOENIX_RAY_REFERENCE_PYTHON", raising=False)
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(ConfigError, match=r"make reference.*--no-peers"):
-        contestants.find_reference_python()
-
-
-def test_the_reference_python_can_be_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PHOENIX_RAY_REFERENCE_PYTHON", sys.executable)
-    assert contestants.find_reference_python() == Path(sys.executable)
 
 
 def test_our_settings_are_settings() -> None:
@@ -61,3 +50,17 @@ def test_pictures_are_dealt_evenly_and_in_order(workers: int) -> None:
     shares = mediapipe_practice.share_out(pictures, workers)
     assert [picture for share in shares for picture in share] == pictures
     assert max(map(len, shares)) - min(map(len, shares)) <= 1
+
+
+def test_a_video_file_holds_the_same_pixels_as_the_frames(tmp_path: Path) -> None:
+    folder = tmp_path / "clip"
+    folder.mkdir()
+    frames = [np.random.default_rng(index).integers(0, 256, (26, 20, 3), np.uint8) for index in range(3)]
+    for index, frame in enumerate(frames):
+        Image.fromarray(frame).save(folder / f"{index}.png")
+    video = Video("dev", "a/clip", "frame_folder", str(folder), 3, "signature")
+    written = contestants.write_videos(BenchmarkFrames("/data", (video,), (), ()), 2, tmp_path / "videos")
+    assert sorted(path.name for path in written.iterdir()) == ["0-a-clip.mov", "1-a-clip.mov"]
+    with av.open(str(written / "1-a-clip.mov")) as container:
+        decoded = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+    np.testing.assert_array_equal(decoded, frames)

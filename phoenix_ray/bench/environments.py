@@ -1,0 +1,62 @@
+"""An environment for each peer: its own packages at the versions its users have today, apart from ours and others'.
+
+MediaPipe 0.10.21 needs numpy 1; ours runs on numpy 2. Environments lie in a folder, are made on first use and kept.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import venv
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from phoenix_ray.errors import ConfigError
+
+_MEDIAPIPE = ("mediapipe==0.10.21", "numpy==1.26.4", "opencv-contrib-python==4.11.0.86")
+# The Pythons that MediaPipe 0.10.21 and its numpy have wheels for.
+_PYTHONS = ((3, 10), (3, 12))
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """A peer's packages, and the folder they are in."""
+
+    name: str
+    packages: tuple[str, ...]
+
+
+MEDIAPIPE = Environment("mediapipe", _MEDIAPIPE)
+POSE_FORMAT = Environment("pose-format", (*_MEDIAPIPE, "pose-format==0.15.0"))
+RAY_DATA = Environment("ray-data", (*_MEDIAPIPE, "ray[data]==2.60.0"))
+
+
+def prepare(environment: Environment, folder: Path, tell: Callable[[str], None]) -> Path:
+    """Return the Python of an environment, which is made where it is missing.
+
+    Raises:
+        ConfigError: This Python is too new for MediaPipe, or pip cannot get the packages.
+    """
+    home = folder.absolute() / environment.name
+    python = home / "bin" / "python"
+    complete = home / ".installed"
+    if complete.is_file() and complete.read_text(encoding="utf-8") == _content(environment):
+        return python
+    if not _PYTHONS[0] <= sys.version_info[:2] <= _PYTHONS[1]:
+        raise ConfigError(
+            f"MediaPipe 0.10.21 has no wheel for Python {sys.version_info.major}.{sys.version_info.minor}: run the "
+            "benchmark with Python 3.10 to 3.12, or measure us alone with --no-peers."
+        )
+    tell(f"installing {', '.join(environment.packages)} into {home}")
+    venv.create(home, clear=True, with_pip=True)
+    command = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *environment.packages]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise ConfigError(f"pip cannot install {environment.name} into {home}:\n{done.stderr.strip()[-2000:]}")
+    complete.write_text(_content(environment), encoding="utf-8")
+    return python
+
+
+def _content(environment: Environment) -> str:
+    return "\n".join(environment.packages)

@@ -1,0 +1,73 @@
+"""`phoenix-ray bench`: how fast, beside whom, and how far from the limit."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from phoenix_ray.errors import PhoenixRayError
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("suites", nargs=-1, metavar="[SUITE]...")
+@click.option("--source", type=click.Path(path_type=Path), help="Folders of frames. Default: the sample videos.")
+@click.option("--rounds", type=click.IntRange(min=1), default=3, show_default=True, help="Repeats of everything.")
+@click.option(
+    "--workers", type=click.IntRange(min=1), default=2, show_default=True, help="Processes of each contestant."
+)
+@click.option(
+    "--passes",
+    type=click.IntRange(min=1),
+    default=4,
+    show_default=True,
+    help="How often each frame is computed in a round, so that its ends weigh little.",
+)
+@click.option("--peers/--no-peers", default=True, help="Install and measure other programs too.")
+@click.option(
+    "--output", type=click.Path(path_type=Path), default=Path("bench-results"), show_default=True, help="Folder."
+)
+@click.option(
+    "--environments",
+    type=click.Path(path_type=Path),
+    default=Path(".venv-peers"),
+    show_default=True,
+    help="Folder for an environment of each peer; kept for the next time.",
+)
+@click.option("--list", "listed", is_flag=True, help="Say what the suites are, and measure nothing.")
+def bench(
+    suites: tuple[str, ...],
+    source: Path | None,
+    rounds: int,
+    workers: int,
+    passes: int,
+    peers: bool,
+    output: Path,
+    environments: Path,
+    listed: bool,
+) -> None:
+    """Measure phoenix_ray, and its peers on the same frames in the same run; all suites, or those that are named.
+
+    Writes SUITE.md and SUITE.json into the output folder. docs/performance.md says how to read them; `bench scale` and
+    `bench gpu` are programs of their own: python -m phoenix_ray.bench.scale, python -m phoenix_ray.bench.gpu.
+
+    \b
+    Exit codes:
+      0  every bar that was measured is met
+      1  a bar is missed
+      2  a suite is not known, or an environment cannot be made; other errors have the code of their kind
+    """
+    from phoenix_ray.bench.benchmark import Options, run_suites
+    from phoenix_ray.bench.suites import SUITES
+
+    if listed:
+        for suite in SUITES:
+            click.echo(f"{suite.name:10} {suite.description}")
+        return
+    try:
+        passed = run_suites(suites, Options(source, rounds, passes, workers, peers, output, environments), click.echo)
+    except PhoenixRayError as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(error.exit_code)
+    sys.exit(0 if passed else 1)
