@@ -15,7 +15,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,9 +22,17 @@ from numpy.typing import NDArray
 
 from phoenix_ray.sources.base import Frame, Video
 from phoenix_ray.sources.decode import UnreadableFrameError, check_size
+from phoenix_ray.sources.regular_files import open_regular_file
 
 VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".wmv", ".flv", ".ts", ".gif")
 SIGNED_BYTES = 64 * 1024
+# FFmpeg's names of the formats behind the suffixes. Others are not tried: playlists and the like name further files,
+# and a file that calls itself .mp4 could so make us read what its author could not.
+_FORMATS = "mov,mp4,matroska,webm,avi,mpeg,mpegvideo,mpegts,asf,flv,gif"
+
+
+# While frames are only counted nobody has said how many pixels are too many: the default of `decode.max_pixels`.
+LISTED_MAX_PIXELS = 50_000_000
 
 
 class ContainerError(Exception):
@@ -149,10 +156,12 @@ def _decoded_pictures(path: str, max_pixels: int, timeline: _Timeline, reasons: 
     """Yield what the decoder gives, and note in `reasons` why it gives no sound picture for a frame."""
     import av
 
-    with _open(path) as container:
+    with _open(path, max_pixels) as container:
         stream = _video_stream(container)
         decoder = stream.codec_context
         check_size(decoder.width, decoder.height, max_pixels)
+        # The size may change within a stream; the decoder then refuses before it takes memory for the picture.
+        decoder.options = {"max_pixels": str(max_pixels)}
         # More threads give other pixels in damaged streams, and a worker has its own frames to decode anyway.
         decoder.thread_count = 1
         for packet in _packets(container, stream):
@@ -216,13 +225,17 @@ def _packets(container: Any, stream: Any) -> Iterator[Any]:
             yield packet
 
 
-def _open(path: str) -> Any:
-    """Open a container; only as a file, so that a name with a colon or a playlist never reaches the network."""
+def _open(path: str, max_pixels: int = LISTED_MAX_PIXELS) -> Any:
+    """Open a container; only as a file, so that a name with a colon or a playlist never reaches the network.
+
+    FFmpeg decodes first frames to learn what is in the file; those of more than `max_pixels` pixels are left out.
+    """
     import av
 
+    options = {"protocol_whitelist": "file", "format_whitelist": _FORMATS, "max_pixels": str(max_pixels)}
     try:
         # Titles and the like are not read, so it does not matter when they are no UTF-8.
-        return av.open(f"file:{path}", options={"protocol_whitelist": "file"}, metadata_errors="ignore")
+        return av.open(f"file:{path}", options=options, metadata_errors="ignore")
     except av.FFmpegError as error:
         raise ContainerError(f"it cannot be opened as a video: {error.strerror}") from None
 
@@ -237,7 +250,7 @@ def _video_stream(container: Any) -> Any:
 
 
 def _sign(path: str) -> str:
-    with Path(path).open("rb") as file:
+    with open_regular_file(path) as file:
         size = os.fstat(file.fileno()).st_size
         digest = hashlib.blake2b(file.read(SIGNED_BYTES), digest_size=16)
         file.seek(max(0, size - SIGNED_BYTES))

@@ -14,6 +14,10 @@ from numpy.typing import NDArray
 PICTURE_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF")
 # The dataset keeps width and height as int16.
 MAX_SIDE = 32_767
+# A file is read whole, so its size is bounded too: four channels of 32 bits, and room for profiles and thumbnails.
+BYTES_A_PIXEL = 16
+BYTES_AROUND_PIXELS = 64 << 20
+_TIFF_TILE_WIDTH, _TIFF_TILE_HEIGHT = 322, 323
 
 
 class UnreadableFrameError(Exception):
@@ -30,10 +34,13 @@ def decode_picture(file: IO[bytes], max_pixels: int) -> NDArray[np.uint8]:
         UnreadableFrameError: The file is empty, no picture, too large, truncated or damaged.
         OSError: The file cannot be read.
     """
-    picture_format, width, height = _read_header(file)
+    picture_format, width, height = _read_header(file, max_pixels)
     check_size(width, height, max_pixels)
     file.seek(0)
-    data = file.read()
+    most_bytes = BYTES_AROUND_PIXELS + width * height * BYTES_A_PIXEL
+    data = file.read(most_bytes + 1)
+    if len(data) > most_bytes:
+        raise UnreadableFrameError(f"more than {most_bytes:,} bytes for {width}x{height} pixels")
     if _lacks_its_end(picture_format, data):
         raise UnreadableFrameError(f"truncated {picture_format}: {len(data):,} bytes without an end")
     cv2 = _opencv()
@@ -57,19 +64,23 @@ def check_size(width: int, height: int, max_pixels: int) -> None:
         raise UnreadableFrameError(f"{width}x{height} has a side of more than {MAX_SIDE:,} pixels")
 
 
-def _read_header(file: IO[bytes]) -> tuple[str, int, int]:
+def _read_header(file: IO[bytes], max_pixels: int) -> tuple[str, int, int]:
     """Return (format, width, height) without decoding: OpenCV cannot, so Pillow reads the header."""
     from PIL import UnidentifiedImageError
 
     try:
         with _pillow().open(file, formats=PICTURE_FORMATS) as picture:
+            if picture.format == "TIFF":
+                # A decoder takes memory for a tile however small the picture is that it holds.
+                tags = picture.tag_v2
+                check_size(int(tags.get(_TIFF_TILE_WIDTH, 0)), int(tags.get(_TIFF_TILE_HEIGHT, 0)), max_pixels)
             return picture.format or "picture", *picture.size
     except UnidentifiedImageError:
         file.seek(0, 2)
         size = file.tell()
         reason = "is empty (0 bytes)" if size == 0 else f"of {size:,} bytes is no {', '.join(PICTURE_FORMATS)} picture"
         raise UnreadableFrameError(f"the file {reason}") from None
-    except OSError:
+    except (OSError, UnreadableFrameError):
         raise
     except Exception as error:
         # Damaged headers make Pillow raise whatever its parsers run into: ValueError, EOFError, zlib.error, ...

@@ -17,6 +17,7 @@ from phoenix_ray.sources.containers import decode_video
 from phoenix_ray.sources.decode import UnreadableFrameError, decode_picture
 from phoenix_ray.sources.frame_files import frame_names
 from phoenix_ray.sources.lookahead import lookahead
+from phoenix_ray.sources.regular_files import open_regular_file
 from phoenix_ray.sources.synthetic import read_synthetic
 
 
@@ -59,7 +60,7 @@ def _read_picture(video: Video, names: list[str], missing: str, max_pixels: int,
     # A name that is no UTF-8 could not be written to a dataset.
     shown_name = names[index].encode("utf-8", "backslashreplace").decode()
     try:
-        with Path(video.location, names[index]).open("rb") as file:
+        with open_regular_file(Path(video.location, names[index])) as file:
             return Frame(index, shown_name, timestamp, image=decode_picture(file, max_pixels))
     except (UnreadableFrameError, OSError) as error:
         return Frame(index, shown_name, timestamp, image=None, error=str(error))

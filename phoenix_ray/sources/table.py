@@ -116,7 +116,8 @@ def _read_parquet(path: Path) -> list[dict[str, str]]:
     from pyarrow import parquet
 
     try:
-        table = parquet.read_table(path)
+        # The folders around the table are no columns, however they are named.
+        table = parquet.read_table(path, partitioning=None)
         rows = table.cast(pa.schema([(name, pa.string()) for name in table.column_names])).to_pylist()
     except pa.ArrowException as error:
         raise ValueError(error) from None
