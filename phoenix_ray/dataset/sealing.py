@@ -83,8 +83,9 @@ def intact_footer(tail: bytes) -> bytes | None:
     if found < 0:
         return None
     start, end = found + len(_FOOTER_MARK), found + len(PARQUET_SEAL_BLANK)
-    blank = footer[:found] + PARQUET_SEAL_BLANK + footer[end:]
-    return footer if hashlib.sha256(blank).hexdigest().encode() == footer[start : start + _DIGITS] else None
+    digits, mark = footer[start : start + _DIGITS], footer[start + _DIGITS : end - _DIGITS]
+    blank = footer[:start] + _BLANK + mark + _BLANK + footer[end:]
+    return footer if hashlib.sha256(blank).hexdigest().encode() == digits else None
 
 
 def parquet_seal(content: bytes) -> SealState:
