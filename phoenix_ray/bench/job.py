@@ -10,16 +10,20 @@ from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
+from phoenix_ray.bench import waterfall
+from phoenix_ray.bench.ceiling import measure_ceiling
 from phoenix_ray.bench.contestants import in_scratch, own_environment, run_command, run_ours, write_command
 from phoenix_ray.bench.engines import FrameTimes, time_worker
 from phoenix_ray.bench.frames import BenchmarkFrames
 from phoenix_ray.bench.report import Findings, Table
 from phoenix_ray.bench.results import Measurement, Spread
 from phoenix_ray.bench.suites import Request
+from phoenix_ray.bench.waterfall import Step
 from phoenix_ray.errors import PhoenixRayError
 
 POLL_SECONDS = 0.02
 START_UP_DEADLINE_SECONDS = 180.0
+WATERFALL = "waterfall.png"
 SHARES = ("decode", "inference", "write", "idle")
 
 
@@ -53,9 +57,11 @@ def run(request: Request) -> Findings:
         "first_commit_seconds": first,
         "resume_seconds": resume,
     }
-    tables = [_rates(runs, efficiency), _moments(runs[request.workers], first, resume)]
+    fall = _waterfall(alone, runs[request.workers], request.workers)
+    tables = [_rates(runs, efficiency), _moments(runs[request.workers], first, resume), waterfall.to_table(fall)]
+    pictures = [WATERFALL] if waterfall.draw(fall, request.output / WATERFALL) else []
     described = f"{frames}, {request.passes} times"
-    return Findings(described, request.rounds, tables, quantities, _notes(), raw=raw)
+    return Findings(described, request.rounds, tables, quantities, _notes(), pictures, raw)
 
 
 def _start_and_resume(frames: BenchmarkFrames, workers: int, scratch: Path) -> tuple[float, float]:
@@ -75,6 +81,13 @@ def _start_and_resume(frames: BenchmarkFrames, workers: int, scratch: Path) -> t
     finally:
         process.kill()
     return seconds, run_command(command, scratch, own_environment())
+
+
+def _waterfall(alone: Sequence[FrameTimes], measured: Sequence[Measurement], workers: int) -> list[Step]:
+    """Return the steps of the round with the median rate, so that all of them are of one moment."""
+    middle = sorted(range(len(measured)), key=lambda number: measured[number].steady_rate)[len(measured) // 2]
+    one = measured[middle]
+    return waterfall.steps(alone[middle], measure_ceiling(), workers, one.steady_rate, one.whole_rate)
 
 
 def _rates(runs: Mapping[int, Sequence[Measurement]], efficiency: Mapping[int, Spread]) -> Table:
@@ -112,6 +125,8 @@ def _shares(measurement: Measurement) -> dict[str, float]:
 
 def _notes() -> list[str]:
     return [
+        "The limit: all operations of the networks at the best rate of a float32 matrix product on one core, times the "
+        "workers.",
         "One worker alone is the actor's own code without Ray, measured in the same round on all frames once.",
         "Decode, inference, write, idle: shares of the actors' time; decode is waiting for frames that threads decode.",
     ]
