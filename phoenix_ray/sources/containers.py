@@ -160,8 +160,9 @@ def _decoded_pictures(path: str, max_pixels: int, timeline: _Timeline, reasons: 
         stream = _video_stream(container)
         decoder = stream.codec_context
         check_size(decoder.width, decoder.height, max_pixels)
-        # The size may change within a stream; the decoder then refuses before it takes memory for the picture.
-        decoder.options = {"max_pixels": str(max_pixels)}
+        # The size may change within a stream; the decoder then refuses before it takes memory for the picture. It counts
+        # pixels of whole blocks, hence the room; `_to_frame` is exact.
+        decoder.options = {"max_pixels": str(2 * max_pixels)}
         # More threads give other pixels in damaged streams, and a worker has its own frames to decode anyway.
         decoder.thread_count = 1
         for packet in _packets(container, stream):
@@ -228,11 +229,12 @@ def _packets(container: Any, stream: Any) -> Iterator[Any]:
 def _open(path: str, max_pixels: int = LISTED_MAX_PIXELS) -> Any:
     """Open a container; only as a file, so that a name with a colon or a playlist never reaches the network.
 
-    FFmpeg decodes first frames to learn what is in the file; those of more than `max_pixels` pixels are left out.
+    FFmpeg decodes first frames to learn what is in the file, but none of far more than `max_pixels` pixels.
     """
     import av
 
-    options = {"protocol_whitelist": "file", "format_whitelist": _FORMATS, "max_pixels": str(max_pixels)}
+    most_pixels = max(max_pixels, LISTED_MAX_PIXELS)
+    options = {"protocol_whitelist": "file", "format_whitelist": _FORMATS, "max_pixels": str(most_pixels)}
     try:
         # Titles and the like are not read, so it does not matter when they are no UTF-8.
         return av.open(f"file:{path}", options=options, metadata_errors="ignore")
