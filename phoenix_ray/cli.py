@@ -15,7 +15,9 @@ import click
 from phoenix_ray import __version__
 from phoenix_ray.commands.bench import bench
 from phoenix_ray.commands.check import check
+from phoenix_ray.commands.export import export
 from phoenix_ray.commands.prepare import prepare
+from phoenix_ray.commands.stats import stats
 from phoenix_ray.commands.verify import verify
 from phoenix_ray.errors import EXIT_INTERRUPTED, ModelError, PhoenixRayError
 from phoenix_ray.untrusted_text import printable_line, printable_text
@@ -151,12 +153,16 @@ def failures(output: Path, traceback: bool) -> None:
 @click.option("--source", default="", help="Where the frames lie (default: where they lay when the run began).")
 @click.option("--videos", default=2, show_default=True, help="Videos of each split.")
 @click.option("--frames", default=5, show_default=True, help="Frames of each video, spread evenly.")
-def view(output: Path, sheet: Path, source: str, videos: int, frames: int) -> None:
+@click.option("--video", "only", multiple=True, metavar="ID", help="Show this video (or split/ID); may be repeated.")
+@click.option("--around", type=click.IntRange(min=0), help="Show the frames around this one, side by side.")
+def view(
+    output: Path, sheet: Path, source: str, videos: int, frames: int, only: tuple[str, ...], around: int | None
+) -> None:
     """Draw frames of the dataset in OUTPUT with their landmarks: a contact sheet."""
     from phoenix_ray.config import SourceSettings
     from phoenix_ray.viewer.contact_sheet import write_contact_sheet
 
-    write_contact_sheet(str(output), sheet, SourceSettings(path=source), videos, frames)
+    write_contact_sheet(str(output), sheet, SourceSettings(path=source), videos, frames, only, around)
     click.echo(f"{sheet}")
 
 
@@ -188,6 +194,8 @@ def config(config: Path | None, overrides: tuple[str, ...], markdown: bool, **sw
 
 cli.add_command(prepare)
 cli.add_command(check)
+cli.add_command(export)
+cli.add_command(stats)
 cli.add_command(verify)
 cli.add_command(bench)
 

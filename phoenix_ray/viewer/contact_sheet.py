@@ -6,6 +6,7 @@ whether the two belong together.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from itertools import islice
 from pathlib import Path
 
@@ -26,7 +27,15 @@ from phoenix_ray.viewer.sheet import Row, Section, Tile, tile_scale, write_sheet
 BADGES = {"no_person": "no person", "unreadable": "unreadable", "failed": "failed"}
 
 
-def write_contact_sheet(output: str, file: Path, source: SourceSettings, videos: int, frames: int) -> None:
+def write_contact_sheet(
+    output: str,
+    file: Path,
+    source: SourceSettings,
+    videos: int,
+    frames: int,
+    only: Collection[str] = (),
+    around: int | None = None,
+) -> None:
     """Write a PNG of a dataset.
 
     Args:
@@ -35,6 +44,8 @@ def write_contact_sheet(output: str, file: Path, source: SourceSettings, videos:
         source: Where the frames lie; with an empty path, where the dataset says they lay.
         videos: Videos of each split.
         frames: Frames of each video, spread evenly.
+        only: Show these videos instead, each as its ID or as `split/ID`.
+        around: Show neighbouring frames with this frame index in the middle, instead of spreading them.
 
     Raises:
         OutputError: There is no dataset with rows there, or the picture cannot be written.
@@ -47,18 +58,29 @@ def write_contact_sheet(output: str, file: Path, source: SourceSettings, videos:
     known = set(zip(table["split"].to_pylist(), table["video_id"].to_pylist(), strict=True))
     sections = []
     for split in sorted({video.split for video in found}):
-        chosen = islice((one for one in found if one.split == split and (split, one.video_id) in known), videos)
-        rows = tuple(_row(dataset, video, frames) for video in chosen)
+        here = (one for one in found if one.split == split and (split, one.video_id) in known)
+        chosen = (one for one in here if _is_named(one, only)) if only else islice(here, videos)
+        rows = tuple(_row(dataset, video, frames, around) for video in chosen)
         if rows:
             sections.append(Section(split, rows))
     if not sections:
-        raise OutputError(f"{output} holds no video of {settings.path}: nothing to show.")
+        what = f"none of {', '.join(only)} that is in {settings.path}" if only else f"no video of {settings.path}"
+        raise OutputError(f"{output} holds {what}: nothing to show.")
     write_sheet("Landmarks", sections, file)
 
 
-def _row(dataset: Dataset, video: Video, frames: int) -> Row:
+def _is_named(video: Video, names: Collection[str]) -> bool:
+    return video.video_id in names or f"{video.split}/{video.video_id}" in names
+
+
+def _row(dataset: Dataset, video: Video, frames: int, around: int | None) -> Row:
     rows = dataset.read_video(video.split, video.video_id)
-    chosen = np.unique(np.linspace(0, rows.num_rows - 1, min(frames, rows.num_rows)).round().astype(int))
+    if around is None:
+        chosen = np.unique(np.linspace(0, rows.num_rows - 1, min(frames, rows.num_rows)).round().astype(int))
+    else:
+        middle = int(np.searchsorted(rows["frame_index"].to_numpy(), around))
+        first = max(0, min(middle - frames // 2, rows.num_rows - frames))
+        chosen = np.arange(first, min(first + frames, rows.num_rows))
     counts = {entry["values"]: entry["counts"] for entry in pc.value_counts(rows["status"]).to_pylist()}
     states = ", ".join(f"{count} {BADGES.get(status, 'with a person')}" for status, count in counts.items())
     gloss = video.annotation.get("gloss", "")

@@ -66,6 +66,26 @@ def test_more_frames_make_a_wider_sheet(dataset: str, tmp_path: Path) -> None:
     assert wide.shape[0] == narrow.shape[0]
 
 
+def test_a_video_that_is_named_is_shown_alone(dataset: str, tmp_path: Path) -> None:
+    whole = sheet_of(dataset, tmp_path / "whole.png")
+    for name in ("b", "dev/b"):
+        write_contact_sheet(dataset, tmp_path / "one.png", SourceSettings(), 2, 4, only=[name])
+        picture = cv2.imread(str(tmp_path / "one.png"))
+        assert picture is not None
+        assert picture.shape[0] < whole.shape[0]
+    with pytest.raises(OutputError, match="holds none of train/b"):
+        write_contact_sheet(dataset, tmp_path / "none.png", SourceSettings(), 2, 4, only=["train/b"])
+
+
+def test_frames_around_one_stand_side_by_side(dataset: str, tmp_path: Path) -> None:
+    spread = sheet_of(dataset, tmp_path / "spread.png", frames=3)
+    write_contact_sheet(dataset, tmp_path / "near.png", SourceSettings(), 2, 3, around=1)
+    near = cv2.imread(str(tmp_path / "near.png"))
+    assert near is not None
+    assert near.shape == spread.shape
+    assert (near != spread).any()
+
+
 def test_a_source_that_is_another_dataset_is_told(dataset: str, tmp_path: Path) -> None:
     other = tmp_path / "other" / "clip"
     other.mkdir(parents=True)

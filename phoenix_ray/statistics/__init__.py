@@ -1,0 +1,1 @@
+"""How good landmarks are: `phoenix-ray stats`."""

@@ -1,0 +1,98 @@
+"""Statistics for eyes and for programs: tables on a terminal, JSON."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from typing import Any
+
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from phoenix_ray.statistics.summary import GroupSummary, Outlier
+from phoenix_ray.untrusted_text import printable_line
+
+_UNITS = {"highest jitter": "px", "largest jump": "px", "longest gap": "frames"}
+
+
+def to_json(everything: GroupSummary, groups: Sequence[GroupSummary], outliers: Sequence[Outlier]) -> dict[str, Any]:
+    """Return plain values; `scores` count frames in equal steps of the presence score from 0 to 1."""
+    return {
+        "all": everything.to_json(),
+        "groups": [group.to_json() for group in groups],
+        "outliers": [{name: getattr(one, name) for name in one.__slots__} for one in outliers],
+    }
+
+
+def print_report(
+    console: Console,
+    dataset: str,
+    everything: GroupSummary,
+    groups: Sequence[GroupSummary],
+    outliers: Sequence[Outlier],
+) -> None:
+    """Print the tables.
+
+    Args:
+        console: Where to.
+        dataset: The dataset as the user named it, for the commands that show a video.
+        everything: Summary of all videos.
+        groups: The groups asked for.
+        outliers: The videos to look at, those of a reason and part together.
+    """
+    console.print(_rates([*groups, everything]))
+    if any(part.jitter is not None for part in everything.parts.values()):
+        console.print(_movements(everything))
+    if outliers:
+        console.print(_outliers(dataset, outliers))
+
+
+def _rates(groups: Sequence[GroupSummary]) -> Table:
+    table = Table(title="Found, in % of the frames", title_justify="left")
+    table.add_column("")
+    for name in ("videos", "frames", *groups[0].parts, "unreadable", "failed"):
+        table.add_column(name.replace("_", " "), justify="right")
+    for group in groups:
+        rates = [f"{100 * part.rate:.1f}" for part in group.parts.values()]
+        troubles = [f"{group.statuses.get(status, 0):,}" for status in ("unreadable", "failed")]
+        table.add_row(printable_line(group.name), f"{group.videos:,}", f"{group.frames:,}", *rates, *troubles)
+    return table
+
+
+def _movements(everything: GroupSummary) -> Table:
+    table = Table(title="Steadiness, gaps and presence scores", title_justify="left")
+    table.add_column("")
+    for name in ("jitter px", "gaps", "frames in gaps", "longest gap", "score 5 %", "median", "95 %"):
+        table.add_column(name, justify="right")
+    for name, part in everything.parts.items():
+        quantiles = [part.score_quantile(share) for share in (0.05, 0.5, 0.95)]
+        table.add_row(
+            name.replace("_", " "),
+            "" if part.jitter is None else f"{part.jitter:.2f}",
+            *(f"{part.gaps:,}", f"{part.gap_frames:,}", f"{part.longest_gap:,}"),
+            *("" if value is None else f"{value:.2f}" for value in quantiles),
+        )
+    return table
+
+
+def _outliers(dataset: str, outliers: Sequence[Outlier]) -> RenderableType:
+    lines = [Text("Videos to look at", style="italic")]
+    title = ""
+    for one in outliers:
+        heading = f"{one.part.replace('_', ' ')}, {one.reason}"
+        if heading != title:
+            title = heading
+            lines.append(Text(heading, style="bold"))
+        value = f"{100 * one.value:.1f} %" if one.reason == "lowest rate" else f"{one.value:,.1f} {_UNITS[one.reason]}"
+        lines.append(Text(f"  {value:>12}  {view_command(dataset, one)}", overflow="fold"))
+    return Group(*lines)
+
+
+def view_command(dataset: str, outlier: Outlier) -> str:
+    """Return the command that shows an outlier: the frames around the one in question, or some of the whole video."""
+    words = ["phoenix-ray", "view", dataset, "--sheet", "look.png"]
+    words += ["--video", printable_line(f"{outlier.split}/{outlier.video_id}")]
+    if outlier.frame is not None:
+        words += ["--around", str(outlier.frame)]
+    return shlex.join(words)

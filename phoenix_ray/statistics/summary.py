@@ -1,0 +1,173 @@
+"""What was measured in many videos, put together: by split, signer or video, and the videos to look at."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from phoenix_ray.statistics.measures import SCORE_BINS, VideoMeasures
+
+Grouping = Literal["split", "signer", "video"]
+OUTLIERS_SHOWN = 5
+# Shorter videos have rates and jitters that mean little.
+_FEWEST_FRAMES = 10
+
+
+@dataclass(frozen=True, slots=True)
+class PartSummary:
+    """How one part does in a group of videos.
+
+    Attributes:
+        rate: Share of the frames in which it was found.
+        jitter: Median of the videos' jitters in pixels (`measures.PartMeasures.jitter`), None without any.
+        gaps: How often it vanishes and comes back.
+        gap_frames: Frames of all these gaps.
+        longest_gap: Frames of the longest.
+        scores: int64 (SCORE_BINS,): frames by presence score.
+    """
+
+    rate: float
+    jitter: float | None
+    gaps: int
+    gap_frames: int
+    longest_gap: int
+    scores: NDArray[np.int64]
+
+    def score_quantile(self, share: float) -> float | None:
+        """Return the score below which a share of the frames lies, to 0.01; None without scores."""
+        total = self.scores.sum()
+        if not total:
+            return None
+        return float((np.searchsorted(np.cumsum(self.scores), share * total) + 0.5) / SCORE_BINS)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values."""
+        return {
+            "rate": self.rate,
+            "jitter_pixels": self.jitter,
+            "gaps": self.gaps,
+            "gap_frames": self.gap_frames,
+            "longest_gap": self.longest_gap,
+            "scores": self.scores.tolist(),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class GroupSummary:
+    """A group of videos.
+
+    Attributes:
+        name: The split, the signer, or split/video; `all` for everything.
+        videos: How many.
+        frames: Their rows.
+        statuses: Rows by status.
+        parts: By name.
+    """
+
+    name: str
+    videos: int
+    frames: int
+    statuses: dict[str, int]
+    parts: dict[str, PartSummary]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values."""
+        return {
+            "name": self.name,
+            "videos": self.videos,
+            "frames": self.frames,
+            "statuses": self.statuses,
+            "parts": {name: part.to_json() for name, part in self.parts.items()},
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Outlier:
+    """A video to look at.
+
+    Attributes:
+        reason: Why: `lowest rate`, `highest jitter`, `largest jump`, `longest gap`.
+        part: Of which part.
+        split: Split of the video.
+        video_id: The video.
+        value: A share for rates, pixels for jitter and jumps, frames for gaps.
+        frame: Frame index to look at; None where it is the video as a whole.
+    """
+
+    reason: str
+    part: str
+    split: str
+    video_id: str
+    value: float
+    frame: int | None
+
+
+def group(videos: Sequence[VideoMeasures], by: Grouping) -> list[GroupSummary]:
+    """Return a summary of each group, sorted by name."""
+    keys: dict[Grouping, Callable[[VideoMeasures], str]] = {
+        "split": lambda video: video.split,
+        "signer": lambda video: video.signer or "unknown",
+        "video": lambda video: f"{video.split}/{video.video_id}",
+    }
+    groups: dict[str, list[VideoMeasures]] = {}
+    for video in videos:
+        groups.setdefault(keys[by](video), []).append(video)
+    return [summarise(name, groups[name]) for name in sorted(groups)]
+
+
+def summarise(name: str, videos: Sequence[VideoMeasures]) -> GroupSummary:
+    """Return the summary of some videos of one layout; there is at least one."""
+    frames = sum(video.frames for video in videos)
+    statuses: dict[str, int] = {}
+    for video in videos:
+        for status, count in video.statuses.items():
+            statuses[status] = statuses.get(status, 0) + count
+    parts = {part: _summarise_part(part, videos, frames) for part in videos[0].parts}
+    return GroupSummary(name, len(videos), frames, dict(sorted(statuses.items())), parts)
+
+
+def find_outliers(videos: Sequence[VideoMeasures], count: int = OUTLIERS_SHOWN) -> list[Outlier]:
+    """Return, for each reason and part, the worst videos, the worst first; of rates only those below the median."""
+    long = [video for video in videos if video.frames >= _FEWEST_FRAMES]
+    if not long:
+        return []
+    return [outlier for part in long[0].parts for outlier in _outliers_of_part(part, long, count)]
+
+
+def _outliers_of_part(part: str, videos: Sequence[VideoMeasures], count: int) -> Iterator[Outlier]:
+    usual = float(np.median([video.rate(part) for video in videos]))
+    low = [Outlier("lowest rate", part, one.split, one.video_id, one.rate(part), None) for one in videos]
+    yield from sorted((one for one in low if one.value < usual), key=lambda one: one.value)[:count]
+    shaky, jumps, gaps = [], [], []
+    for video in videos:
+        measures, key = video.parts[part], (part, video.split, video.video_id)
+        if measures.jitter is not None:
+            shaky.append(Outlier("highest jitter", *key, measures.jitter, None))
+        if measures.jump_frame is not None:
+            jumps.append(Outlier("largest jump", *key, measures.jump, measures.jump_frame))
+        if measures.longest_gap is not None:
+            gaps.append(Outlier("longest gap", *key, measures.longest_gap.frames, measures.longest_gap.first))
+    for outliers in (shaky, jumps, gaps):
+        yield from _largest(outliers, count)
+
+
+def _largest(outliers: Iterable[Outlier], count: int) -> list[Outlier]:
+    return sorted(outliers, key=lambda one: (-one.value, one.split, one.video_id))[:count]
+
+
+def _summarise_part(part: str, videos: Sequence[VideoMeasures], frames: int) -> PartSummary:
+    measures = [video.parts[part] for video in videos]
+    jitters = [one.jitter for one in measures if one.jitter is not None]
+    gaps = [gap.frames for one in measures for gap in one.gaps]
+    return PartSummary(
+        rate=sum(one.found for one in measures) / frames if frames else 0.0,
+        jitter=float(np.median(jitters)) if jitters else None,
+        gaps=len(gaps),
+        gap_frames=sum(gaps),
+        longest_gap=max(gaps, default=0),
+        scores=np.sum([one.scores for one in measures], axis=0, dtype=np.int64),
+    )
