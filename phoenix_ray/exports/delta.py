@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from urllib.parse import quote
 
 import pyarrow as pa
 
@@ -45,7 +44,7 @@ def write_delta(dataset: str, splits: Sequence[str] | None, overwrite: bool) -> 
         raise OutputError(f"{table} is a Delta table already: --overwrite adds a version with the files of now.")
     actions = [
         AddAction(
-            path=quote(file.name.removeprefix(f"{paths.DATA}/"), safe="/="),
+            path=file.name.removeprefix(f"{paths.DATA}/"),
             size=file.bytes,
             partition_values={},
             modification_time=int((Path(dataset) / file.name).stat().st_mtime * 1000),

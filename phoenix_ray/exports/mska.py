@@ -10,10 +10,12 @@ COCO-WholeBody's (`coco_wholebody`), so models are to be trained anew.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from phoenix_ray.dataset.paths import safe_name
 from phoenix_ray.errors import MissingExtraError
@@ -44,9 +46,19 @@ def write_mska(selection: Selection, output: Path) -> None:
             dump_pickle(StreamedDict(_videos(part)), stream)
 
 
-def _videos(selection: Selection) -> Iterator[tuple[str, dict[str, Any]]]:
-    import torch
+@dataclass(frozen=True, slots=True)
+class _Tensor:
+    """Pickled as a tensor of these values by a public name; torch's own way writes memory addresses."""
 
+    values: NDArray[np.float32]
+
+    def __reduce__(self) -> tuple[Any, tuple[NDArray[np.float32]]]:
+        import torch
+
+        return torch.Tensor, (self.values,)
+
+
+def _videos(selection: Selection) -> Iterator[tuple[str, dict[str, Any]]]:
     for video in selection.videos():
         name = f"{video.split}/{video.video_id}"
         yield (
@@ -56,6 +68,6 @@ def _videos(selection: Selection) -> Iterator[tuple[str, dict[str, Any]]]:
                 "gloss": video.annotation.get("gloss", ""),
                 "text": video.annotation.get("translation", ""),
                 "num_frames": len(video),
-                "keypoint": torch.from_numpy(whole_body(video, FRAME_SIZE)),
+                "keypoint": _Tensor(whole_body(video, FRAME_SIZE)),
             },
         )

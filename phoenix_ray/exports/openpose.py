@@ -68,7 +68,7 @@ def _body_point(points: NDArray[np.float32], name: str) -> NDArray[np.float32]:
         point: NDArray[np.float32] = points[:, coco_wholebody.NAMES.index(name)]
         return point
     first, second = (_body_point(points, end) for end in _MIDDLES[name])
-    middle = (first + second) * np.float32(0.5)
+    middle: NDArray[np.float32] = np.mean([first, second], axis=0, dtype=np.float32)
     middle[:, 2] = np.minimum(first[:, 2], second[:, 2])
     return middle
 
@@ -78,7 +78,8 @@ def _pupils(video: VideoLandmarks) -> NDArray[np.float32]:
         return np.zeros((len(video), len(_PUPILS), 3), np.float32)
     pixels = video.points["face"][:, _PUPILS, :2].astype(np.float64) * pixel_sizes(video)[:, np.newaxis]
     values = np.concatenate([pixels, confidence(video, "face")[:, _PUPILS, np.newaxis]], axis=2)
-    return np.nan_to_num(values, nan=0.0).astype(np.float32)
+    pupils: NDArray[np.float32] = np.nan_to_num(values, nan=0.0).astype(np.float32)
+    return pupils
 
 
 def _person(

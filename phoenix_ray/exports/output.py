@@ -10,7 +10,7 @@ import os
 import secrets
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from phoenix_ray.dataset.paths import safe_name
@@ -50,8 +50,8 @@ def video_file(folder: Path, split: str, video_id: str, suffix: str) -> Path:
 
 
 def _replace(temporary: Path, output: Path) -> None:
-    """Rename; a folder that is in the way moves aside first, because no rename replaces a folder with content."""
-    if not output.is_dir():
+    """Rename; what is in the way of a folder, or is one, moves aside first, because no rename replaces it."""
+    if not output.exists() or (output.is_file() and temporary.is_file()):
         temporary.replace(output)
         return
     aside = output.parent / f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}"
@@ -61,10 +61,12 @@ def _replace(temporary: Path, output: Path) -> None:
 
 
 def _remove(path: Path) -> None:
+    """Delete a file or folder as far as possible: what stays is only untidy, and its name says what it is."""
     if path.is_dir():
-        shutil.rmtree(path)
+        shutil.rmtree(path, ignore_errors=True)
     else:
-        path.unlink(missing_ok=True)
+        with suppress(OSError):
+            path.unlink()
 
 
 def _flush(path: Path) -> None:

@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from phoenix_ray.errors import OutputError
+from phoenix_ray.exports.file_collections import FileCollection
+from phoenix_ray.exports.numpy_archives import to_numpy_archive, write_numpy_archives
+from phoenix_ray.exports.pose_files import write_pose_files
+from tests.exports.made_up import SELECTION, VIDEOS, assert_same_points, make_landmarks
+
+KEYS = [(video.split, video.video_id) for video in VIDEOS]
+
+
+@pytest.fixture
+def pose_files(tmp_path: Path) -> Path:
+    pytest.importorskip("pose_format", reason="pose-format is not installed")
+    write_pose_files(SELECTION, tmp_path)
+    return tmp_path
+
+
+def test_a_folder_of_numpy_archives_gives_every_video_back(tmp_path: Path) -> None:
+    write_numpy_archives(SELECTION, tmp_path)
+    collection = FileCollection.open(tmp_path)
+    assert list(collection.keys()) == KEYS
+    assert collection.layout == VIDEOS[0].layout
+    for video in VIDEOS:
+        assert_same_points(video, collection.load(video.split, video.video_id), tuple(video.points))
+
+
+def test_a_folder_of_pose_files_gives_every_video_back(pose_files: Path) -> None:
+    collection = FileCollection.open(pose_files)
+    assert list(collection.keys()) == KEYS
+    for video in VIDEOS:
+        again = collection.load(video.split, video.video_id)
+        assert_same_points(video, again, ("pose_world",))
+        assert (again.split, again.video_id) == (video.split, video.video_id)
+
+
+def test_files_of_a_flat_folder_have_the_empty_split(pose_files: Path) -> None:
+    collection = FileCollection.open(pose_files / "dev")
+    assert list(collection.keys()) == [("", "a")]
+    assert len(collection.load("", "a")) == 3
+
+
+def test_deeper_folders_belong_to_the_video_id(pose_files: Path) -> None:
+    (pose_files / "train" / "day-1").mkdir()
+    shutil.move(pose_files / "dev" / "a.pose", pose_files / "train" / "day-1")
+    assert ("train", "day-1/a") in list(FileCollection.open(pose_files).keys())
+
+
+def test_one_file_is_a_collection_of_one_video(tmp_path: Path) -> None:
+    (tmp_path / "x.npz").write_bytes(to_numpy_archive(VIDEOS[0]))
+    assert list(FileCollection.open(tmp_path / "x.npz").keys()) == [("dev", "a")]
+
+
+def test_an_id_too_long_for_a_name_is_read_from_the_archive(tmp_path: Path) -> None:
+    long = make_landmarks("dev", "v" * 300)
+    shortened = tmp_path / "dev" / f"{'v' * 100}~0123.npz"
+    shortened.parent.mkdir()
+    shortened.write_bytes(to_numpy_archive(long))
+    assert list(FileCollection.open(tmp_path).keys()) == [("dev", long.video_id)]
+
+
+def test_mixed_and_empty_folders_are_told(pose_files: Path) -> None:
+    write_numpy_archives(SELECTION, pose_files)
+    with pytest.raises(OutputError, match=r"holds \.npz and \.pose files"):
+        FileCollection.open(pose_files)
+    (pose_files / "empty").mkdir()
+    with pytest.raises(OutputError, match="holds no files"):
+        FileCollection.open(pose_files / "empty")

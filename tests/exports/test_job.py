@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+from phoenix_ray.errors import ConfigError, MissingExtraError, OutputError
+from phoenix_ray.exports.imports import open_collection
+from phoenix_ray.exports.job import export
+from phoenix_ray.exports.registry import FORMATS, IN_PLACE
+from tests.exports.made_up import VIDEOS, assert_same_points, write_dataset
+
+NEEDS = {"pose": "pose_format", "mska": "torch"}
+OWN_OUTPUT = [one.name for one in FORMATS if one.name != IN_PLACE]
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return write_dataset(tmp_path_factory.mktemp("dataset"))
+
+
+def contents(output: Path) -> dict[str, bytes]:
+    files = [output] if output.is_file() else sorted(file for file in output.rglob("*") if file.is_file())
+    return {str(file.relative_to(output)): file.read_bytes() for file in files}
+
+
+@pytest.mark.parametrize("name", OWN_OUTPUT)
+def test_two_exports_are_equal_byte_for_byte(dataset: str, tmp_path: Path, name: str) -> None:
+    if name in NEEDS and importlib.util.find_spec(NEEDS[name]) is None:
+        pytest.skip(f"{NEEDS[name]} is not installed")
+    first = export(dataset, tmp_path / "one", name)
+    export(dataset, tmp_path / "two", name)
+    files = contents(tmp_path / "one")
+    assert files == contents(tmp_path / "two")
+    assert (first.videos, first.frames, first.bytes) == (3, 10, sum(map(len, files.values())))
+
+
+@pytest.mark.parametrize("name", ["npz", "pickle"])
+def test_what_was_exported_opens_with_equal_numbers(dataset: str, tmp_path: Path, name: str) -> None:
+    export(dataset, tmp_path / "out", name)
+    collection = open_collection(str(tmp_path / "out"))
+    for video in VIDEOS:
+        again = collection.load(video.split, video.video_id)
+        assert_same_points(video, again, ("pose", "left_hand", "right_hand", "face"))
+
+
+def test_what_was_imported_is_exported_again(dataset: str, tmp_path: Path) -> None:
+    export(dataset, tmp_path / "a.pkl", "pickle")
+    export(str(tmp_path / "a.pkl"), tmp_path / "b.pkl", "pickle")
+    assert (tmp_path / "a.pkl").read_bytes() == (tmp_path / "b.pkl").read_bytes()
+    with pytest.raises(ConfigError, match="size of frame 1 is not known"):
+        export(str(tmp_path / "a.pkl"), tmp_path / "coco", "coco")
+    assert not (tmp_path / "coco").exists()
+
+
+def test_only_the_chosen_videos_are_written(dataset: str, tmp_path: Path) -> None:
+    done = export(dataset, tmp_path / "out", "csv", splits=["train"], videos=["b/ü.1"])
+    assert (done.videos, done.frames) == (1, 1)
+    assert list(contents(tmp_path / "out")) == ["train/b%2F%C3%BC.1.csv"]
+
+
+def test_an_output_that_exists_is_refused(dataset: str, tmp_path: Path) -> None:
+    export(dataset, tmp_path / "out", "npz")
+    with pytest.raises(OutputError, match="exists"):
+        export(dataset, tmp_path / "out", "npz")
+    export(dataset, tmp_path / "out", "npz", splits=["dev"], overwrite=True)
+    assert list(contents(tmp_path / "out")) == ["dev/a.npz"]
+
+
+def test_an_unknown_format_is_told(dataset: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"no format 'cocoo'.*Did you mean 'coco'"):
+        export(dataset, tmp_path / "out", "cocoo")
+    with pytest.raises(ConfigError, match="written into the dataset"):
+        export(dataset, tmp_path / "out", IN_PLACE)
+
+
+@pytest.mark.parametrize(("name", "module"), sorted(NEEDS.items()))
+def test_a_missing_package_is_told_with_its_extra(
+    dataset: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, module: str
+) -> None:
+    monkeypatch.setitem(__import__("sys").modules, module, None)
+    with pytest.raises(MissingExtraError, match="pip install 'phoenix-ray"):
+        export(dataset, tmp_path / "out", name)
+    assert list(tmp_path.iterdir()) == []

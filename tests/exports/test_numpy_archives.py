@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from phoenix_ray.dataset.video_landmarks import VideoLandmarks
+from phoenix_ray.errors import OutputError
+from phoenix_ray.exports.numpy_archives import read_numpy_archive, to_numpy_archive, write_numpy_archives
+from phoenix_ray.landmarks import Layout, Part
+from tests.exports.made_up import SELECTION, VIDEOS, make_landmarks
+
+# NUL at the end of a text is the one thing that numpy's text arrays drop.
+TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=8)
+SMALL = Layout(
+    "small", (Part("body", ("head", "hip"), ("x", "y"), ((0, 1),)), Part("tail", ("tip",), ("x",), scored=False))
+)
+
+
+def assert_same(one: VideoLandmarks, other: VideoLandmarks) -> None:
+    for name in ("frame_index", "timestamps", "sizes"):
+        assert np.array_equal(getattr(one, name), getattr(other, name), equal_nan=name == "timestamps"), name
+        assert getattr(one, name).dtype == getattr(other, name).dtype
+    for name in ("points", "scores"):
+        ours, theirs = getattr(one, name), getattr(other, name)
+        assert {key: values.tobytes() for key, values in ours.items()} == {
+            key: values.tobytes() for key, values in theirs.items()
+        }
+    arrays_ = {"frame_index", "timestamps", "sizes", "points", "scores"}
+    for field in fields(one):
+        if field.name not in arrays_:
+            assert getattr(one, field.name) == getattr(other, field.name), field.name
+
+
+def test_numpy_reads_every_array(tmp_path: Path) -> None:
+    write_numpy_archives(SELECTION, tmp_path)
+    video = VIDEOS[1]
+    with np.load(tmp_path / "train" / f"{video.video_id}.npz") as archive:
+        for part, points in video.points.items():
+            assert np.array_equal(archive[part], points, equal_nan=True)
+            assert archive[part].dtype == np.float32
+        assert np.array_equal(archive["face_score"], video.scores["face"], equal_nan=True)
+        assert archive["frame_name"].tolist() == list(video.frame_names)
+        assert archive["size"].tolist() == [[210, 260]] * 6
+        assert float(archive["fps"]) == 25
+
+
+@pytest.mark.parametrize("video", VIDEOS, ids=lambda video: video.video_id)
+def test_the_round_trip_is_exact(tmp_path: Path, video: VideoLandmarks) -> None:
+    (tmp_path / "v.npz").write_bytes(to_numpy_archive(video))
+    assert_same(video, read_numpy_archive(tmp_path / "v.npz"))
+
+
+@given(data=st.data(), frames=st.integers(0, 4), fps=st.none() | st.floats(1, 240))
+def test_any_numbers_and_text_make_the_round_trip(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject, frames: int, fps: float | None
+) -> None:
+    texts = st.lists(TEXT, min_size=frames, max_size=frames).map(tuple)
+    floats = st.floats(width=32, allow_nan=True)
+    video = VideoLandmarks(
+        data.draw(TEXT),
+        data.draw(TEXT),
+        SMALL,
+        np.arange(frames, dtype=np.int32),
+        data.draw(texts),
+        data.draw(arrays.arrays(np.float64, frames, elements=st.floats())),
+        np.full((frames, 2), 7, np.int32),
+        data.draw(texts),
+        {
+            part.name: data.draw(arrays.arrays(np.float32, (frames, len(part.points), len(part.axes)), elements=floats))
+            for part in SMALL.parts
+        },
+        {"body": data.draw(arrays.arrays(np.float32, frames, elements=floats))},
+        fps,
+        data.draw(st.dictionaries(TEXT, TEXT, max_size=3)),
+    )
+    file = tmp_path_factory.mktemp("npz") / "v.npz"
+    file.write_bytes(to_numpy_archive(video))
+    assert_same(video, read_numpy_archive(file))
+
+
+@pytest.mark.parametrize("cut", [0, 10, 2000, -1])
+def test_a_damaged_file_is_told(tmp_path: Path, cut: int) -> None:
+    (tmp_path / "v.npz").write_bytes(to_numpy_archive(make_landmarks())[:cut])
+    with pytest.raises(OutputError, match=r"v\.npz is not an \.npz file that phoenix-ray exported"):
+        read_numpy_archive(tmp_path / "v.npz")
+
+
+def test_an_archive_of_somebody_else_is_told(tmp_path: Path) -> None:
+    np.savez(tmp_path / "v.npz", pose=np.zeros(3))
+    with pytest.raises(OutputError, match="layout"):
+        read_numpy_archive(tmp_path / "v.npz")
+
+
+def test_objects_in_an_archive_are_refused(tmp_path: Path) -> None:
+    np.savez(tmp_path / "v.npz", layout=np.array([print], dtype=object))
+    with pytest.raises(OutputError, match="allow_pickle"):
+        read_numpy_archive(tmp_path / "v.npz")

@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from phoenix_ray import coco_wholebody
+from phoenix_ray.exports.openpose import BODY_25, write_openpose
+from phoenix_ray.exports.selection import select
+from phoenix_ray.exports.whole_body import whole_body
+from phoenix_ray.landmarks import holistic
+from tests.exports.made_up import SELECTION, VIDEOS, InMemory, make_landmarks
+
+VIDEO_ID = "01April_2010_Thursday_heute-6694"
+
+
+def person(folder: Path, frame: int) -> dict[str, Any]:
+    file = folder / "train" / VIDEO_ID / f"{VIDEO_ID}_{frame:012}_keypoints.json"
+    content: dict[str, Any] = json.loads(file.read_text())
+    return content["people"][0] if content["people"] else {}
+
+
+def test_each_frame_has_body_face_and_hands(tmp_path: Path) -> None:
+    write_openpose(SELECTION, tmp_path)
+    points = whole_body(VIDEOS[1], VIDEOS[1].sizes)[3]
+    found = person(tmp_path, 3)
+    body = np.array(found["pose_keypoints_2d"], np.float32).reshape(25, 3)
+    for index, name in enumerate(BODY_25):
+        if name not in ("neck", "middle_hip"):
+            assert np.array_equal(body[index], points[coco_wholebody.NAMES.index(name)]), name
+    assert np.allclose(body[1, :2], (body[2, :2] + body[5, :2]) / 2)
+    assert body[8, 2] == min(body[9, 2], body[12, 2])
+    face = np.array(found["face_keypoints_2d"], np.float32).reshape(70, 3)
+    assert np.array_equal(face[:68], points[coco_wholebody.FACE])
+    assert not face[68:].any()
+    hand = np.array(found["hand_right_keypoints_2d"], np.float32).reshape(21, 3)
+    assert np.array_equal(hand, points[coco_wholebody.RIGHT_HAND])
+
+
+def test_a_frame_without_a_person_has_no_people(tmp_path: Path) -> None:
+    write_openpose(SELECTION, tmp_path)
+    assert person(tmp_path, 0) == {}
+    assert len(list((tmp_path / "train" / VIDEO_ID).iterdir())) == 6
+
+
+def test_irises_give_the_pupils(tmp_path: Path) -> None:
+    video = make_landmarks("train", VIDEO_ID, layout=holistic(478))
+    write_openpose(select(InMemory((video,))), tmp_path)
+    face = np.array(person(tmp_path, 3)["face_keypoints_2d"], np.float32).reshape(70, 3)
+    assert np.allclose(face[68, :2], video.points["face"][3, 468, :2] * (210, 260))
+    assert np.allclose(face[69, :2], video.points["face"][3, 473, :2] * (210, 260))
+
+
+def test_pose_format_reads_a_folder_of_it(tmp_path: Path) -> None:
+    openpose = pytest.importorskip("pose_format.utils.openpose", reason="pose-format is not installed")
+    write_openpose(SELECTION, tmp_path)
+    pose = openpose.load_openpose_directory(str(tmp_path / "train" / VIDEO_ID), fps=25, width=210, height=260)
+    assert pose.body.data.shape == (6, 1, 137, 2)
+    nose = [component.name for component in pose.header.components].index("pose_keypoints_2d")
+    start = sum(len(component.points) for component in pose.header.components[:nose])
+    expected = whole_body(VIDEOS[1], VIDEOS[1].sizes)[1:, 0, :2]
+    assert np.allclose(pose.body.data.data[1:, 0, start], expected)
