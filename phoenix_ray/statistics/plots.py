@@ -63,7 +63,7 @@ def _plot_rates(axes: Any, groups: Sequence[GroupSummary]) -> None:
     axes.set(xlim=(0, 100), xlabel="frames in which the part was found, in %")
     if len(shown) < len(groups):
         axes.set_title(f"the {len(shown)} lowest of {len(groups):,}")
-    axes.legend()
+    axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
 
 
 def _plot_jitter(axes: Any, jitters: dict[str, list[float | None]]) -> None:
@@ -71,7 +71,7 @@ def _plot_jitter(axes: Any, jitters: dict[str, list[float | None]]) -> None:
         known = np.sort([value for value in values if value is not None])
         axes.step(known, 100 * np.arange(1, len(known) + 1) / max(len(known), 1), label=part.replace("_", " "))
     axes.set(xlabel="jitter of a video, in pixels", ylabel="videos with at most this, in %", ylim=(0, 100))
-    axes.legend()
+    axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
 
 
 def _plot_gaps(axes: Any, gaps: dict[str, list[int]]) -> None:
@@ -79,7 +79,7 @@ def _plot_gaps(axes: Any, gaps: dict[str, list[int]]) -> None:
         values, counts = np.unique(lengths, return_counts=True)
         axes.plot(values, counts, ".-", label=part.replace("_", " "))
     axes.set(xlabel="length of a gap, in frames", ylabel="gaps", xscale="log", yscale="log")
-    axes.legend()
+    axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
 
 
 def _plot_scores(axes: Any, everything: GroupSummary) -> None:
@@ -87,4 +87,4 @@ def _plot_scores(axes: Any, everything: GroupSummary) -> None:
     for name, part in everything.parts.items():
         axes.stairs(100 * part.scores / max(part.scores.sum(), 1), edges, label=name.replace("_", " "))
     axes.set(xlabel="presence score", ylabel="frames, in %", yscale="log", xlim=(0, 1))
-    axes.legend()
+    axes.legend(loc="upper left", bbox_to_anchor=(1, 1))

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import groupby
 from typing import Any
 
-from rich.console import Console, Group, RenderableType
+from rich import box
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -44,12 +46,12 @@ def print_report(
     console.print(_rates([*groups, everything]))
     if any(part.jitter is not None for part in everything.parts.values()):
         console.print(_movements(everything))
-    if outliers:
-        console.print(_outliers(dataset, outliers))
+    for line in _outliers(dataset, outliers):
+        console.print(line, soft_wrap=True)
 
 
 def _rates(groups: Sequence[GroupSummary]) -> Table:
-    table = Table(title="Found, in % of the frames", title_justify="left")
+    table = Table(title="Found, in % of the frames", title_justify="left", box=box.SIMPLE)
     table.add_column("")
     for name in ("videos", "frames", *groups[0].parts, "unreadable", "failed"):
         table.add_column(name.replace("_", " "), justify="right")
@@ -61,7 +63,7 @@ def _rates(groups: Sequence[GroupSummary]) -> Table:
 
 
 def _movements(everything: GroupSummary) -> Table:
-    table = Table(title="Steadiness, gaps and presence scores", title_justify="left")
+    table = Table(title="Steadiness, gaps and presence scores", title_justify="left", box=box.SIMPLE)
     table.add_column("")
     for name in ("jitter px", "gaps", "frames in gaps", "longest gap", "score 5 %", "median", "95 %"):
         table.add_column(name, justify="right")
@@ -76,17 +78,14 @@ def _movements(everything: GroupSummary) -> Table:
     return table
 
 
-def _outliers(dataset: str, outliers: Sequence[Outlier]) -> RenderableType:
-    lines = [Text("Videos to look at", style="italic")]
-    title = ""
-    for one in outliers:
-        heading = f"{one.part.replace('_', ' ')}, {one.reason}"
-        if heading != title:
-            title = heading
-            lines.append(Text(heading, style="bold"))
-        value = f"{100 * one.value:.1f} %" if one.reason == "lowest rate" else f"{one.value:,.1f} {_UNITS[one.reason]}"
-        lines.append(Text(f"  {value:>12}  {view_command(dataset, one)}", overflow="fold"))
-    return Group(*lines)
+def _outliers(dataset: str, outliers: Sequence[Outlier]) -> Iterator[Text]:
+    if outliers:
+        yield Text("Videos to look at", style="italic")
+    for (part, reason), worst in groupby(outliers, key=lambda one: (one.part, one.reason)):
+        yield Text(f"{part.replace('_', ' ')}, {reason}", style="bold")
+        for one in worst:
+            value = f"{100 * one.value:.1f} %" if reason == "lowest rate" else f"{one.value:,.1f} {_UNITS[reason]}"
+            yield Text(f"  {value:>12}  {view_command(dataset, one)}")
 
 
 def view_command(dataset: str, outlier: Outlier) -> str:

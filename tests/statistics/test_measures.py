@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from phoenix_ray.dataset.video_landmarks import VideoLandmarks
+from phoenix_ray.statistics.measures import SCORE_BINS, Gap, count_scores, find_gaps, measure_part, measure_video
+from tests.prepare.made_up import make_video
+
+
+def moving(x: list[float], missing: list[int] | None = None) -> VideoLandmarks:
+    """A left hand of which every point is at x pixels in each frame of 200 pixels."""
+    video = make_video(len(x), {"left_hand": missing or []}, size=(200, 100))
+    present = video.present("left_hand")
+    video.points["left_hand"][present, :, 1] = 0.5
+    video.points["left_hand"][present, :, 0] = (np.array(x, np.float32) / 200)[present, np.newaxis]
+    return video
+
+
+def test_jitter_is_the_distance_from_the_middle_of_the_neighbours_in_pixels() -> None:
+    assert measure_part(moving([10, 12, 10, 12, 10]), "left_hand").jitter == pytest.approx(2, rel=1e-4)
+    assert measure_part(moving([10, 12, 14, 16, 18]), "left_hand").jitter == pytest.approx(0, abs=1e-4)
+
+
+def test_jitter_needs_three_frames_in_a_row() -> None:
+    assert measure_part(moving([0, 50, 0, 50, 0], missing=[2]), "left_hand").jitter is None
+
+
+def test_one_wild_frame_does_not_make_a_video_shaky_but_is_its_jump() -> None:
+    x = [float(10 + frame) for frame in range(20)]
+    x[12] = 150
+    measures = measure_part(moving(x), "left_hand")
+    assert measures.jitter == pytest.approx(0, abs=1e-3)
+    assert measures.jump_frame == 12
+    assert measures.jump == pytest.approx(150 - 21, rel=1e-4)
+
+
+def test_a_jump_across_a_gap_is_no_jump() -> None:
+    measures = measure_part(moving([10, 0, 90], missing=[1]), "left_hand")
+    assert (measures.jump, measures.jump_frame) == (0.0, None)
+
+
+def test_rows_whose_frames_are_not_neighbours_do_not_count_as_such() -> None:
+    video = moving([10, 12, 90, 92])
+    measures = measure_part(replace(video, frame_index=np.array([0, 1, 7, 8], np.int32)), "left_hand")
+    assert measures.jump == pytest.approx(2, rel=1e-3)
+    assert measures.jitter is None
+
+
+@given(st.lists(st.booleans(), max_size=30))
+def test_gaps_are_what_is_missing_between_the_first_and_the_last_detection(present: list[bool]) -> None:
+    found = np.array(present, bool)
+    gaps = find_gaps(found, np.arange(100, 100 + len(present), dtype=np.int32))
+    rows = np.flatnonzero(found)
+    inside = ~found[rows[0] : rows[-1] + 1] if len(rows) else np.zeros(0, bool)
+    assert sum(gap.frames for gap in gaps) == inside.sum()
+    for gap in gaps:
+        first = gap.first - 100
+        assert not found[first : first + gap.frames].any()
+        assert found[first - 1]
+        assert found[first + gap.frames]
+
+
+def test_the_first_of_the_longest_gaps_is_named() -> None:
+    measures = measure_part(moving([0] * 9, missing=[0, 2, 4, 5, 7, 8]), "left_hand")
+    assert measures.gaps == (Gap(2, 1), Gap(4, 2))
+    assert measures.longest_gap == Gap(4, 2)
+    assert measures.found == 3
+
+
+@given(st.lists(st.floats(0, 1, width=32) | st.just(float("nan")), max_size=20))
+def test_every_score_is_counted_once_in_its_step(scores: list[float]) -> None:
+    counts = count_scores(np.array(scores, np.float32))
+    known = [score for score in scores if score == score]
+    assert counts.sum() == len(known)
+    if len(known) == 1:
+        assert counts[min(int(known[0] * SCORE_BINS), SCORE_BINS - 1)] == 1
+
+
+def test_a_video_is_measured_in_all_parts_of_the_image() -> None:
+    measures = measure_video(make_video(4, {"face": [0], "left_hand": range(4)}))
+    assert list(measures.parts) == ["pose", "left_hand", "right_hand", "face"]
+    assert [measures.rate(part) for part in measures.parts] == [1, 0, 1, 0.75]
+    assert (measures.signer, measures.statuses) == ("Signer04", {"ok": 4})

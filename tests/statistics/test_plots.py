@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from phoenix_ray.errors import MissingExtraError, OutputError
+from phoenix_ray.statistics.measures import measure_video
+from phoenix_ray.statistics.plots import write_plots
+from phoenix_ray.statistics.summary import group, summarise
+from tests.prepare.made_up import make_video
+
+VIDEOS = tuple(
+    replace(make_video(10 + number, {"left_hand": [4, 5], "face": [0]}, number), split=split, video_id=f"v{number}")
+    for number, split in enumerate(["dev", "train", "train", "train"])
+)
+
+
+def test_plots_are_pictures(tmp_path: Path) -> None:
+    measured = [measure_video(video) for video in VIDEOS]
+    files = write_plots(tmp_path / "plots", measured, summarise("all", measured), group(measured, "split"))
+    assert [file.name for file in files] == ["rates.png", "jitter.png", "gaps.png", "scores.png"]
+    assert all(file.read_bytes().startswith(b"\x89PNG") for file in files)
+
+
+def test_plots_that_cannot_be_written_are_told(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    measured = [measure_video(VIDEOS[0])]
+    with pytest.raises(OutputError, match="cannot be written"):
+        write_plots(tmp_path / "file", measured, summarise("all", measured), group(measured, "split"))
+
+
+def test_without_matplotlib_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    measured = [measure_video(VIDEOS[0])]
+    with pytest.raises(MissingExtraError, match=r"phoenix-ray\[plots\]"):
+        write_plots(tmp_path, measured, summarise("all", measured), group(measured, "split"))
