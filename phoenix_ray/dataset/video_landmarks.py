@@ -14,7 +14,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from phoenix_ray.dataset.schema import to_batch
-from phoenix_ray.landmarks import Layout
+from phoenix_ray.landmarks import Layout, Part
 
 IMAGE_AXES = ("x", "y", "z")
 
@@ -73,7 +73,7 @@ class VideoLandmarks:
             ValueError: A part has no such axis.
         """
         names = image_parts(self.layout) if parts is None else parts
-        chosen = [[self.layout.part(name).axes.index(axis) for axis in axes] for name in names]
+        chosen = [_find_axes(self.layout.part(name), axes) for name in names]
         return np.concatenate(
             [self.points[name][:, :, indices] for name, indices in zip(names, chosen, strict=True)], axis=1
         )
@@ -82,6 +82,13 @@ class VideoLandmarks:
 def image_parts(layout: Layout) -> tuple[str, ...]:
     """Return the names of the parts whose x and y are relative to the image: all but those in metres."""
     return tuple(part.name for part in layout.parts if part.scored)
+
+
+def _find_axes(part: Part, axes: Sequence[str]) -> list[int]:
+    for axis in axes:
+        if axis not in part.axes:
+            raise ValueError(f"{part.name} has no axis {axis!r}: it has {', '.join(part.axes)}")
+    return [part.axes.index(axis) for axis in axes]
 
 
 def from_rows(

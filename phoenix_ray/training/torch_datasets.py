@@ -1,0 +1,103 @@
+"""A dataset of landmarks as torch's loaders want it: by index, or as a stream.
+
+Both can be pickled, forked and spawned. With both an item is a `VideoLandmarks`, or what `transform` makes of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import distributed
+from torch.utils.data import IterableDataset, get_worker_info
+
+from phoenix_ray.dataset.reader import Dataset
+from phoenix_ray.dataset.video_landmarks import VideoLandmarks
+from phoenix_ray.training.sharing import Place, order_videos, rank_from_environment, take_share
+
+Transform = Callable[[VideoLandmarks], Any]
+
+
+def as_it_is(video: VideoLandmarks) -> VideoLandmarks:
+    """Return the video: the transform where none is given."""
+    return video
+
+
+class LandmarkDataset:
+    """The videos of a dataset by index, in the order of `dataset.keys()`; any sampler of torch works with it.
+
+    Args:
+        dataset: The videos, mostly of one split and with the parts that are needed: `open(path).select(…)`.
+        transform: Makes an item of a video.
+    """
+
+    def __init__(self, dataset: Dataset, transform: Transform = as_it_is) -> None:
+        self._dataset = dataset
+        self._transform = transform
+        self._keys = dataset.videos().select(["split", "video_id"])
+
+    def __len__(self) -> int:
+        """Return the number of videos."""
+        return int(self._keys.num_rows)
+
+    def __getitem__(self, index: int) -> Any:
+        """Return a video.
+
+        Raises:
+            IndexError: There are fewer videos.
+            OutputError: It cannot be read.
+        """
+        row = range(len(self))[index]
+        return self._transform(self._dataset.load(*(column[row].as_py() for column in self._keys.columns)))
+
+
+# Loaders know a stream by this class alone; torch is not type-checked here, so mypy sees Any.
+class LandmarkStream(IterableDataset):  # type: ignore[misc]
+    """The videos of a dataset as a stream, each read once by the loader workers of all ranks together.
+
+    Without a seed the videos come as they are stored, which reads each piece of a file once. With a seed they are
+    shuffled; call `set_epoch` before each epoch, as with torch's DistributedSampler.
+
+    Args:
+        dataset: The videos; every rank must have opened the same ones.
+        transform: Makes an item of a video.
+        seed: Of the order, the same for all ranks; None leaves the videos as they are stored.
+        rank: The training process; None asks torch.distributed, then the variables RANK and WORLD_SIZE.
+        equal_ranks: Leave out the last videos of an epoch, fewer than there are ranks, so that all ranks make the same
+            number of batches; without it a rank may have one video more, on which the others would wait forever.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        transform: Transform = as_it_is,
+        seed: int | None = None,
+        rank: Place | None = None,
+        equal_ranks: bool = False,
+    ) -> None:
+        self._videos = LandmarkDataset(dataset, transform)
+        self._seed = seed
+        self._rank = rank
+        self._equal_ranks = equal_ranks
+        # In shared memory, so that workers that persist from epoch to epoch see it change.
+        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the order of the next epoch."""
+        self._epoch.fill_(epoch)
+
+    def __iter__(self) -> Iterator[Any]:
+        """Yield the videos of this worker of this rank."""
+        info = get_worker_info()
+        worker = Place(info.id, info.num_workers) if info else Place()
+        order = order_videos(len(self._videos), self._seed, int(self._epoch))
+        for index in take_share(order, self._rank or find_rank(), worker, self._equal_ranks).tolist():
+            yield self._videos[index]
+
+
+def find_rank() -> Place:
+    """Return the rank of this process as torch.distributed knows it, else as the environment says."""
+    if distributed.is_available() and distributed.is_initialized():
+        return Place(distributed.get_rank(), distributed.get_world_size())
+    return rank_from_environment()

@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+import pickle
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+
+from torch.utils.data import DataLoader
+
+from phoenix_ray.dataset.reader import Dataset
+from phoenix_ray.dataset.video_landmarks import VideoLandmarks
+from phoenix_ray.training import LandmarkDataset, LandmarkStream, pad
+from phoenix_ray.training.sharing import Place
+
+IDS = sorted([f"{number:02}" for number in range(11)] + ["open"])
+
+
+def name_of(video: VideoLandmarks) -> str:
+    return video.video_id
+
+
+def test_videos_are_found_by_index(landmarks: Dataset) -> None:
+    videos = LandmarkDataset(landmarks)
+    assert len(videos) == 12
+    assert [videos[index].video_id for index in range(12)] == IDS
+    assert videos[-1].video_id == "open"
+    with pytest.raises(IndexError):
+        videos[12]
+
+
+@pytest.mark.parametrize(("context", "workers"), [("fork", 2), ("spawn", 1)])
+def test_a_loader_gives_each_video_once_whatever_starts_its_workers(
+    landmarks: Dataset, context: str, workers: int
+) -> None:
+    landmarks.load("train", "03")
+    collate = partial(pad, axes=("x", "y"))
+    loader = DataLoader(
+        LandmarkDataset(landmarks),
+        batch_size=5,
+        shuffle=True,
+        num_workers=workers,
+        collate_fn=collate,
+        multiprocessing_context=context,
+    )
+    seen = {}
+    for batch in loader:
+        for row, key in enumerate(batch.keys):
+            seen[key] = batch.points[row, : batch.lengths[row]].numpy()
+    assert sorted(video_id for _, video_id in seen) == IDS
+    for key, points in seen.items():
+        assert np.array_equal(points, np.nan_to_num(landmarks.load(*key).array(axes=("x", "y"))))
+
+
+@pytest.mark.parametrize("workers", [0, 1, 2])
+def test_a_stream_gives_each_video_once_to_the_workers_of_all_ranks(landmarks: Dataset, workers: int) -> None:
+    seen: list[str] = []
+    for rank in range(2):
+        stream = LandmarkStream(landmarks, name_of, seed=3, rank=Place(rank, 2))
+        seen += DataLoader(stream, batch_size=None, num_workers=workers)
+    assert sorted(seen) == IDS
+
+
+def test_a_stream_without_a_seed_comes_as_it_is_stored(landmarks: Dataset) -> None:
+    assert list(LandmarkStream(landmarks, name_of)) == IDS
+
+
+def test_workers_that_persist_see_the_next_epoch(landmarks: Dataset) -> None:
+    stream = LandmarkStream(landmarks, name_of, seed=5)
+    loader = DataLoader(stream, batch_size=None, num_workers=1, persistent_workers=True)
+    orders = []
+    for epoch in (0, 1, 0):
+        stream.set_epoch(epoch)
+        orders.append(list(loader))
+    assert orders[0] != orders[1]
+    assert orders[0] == orders[2]
+
+
+def test_ranks_come_from_the_environment(landmarks: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = LandmarkStream(landmarks, name_of)
+    seen: list[str] = []
+    for rank in range(3):
+        monkeypatch.setenv("RANK", str(rank))
+        monkeypatch.setenv("WORLD_SIZE", "3")
+        seen += stream
+        assert len(seen) == 4 * (rank + 1)
+    assert seen == IDS
+
+
+def test_a_pickled_stream_gives_the_same_videos(landmarks: Dataset) -> None:
+    stream = LandmarkStream(landmarks, name_of, seed=1)
+    assert list(pickle.loads(pickle.dumps(stream))) == list(stream)
+
+
+def test_without_torch_the_extra_is_named(tmp_path: Path) -> None:
+    program = (
+        "import importlib.util as util; find = util.find_spec\n"
+        "util.find_spec = lambda name, *rest: None if name == 'torch' else find(name, *rest)\n"
+        "import phoenix_ray.training"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert "MissingExtraError" in done.stderr
+    assert "pip install 'phoenix-ray[torch]'" in done.stderr
