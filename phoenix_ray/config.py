@@ -7,6 +7,7 @@ turning it does.
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -265,7 +266,7 @@ def load_tree(kind: type[Tree], config: Path | None, overrides: Sequence[str]) -
         key, separator, text = word.partition("=")
         if not separator:
             raise ConfigError(f"'{word}' is no setting: write section.key=value.")
-        _assign(kind, tree, key, yaml.safe_load(text) if text else "", word)
+        _assign(kind, tree, key, _parse_yaml(text, f"'{reprlib.repr(word)}'") if text else "", word)
         where = "on the command line" if not config else f"in {config} or on the command line"
     try:
         return kind.model_validate(tree)
@@ -341,16 +342,26 @@ def format_value(value: object) -> str:
 
 def _read_yaml(kind: type[Section], path: Path) -> dict[str, Any]:
     try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+        tree = _parse_yaml(path.read_text(encoding="utf-8"), str(path))
     except FileNotFoundError:
         raise ConfigError(f"There is no settings file {path}.") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} cannot be read as YAML: {error}") from None
     if tree is None:
         return {}
     if not isinstance(tree, dict) or not all(isinstance(part, dict | None) for part in tree.values()):
         raise ConfigError(f"{path} must hold sections ({', '.join(kind.model_fields)}) of settings.")
     return {str(name): dict(part or {}) for name, part in tree.items()}
+
+
+def _parse_yaml(text: str, where: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except RecursionError:
+        raise ConfigError(f"{where} cannot be read as YAML: it is nested too deeply.") from None
+    # ValueError: what looks like a date or a number and is none. TypeError: a mapping as a key.
+    except (yaml.YAMLError, ValueError, TypeError) as error:
+        raise ConfigError(f"{where} cannot be read as YAML: {error}") from None
 
 
 def _assign(kind: type[Section], tree: dict[str, Any], key: str, value: object, word: str) -> None:
@@ -365,7 +376,7 @@ def _explain(kind: type[Section], problem: Mapping[str, Any], where: str) -> str
     if problem["type"] == "extra_forbidden":
         known = _all_keys(kind) if "." in key else list(kind.model_fields)
         return f"Unknown setting '{key}' {where}.{did_you_mean(key, known)}"
-    return f"Setting '{key}' {where}: {problem['msg']} (got {problem['input']!r})."
+    return f"Setting '{key}' {where}: {problem['msg']} (got {reprlib.repr(problem['input'])})."
 
 
 def _all_keys(kind: type[Section]) -> list[str]:

@@ -111,4 +111,6 @@ def _versions(videos: pa.Table) -> Iterable[tuple[str, str, Version]]:
 
 
 def _key(*texts: str) -> _Key:
-    return hashlib.blake2b("\0".join(texts).encode("utf-8", "surrogatepass"), digest_size=16).digest()
+    # With their lengths, since an ID may hold whatever would separate it from the next text.
+    joined = "".join(f"{len(text)}:{text}" for text in texts)
+    return hashlib.blake2b(joined.encode("utf-8", "surrogatepass"), digest_size=16).digest()

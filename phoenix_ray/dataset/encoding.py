@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from phoenix_ray.config import OutputSettings
+from phoenix_ray.dataset.json_values import parse_mapping
 from phoenix_ray.dataset.sealing import PARQUET_SEAL_BLANK, PARQUET_SEAL_KEY, intact_footer
 from phoenix_ray.dataset.storage import ReadableStorage
 from phoenix_ray.errors import OutputError
@@ -133,7 +134,7 @@ def read_footer(name: str, file: pq.ParquetFile) -> dict[str, Any]:
     if content is None:
         raise DamagedFileError(name, "not written by phoenix_ray", foreign=True)
     try:
-        tree: dict[str, Any] = json.loads(content)
+        tree = parse_mapping(content)
     except ValueError as error:
         raise DamagedFileError(name, f"its footer is damaged ({error})") from None
     return tree
@@ -161,5 +162,4 @@ def read_sealed_footer(storage: ReadableStorage, name: str) -> dict[str, Any] | 
         length |= (byte & 0x7F) << shift
         position, shift = position + 1, shift + 7
         if byte < 0x80:
-            tree: dict[str, Any] = json.loads(footer[position : position + length])
-            return tree
+            return parse_mapping(footer[position : position + length])

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Literal, get_args
 
-from phoenix_ray.dataset import paths
+from phoenix_ray.dataset import json_values, paths
 from phoenix_ray.dataset.sealing import open_json, seal_json
 from phoenix_ray.dataset.storage import Storage
 from phoenix_ray.errors import OutputError
@@ -88,13 +88,26 @@ def _recorded_ranges(storage: Storage, split: str, video_id: str) -> Iterator[tu
 
 def _read_failure(storage: Storage, name: str) -> FailureRecord | None:
     try:
-        failure = FailureRecord(**open_json(storage.read(name)))
-        if failure.failure_class not in get_args(FailureClass):
-            raise ValueError(f"unknown class {failure.failure_class!r}")
+        tree = open_json(storage.read(name))
+        if tree["failure_class"] not in get_args(FailureClass):
+            raise ValueError(f"unknown class {tree['failure_class']!r}")
+        failure = FailureRecord(
+            split=json_values.text(tree["split"]),
+            video_id=json_values.text(tree["video_id"]),
+            first=json_values.count(tree["first"]),
+            last=json_values.count(tree["last"]),
+            failure_class=tree["failure_class"],
+            message=json_values.text(tree["message"]),
+            node=json_values.text(tree["node"]),
+            attempts=json_values.count(tree["attempts"]),
+            traceback=json_values.text(tree["traceback"]),
+            run_id=json_values.text(tree["run_id"]),
+            time=json_values.number(tree["time"]),
+        )
     except FileNotFoundError:
         return None
-    except (ValueError, TypeError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise OutputError(
-            f"{storage.root}/{name} is no failure record ({error}). Delete it; the run tries its frames again anyway."
+            f"{storage.root}/{name} is no failure record ({error!r}). Delete it; the run tries its frames again anyway."
         ) from None
     return failure

@@ -10,9 +10,8 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
-from phoenix_ray.dataset import paths
+from phoenix_ray.dataset import json_values, paths
 from phoenix_ray.dataset.encoding import SCHEMA_VERSION
 from phoenix_ray.dataset.sealing import refuse_broken_seal, seal_json
 from phoenix_ray.dataset.storage import ReadableStorage, Storage
@@ -117,19 +116,19 @@ def read_identity(storage: ReadableStorage) -> DatasetIdentity:
     where = f"{storage.root}/{paths.IDENTITY}"
     try:
         content = storage.read(paths.IDENTITY)
-        tree: dict[str, Any] = json.loads(content)
-        version = int(tree["schema_version"])
+        tree = json_values.parse_mapping(content)
+        version = json_values.count(tree["schema_version"])
         if version > SCHEMA_VERSION:
             raise OutputError(
                 f"{where} was written by a newer phoenix_ray (schema {version}, this one knows {SCHEMA_VERSION}): "
                 "upgrade phoenix-ray to read it."
             )
         identity = DatasetIdentity(
-            layout=str(tree["layout"]),
-            model={str(name): str(value) for name, value in tree["model"].items()},
-            limit_frames=tree["limit_frames"],
-            signature=str(tree["signature"]),
-            source_root=str(tree["source_root"]),
+            layout=json_values.text(tree["layout"]),
+            model=json_values.texts(tree["model"]),
+            limit_frames=None if tree["limit_frames"] is None else json_values.count(tree["limit_frames"]),
+            signature=json_values.text(tree["signature"]),
+            source_root=json_values.text(tree["source_root"]),
             schema_version=version,
         )
         if tree["fingerprint"] != identity.fingerprint:

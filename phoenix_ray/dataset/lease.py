@@ -15,7 +15,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 
-from phoenix_ray.dataset import paths
+from phoenix_ray.dataset import json_values, paths
 from phoenix_ray.dataset.storage import Storage
 from phoenix_ray.errors import OutputError
 
@@ -106,8 +106,15 @@ class Lease:
 def read_holder(storage: Storage) -> Holder | None:
     """Return who holds the lease of an output; None when nobody does or the file makes no sense."""
     try:
-        return Holder(**json.loads(storage.read(paths.LEASE)))
-    except (FileNotFoundError, ValueError, TypeError):
+        tree = json_values.parse_mapping(storage.read(paths.LEASE))
+        return Holder(
+            run_id=json_values.text(tree["run_id"]),
+            host=json_values.text(tree["host"]),
+            pid=json_values.count(tree["pid"]),
+            since=json_values.number(tree["since"]),
+            heartbeat=json_values.number(tree["heartbeat"]),
+        )
+    except (FileNotFoundError, ValueError, KeyError):
         return None
 
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from phoenix_ray.dataset import paths
+from phoenix_ray.dataset import json_values, paths
 from phoenix_ray.dataset.encoding import SCHEMA_VERSION, DamagedFile
 from phoenix_ray.dataset.identity import DatasetIdentity
 from phoenix_ray.dataset.sealing import refuse_broken_seal, seal_json
@@ -100,8 +100,8 @@ def read_manifest(storage: ReadableStorage, identity: DatasetIdentity) -> Manife
     where = f"{storage.root}/{paths.MANIFEST}"
     try:
         content = storage.read(paths.MANIFEST)
-        tree: dict[str, Any] = json.loads(content)
-        if tree["schema_version"] > SCHEMA_VERSION:
+        tree = json_values.parse_mapping(content)
+        if json_values.count(tree["schema_version"]) > SCHEMA_VERSION:
             raise OutputError(f"{where} was written by a newer phoenix_ray: upgrade phoenix-ray to read it.")
         if tree["fingerprint"] != identity.fingerprint:
             raise OutputError(f"{where} belongs to a dataset with other settings than {paths.IDENTITY} beside it.")
@@ -109,13 +109,13 @@ def read_manifest(storage: ReadableStorage, identity: DatasetIdentity) -> Manife
         return Manifest(
             tuple(
                 DataFile(
-                    name=file["name"],
-                    split=file["split"],
-                    videos=file["videos"],
-                    first_video=file["first_video"],
-                    last_video=file["last_video"],
-                    bytes=file["bytes"],
-                    sha256=file["sha256"],
+                    name=_data_name(file["name"]),
+                    split=json_values.text(file["split"]),
+                    videos=json_values.count(file["videos"]),
+                    first_video=json_values.text(file["first_video"]),
+                    last_video=json_values.text(file["last_video"]),
+                    bytes=json_values.count(file["bytes"], json_values.MOST_ROWS),
+                    sha256=json_values.text(file["sha256"]),
                     tally=Tally.from_json(file),
                 )
                 for file in tree["files"]
@@ -128,6 +128,15 @@ def read_manifest(storage: ReadableStorage, identity: DatasetIdentity) -> Manife
             f"{where} is damaged ({error!r}). Delete it and run `phoenix-ray compact`: data files are taken in again "
             "by what their own footers say."
         ) from None
+
+
+def _data_name(value: object) -> str:
+    """Return the name of a data file; one that lies elsewhere could be read, or deleted, in the place of one."""
+    name = json_values.text(value)
+    folder, *rest = name.split("/")
+    if folder != paths.DATA or not rest or not {"", ".", ".."}.isdisjoint(rest) or "\0" in name:
+        raise ValueError(f"{ascii(name)} is no name of a data file")
+    return name
 
 
 def check_files(storage: ReadableStorage, manifest: Manifest) -> tuple[Manifest, list[DamagedFile]]:

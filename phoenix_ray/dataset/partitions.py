@@ -17,7 +17,7 @@ from typing import Any
 import pyarrow as pa
 
 from phoenix_ray.config import OutputSettings
-from phoenix_ray.dataset import paths
+from phoenix_ray.dataset import json_values, paths
 from phoenix_ray.dataset.coverage import Version
 from phoenix_ray.dataset.encoding import (
     DamagedFile,
@@ -170,16 +170,16 @@ def read_partition(storage: ReadableStorage, fingerprint: str, file: StoredFile)
         first, last = footer["range"]
         info = PartitionInfo(
             name=file.name,
-            split=footer["split"],
-            video_id=footer["video_id"],
-            first=first,
-            last=last,
-            frame_count=footer["frame_count"],
-            signature=footer["signature"],
-            fps=footer["fps"],
-            annotation=footer["annotation"],
+            split=json_values.text(footer["split"]),
+            video_id=json_values.text(footer["video_id"]),
+            first=json_values.count(first),
+            last=json_values.count(last),
+            frame_count=json_values.count(footer["frame_count"]),
+            signature=json_values.text(footer["signature"]),
+            fps=json_values.optional_number(footer["fps"]),
+            annotation=json_values.texts(footer["annotation"]),
             tally=Tally.from_json(footer),
-            error=footer["error"],
+            error=json_values.optional_text(footer["error"]),
             bytes=file.bytes,
             modified=file.modified,
         )
@@ -187,7 +187,7 @@ def read_partition(storage: ReadableStorage, fingerprint: str, file: StoredFile)
             return DamagedFile(file.name, "it belongs to a dataset with other settings", foreign=True)
         if paths.partition_path(info.split, info.video_id, first, last) != file.name:
             return DamagedFile(file.name, "its name does not fit its content", foreign=True)
-        if not info.rows == info.tally.rows == rows:
+        if not info.rows == info.tally.rows == rows or not 0 < rows <= info.frame_count - first:
             return DamagedFile(file.name, f"it has {rows} rows for frames {first} to {last - 1}")
     except FileNotFoundError:
         return None

@@ -16,6 +16,8 @@ from typing import Any, Literal
 
 import pyarrow as pa
 
+from phoenix_ray.dataset.json_values import parse_mapping
+
 SealState = Literal["intact", "broken", "none"]
 
 # What goes into the footer of a Parquet file before `seal_parquet`. JSON escapes control characters and the footer ends
@@ -46,9 +48,7 @@ def open_json(content: bytes) -> dict[str, Any]:
     Raises:
         ValueError: It is no JSON mapping, or its seal is broken.
     """
-    tree = json.loads(content)
-    if not isinstance(tree, dict):
-        raise ValueError("it is no JSON mapping")
+    tree = parse_mapping(content)
     refuse_broken_seal(content)
     tree.pop(_JSON_KEY, None)
     return tree

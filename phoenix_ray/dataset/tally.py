@@ -14,6 +14,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from phoenix_ray.dataset import json_values
 from phoenix_ray.dataset.digest import add_digests, digest_rows, digest_text
 from phoenix_ray.landmarks import Layout
 
@@ -59,10 +60,10 @@ class Tally:
     def from_json(cls, tree: Mapping[str, Any]) -> Tally:
         """Return the tally that `to_json` gave; KeyError, TypeError or ValueError when it is none."""
         return cls(
-            int(tree["rows"]),
-            int(tree["digest"], 16),
-            {str(status): int(rows) for status, rows in tree["statuses"].items()},
-            {str(part): int(rows) for part, rows in tree["detected"].items()},
+            json_values.count(tree["rows"], json_values.MOST_ROWS),
+            json_values.digest(tree["digest"]),
+            json_values.counts(tree["statuses"]),
+            json_values.counts(tree["detected"]),
         )
 
 

@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from phoenix_ray.dataset import paths
+from phoenix_ray.dataset import json_values, paths
 from phoenix_ray.dataset.encoding import DamagedFile, DamagedFileError, open_parquet, read_footer
 from phoenix_ray.dataset.identity import DatasetIdentity, find_layout
 from phoenix_ray.dataset.manifest import DataFile, Manifest
@@ -78,13 +78,13 @@ class VideoEntry:
     def from_json(cls, tree: Mapping[str, Any]) -> VideoEntry:
         """Return the entry that `to_json` gave; KeyError, TypeError or ValueError when it is none."""
         return cls(
-            split=tree["split"],
-            video_id=tree["video_id"],
-            frames=tree["frames"],
-            first_row=tree["first_row"],
-            signature=tree["signature"],
-            fps=tree["fps"],
-            annotation=tree["annotation"],
+            split=json_values.text(tree["split"]),
+            video_id=json_values.text(tree["video_id"]),
+            frames=json_values.count(tree["frames"]),
+            first_row=json_values.count(tree["first_row"], json_values.MOST_ROWS),
+            signature=json_values.text(tree["signature"]),
+            fps=json_values.optional_number(tree["fps"]),
+            annotation=json_values.texts(tree["annotation"]),
             tally=Tally.from_json(tree),
         )
 
