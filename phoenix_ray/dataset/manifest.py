@@ -6,10 +6,8 @@ cut short is told apart, and its videos are computed again instead of being beli
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from phoenix_ray.dataset import json_values, paths
 from phoenix_ray.dataset.encoding import SCHEMA_VERSION, DamagedFile
@@ -135,7 +133,7 @@ def _data_name(value: object) -> str:
     name = json_values.text(value)
     folder, *rest = name.split("/")
     if folder != paths.DATA or not rest or not {"", ".", ".."}.isdisjoint(rest) or "\0" in name:
-        raise ValueError(f"{ascii(name)} is no name of a data file")
+        raise ValueError(f"{name!a} is no name of a data file")
     return name
 
 

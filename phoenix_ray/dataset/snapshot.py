@@ -93,7 +93,7 @@ class Snapshot:
             (video.split, video.video_id): video.live for video in survey.open_videos() if video.live is not None
         }
         reader = RowReader(storage)
-        entries = [_describe_open(reader, layout, key, infos) for key, infos in self._open.items()]
+        entries = [describe_open(reader, layout, key, infos) for key, infos in self._open.items()]
         compacted = _without(survey.videos, self._open)
         self.index = VideoIndex(pa.concat_tables([compacted, to_video_table(layout, entries, None)]))
 
@@ -129,7 +129,7 @@ def _locate_open(infos: Sequence[PartitionInfo]) -> list[RowRange]:
     ]
 
 
-def _describe_open(reader: RowReader, layout: Layout, key: VideoKey, infos: Sequence[PartitionInfo]) -> VideoEntry:
+def describe_open(reader: RowReader, layout: Layout, key: VideoKey, infos: Sequence[PartitionInfo]) -> VideoEntry:
     """Return the entry of a video that is not compacted yet."""
     ranges = _locate_open(infos)
     overlap = sum(piece.rows for piece in ranges) != sum(info.rows for info in infos)

@@ -199,23 +199,6 @@ def select_videos(videos: pa.Table, keys: Iterable[tuple[str, str]]) -> dict[tup
     return {(split, video_id): row for split, video_id, row in rows if (split, video_id) in wanted}
 
 
-def tally_splits(layout: Layout, videos: pa.Table) -> dict[str, Tally]:
-    """Return the counts of each split of a table of videos, sorted by split."""
-    splits: dict[str, Tally] = {}
-    columns = ["split", "landmark_digest", *(f"frames_{status}" for status in STATUSES)]
-    columns += [f"{part.name}_rate" for part in layout.parts]
-    for batch in videos.select(columns).to_batches(max_chunksize=10_000):
-        for row in batch.to_pylist():
-            statuses: dict[str, int] = {
-                status: row[f"frames_{status}"] for status in STATUSES if row[f"frames_{status}"]
-            }
-            rows = sum(statuses.values())
-            detected = {part.name: round(rows * row[f"{part.name}_rate"]) for part in layout.parts}
-            tally = Tally(rows, int(row["landmark_digest"], 16), statuses, detected)
-            splits[row["split"]] = splits.get(row["split"], Tally()) + tally
-    return dict(sorted(splits.items()))
-
-
 def write_videos(storage: Storage, videos: pa.Table) -> None:
     """Replace `videos.parquet`."""
     sink = pa.BufferOutputStream()
