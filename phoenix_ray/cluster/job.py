@@ -40,10 +40,9 @@ from phoenix_ray.dataset.lease import Lease
 from phoenix_ray.dataset.manifest import read_manifest
 from phoenix_ray.dataset.partitions import discard
 from phoenix_ray.dataset.publication import sweep
-from phoenix_ray.dataset.reader import Dataset
 from phoenix_ray.dataset.storage import Storage, open_storage
 from phoenix_ray.dataset.tally import total
-from phoenix_ray.dataset.videos import tally_splits
+from phoenix_ray.dataset.totals import tally_splits
 from phoenix_ray.errors import EXIT_INCOMPLETE, EXIT_OK, ConfigError
 from phoenix_ray.models import registry
 from phoenix_ray.sources.base import Source
@@ -93,7 +92,7 @@ def run_job(settings: Settings) -> int:
         state = "stopped" if stop else "incomplete" if monitor.failures else "finished"
         last = monitor.close(state)
         layout = find_layout(job.identity)
-        splits = tally_splits(layout, Dataset(job.storage, job.identity).videos())
+        splits = tally_splits(job.storage, job.identity)
         summary = RunSummary(
             run_id=job.run_id,
             state=state,

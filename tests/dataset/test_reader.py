@@ -20,7 +20,8 @@ from phoenix_ray.dataset.reader import Dataset
 from phoenix_ray.dataset.snapshot import VideoIndex
 from phoenix_ray.dataset.storage import LocalStorage
 from phoenix_ray.dataset.tally import Tally, tally_rows, total
-from phoenix_ray.dataset.videos import VideoEntry, tally_splits, to_video_table
+from phoenix_ray.dataset.totals import tally_splits
+from phoenix_ray.dataset.videos import VideoEntry, to_video_table
 from phoenix_ray.errors import ConfigError, OutputError
 from tests.dataset.made_up import IDENTITY, LAYOUT, commit, make_batch, make_video, new_dataset
 from tests.dataset.test_compaction import compact_and_publish, flip
@@ -74,7 +75,7 @@ def test_the_same_is_read_before_during_and_after_compaction(
     assert (video["frames"], video["frames_ok"], video["frames_unreadable"]) == (10, 10, 0)
     assert (video["fps"], video["body_rate"], video["hand_rate"]) == (25.0, 1.0, 0.6)
     assert sum(table.num_rows for table in dataset.scan()) == 14
-    tallies = tally_splits(LAYOUT, dataset.videos())
+    tallies = tally_splits(storage, IDENTITY)
     assert list(tallies) == ["dev", "train"]
     assert tallies["train"].detected == {"body": 10, "hand": 6}
     assert total(tallies.values()).digest == dataset.digest()
