@@ -5,6 +5,7 @@ The driver alone decides about retries, so Ray restarts and retries nothing here
 
 from __future__ import annotations
 
+import re
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
@@ -177,9 +178,9 @@ def _is_alive(node_id: str) -> bool:
 
 
 def _cause_of_death(error: ActorDiedError) -> str:
-    """Return the line of Ray's message that tells how a process ended; it speaks of actors in several others."""
-    lines = [line.strip() for line in str(error).splitlines()]
-    return next((line for line in lines if "exit" in line.lower() or "killed" in line.lower()), _first_line(error))
+    """Return what Ray's message tells of how a process ended; around it, it guesses and speaks of actors."""
+    detail = re.search(r"Worker exit detail: (.*?)(?: Some common causes|\n|$)", str(error))
+    return detail[1] if detail else _first_line(error)
 
 
 def _first_line(error: Exception) -> str:

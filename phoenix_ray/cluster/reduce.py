@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import ray
+from ray.exceptions import RayTaskError
 
 from phoenix_ray.config import OutputSettings
 from phoenix_ray.dataset.compaction import Compacted, compact
@@ -20,13 +21,14 @@ from phoenix_ray.dataset.publication import publish
 from phoenix_ray.dataset.storage import Storage, open_storage
 from phoenix_ray.dataset.survey import take_survey
 from phoenix_ray.dataset.videos import read_entries
+from phoenix_ray.errors import PhoenixRayError
 
 
 def _compact(task: CompactionTask, settings: OutputSettings) -> Compacted:
     return compact(open_storage(settings.path), task, settings)
 
 
-_COMPACT = ray.remote(_compact).options(max_retries=3)
+_COMPACT = ray.remote(max_retries=3)(_compact)
 
 
 def plan_tasks(storage: Storage, identity: DatasetIdentity, settings: OutputSettings) -> list[CompactionTask]:
@@ -43,7 +45,7 @@ def reduce_all(
     if not tasks:
         return []
     announce(f"Compacting {sum(len(task.videos) for task in tasks):,} videos into {len(tasks)} files")
-    return _publish(storage, identity, ray.get([_COMPACT.remote(task, settings) for task in tasks]))
+    return _publish(storage, identity, [_COMPACT.remote(task, settings) for task in tasks])
 
 
 class BackgroundReduce:
@@ -68,7 +70,7 @@ class BackgroundReduce:
         if self._running:
             done, _ = ray.wait(self._running, num_returns=len(self._running), timeout=0)
             if len(done) == len(self._running):
-                self._damaged += _publish(self._storage, self._identity, ray.get(self._running))
+                self._damaged += _publish(self._storage, self._identity, self._running)
                 self._running = []
         elif self._settings.compact and partitions - self._compacted_at >= self._settings.compact_every:
             self._compacted_at = partitions
@@ -79,11 +81,16 @@ class BackgroundReduce:
     def finish(self) -> list[DamagedFile]:
         """Wait for tasks that run, publish them, and return the files that proved to be damaged since the start."""
         if self._running:
-            self._damaged += _publish(self._storage, self._identity, ray.get(self._running))
+            self._damaged += _publish(self._storage, self._identity, self._running)
             self._running = []
         return self._damaged
 
 
-def _publish(storage: Storage, identity: DatasetIdentity, results: list[Compacted]) -> list[DamagedFile]:
+def _publish(storage: Storage, identity: DatasetIdentity, tasks: list[Any]) -> list[DamagedFile]:
+    """Wait for tasks and publish their results; what went wrong in one is raised as it was raised there."""
+    try:
+        results: list[Compacted] = ray.get(tasks)
+    except RayTaskError as error:
+        raise error.cause if isinstance(error.cause, PhoenixRayError) else error from None
     publish(storage, identity, results)
     return [damaged for result in results for damaged in result.damaged]

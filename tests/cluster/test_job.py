@@ -104,6 +104,15 @@ def test_landmarks_are_the_same_bits_whatever_workers_shards_and_batches(
     assert digest(tmp_path) == digest(undisturbed)
 
 
+def test_partitions_are_merged_beside_the_workers_when_many_lie_open(
+    undisturbed: Path, frame_folders: Path, tmp_path: Path, run_command: Run
+) -> None:
+    words = [f"source.path={frame_folders}", f"output.path={tmp_path}", "model.name=synthetic"]
+    done = run_command("run", *words, "cluster.shard_frames=4", "output.compact_every=2", "--batch-size", "4")
+    assert done.returncode == 0, done.stderr
+    assert digest(tmp_path) == digest(undisturbed)
+
+
 def test_a_trial_is_completed_by_a_run_without_its_limit(
     undisturbed: Path, frame_folders: Path, tmp_path: Path, run_command: Run
 ) -> None:
