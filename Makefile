@@ -53,5 +53,8 @@ parity: reference ## compare our engine with MediaPipe itself, frame by frame: m
 bench: setup ## measure us and our peers side by side in one run; each peer gets an environment in .venv-peers
 	$(BIN)/phoenix-ray bench
 
+chaos: setup ## kill everything at every point, again and again, and write the table of docs/guarantees.md
+	$(BIN)/python -m tests.chaos
+
 clean: ## remove what these commands made
-	rm -rf $(VENV) $(REFERENCE) .venv-peers $(DEMO) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis bench-results
+	rm -rf $(VENV) $(REFERENCE) .venv-peers $(DEMO) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis bench-results chaos-results

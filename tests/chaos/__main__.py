@@ -1,0 +1,63 @@
+"""`make chaos`: every fault with several seeds, and the table for `docs/guarantees.md` in `chaos-results/chaos.md`.
+
+Exit code 1 when a row was lost, came twice, or anything else was not as it should be.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import median
+
+import click
+
+from tests.chaos.laboratory import open_laboratory
+from tests.chaos.matrix import TRIALS
+from tests.chaos.trials import Outcome, attempt, describe
+
+RESULTS = Path("chaos-results")
+
+
+@click.command()
+@click.option("--seeds", default=3, show_default=True, help="How often each fault is tried.")
+@click.option("--only", default="", help="Only faults whose name contains this.")
+def main(seeds: int, only: str) -> None:
+    """Try every fault at its crash point."""
+    began = time.monotonic()
+    trials = [trial for trial in TRIALS if only in trial.name]
+    outcomes = []
+    with open_laboratory() as laboratory:
+        for trial in trials:
+            for seed in range(seeds):
+                outcomes.append(attempt(laboratory, trial, seed))
+                print(describe(outcomes[-1]), flush=True)
+        print(f"An undisturbed run takes {laboratory.clean_seconds:.0f} s.")
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / "chaos.md").write_text(to_markdown(outcomes))
+    failed = sum(not outcome.passed for outcome in outcomes)
+    minutes = (time.monotonic() - began) / 60
+    print(f"{len(outcomes)} runs of {len(trials)} faults in {minutes:.0f} min, {failed} failed: {RESULTS}/chaos.md")
+    sys.exit(failed > 0)
+
+
+def to_markdown(outcomes: Sequence[Outcome]) -> str:
+    """Return the table: a line for each fault, over all its seeds."""
+    lines = [
+        "| fault | crash point | runs tried | rows lost | rows twice | seconds to recover |",
+        "|---|---|---|---|---|---|",
+    ]
+    for trial in dict.fromkeys(outcome.trial for outcome in outcomes):
+        tried = [outcome for outcome in outcomes if outcome.trial == trial]
+        lost = sum(outcome.judgement.lost for outcome in tried)
+        twice = sum(outcome.judgement.twice for outcome in tried)
+        wrong = sum(not outcome.passed for outcome in tried)
+        runs = f"{len(tried)}" + (f" ({wrong} failed)" if wrong else "")
+        seconds = median(outcome.seconds for outcome in tried)
+        lines.append(f"| {trial.fault} | {trial.point} | {runs} | {lost} | {twice} | {seconds:.0f} |")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,126 @@
+"""The job with faults: `run_disturbed` is `phoenix-ray run` in a process whose workers and storage meet `faults`.
+
+What is replaced are names in the job's modules, so that everything else is the code of a real run.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import IO, BinaryIO
+from unittest.mock import patch
+
+import numpy as np
+import ray
+from numpy.typing import NDArray
+
+from phoenix_ray import cli
+from phoenix_ray.cluster.worker import ShardWorker, WorkerInfo
+from phoenix_ray.config import OutputSettings, Settings
+from phoenix_ray.dataset.compaction import Compacted, compact
+from phoenix_ray.dataset.compaction_plan import CompactionTask
+from phoenix_ray.dataset.identity import DatasetIdentity
+from phoenix_ray.dataset.storage import LocalStorage, Storage
+from phoenix_ray.models.base import LandmarkBatch, PoseModel
+from phoenix_ray.sources.decode import decode_picture
+from tests.chaos.faults import Faults, Process
+
+# Slow enough that a run can be disturbed half-way, fast enough that hundreds of runs can.
+SECONDS_PER_FRAME = 0.004
+# Trouble of the storage is over sooner here than it may be in earnest.
+BACKOFF_SECONDS = 0.1
+
+
+class DisturbedStorage(LocalStorage):
+    """A folder whose verbs meet faults."""
+
+    def __init__(self, root: str, process: Process) -> None:
+        super().__init__(root)
+        self._faults = Faults(root, process)
+
+    def create(self, name: str, content: bytes) -> bool:
+        self._faults.meet("create", name)
+        made = super().create(name, content)
+        self._faults.meet("created", name)
+        return made
+
+    @contextmanager
+    def writing(self, name: str) -> Iterator[BinaryIO]:
+        with super().writing(name) as stream:
+            self._faults.meet("write", name)
+            yield stream
+            self._faults.meet("rename", name)
+        self._faults.meet("written", name)
+
+    def delete(self, name: str) -> None:
+        self._faults.meet("delete", name)
+        super().delete(name)
+        self._faults.meet("deleted", name)
+
+
+class DisturbedModel:
+    """A model that takes its time, and meets faults at frames that its pictures name."""
+
+    def __init__(self, model: PoseModel, faults: Faults) -> None:
+        self._model = model
+        self._faults = faults
+        self.layout = model.layout
+        self.batch_size = model.batch_size
+
+    def estimate(self, images: Sequence[NDArray[np.uint8]]) -> LandmarkBatch:
+        for image in images:
+            time.sleep(SECONDS_PER_FRAME)
+            self._faults.meet("inference", frame_name(image))
+        return self._model.estimate(images)
+
+    def close(self) -> None:
+        self._model.close()
+
+
+class DisturbedWorker(ShardWorker):
+    """A worker that meets faults in decoding, inference and writing."""
+
+    def __init__(self, settings: Settings, identity: DatasetIdentity) -> None:
+        super().__init__(settings, identity)
+        self._faults = Faults(settings.output.path, "worker")
+        self._storage: Storage = DisturbedStorage(settings.output.path, "worker")
+
+        def decode_disturbed(file: IO[bytes], max_pixels: int) -> NDArray[np.uint8]:
+            picture = decode_picture(file, max_pixels)
+            self._faults.meet("decode", frame_name(picture))
+            return picture
+
+        patch("phoenix_ray.sources.frames.decode_picture", decode_disturbed).start()
+
+    def ready(self) -> WorkerInfo:
+        self._faults.meet("ready", "")
+        info = super().ready()
+        assert self._model is not None
+        self._model = DisturbedModel(self._model, self._faults)
+        return replace(info, node_id=ray.get_runtime_context().get_node_id())
+
+
+def frame_name(picture: NDArray[np.uint8]) -> str:
+    """Return `<video>/<frame>`, which the first pixel says."""
+    return f"{picture[0, 0, 0]}/{picture[0, 0, 1]}"
+
+
+def compact_disturbed(task: CompactionTask, settings: OutputSettings) -> Compacted:
+    return compact(DisturbedStorage(settings.path, "compaction"), task, settings)
+
+
+def run_disturbed(words: Sequence[str], log: str) -> None:
+    """Be `phoenix-ray run` with these words, and meet the faults of its output."""
+    with Path(log).open("ab", buffering=0) as stream:
+        os.dup2(stream.fileno(), sys.stdout.fileno())
+        os.dup2(stream.fileno(), sys.stderr.fileno())
+    patch("phoenix_ray.cluster.actors.ShardActor", ray.remote(DisturbedWorker)).start()
+    patch("phoenix_ray.cluster.reduce._COMPACT", ray.remote(max_retries=3)(compact_disturbed)).start()
+    patch("phoenix_ray.cluster.job.open_storage", lambda path: DisturbedStorage(path, "driver")).start()
+    patch("phoenix_ray.cluster.scheduler.BACKOFF_SECONDS", BACKOFF_SECONDS).start()
+    cli.main(["run", *words])

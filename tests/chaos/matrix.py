@@ -1,0 +1,366 @@
+"""The faults that are tried, each at its crash point: what is done to a run, and how that run may end.
+
+A `Trial` is one row of the table in `docs/guarantees.md`. Its function disturbs a run and returns what the dataset must
+show; the rerun afterwards, and the judgement, are the same for all (`tests.chaos.trials`).
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+
+from phoenix_ray.dataset.failures import read_failures
+from phoenix_ray.dataset.storage import LocalStorage
+from tests.chaos.faults import ALWAYS, DAY, Action, Fault, Point, Process, strikes
+from tests.chaos.laboratory import (
+    SHARD_FRAMES,
+    VIDEOS,
+    FrameKey,
+    Laboratory,
+    Run,
+    actor_processes,
+    partitions,
+    wait_until,
+)
+
+KILLED = -signal.SIGKILL
+NOBODY: frozenset[FrameKey] = frozenset()
+
+Disturb = Callable[[Laboratory, Random, Path], "Aftermath"]
+
+
+@dataclass(frozen=True)
+class Aftermath:
+    """How a disturbed run ended.
+
+    Attributes:
+        survived: Whether the run itself finished the dataset, so that the rerun must find nothing to do.
+        flagged: Frames that are to have status `failed`.
+    """
+
+    survived: bool
+    flagged: frozenset[FrameKey] = NOBODY
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A fault at a crash point."""
+
+    fault: str
+    point: str
+    disturb: Disturb
+
+    @property
+    def name(self) -> str:
+        return f"{self.fault}: {self.point}"
+
+
+def driver(
+    point: Point, target: str, *words: str, skip: int = 0, action: Action = "kill", code: int = KILLED
+) -> Disturb:
+    """The driver meets a fault when it passes a point with a file, after up to `skip` such files."""
+
+    def disturb(laboratory: Laboratory, random: Random, output: Path) -> Aftermath:
+        fault = Fault("driver", point, target, action, skip=random.randint(0, skip))
+        expect(laboratory.start(output, *words, faults=[fault]), code)
+        assert strikes(output) == 1
+        return Aftermath(survived=code == 0)
+
+    return disturb
+
+
+def once(process: Process, point: Point, action: Action, *words: str, code: int = 0, times: int = 1) -> Disturb:
+    """Something happens `times` times, at frames or files of a random video, or at any where frames have no names."""
+
+    def disturb(laboratory: Laboratory, random: Random, output: Path) -> Aftermath:
+        split, video, frame = random_frame(random)
+        targets = {"decode": f"^{video}/{frame}$", "inference": f"^{video}/{frame}$", "ready": ""}
+        target = targets.get(point, f"split={split}/")
+        expect(laboratory.start(output, *words, faults=[Fault(process, point, target, action, times)]), code)
+        assert strikes(output) == times
+        return Aftermath(survived=code == 0)
+
+    return disturb
+
+
+def poison(point: Point, action: Action, *words: str) -> Disturb:
+    """A frame does something to every worker that comes to it; it alone is flagged."""
+
+    def disturb(laboratory: Laboratory, random: Random, output: Path) -> Aftermath:
+        key = random_frame(random)
+        fault = Fault("worker", point, f"^{key[1]}/{key[2]}$", action, times=ALWAYS)
+        quick = ("cluster.shard_frames=8", "cluster.max_attempts=1")
+        expect(laboratory.start(output, *quick, *words, faults=[fault]), 0)
+        return Aftermath(survived=True, flagged=frozenset([key]))
+
+    return disturb
+
+
+def raises_throughout(laboratory: Laboratory, random: Random, output: Path) -> Aftermath:
+    split, video = random.choice(sorted(VIDEOS))
+    fault = Fault("worker", "inference", f"^{video}/", "raise", times=ALWAYS)
+    expect(laboratory.start(output, faults=[fault]), 3)
+    assert failed_frames(output) == {(split, video, frame) for frame in range(VIDEOS[split, video])}
+    return Aftermath(survived=False)
+
+
+def full_for_good(laboratory: Laboratory, random: Random, output: Path) -> Aftermath:
+    split = random.choice(["train", "dev", "test"])
+    fault = Fault("worker", "write", f"split={split}/", "no space", times=ALWAYS)
+    expect(laboratory.start(output, faults=[fault]), 3)
+    expected = {(one, video, frame) for (one, video), count in VIDEOS.items() if one == split for frame in range(count)}
+    assert failed_frames(output) == expected
+    return Aftermath(survived=False)
+
+
+def leaks(laboratory: Laboratory, random: Random, output: Path) -> Aftermath:
+    _, video, frame = random_frame(random)
+    fault = Fault("worker", "inference", f"^{video}/{frame}$", "leak")
+    expect(laboratory.start(output, "cluster.recycle_memory_mb=400", faults=[fault]), 0)
+    assert "MB and was replaced" in run_log(output)
+    return Aftermath(survived=True)
+
+
+def killed_among_commits(laboratory: Laboratory, random: Random, output: Path) -> Aftermath:
+    run = started(laboratory, random, output)
+    run.send(signal.SIGKILL)
+    expect(run, KILLED)
+    return Aftermath(survived=False)
+
+
+def worker_killed_from_outside(laboratory: Laboratory, random: Random, output: Path) -> Aftermath:
+    run = started(laboratory, random, output)
+    for process in random.sample(actor_processes(), 1):
+        process.kill()
+    expect(run, 0)
+    return Aftermath(survived=True)
+
+
+def node_killed(laboratory: Laboratory, random: Random, output: Path) -> Aftermath:
+    run = started(laboratory, random, output)
+    laboratory.cluster.remove_node(random.choice(workers_of(laboratory)), allow_graceful=False)
+    laboratory.renew_nodes()
+    expect(run, 0)
+    return Aftermath(survived=True)
+
+
+def all_nodes_killed(laboratory: Laboratory, random: Random, output: Path) -> Aftermath:
+    run = started(laboratory, random, output)
+    for node in workers_of(laboratory):
+        laboratory.cluster.remove_node(node, allow_graceful=False)
+    time.sleep(random.random())
+    laboratory.renew_nodes()
+    expect(run, 0)
+    return Aftermath(survived=True)
+
+
+def node_joins(laboratory: Laboratory, random: Random, output: Path) -> Aftermath:
+    laboratory.cluster.remove_node(workers_of(laboratory)[-1], allow_graceful=False)
+    # Each frame of the longest video delays its worker, so that there is work left when the new node is noticed.
+    slow = Fault("worker", "decode", "^(1|2|5)/[0-9]*[048]$", "pause", times=ALWAYS)
+    run = laboratory.start(output, faults=[slow])
+    wait_until(lambda: len(partitions(output)) >= random.randint(1, 2), run)
+    laboratory.renew_nodes()
+    expect(run, 0)
+    assert "The cluster has grown" in run.said()
+    return Aftermath(survived=True)
+
+
+def head_restarted(laboratory: Laboratory, random: Random, output: Path) -> Aftermath:
+    from ray.cluster_utils import Cluster
+
+    doomed = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})
+    run = laboratory.start(output, address=doomed.address)
+    wait_until(lambda: len(partitions(output)) >= random.randint(1, 3), run)
+    doomed.head_node.kill_all_processes(check_alive=False, allow_graceful=False)
+    assert run.wait() != 0
+    return Aftermath(survived=False)
+
+
+def signalled(*numbers: signal.Signals, code: int) -> Disturb:
+    """The driver is asked to stop."""
+
+    def disturb(laboratory: Laboratory, random: Random, output: Path) -> Aftermath:
+        run = started(laboratory, random, output)
+        for number in numbers:
+            run.send(number)
+            time.sleep(0.05)
+        expect(run, code)
+        return Aftermath(survived=False)
+
+    return disturb
+
+
+def second_driver(laboratory: Laboratory, random: Random, output: Path) -> Aftermath:
+    run = started(laboratory, random, output)
+    expect(laboratory.start(output), 6)
+    expect(run, 0)
+    return Aftermath(survived=True)
+
+
+def forced_driver(laboratory: Laboratory, random: Random, output: Path) -> Aftermath:
+    first = started(laboratory, random, output)
+    second = laboratory.start(output, "run.force=true")
+    expect(second, 0)
+    assert first.wait() in (0, 6)
+    return Aftermath(survived=True)
+
+
+def damaged_partition(damage: Callable[[Path, Random], None]) -> Disturb:
+    """A partition is damaged between two runs."""
+
+    def disturb(laboratory: Laboratory, random: Random, output: Path) -> Aftermath:
+        expect(laboratory.start(output, "output.compact=false"), 0)
+        damage(random.choice(partitions(output)), random)
+        return Aftermath(survived=False)
+
+    return disturb
+
+
+def damaged_dataset(damage: Callable[[Path, Random], None]) -> Disturb:
+    """A finished dataset is damaged."""
+
+    def disturb(laboratory: Laboratory, random: Random, output: Path) -> Aftermath:
+        shutil.copytree(laboratory.clean, output)
+        damage(output, random)
+        return Aftermath(survived=False)
+
+    return disturb
+
+
+def truncate(file: Path, random: Random) -> None:
+    file.write_bytes(file.read_bytes()[: random.randrange(file.stat().st_size)])
+
+
+def flip_bit(file: Path, random: Random) -> None:
+    content = bytearray(file.read_bytes())
+    content[random.randrange(len(content))] ^= 1 << random.randrange(8)
+    file.write_bytes(content)
+
+
+def truncate_data(output: Path, random: Random) -> None:
+    truncate(random.choice(sorted(output.glob("data/*/*.parquet"))), random)
+
+
+def remove_data(output: Path, random: Random) -> None:
+    random.choice(sorted(output.glob("data/*/*.parquet"))).unlink()
+
+
+def remove_table(output: Path, _: Random) -> None:
+    (output / "videos.parquet").unlink()
+
+
+def add_remains(output: Path, random: Random) -> None:
+    """Leave what a killed writer leaves: temporary files, and a data file that no manifest names."""
+    data = random.choice(sorted(output.glob("data/*/*.parquet")))
+    (data.parent / ".tmp-0123456789abcdef").write_bytes(b"PAR1")
+    (output / ".tmp-0123456789abcdef").write_bytes(b"{")
+    shutil.copy(data, data.with_name(f"{random.getrandbits(128):032x}.parquet"))
+
+
+def lease_from_elsewhere(output: Path, random: Random) -> None:
+    """A driver on a machine whose clock is ahead has died."""
+    now = time.time() + random.choice([-1, 1]) * DAY
+    holder = {"run_id": "gone", "host": "elsewhere", "pid": 1, "since": now, "heartbeat": now}
+    (output / "lease.json").write_text(json.dumps(holder))
+
+
+def expect(run: Run, code: int) -> None:
+    assert run.wait() == code, f"exit code {run.process.exitcode}, not {code}; the run said:\n{run.said()}"
+
+
+def started(laboratory: Laboratory, random: Random, output: Path) -> Run:
+    """Return a run that has committed a random number of its shards."""
+    run, count = laboratory.start(output), random.randint(1, 5)
+    assert wait_until(lambda: len(partitions(output)) >= count, run), run.said()
+    return run
+
+
+def random_frame(random: Random) -> FrameKey:
+    split, video = random.choice(sorted(VIDEOS))
+    return split, video, random.randrange(VIDEOS[split, video])
+
+
+def failed_frames(output: Path) -> set[FrameKey]:
+    listed = read_failures(LocalStorage(str(output)))
+    return {(one.split, one.video_id, frame) for one in listed for frame in range(one.first, one.last)}
+
+
+def run_log(output: Path) -> str:
+    return "".join(log.read_text() for log in output.glob("runs/*/log"))
+
+
+def workers_of(laboratory: Laboratory) -> Sequence[object]:
+    return [node for node in laboratory.cluster.list_all_nodes() if node is not laboratory.cluster.head_node]
+
+
+_SHARDS = sum(-(-count // SHARD_FRAMES) for count in VIDEOS.values())
+
+TRIALS = (
+    Trial("driver killed", "before `dataset.json`", driver("create", "^dataset.json")),
+    Trial("driver killed", "after `dataset.json`", driver("created", "^dataset.json")),
+    Trial("driver killed", "holding a new lease", driver("created", "^lease.json")),
+    Trial("driver killed", "writing `status.json`", driver("rename", "/status.json", skip=1)),
+    Trial("driver killed", "among commits", killed_among_commits),
+    Trial(
+        "driver killed", "compaction writes a data file", once("compaction", "rename", "kill the driver", code=KILLED)
+    ),
+    Trial("driver killed", "before the manifest is written", driver("write", "^manifest.json")),
+    Trial("driver killed", "between write and rename of the manifest", driver("rename", "^manifest.json")),
+    Trial("driver killed", "after the manifest is published", driver("written", "^manifest.json")),
+    Trial("driver killed", "deleting absorbed partitions", driver("deleted", "^partitions/", skip=_SHARDS - 1)),
+    Trial("driver killed", "writing `videos.parquet`", driver("rename", "^videos.parquet")),
+    Trial("driver killed", "writing `summary.json`", driver("rename", "/summary.json")),
+    Trial(
+        "driver killed", "publishing beside the workers", driver("rename", "^manifest.json", "output.compact_every=3")
+    ),
+    Trial("worker killed", "starting", once("worker", "ready", "kill")),
+    Trial("worker killed", "decoding", once("worker", "decode", "kill")),
+    Trial("worker killed", "inference", once("worker", "inference", "kill")),
+    Trial("worker killed", "before it writes", once("worker", "write", "kill")),
+    Trial("worker killed", "between write and rename", once("worker", "rename", "kill")),
+    Trial("worker killed", "after the rename, before its receipt", once("worker", "written", "kill")),
+    Trial("worker killed", "at any moment", worker_killed_from_outside),
+    Trial("compaction task killed", "between write and rename", once("compaction", "rename", "kill")),
+    Trial("segmentation fault on one frame", "inference, always", poison("inference", "segfault")),
+    Trial("killed for memory on one frame", "decoding, always", poison("decode", "kill")),
+    Trial("hangs on one frame", "inference, always", poison("inference", "hang", "cluster.stall_seconds=5")),
+    Trial("`MemoryError` on one frame", "inference, always", poison("inference", "memory")),
+    Trial("exception on one frame", "inference, always", poison("inference", "raise")),
+    Trial("exception on all frames of a video", "inference, whole run", raises_throughout),
+    Trial("memory leak", "inference", leaks),
+    Trial("disk full", "a worker writes, three times", once("worker", "write", "no space", times=3)),
+    Trial("disk full", "a worker writes, whole run", full_for_good),
+    Trial("disk full", "compaction writes a data file", once("compaction", "write", "no space", code=6)),
+    Trial("disk full", "the manifest is written", driver("write", "^manifest.json", action="no space", code=6)),
+    Trial("input/output error", "between write and rename", once("worker", "rename", "input/output", times=2)),
+    Trial(
+        "input/output error",
+        "absorbed partitions are deleted",
+        driver("delete", "^partitions/", skip=3, action="input/output", code=6),
+    ),
+    Trial("a read stalls", "decoding", once("worker", "decode", "hang", "cluster.stall_seconds=4")),
+    Trial("node killed", "among commits", node_killed),
+    Trial("all nodes but the head killed", "among commits; new ones join", all_nodes_killed),
+    Trial("node joins", "among commits", node_joins),
+    Trial("head killed", "among commits; a new cluster", head_restarted),
+    Trial("SIGTERM", "among commits", signalled(signal.SIGTERM, code=143)),
+    Trial("SIGTERM twice", "among commits", signalled(signal.SIGTERM, signal.SIGTERM, code=143)),
+    Trial("SIGINT", "among commits", signalled(signal.SIGINT, code=130)),
+    Trial("a second driver", "among commits, refused", second_driver),
+    Trial("a second driver", "among commits, forced", forced_driver),
+    Trial("truncated partition", "between two runs", damaged_partition(truncate)),
+    Trial("flipped bit in a partition", "between two runs", damaged_partition(flip_bit)),
+    Trial("truncated data file", "between two runs", damaged_dataset(truncate_data)),
+    Trial("lost data file", "between two runs", damaged_dataset(remove_data)),
+    Trial("lost `videos.parquet`", "between two runs", damaged_dataset(remove_table)),
+    Trial("remains of a killed writer", "between two runs", damaged_dataset(add_remains)),
+    Trial("lease of another clock", "between two runs", damaged_dataset(lease_from_elsewhere)),
+    Trial("clock jumps a day", "among commits", driver("written", "/status.json", action="jump", code=0)),
+)
