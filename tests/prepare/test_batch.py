@@ -1,16 +1,20 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from phoenix_ray.dataset.reader import Dataset
 from phoenix_ray.dataset.video_landmarks import VideoLandmarks
 from phoenix_ray.errors import MissingExtraError
-from phoenix_ray.prepare import collate
+from phoenix_ray.prepare import Compose, FillGaps, ImageHeights, Mirror, ShoulderWidth, TakePoints, collate
 from phoenix_ray.prepare.batch import torch_batch
+from tests.exports.made_up import write_dataset
 from tests.prepare.made_up import make_video, prepare, videos
 
 
@@ -40,6 +44,19 @@ def test_a_batch_of_tensors_holds_the_same() -> None:
     assert torch.equal(batch["points"], torch.from_numpy(collate(videos_).points))
     assert batch["lengths"].tolist() == [3, 5]
     assert batch["keys"] == (("train", "video-0"), ("train", "video-0"))
+
+
+def test_a_loader_of_torch_takes_transforms_and_batches(tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    from phoenix_ray.training import LandmarkDataset
+
+    videos_ = [replace(make_video(3 + number, seed=number), video_id=str(number)) for number in range(3)]
+    dataset = Dataset.open(write_dataset(tmp_path, tuple(videos_)))
+    transform = Compose(TakePoints("holistic_178"), FillGaps(), ImageHeights(), ShoulderWidth(), Mirror())
+    loader = torch.utils.data.DataLoader(LandmarkDataset(dataset, transform), batch_size=3, collate_fn=torch_batch)
+    (batch,) = loader
+    assert batch["points"].shape == (3, 5, 178, 2)
+    assert np.array_equal(batch["points"].numpy(), collate([transform(video) for video in videos_]).points)
 
 
 def test_videos_that_do_not_fit_together_are_refused() -> None:
