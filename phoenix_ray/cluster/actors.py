@@ -5,10 +5,11 @@ The driver alone decides about retries, so Ray restarts and retries nothing here
 
 from __future__ import annotations
 
+import math
 import re
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import ray
 from ray.exceptions import ActorDiedError, ActorUnavailableError, RayActorError, RayTaskError
@@ -128,11 +129,9 @@ class ActorPool:
     def has_outgrown(self, worker: WorkerId, memory_mb: float) -> bool:
         """Whether a worker that holds this much memory after a shard should be replaced before its node runs out."""
         member = self._members[worker]
-        member.warm_mb = warm = memory_mb if member.warm_mb is None else member.warm_mb
-        limit = self._recycle_memory_mb
-        if limit == "auto":
-            return memory_mb > max(GROWTH_FACTOR * warm, warm + LEAST_GROWTH_MB)
-        return 0 < limit < memory_mb
+        if member.warm_mb is None:
+            member.warm_mb = memory_mb
+        return memory_mb > memory_limit(self._recycle_memory_mb, member.warm_mb)
 
     def replace(self, worker: WorkerId) -> None:
         """Kill what is left of an actor and create another in its place."""
@@ -171,6 +170,13 @@ class ActorPool:
     def _kill(handle: Any) -> None:
         with suppress(RayActorError):
             ray.kill(handle)
+
+
+def memory_limit(setting: int | Literal["auto"], warm_mb: float) -> float:
+    """Return the MB a worker may hold, by `cluster.recycle_memory_mb` and by what it held after its first shard."""
+    if setting == "auto":
+        return max(GROWTH_FACTOR * warm_mb, warm_mb + LEAST_GROWTH_MB)
+    return setting or math.inf
 
 
 def _is_alive(node_id: str) -> bool:
