@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from phoenix_ray.dataset.video_landmarks import IMAGE_AXES, VideoLandmarks
@@ -36,15 +37,16 @@ def write_kaggle_asl(selection: Selection, output: Path) -> None:
 
 def to_kaggle_asl(video: VideoLandmarks) -> pa.Table:
     """Return a video as rows, 543 a frame."""
-    types = [part for part, count in POINTS.items() for _ in range(count)]
-    indices = [index for count in POINTS.values() for index in range(count)]
+    types = np.repeat(list(POINTS), list(POINTS.values()))
+    indices = np.concatenate([np.arange(count, dtype=np.int16) for count in POINTS.values()])
     names = [f"{part}-{index}" for part, index in zip(types, indices, strict=True)]
+    frames = pa.array(np.repeat(video.frame_index, len(types)))
     values = np.concatenate([video.points[part][:, :count, :3] for part, count in POINTS.items()], axis=1)
     columns = {
-        "frame": pa.array(np.repeat(video.frame_index, len(types)), pa.int32()),
-        "row_id": pa.array([f"{frame}-{name}" for frame in video.frame_index for name in names], pa.string()),
-        "type": pa.array(types * len(video), pa.string()),
-        "landmark_index": pa.array(indices * len(video), pa.int16()),
+        "frame": frames,
+        "row_id": pc.binary_join_element_wise(frames.cast(pa.string()), pa.array(names * len(video), pa.string()), "-"),
+        "type": pa.array(types.tolist() * len(video), pa.string()),
+        "landmark_index": pa.array(np.tile(indices, len(video))),
         **{
             axis: pa.array(values[:, :, column].ravel().astype(np.float64), from_pandas=True)
             for column, axis in enumerate(IMAGE_AXES)
