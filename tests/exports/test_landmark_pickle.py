@@ -7,10 +7,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from phoenix_ray.errors import OutputError
 from phoenix_ray.exports.landmark_pickle import PARTS, LandmarkPickle, write_landmark_pickle
-from tests.exports.made_up import SELECTION, VIDEOS, assert_same_points
+from phoenix_ray.exports.selection import select
+from tests.exports.made_up import SELECTION, VIDEOS, InMemory, assert_same_points, make_landmarks
 
 
 def write(folder: Path, content: Any) -> Path:
@@ -110,3 +113,21 @@ def test_arrays_of_different_shapes_are_told(tmp_path: Path) -> None:
     lists = {"image_paths": ["1", "2"], "keypoints": frames, "video_ids": ["v", "v"]}
     with pytest.raises(OutputError, match=r"'face' of entry 1 of the split 'train' has the shape \(468, 3\)"):
         LandmarkPickle.open(write(tmp_path, {"train": lists})).load("train", "v")
+
+
+@given(
+    presence=st.lists(st.tuples(*[st.booleans()] * 4), min_size=1, max_size=5),
+    numbers=st.lists(st.floats(width=32, allow_nan=False), min_size=4, max_size=4),
+)
+def test_any_parts_and_numbers_make_the_round_trip(
+    tmp_path_factory: pytest.TempPathFactory, presence: list[tuple[bool, ...]], numbers: list[float]
+) -> None:
+    video = make_landmarks("s", "v", len(presence))
+    for part, here, number in zip(PARTS, zip(*presence, strict=True), numbers, strict=True):
+        video.points[part][:] = np.float32(number)
+        video.points[part][~np.array(here)] = np.nan
+    file = tmp_path_factory.mktemp("pickle") / "landmarks.pkl"
+    write_landmark_pickle(select(InMemory((video,))), file)
+    again = LandmarkPickle.open(file).load("s", "v")
+    assert_same_points(video, again, PARTS)
+    assert again.status == tuple("ok" if any(here) else "no_person" for here in presence)

@@ -83,6 +83,16 @@ def test_the_tools_of_pose_format_take_the_file(tmp_path: Path) -> None:
     assert len(reduce_holistic(pose).header.components) >= 4
 
 
+def test_the_viewer_of_pose_format_draws_the_file(tmp_path: Path) -> None:
+    visualizer = pytest.importorskip("pose_format.pose_visualizer", reason="its viewer is not installed")
+    write_pose_files(SELECTION, tmp_path)
+    pose = read(tmp_path / "train" / "01April_2010_Thursday_heute-6694.pose")
+    frames = list(visualizer.PoseVisualizer(pose).draw())
+    assert [frame.shape for frame in frames] == [(HEIGHT, WIDTH, 3)] * 6
+    assert (frames[0] == frames[0][0, 0]).all()
+    assert not (frames[3] == frames[0]).all()
+
+
 @given(
     numbers=st.lists(st.floats(-2, 2, width=32), min_size=6, max_size=6),
     size=st.sampled_from([(210, 260), (256, 512), (1, 1), (1920, 1080)]),
