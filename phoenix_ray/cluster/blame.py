@@ -127,7 +127,10 @@ class Blame:
     def patience(self, shard: Shard, stall_seconds: float) -> float:
         """Return the seconds after which a worker that computes this shard counts as hung.
 
-        A range of a searched shard gets its share: a frame that hangs is found in a few times `stall_seconds`.
+        A range of a searched shard gets its share, so that a frame that hangs is found in a few times `stall_seconds`;
+        a single frame gets all of it before it is condemned.
         """
         search = self._searches.get(shard.key)
-        return stall_seconds * max(LEAST_PATIENCE, shard.frames / search.whole.frames) if search else stall_seconds
+        if search is None or (shard.frames == 1 and self._charges.get(shard.key)):
+            return stall_seconds
+        return stall_seconds * max(LEAST_PATIENCE, shard.frames / search.whole.frames)

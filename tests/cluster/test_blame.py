@@ -81,3 +81,13 @@ def test_a_suspect_is_none_any_more_once_it_is_committed() -> None:
     assert blame.is_suspect(shard)
     blame.acquit(shard)
     assert not blame.is_suspect(shard)
+
+
+def test_a_range_has_its_share_of_the_time_and_a_frame_all_of_it_before_it_is_condemned() -> None:
+    blame = Blame(max_attempts=1, batch_size=4)
+    whole, frame = Shard(VIDEO, 0, 2), Shard(VIDEO, 0, 1)
+    assert blame.patience(whole, 60.0) == 60.0
+    blame.charge(whole, DEATH)
+    assert blame.patience(frame, 60.0) == 30.0
+    blame.charge(frame, DEATH)
+    assert blame.patience(frame, 60.0) == 60.0
