@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +15,8 @@ from phoenix_ray.errors import OutputError
 
 if TYPE_CHECKING:
     from phoenix_ray.statistics.summary import Grouping
+
+_PIPE_WIDTH = 200
 
 
 @click.command()
@@ -52,7 +55,9 @@ def stats(
         raise OutputError(f"{dataset} holds no video: there is nothing to count.")
     everything, groups = summary.summarise("all", videos), summary.group(videos, by)
     worst = summary.find_outliers(videos, outliers)
-    report.print_report(Console(), dataset, everything, groups, worst)
+    # In a file or a pipe nothing needs to be cut to a terminal's width.
+    console = Console() if sys.stdout.isatty() else Console(width=_PIPE_WIDTH)
+    report.print_report(console, dataset, everything, groups, worst)
     if json_file is not None:
         text = json.dumps(report.to_json(everything, groups, worst), indent=1, ensure_ascii=False)
         try:

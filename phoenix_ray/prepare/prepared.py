@@ -115,7 +115,6 @@ class Transform(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, init=False)
 class Compose:
     """Transforms one after the other, behind the one that takes points out of a video.
 
@@ -124,17 +123,14 @@ class Compose:
         transforms: The rest, the first first.
     """
 
-    take: Callable[[VideoLandmarks], Prepared]
-    transforms: tuple[Transform, ...]
-
     def __init__(self, take: Callable[[VideoLandmarks], Prepared], *transforms: Transform) -> None:
-        object.__setattr__(self, "take", take)
-        object.__setattr__(self, "transforms", transforms)
+        self._take = take
+        self._transforms = transforms
 
     def __call__(self, video: VideoLandmarks) -> Prepared:
         """Return the prepared video."""
-        prepared = self.take(video)
-        for transform in self.transforms:
+        prepared = self._take(video)
+        for transform in self._transforms:
             prepared = transform(prepared)
         return prepared
 

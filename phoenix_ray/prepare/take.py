@@ -15,7 +15,6 @@ from phoenix_ray.prepare.prepared import Floats, Placement, Prepared
 DEFAULT_FRAME_RATE = 25.0
 
 
-@dataclass(frozen=True, slots=True, init=False)
 class TakePoints:
     """Take some points of a video. Cannot be undone: the others are gone.
 
@@ -23,24 +22,20 @@ class TakePoints:
         words: What to take, as in `point_sets.resolve`: `upper_body`, `hands`, `pose:11-16`, ….
         axes: `xy` or `xyz`.
         frame_rate: Frames per second to assume where the source has no clock.
-
-    Raises:
-        ConfigError: (when called) A word means nothing in the video's layout.
     """
 
-    words: tuple[str, ...]
-    axes: str
-    frame_rate: float
-
     def __init__(self, *words: str, axes: str = "xy", frame_rate: float = DEFAULT_FRAME_RATE) -> None:
-        object.__setattr__(self, "words", words)
-        object.__setattr__(self, "axes", axes)
-        object.__setattr__(self, "frame_rate", frame_rate)
+        self._words = words
+        self._axes = tuple(axes)
+        self._frame_rate = frame_rate
 
     def __call__(self, video: VideoLandmarks) -> Prepared:
-        """Return the points in image coordinates."""
-        chosen = resolve(video.layout, self.words)
-        axes = tuple(self.axes)
+        """Return the points in image coordinates.
+
+        Raises:
+            ConfigError: A word means nothing in the video's layout.
+        """
+        chosen, axes = resolve(video.layout, self._words), self._axes
         points = np.empty((len(video), len(chosen), len(axes)), np.float32)
         confidence = np.empty((len(video), len(chosen)), np.float32)
         for part in dict.fromkeys(name for name, _ in chosen):
@@ -60,7 +55,7 @@ class TakePoints:
             axes=axes,
             filled=np.zeros(missing.shape, dtype=bool),
             confidence=np.where(missing, 0, np.nan_to_num(confidence)).astype(np.float32),
-            times=_seconds(video, self.frame_rate),
+            times=_seconds(video, self._frame_rate),
             aspect=_aspect(video),
             annotation=video.annotation,
         )

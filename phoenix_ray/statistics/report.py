@@ -52,19 +52,19 @@ def print_report(
 
 def _rates(groups: Sequence[GroupSummary]) -> Table:
     table = Table(title="Found, in % of the frames", title_justify="left", box=box.SIMPLE)
-    table.add_column("")
-    for name in ("videos", "frames", *groups[0].parts, "unreadable", "failed"):
-        table.add_column(name.replace("_", " "), justify="right")
+    table.add_column("", overflow="fold")
+    for name in ("videos", "frames", *groups[0].parts, "not read"):
+        table.add_column(name.replace("_", " "), justify="right", min_width=6)
     for group in groups:
         rates = [f"{100 * part.rate:.1f}" for part in group.parts.values()]
-        troubles = [f"{group.statuses.get(status, 0):,}" for status in ("unreadable", "failed")]
-        table.add_row(printable_line(group.name), f"{group.videos:,}", f"{group.frames:,}", *rates, *troubles)
+        trouble = group.statuses.get("unreadable", 0) + group.statuses.get("failed", 0)
+        table.add_row(printable_line(group.name), f"{group.videos:,}", f"{group.frames:,}", *rates, f"{trouble:,}")
     return table
 
 
 def _movements(everything: GroupSummary) -> Table:
     table = Table(title="Steadiness, gaps and presence scores", title_justify="left", box=box.SIMPLE)
-    table.add_column("")
+    table.add_column("", overflow="fold")
     for name in ("jitter px", "gaps", "frames in gaps", "longest gap", "score 5 %", "median", "95 %"):
         table.add_column(name, justify="right")
     for name, part in everything.parts.items():
