@@ -101,8 +101,10 @@ def open_parquet(storage: ReadableStorage, name: str) -> Iterator[pq.ParquetFile
 def open_parquet_file(storage: ReadableStorage, name: str) -> pq.ParquetFile:
     """As `open_parquet`, for a file that is kept open; read from it inside of `explain_damage`."""
     source = storage.open(name)
+    # In a bucket all columns of a row group are fetched at once; a disk has no such latency to hide.
+    remote = not isinstance(source, pa.OSFile)
     with explain_damage(storage, name):
-        return pq.ParquetFile(source, page_checksum_verification=True, pre_buffer=True)
+        return pq.ParquetFile(source, page_checksum_verification=True, pre_buffer=remote)
 
 
 @contextmanager

@@ -151,7 +151,9 @@ def _fill_from_lists(values: NDArray[np.float32], column: pa.ChunkedArray) -> No
     row = 0
     for chunk in column.chunks:
         rows = values[row : row + len(chunk)]
-        lists = chunk.flatten().to_numpy(zero_copy_only=False).reshape(-1, values.shape[1])
+        # As `flatten`, without its copy: lists that are null are empty, in Parquet and in what `to_table` makes.
+        first, last = chunk.offsets[0].as_py(), chunk.offsets[-1].as_py()
+        lists = chunk.values.to_numpy()[first:last].reshape(-1, values.shape[1])
         if chunk.null_count:
             rows[chunk.is_valid().to_numpy(zero_copy_only=False)] = lists
         else:

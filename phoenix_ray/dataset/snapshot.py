@@ -114,7 +114,7 @@ def read_rows(reader: RowReader, layout: Layout, ranges: Sequence[RowRange]) -> 
     """
     schema = landmark_schema(layout)
     tables = [rows for piece in ranges for rows in reader.read(*piece, schema.names)]
-    table = pa.concat_tables([schema.empty_table(), *tables])
+    table = pa.concat_tables(tables) if tables else schema.empty_table()
     frames = table.column("frame_index").to_numpy()
     if table.num_rows != sum(piece.rows for piece in ranges) or (np.diff(frames) <= 0).any():
         raise ChangedError
