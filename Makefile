@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 DEMO := demo
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint bench reference parity chaos clean
+.PHONY: help setup demo test fuzz lint bench reference parity chaos clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -36,6 +36,9 @@ lint: setup ## check style and types
 
 test: lint ## check style and types, and run the tests
 	$(BIN)/pytest
+
+fuzz: setup ## try 105,000 hostile inputs: tables, pictures, videos, settings, files of a dataset
+	PHOENIX_RAY_FUZZ_CASES=105000 $(BIN)/pytest tests/fuzz --override-ini timeout=7200
 
 reference: $(REFERENCE)/.installed ## make the environment of legacy MediaPipe, the reference for parity
 
