@@ -1,0 +1,65 @@
+"""A dataset of any number of compacted videos, made in minutes: what a run that computed them would have left.
+
+Each video has one frame on which nobody was found, so that a row takes a few bytes. Files, their footers, the manifest
+and the table of videos are in every other way what they are for whole videos, and written with the package's own
+functions. Called by `bench.scale`, since to compute a million videos takes days.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+import pyarrow as pa
+
+from phoenix_ray.config import OutputSettings
+from phoenix_ray.dataset import paths
+from phoenix_ray.dataset.digest import digest_rows
+from phoenix_ray.dataset.encoding import open_writer, write_footer
+from phoenix_ray.dataset.identity import DatasetIdentity, find_layout
+from phoenix_ray.dataset.manifest import DataFile, Manifest, write_manifest
+from phoenix_ray.dataset.publication import refresh_videos
+from phoenix_ray.dataset.schema import FrameRecord, empty_batch, to_table
+from phoenix_ray.dataset.storage import Storage
+from phoenix_ray.dataset.tally import Tally
+from phoenix_ray.dataset.videos import VideoEntry, describe_data_file
+from phoenix_ray.sources.base import Video
+
+# 256 MB (output.target_file_mb) hold about this many videos of 115 frames at 5 kB each.
+VIDEOS_PER_FILE = 440
+_NOBODY = FrameRecord(0, "frame-0", 0.0, None, None, "no_person")
+
+
+def write_compacted(
+    storage: Storage, identity: DatasetIdentity, settings: OutputSettings, videos: Sequence[Video]
+) -> Manifest:
+    """Write videos of one frame and of one split, sorted by ID, as a compaction would have left them."""
+    chunks = [videos[start : start + VIDEOS_PER_FILE] for start in range(0, len(videos), VIDEOS_PER_FILE)]
+    manifest = Manifest().replace(set(), [_write_data_file(storage, identity, settings, chunk) for chunk in chunks])
+    write_manifest(storage, identity, manifest)
+    refresh_videos(storage, identity, manifest)
+    return manifest
+
+
+def _write_data_file(
+    storage: Storage, identity: DatasetIdentity, settings: OutputSettings, videos: Sequence[Video]
+) -> DataFile:
+    layout, split = find_layout(identity), videos[0].split
+    table = to_table(layout, split, "", [_NOBODY] * len(videos), empty_batch(layout, len(videos)))
+    names = pa.array([video.video_id for video in videos], pa.string())
+    table = table.set_column(table.schema.get_field_index("video_id"), table.schema.field("video_id"), names)
+    tallies = [Tally(1, digest, {"no_person": 1}) for digest in digest_rows(layout, table)]
+    entries = [
+        VideoEntry(split, video.video_id, 1, row, video.signature, video.fps, video.annotation, tally)
+        for row, (video, tally) in enumerate(zip(videos, tallies, strict=True))
+    ]
+    sink = pa.BufferOutputStream()
+    with open_writer(sink, table.schema, layout, settings) as writer:
+        writer.write_table(table, row_group_size=settings.row_group_rows)
+        footer = {"fingerprint": identity.fingerprint, "schema_version": identity.schema_version}
+        footer |= {"layout": layout.name, "split": split, "videos": [entry.to_json() for entry in entries]}
+        write_footer(writer, footer)
+    content = sink.getvalue()
+    name = paths.data_path(split, hashlib.sha256(videos[0].video_id.encode()).hexdigest()[:32])
+    storage.write(name, content)
+    return describe_data_file(name, entries, content.size, hashlib.sha256(content).hexdigest())
