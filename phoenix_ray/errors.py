@@ -11,6 +11,8 @@ from collections.abc import Iterable
 
 EXIT_OK = 0
 EXIT_INTERNAL = 1
+# What was compared differs, as `diff` and `cmp` leave.
+EXIT_DIFFERENT = 1
 EXIT_USAGE = 2
 EXIT_INCOMPLETE = 3
 EXIT_SOURCE = 4

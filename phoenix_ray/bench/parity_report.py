@@ -13,15 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.table import Table
 
-from phoenix_ray.errors import EXIT_OK
+from phoenix_ray.errors import EXIT_DIFFERENT, EXIT_OK
 from phoenix_ray.landmarks import Layout
 from phoenix_ray.models.base import LandmarkBatch
 from phoenix_ray.verify.agreement import PartAgreement, agree
 from phoenix_ray.verify.agreement_table import agreement_table
 from phoenix_ray.verify.bars import BARS, missed_bars, presence
-
-# As `diff` and `cmp` leave when what they compare differs.
-EXIT_DIFFERENT = 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,15 +10,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from phoenix_ray.errors import EXIT_OK
+from phoenix_ray.errors import EXIT_DIFFERENT, EXIT_OK
 from phoenix_ray.verify.agreement import PartAgreement, add_up
 from phoenix_ray.verify.bars import Bars, missed_bars
 from phoenix_ray.verify.differences import Difference, DifferenceKind
 from phoenix_ray.verify.tolerance import BITS, Tolerance
 from phoenix_ray.verify.video import VideoComparison
-
-# As `diff` and `cmp` leave when what they compare differs.
-EXIT_DIFFERENT = 1
 
 # Where bars judge, these are judged by the spread over all points, and told for information.
 _JUDGED_BY_BARS: frozenset[DifferenceKind] = frozenset({"part missing", "part extra", "coordinates", "scores"})
@@ -101,7 +98,7 @@ class Report:
             for difference in video.differences:
                 numbers = {(video.split, video.video_id, frame) for frame in difference.frames}
                 frames.setdefault(difference.kind, set()).update(numbers)
-        return {kind: (count, len(frames[kind])) for kind, count in videos.items()}
+        return {kind: (number, len(frames[kind])) for kind, number in videos.items()}
 
     def verdict(self) -> str:
         """Return what came of it in one line."""
@@ -111,7 +108,8 @@ class Report:
             return f"{'AT PARITY' if self.equal else f'NOT AT PARITY, {missed} reasons'}: {held} compared"
         if self.equal:
             return f"EQUAL {BITS if self.by_digest == self.videos else self.criterion.tolerance}: {held}"
-        return f"DIFFERENT: {len(self.different):,} of {held} differ {self._beyond()}"
+        differ = f"{len(self.different):,} of {count(self.videos, 'video')} differ {self._beyond()}"
+        return f"DIFFERENT: {differ} ({count(self.frames, 'frame')} compared)"
 
     def to_json(self) -> dict[str, Any]:
         """Return the report, with every difference, as plain data."""

@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from phoenix_ray import landmarks
-from phoenix_ray.bench.parity_report import BARS, EXIT_DIFFERENT, ParityReport, compare
+from phoenix_ray.bench.parity_report import ParityReport, compare
+from phoenix_ray.errors import EXIT_DIFFERENT
 from phoenix_ray.models.base import LandmarkBatch
+from phoenix_ray.verify.bars import BARS
 
 LAYOUT = landmarks.holistic(468)
 FRAMES = 8

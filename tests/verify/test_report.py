@@ -8,8 +8,9 @@ import pytest
 
 from phoenix_ray import landmarks
 from phoenix_ray.dataset.video_landmarks import VideoLandmarks
+from phoenix_ray.errors import EXIT_DIFFERENT
 from phoenix_ray.verify.bars import BARS
-from phoenix_ray.verify.report import EXIT_DIFFERENT, Criterion, Report, gather
+from phoenix_ray.verify.report import Criterion, Report, gather
 from phoenix_ray.verify.text import VIDEOS_TOLD, report_text
 from phoenix_ray.verify.tolerance import BITS, Tolerance
 from phoenix_ray.verify.video import VideoComparison
@@ -41,7 +42,7 @@ def test_differing_results_leave_with_1_and_name_what_differs() -> None:
     found = report([VIDEOS[0], changed(VIDEOS[1], "left_hand", 4, 1, 0, 0.1)])
     text = report_text(found)
     assert found.exit_code == EXIT_DIFFERENT
-    assert text.startswith("**DIFFERENT: 2 of 3 videos, 24 frames differ by more than 1e-06**")
+    assert text.startswith("**DIFFERENT: 2 of 3 videos differ by more than 1e-06 (24 frames compared)**")
     assert "coordinates: 1 video (1 frame); video missing: 1 video" in text
     assert "- train/video 1\n  - left_hand differs in frame 4: tip x" in text
     assert "- train/video 2\n  - the video is missing" in text
