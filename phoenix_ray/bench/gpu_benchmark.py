@@ -34,6 +34,7 @@ from phoenix_ray.errors import ModelError
 from phoenix_ray.models.base import LandmarkBatch
 from phoenix_ray.models.holistic.torch_crops import Uploader
 from phoenix_ray.models.holistic.torch_engine import HolisticTorch
+from phoenix_ray.models.holistic.torch_layers import by_library
 from phoenix_ray.models.holistic.torch_networks import TorchNetworks
 
 Found = TypeVar("Found")
@@ -141,18 +142,18 @@ class GpuBenchmark:
         return None
 
     def _time_stages(self, rate: Rate, limits: Limits) -> list[StageTime]:
-        networks, rearranged = (
-            TorchNetworks(self._weights, self._face_points, self._device, rate.precision, memory_format)
-            for memory_format in (torch.channels_last, torch.contiguous_format)
+        networks, by_libraries = (
+            TorchNetworks(self._weights, self._face_points, self._device, rate.precision, make_layer)
+            for make_layer in (None, by_library)
         )
         work = count_work(self._weights, self._face_points, rate.precision)
         with torch.inference_mode():
             cropper = Uploader(self._pipeline_device).upload(self._some_images(rate.batch_size), rate.batch_size)
         times = []
         for stage in stages(self._face_points):
-            of_network, of_rearranged = (
+            of_network, of_libraries = (
                 time_network(some, stage, rate.batch_size, self._device, rate.precision, self._least_seconds)
-                for some in (networks, rearranged)
+                for some in (networks, by_libraries)
             )
             done = work[stage.name]
             bound = max(done.operations / limits.products[rate.precision], done.bytes_moved / limits.memory)
@@ -163,7 +164,7 @@ class GpuBenchmark:
                     rate.batch_size,
                     microseconds=1e6 * of_network,
                     crop_microseconds=1e6 * time_crop(cropper, stage, self._least_seconds),
-                    rearranged_microseconds=1e6 * of_rearranged,
+                    library_microseconds=1e6 * of_libraries,
                     operations=done.operations,
                     bytes_moved=done.bytes_moved,
                     bound_microseconds=1e6 * bound,

@@ -157,8 +157,8 @@ class _Counter(TorchDispatchMode):  # type: ignore[misc]  # torch is not analyse
             self.bytes_moved += sum(tensor.numel() * tensor.element_size() for tensor in tensors)
         if operator is torch.ops.aten.convolution.default:
             self.operations += 2 * result.numel() * args[1][0].numel()
-        elif operator in (torch.ops.aten.addmm.default, torch.ops.aten.mm.default):
-            self.operations += 2 * result.numel() * args[-1].shape[0]
+        elif operator in (torch.ops.aten.bmm.default, torch.ops.aten.mm.default):
+            self.operations += 2 * result.numel() * args[-1].shape[-2]
         return result
 
 

@@ -70,7 +70,7 @@ class StageTime:
         batch_size: Frames at once.
         microseconds: Time a frame of the network.
         crop_microseconds: Time a frame of its crops.
-        rearranged_microseconds: Time a frame of the network with feature maps channel by channel in memory.
+        library_microseconds: Time a frame of the network with sums in whatever order torch's libraries like.
         operations: Floating-point operations a frame.
         bytes_moved: Bytes a frame that operators read and write, each its inputs and outputs once.
         bound_microseconds: The larger of operations and bytes divided by what the device was seen to reach.
@@ -81,7 +81,7 @@ class StageTime:
     batch_size: int
     microseconds: float
     crop_microseconds: float
-    rearranged_microseconds: float
+    library_microseconds: float
     operations: float
     bytes_moved: float
     bound_microseconds: float
@@ -149,7 +149,7 @@ def to_markdown(report: GpuReport) -> str:
         ),
         "",
         *_table(
-            ("stage", "precision", "crops, µs a frame", "channel by channel, µs a frame", "MFLOP", "MB moved"),
+            ("stage", "precision", "crops, µs a frame", "sums in any order, µs a frame", "MFLOP", "MB moved"),
             (_further_cells(stage) for stage in report.stage_times),
         ),
         "",
@@ -181,7 +181,7 @@ def _stage_cells(stage: StageTime) -> tuple[str, ...]:
 
 
 def _further_cells(stage: StageTime) -> tuple[str, ...]:
-    times = (f"{value:,.1f}" for value in (stage.crop_microseconds, stage.rearranged_microseconds))
+    times = (f"{value:,.1f}" for value in (stage.crop_microseconds, stage.library_microseconds))
     return stage.name, stage.precision, *times, f"{stage.operations / 1e6:,.0f}", f"{stage.bytes_moved / 1e6:,.1f}"
 
 

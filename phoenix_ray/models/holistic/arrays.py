@@ -19,6 +19,9 @@ from array_api_compat import array_namespace, device, is_torch_array
 # An array of any library that follows the array API standard. The standard has no type that all of them share.
 Array = Any
 
+# Enough for a window of 9 x 9 cells, and for all boxes that overlap one person's.
+TERMS_IN_ORDER = 81
+
 _NAMESPACES: dict[type, Any] = {}
 
 
@@ -67,6 +70,12 @@ def cosine_and_sine(angle: Array) -> tuple[Array, Array]:
     return xp.astype(xp.cos(precise), angle.dtype), xp.astype(xp.sin(precise), angle.dtype)
 
 
+def square_root(values: Array) -> Array:
+    """Return square roots, correctly rounded; torch's own in single precision are not, on a CPU."""
+    xp = namespace(values)
+    return xp.astype(xp.sqrt(xp.astype(values, xp.float64)), values.dtype)
+
+
 def sigmoid(logits: Array) -> Array:
     """Return the logistic function with an exponential rounded from double precision, as the C library's `expf` is."""
     xp = namespace(logits)
@@ -78,12 +87,16 @@ def sigmoid(logits: Array) -> Array:
 def sum_in_order(values: Array) -> Array:
     """Return the sums over K of values (N, K, ...) as (N, ...), rounded after each addition from first to last.
 
-    A GPU adds up in an order of its own, always the same one; its running sums are not even that.
+    Torch's running sums are rounded otherwise, so there the first `TERMS_IN_ORDER` are added one by one; what comes
+    after them, most often zeros, is added in torch's own order.
     """
     xp = namespace(values)
-    if is_torch_array(values):
-        return xp.sum(values, axis=1)
-    return xp.cumulative_sum(values, axis=1)[:, -1, ...]
+    if not is_torch_array(values):
+        return xp.cumulative_sum(values, axis=1)[:, -1, ...]
+    total = values[:, 0, ...]
+    for term in range(1, min(values.shape[1], TERMS_IN_ORDER)):
+        total = total + values[:, term, ...]
+    return total + xp.sum(values[:, TERMS_IN_ORDER:, ...], axis=1)
 
 
 def scatter_rows(rows: Array, present: Array) -> Array:

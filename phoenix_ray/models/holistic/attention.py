@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from phoenix_ray.models.holistic.angles import atan2
 from phoenix_ray.models.holistic.arrays import Array, constant, cosine_and_sine, indices, namespace
 from phoenix_ray.models.holistic.geometry import rotate
 
@@ -94,7 +95,7 @@ def landmarks_to_transform(landmarks: Array, region: RegionOfFace) -> Array:
     """Return the matrices float32 (N, 4, 4) from the grid of a region to where it lies among landmarks (N, 468, 3)."""
     xp = namespace(landmarks)
     right, left = landmarks[:, region.right_rotation_idx, :], landmarks[:, region.left_rotation_idx, :]
-    rotation = region.target_rotation_radians - xp.atan2(right[:, 1] - left[:, 1], right[:, 0] - left[:, 0])
+    rotation = region.target_rotation_radians - atan2(right[:, 1] - left[:, 1], right[:, 0] - left[:, 0])
     cosine, sine = cosine_and_sine(rotation)
 
     subset = xp.take(landmarks[:, :, :2], constant(region.subset_idxs, like=landmarks), axis=1)

@@ -66,8 +66,10 @@ def best_detection(regressors: Array, logits: Array, anchors: Array, input_size:
     order = xp.reshape(order, (-1,))
     weight = xp.reshape(xp.take(xp.reshape(weight, (-1,)), order), weight.shape)
     keypoints = xp.reshape(xp.take(xp.reshape(keypoints, (batch * boxes, -1)), order, axis=0), (batch, boxes, -1, 2))
-    total = sum_in_order(weight)[:, None, None]
-    return sum_in_order(keypoints * weight[:, :, None, None]) / xp.where(total > 0, total, xp.nan)
+    weighted = xp.reshape(keypoints * weight[:, :, None, None], (batch, boxes, -1))
+    sums = sum_in_order(xp.concat([weight[:, :, None], weighted], axis=2))
+    total = sums[:, :1]
+    return xp.reshape(sums[:, 1:] / xp.where(total > 0, total, xp.nan), (batch, -1, 2))
 
 
 def _overlaps(lowest: Array, highest: Array, is_best: Array) -> Array:
@@ -111,11 +113,13 @@ def refine_by_heatmap(x: Array, y: Array, heatmap: Array, kernel: int) -> tuple[
     logit = xp.reshape(xp.take(xp.reshape(heatmap, (-1,)), xp.reshape(value, (-1,))), value.shape)
     confidence = xp.where(column_exists & row_exists, sigmoid(logit), 0.0)
 
-    def total(values: Array) -> Array:
-        return xp.reshape(sum_in_order(xp.reshape(values, (batch * points, kernel * kernel))), (batch, points))
+    by_column = confidence * xp.astype(window_columns, confidence.dtype)
+    by_row = confidence * xp.astype(window_rows, confidence.dtype)
+    cells = xp.stack([confidence, by_column, by_row], axis=-1)
+    totals = xp.reshape(sum_in_order(xp.reshape(cells, (batch * points, kernel * kernel, 3))), (batch, points, 3))
 
     refined = inside & (xp.max(confidence, axis=(2, 3)) >= MIN_HEATMAP_CONFIDENCE)
-    weight = xp.where(refined, total(confidence), 1.0)
-    column_mean = total(confidence * xp.astype(window_columns, confidence.dtype)) / columns / weight
-    row_mean = total(confidence * xp.astype(window_rows, confidence.dtype)) / rows / weight
+    weight = xp.where(refined, totals[:, :, 0], 1.0)
+    column_mean = totals[:, :, 1] / columns / weight
+    row_mean = totals[:, :, 2] / rows / weight
     return xp.where(refined, column_mean, x), xp.where(refined, row_mean, y)

@@ -10,7 +10,8 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-from phoenix_ray.models.holistic.arrays import Array, cosine_and_sine, namespace
+from phoenix_ray.models.holistic.angles import atan2
+from phoenix_ray.models.holistic.arrays import Array, cosine_and_sine, namespace, square_root
 
 
 class ImageSize(NamedTuple):
@@ -69,9 +70,8 @@ def square_through(center: Array, edge: Array, rotation: Array, size: ImageSize)
 
     MediaPipe: AlignmentPointsRectsCalculator, HandDetectionsFromPoseToRectsCalculator.
     """
-    xp = namespace(center)
     right, down = edge[:, 0] - center[:, 0], edge[:, 1] - center[:, 1]
-    side = 2 * xp.sqrt(right * right + down * down)
+    side = 2 * square_root(right * right + down * down)
     return Rect(center[:, 0] / size.width, center[:, 1] / size.height, side / size.width, side / size.height, rotation)
 
 
@@ -105,8 +105,7 @@ def rotation_towards(start: Array, end: Array, target: float) -> Array:
     `target` counts counter-clockwise from the x axis: with pi / 2, `end` shows above `start`.
     MediaPipe: DetectionsToRectsCalculator.
     """
-    xp = namespace(start)
-    return normalize_radians(target - xp.atan2(-(end[:, 1] - start[:, 1]), end[:, 0] - start[:, 0]))
+    return normalize_radians(target - atan2(-(end[:, 1] - start[:, 1]), end[:, 0] - start[:, 0]))
 
 
 def normalize_radians(angle: Array) -> Array:

@@ -1,8 +1,9 @@
 """Turns a TFLite network into a torch module with a batch axis; `torch_networks` runs what comes out.
 
 The module is a `torch.fx` graph: one node for each operator of the file, in its order. Feature maps (N, height, width,
-channels) of the file are (N, channels, height, width) here, as torch's operators want them; in memory format
-`channels_last` the two are the same bytes. All other tensors keep the file's shape, with N items instead of one.
+channels) of the file are (N, channels, width, height) here: channels where torch's operators want them, and height last
+because XNNPACK's depthwise convolutions add up along it first (`torch_layers`). All other tensors keep the file's
+shape, with N items instead of one.
 """
 
 from __future__ import annotations
@@ -21,20 +22,25 @@ from torch.nn import functional
 
 from phoenix_ray.models.holistic import attention
 from phoenix_ray.models.holistic.tflite import Constant, Network, Operator
+from phoenix_ray.models.holistic.torch_layers import Convolution, MakeLayer, ResizeBilinear, by_library, mean_of_cells
 
 # Where axes (N, height, width, channels) of the file are found here.
-_AXES = (0, 2, 3, 1)
+_AXES = (0, 3, 2, 1)
 
 
-def build(network: Network) -> fx.GraphModule:
-    """Return the network as a module from images float (N, 3, height, width) to the list of its outputs.
+def build(network: Network, make_layer: MakeLayer = by_library) -> fx.GraphModule:
+    """Return the network as a module from images float (N, 3, width, height) to the list of its outputs.
 
     Outputs that are feature maps are (N, height, width, channels), as in the file.
+
+    Args:
+        network: What to build.
+        make_layer: `torch_layers.by_library` or `torch_layers.in_order`.
 
     Raises:
         ValueError: An operator, or an option of one, is not known here; it is named.
     """
-    builder = _Builder(network)
+    builder = _Builder(network, make_layer)
     for operator in network.operators:
         builder.add(operator)
     return builder.finish()
@@ -45,12 +51,14 @@ class _Builder:
 
     Attributes:
         graph: Nodes so far.
-        padding: Rows and columns of zeros that the only reader of a tensor, a convolution, is to add on each side.
+        padding: Columns and rows of zeros that the only reader of a tensor, a convolution, is to add on each side.
+        make_layer: Makes a convolution.
     """
 
-    def __init__(self, network: Network) -> None:
+    def __init__(self, network: Network, make_layer: MakeLayer) -> None:
         self.graph = fx.Graph()
         self.padding: dict[str, tuple[int, int]] = {}
+        self.make_layer = make_layer
         self._network = network
         self._root = nn.Module()
         self._nodes = {network.input: self.graph.placeholder("images")}
@@ -77,7 +85,7 @@ class _Builder:
         if name not in self._nodes:
             values = self.constant(name)
             if values.ndim == 4:
-                values = values.transpose(0, 3, 1, 2)
+                values = values.transpose(0, 3, 2, 1)
             attribute = f"constant_{len(self._root._buffers)}"
             self._root.register_buffer(attribute, torch.from_numpy(np.array(values)))
             self._nodes[name] = self.graph.get_attr(attribute)
@@ -101,7 +109,7 @@ class _Builder:
 
     def in_file_order(self, name: str, node: fx.Node) -> fx.Node:
         """Return the node of a tensor with the file's order of axes."""
-        return self.graph.call_method("permute", (node, 0, 2, 3, 1)) if len(self.shape(name)) == 4 else node
+        return self.graph.call_method("permute", (node, 0, 3, 2, 1)) if len(self.shape(name)) == 4 else node
 
     def activate(self, node: fx.Node, activation: int) -> fx.Node:
         """Return the node behind the activation that is part of an operator; it overwrites the operator's result."""
@@ -125,35 +133,28 @@ def _convolution(builder: _Builder, operator: Operator) -> fx.Node:
     source, weight_name, *bias_name = operator.inputs
     options = operator.options
     weight = builder.constant(weight_name)
-    if operator.name == "DEPTHWISE_CONV_2D":
-        groups = builder.shape(source)[3]
-        weight = weight.transpose(3, 0, 1, 2)
-    else:
-        groups = 1
-        weight = weight.transpose(0, 3, 1, 2)
-    rows, columns = weight.shape[2:]
-    stride, dilation = (options.strideH, options.strideW), (options.dilationHFactor, options.dilationWFactor)
-    extent = (dilation[0] * (rows - 1) + 1, dilation[1] * (columns - 1) + 1)
+    is_depthwise = operator.name == "DEPTHWISE_CONV_2D"
+    weight = weight.transpose(3, 0, 2, 1) if is_depthwise else weight.transpose(0, 3, 2, 1)
+    columns, rows = weight.shape[2:]
+    stride, dilation = (options.strideW, options.strideH), (options.dilationWFactor, options.dilationHFactor)
+    extent = (dilation[0] * (columns - 1) + 1, dilation[1] * (rows - 1) + 1)
     node, padding = _pad_for_windows(builder, operator, extent, stride, fill=0.0)
-    layer = nn.Conv2d(
-        groups * weight.shape[1],
-        weight.shape[0],
-        (rows, columns),
-        stride,
-        builder.padding.get(source, padding),
-        dilation,
-        groups,
-        bias=bool(bias_name),
+    layer = builder.make_layer(
+        Convolution(
+            weight,
+            builder.constant(bias_name[0]) if bias_name else np.zeros(len(weight), np.float32),
+            stride,
+            builder.padding.get(source, padding),
+            dilation,
+            groups=builder.shape(source)[3] if is_depthwise else 1,
+        )
     )
-    layer.weight.data = torch.from_numpy(np.array(weight))
-    if bias_name:
-        layer.bias.data = torch.from_numpy(np.array(builder.constant(bias_name[0])))
     return builder.activate(builder.module(layer, node), options.fusedActivationFunction)
 
 
 def _max_pool(builder: _Builder, operator: Operator) -> fx.Node:
     options = operator.options
-    window, stride = (options.filterHeight, options.filterWidth), (options.strideH, options.strideW)
+    window, stride = (options.filterWidth, options.filterHeight), (options.strideW, options.strideH)
     node, padding = _pad_for_windows(builder, operator, window, stride, fill=-np.inf)
     pooled = builder.graph.call_function(functional.max_pool2d, (node, window, stride, padding))
     return builder.activate(pooled, options.fusedActivationFunction)
@@ -173,12 +174,12 @@ def _pad_for_windows(
         return node, (0, 0)
     missing = [
         max((-(-length // step) - 1) * step + extent - length, 0)
-        for length, extent, step in zip(builder.shape(source)[1:3], window, stride, strict=True)
+        for length, extent, step in zip(builder.shape(source)[2:0:-1], window, stride, strict=True)
     ]
     if not any(count % 2 for count in missing):
         return node, (missing[0] // 2, missing[1] // 2)
-    (top, left), (bottom, right) = [count // 2 for count in missing], [count - count // 2 for count in missing]
-    padding = (left, right, top, bottom)
+    (left, top), (right, bottom) = [count // 2 for count in missing], [count - count // 2 for count in missing]
+    padding = (top, bottom, left, right)
     return builder.graph.call_function(functional.pad, (node, padding), {"value": fill}), (0, 0)
 
 
@@ -195,9 +196,9 @@ def _pad(builder: _Builder, operator: Operator) -> fx.Node:
         and reader.options.padding == schema.Padding.VALID
         and (rows[0], columns[0], *channels) == (rows[1], columns[1], 0, 0)
     ):
-        builder.padding[operator.outputs[0]] = (rows[0], columns[0])
+        builder.padding[operator.outputs[0]] = (columns[0], rows[0])
         return builder.node(source)
-    return builder.graph.call_function(functional.pad, (builder.node(source), (*columns, *rows, *channels)))
+    return builder.graph.call_function(functional.pad, (builder.node(source), (*rows, *columns, *channels)))
 
 
 def _elementwise(function: Callable[[Any, Any], Any]) -> Callable[[_Builder, Operator], fx.Node]:
@@ -224,31 +225,30 @@ def _prelu(builder: _Builder, operator: Operator) -> fx.Node:
 
 def _fully_connected(builder: _Builder, operator: Operator) -> fx.Node:
     source, weight, bias = operator.inputs
-    values = builder.constant(weight)
-    layer = nn.Linear(values.shape[1], values.shape[0])
-    layer.weight.data = torch.from_numpy(np.array(values))
-    layer.bias.data = torch.from_numpy(np.array(builder.constant(bias)))
-    return builder.activate(builder.module(layer, builder.node(source)), operator.options.fusedActivationFunction)
+    layer = builder.make_layer(Convolution(builder.constant(weight)[:, :, None, None], builder.constant(bias)))
+    cell = builder.graph.call_method("reshape", (builder.node(source), (-1, builder.constant(weight).shape[1], 1, 1)))
+    values = builder.graph.call_method("flatten", (builder.module(layer, cell), 1))
+    return builder.activate(values, operator.options.fusedActivationFunction)
 
 
 def _resize_bilinear(builder: _Builder, operator: Operator) -> fx.Node:
     options = operator.options
     if not (options.alignCorners or options.halfPixelCenters):
         raise ValueError("its operator RESIZE_BILINEAR aligns neither corners nor centres of pixels")
-    size = builder.shape(operator.outputs[0])[1:3]
-    # Not `functional.interpolate`: among deterministic algorithms that is a slow one, for the sake of gradients.
-    resize = torch.ops.aten.upsample_bilinear2d.default
-    return builder.graph.call_function(resize, (builder.node(operator.inputs[0]), size, bool(options.alignCorners)))
+    source, target = operator.inputs[0], operator.outputs[0]
+    (_, rows, columns, _), (_, rows_then, columns_then, _) = builder.shape(source), builder.shape(target)
+    layer = ResizeBilinear((columns, rows), (columns_then, rows_then), bool(options.alignCorners))
+    return builder.module(layer, builder.node(source))
 
 
 def _depth_to_space(builder: _Builder, operator: Operator) -> fx.Node:
     block = operator.options.blockSize
     _, rows, columns, channels = builder.shape(operator.outputs[0])
     # TFLite has the place within a block as the slower part of the channel, torch's pixel_shuffle as the faster one.
-    split = (-1, block, block, channels, rows // block, columns // block)
+    split = (-1, block, block, channels, columns // block, rows // block)
     blocks = builder.graph.call_method("reshape", (builder.node(operator.inputs[0]), split))
-    spread = builder.graph.call_method("permute", (blocks, 0, 3, 4, 1, 5, 2))
-    return builder.graph.call_method("reshape", (spread, (-1, channels, rows, columns)))
+    spread = builder.graph.call_method("permute", (blocks, 0, 3, 4, 2, 5, 1))
+    return builder.graph.call_method("reshape", (spread, (-1, channels, columns, rows)))
 
 
 def _concatenation(builder: _Builder, operator: Operator) -> fx.Node:
@@ -265,15 +265,15 @@ def _reshape(builder: _Builder, operator: Operator) -> fx.Node:
     if (builder.shape(source)[0], shape[0]) != (1, 1):
         raise ValueError("its operator RESHAPE mixes the items of a batch")
     node = builder.graph.call_method("reshape", (builder.in_file_order(source, builder.node(source)), (-1, *shape[1:])))
-    return builder.graph.call_method("permute", (node, 0, 3, 1, 2)) if len(shape) == 4 else node
+    return builder.graph.call_method("permute", (node, 0, 3, 2, 1)) if len(shape) == 4 else node
 
 
 def _mean(builder: _Builder, operator: Operator) -> fx.Node:
     source, axes = operator.inputs
-    if len(builder.shape(source)) != 4 or operator.options.keepDims:
+    over_cells = sorted(int(axis) for axis in builder.constant(axes).reshape(-1)) == [1, 2]
+    if len(builder.shape(source)) != 4 or not over_cells or operator.options.keepDims:
         raise ValueError("its operator MEAN is not that of a feature map's cells")
-    where = [_AXES[int(axis)] for axis in builder.constant(axes).reshape(-1)]
-    return builder.graph.call_method("mean", (builder.node(source), where))
+    return builder.graph.call_function(mean_of_cells, (builder.node(source),))
 
 
 def _strided_slice(builder: _Builder, operator: Operator) -> fx.Node:
@@ -286,7 +286,7 @@ def _strided_slice(builder: _Builder, operator: Operator) -> fx.Node:
     cuts = [slice(*bound) for bound in zip(starts, stops, steps, strict=True)]
     _, rows, columns, channels = cuts
     return builder.graph.call_function(
-        arithmetic.getitem, (builder.node(source), (slice(None), channels, rows, columns))
+        arithmetic.getitem, (builder.node(source), (slice(None), channels, columns, rows))
     )
 
 
@@ -313,7 +313,7 @@ def _sample_bilinear(builder: _Builder, operator: Operator) -> fx.Node:
             options["output_width"],
         ),
     )
-    return builder.graph.call_method("permute", (node, 0, 3, 1, 2))
+    return builder.graph.call_method("permute", (node, 0, 3, 2, 1))
 
 
 def _transform_landmarks(builder: _Builder, operator: Operator) -> fx.Node:

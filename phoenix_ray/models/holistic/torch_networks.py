@@ -23,6 +23,7 @@ from phoenix_ray.models.holistic.networks import (
     PoseOutput,
     input_values,
 )
+from phoenix_ray.models.holistic.torch_layers import MakeLayer, by_library, in_order
 from phoenix_ray.models.holistic.torch_numerics import to_half_precision
 from phoenix_ray.models.weights import reading
 
@@ -44,8 +45,9 @@ class TorchNetworks:
         weights: Folder of the `.tflite` files that `networks` names.
         face_points: 468 or 478.
         device: Where they compute. Crops and outputs may lie elsewhere.
-        precision: 'fp16' rounds layers to half precision; what 'tf32' does is a matter of `torch_numerics.numerics`.
-        memory_format: How feature maps lie in memory. With `torch.channels_last`, crops need not be rearranged.
+        precision: 'exact' adds up in the CPU engine's order, the others as is fastest. 'fp16' rounds layers to half
+            precision; what 'tf32' does is a matter of `torch_numerics.numerics`.
+        make_layer: `torch_layers.in_order` or `torch_layers.by_library`, if not as the precision wants it.
 
     Raises:
         ModelError: A file of weights is missing or damaged.
@@ -57,11 +59,15 @@ class TorchNetworks:
         face_points: int,
         device: torch.device,
         precision: Precision,
-        memory_format: torch.memory_format = torch.channels_last,
+        make_layer: MakeLayer | None = None,
     ) -> None:
+        make_layer = make_layer or (in_order if precision == "exact" else by_library)
+        # Libraries are fastest where the channels of a cell lie together, and cannot keep an order there.
+        memory_format = torch.contiguous_format if make_layer is in_order else torch.channels_last
+
         def load(expects: NetworkInput, *outputs: str) -> ImageNetwork:
             with reading(weights / expects.file) as path:
-                module = torch_graph.build(tflite.read(path.read_bytes(), outputs))
+                module = torch_graph.build(tflite.read(path.read_bytes(), outputs), make_layer)
                 return ImageNetwork(module, expects, device, precision, memory_format)
 
         self.face_points = face_points
@@ -133,6 +139,6 @@ class ImageNetwork:
     def __call__(self, crops: torch.Tensor) -> list[torch.Tensor]:
         """Return each output for M crops uint8 (M, size, size, 3): float32 (M, ...) on the device of the crops."""
         levels = crops.to(self._values.device).reshape(-1).to(torch.int32)
-        images = self._values.index_select(0, levels).reshape(crops.shape).permute(0, 3, 1, 2)
+        images = self._values.index_select(0, levels).reshape(crops.shape).permute(0, 3, 2, 1)
         outputs = self._module(images.contiguous(memory_format=self._memory_format))
         return [output.to(crops.device, torch.float32) for output in outputs]

@@ -3,11 +3,12 @@ from __future__ import annotations
 import warnings
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from phoenix_ray.models.holistic.arrays import scatter_rows, sigmoid, sum_in_order
+from phoenix_ray.models.holistic.arrays import scatter_rows, sigmoid, square_root, sum_in_order
 
 logits = arrays.arrays(np.float32, 5, elements=st.floats(-1000, 1000, width=32))
 
@@ -28,6 +29,21 @@ def test_sum_in_order_rounds_after_each_addition(values: np.ndarray) -> None:
     for column in values.T:
         expected = expected + column
     np.testing.assert_array_equal(sum_in_order(values), expected)
+
+
+@given(arrays.arrays(np.float32, (2, 40), elements=st.floats(-1e6, 1e6, width=32)))
+def test_torch_adds_up_in_the_same_order(values: np.ndarray) -> None:
+    torch = pytest.importorskip("torch")
+    # Behind the boxes that count come thousands that do not.
+    padded = np.pad(values, ((0, 0), (0, 1000)))
+    np.testing.assert_array_equal(np.asarray(sum_in_order(torch.from_numpy(padded))), sum_in_order(values))
+
+
+@given(arrays.arrays(np.float32, 5, elements=st.floats(0, 1e6, width=32)))
+def test_square_roots_are_rounded_correctly_in_torch_too(values: np.ndarray) -> None:
+    torch = pytest.importorskip("torch")
+    np.testing.assert_array_equal(square_root(values), np.sqrt(values))
+    np.testing.assert_array_equal(np.asarray(square_root(torch.from_numpy(values))), np.sqrt(values))
 
 
 @given(st.lists(st.booleans(), min_size=1, max_size=8).filter(any))

@@ -38,7 +38,7 @@ def run(
         operators=(Operator(name, ("images", *names), ("result",), SimpleNamespace(**options), custom),),
     )
     module = torch_graph.build(network)
-    (result,) = module(torch.from_numpy(images).permute(0, 3, 1, 2))
+    (result,) = module(torch.from_numpy(images).permute(0, 3, 2, 1))
     values: Array = result.detach().numpy()
     return values
 
