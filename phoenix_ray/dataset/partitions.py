@@ -39,6 +39,8 @@ from phoenix_ray.sources.base import Video
 
 # Footers read at once: hides the latency of a network file system. Parsing them is bound by one CPU.
 FOOTER_THREADS = 4
+# Files a thread takes at once: to hand over each by itself would take as long as to read a footer.
+_FILES_PER_BLOCK = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,10 +159,11 @@ def list_partitions(
     Temporary files are left out, and so are files that vanish meanwhile: a compaction absorbed them.
     """
     files = [file for file in storage.list(folder) if file.name.endswith(".parquet") and not file.temporary]
+    read = partial(read_partition, storage, identity.fingerprint)
+    blocks = [files[start : start + _FILES_PER_BLOCK] for start in range(0, len(files), _FILES_PER_BLOCK)]
     with ThreadPoolExecutor(threads) as pool:
-        for info in pool.map(partial(read_partition, storage, identity.fingerprint), files):
-            if info is not None:
-                yield info
+        for infos in pool.map(lambda block: [read(file) for file in block], blocks):
+            yield from (info for info in infos if info is not None)
 
 
 def read_partition(storage: ReadableStorage, fingerprint: str, file: StoredFile) -> PartitionInfo | DamagedFile | None:

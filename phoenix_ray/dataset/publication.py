@@ -83,6 +83,11 @@ def sweep(storage: Storage, identity: DatasetIdentity, temporary_seconds: float 
     """
     youngest = time.time() - temporary_seconds
     removed = [file.name for file in storage.list("") if file.temporary and file.modified <= youngest]
+    if not read_manifest(storage, identity).files and not _unpublished(storage, Manifest()):
+        # Nothing was ever compacted, so no partition can be left over: none of their footers needs to be read.
+        for name in removed:
+            storage.delete(name)
+        return removed
     survey = take_survey(storage, identity)
     open_videos = list(survey.open_videos())
     removed += [info.name for video in open_videos for info in video.absorbed]
