@@ -29,7 +29,8 @@ class Environment:
 
 MEDIAPIPE = Environment("mediapipe", _MEDIAPIPE)
 POSE_FORMAT = Environment("pose-format", (*_MEDIAPIPE, "pose-format==0.15.0"))
-RAY_DATA = Environment("ray-data", (*_MEDIAPIPE, "ray[data]==2.60.0"))
+# Later versions of pyarrow refuse numpy 1.
+RAY_DATA = Environment("ray-data", (*_MEDIAPIPE, "ray[data]==2.60.0", "pyarrow==25.0.1"))
 
 
 def prepare(environment: Environment, folder: Path, tell: Callable[[str], None]) -> Path:
