@@ -86,7 +86,7 @@ class Staffing:
             return
         if created := self._pool.grow(min(planned.count, open_shards)):
             self._plan = replace(self._plan, count=planned.count)
-            self._tell(f"The cluster has grown to {_amounts(resources)}: {created} more workers.")
+            self._tell(f"{created} more workers: the cluster now has {_amounts(resources)}.")
 
 
 def _amounts(resources: Mapping[str, float]) -> str:

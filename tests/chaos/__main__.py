@@ -27,15 +27,15 @@ def main(seeds: int, only: str) -> None:
     """Try every fault at its crash point."""
     began = time.monotonic()
     trials = [trial for trial in TRIALS if only in trial.name]
-    outcomes = []
+    outcomes: list[Outcome] = []
+    RESULTS.mkdir(exist_ok=True)
     with open_laboratory() as laboratory:
         for trial in trials:
             for seed in range(seeds):
                 outcomes.append(attempt(laboratory, trial, seed))
                 print(describe(outcomes[-1]), flush=True)
+                (RESULTS / "chaos.md").write_text(to_markdown(outcomes))
         print(f"An undisturbed run takes {laboratory.clean_seconds:.0f} s.")
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "chaos.md").write_text(to_markdown(outcomes))
     failed = sum(not outcome.passed for outcome in outcomes)
     minutes = (time.monotonic() - began) / 60
     print(f"{len(outcomes)} runs of {len(trials)} faults in {minutes:.0f} min, {failed} failed: {RESULTS}/chaos.md")

@@ -32,8 +32,9 @@ from tests.chaos.faults import Faults, Process
 
 # Slow enough that a run can be disturbed half-way, fast enough that hundreds of runs can.
 SECONDS_PER_FRAME = 0.004
-# Trouble of the storage is over sooner here than it may be in earnest.
+# Trouble of the storage is over sooner here than it may be in earnest, and nodes come and go faster.
 BACKOFF_SECONDS = 0.1
+LOOK_SECONDS = 1.0
 
 
 class DisturbedStorage(LocalStorage):
@@ -58,7 +59,8 @@ class DisturbedStorage(LocalStorage):
         self._faults.meet("written", name)
 
     def delete(self, name: str) -> None:
-        self._faults.meet("delete", name)
+        with self._explained("delete", name):
+            self._faults.meet("delete", name)
         super().delete(name)
         self._faults.meet("deleted", name)
 
@@ -123,4 +125,5 @@ def run_disturbed(words: Sequence[str], log: str) -> None:
     patch("phoenix_ray.cluster.reduce._COMPACT", ray.remote(max_retries=3)(compact_disturbed)).start()
     patch("phoenix_ray.cluster.job.open_storage", lambda path: DisturbedStorage(path, "driver")).start()
     patch("phoenix_ray.cluster.scheduler.BACKOFF_SECONDS", BACKOFF_SECONDS).start()
+    patch("phoenix_ray.cluster.staffing.LOOK_SECONDS", LOOK_SECONDS).start()
     cli.main(["run", *words])

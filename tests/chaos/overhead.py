@@ -13,6 +13,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -26,7 +27,7 @@ from phoenix_ray.cluster.actors import ShardActor
 from phoenix_ray.cluster.assignment import Assignment
 from phoenix_ray.cluster.job import run_job
 from phoenix_ray.cluster.monitor import RunMonitor
-from phoenix_ray.cluster.worker import Receipt, WorkerInfo
+from phoenix_ray.cluster.worker import Receipt, Timings, WorkerInfo
 from phoenix_ray.config import load
 from phoenix_ray.dataset.schema import empty_batch
 from phoenix_ray.models.base import LandmarkBatch, PoseModel
@@ -67,6 +68,7 @@ class Stopwatch:
         self.died: dict[int, float] = {}
         self.last = 0.0
         self.frames = 0
+        self.timings = Timings()
 
     def worker_ready(self, monitor: RunMonitor, info: WorkerInfo, ready: int) -> None:
         self.ready[info.process] = time.monotonic()
@@ -74,6 +76,7 @@ class Stopwatch:
     def committed(self, monitor: RunMonitor, assignment: Assignment, receipt: Receipt) -> None:
         self.last = time.monotonic()
         self.frames += assignment.shard.frames
+        self.timings += receipt.timings
 
     def kill_half(self) -> None:
         """Wait until all workers are there and at work, then kill every second one."""
@@ -85,6 +88,11 @@ class Stopwatch:
             self.died[process] = time.monotonic()
 
     @property
+    def shares(self) -> dict[str, float]:
+        """What the workers did, of the time of all shards that were committed."""
+        return {name: seconds / self.timings.total for name, seconds in asdict(self.timings).items()}
+
+    @property
     def efficiency(self) -> float:
         spans = (self.died.get(process, self.last) - since for process, since in self.ready.items())
         return self.frames * SECONDS_PER_FRAME / sum(span for span in spans if span > 0)
@@ -92,7 +100,8 @@ class Stopwatch:
 
 def run(stopwatch: Stopwatch, videos: int, *, disturbed: bool) -> None:
     """Run the job on synthetic videos, with half of the workers killed when `disturbed`."""
-    with tempfile.TemporaryDirectory(prefix="overhead-") as folder:
+    memory = Path("/dev/shm")
+    with tempfile.TemporaryDirectory(prefix="overhead-", dir=memory if memory.is_dir() else None) as folder:
         output = Path(folder, "output")
         words = ("source.kind=synthetic", f"source.max_videos_per_split={videos}", f"output.path={output}")
         settings = load(None, [*words, "model.name=synthetic", f"cluster.num_workers={WORKERS}"])
@@ -117,7 +126,8 @@ def main(videos: int) -> None:
             worker_ready.side_effect, committed.side_effect = stopwatch.worker_ready, stopwatch.committed
             run(stopwatch, videos, disturbed=disturbed)
             circumstances = f"{len(stopwatch.died)} of {WORKERS} workers killed" if disturbed else "calm"
-            print(f"{circumstances}: {stopwatch.frames:,} frames, efficiency {stopwatch.efficiency:.1%}")
+            shares = ", ".join(f"{name} {share:.1%}" for name, share in stopwatch.shares.items())
+            print(f"{circumstances}: {stopwatch.frames:,} frames, efficiency {stopwatch.efficiency:.1%} ({shares})")
 
 
 if __name__ == "__main__":

@@ -47,7 +47,7 @@ def test_workers_follow_a_cluster_that_grows(monkeypatch: pytest.MonkeyPatch) ->
     office.cpus = 6.0
     office.watch(2.0 + LOOK_SECONDS, ready=2)
     assert office.pool.count == 6
-    assert office.told == ["The cluster has grown to 6 CPU, 0 GPU: 4 more workers."]
+    assert office.told == ["4 more workers: the cluster now has 6 CPU, 0 GPU."]
 
 
 def test_no_more_workers_are_taken_than_there_are_shards(monkeypatch: pytest.MonkeyPatch) -> None:
