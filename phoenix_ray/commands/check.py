@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -23,7 +22,9 @@ if TYPE_CHECKING:
 @click.argument("output", type=click.Path(path_type=Path))
 @click.option("--repair", "mend", is_flag=True, help="Mend it; what is damaged goes to OUTPUT/quarantine.")
 @click.option("--source", default="", help="Also compare with the source at this path (the run's source.path).")
-@click.option("--workers", type=click.IntRange(min=1), help="Processes (default: one a core).")
+@click.option(
+    "--workers", type=click.IntRange(min=1), help="Processes (default: one a core, fewer where little is to read)."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print all that was found as JSON.")
 def check(output: Path, mend: bool, source: str, workers: int | None, as_json: bool) -> None:
     """Check every file of the dataset in OUTPUT: bytes, page checksums, order, counts, digests.
@@ -39,13 +40,12 @@ def check(output: Path, mend: bool, source: str, workers: int | None, as_json: b
     from phoenix_ray.dataset.storage import open_storage
 
     storage = open_storage(str(output))
-    processes = workers or os.cpu_count() or 1
-    report = _mend(storage, source, processes) if mend else _check(storage, source, processes)
+    report = _mend(storage, source, workers) if mend else _check(storage, source, workers)
     click.echo(report.to_json() if as_json else report.to_text())
     sys.exit(report.exit_code)
 
 
-def _check(storage: Storage, source: str, workers: int) -> Report:
+def _check(storage: Storage, source: str, workers: int | None) -> Report:
     from phoenix_ray.dataset.integrity.inspection import inspect
     from phoenix_ray.dataset.integrity.report import Report
 
@@ -54,7 +54,7 @@ def _check(storage: Storage, source: str, workers: int) -> Report:
     return Report(storage.root, inspection, (*inspection.findings, *_compare(inspection, source)))
 
 
-def _mend(storage: Storage, source: str, workers: int) -> Report:
+def _mend(storage: Storage, source: str, workers: int | None) -> Report:
     """Check, mend what needs it, and check again what came of it."""
     from phoenix_ray.dataset.integrity.findings import TO_REPAIR, of_kinds
     from phoenix_ray.dataset.integrity.inspection import inspect

@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -40,6 +41,9 @@ from phoenix_ray.dataset.storage import Storage, StoredFile
 from phoenix_ray.dataset.videos import video_schema
 from phoenix_ray.errors import OutputError
 from phoenix_ray.landmarks import Layout
+
+# A process takes seconds to start, in which another checks this much.
+_BYTES_A_PROCESS = 64_000_000
 
 Progress = Callable[[int, int], None]
 Item = TypeVar("Item")
@@ -72,12 +76,12 @@ class Inspection:
     seconds: float = 0.0
 
 
-def inspect(storage: Storage, workers: int = 1, progress: Progress | None = None) -> Inspection:
+def inspect(storage: Storage, workers: int | None = 1, progress: Progress | None = None) -> Inspection:
     """Check every file of a dataset.
 
     Args:
         storage: The dataset.
-        workers: Processes; 1 does all work in this one.
+        workers: Processes; 1 does all work in this one, None takes as many as there are cores and as it pays.
         progress: Called with how many of how many files are done.
 
     Raises:
@@ -156,14 +160,17 @@ def _check_contents(
     layout: Layout,
     manifest: Manifest,
     files: list[StoredFile],
-    workers: int,
+    workers: int | None,
     progress: Progress | None,
 ) -> tuple[tuple[DataFileCheck, ...], tuple[PartitionCheck, ...]]:
     recorded = {file.name: file for file in manifest.files}
     names = sorted(file.name for file in files if file.name in recorded or is_data_file_name(file.name))
     shards = [file for file in files if is_partition(file)]
     total = len(names) + len(shards)
-    with _Workers(workers if total > 1 else 1) as pool:
+    if workers is None:
+        size = sum(file.bytes for file in files)
+        workers = min(os.cpu_count() or 1, total, 1 + size // _BYTES_A_PROCESS)
+    with _Workers(workers) as pool:
         jobs: list[tuple[str, DataFile | None]] = [(name, recorded.get(name)) for name in names]
         data_files: list[DataFileCheck] = []
         partitions: list[PartitionCheck] = []
