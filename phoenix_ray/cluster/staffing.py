@@ -58,8 +58,10 @@ class Staffing:
             self._grow(open_shards)
 
     def _wait(self, now: float) -> None:
-        name = "stall_seconds" if self._start_judged else "start_seconds"
-        if now - self._seen > getattr(self._settings, name):
+        limits = {name: getattr(self._settings, name) for name in ("start_seconds", "stall_seconds")}
+        # Workers that were lost need the time to start again, whatever a shard may take.
+        name = max(limits, key=lambda name: limits[name]) if self._start_judged else "start_seconds"
+        if now - self._seen > limits[name]:
             raise ClusterError(
                 f"No worker for {now - self._seen:.0f} s (cluster.{name}). Asked for {self._plan}; the cluster "
                 f"has {_amounts(ray.cluster_resources())}, free are {_amounts(ray.available_resources())}. What is "

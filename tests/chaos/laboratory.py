@@ -81,7 +81,7 @@ class Laboratory:
         # Nodes and their workers find this package below the repository, wherever the tests were started.
         os.environ["PYTHONPATH"] = os.pathsep.join([str(REPOSITORY), os.environ.get("PYTHONPATH", "")])
         self._forks = multiprocessing.get_context("forkserver")
-        self._forks.set_forkserver_preload(["tests.chaos.disturbed"])
+        self._forks.set_forkserver_preload(["tests.chaos.disturbed", "phoenix_ray.cluster.job"])
         self.cluster = Cluster(initialize_head=True, head_node_args=head_arguments())
         self.nodes = [self.cluster.add_node(num_cpus=1) for _ in range(2)]
         self._runs: list[Run] = []

@@ -90,11 +90,12 @@ def test_a_run_without_workers_ends_after_the_time_to_start(monkeypatch: pytest.
         office.watch(61.0, ready=0)
 
 
-def test_a_run_that_has_lost_all_workers_waits_for_nodes_as_long_as_for_a_shard(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize(("start", "stall", "named"), [(60, 300, "stall_seconds"), (300, 5, "start_seconds")])
+def test_a_run_that_has_lost_all_workers_waits_for_nodes_as_long_as_for_a_shard_or_a_start(
+    monkeypatch: pytest.MonkeyPatch, start: float, stall: float, named: str
 ) -> None:
-    office = Office(monkeypatch, ClusterSettings(start_seconds=60, stall_seconds=300), planned=2)
+    office = Office(monkeypatch, ClusterSettings(start_seconds=start, stall_seconds=stall), planned=2)
     office.watch(1.0, ready=2)
     office.watch(300.0, ready=0)
-    with pytest.raises(ClusterError, match="stall_seconds"):
+    with pytest.raises(ClusterError, match=named):
         office.watch(302.0, ready=0)
