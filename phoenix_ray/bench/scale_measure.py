@@ -33,7 +33,8 @@ from phoenix_ray.dataset.totals import tally_splits
 from phoenix_ray.sources.catalog import open_source
 from phoenix_ray.sources.synthetic import make_video
 
-SAMPLE_SECONDS = 0.5
+# A look lists all partitions, in the time of the driver that is measured.
+SAMPLE_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
