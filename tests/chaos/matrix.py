@@ -206,12 +206,12 @@ def second_driver(laboratory: Laboratory, random: Random, output: Path) -> After
 
 
 def forced_driver(laboratory: Laboratory, random: Random, output: Path) -> Aftermath:
-    """The first stops when it sees the other's lease, or finds partitions gone that the other has merged."""
+    """Either may find partitions gone that the other has merged; the first stops when it sees the other's lease."""
     first = started(laboratory, random, output)
     second = laboratory.start(output, "run.force=true")
-    expect(second, 0)
-    assert first.wait() in (0, 3, 6), f"exit code {first.process.exitcode}; the first run said:\n{first.said()}"
-    return Aftermath(survived=True)
+    assert second.wait() in (0, 3), second.said()
+    assert first.wait() in (0, 3, 6), first.said()
+    return Aftermath(survived=False)
 
 
 def truncated_partition(laboratory: Laboratory, random: Random, output: Path) -> Aftermath:
