@@ -68,19 +68,21 @@ def main(
         date = datetime.datetime.now().astimezone().isoformat(timespec="minutes")
         frames = benchmark.describe_frames()
         conditions = Conditions(date, machine, _name(chosen), _versions(), frames, points, threads)
-        report = benchmark.run(
+        out.mkdir(parents=True, exist_ok=True)
+        page = ""
+        for report in benchmark.run(
             conditions,
             precisions or (get_args(Precision) if on_gpu else ("exact",)),
             batch_sizes or (GPU_BATCH_SIZES if on_gpu else CPU_BATCH_SIZES),
             reference,
-        )
+        ):
+            # Written again and again: who is cut off in the middle keeps what was measured until then.
+            page = to_markdown(report)
+            (out / "gpu.md").write_text(page, encoding="utf-8")
+            (out / "gpu.json").write_text(to_json(report), encoding="utf-8")
     except PhoenixRayError as error:
         click.echo(f"Error: {error}", err=True)
         sys.exit(error.exit_code)
-    out.mkdir(parents=True, exist_ok=True)
-    page = to_markdown(report)
-    (out / "gpu.md").write_text(page, encoding="utf-8")
-    (out / "gpu.json").write_text(to_json(report), encoding="utf-8")
     click.echo(page)
 
 

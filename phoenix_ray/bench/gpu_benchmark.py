@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -81,8 +81,8 @@ class GpuBenchmark:
         precisions: Sequence[Precision],
         batch_sizes: Sequence[int],
         reference: Path | None,
-    ) -> GpuReport:
-        """Measure everything there is time for.
+    ) -> Iterator[GpuReport]:
+        """Measure everything there is time for; yield all that is known after each precision and batch size.
 
         Args:
             conditions: For the report.
@@ -106,8 +106,10 @@ class GpuBenchmark:
                     stage_times += times
                     if expected is not None and (found := self._landmarks(rate)) is not None:
                         parity[precision] = self._compare(expected, found)
-        rates.sort(key=lambda rate: (precisions.index(rate.precision), rate.batch_size))
-        return GpuReport(conditions, limits.memory, limits.products, rates, stage_times, parity, self._left_out)
+                in_order = sorted(rates, key=lambda rate: (precisions.index(rate.precision), rate.batch_size))
+                yield GpuReport(
+                    conditions, limits.memory, limits.products, in_order, stage_times, parity, self._left_out
+                )
 
     def _measure(self, case: Rate, limits: Limits) -> tuple[Rate, list[StageTime]]:
         """Return the rates of a precision and batch size, and the stages they are made of."""
@@ -129,7 +131,7 @@ class GpuBenchmark:
         return self._attempt(case, "landmarks", estimate)
 
     def _attempt(self, case: Rate, subject: str, measure: Callable[[], Found]) -> Found | None:
-        """Return what `measure` finds; None, with a note in the report, where time or memory is up."""
+        """Return what `measure` finds; None, with a note in the report, where time or memory is up, or torch fails."""
         what = f"{case.precision}, batch size {case.batch_size}: {subject}"
         if time.monotonic() > self._deadline:
             self._left_out.append(f"{what}: time was up")
@@ -138,7 +140,11 @@ class GpuBenchmark:
             return measure()
         except torch.OutOfMemoryError:
             self._left_out.append(f"{what}: did not fit into the GPU's memory")
-        torch.cuda.empty_cache()
+        except RuntimeError as error:
+            # What a device's libraries refuse; the other figures are worth having all the same.
+            self._left_out.append(f"{what}: {str(error).splitlines()[0]}")
+        if self._device.type == "cuda":
+            torch.cuda.empty_cache()
         return None
 
     def _time_stages(self, rate: Rate, limits: Limits) -> list[StageTime]:

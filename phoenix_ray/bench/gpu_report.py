@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 
 from phoenix_ray.bench.machine import Machine
 from phoenix_ray.bench.parity_report import ParityReport
@@ -12,6 +12,9 @@ from phoenix_ray.config import Precision
 
 # All frames of PHOENIX-2014-T, for the time a whole dataset would take.
 PHOENIX_FRAMES = 947_756
+
+# Frames a second that one NVIDIA H200 with 16 cores should reach: precision, what of a `Rate`, at least.
+SPEED_BARS = (("exact", "networks", 8_000), ("exact", "end_to_end", 6_000), ("fp16", "end_to_end", 15_000))
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +115,8 @@ class GpuReport:
 
 def to_json(report: GpuReport) -> str:
     """Return the report as JSON."""
-    return json.dumps(asdict(report), indent=2) + "\n"
+    parity = {precision: compared.to_json() for precision, compared in report.parity.items()}
+    return json.dumps(asdict(replace(report, parity={})) | {"parity": parity}, indent=2) + "\n"
 
 
 def to_markdown(report: GpuReport) -> str:
@@ -135,6 +139,12 @@ def to_markdown(report: GpuReport) -> str:
             ("precision", "batch", "networks", "with crops", "pipeline", "end to end", "PHOENIX-2014-T", "GPU MB"),
             (_rate_cells(rate) for rate in report.rates),
         ),
+        "",
+        "## Bars",
+        "",
+        "Speeds are for one NVIDIA H200 with 16 cores, the best of the batch sizes; landmarks for any device.",
+        "",
+        *_table(("what", "bar", "found", "met"), (*_speed_bars(report), *_landmark_bars(report))),
         "",
         "## Stages against the roofline",
         "",
@@ -165,6 +175,22 @@ def to_markdown(report: GpuReport) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _speed_bars(report: GpuReport) -> Iterator[tuple[str, ...]]:
+    for precision, name, bar in SPEED_BARS:
+        found = [getattr(rate, name) or 0.0 for rate in report.rates if rate.precision == precision]
+        if found:
+            best = max(found)
+            met = "yes" if best >= bar else "no"
+            yield f"{precision}, {name.replace('_', ' ')}", f"{bar:,} frames/s", f"{best:,.0f} frames/s", met
+
+
+def _landmark_bars(report: GpuReport) -> Iterator[tuple[str, ...]]:
+    exact = report.parity.get("exact")
+    if exact is not None:
+        missed = exact.failures()
+        yield "exact, landmarks", "those of docs/parity.md", " ".join(missed) or "all met", "no" if missed else "yes"
+
+
 def _rate_cells(rate: Rate) -> tuple[str, ...]:
     def show(value: float | None) -> str:
         return "" if value is None else f"{value:,.0f}" if value >= 100 else f"{value:.1f}"
@@ -193,7 +219,7 @@ def _parity_cells(precision: str, parity: ParityReport) -> Iterator[tuple[str, .
             yield precision, part.part, str(part.both), str(part.only_reference + part.only_candidate), *figures
 
 
-def _table(head: Sequence[str], rows: Iterator[tuple[str, ...]]) -> Iterator[str]:
+def _table(head: Sequence[str], rows: Iterable[tuple[str, ...]]) -> Iterator[str]:
     yield f"| {' | '.join(head)} |"
     yield f"|{'---|' * len(head)}"
     for row in rows:

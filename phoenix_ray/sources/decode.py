@@ -45,12 +45,12 @@ def decode_picture(file: IO[bytes], max_pixels: int) -> NDArray[np.uint8]:
         raise UnreadableFrameError(f"truncated {picture_format}: {len(data):,} bytes without an end")
     cv2 = _opencv()
     try:
-        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
     except cv2.error as error:
         raise UnreadableFrameError(f"OpenCV cannot decode this {picture_format}: {error}") from None
     if pixels is None:
         raise UnreadableFrameError(f"damaged or truncated {picture_format} of {len(data):,} bytes")
-    rgb: NDArray[np.uint8] = cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
+    rgb: NDArray[np.uint8] = pixels
     return rgb
 
 

@@ -15,8 +15,8 @@ from phoenix_ray.models.base import ModelFacts, ModelIdentity, ModelInfo, PoseMo
 from phoenix_ray.models.holistic.batching import batch_size
 from phoenix_ray.models.weights import MEDIAPIPE_VERSION, WEIGHTS, ensure_installed
 
-# Raise it with every change of `models/holistic` that moves a landmark, so that no dataset mixes the two.
-PIPELINE_VERSION = "1"
+# Raise an engine's with every change of `models/holistic` that moves its landmarks, so that no dataset mixes the two.
+PIPELINE_VERSIONS = {"litert": "1", "torch": "2", "mediapipe": MEDIAPIPE_VERSION}
 
 
 class HolisticEntry:
@@ -43,7 +43,7 @@ class HolisticEntry:
         identity = {
             "model": self.info.name,
             "engine": settings.engine,
-            "pipeline_version": MEDIAPIPE_VERSION if settings.engine == "mediapipe" else PIPELINE_VERSION,
+            "pipeline_version": PIPELINE_VERSIONS[settings.engine],
             "face_points": str(settings.face_points),
             "heatmap_kernel": str(settings.heatmap_kernel),
             "min_detection_confidence": repr(settings.min_detection_confidence),

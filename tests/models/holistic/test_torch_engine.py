@@ -1,23 +1,29 @@
 from __future__ import annotations
 
 import math
+import platform
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from phoenix_ray import landmarks
-from phoenix_ray.config import ModelSettings
+from phoenix_ray.cluster.shard import Shard
+from phoenix_ray.cluster.worker import ShardWorker
+from phoenix_ray.config import ModelSettings, OutputSettings, Settings
+from phoenix_ray.dataset.identity import DatasetIdentity
 from phoenix_ray.errors import ModelError
 from phoenix_ray.models.base import LandmarkBatch
 from phoenix_ray.models.holistic.anchors import FACE_ANCHORS, POSE_ANCHORS
 from phoenix_ray.models.holistic.litert import HolisticLitert
 from phoenix_ray.models.holistic.pipeline import HolisticPipeline
+from phoenix_ray.sources.base import Video
 from tests.golden.astronaut import View, render
 
 torch = pytest.importorskip("torch")
@@ -34,7 +40,9 @@ Image = NDArray[np.uint8]
 
 # Pixels by which the engines' landmarks may differ along x and y on 210x260 frames: mean, and 99th percentile.
 POSE_AND_FACE, HANDS, TAIL = 0.02, 0.08, 0.5
-# How far the number of frames in a batch may move a landmark, in pixels. Measured on these frames: 0.0003.
+# Its angles are those that `angles` computes; later ones are rounded otherwise.
+GLIBC_IS_OLD = platform.libc_ver()[0] == "glibc" and tuple(map(int, platform.libc_ver()[1].split("."))) <= (2, 40)
+# How far the number of frames in a batch may move a landmark, in pixels. Measured on these frames: 0.
 BATCH_BOUND = 0.01
 
 
@@ -97,6 +105,9 @@ def test_landmarks_are_those_of_the_cpu_engine(weights: Path, face_points: int, 
         found = distances(result, expected, part, frames)
         assert found.mean() <= POSE_AND_FACE
         assert np.percentile(found, 99) <= TAIL
+        # Sums are LiteRT's on processors with AVX2 and without AVX-512, where it was looked at.
+        if torch.backends.cpu.get_cpu_capability() == "AVX2" and GLIBC_IS_OLD:
+            assert found.max() == 0
     for name, scores in expected.scores.items():
         np.testing.assert_allclose(result.scores[name], scores, atol=0.01)
     np.testing.assert_allclose(result.points["pose_world"], expected.points["pose_world"], atol=0.005)
@@ -112,7 +123,9 @@ def test_hands_are_those_of_the_cpu_engine(weights: Path, phoenix_sample: Path) 
     for part in ("left_hand", "right_hand"):
         assert expected.present(part).all()
         assert result.present(part).all()
-        assert distances(result, expected, part, images).mean() <= HANDS
+        found = distances(result, expected, part, images)
+        assert found.mean() <= HANDS
+        assert np.percentile(found, 99) <= TAIL
 
 
 @settings(max_examples=6, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -193,6 +206,30 @@ def test_out_of_memory_halves_the_batch_gives_all_rows_and_is_told(
     assert batch.events == (f"out of memory with {frames_at_once} frames at once: went on with {half}",)
     assert_same_bits(batch, together([model.estimate(frames[at : at + half]) for at in range(0, len(frames), half)]))
     assert short_of_memory.estimate(frames[:3]).events == ()
+
+
+def test_a_worker_short_of_memory_commits_all_rows_and_reports_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, model: HolisticTorch, frames: list[Image]
+) -> None:
+    monkeypatch.setattr(torch_engine, "TorchNetworks", _Forgetful)
+    folder = tmp_path / "video"
+    folder.mkdir()
+    for index, frame in enumerate(frames):
+        cv2.imwrite(str(folder / f"{index}.png"), frame[:, :, ::-1])
+    settings = Settings(model=on_cpu(batch_size=4), output=OutputSettings(path=str(tmp_path / "output")))
+    worker = ShardWorker(settings, DatasetIdentity(layout="holistic-468"))
+    worker.ready()
+    video = Video("train", "video", "frame_folder", str(folder), len(frames), "signature", 25.0)
+    receipt = worker.process(Shard(video, 0, len(frames)))
+    assert receipt.trouble is None
+    assert receipt.partition is not None
+    assert receipt.events == ("out of memory with 4 frames at once: went on with 2",)
+    rows = pq.read_table(tmp_path / "output" / receipt.partition.name, partitioning=None).to_pylist()
+    expected = together([model.estimate(frames[at : at + 2]) for at in range(0, len(frames), 2)])
+    assert [row["status"] for row in rows] == ["ok"] * 5 + ["no_person"]
+    for row, points in zip(rows, expected.points["pose"], strict=False):
+        if row["pose_x"] is not None:
+            np.testing.assert_array_equal(np.array(row["pose_x"], np.float32), points[:, 0])
 
 
 def test_memory_that_suffices_for_a_quarter_of_the_batch_is_told_twice(
