@@ -7,6 +7,7 @@ turning it does.
 
 from __future__ import annotations
 
+import re
 import reprlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -67,6 +68,13 @@ class DecodeSettings(Section):
 
     threads: PositiveInt = Field(
         2, description="Decoding threads of a worker. On GPU nodes about (cores / workers); a frame costs about 1 ms."
+    )
+    on: Literal["workers", "cpu_nodes"] = Field(
+        "workers",
+        description="Who decodes. 'workers': each worker its own frames, in threads; no pixel travels. 'cpu_nodes': "
+        "Ray tasks with one CPU each, on nodes without a GPU where there are any, which send the pixels to the "
+        "workers: for GPU nodes with too few cores. Costs the network width*height*3 bytes a frame; landmarks stay "
+        "as they are.",
     )
     ahead: PositiveInt = Field(
         64,
@@ -354,9 +362,21 @@ def _read_yaml(kind: type[Section], path: Path) -> dict[str, Any]:
     return {str(name): dict(part or {}) for name, part in tree.items()}
 
 
+class _Loader(yaml.SafeLoader):
+    """Safe YAML in which only true and false are booleans, as in YAML 1.2: `decode.on` is a key, `no` a language."""
+
+    yaml_implicit_resolvers = {  # noqa: RUF012 - not annotated in the base either
+        first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:bool"]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+
+_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"(?i:true|false)$"), list("tTfF"))
+
+
 def _parse_yaml(text: str, where: str) -> Any:
     try:
-        return yaml.safe_load(text)
+        return yaml.load(text, Loader=_Loader)
     except RecursionError:
         raise ConfigError(f"{where} cannot be read as YAML: it is nested too deeply.") from None
     # ValueError: what looks like a date or a number and is none. TypeError: a mapping as a key.

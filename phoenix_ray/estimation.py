@@ -14,12 +14,10 @@ from itertools import groupby
 import numpy as np
 from numpy.typing import NDArray
 
-from phoenix_ray.config import DecodeSettings
 from phoenix_ray.dataset.schema import FrameRecord, FrameStatus, empty_batch
 from phoenix_ray.errors import PhoenixRayError
 from phoenix_ray.models.base import LandmarkBatch, PoseModel
-from phoenix_ray.sources.base import Frame, Video
-from phoenix_ray.sources.frames import read_frames
+from phoenix_ray.sources.base import Frame
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +39,8 @@ class Estimate:
     events: tuple[str, ...]
 
 
-def estimate_frames(model: PoseModel, video: Video, first: int, last: int, decode: DecodeSettings) -> Estimate:
-    """Return the landmarks of frames `first` to `last - 1` of a video.
+def estimate_frames(model: PoseModel, frames: Iterator[Frame], first: int, last: int) -> Estimate:
+    """Return the landmarks of frames `first` to `last - 1` of a video, which `frames` yields in order.
 
     Batches hold the frames of one video between two multiples of the model's batch size, counted from the video's first
     frame: a frame meets the same neighbours however the video is sharded.
@@ -51,13 +49,13 @@ def estimate_frames(model: PoseModel, video: Video, first: int, last: int, decod
         Exception: Whatever the model raised, when not one of the frames got through it. A model that fails on some
             frames only gives rows of status `failed` for these.
     """
-    frames = _Stopwatch(read_frames(video, first, last, decode))
+    watched = _Stopwatch(frames)
     rows = empty_batch(model.layout, last - first)
     records: list[FrameRecord] = []
     inference = 0.0
     events: list[str] = []
     survivors, failure = 0, None
-    for _, group in groupby(frames, key=lambda frame: frame.index // model.batch_size):
+    for _, group in groupby(watched, key=lambda frame: frame.index // model.batch_size):
         members = list(group)
         images = {frame.index: frame.image for frame in members if frame.image is not None}
         before = time.perf_counter()
@@ -71,7 +69,7 @@ def estimate_frames(model: PoseModel, video: Video, first: int, last: int, decod
         records.extend(_record(frame, rows, first, errors.get(frame.index)) for frame in members)
     if failure is not None and survivors == 0:
         raise failure
-    return Estimate(records, rows, frames.seconds, inference, tuple(events))
+    return Estimate(records, rows, watched.seconds, inference, tuple(events))
 
 
 def error_message(error: Exception) -> str:

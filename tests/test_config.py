@@ -92,3 +92,11 @@ def test_every_setting_says_what_it_means() -> None:
 def test_the_page_of_settings_is_up_to_date() -> None:
     page = Path(__file__).parents[1] / "docs" / "configuration.md"
     assert page.read_text() == to_markdown(Settings()), "phoenix-ray config --markdown > docs/configuration.md"
+
+
+def test_on_off_yes_and_no_are_words(tmp_path: Path) -> None:
+    """YAML 1.1 would make booleans of them, and `decode.on` could not be written in a file."""
+    file = tmp_path / "settings.yaml"
+    file.write_text("decode:\n  on: cpu_nodes\nsource:\n  path: no\noutput:\n  compact: False\n")
+    settings = load(file)
+    assert (settings.decode.on, settings.source.path, settings.output.compact) == ("cpu_nodes", "no", False)

@@ -14,6 +14,7 @@ from phoenix_ray.estimation import estimate_frames
 from phoenix_ray.models import registry
 from phoenix_ray.models.base import LandmarkBatch, PoseModel
 from phoenix_ray.sources.base import Video
+from phoenix_ray.sources.frames import read_frames
 
 FRAMES = 20
 SETTINGS = ModelSettings(name="synthetic", batch_size=4)
@@ -57,7 +58,7 @@ def shade(video: Video, index: int) -> int:
 
 
 def same_rows(model: PoseModel, video: Video, whole: LandmarkBatch, first: int, last: int) -> bool:
-    rows = estimate_frames(model, video, first, last, DecodeSettings()).rows
+    rows = estimate_frames(model, read_frames(video, first, last, DecodeSettings()), first, last).rows
     return all(
         np.array_equal(rows.points[part], points[first:last], equal_nan=True) for part, points in whole.points.items()
     )
@@ -65,20 +66,20 @@ def same_rows(model: PoseModel, video: Video, whole: LandmarkBatch, first: int, 
 
 def test_a_range_of_frames_gives_the_rows_of_the_whole_video_bit_for_bit(video: Video) -> None:
     model = registry.create(SETTINGS)
-    whole = estimate_frames(model, video, 0, FRAMES, DecodeSettings()).rows
+    whole = estimate_frames(model, read_frames(video, 0, FRAMES, DecodeSettings()), 0, FRAMES).rows
     for first, last in [(0, 8), (8, 12), (12, FRAMES), (4, FRAMES)]:
         assert same_rows(model, video, whole, first, last)
 
 
 def test_batches_are_cut_at_multiples_of_the_batch_size_from_the_first_frame(video: Video) -> None:
     model = Failing(poison=set())
-    estimate_frames(model, video, 6, 15, DecodeSettings())
+    estimate_frames(model, read_frames(video, 6, 15, DecodeSettings()), 6, 15)
     assert model.seen == [2, 4, 3]
 
 
 def test_a_frame_on_which_the_model_fails_costs_that_frame_alone(video: Video) -> None:
     model = Failing(poison={shade(video, 5)})
-    estimate = estimate_frames(model, video, 0, FRAMES, DecodeSettings())
+    estimate = estimate_frames(model, read_frames(video, 0, FRAMES, DecodeSettings()), 0, FRAMES)
     records, rows = estimate.records, estimate.rows
     failed = [record.index for record in records if record.status == "failed"]
     assert 5 in failed
@@ -91,12 +92,13 @@ def test_a_frame_on_which_the_model_fails_costs_that_frame_alone(video: Video) -
 def test_a_model_that_fails_on_every_frame_raises(video: Video) -> None:
     model = Failing(poison=set(range(256)))
     with pytest.raises(RuntimeError, match="no convergence"):
-        estimate_frames(model, video, 0, FRAMES, DecodeSettings())
+        estimate_frames(model, read_frames(video, 0, FRAMES, DecodeSettings()), 0, FRAMES)
 
 
 def test_an_unreadable_frame_is_a_flagged_row(video: Video) -> None:
     Path(video.location, "images0003.png").write_bytes(b"")
-    records = estimate_frames(registry.create(SETTINGS), video, 0, FRAMES, DecodeSettings()).records
+    frames = read_frames(video, 0, FRAMES, DecodeSettings())
+    records = estimate_frames(registry.create(SETTINGS), frames, 0, FRAMES).records
     assert [record.index for record in records] == list(range(FRAMES))
     assert records[2].status == "unreadable"
     assert records[2].error
@@ -107,5 +109,5 @@ def test_what_a_model_wants_recorded_is_handed_on(video: Video) -> None:
         def estimate(self, images: Sequence[NDArray[np.uint8]]) -> LandmarkBatch:
             return replace(super().estimate(images), events=(f"{len(images)} frames",))
 
-    estimate = estimate_frames(Telling(poison=set()), video, 0, 6, DecodeSettings())
+    estimate = estimate_frames(Telling(poison=set()), read_frames(video, 0, 6, DecodeSettings()), 0, 6)
     assert estimate.events == ("4 frames", "2 frames")

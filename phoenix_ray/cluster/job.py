@@ -26,7 +26,7 @@ from phoenix_ray.cluster.monitor import RunMonitor
 from phoenix_ray.cluster.plan import Plan, make_plan
 from phoenix_ray.cluster.progress import Meter, open_display
 from phoenix_ray.cluster.reduce import BackgroundReduce, reduce_all
-from phoenix_ray.cluster.resources import plan_workers
+from phoenix_ray.cluster.resources import plan_workers, require_spare_cpu
 from phoenix_ray.cluster.scheduler import Scheduler
 from phoenix_ray.cluster.session import RaySession
 from phoenix_ray.cluster.settle import settle_model
@@ -217,6 +217,8 @@ def _compute(job: Job, plan: Plan, session: RaySession, monitor: RunMonitor, sto
         worker_plan = plan_workers(settings.cluster, resources, engine_uses_gpu=registry.uses_gpu(settings.model))
         workers = min(worker_plan.count, len(plan.shards))
         worker_plan = replace(worker_plan, count=workers)
+        if settings.decode.on == "cpu_nodes":
+            require_spare_cpu(worker_plan, resources)
         _say(f"Starting {worker_plan}")
         pool = ActorPool(worker_plan, settings, job.identity)
         blame = Blame(settings.cluster.max_attempts, registry.batch_size(settings.model))

@@ -87,6 +87,21 @@ def plan_workers(settings: ClusterSettings, cluster: Mapping[str, float], *, eng
     return plan
 
 
+def require_spare_cpu(plan: WorkerPlan, cluster: Mapping[str, float]) -> None:
+    """Make sure that tasks which decode for the workers can run beside them.
+
+    Raises:
+        ClusterError: The workers reserve all CPUs, so such a task would wait for ever.
+    """
+    cpus, reserved = cluster.get("CPU", 0.0), plan.capacity(cluster) * plan.cpus
+    if cpus - reserved < 1:
+        raise ClusterError(
+            f"decode.on=cpu_nodes needs a CPU that no worker reserves: {plan} take {reserved:g} of the cluster's "
+            f"{cpus:g} CPU. Lower --num-workers or cluster.cpus_per_worker, or let the workers decode: "
+            "decode.on=workers."
+        )
+
+
 def shortage(plan: WorkerPlan, ready: int, cluster: Mapping[str, float]) -> str:
     """Return the message for a cluster that gave fewer actors than planned in time."""
     return (

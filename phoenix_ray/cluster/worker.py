@@ -1,8 +1,8 @@
 """The work of one actor: a shard in, a committed partition out.
 
 `ShardWorker` is a plain class that the driver turns into a Ray actor. It holds one model, reads its frames itself (no
-pixel ever travels through Ray), and answers with a small `Receipt`. It raises nothing: what went wrong is in the
-receipt, so that the driver can tell a failed shard from a dead actor.
+pixel travels through Ray unless `decode.on` says so), and answers with a small `Receipt`. It raises nothing: what went
+wrong is in the receipt, so that the driver can tell a failed shard from a dead actor.
 """
 
 from __future__ import annotations
@@ -13,11 +13,14 @@ import resource
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ray.exceptions import RayError
+
 from phoenix_ray.cluster.blame import Trouble
+from phoenix_ray.cluster.remote_decoding import DecoderDiedError, read_remotely
 from phoenix_ray.cluster.shard import Shard
 from phoenix_ray.config import Settings
 from phoenix_ray.dataset.failures import FailureClass
@@ -29,6 +32,8 @@ from phoenix_ray.errors import ClusterError, OutputError, PhoenixRayError, Sourc
 from phoenix_ray.estimation import Estimate, error_message, estimate_frames
 from phoenix_ray.models import registry
 from phoenix_ray.models.base import PoseModel
+from phoenix_ray.sources.base import Frame
+from phoenix_ray.sources.frames import read_frames
 from phoenix_ray.sources.undecoded import name_frames
 
 
@@ -127,10 +132,14 @@ class ShardWorker:
         return self._commit(shard, lambda model, shard: flag_shard(model, shard, reason))
 
     def _estimate(self, model: PoseModel, shard: Shard) -> Estimate:
-        estimate = estimate_frames(model, shard.video, shard.first, shard.last, self._settings.decode)
+        estimate = estimate_frames(model, self._read_frames(shard), shard.first, shard.last)
         if shard.keeps_batches(model.batch_size):
             return estimate
         return replace(estimate, events=(*estimate.events, "computed apart from other frames of their batch"))
+
+    def _read_frames(self, shard: Shard) -> Iterator[Frame]:
+        read = read_remotely if self._settings.decode.on == "cpu_nodes" else read_frames
+        return read(shard.video, shard.first, shard.last, self._settings.decode)
 
     def _commit(self, shard: Shard, compute: Callable[[PoseModel, Shard], Estimate]) -> Receipt:
         started = time.perf_counter()
@@ -157,7 +166,13 @@ class ShardWorker:
             )
             timings += Timings(estimate.decode_seconds, estimate.inference_seconds, write=time.perf_counter() - written)
         except Exception as error:
-            trouble = Trouble(_failure_class(error), error_message(error), traceback.format_exc(), platform.node())
+            trouble = Trouble(
+                _failure_class(error),
+                error_message(error),
+                traceback.format_exc(),
+                platform.node(),
+                fatal=isinstance(error, DecoderDiedError),
+            )
         self._idle_since = time.perf_counter()
         return Receipt(partition, trouble, timings, peak_memory_mb(), memory_mb(), events)
 
@@ -194,7 +209,9 @@ def _failure_class(error: Exception) -> FailureClass:
     match error:
         case MemoryError():
             return "memory"
-        case OutputError() | SourceError() | OSError():
+        case DecoderDiedError():
+            return "model"
+        case OutputError() | SourceError() | OSError() | RayError():
             return "infrastructure"
         case PhoenixRayError():
             return "input"

@@ -160,8 +160,8 @@ def _decoded_pictures(path: str, max_pixels: int, timeline: _Timeline, reasons: 
         stream = _video_stream(container)
         decoder = stream.codec_context
         check_size(decoder.width, decoder.height, max_pixels)
-        # The size may change within a stream; the decoder then refuses before it takes memory for the picture. It counts
-        # pixels of whole blocks, hence the room; `_to_frame` is exact.
+        # The size may change within a stream; the decoder then refuses before it takes memory for the picture. It
+        # counts pixels of whole blocks, hence the room; `_to_frame` is exact.
         decoder.options = {"max_pixels": str(2 * max_pixels)}
         # More threads give other pixels in damaged streams, and a worker has its own frames to decode anyway.
         decoder.thread_count = 1

@@ -20,6 +20,7 @@ from phoenix_ray.models import registry
 from phoenix_ray.models.base import PoseModel
 from phoenix_ray.sources.base import Video
 from phoenix_ray.sources.catalog import open_source
+from phoenix_ray.sources.frames import read_frames
 
 
 class RecomputedCollection:
@@ -57,7 +58,9 @@ class RecomputedCollection:
         """
         video = self._videos[split, video_id]
         try:
-            estimate = estimate_frames(self._model, video, 0, video.frame_count, self._decode)
+            estimate = estimate_frames(
+                self._model, read_frames(video, 0, video.frame_count, self._decode), 0, video.frame_count
+            )
         except PhoenixRayError:
             raise
         except Exception as error:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from phoenix_ray.cluster.resources import WorkerPlan, plan_workers, shortage
+from phoenix_ray.cluster.resources import WorkerPlan, plan_workers, require_spare_cpu, shortage
 from phoenix_ray.config import ClusterSettings
 from phoenix_ray.errors import ClusterError
 
@@ -78,3 +78,9 @@ def test_a_cluster_holds_as_many_workers_as_its_scarcest_resource(
     plan: WorkerPlan, cluster: dict[str, float], capacity: int
 ) -> None:
     assert plan.capacity(cluster) == capacity
+
+
+def test_decoding_apart_needs_a_cpu_that_no_worker_reserves() -> None:
+    require_spare_cpu(WorkerPlan(8, 1.0, 1.0, 0), {"CPU": 64.0, "GPU": 8.0})
+    with pytest.raises(ClusterError, match=r"8 of the cluster's 8 CPU.*decode\.on=workers"):
+        require_spare_cpu(WorkerPlan(8, 1.0, 0.0, 0), {"CPU": 8.0})

@@ -1,0 +1,91 @@
+"""Frames decoded by Ray tasks on other nodes, for GPU nodes that are short of cores (`decode.on=cpu_nodes`).
+
+A worker asks for a shard's frames with `read_remotely` as it would with `sources.frames.read_frames`, and gets the same
+frames in the same order. A few tasks run ahead, each holds its results back until they are taken, so memory stays
+bounded by `decode.ahead` frames.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections import deque
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Any
+
+import ray
+from ray.exceptions import WorkerCrashedError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from phoenix_ray.config import DecodeSettings
+from phoenix_ray.errors import ClusterError
+from phoenix_ray.sources.base import Frame, Video
+from phoenix_ray.sources.frames import read_frames
+
+# Frames in one object: 2.6 MB of PHOENIX, large enough that Ray's few milliseconds for an object do not matter.
+CHUNK_FRAMES = 16
+# Objects that a task may have ready before somebody takes them.
+CHUNKS_AHEAD = 2
+
+
+class DecoderDiedError(ClusterError):
+    """A process died while it decoded: by its frames, or by its node."""
+
+
+def read_remotely(video: Video, first: int, last: int, settings: DecodeSettings) -> Generator[Frame, None, None]:
+    """Yield frames `first` to `last - 1` in order, decoded by tasks on other nodes.
+
+    Raises:
+        SourceError: A node cannot see the video.
+        DecoderDiedError: A task's process died, again and again.
+    """
+    nodes = nodes_to_decode_on(ray.nodes())
+    waiting = deque(pieces(video, first, last))
+    tasks_ahead = max(1, settings.ahead // CHUNK_FRAMES)
+    running: deque[Any] = deque()
+    try:
+        while waiting or running:
+            while waiting and len(running) < tasks_ahead:
+                running.append(_start(video, *waiting.popleft(), settings, nodes))
+            for reference in running[0]:
+                yield from ray.get(reference)
+            running.popleft()
+    except WorkerCrashedError as error:
+        raise DecoderDiedError(f"A process that decodes {video.location} died: {error}") from error
+    finally:
+        for task in running:
+            ray.cancel(task, force=True)
+
+
+def pieces(video: Video, first: int, last: int) -> list[tuple[int, int]]:
+    """Return the frame ranges of the tasks: a codec decodes in order, pictures can be shared out."""
+    if video.kind == "video_file":
+        return [(first, last)]
+    return [(begin, min(begin + CHUNK_FRAMES, last)) for begin in range(first, last, CHUNK_FRAMES)]
+
+
+def nodes_to_decode_on(nodes: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the IDs of the living nodes that have CPUs and no GPU, sorted; none where every node has one."""
+    return sorted(
+        node["NodeID"]
+        for node in nodes
+        if node["Alive"] and node["Resources"].get("CPU", 0) >= 1 and not node["Resources"].get("GPU")
+    )
+
+
+def _start(video: Video, first: int, last: int, settings: DecodeSettings, nodes: Sequence[str]) -> Any:
+    """Start the task of a range, on the node that its name falls to; Ray goes elsewhere when that one is gone."""
+    strategy: Any = "SPREAD"
+    if nodes:
+        chosen = zlib.crc32(f"{video.location}:{first}".encode()) % len(nodes)
+        strategy = NodeAffinitySchedulingStrategy(nodes[chosen], soft=True)
+    return _DECODE.options(scheduling_strategy=strategy).remote(video, first, last, settings)
+
+
+def _decode(video: Video, first: int, last: int, settings: DecodeSettings) -> Iterator[list[Frame]]:
+    frames = read_frames(video, first, last, settings.model_copy(update={"threads": 1, "ahead": CHUNK_FRAMES}))
+    while chunk := list(islice(frames, CHUNK_FRAMES)):
+        yield chunk
+
+
+_DECODE = ray.remote(num_cpus=1, max_retries=1, _generator_backpressure_num_objects=CHUNKS_AHEAD)(_decode)
