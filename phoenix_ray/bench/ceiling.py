@@ -73,4 +73,4 @@ def count_operations() -> dict[str, float]:
         return {}
     from phoenix_ray.models.weights import ensure_installed
 
-    return {name: work.operations for name, work in count_work(ensure_installed(), 468, "exact").items()}
+    return {name: work.operations for name, work in count_work(ensure_installed(), 468, "tf32").items()}
