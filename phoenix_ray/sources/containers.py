@@ -11,7 +11,7 @@ import hashlib
 import os
 from bisect import bisect_left
 from collections.abc import Generator, Iterator
-from contextlib import suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from phoenix_ray.sources.base import Frame, Video
 from phoenix_ray.sources.decode import UnreadableFrameError, check_size
 from phoenix_ray.sources.regular_files import open_regular_file
+from phoenix_ray.sources.storage_trouble import PatientReader, blame_storage, is_storage_trouble
 
 VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".wmv", ".flv", ".ts", ".gif")
 SIGNED_BYTES = 64 * 1024
@@ -84,6 +85,9 @@ def decode_video(video: Video, first: int, last: int, max_pixels: int) -> Genera
     """Yield frames `first` to `last - 1`, each with its time of presentation.
 
     A frame that cannot be decoded, or that the file does not hold although it was counted, is yielded with the reason.
+
+    Raises:
+        SourceError: The storage is in trouble, which says nothing about the frames.
     """
     shown = 0
     ending = "the file ends"
@@ -95,6 +99,8 @@ def decode_video(video: Video, first: int, last: int, max_pixels: int) -> Genera
             if frame.index >= first:
                 yield frame
     except (ContainerError, UnreadableFrameError, OSError) as error:
+        if isinstance(error, OSError) and is_storage_trouble(error):
+            raise blame_storage(error, video.location) from None
         ending = str(error)
     missing = f"{video.frame_count} frames were counted; after frame {shown}: {ending}"
     for index in range(max(first, shown), last):
@@ -226,20 +232,28 @@ def _packets(container: Any, stream: Any) -> Iterator[Any]:
             yield packet
 
 
-def _open(path: str, max_pixels: int = LISTED_MAX_PIXELS) -> Any:
+@contextmanager
+def _open(path: str, max_pixels: int = LISTED_MAX_PIXELS) -> Iterator[Any]:
     """Open a container; only as a file, so that a name with a colon or a playlist never reaches the network.
 
     FFmpeg decodes first frames to learn what is in the file, but none of far more than `max_pixels` pixels.
+
+    Raises:
+        ContainerError: It is no container.
+        OSError: The file cannot be read; raised later as well, by whatever call of PyAV reads.
     """
     import av
 
     most_pixels = max(max_pixels, LISTED_MAX_PIXELS)
     options = {"protocol_whitelist": "file", "format_whitelist": _FORMATS, "max_pixels": str(most_pixels)}
-    try:
-        # Titles and the like are not read, so it does not matter when they are no UTF-8.
-        return av.open(f"file:{path}", options=options, metadata_errors="ignore")
-    except av.FFmpegError as error:
-        raise ContainerError(f"it cannot be opened as a video: {error.strerror}") from None
+    with closing(PatientReader(path)) as file:
+        try:
+            # Titles and the like are not read, so it does not matter when they are no UTF-8.
+            container = av.open(file, options=options, metadata_errors="ignore")
+        except av.FFmpegError as error:
+            raise ContainerError(f"it cannot be opened as a video: {error.strerror}") from None
+        with container:
+            yield container
 
 
 def _video_stream(container: Any) -> Any:

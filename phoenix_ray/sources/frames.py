@@ -10,6 +10,9 @@ from collections.abc import Generator
 from functools import partial
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from phoenix_ray.config import DecodeSettings
 from phoenix_ray.errors import SourceError
 from phoenix_ray.sources.base import Frame, Video
@@ -18,6 +21,7 @@ from phoenix_ray.sources.decode import UnreadableFrameError, decode_picture
 from phoenix_ray.sources.frame_files import frame_names
 from phoenix_ray.sources.lookahead import lookahead
 from phoenix_ray.sources.regular_files import open_regular_file
+from phoenix_ray.sources.storage_trouble import blame_storage, is_storage_trouble, patiently
 from phoenix_ray.sources.synthetic import read_synthetic
 
 
@@ -28,12 +32,20 @@ def read_frames(video: Video, first: int, last: int, settings: DecodeSettings) -
 
     Raises:
         ValueError: The range does not lie within the video.
-        SourceError: This machine cannot see the video at all, which says nothing about its frames.
+        SourceError: This machine cannot see the video, or cannot read now, which says nothing about its frames; also
+            while frames are taken.
     """
     if not 0 <= first <= last <= video.frame_count:
         raise ValueError(f"frames {first} to {last} do not lie within the {video.frame_count} of {video.location}")
     if video.kind == "synthetic":
         return read_synthetic(video, first, last)
+    _require_sight(video)
+    if video.kind == "frame_folder":
+        return _read_folder(video, first, last, settings)
+    return _read_container(video, first, last, settings)
+
+
+def _require_sight(video: Video) -> None:
     try:
         Path(video.location).stat()
     except OSError as error:
@@ -41,9 +53,6 @@ def read_frames(video: Video, first: int, last: int, settings: DecodeSettings) -
             f"{video.location} cannot be read on this machine ({error.strerror}): every node must see the source under "
             "the same path."
         ) from None
-    if video.kind == "frame_folder":
-        return _read_folder(video, first, last, settings)
-    return _read_container(video, first, last, settings)
 
 
 def _read_folder(video: Video, first: int, last: int, settings: DecodeSettings) -> Generator[Frame, None, None]:
@@ -59,11 +68,22 @@ def _read_picture(video: Video, names: list[str], missing: str, max_pixels: int,
         return Frame(index, f"frame-{index}", timestamp, image=None, error=missing)
     # A name that is no UTF-8 could not be written to a dataset.
     shown_name = names[index].encode("utf-8", "backslashreplace").decode()
+    path = Path(video.location, names[index])
     try:
-        with open_regular_file(Path(video.location, names[index])) as file:
-            return Frame(index, shown_name, timestamp, image=decode_picture(file, max_pixels))
+        image = patiently(lambda: _decode_file(path, max_pixels))
     except (UnreadableFrameError, OSError) as error:
+        if isinstance(error, OSError) and is_storage_trouble(error):
+            raise blame_storage(error, str(path)) from None
+        if isinstance(error, FileNotFoundError):
+            # Not this file alone may be gone: a mount takes the whole folder with it.
+            _require_sight(video)
         return Frame(index, shown_name, timestamp, image=None, error=str(error))
+    return Frame(index, shown_name, timestamp, image)
+
+
+def _decode_file(path: Path, max_pixels: int) -> NDArray[np.uint8]:
+    with open_regular_file(path) as file:
+        return decode_picture(file, max_pixels)
 
 
 def _read_container(video: Video, first: int, last: int, settings: DecodeSettings) -> Generator[Frame, None, None]:
