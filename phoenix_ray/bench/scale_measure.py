@@ -25,7 +25,7 @@ from phoenix_ray.cluster.job import make_identity, plan_job, run_job
 from phoenix_ray.cluster.worker import Receipt, ShardWorker, Timings, peak_memory_mb
 from phoenix_ray.config import Settings
 from phoenix_ray.dataset import paths
-from phoenix_ray.dataset.committed import Committed, load_committed
+from phoenix_ray.dataset.committed import Committed, committed_in
 from phoenix_ray.dataset.identity import open_dataset
 from phoenix_ray.dataset.publication import sweep
 from phoenix_ray.dataset.storage import LocalStorage
@@ -106,9 +106,10 @@ def resume(settings: Settings) -> dict[str, float]:
     storage = LocalStorage(settings.output.path)
     identity = open_dataset(storage, make_identity(settings, ""))
     clock = [time.perf_counter()]
-    sweep(storage, identity, temporary_seconds=0)
+    survey = sweep(storage, identity, temporary_seconds=0).survey
     clock.append(time.perf_counter())
-    committed = load_committed(storage, identity)
+    committed = committed_in(survey)
+    del survey
     clock.append(time.perf_counter())
     plan = plan_job(settings, open_source(settings.source), committed)
     clock.append(time.perf_counter())

@@ -33,7 +33,7 @@ from phoenix_ray.cluster.settle import settle_model
 from phoenix_ray.cluster.stop import StopRequest, stop_on_signals
 from phoenix_ray.cluster.summary import RunSummary, print_summary
 from phoenix_ray.config import Settings
-from phoenix_ray.dataset.committed import Committed, load_committed
+from phoenix_ray.dataset.committed import Committed, committed_in
 from phoenix_ray.dataset.digest import digest_text
 from phoenix_ray.dataset.identity import DatasetIdentity, find_layout, open_dataset, read_identity
 from phoenix_ray.dataset.lease import Lease
@@ -41,6 +41,7 @@ from phoenix_ray.dataset.manifest import read_manifest
 from phoenix_ray.dataset.partitions import discard
 from phoenix_ray.dataset.publication import sweep
 from phoenix_ray.dataset.storage import Storage, open_storage
+from phoenix_ray.dataset.survey import take_survey
 from phoenix_ray.dataset.tally import total
 from phoenix_ray.dataset.totals import tally_splits
 from phoenix_ray.errors import EXIT_INCOMPLETE, EXIT_OK, ConfigError
@@ -76,8 +77,7 @@ def run_job(settings: Settings) -> int:
         stop_on_signals() as stop,
     ):
         registry.prepare(job.settings.model, _say)
-        sweep(job.storage, job.identity, temporary_seconds=0)
-        committed = load_committed(job.storage, job.identity)
+        committed = committed_in(sweep(job.storage, job.identity, temporary_seconds=0).survey)
         plan = plan_job(job.settings, source, committed)
         _say(describe_plan(plan))
         monitor = _open_monitor(job, plan, stop)
@@ -124,10 +124,10 @@ def compact_job(settings: Settings) -> None:
     storage = open_storage(settings.output.path)
     identity = read_identity(storage)
     with hold_lease(storage, settings):
-        sweep(storage, identity, temporary_seconds=0)
+        survey = sweep(storage, identity, temporary_seconds=0).survey
         with RaySession(settings.cluster, _say) as session:
             session.resources()
-            for damaged in reduce_all(storage, identity, settings.output, _say):
+            for damaged in reduce_all(storage, survey, settings.output, _say):
                 _say(f"{damaged.name} is damaged ({damaged.reason}); `phoenix-ray run` computes its frames again.")
     manifest = read_manifest(storage, identity)
     _say(f"{manifest.tally.rows:,} rows in {len(manifest.files)} files below {storage.root}/data")
@@ -229,7 +229,9 @@ def _compute(job: Job, plan: Plan, session: RaySession, monitor: RunMonitor, sto
             pool.close()
     monitor.compacting()
     if settings.output.compact and not stop:
-        for damaged in [*reduce.finish(), *reduce_all(job.storage, job.identity, settings.output, monitor.tell)]:
+        spoiled = reduce.finish()
+        survey = take_survey(job.storage, job.identity)
+        for damaged in [*spoiled, *reduce_all(job.storage, survey, settings.output, monitor.tell)]:
             monitor.spoiled(damaged)
     return workers
 

@@ -18,9 +18,10 @@ from phoenix_ray.cluster.session import RaySession
 from phoenix_ray.cluster.settle import settle_model
 from phoenix_ray.config import Settings
 from phoenix_ray.dataset import paths
-from phoenix_ray.dataset.committed import Committed, load_committed
+from phoenix_ray.dataset.committed import Committed, committed_in
 from phoenix_ray.dataset.identity import DatasetIdentity, check_dataset
 from phoenix_ray.dataset.storage import Storage, open_storage
+from phoenix_ray.dataset.survey import take_survey
 from phoenix_ray.errors import ConfigError
 from phoenix_ray.models import registry
 from phoenix_ray.sources.base import Source
@@ -77,7 +78,7 @@ def _committed(storage: Storage, identity: DatasetIdentity) -> Committed:
         storage.read(paths.IDENTITY)
     except FileNotFoundError:
         return Committed((), ())
-    return load_committed(storage, check_dataset(storage, identity))
+    return committed_in(take_survey(storage, check_dataset(storage, identity)))
 
 
 def _table(plan: Plan) -> Table:

@@ -19,7 +19,7 @@ from phoenix_ray.dataset.encoding import DamagedFile
 from phoenix_ray.dataset.identity import DatasetIdentity
 from phoenix_ray.dataset.publication import publish
 from phoenix_ray.dataset.storage import Storage, open_storage
-from phoenix_ray.dataset.survey import take_survey
+from phoenix_ray.dataset.survey import Survey, take_survey
 from phoenix_ray.dataset.videos import read_entries
 from phoenix_ray.errors import PhoenixRayError
 
@@ -31,21 +31,21 @@ def _compact(task: CompactionTask, settings: OutputSettings) -> Compacted:
 _COMPACT = ray.remote(max_retries=3)(_compact)
 
 
-def plan_tasks(storage: Storage, identity: DatasetIdentity, settings: OutputSettings) -> list[CompactionTask]:
-    """Return the data files that are to be written for all videos that are whole by now."""
-    survey = take_survey(storage, identity)
+def plan_tasks(storage: Storage, survey: Survey, settings: OutputSettings) -> list[CompactionTask]:
+    """Return the data files that are to be written for all videos that were whole when the dataset was surveyed."""
+    identity = survey.identity
     return plan_compaction(survey, lambda name: read_entries(storage, identity, name), settings.target_file_mb * 1e6)
 
 
 def reduce_all(
-    storage: Storage, identity: DatasetIdentity, settings: OutputSettings, announce: Callable[[str], None]
+    storage: Storage, survey: Survey, settings: OutputSettings, announce: Callable[[str], None]
 ) -> list[DamagedFile]:
     """Compact every whole video and publish the result; return the files whose rows proved to be damaged."""
-    tasks = plan_tasks(storage, identity, settings)
+    tasks = plan_tasks(storage, survey, settings)
     if not tasks:
         return []
     announce(f"Compacting {sum(len(task.videos) for task in tasks):,} videos into {len(tasks)} files")
-    return _publish(storage, identity, [_COMPACT.remote(task, settings) for task in tasks])
+    return _publish(storage, survey.identity, [_COMPACT.remote(task, settings) for task in tasks])
 
 
 class BackgroundReduce:
@@ -74,7 +74,7 @@ class BackgroundReduce:
                 self._running = []
         elif self._settings.compact and partitions - self._compacted_at >= self._settings.compact_every:
             self._compacted_at = partitions
-            tasks = plan_tasks(self._storage, self._identity, self._settings)
+            tasks = plan_tasks(self._storage, take_survey(self._storage, self._identity), self._settings)
             # The actors hold all CPUs; these tasks are short and run in between.
             self._running = [_COMPACT.options(num_cpus=0).remote(task, self._settings) for task in tasks]
 

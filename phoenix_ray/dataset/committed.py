@@ -1,7 +1,7 @@
 """What is done: the question of every resume, answered from the files alone.
 
-The driver loads this once at its start and asks it about each video of the source. It holds some hundred bytes a video
-and no path, so that a million videos fit beside the plan.
+The driver makes this once at its start, of what the sweep saw, and asks it about each video of the source. It holds
+some hundred bytes a video and no path, so that a million videos fit beside the plan.
 """
 
 from __future__ import annotations
@@ -15,11 +15,8 @@ import pyarrow as pa
 from phoenix_ray.dataset import paths
 from phoenix_ray.dataset.coverage import FrameRange, Version, live_holdings, missing_frames
 from phoenix_ray.dataset.encoding import DamagedFile
-from phoenix_ray.dataset.identity import DatasetIdentity
-from phoenix_ray.dataset.manifest import check_files, read_manifest
-from phoenix_ray.dataset.partitions import FOOTER_THREADS, list_partitions
-from phoenix_ray.dataset.storage import Storage
-from phoenix_ray.dataset.videos import VERSION_COLUMNS, gather_videos
+from phoenix_ray.dataset.survey import Survey
+from phoenix_ray.dataset.videos import VERSION_COLUMNS
 from phoenix_ray.sources.base import Video
 
 # 128 bits: a million videos collide with a probability of 1e-27.
@@ -82,25 +79,13 @@ class Committed:
         ]
 
 
-def load_committed(storage: Storage, identity: DatasetIdentity, threads: int = FOOTER_THREADS) -> Committed:
-    """Return what a dataset holds.
-
-    Partitions are listed before the manifest is read: what a compaction absorbs meanwhile is then seen in one of them.
-
-    Raises:
-        OutputError: The dataset cannot be read.
-    """
-    damaged: list[DamagedFile] = []
-    partitions: list[tuple[str, str, HeldFrames]] = []
-    for found in list_partitions(storage, identity, threads):
-        if isinstance(found, DamagedFile):
-            damaged.append(found)
-        else:
-            held = HeldFrames(found.version, found.first, found.last, found.modified)
-            partitions.append((found.split, found.video_id, held))
-    manifest, lost = check_files(storage, read_manifest(storage, identity))
-    videos, unreadable = gather_videos(storage, identity, manifest, VERSION_COLUMNS)
-    return Committed(_versions(videos), partitions, [*damaged, *lost, *unreadable])
+def committed_in(survey: Survey) -> Committed:
+    """Return the frames that a dataset held when it was surveyed."""
+    partitions = (
+        (info.split, info.video_id, HeldFrames(info.version, info.first, info.last, info.modified))
+        for info in survey.partitions
+    )
+    return Committed(_versions(survey.videos), partitions, survey.damaged)
 
 
 def _versions(videos: pa.Table) -> Iterable[tuple[str, str, Version]]:

@@ -11,6 +11,7 @@ import hashlib
 import re
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import pyarrow as pa
 
@@ -20,7 +21,7 @@ from phoenix_ray.dataset.encoding import DamagedFileError
 from phoenix_ray.dataset.identity import DatasetIdentity
 from phoenix_ray.dataset.manifest import Manifest, check_files, read_manifest, write_manifest
 from phoenix_ray.dataset.storage import Storage
-from phoenix_ray.dataset.survey import take_survey
+from phoenix_ray.dataset.survey import Survey, take_survey
 from phoenix_ray.dataset.videos import (
     VERSION_COLUMNS,
     describe_data_file,
@@ -66,8 +67,21 @@ def publish(storage: Storage, identity: DatasetIdentity, results: Sequence[Compa
     return manifest
 
 
-def sweep(storage: Storage, identity: DatasetIdentity, temporary_seconds: float = TEMPORARY_SECONDS) -> list[str]:
-    """Remove what a crash left over, and return the names of what was removed.
+@dataclass(frozen=True, slots=True)
+class Swept:
+    """What a sweep did.
+
+    Attributes:
+        removed: Names of what it removed.
+        survey: What lies in the dataset now, so that a resume need not list thousands of partitions again.
+    """
+
+    removed: tuple[str, ...]
+    survey: Survey
+
+
+def sweep(storage: Storage, identity: DatasetIdentity, temporary_seconds: float = TEMPORARY_SECONDS) -> Swept:
+    """Remove what a crash left over.
 
     That is: temporary files, partitions whose rows a published data file holds, data files that were replaced or never
     published. Files that phoenix_ray did not write are left alone.
@@ -83,11 +97,6 @@ def sweep(storage: Storage, identity: DatasetIdentity, temporary_seconds: float 
     """
     youngest = time.time() - temporary_seconds
     removed = [file.name for file in storage.list("") if file.temporary and file.modified <= youngest]
-    if not read_manifest(storage, identity).files and not _unpublished(storage, Manifest()):
-        # Nothing was ever compacted, so no partition can be left over: none of their footers needs to be read.
-        for name in removed:
-            storage.delete(name)
-        return removed
     survey = take_survey(storage, identity)
     open_videos = list(survey.open_videos())
     removed += [info.name for video in open_videos for info in video.absorbed]
@@ -100,18 +109,21 @@ def sweep(storage: Storage, identity: DatasetIdentity, temporary_seconds: float 
             if not error.damage.foreign:
                 removed.append(name)
             continue
-        videos = {(entry.split, entry.video_id) for entry in entries}
-        if videos & elsewhere or select_videos(survey.videos, videos):
+        keys = {(entry.split, entry.video_id) for entry in entries}
+        if keys & elsewhere or select_videos(survey.videos, keys):
             removed.append(name)
         else:
             manifest = manifest.replace(set(), [describe_data_file(name, entries, *_measure(storage, name))])
-            elsewhere |= videos
+            elsewhere |= keys
     if manifest != survey.manifest:
         write_manifest(storage, identity, manifest)
-        refresh_videos(storage, identity, manifest)
+        videos = refresh_videos(storage, identity, manifest).select(VERSION_COLUMNS)
+        survey = replace(survey, manifest=manifest, videos=videos)
     for name in removed:
         storage.delete(name)
-    return removed
+    gone = set(removed)
+    kept = tuple(info for info in survey.partitions if info.name not in gone)
+    return Swept(tuple(removed), replace(survey, partitions=kept))
 
 
 def is_data_file_name(name: str) -> bool:
@@ -120,10 +132,11 @@ def is_data_file_name(name: str) -> bool:
     return folder.partition("/")[0] == paths.DATA and _OWN_NAME.fullmatch(last) is not None
 
 
-def refresh_videos(storage: Storage, identity: DatasetIdentity, manifest: Manifest) -> None:
-    """Bring `videos.parquet` up to date with a manifest."""
+def refresh_videos(storage: Storage, identity: DatasetIdentity, manifest: Manifest) -> pa.Table:
+    """Bring `videos.parquet` up to date with a manifest, and return it."""
     videos, _ = gather_videos(storage, identity, manifest)
     write_videos(storage, videos)
+    return videos
 
 
 def _agree(

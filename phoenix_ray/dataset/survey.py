@@ -1,6 +1,6 @@
 """All that lies in a dataset at one moment: what compaction plans from, the sweep cleans by and the reader reads.
 
-`dataset.committed` answers the narrower question of a resume in less memory.
+`dataset.committed` answers the narrower question of a resume, and keeps less in memory.
 """
 
 from __future__ import annotations

@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from phoenix_ray.dataset.committed import Committed, HeldFrames, load_committed
+from phoenix_ray.dataset.committed import Committed, HeldFrames, committed_in
 from phoenix_ray.dataset.coverage import Version
 from phoenix_ray.dataset.manifest import read_manifest
+from phoenix_ray.dataset.survey import take_survey
 from tests.dataset.made_up import IDENTITY, commit, make_video, new_dataset
 from tests.dataset.test_crashes import compact_all
 
@@ -19,7 +20,7 @@ RANGE = st.tuples(st.integers(0, 9), st.integers(1, 10)).filter(lambda pair: pai
 
 
 def test_nothing_is_committed_at_first(tmp_path: Path) -> None:
-    committed = load_committed(new_dataset(tmp_path), IDENTITY)
+    committed = committed_in(take_survey(new_dataset(tmp_path), IDENTITY))
     assert committed.missing_ranges(VIDEO) == [(0, 10)]
     assert committed.partitions == 0
 
@@ -42,7 +43,7 @@ def test_a_committed_video_is_done_until_its_source_changes(tmp_path: Path, comp
     commit(storage, VIDEO, 0, 10)
     if compacted:
         compact_all(storage)
-    committed = load_committed(storage, IDENTITY)
+    committed = committed_in(take_survey(storage, IDENTITY))
     assert committed.missing_ranges(VIDEO) == []
     assert committed.missing_ranges(CHANGED) == [(0, 10)]
     assert committed.missing_ranges(replace(VIDEO, frame_count=11)) == [(0, 11)]
@@ -54,11 +55,11 @@ def test_the_new_version_of_a_compacted_video_counts_frame_by_frame(tmp_path: Pa
     commit(storage, VIDEO, 0, 10)
     compact_all(storage)
     commit(storage, CHANGED, 0, 4)
-    committed = load_committed(storage, IDENTITY)
+    committed = committed_in(take_survey(storage, IDENTITY))
     assert committed.missing_ranges(CHANGED) == [(4, 10)]
     assert committed.missing_ranges(VIDEO) == []
     commit(storage, CHANGED, 4, 10)
-    committed = load_committed(storage, IDENTITY)
+    committed = committed_in(take_survey(storage, IDENTITY))
     assert committed.missing_ranges(CHANGED) == []
     assert committed.missing_ranges(VIDEO) == [(0, 10)]
 
@@ -67,7 +68,7 @@ def test_a_damaged_partition_is_missing(tmp_path: Path) -> None:
     storage = new_dataset(tmp_path)
     commit(storage, VIDEO, 0, 5)
     storage.write(commit(storage, VIDEO, 5, 10).name, b"PAR1")
-    committed = load_committed(storage, IDENTITY)
+    committed = committed_in(take_survey(storage, IDENTITY))
     assert committed.missing_ranges(VIDEO) == [(5, 10)]
     assert len(committed.damaged) == 1
 
@@ -86,7 +87,7 @@ def test_the_videos_of_a_damaged_data_file_are_missing(tmp_path: Path, harm: str
         storage.write(file.name, content[:-1] if harm == "cut short" else content[:-600] + bytes(600))
     if not table:
         storage.delete("videos.parquet")
-    committed = load_committed(storage, IDENTITY)
+    committed = committed_in(take_survey(storage, IDENTITY))
     if harm == "footer" and table:
         # The table of videos stands in for the footer; compaction and reading meet the damage.
         assert committed.missing_ranges(VIDEO) == []

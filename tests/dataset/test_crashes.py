@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from phoenix_ray.dataset import paths
-from phoenix_ray.dataset.committed import load_committed
+from phoenix_ray.dataset.committed import committed_in
 from phoenix_ray.dataset.compaction import compact
 from phoenix_ray.dataset.compaction_plan import plan_compaction
 from phoenix_ray.dataset.identity import open_dataset
@@ -84,8 +84,7 @@ class MortalStorage(LocalStorage):
 def work(storage: Storage, source: list[Video]) -> None:
     """What a driver does, with a compaction half-way and one at the end."""
     open_dataset(storage, IDENTITY)
-    sweep(storage, IDENTITY, temporary_seconds=0)
-    committed = load_committed(storage, IDENTITY)
+    committed = committed_in(sweep(storage, IDENTITY, temporary_seconds=0).survey)
     for number, video in enumerate(source):
         if number == len(source) // 2:
             compact_all(storage)
@@ -238,9 +237,9 @@ def test_a_crash_at_any_point_loses_no_row_and_doubles_none(
 def test_the_work_of_a_finished_run_is_nothing(tmp_path: Path) -> None:
     work(LocalStorage(str(tmp_path)), FIRST_SOURCE)
     again = MortalStorage(str(tmp_path), fatal=-1, moment="during")
-    committed = load_committed(again, IDENTITY)
+    committed = committed_in(take_survey(again, IDENTITY))
     assert [committed.missing_ranges(video) for video in FIRST_SOURCE] == [[]] * len(FIRST_SOURCE)
     survey = take_survey(again, IDENTITY)
     assert plan_compaction(survey, lambda name: read_entries(again, IDENTITY, name), TARGET_BYTES) == []
-    assert sweep(again, IDENTITY) == []
+    assert sweep(again, IDENTITY).removed == ()
     assert again.verbs == 0

@@ -10,13 +10,14 @@ from click.testing import CliRunner
 
 from phoenix_ray.cli import cli
 from phoenix_ray.dataset import paths
-from phoenix_ray.dataset.committed import load_committed
+from phoenix_ray.dataset.committed import committed_in
 from phoenix_ray.dataset.failures import FailureRecord, read_failures, record_failure
 from phoenix_ray.dataset.identity import DatasetIdentity, open_dataset
 from phoenix_ray.dataset.lease import Lease, read_holder
 from phoenix_ray.dataset.manifest import read_manifest
 from phoenix_ray.dataset.sealing import seal_json
 from phoenix_ray.dataset.storage import LocalStorage
+from phoenix_ray.dataset.survey import take_survey
 from phoenix_ray.errors import OutputError
 from tests.dataset.made_up import IDENTITY, commit, make_video, new_dataset
 from tests.dataset.test_crashes import compact_all, work
@@ -40,7 +41,7 @@ def test_ids_that_share_their_letters_are_told_apart(tmp_path: Path) -> None:
     storage = new_dataset(tmp_path)
     commit(storage, make_video("b\0c", split="a"), 0, 10)
     compact_all(storage)
-    committed = load_committed(storage, IDENTITY)
+    committed = committed_in(take_survey(storage, IDENTITY))
     assert committed.missing_ranges(make_video("b\0c", split="a")) == []
     assert committed.missing_ranges(make_video("c", split="a\0b")) == [(0, 10)]
 

@@ -3,15 +3,18 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from phoenix_ray.dataset.committed import committed_in
 from phoenix_ray.dataset.compaction import compact
 from phoenix_ray.dataset.identity import open_dataset
 from phoenix_ray.dataset.manifest import read_manifest
 from phoenix_ray.dataset.publication import publish, sweep
 from phoenix_ray.dataset.reader import Dataset
-from phoenix_ray.dataset.storage import TEMPORARY_PREFIX
+from phoenix_ray.dataset.storage import TEMPORARY_PREFIX, LocalStorage
+from phoenix_ray.dataset.survey import take_survey
 from phoenix_ray.errors import OutputError
 from tests.dataset.made_up import IDENTITY, SETTINGS, commit, make_video, new_dataset
 from tests.dataset.test_compaction import compact_and_publish, plan
@@ -89,9 +92,9 @@ def test_the_sweep_removes_what_a_crash_left_and_nothing_else(tmp_path: Path) ->
     half = tmp_path / "data" / f"{TEMPORARY_PREFIX}1"
     half.write_bytes(b"PAR1")
     (tmp_path / "data" / "notes.txt").write_text("mine")
-    assert sweep(storage, IDENTITY, temporary_seconds=3600) == [left_over]
+    assert sweep(storage, IDENTITY, temporary_seconds=3600).removed == (left_over,)
     assert half.exists()
-    assert sweep(storage, IDENTITY, temporary_seconds=0) == [f"data/{TEMPORARY_PREFIX}1"]
+    assert sweep(storage, IDENTITY, temporary_seconds=0).removed == (f"data/{TEMPORARY_PREFIX}1",)
     assert {file.name for file in storage.list("")} == {
         "dataset.json",
         "manifest.json",
@@ -107,7 +110,7 @@ def test_a_data_file_that_was_never_published_is_removed_while_its_partitions_ar
     commit(storage, make_video(), 0, 10)
     (task,) = plan(storage)
     compact(storage, task, SETTINGS)
-    assert sweep(storage, IDENTITY) == [task.data_file]
+    assert sweep(storage, IDENTITY).removed == (task.data_file,)
     assert Dataset.open(str(tmp_path)).read_video("train", "video").num_rows == 10
 
 
@@ -121,7 +124,7 @@ def test_data_files_come_back_when_the_manifest_was_lost(tmp_path: Path) -> None
     with pytest.raises(OutputError, match="Delete it"):
         sweep(storage, IDENTITY)
     storage.delete("manifest.json")
-    assert sweep(storage, IDENTITY) == []
+    assert sweep(storage, IDENTITY).removed == ()
     assert read_manifest(storage, IDENTITY) == manifest
     assert Dataset.open(str(tmp_path)).videos().num_rows == 2
 
@@ -134,7 +137,7 @@ def test_files_of_a_dataset_with_other_settings_are_never_deleted(tmp_path: Path
     storage.delete("dataset.json")
     storage.delete("manifest.json")
     other = open_dataset(storage, replace(IDENTITY, limit_frames=5))
-    assert sweep(storage, other) == []
+    assert sweep(storage, other).removed == ()
     assert (tmp_path / name).exists()
 
 
@@ -144,5 +147,45 @@ def test_an_unreadable_data_file_of_ours_is_removed(tmp_path: Path) -> None:
     compact_and_publish(storage)
     name = read_manifest(storage, IDENTITY).files[0].name
     storage.write(name, b"PAR1 and no more")
-    assert sweep(storage, IDENTITY) == [name]
+    assert sweep(storage, IDENTITY).removed == (name,)
     assert Dataset.open(str(tmp_path)).videos().num_rows == 0
+
+
+def test_the_sweep_tells_what_lies_there_after_it(tmp_path: Path) -> None:
+    storage = new_dataset(tmp_path)
+    for video_id in "ab":
+        commit(storage, make_video(video_id), 0, 10)
+    left_over = commit(storage, make_video("a"), 0, 10).name
+    content = storage.read(left_over)
+    compact_and_publish(storage)
+    storage.write(left_over, content)
+    commit(storage, make_video("c"), 0, 4)
+    # As a crash leaves it when the partitions are gone, so that the file is taken in again.
+    storage.delete("manifest.json")
+    storage.delete(left_over)
+    storage.write(commit(storage, make_video("d"), 0, 10).name, b"PAR1")
+    for _ in ("taken in", "left over again"):
+        told, found = sweep(storage, IDENTITY).survey, take_survey(storage, IDENTITY)
+        assert (told.manifest, told.partitions, told.damaged) == (found.manifest, found.partitions, found.damaged)
+        assert told.videos.sort_by("video_id").equals(found.videos.sort_by("video_id"))
+        storage.write(left_over, content)
+    assert [info.video_id for info in told.partitions] == ["c"]
+    assert sweep(storage, IDENTITY).removed == (left_over,)
+
+
+def test_a_resume_lists_partitions_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    storage = new_dataset(tmp_path)
+    commit(storage, make_video("a"), 0, 10)
+    compact_and_publish(storage)
+    names = [commit(storage, make_video(video_id), 0, 4).name for video_id in "bcd"]
+    opened: list[str] = []
+    open_file = LocalStorage.open
+
+    def noted(storage: LocalStorage, name: str) -> pa.NativeFile:
+        opened.append(name)
+        return open_file(storage, name)
+
+    monkeypatch.setattr(LocalStorage, "open", noted)
+    committed = committed_in(sweep(storage, IDENTITY).survey)
+    assert committed.missing_ranges(make_video("b")) == [(4, 10)]
+    assert sorted(name for name in opened if name.startswith("partitions/")) == sorted(names)

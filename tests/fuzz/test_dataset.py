@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from phoenix_ray.dataset import paths
-from phoenix_ray.dataset.committed import load_committed
+from phoenix_ray.dataset.committed import committed_in
 from phoenix_ray.dataset.encoding import DamagedFile
 from phoenix_ray.dataset.failures import FailureRecord, read_failures, record_failure
 from phoenix_ray.dataset.identity import read_identity
@@ -31,6 +31,7 @@ from phoenix_ray.dataset.publication import sweep
 from phoenix_ray.dataset.reader import Dataset
 from phoenix_ray.dataset.sealing import PARQUET_SEAL_BLANK, PARQUET_SEAL_KEY, seal_json, seal_parquet
 from phoenix_ray.dataset.storage import LocalStorage, StoredFile
+from phoenix_ray.dataset.survey import take_survey
 from phoenix_ray.dataset.videos import gather_videos
 from phoenix_ray.errors import OutputError
 from tests.dataset.made_up import IDENTITY, LAYOUT, commit, make_video, new_dataset
@@ -101,7 +102,7 @@ def use(folder: Path) -> None:
         assert holder is None or isinstance(is_alive(holder, 2.5), bool)
         with suppress(OutputError):
             identity = read_identity(storage)
-            load_committed(storage, identity)
+            committed_in(take_survey(storage, identity))
             list(Dataset.open(str(folder)).scan())
         with suppress(OutputError), alone_on(storage):
             repair(storage, inspect(storage))
@@ -238,7 +239,7 @@ def test_any_names(tmp_path_factory: pytest.TempPathFactory, split: str, video_i
         commit(storage, video, 0, 3)
         record_failure(storage, FailureRecord(split, video_id, 0, 3, "model", "no", "node", 1, "", "run", 1.5))
         compact_all(storage)
-        assert load_committed(storage, IDENTITY).missing_ranges(video) == []
+        assert committed_in(take_survey(storage, IDENTITY)).missing_ranges(video) == []
         assert inspect(storage).findings == ()
     finally:
         WATCH.inside = None

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -115,7 +115,7 @@ def repair(storage: Storage, inspection: Inspection, renew: Callable[[], None] =
         write_manifest(storage, identity, sound.replace(set(rewritten), list(rewritten.values())))
     for name in rewritten:
         storage.delete(name)
-    removed = sweep(storage, identity, temporary_seconds=0)
+    removed = sweep(storage, identity, temporary_seconds=0).removed
     if wrong:
         # Made from footers alone: a row of the old table would be believed as long as its file is there.
         storage.delete(paths.VIDEOS)
@@ -157,10 +157,10 @@ class _Bench:
             self._kept.remove(name)
             self._restored.append(home)
 
-    def done(self, rewritten: list[str] | None = None, removed: list[str] | None = None) -> Repair:
+    def done(self, rewritten: Sequence[str] = (), removed: Sequence[str] = ()) -> Repair:
         """Return what was done."""
         kept, restored = tuple(self._kept), tuple(self._restored)
-        return Repair(self._folder, kept, restored, tuple(rewritten or ()), tuple(removed or ()))
+        return Repair(self._folder, kept, restored, tuple(rewritten), tuple(removed))
 
     def _copy(self, name: str, to: str) -> None:
         with self._storage.open(name) as source, self._storage.writing(to) as target:

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from phoenix_ray.dataset import paths
-from phoenix_ray.dataset.committed import load_committed
+from phoenix_ray.dataset.committed import committed_in
 from phoenix_ray.dataset.failures import FailureRecord, record_failure
 from phoenix_ray.dataset.identity import open_dataset
 from phoenix_ray.dataset.integrity.findings import TO_REPAIR, Kind, of_kinds
@@ -80,8 +80,7 @@ def rerun(folder: Path, source: list[Video] = SOURCE) -> int:
     """Do what a run does, and return the number of frames it had to compute."""
     storage = LocalStorage(str(folder))
     open_dataset(storage, IDENTITY)
-    sweep(storage, IDENTITY, temporary_seconds=0)
-    committed = load_committed(storage, IDENTITY)
+    committed = committed_in(sweep(storage, IDENTITY, temporary_seconds=0).survey)
     for damaged in committed.damaged:
         discard(storage, damaged)
     computed = 0
