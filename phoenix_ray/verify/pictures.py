@@ -10,9 +10,11 @@ import numpy as np
 from phoenix_ray.config import DecodeSettings, SourceSettings
 from phoenix_ray.dataset.video_landmarks import VideoLandmarks
 from phoenix_ray.errors import OutputError
-from phoenix_ray.sources.base import Video
+from phoenix_ray.sources.base import Frame, Video
 from phoenix_ray.sources.catalog import open_source
 from phoenix_ray.sources.frames import read_frames
+from phoenix_ray.sources.undecoded import name_frames
+from phoenix_ray.verify.recompute import failed_frames
 from phoenix_ray.verify.report import Report
 from phoenix_ray.verify.verification import Verification
 from phoenix_ray.verify.video import VideoComparison
@@ -56,14 +58,22 @@ def _row(verification: Verification, comparison: VideoComparison, video: Video) 
 
 
 def _tiles(sides: list[VideoLandmarks], video: Video, number: int) -> Iterator[Tile]:
-    (frame,) = read_frames(video, number, number + 1, DecodeSettings())
+    failed = any(number in failed_frames(side) for side in sides)
+    read = (
+        name_frames(video, number, number + 1) if failed else read_frames(video, number, number + 1, DecodeSettings())
+    )
+    (frame,) = read
     for name, landmarks in zip(("reference", "candidate"), sides, strict=True):
         rows = np.flatnonzero(landmarks.frame_index == number)
         caption = f"frame {number}: {name}"
         if frame.image is None or not rows.size:
-            yield Tile(frame.image, caption, "unreadable" if frame.image is None else "missing")
+            yield Tile(frame.image, caption, _reason(frame, failed))
             continue
         yield Tile(_overlay(frame.image, landmarks, int(rows[0])), caption)
+
+
+def _reason(frame: Frame, failed: bool) -> str:
+    return "failed" if failed else "unreadable" if frame.image is None else "missing"
 
 
 def _overlay(image: Image, landmarks: VideoLandmarks, row: int) -> Image:

@@ -7,9 +7,10 @@ The same function as in the workers does it (`phoenix_ray.estimation`), with the
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from phoenix_ray.config import ModelSettings, Settings, load
-from phoenix_ray.dataset.collection import VideoKey
+from phoenix_ray.dataset.collection import LandmarkCollection, VideoKey
 from phoenix_ray.dataset.identity import DatasetIdentity
 from phoenix_ray.dataset.schema import to_table
 from phoenix_ray.dataset.video_landmarks import VideoLandmarks, from_rows
@@ -20,21 +21,26 @@ from phoenix_ray.models import registry
 from phoenix_ray.models.base import PoseModel
 from phoenix_ray.sources.base import Video
 from phoenix_ray.sources.catalog import open_source
-from phoenix_ray.sources.frames import read_frames
+from phoenix_ray.sources.undecoded import read_frames_but
 
 
 class RecomputedCollection:
     """The videos of a source, computed when they are loaded.
 
+    Frames whose committed rows have the status `failed` have it here too, without being decoded or estimated: they may
+    be there because they kill the process that tries.
+
     Args:
         settings: Source, decoding and model.
+        committed: The dataset that is verified.
 
     Raises:
         SourceError: The source cannot be listed.
         ModelError: The model cannot be loaded.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, committed: LandmarkCollection) -> None:
+        self._committed = committed
         self._decode = settings.decode
         listing = open_source(settings.source).videos()
         self._videos = {(video.split, video.video_id): video for video in listing if isinstance(video, Video)}
@@ -53,25 +59,32 @@ class RecomputedCollection:
         """Compute a video.
 
         Raises:
-            KeyError: The source has no such video.
+            KeyError: The source or the dataset has no such video.
             PhoenixRayError: It cannot be read, or the model fails on all its frames.
         """
         video = self._videos[split, video_id]
+        failed = failed_frames(self._committed.load(split, video_id))
         try:
-            estimate = estimate_frames(
-                self._model, read_frames(video, 0, video.frame_count, self._decode), 0, video.frame_count
-            )
+            frames = read_frames_but(video, failed, self._decode)
+            estimate = estimate_frames(self._model, frames, 0, video.frame_count)
         except PhoenixRayError:
             raise
         except Exception as error:
             raise ModelError(f"The model failed on every frame of {split}/{video_id}: {error!r}") from error
         # By way of rows, so that what a dataset cannot hold (a side of 40,000 pixels) is treated alike.
-        rows = to_table(self.layout, split, video_id, estimate.records, estimate.rows)
+        records = [replace(one, status="failed") if one.index in failed else one for one in estimate.records]
+        rows = to_table(self.layout, split, video_id, records, estimate.rows)
         return from_rows(self.layout, split, video_id, rows, video.fps, video.annotation)
 
     def close(self) -> None:
         """Free the model."""
         self._model.close()
+
+
+def failed_frames(video: VideoLandmarks) -> frozenset[int]:
+    """Return the numbers of the frames on which the model failed, or which killed their worker."""
+    rows = zip(video.frame_index.tolist(), video.status, strict=True)
+    return frozenset(index for index, status in rows if status == "failed")
 
 
 def recorded_settings(identity: DatasetIdentity, source: str, overrides: Sequence[str]) -> Settings:

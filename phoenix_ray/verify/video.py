@@ -88,7 +88,7 @@ def compare_videos(
         len(frames),
         tuple(found),
         tuple(agree(one.part, kept.sizes, *kept.points[one.part.name]) for one in shared.parts),
-        (*shared.notes, *_notes_on_scores(reference, candidate)),
+        (*shared.notes, *_notes_on_scores(reference, candidate), *_notes_on_failures(frames)),
     )
 
 
@@ -119,3 +119,8 @@ def _notes_on_scores(reference: VideoLandmarks, candidate: VideoLandmarks) -> It
     if len(set(has.values())) > 1:
         side = next(name for name, scores in has.items() if not scores)
         yield f"the {side} has no scores; they were not compared"
+
+
+def _notes_on_failures(frames: AlignedFrames) -> Iterator[str]:
+    if ("failed", "failed") in frames.statuses:
+        yield "frames that failed on both sides were compared by name and status only"

@@ -1,16 +1,27 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import pytest
 
-from phoenix_ray.config import ModelSettings, Settings, SourceSettings
-from phoenix_ray.dataset.identity import DatasetIdentity
+from phoenix_ray.cluster.job import make_identity
+from phoenix_ray.cluster.shard import Shard
+from phoenix_ray.cluster.worker import ShardWorker
+from phoenix_ray.config import ModelSettings, OutputSettings, Settings, SourceSettings
+from phoenix_ray.dataset.identity import DatasetIdentity, open_dataset
 from phoenix_ray.dataset.reader import Dataset
+from phoenix_ray.dataset.storage import open_storage
 from phoenix_ray.errors import ConfigError
 from phoenix_ray.models import registry
+from phoenix_ray.sources import frames
+from phoenix_ray.sources.base import Video
+from phoenix_ray.sources.catalog import open_source
+from phoenix_ray.sources.regular_files import open_regular_file
 from phoenix_ray.verify.recompute import RecomputedCollection, recorded_settings
+from phoenix_ray.verify.selection import Selection
+from phoenix_ray.verify.verification import against_recomputation
 from tests.verify.conftest import Compute
 
 
@@ -48,7 +59,8 @@ def test_a_word_that_is_no_setting_is_told() -> None:
 
 def test_a_computed_video_is_that_of_the_dataset_in_every_field(compute: Compute, source: Path) -> None:
     settings = Settings(source=SourceSettings(path=str(source)), model=ModelSettings(name="synthetic", batch_size=4))
-    fresh, dataset = RecomputedCollection(settings), Dataset.open(compute())
+    dataset = Dataset.open(compute())
+    fresh = RecomputedCollection(settings, dataset)
     assert list(fresh.keys()) == [("dev", "delta"), ("train", "alpha"), ("train", "beta")]
     for key in (("dev", "delta"), ("train", "alpha")):
         one, other = fresh.load(*key), dataset.load(*key)
@@ -59,3 +71,33 @@ def test_a_computed_video_is_that_of_the_dataset_in_every_field(compute: Compute
         for part, points in one.points.items():
             np.testing.assert_array_equal(points, other.points[part])
     fresh.close()
+
+
+def test_frames_that_failed_are_neither_decoded_nor_estimated_again(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = Settings(
+        source=SourceSettings(path=str(source)),
+        model=ModelSettings(name="synthetic", batch_size=4),
+        output=OutputSettings(path=str(tmp_path / "dataset")),
+    )
+    video = next(one for one in open_source(settings.source).videos() if isinstance(one, Video))
+    worker = ShardWorker(
+        settings, open_dataset(open_storage(settings.output.path), make_identity(settings, str(source)))
+    )
+    worker.ready()
+    worker.process(Shard(video, 0, 5))
+    worker.flag(Shard(video, 5, 7), "it kills its worker")
+    worker.process(Shard(video, 7, 9))
+
+    def read_with_care(path: Path) -> BinaryIO:
+        assert path.name not in ("0005.png", "0006.png")
+        return open_regular_file(path)
+
+    monkeypatch.setattr(frames, "open_regular_file", read_with_care)
+    verification = against_recomputation(settings.output.path, Selection(videos=("delta",)), None, "", ())
+    (found,) = verification.compare()
+    assert found.differences == ()
+    assert found.frames == video.frame_count == 9
+    assert found.notes == ("frames that failed on both sides were compared by name and status only",)
+    assert verification.reference.load("dev", "delta").status.count("failed") == 2
