@@ -220,7 +220,7 @@ class OutputSettings(Section):
         137,
         description="Rows a row group: what a reader decodes at the least to get at one video. With 137, bytes of one "
         "kind fill zstd's blocks of 128 KiB (two of four byte streams of 478 face points), so it costs 2.5 % of size "
-        "beside 1,024 and one video is read in a third of the time.",
+        "beside 1,024 and one video at random is read in about half the CPU time (8.1 instead of 16.0 ms).",
     )
     target_file_mb: PositiveInt = Field(256, description="Size at which a compacted file is full.")
     compression_level: Annotated[int, Field(ge=1, le=22)] = Field(
