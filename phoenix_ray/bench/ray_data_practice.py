@@ -67,7 +67,7 @@ def main(request_file: str, result_file: str) -> None:
     request = json.loads(Path(request_file).read_text(encoding="utf-8"))
     workers, output = request["workers"], request["output"]
     # One CPU more than actors: Ray Data needs room for its own reading and writing tasks.
-    ray.init(num_cpus=workers + 1, include_dashboard=False, logging_level=logging.ERROR)
+    ray.init(address="local", num_cpus=workers + 1, include_dashboard=False, logging_level=logging.ERROR)
     rows = [{"path": path, "index": index} for index, path in enumerate(request["pictures"])]
     blocks = max(2 * workers, len(rows) // (4 * BATCH_SIZE))
     dataset = ray.data.from_items(rows, override_num_blocks=blocks)
