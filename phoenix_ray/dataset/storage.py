@@ -30,6 +30,8 @@ from phoenix_ray.errors import OutputError
 TEMPORARY_PREFIX = ".tmp-"
 # Folders listed at once: hides the latency of a network file system, harmless on a local disk.
 LISTING_THREADS = 8
+# Folders a thread takes at once, where there are many: to hand over each by itself takes as long as to list it.
+_FOLDERS_PER_BLOCK = 32
 # What `os.link` answers on file systems without hard links (FAT, some FUSE and SMB mounts).
 _NO_HARD_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 
@@ -167,7 +169,9 @@ class LocalStorage:
             level = [folder]
             while level:
                 below: list[str] = []
-                for folders, files in pool.map(partial(_scan, self._root), level):
+                size = max(1, min(_FOLDERS_PER_BLOCK, len(level) // LISTING_THREADS))
+                blocks = [level[start : start + size] for start in range(0, len(level), size)]
+                for folders, files in pool.map(partial(_scan_all, self._root), blocks):
                     below += folders
                     yield from files
                 level = below
@@ -231,10 +235,17 @@ def open_storage(path: str) -> Storage:
     return LocalStorage(str(Path(path.removeprefix("file://")).expanduser().absolute()))
 
 
-def _scan(root: Path, folder: str) -> tuple[list[str], list[StoredFile]]:
-    """Return the folders and the files right below a folder."""
-    folders: list[str] = []
+def _scan_all(root: Path, folders: list[str]) -> tuple[list[str], list[StoredFile]]:
+    """Return the folders and the files right below some folders."""
+    below: list[str] = []
     files: list[StoredFile] = []
+    for folder in folders:
+        _scan(root, folder, below, files)
+    return below, files
+
+
+def _scan(root: Path, folder: str, folders: list[str], files: list[StoredFile]) -> None:
+    """Add the folders and the files right below a folder."""
     with suppress(FileNotFoundError, NotADirectoryError), os.scandir(root / folder) as entries:
         for entry in entries:
             name = f"{folder}/{entry.name}" if folder else entry.name
@@ -244,7 +255,6 @@ def _scan(root: Path, folder: str) -> tuple[list[str], list[StoredFile]]:
                     folders.append(name)
                 elif stat.S_ISREG((status := entry.stat(follow_symlinks=False)).st_mode):
                     files.append(StoredFile(name, status.st_size, status.st_mtime))
-    return folders, files
 
 
 def _open_new(path: Path) -> BinaryIO:

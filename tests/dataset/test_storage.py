@@ -101,6 +101,15 @@ def test_a_listing_tells_size_and_temporary_files(tmp_path: Path) -> None:
     assert names(storage, "nothing") == []
 
 
+@pytest.mark.parametrize("folders", [0, 1, 7, 8, 9, 300])
+def test_a_listing_names_every_file_once_however_many_folders_there_are(tmp_path: Path, folders: int) -> None:
+    expected = sorted(f"{number % 5}/{number}/{name}" for number in range(folders) for name in "ab")
+    for name in expected:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    assert names(LocalStorage(str(tmp_path))) == expected
+
+
 def test_deleting_takes_empty_folders_along_but_not_the_dataset(tmp_path: Path) -> None:
     storage = LocalStorage(str(tmp_path))
     storage.write("a/b/c/d", b"")
