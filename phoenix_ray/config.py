@@ -126,9 +126,10 @@ class ModelSettings(Section):
     batch_size: PositiveInt | Auto = Field(
         "auto",
         description="Frames handed to the model at once. Batches never cross videos and are cut at multiples of this "
-        "size from a video's first frame, so results do not depend on shards. 'auto': 128 for engine torch (8 with "
-        "device cpu), 2 GB of tensors at 210x260; more fills a large GPU better where videos are long. With torch it "
-        "is part of a dataset's identity; a batch that does not fit into memory is halved, and the run records it.",
+        "size from a video's first frame, so results do not depend on shards. 'auto': with torch on CUDA, a new "
+        "dataset's first run measures it for about ten seconds on a worker's GPU (128 where that fails); with torch on "
+        "a CPU 8. With torch it is part of a dataset's identity, and a resume takes what is recorded; a batch that "
+        "does not fit into memory is halved, and the run records it.",
     )
     enable_batching: bool = Field(
         True,

@@ -20,6 +20,7 @@ from rich.console import Console
 
 from phoenix_ray import __version__
 from phoenix_ray.cluster.actors import ActorPool
+from phoenix_ray.cluster.batch_size import measure_batch_size
 from phoenix_ray.cluster.blame import Blame, Trouble
 from phoenix_ray.cluster.driver import Driver
 from phoenix_ray.cluster.monitor import RunMonitor
@@ -29,7 +30,7 @@ from phoenix_ray.cluster.reduce import BackgroundReduce, reduce_all
 from phoenix_ray.cluster.resources import plan_workers, require_spare_cpu
 from phoenix_ray.cluster.scheduler import Scheduler
 from phoenix_ray.cluster.session import RaySession
-from phoenix_ray.cluster.settle import settle_model
+from phoenix_ray.cluster.settle import settle_batch_size, settle_model
 from phoenix_ray.cluster.stop import StopRequest, stop_on_signals
 from phoenix_ray.cluster.summary import RunSummary, print_summary
 from phoenix_ray.config import Settings
@@ -73,7 +74,7 @@ def run_job(settings: Settings) -> int:
     _say(source.description)
     with (
         RaySession(settings.cluster, _say) as session,
-        open_job(settings, source.root, session) as job,
+        open_job(settings, source, session) as job,
         stop_on_signals() as stop,
     ):
         registry.prepare(job.settings.model, _say)
@@ -134,10 +135,10 @@ def compact_job(settings: Settings) -> None:
 
 
 @contextmanager
-def open_job(settings: Settings, source_root: str, session: RaySession) -> Iterator[Job]:
+def open_job(settings: Settings, source: Source, session: RaySession) -> Iterator[Job]:
     """Open the output for writing: its identity must fit the settings, and no other driver may be at work on it.
 
-    The job's settings have the model's engine decided.
+    The job's settings have the model's engine and batch size decided.
 
     Raises:
         OutputError: It cannot be written, was computed with other settings, or another driver is at work.
@@ -145,8 +146,12 @@ def open_job(settings: Settings, source_root: str, session: RaySession) -> Itera
     if not settings.output.path:
         raise ConfigError("output.path is not set: give a folder for the dataset.")
     storage = open_storage(settings.output.path)
-    settings = settle_model(settings, storage, session.resources)
-    identity = open_dataset(storage, make_identity(settings, source_root))
+    settings = settle_batch_size(
+        settle_model(settings, storage, session.resources),
+        storage,
+        lambda settled, probe: measure_batch_size(settled, probe, source, session.resources(), _say),
+    )
+    identity = open_dataset(storage, make_identity(settings, source.root))
     with hold_lease(storage, settings) as (run_id, lease):
         yield Job(settings, storage, identity, lease, run_id)
 

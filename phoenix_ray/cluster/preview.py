@@ -63,6 +63,13 @@ def _preview(settings: Settings, source: Source, storage: Storage, session: RayS
     uses_gpu = registry.uses_gpu(settings.model)
     workers = plan_workers(settings.cluster, session.resources(), engine_uses_gpu=uses_gpu)
     console.print(f"Workers: {workers}", highlight=False, soft_wrap=True)
+    if registry.batch_probe(settings.model):
+        size = registry.batch_size(settings.model)
+        console.print(
+            f"Batch size: {size} for this plan, which measures nothing; `run` measures it on a worker's GPU first.",
+            highlight=False,
+            soft_wrap=True,
+        )
     rate, basis = _rate(storage, workers.count)
     console.print(
         f"About {format_seconds(plan.missing_frames / rate)} at {rate:,.0f} frames/s ({basis}), and "

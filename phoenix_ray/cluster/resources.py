@@ -31,12 +31,11 @@ class WorkerPlan:
 
     def actor_options(self) -> dict[str, Any]:
         """Return the options of `ray.remote`: what is reserved, and that the driver, not Ray, restarts and retries."""
-        options: dict[str, Any] = {
-            "num_cpus": self.cpus,
-            "num_gpus": self.gpus,
-            "max_restarts": 0,
-            "max_task_retries": 0,
-        }
+        return {**self.task_options(), "max_restarts": 0, "max_task_retries": 0}
+
+    def task_options(self) -> dict[str, Any]:
+        """Return the options of `ray.remote` with which a task reserves what one of the actors does."""
+        options: dict[str, Any] = {"num_cpus": self.cpus, "num_gpus": self.gpus}
         if self.memory_mb:
             options["memory"] = self.memory_mb * 1024 * 1024
         return options

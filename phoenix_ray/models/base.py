@@ -6,7 +6,7 @@ needs no change anywhere else.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -102,6 +102,38 @@ class ModelFacts:
     identity: ModelIdentity
     batch_size: int
     uses_gpu: bool
+
+
+@dataclass(frozen=True, slots=True)
+class TypicalVideo:
+    """What a batch size is measured for.
+
+    Attributes:
+        height: Of its frames, in pixels.
+        width: Of its frames, in pixels.
+        frames: How many a worker has of it at once: of a long video, those of a shard.
+    """
+
+    height: int
+    width: int
+    frames: int
+
+
+@dataclass(frozen=True, slots=True)
+class BatchChoice:
+    """A batch size that was measured.
+
+    Attributes:
+        batch_size: Frames per call.
+        measured: What speaks for it, in one line.
+    """
+
+    batch_size: int
+    measured: str
+
+
+# Measures the batch size for a video and a number of workers that share a device, on the machine where it is called.
+BatchProbe = Callable[[TypicalVideo, int], BatchChoice]
 
 
 def frames_per_call(settings: ModelSettings, auto: int = 16) -> int:

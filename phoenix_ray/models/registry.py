@@ -12,7 +12,7 @@ from typing import Protocol
 from phoenix_ray.config import ModelSettings
 from phoenix_ray.errors import ConfigError, did_you_mean
 from phoenix_ray.landmarks import Layout
-from phoenix_ray.models.base import ModelFacts, ModelIdentity, ModelInfo, PoseModel
+from phoenix_ray.models.base import BatchProbe, ModelFacts, ModelIdentity, ModelInfo, PoseModel
 from phoenix_ray.models.holistic.engines import HolisticEntry
 from phoenix_ray.models.synthetic import SyntheticEntry
 
@@ -31,6 +31,10 @@ class ModelEntry(Protocol):
 
     def facts(self, settings: ModelSettings) -> ModelFacts:
         """Return what these settings decide: a pure function that loads nothing."""
+        ...
+
+    def batch_probe(self, settings: ModelSettings) -> BatchProbe | None:
+        """Return what measures the batch size where a worker would run, None where the settings decide it."""
         ...
 
     def prepare(self, settings: ModelSettings, announce: Callable[[str], None]) -> None:
@@ -79,6 +83,18 @@ def identity(settings: ModelSettings) -> ModelIdentity:
 def batch_size(settings: ModelSettings) -> int:
     """Return the frames per call; ConfigError when there is no such model or engine."""
     return _find(settings).facts(settings).batch_size
+
+
+def batch_probe(settings: ModelSettings) -> BatchProbe | None:
+    """Return what measures `model.batch_size=auto`, None where nothing is to be measured.
+
+    It can be pickled, and is to be called once, on a machine like those of the workers: the driver makes its result a
+    setting before it plans. Until then `batch_size` and `identity` give a size that holds without measurement.
+
+    Raises:
+        ConfigError: There is no such model or engine.
+    """
+    return _find(settings).batch_probe(settings)
 
 
 def uses_gpu(settings: ModelSettings) -> bool:

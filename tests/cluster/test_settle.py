@@ -4,10 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from phoenix_ray.cluster.settle import settle_model
+from phoenix_ray.cluster.settle import settle_batch_size, settle_model
 from phoenix_ray.config import ClusterSettings, ModelSettings, Settings
 from phoenix_ray.dataset.identity import DatasetIdentity, open_dataset
 from phoenix_ray.dataset.storage import Storage, open_storage
+from phoenix_ray.errors import FingerprintMismatchError
+from phoenix_ray.models import registry
+from phoenix_ray.models.base import BatchProbe
 
 
 @pytest.fixture
@@ -70,3 +73,58 @@ def test_another_model_does_not_take_over_an_engine(storage: Storage) -> None:
     begin(storage, engine="torch")
     settings = Settings(model=ModelSettings(name="synthetic"))
     assert settle_model(settings, storage, lambda: gpus(0)).model.name == "synthetic"
+
+
+ON_GPU = Settings(model=ModelSettings(engine="torch", device="cuda"))
+
+
+def begin_with(storage: Storage, settings: Settings) -> None:
+    open_dataset(storage, DatasetIdentity("holistic-468", registry.identity(settings.model).fields))
+
+
+def never_measured(settings: Settings, probe: BatchProbe) -> int:
+    raise AssertionError("nothing is to be measured")
+
+
+def with_model(settings: Settings, **changes: object) -> Settings:
+    return settings.model_copy(update={"model": settings.model.model_copy(update=changes)})
+
+
+def test_the_batch_size_of_a_new_dataset_on_gpus_is_measured_and_becomes_its_identity(storage: Storage) -> None:
+    settled = settle_batch_size(ON_GPU, storage, lambda settings, probe: 96)
+    assert settled == with_model(ON_GPU, batch_size=96)
+    assert registry.identity(settled.model).fields["batch_size"] == "96"
+
+
+@pytest.mark.parametrize("change", [{"engine": "litert", "device": "auto"}, {"device": "cpu"}, {"batch_size": 32}])
+def test_nothing_is_measured_where_the_settings_decide(storage: Storage, change: dict[str, object]) -> None:
+    settings = with_model(ON_GPU, **change)
+    assert settle_batch_size(settings, storage, never_measured) == settings
+
+
+@pytest.mark.parametrize("settings", [Settings(), TORCH, ON_GPU])
+def test_a_resume_takes_the_size_that_was_measured_and_measures_nothing(storage: Storage, settings: Settings) -> None:
+    begin_with(storage, with_model(ON_GPU, batch_size=96))
+    resumed = settle_batch_size(settle_model(settings, storage, never_asked), storage, never_measured)
+    assert resumed.model.batch_size == 96
+    begin_with(storage, resumed)
+
+
+def test_a_size_that_is_given_is_not_replaced_by_the_recorded_one(storage: Storage) -> None:
+    begin_with(storage, with_model(ON_GPU, batch_size=96))
+    given = with_model(ON_GPU, batch_size=32)
+    assert settle_model(given, storage, never_asked).model.batch_size == 32
+    with pytest.raises(FingerprintMismatchError, match=r"model\.batch_size: 96 → 32"):
+        begin_with(storage, given)
+
+
+def test_nothing_is_measured_for_a_dataset_that_will_be_refused(storage: Storage) -> None:
+    begin_with(storage, Settings(model=ModelSettings(engine="litert")))
+    settled = settle_model(ON_GPU, storage, lambda: gpus())
+    assert settle_batch_size(settled, storage, never_measured) == settled
+
+
+@pytest.mark.parametrize("size", ["0", "many", "-8", "", "9" * 5000])
+def test_what_is_no_size_is_left_to_the_check_that_refuses_it(storage: Storage, size: str) -> None:
+    begin(storage, engine="torch", device="cuda", batch_size=size)
+    assert settle_model(ON_GPU, storage, never_asked).model.batch_size == "auto"

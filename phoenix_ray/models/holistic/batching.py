@@ -1,21 +1,50 @@
 """How many frames go through the torch engine at once: known to the driver, which need not have torch.
 
-`engines` plans with it, `torch_engine` keeps to it. It may depend on settings only, never on the machine: landmarks
-depend on it in their last digits, and all workers of a run must agree.
+`engines` plans with it, `torch_engine` keeps to it. Landmarks depend on it in their last digits, and all workers of a
+run must agree, so a size that was measured (`torch_batch_probe`) becomes a setting before anything is planned.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 from phoenix_ray.config import ModelSettings
 from phoenix_ray.models.base import frames_per_call
 
-# A PHOENIX video has 116 frames on average, so most go through in one batch: the 3,200 operations of a batch take as
-# long to launch as dozens of frames to compute. With frames of 210x260 the tensors of such a batch take 2 GB.
+# Where none was measured. A PHOENIX video has 116 frames on average, so most go through in one batch: the 3,200
+# operations of a batch take as long to launch as dozens of frames to compute. With frames of 210x260 the tensors of
+# such a batch take 2 GB.
 GPU_BATCH_SIZE = 128
 # On a CPU more frames at once are no faster, only larger.
 CPU_BATCH_SIZE = 8
 # Batches that are not full come in this many sizes: kernels are chosen anew for each, which takes a GPU seconds.
 SIZES_OF_BATCHES = 16
+
+# Sizes that a measurement tries. Fewer frames than the least keep no GPU busy; a trial of more takes too long.
+LEAST_TRIED, MOST_TRIED = 8, 512
+# A size counts as fast as the fastest when it is this close: repeats of a measurement differ by as much, and smaller
+# batches take less memory and fill up with fewer frames.
+NEARLY_BEST = 0.97
+# Share of the memory that a batch may take. The rest is for frames larger than the typical one, and for what CUDA
+# itself keeps for each process.
+MEMORY_TO_USE = 0.9
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """What was measured of a batch size.
+
+    Attributes:
+        batch_size: Frames at once.
+        rate: Frames a second.
+        peak_bytes: Memory of the device that model and batch took at most; 0 where the device does not tell.
+    """
+
+    batch_size: int
+    rate: float
+    peak_bytes: int
 
 
 def batch_size(settings: ModelSettings) -> int:
@@ -27,3 +56,44 @@ def padded_count(count: int, size: int) -> int:
     """Return the frames that are computed for `count` frames, in batches of up to `size`: some for nothing."""
     step = max(1, size // SIZES_OF_BATCHES)
     return -(-count // step) * step
+
+
+def sizes_to_try(frames: int) -> list[int]:
+    """Return the batch sizes to measure, ascending, for videos (or the shards they are cut into) of so many frames.
+
+    Powers of two up to the first that takes such a video whole: batches never cross videos, so larger ones would stay
+    unfilled. All are whole steps of `padded_count` for the largest, so one model computes each of them without padding.
+    """
+    largest = min(MOST_TRIED, max(LEAST_TRIED, 2 ** math.ceil(math.log2(frames))))
+    return [size for halvings in range(4, -1, -1) if (size := largest >> halvings) >= LEAST_TRIED]
+
+
+def memory_for_a_worker(free: float, total: float, memory_fraction: float, workers: int) -> float:
+    """Return the bytes of a GPU that one worker's model and batches may take.
+
+    Args:
+        free: Bytes of the GPU that nobody holds.
+        total: Bytes of the GPU.
+        memory_fraction: The setting `model.memory_fraction`, a share of all memory.
+        workers: Workers that share the GPU.
+    """
+    return MEMORY_TO_USE * min(memory_fraction * total, free / workers)
+
+
+def is_worth_growing(trials: Sequence[Trial], memory_limit: float) -> bool:
+    """Whether a larger size may be the better one: the last was faster than all before it, and fitted."""
+    *before, last = trials
+    rises = all(NEARLY_BEST * last.rate > trial.rate for trial in before)
+    return rises and last.peak_bytes <= memory_limit
+
+
+def choose_batch_size(trials: Sequence[Trial], memory_limit: float) -> int:
+    """Return the smallest size that is nearly as fast as the fastest, of those that fit into `memory_limit` bytes.
+
+    Where none fits it is `LEAST_TRIED`, which the engine halves until it does.
+    """
+    fitting = [trial for trial in trials if trial.peak_bytes <= memory_limit]
+    if not fitting:
+        return LEAST_TRIED
+    best = max(trial.rate for trial in fitting)
+    return min(trial.batch_size for trial in fitting if trial.rate >= NEARLY_BEST * best)

@@ -7,11 +7,21 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable
+from functools import partial
 
 from phoenix_ray import landmarks
 from phoenix_ray.config import ModelSettings
 from phoenix_ray.errors import ConfigError, MissingExtraError
-from phoenix_ray.models.base import ModelFacts, ModelIdentity, ModelInfo, PoseModel, frames_per_call
+from phoenix_ray.models.base import (
+    BatchChoice,
+    BatchProbe,
+    ModelFacts,
+    ModelIdentity,
+    ModelInfo,
+    PoseModel,
+    TypicalVideo,
+    frames_per_call,
+)
 from phoenix_ray.models.holistic.batching import batch_size
 from phoenix_ray.models.weights import MEDIAPIPE_VERSION, WEIGHTS, ensure_installed
 
@@ -56,6 +66,13 @@ class HolisticEntry:
         identity |= {"device": settings.device, "precision": settings.precision, "batch_size": str(frames)}
         return ModelFacts(layout, ModelIdentity(identity), frames, uses_gpu=settings.device in ("auto", "cuda"))
 
+    def batch_probe(self, settings: ModelSettings) -> BatchProbe | None:
+        """Return the measurement of torch's batch size on CUDA GPUs; elsewhere batches gain nothing."""
+        settings = _decided(settings)
+        on_gpu = settings.engine == "torch" and settings.device == "cuda"
+        is_open = settings.batch_size == "auto" and settings.enable_batching
+        return partial(_probe_batch_size, settings) if on_gpu and is_open else None
+
     def prepare(self, settings: ModelSettings, announce: Callable[[str], None]) -> None:
         """Install the weights, or check that the legacy package, which brings its own, is there."""
         engine = _decided(settings).engine
@@ -84,6 +101,14 @@ class HolisticEntry:
         from phoenix_ray.models.holistic.litert import HolisticLitert
 
         return HolisticLitert(settings, ensure_installed(settings.weights_path))
+
+
+def _probe_batch_size(settings: ModelSettings, video: TypicalVideo, workers: int) -> BatchChoice:
+    if not _has_torch():
+        raise MissingExtraError("model.engine=torch", "torch")
+    from phoenix_ray.models.holistic.torch_batch_probe import probe_batch_size
+
+    return probe_batch_size(settings, ensure_installed(settings.weights_path), video, workers)
 
 
 def _engine(settings: ModelSettings) -> str:

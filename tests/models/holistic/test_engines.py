@@ -8,6 +8,7 @@ import pytest
 from phoenix_ray.config import ModelSettings
 from phoenix_ray.errors import ConfigError, MissingExtraError
 from phoenix_ray.models import registry
+from phoenix_ray.models.base import TypicalVideo
 from phoenix_ray.models.holistic import engines
 
 
@@ -84,3 +85,21 @@ def test_torch_wants_a_gpu_unless_told_otherwise() -> None:
 def test_settings_of_another_engine_are_refused(change: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match=r"is for engine torch, but model\.engine=litert"):
         registry.identity(ModelSettings(engine="litert", **change))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"device": "cpu"}, {"device": "mps"}, {"batch_size": 64}, {"enable_batching": False}],
+)
+def test_a_batch_size_is_measured_only_where_it_is_open_and_torch_runs_on_a_gpu(change: dict[str, Any]) -> None:
+    base = ModelSettings(engine="torch", device="cuda")
+    assert registry.batch_probe(base) is not None
+    assert registry.batch_probe(base.model_copy(update=change)) is None
+    assert registry.batch_probe(ModelSettings(engine="litert")) is None
+
+
+def test_measuring_without_torch_names_the_extra(missing: None) -> None:
+    probe = registry.batch_probe(ModelSettings(engine="torch", device="cuda"))
+    assert probe is not None
+    with pytest.raises(MissingExtraError, match=r"phoenix-ray\[torch\]"):
+        probe(TypicalVideo(260, 210, 116), 1)
