@@ -72,7 +72,7 @@ def _with_settings(command: Command) -> Command:
 
 
 def _settings(config: Path | None, overrides: Sequence[str], switches: dict[str, Any]) -> Settings:
-    from phoenix_ray.config import find_config, load
+    from phoenix_ray.config_files import find_config, load
 
     given = {name.replace("__", "."): value for name, value in switches.items() if value is not None}
     if "source.splits" in given:
@@ -180,7 +180,7 @@ def compact(config: Path | None, overrides: tuple[str, ...], **switches: Any) ->
 @click.option("--markdown", is_flag=True, help="Print the page docs/configuration.md.")
 def config(config: Path | None, overrides: tuple[str, ...], markdown: bool, **switches: Any) -> None:
     """Print the effective settings, each with what it means; * marks what differs from the default."""
-    from phoenix_ray.config import describe, format_value, to_markdown
+    from phoenix_ray.config_files import describe, format_value, to_markdown
 
     settings = _settings(config, overrides, switches)
     if markdown:

@@ -1,22 +1,14 @@
 """Every setting of a run, in one typed tree.
 
-`load` merges, in this order: the defaults below, a YAML file, `section.key=value` words from the command line.
-`phoenix-ray config` prints the result with the descriptions, so a description says why the setting exists and what
-turning it does.
+`config_files.load` fills it from a YAML file and the command line. `phoenix-ray config` prints it with the
+descriptions, so a description says why the setting exists and what turning it does.
 """
 
 from __future__ import annotations
 
-import re
-import reprlib
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-
-from phoenix_ray.errors import ConfigError, did_you_mean
+from pydantic import BaseModel, ConfigDict, Field
 
 Auto = Literal["auto"]
 Precision = Literal["exact", "tf32", "fp16"]
@@ -28,9 +20,6 @@ class Section(BaseModel):
     """A group of settings: frozen, and strict about unknown keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True)
-
-
-Tree = TypeVar("Tree", bound=Section)
 
 
 class SourceSettings(Section):
@@ -250,155 +239,3 @@ class Settings(Section):
     cluster: ClusterSettings = Field(default_factory=ClusterSettings)
     output: OutputSettings = Field(default_factory=OutputSettings)
     run: RunSettings = Field(default_factory=RunSettings)
-
-
-def load(config: Path | None = None, overrides: Sequence[str] = ()) -> Settings:
-    """Return the settings of a run; as `load_tree`."""
-    return load_tree(Settings, config, overrides)
-
-
-def load_tree(kind: type[Tree], config: Path | None, overrides: Sequence[str]) -> Tree:
-    """Return the settings of a YAML file with `section.key=value` overrides applied in order.
-
-    Args:
-        kind: The tree of settings: its fields are sections, whose fields are settings.
-        config: The YAML file; None means defaults.
-        overrides: The words.
-
-    Raises:
-        ConfigError: The file is missing or no YAML mapping, a key is unknown (with the nearest known one), or a value
-            has the wrong type.
-    """
-    tree: dict[str, Any] = _read_yaml(kind, config) if config else {}
-    where = f"in {config}" if config else "on the command line"
-    for word in overrides:
-        key, separator, text = word.partition("=")
-        if not separator:
-            raise ConfigError(f"'{word}' is no setting: write section.key=value.")
-        _assign(kind, tree, key, _parse_yaml(text, f"'{reprlib.repr(word)}'") if text else "", word)
-        where = "on the command line" if not config else f"in {config} or on the command line"
-    try:
-        return kind.model_validate(tree)
-    except ValidationError as error:
-        raise ConfigError("\n".join(_explain(kind, problem, where) for problem in error.errors())) from None
-
-
-def find_config(path: Path) -> Path:
-    """Return `path` when it is a file, else the file of this name that comes with the package (`phoenix`, `demo.yaml`).
-
-    Raises:
-        ConfigError: There is neither.
-    """
-    if path.is_file():
-        return path
-    shipped = {file.stem: file for file in sorted(shipped_configs().glob("*.yaml"))}
-    if path.parent == Path() and path.suffix in ("", ".yaml") and path.stem in shipped:
-        return shipped[path.stem]
-    raise ConfigError(
-        f"There is no settings file {path}.{did_you_mean(path.stem, shipped)} "
-        f"With the package come: {', '.join(shipped)}."
-    )
-
-
-def shipped_configs() -> Path:
-    """Return the folder of example settings: inside the installed package, or beside it in a checkout."""
-    inside = Path(__file__).parent / "configs"
-    return inside if inside.is_dir() else Path(__file__).parents[1] / "configs"
-
-
-def describe(settings: Section) -> Iterator[tuple[str, object, object, str]]:
-    """Yield (key, value, default, description) of every setting, in the order of the tree."""
-    defaults = type(settings)()
-    for section_name in type(settings).model_fields:
-        section, default = getattr(settings, section_name), getattr(defaults, section_name)
-        for name, field in type(section).model_fields.items():
-            yield f"{section_name}.{name}", getattr(section, name), getattr(default, name), field.description or ""
-
-
-def to_markdown(settings: Settings) -> str:
-    """Return the settings as a page of tables, one for each section."""
-    lines = [
-        "# Configuration",
-        "",
-        "Every setting, with its default. Set it in a YAML file (`--config`) or as a `section.key=value` word.",
-        "This page is written by `phoenix-ray config --markdown`.",
-    ]
-    section = ""
-    for key, value, _, text in describe(settings):
-        name = key.partition(".")[0]
-        if name != section:
-            section = name
-            summary = getattr(settings, section).__doc__
-            lines += ["", f"## {section}", "", summary, "", "| setting | default | meaning |", "|---|---|---|"]
-        lines.append(f"| `{key}` | `{format_value(value)}` | {text} |")
-    return "\n".join(lines) + "\n"
-
-
-def format_value(value: object) -> str:
-    """Return a value as YAML would have it."""
-    match value:
-        case None:
-            return "none"
-        case "":
-            return "''"
-        case tuple():
-            return f"[{', '.join(map(str, value))}]"
-        case bool():
-            return str(value).lower()
-        case _:
-            return str(value)
-
-
-def _read_yaml(kind: type[Section], path: Path) -> dict[str, Any]:
-    try:
-        tree = _parse_yaml(path.read_text(encoding="utf-8"), str(path))
-    except FileNotFoundError:
-        raise ConfigError(f"There is no settings file {path}.") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} cannot be read as YAML: {error}") from None
-    if tree is None:
-        return {}
-    if not isinstance(tree, dict) or not all(isinstance(part, dict | None) for part in tree.values()):
-        raise ConfigError(f"{path} must hold sections ({', '.join(kind.model_fields)}) of settings.")
-    return {str(name): dict(part or {}) for name, part in tree.items()}
-
-
-class _Loader(yaml.SafeLoader):
-    """Safe YAML in which only true and false are booleans, as in YAML 1.2: `decode.on` is a key, `no` a language."""
-
-    yaml_implicit_resolvers = {  # noqa: RUF012 - not annotated in the base either
-        first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:bool"]
-        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-    }
-
-
-_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"(?i:true|false)$"), list("tTfF"))
-
-
-def _parse_yaml(text: str, where: str) -> Any:
-    try:
-        return yaml.load(text, Loader=_Loader)
-    except RecursionError:
-        raise ConfigError(f"{where} cannot be read as YAML: it is nested too deeply.") from None
-    # ValueError: what looks like a date or a number and is none. TypeError: a mapping as a key.
-    except (yaml.YAMLError, ValueError, TypeError) as error:
-        raise ConfigError(f"{where} cannot be read as YAML: {error}") from None
-
-
-def _assign(kind: type[Section], tree: dict[str, Any], key: str, value: object, word: str) -> None:
-    section, dot, name = key.partition(".")
-    if not dot or not section or not name:
-        raise ConfigError(f"'{word}' is no setting: write section.key=value.{did_you_mean(key, _all_keys(kind))}")
-    tree.setdefault(section, {})[name] = value
-
-
-def _explain(kind: type[Section], problem: Mapping[str, Any], where: str) -> str:
-    key = ".".join(str(part) for part in problem["loc"][:2])
-    if problem["type"] == "extra_forbidden":
-        known = _all_keys(kind) if "." in key else list(kind.model_fields)
-        return f"Unknown setting '{key}' {where}.{did_you_mean(key, known)}"
-    return f"Setting '{key}' {where}: {problem['msg']} (got {reprlib.repr(problem['input'])})."
-
-
-def _all_keys(kind: type[Section]) -> list[str]:
-    return [key for key, *_ in describe(kind())]

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from phoenix_ray.config import Settings, describe, find_config, load, shipped_configs, to_markdown
+from phoenix_ray.config import Settings
+from phoenix_ray.config_files import describe, find_config, load, shipped_configs, to_markdown
 from phoenix_ray.errors import ConfigError
 
 

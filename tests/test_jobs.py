@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from phoenix_ray.config import find_config, load
+from phoenix_ray.config_files import find_config, load
 
 JOBS = Path(__file__).parents[1] / "jobs"
 ROOT = JOBS.parent

@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from phoenix_ray.bench.parity_report import ParityReport, agree_all
-from phoenix_ray.config import DecodeSettings, ModelSettings, SourceSettings, load
+from phoenix_ray.config import DecodeSettings, ModelSettings, SourceSettings
+from phoenix_ray.config_files import load
 from phoenix_ray.errors import PhoenixRayError, SourceError
 from phoenix_ray.models import registry
 from phoenix_ray.sources.base import SourceProblem

@@ -58,7 +58,7 @@ def prepare(
     """
     settings = _load(config, overrides, switches)
     if show_settings:
-        from phoenix_ray.config import describe, format_value
+        from phoenix_ray.config_files import describe, format_value
 
         for key, value, default, text in describe(settings):
             click.secho(f"{'*' if value != default else ' '} {key}: {format_value(value)}", bold=value != default)
@@ -95,7 +95,7 @@ def prepare(
 
 
 def _load(config: Path | None, overrides: tuple[str, ...], switches: dict[str, str | None]) -> PrepareSettings:
-    from phoenix_ray.config import find_config, load_tree
+    from phoenix_ray.config_files import find_config, load_tree
     from phoenix_ray.prepare.settings import PrepareSettings
 
     given = {name.replace("__", "."): value for name, value in switches.items() if value is not None}

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from phoenix_ray.config import ModelSettings, Settings, load
+from phoenix_ray.config import ModelSettings, Settings
+from phoenix_ray.config_files import load
 from phoenix_ray.dataset.collection import LandmarkCollection, VideoKey
 from phoenix_ray.dataset.identity import DatasetIdentity
 from phoenix_ray.dataset.schema import to_table

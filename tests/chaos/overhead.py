@@ -28,7 +28,7 @@ from phoenix_ray.cluster.assignment import Assignment
 from phoenix_ray.cluster.job import run_job
 from phoenix_ray.cluster.monitor import RunMonitor
 from phoenix_ray.cluster.worker import Receipt, Timings, WorkerInfo
-from phoenix_ray.config import load
+from phoenix_ray.config_files import load
 from phoenix_ray.dataset.schema import empty_batch
 from phoenix_ray.models.base import LandmarkBatch, PoseModel
 

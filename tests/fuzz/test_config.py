@@ -11,7 +11,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from phoenix_ray.config import Settings, describe, load
+from phoenix_ray.config import Settings
+from phoenix_ray.config_files import describe, load
 from phoenix_ray.errors import ConfigError
 from tests.fuzz.cases import altered, cases, mutations
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from phoenix_ray.config import load_tree
+from phoenix_ray.config_files import load_tree
 from phoenix_ray.prepare.pipeline import axis_names, build, parts_needed
 from phoenix_ray.prepare.point_sets import resolve
 from phoenix_ray.prepare.settings import PrepareSettings
