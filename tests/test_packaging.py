@@ -40,7 +40,7 @@ def test_an_installed_wheel_finds_its_configs(wheel: Path, tmp_path: Path) -> No
         archive.extractall(tmp_path)
     program = (
         "import sys; sys.path.insert(0, sys.argv[1])\n"
-        "import phoenix_ray.config as config; from pathlib import Path\n"
+        "import phoenix_ray.config_files as config; from pathlib import Path\n"
         "assert config.__file__.startswith(sys.argv[1]), config.__file__\n"
         "print(config.load(config.find_config(Path('phoenix'))).source.kind)"
     )
