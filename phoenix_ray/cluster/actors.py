@@ -61,6 +61,8 @@ class ActorPool:
         self._plan = plan
         self._recycle_memory_mb = settings.cluster.recycle_memory_mb
         self._arguments = (settings, identity)
+        # One computes, the others write; `ShardWorker` sees to that.
+        self._calls_at_once = settings.cluster.shards_in_flight
         self._members: dict[WorkerId, _Member] = {}
         self._starting: dict[Any, WorkerId] = {}
         self._created = 0
@@ -162,7 +164,8 @@ class ActorPool:
 
     def _create(self) -> None:
         self._created += 1
-        handle = ShardActor.options(**self._plan.actor_options()).remote(*self._arguments)  # type: ignore[attr-defined]
+        options = self._plan.actor_options() | {"max_concurrency": self._calls_at_once}
+        handle = ShardActor.options(**options).remote(*self._arguments)  # type: ignore[attr-defined]
         self._members[self._created] = _Member(handle)
         self._starting[handle.ready.remote()] = self._created
 

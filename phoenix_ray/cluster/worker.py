@@ -11,9 +11,11 @@ import os
 import platform
 import resource
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -44,8 +46,8 @@ class Timings:
     Attributes:
         decode: Waiting for decoded frames (decoding itself runs ahead in threads).
         inference: In the model.
-        write: Encoding and committing the partition.
-        idle: Waiting for a shard.
+        write: Encoding and committing partitions, while the model computes the next shard.
+        idle: The model waiting for a shard.
     """
 
     decode: float = 0.0
@@ -99,7 +101,9 @@ class WorkerInfo:
 
 
 class ShardWorker:
-    """Holds a model and computes shards with it.
+    """Holds a model and computes shards with it, one after the other.
+
+    As an actor it takes several calls at once: one computes, while those before it encode and commit their rows.
 
     Args:
         settings: Of the whole run.
@@ -111,6 +115,7 @@ class ShardWorker:
         self._identity = identity
         self._storage = open_storage(settings.output.path)
         self._model: PoseModel | None = None
+        self._computing = threading.Lock()
         self._idle_since = time.perf_counter()
 
     def ready(self) -> WorkerInfo:
@@ -142,15 +147,16 @@ class ShardWorker:
         return read(shard.video, shard.first, shard.last, self._settings.decode)
 
     def _commit(self, shard: Shard, compute: Callable[[PoseModel, Shard], Estimate]) -> Receipt:
-        started = time.perf_counter()
-        timings = Timings(idle=started - self._idle_since)
+        timings = Timings()
         partition: PartitionInfo | None = None
         trouble: Trouble | None = None
         events: tuple[str, ...] = ()
         try:
             if self._model is None:
                 raise ClusterError("The worker was given a shard before it was ready.")
-            estimate = compute(self._model, shard)
+            with self._in_turn() as idle:
+                timings = Timings(idle=idle)
+                estimate = compute(self._model, shard)
             events = estimate.events
             written = time.perf_counter()
             partition = write_partition(
@@ -173,8 +179,17 @@ class ShardWorker:
                 platform.node(),
                 fatal=isinstance(error, DecoderDiedError),
             )
-        self._idle_since = time.perf_counter()
         return Receipt(partition, trouble, timings, peak_memory_mb(), memory_mb(), events)
+
+    @contextmanager
+    def _in_turn(self) -> Iterator[float]:
+        """Let one call at a time use the model, and give the seconds for which nobody did."""
+        with self._computing:
+            idle = time.perf_counter() - self._idle_since
+            try:
+                yield idle
+            finally:
+                self._idle_since = time.perf_counter()
 
 
 def flag_shard(model: PoseModel, shard: Shard, reason: str) -> Estimate:

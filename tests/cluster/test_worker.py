@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -11,6 +14,8 @@ from phoenix_ray.cluster.shard import Shard
 from phoenix_ray.cluster.worker import ShardWorker
 from phoenix_ray.config import ModelSettings, OutputSettings, Settings
 from phoenix_ray.dataset.identity import DatasetIdentity
+from phoenix_ray.dataset.partitions import write_partition
+from phoenix_ray.estimation import estimate_frames
 from phoenix_ray.sources.base import Video
 
 FRAMES = 20
@@ -90,3 +95,46 @@ def test_a_range_that_cuts_through_a_batch_says_so(video: Video, settings: Setti
     assert one.process(Shard(video, 0, 8)).events == ()
     assert one.process(Shard(video, 16, FRAMES)).events == ()
     assert one.process(Shard(video, 8, 10)).events == ("computed apart from other frames of their batch",)
+
+
+def test_rows_are_written_while_the_next_shard_is_computed(
+    video: Video, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = worker(settings)
+    second_is_computed = threading.Event()
+
+    def estimate_and_tell(*arguments: Any) -> Any:
+        if arguments[2] == 12:
+            second_is_computed.set()
+        return estimate_frames(*arguments)
+
+    def write_later(*arguments: Any) -> Any:
+        if arguments[5] == 0:
+            assert second_is_computed.wait(30), "nobody computed while the first shard was written"
+        return write_partition(*arguments)
+
+    monkeypatch.setattr("phoenix_ray.cluster.worker.estimate_frames", estimate_and_tell)
+    monkeypatch.setattr("phoenix_ray.cluster.worker.write_partition", write_later)
+    with ThreadPoolExecutor(2) as calls:
+        receipts = list(calls.map(one.process, [Shard(video, 0, 12), Shard(video, 12, FRAMES)]))
+    assert [receipt.trouble for receipt in receipts] == [None, None]
+
+
+def test_only_one_shard_at_a_time_is_computed(
+    video: Video, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = worker(settings)
+    alone = threading.Lock()
+
+    def estimate_alone(*arguments: Any) -> Any:
+        assert alone.acquire(blocking=False), "two shards were computed at once"
+        try:
+            return estimate_frames(*arguments)
+        finally:
+            alone.release()
+
+    monkeypatch.setattr("phoenix_ray.cluster.worker.estimate_frames", estimate_alone)
+    shards = [Shard(video, first, first + 4) for first in range(0, FRAMES, 4)]
+    with ThreadPoolExecutor(len(shards)) as calls:
+        receipts = list(calls.map(one.process, shards))
+    assert [receipt.trouble for receipt in receipts] == [None] * len(shards)
