@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import fs
 
+from phoenix_ray.dataset.collection import VideoKey
 from phoenix_ray.dataset.digest import add_digests
 from phoenix_ray.dataset.encoding import DamagedFileError
 from phoenix_ray.dataset.identity import DatasetIdentity, find_layout, read_identity
@@ -21,7 +22,7 @@ from phoenix_ray.dataset.remote_storage import open_for_reading
 from phoenix_ray.dataset.rows import RowReader
 from phoenix_ray.dataset.schema import to_batch
 from phoenix_ray.dataset.selection import Names, choose_videos
-from phoenix_ray.dataset.snapshot import ChangedError, Snapshot, VideoIndex, VideoKey, read_rows
+from phoenix_ray.dataset.snapshot import ChangedError, Snapshot, VideoIndex, read_rows
 from phoenix_ray.dataset.storage import ReadableStorage
 from phoenix_ray.dataset.video_landmarks import VideoLandmarks, from_rows
 from phoenix_ray.dataset.videos import NAMED_ANNOTATIONS

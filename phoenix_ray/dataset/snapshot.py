@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from phoenix_ray.dataset.collection import VideoKey
 from phoenix_ray.dataset.coverage import pick_once
 from phoenix_ray.dataset.identity import DatasetIdentity, find_layout
 from phoenix_ray.dataset.partitions import PartitionInfo
@@ -25,8 +26,6 @@ from phoenix_ray.dataset.survey import take_survey
 from phoenix_ray.dataset.tally import tally_rows, total
 from phoenix_ray.dataset.videos import VideoEntry, to_video_table, video_schema
 from phoenix_ray.landmarks import Layout
-
-VideoKey = tuple[str, str]
 
 
 class ChangedError(Exception):

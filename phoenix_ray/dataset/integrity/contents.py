@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from phoenix_ray.dataset import paths
+from phoenix_ray.dataset.collection import VideoKey
 from phoenix_ray.dataset.compaction_plan import Piece
 from phoenix_ray.dataset.encoding import DamagedFile, DamagedFileError, open_parquet, read_footer
 from phoenix_ray.dataset.identity import DatasetIdentity
@@ -30,8 +31,6 @@ from phoenix_ray.dataset.storage import Storage, StoredFile
 from phoenix_ray.dataset.tally import Tally, tally_rows
 from phoenix_ray.dataset.videos import VideoEntry, describe_data_file, read_entries, to_video_table
 from phoenix_ray.landmarks import Layout
-
-VideoKey = tuple[str, str]
 
 _BLOCK_BYTES = 1 << 20
 

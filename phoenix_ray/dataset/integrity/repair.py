@@ -23,11 +23,12 @@ import pyarrow.compute as pc
 
 from phoenix_ray.config import OutputSettings
 from phoenix_ray.dataset import paths
+from phoenix_ray.dataset.collection import VideoKey
 from phoenix_ray.dataset.compaction import compact
 from phoenix_ray.dataset.compaction_plan import CompactionTask, Piece, VideoToMerge
 from phoenix_ray.dataset.identity import DatasetIdentity, find_layout
 from phoenix_ray.dataset.integrity.agreement import QUARANTINE, read_video_table
-from phoenix_ray.dataset.integrity.contents import DataFileCheck, VideoKey
+from phoenix_ray.dataset.integrity.contents import DataFileCheck
 from phoenix_ray.dataset.integrity.findings import TO_REPAIR, of_kinds
 from phoenix_ray.dataset.integrity.inspection import Inspection
 from phoenix_ray.dataset.lease import Lease, is_alive, read_holder
