@@ -118,7 +118,8 @@ def explain_damage(storage: ReadableStorage, name: str) -> Iterator[None]:
     """
     try:
         yield
-    except (pa.ArrowException, OSError) as error:
+    # UnicodeDecodeError: Arrow reads names of columns as they are.
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         if not isinstance(error, OSError) or error.errno is None:
             raise DamagedFileError(name, f"damaged: {error}") from None
         if error.errno == errno.ESTALE:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import cv2
@@ -16,6 +16,16 @@ VIDEOS = {"train": {"alpha": 21, "beta/take 2": 40, "γάμμα": 9}, "dev": {"d
 FRAMES = sum(sum(videos.values()) for videos in VIDEOS.values())
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def rays_variables() -> Iterator[None]:
+    """Put back the variables that `ray.init` sets: a later cluster would demand a token that its clients lack."""
+    before = {name: value for name, value in os.environ.items() if name.startswith("RAY_")}
+    yield
+    for name in [name for name in os.environ if name.startswith("RAY_")]:
+        del os.environ[name]
+    os.environ.update(before)
 
 
 @pytest.fixture(scope="session")

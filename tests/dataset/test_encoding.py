@@ -55,3 +55,14 @@ def test_a_damaged_footer_gives_its_content_or_is_reported(
     storage.write("file", bytes(content))
     with suppress(DamagedFileError):
         assert isinstance(footer_of(storage), dict)
+
+
+def test_a_column_name_that_is_no_text_is_damage(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"first_row": [1]}), tmp_path / "file.parquet")
+    content = (tmp_path / "file.parquet").read_bytes()
+    (tmp_path / "file.parquet").write_bytes(content.replace(b"first_row", b"\xddirst_row"))
+    with (
+        pytest.raises(DamagedFileError, match=r"file\.parquet"),
+        open_parquet(LocalStorage(str(tmp_path)), "file.parquet"),
+    ):
+        pass
