@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-# A deadline per example would turn a busy machine into a failure.
-settings.register_profile("no deadline", deadline=None)
-settings.load_profile("no deadline")
+# A deadline per example would turn a busy machine into a failure. The same examples each time, so that a failure is the
+# fault of a change; `make fuzz` looks for new ones.
+settings.register_profile("repeatable", deadline=None, derandomize=True)
+settings.load_profile("repeatable")
 
 
 @pytest.fixture(scope="session")

@@ -15,6 +15,7 @@ from typing import Any
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 
+CASES_VARIABLE = "PHOENIX_RAY_FUZZ_CASES"
 _DEFAULT_CASES = 1_000
 _SHARES = 1000
 
@@ -36,13 +37,14 @@ _EDGES = (
 
 def cases(share: int) -> settings:
     """Return settings for a test that tries `share` thousandths of all cases; one that takes a minute hangs."""
-    total = int(os.environ.get("PHOENIX_RAY_FUZZ_CASES", _DEFAULT_CASES))
+    total = int(os.environ.get(CASES_VARIABLE, _DEFAULT_CASES))
     return settings(
         max_examples=max(5, total * share // _SHARES),
         deadline=timedelta(seconds=60),
         phases=[Phase.explicit, Phase.generate, Phase.shrink],
         suppress_health_check=list(HealthCheck),
         database=None,
+        derandomize=CASES_VARIABLE not in os.environ,
     )
 
 
