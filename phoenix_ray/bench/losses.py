@@ -36,7 +36,7 @@ from phoenix_ray.errors import MissingExtraError
 # Landmarks are compared in pixels of the frame; a change below this is rounding of the format.
 SAME_PIXELS = 1e-4
 # Where in the time of an undisturbed run the kill falls.
-KILLED_AT = 0.6
+KILLED_AT = 0.75
 
 
 @dataclass(frozen=True, slots=True)
