@@ -20,7 +20,6 @@ from phoenix_ray.dataset.encoding import DamagedFileError
 from phoenix_ray.dataset.identity import DatasetIdentity, find_layout, read_identity
 from phoenix_ray.dataset.remote_storage import open_for_reading
 from phoenix_ray.dataset.rows import RowReader
-from phoenix_ray.dataset.schema import to_batch
 from phoenix_ray.dataset.selection import Names, choose_videos
 from phoenix_ray.dataset.snapshot import ChangedError, Snapshot, VideoIndex, read_rows
 from phoenix_ray.dataset.storage import ReadableStorage
@@ -28,7 +27,6 @@ from phoenix_ray.dataset.video_landmarks import VideoLandmarks, from_rows
 from phoenix_ray.dataset.videos import NAMED_ANNOTATIONS
 from phoenix_ray.errors import OutputError
 from phoenix_ray.landmarks import Layout
-from phoenix_ray.models.base import LandmarkBatch
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -144,15 +142,6 @@ class Dataset:
             OutputError: Its rows cannot be read.
         """
         return self._read((split, video_id))[1]
-
-    def read_landmarks(self, split: str, video_id: str) -> LandmarkBatch:
-        """Return the landmarks of a video as arrays (frames, points, axes), NaN where a part was not found.
-
-        Raises:
-            KeyError: The dataset holds no row of such a video.
-            OutputError: Its rows cannot be read.
-        """
-        return to_batch(self.layout, self.read_video(split, video_id))
 
     def scan(self) -> Iterator[pa.Table]:
         """Yield the rows of each video, in the order of `keys()`."""

@@ -286,7 +286,7 @@ def test_the_cluster_gives_the_landmarks_of_a_plain_loop(pictures: Path, whole: 
     videos = [one for one in open_source(SourceSettings(path=str(pictures))).videos() if isinstance(one, Video)]
     video = min(videos, key=lambda one: one.frame_count)
     frames = list(read_frames(video, 0, video.frame_count, DecodeSettings()))
-    rows = Dataset.open(str(whole)).read_landmarks(video.split, video.video_id)
+    rows = Dataset.open(str(whole)).load(video.split, video.video_id)
     for frame in reversed(frames):
         assert frame.image is not None
         alone = model.estimate([frame.image])

@@ -63,7 +63,7 @@ def test_the_same_is_read_before_during_and_after_compaction(
     state(storage)
     dataset = Dataset.open(str(tmp_path))
     assert list(dataset.keys()) == [("dev", "b"), ("train", "a")]
-    landmarks = dataset.read_landmarks("train", "a")
+    landmarks = dataset.load("train", "a")
     for name, points in make_batch(ANNOTATED, 0, 10).points.items():
         assert np.array_equal(landmarks.points[name], points, equal_nan=True)
     assert landmarks.present("hand").tolist() == [frame % 3 != 0 for frame in range(10)]
