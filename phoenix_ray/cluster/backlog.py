@@ -1,4 +1,4 @@
-"""Shards that wait for a worker, longest first, packed so that a driver holds millions of them.
+"""Shards that wait for a worker, in the order to start them, packed so that a driver holds millions of them.
 
 As Python objects a shard and its video (texts, location, signature) take about 1 kB; pickled and compressed with their
 neighbours, a sixth of that. `cluster.plan` packs them, `cluster.scheduler` takes them out one by one.
@@ -11,6 +11,7 @@ import zlib
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import fields
+from itertools import islice
 from operator import attrgetter
 from typing import Protocol
 
@@ -37,7 +38,9 @@ class Shards(Protocol):
 
 
 class PackedShards:
-    """Shards of a plan. They come out longest first, so that the end of a run is short, equal ones as they came in.
+    """Shards of a plan. One of the shortest comes first, the others longest first, equal ones as they came in.
+
+    A short one shows within seconds whether everything works; that the last ones are short keeps the end of a run short.
 
     Attributes:
         frames: Frames of all of them.
@@ -53,10 +56,13 @@ class PackedShards:
         return self._count
 
     def __iter__(self) -> Iterator[Shard]:
-        for length in sorted(self._unpacked, reverse=True):
-            for block in self._packed.get(length, ()):
-                yield from _unpack(block)
-            yield from self._unpacked[length]
+        if not self._count:
+            return
+        shortest, *longer = sorted(self._unpacked)
+        yield from islice(self._of_length(shortest), 1)
+        for length in reversed(longer):
+            yield from self._of_length(length)
+        yield from islice(self._of_length(shortest), 1, None)
 
     def add(self, shard: Shard) -> None:
         """Take a shard in."""
@@ -67,6 +73,11 @@ class PackedShards:
         if len(block) == SHARDS_PER_BLOCK:
             self._packed.setdefault(shard.frames, []).append(_pack(block))
             block.clear()
+
+    def _of_length(self, length: int) -> Iterator[Shard]:
+        for block in self._packed.get(length, ()):
+            yield from _unpack(block)
+        yield from self._unpacked[length]
 
 
 class ShardQueue:

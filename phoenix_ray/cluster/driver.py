@@ -46,8 +46,8 @@ class Listener(Protocol):
     def doubled(self, assignment: Assignment) -> None:
         """Take note that an idle worker does a shard of another one too."""
 
-    def recycled(self, info: WorkerInfo, memory_mb: float) -> None:
-        """Take note of a worker that was replaced because of the memory it held."""
+    def outgrown(self, info: WorkerInfo, memory_mb: float) -> None:
+        """Take note of a worker that gets no more shards, and is replaced, because of the memory it holds."""
 
     def tell(self, message: str) -> None:
         """Tell the user something that is no failure of a shard."""
@@ -87,7 +87,7 @@ class Driver:
         self._clock = clock
         self._flying: dict[Any, Assignment] = {}
         self._failures = 0
-        self._retiring: dict[WorkerId, float] = {}
+        self._retiring: set[WorkerId] = set()
         self._staffing = Staffing(settings.cluster, plan, pool, listener.tell, clock())
         self._watchdog = Watchdog(clock())
 
@@ -160,8 +160,10 @@ class Driver:
         except Exception as error:
             self._lose(assignment.worker, self._pool.explain(assignment.worker, error))
             return
-        if self._pool.has_outgrown(assignment.worker, receipt.memory_mb):
-            self._retiring[assignment.worker] = receipt.memory_mb
+        if assignment.worker not in self._retiring and self._pool.has_outgrown(assignment.worker, receipt.memory_mb):
+            self._retiring.add(assignment.worker)
+            if info := self._pool.info(assignment.worker):
+                self._listener.outgrown(info, receipt.memory_mb)
         if receipt.trouble is None:
             self._count(assignment, receipt)
             return
@@ -184,7 +186,7 @@ class Driver:
         for reference in lost:
             del self._flying[reference]
         given_up = self._scheduler.worker_lost(worker, trouble, self._clock())
-        self._retiring.pop(worker, None)
+        self._retiring.discard(worker)
         self._listener.tell(f"A worker was lost; its shards are tried again on another. {trouble.message}")
         self._pool.replace(worker)
         for one in given_up:
@@ -210,11 +212,9 @@ class Driver:
 
     def _recycle(self) -> None:
         """Replace workers that hold too much memory, as soon as they have finished what was queued."""
-        for worker, memory_mb in list(self._retiring.items()):
+        for worker in list(self._retiring):
             if self._scheduler.retire(worker):
-                del self._retiring[worker]
-                if info := self._pool.info(worker):
-                    self._listener.recycled(info, memory_mb)
+                self._retiring.discard(worker)
                 self._pool.replace(worker)
 
     def _look_around(self, now: float) -> None:

@@ -103,9 +103,9 @@ class RunMonitor:
         """Log it."""
         self._note(f"{assignment.shard} is done a second time by an idle worker; the first to commit counts")
 
-    def recycled(self, info: WorkerInfo, memory_mb: float) -> None:
+    def outgrown(self, info: WorkerInfo, memory_mb: float) -> None:
         """Log it."""
-        self._note(f"the worker on {info.node} (process {info.process}) held {memory_mb:,.0f} MB and was replaced")
+        self._note(f"the worker on {info.node} (process {info.process}) holds {memory_mb:,.0f} MB and is replaced")
 
     def given_up(self, given_up: GivenUp) -> None:
         """Put the shard on the failure list."""

@@ -38,7 +38,7 @@ class SplitTotals:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Shards to compute, longest first so that the end of the run is short, and what was counted on the way."""
+    """Shards to compute, in the order to start them, and what was counted on the way."""
 
     shards: PackedShards
     totals: dict[str, SplitTotals]

@@ -120,10 +120,10 @@ def full_for_good(laboratory: Laboratory, random: Random, output: Path) -> After
 
 
 def leaks(laboratory: Laboratory, random: Random, output: Path) -> Aftermath:
-    # In a shard that comes first: a worker with nothing left to do is not replaced.
+    # In a shard that comes early, so that there is work left for the replacement.
     fault = Fault("worker", "inference", f"^1/{random.randrange(SHARD_FRAMES)}$", "leak")
     expect(laboratory.start(output, "cluster.recycle_memory_mb=400", faults=[fault]), 0)
-    assert "MB and was replaced" in run_log(output)
+    assert "MB and is replaced" in run_log(output)
     return Aftermath(survived=True)
 
 

@@ -50,9 +50,9 @@ def test_batches_of_a_resumed_video_are_batches_of_a_whole_one(length: int, hole
     assert starts <= set(range(0, length, batch))
 
 
-def test_shards_come_longest_first() -> None:
+def test_the_shortest_shard_comes_first_then_the_longest() -> None:
     plan = make_plan([video("a", 10), video("b", 30), video("c", 20)], everything, 512, 16)
-    assert [shard.frames for shard in plan.shards] == [30, 20, 10]
+    assert [shard.frames for shard in plan.shards] == [10, 30, 20]
 
 
 def test_a_long_video_is_split_into_equal_ranges() -> None:
@@ -67,7 +67,7 @@ def test_committed_videos_are_counted_and_skipped() -> None:
         512,
         1,
     )
-    assert [str(shard) for shard in plan.shards] == ["dev/new frames 0-9", "train/half frames 5-9"]
+    assert [str(shard) for shard in plan.shards] == ["train/half frames 5-9", "dev/new frames 0-9"]
     assert plan.totals["train"].committed_videos == 1
     assert plan.totals["train"].committed_frames == 15
     assert plan.total.videos == 3
