@@ -1,4 +1,4 @@
-"""Taking out of a `.tflite` network the channels that do nothing, before LiteRT loads it.
+"""Taking out of a `.tflite` network the channels that do nothing; another operation of `graph`.
 
 More than half of the widest channels of MediaPipe's hand network died in its training: their depthwise weights are
 zero, so that such a channel is the same constant everywhere. Where that constant is zero, or nobody weighs it, leaving
@@ -15,7 +15,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from numpy.typing import NDArray
 
-from phoenix_ray.models.holistic.graph import builtin_code, load_model, pack_model
+from phoenix_ray.models.holistic.graph import builtin_code
 
 Operator = schema.BuiltinOperator
 Activation = schema.ActivationFunctionType
@@ -34,19 +34,18 @@ class _Bottleneck:
     tensors: tuple[int, ...]
 
 
-def drop_dead_channels(model: bytes) -> bytes:
-    """Return a `.tflite` model without its dead channels; its outputs are the same bits."""
+def drop_dead_channels(model: schema.ModelT) -> None:
+    """Take the dead channels out of a model; its outputs stay the same bits."""
     network = _Network(model)
     for bottleneck in network.bottlenecks():
         network.shrink(bottleneck, network.living_channels(bottleneck))
-    return pack_model(network.tree)
 
 
 class _Network:
     """A model being changed."""
 
-    def __init__(self, model: bytes) -> None:
-        self.tree, self._graph = load_model(model)
+    def __init__(self, model: schema.ModelT) -> None:
+        self._model, self._graph = model, model.subgraphs[0]
         self._stored = {
             int(operator.outputs[0]): int(operator.inputs[0])
             for operator in self._graph.operators
@@ -101,7 +100,7 @@ class _Network:
             self._set_size(tensor, -1, int(living.sum()))
 
     def _code(self, operator: schema.OperatorT) -> int:
-        return builtin_code(self.tree.operatorCodes[operator.opcodeIndex])
+        return builtin_code(self._model.operatorCodes[operator.opcodeIndex])
 
     def _readers(self, operator: schema.OperatorT) -> list[schema.OperatorT]:
         return [one for one in self._graph.operators if operator.outputs[0] in one.inputs]
@@ -114,18 +113,18 @@ class _Network:
     def _is_spatial_mean(self, operator: schema.OperatorT) -> bool:
         if self._code(operator) != Operator.MEAN:
             return False
-        axes = self.tree.buffers[self._graph.tensors[operator.inputs[1]].buffer].data
+        axes = self._model.buffers[self._graph.tensors[operator.inputs[1]].buffer].data
         return sorted(np.asarray(axes, dtype=np.uint8).view(np.int32).tolist()) == [1, 2]
 
     def _is_plain(self, operator: schema.OperatorT) -> bool:
         """Whether the weights are constants as they stand, and not stored as a sparse tensor."""
         stored = (self._graph.tensors[self._stored.get(int(one), int(one))] for one in operator.inputs[1:])
-        return all(one.sparsity is None and self.tree.buffers[one.buffer].data is not None for one in stored)
+        return all(one.sparsity is None and self._model.buffers[one.buffer].data is not None for one in stored)
 
     def _values(self, tensor: int) -> NDArray[np.float32]:
         """Return a constant, through the operator that widens it from float16."""
         stored = self._graph.tensors[self._stored.get(int(tensor), int(tensor))]
-        values = np.asarray(self.tree.buffers[stored.buffer].data, dtype=np.uint8)
+        values = np.asarray(self._model.buffers[stored.buffer].data, dtype=np.uint8)
         typed = values.view(np.float16 if stored.type == schema.TensorType.FLOAT16 else np.float32)
         return np.asarray(typed.reshape(stored.shape), dtype=np.float32)
 
@@ -133,7 +132,7 @@ class _Network:
         stored = self._stored.get(int(tensor), int(tensor))
         kind = np.float16 if self._graph.tensors[stored].type == schema.TensorType.FLOAT16 else np.float32
         kept = np.compress(living, self._values(tensor), axis=axis).astype(kind)
-        self.tree.buffers[self._graph.tensors[stored].buffer].data = np.frombuffer(kept.tobytes(), dtype=np.uint8)
+        self._model.buffers[self._graph.tensors[stored].buffer].data = np.frombuffer(kept.tobytes(), dtype=np.uint8)
         for one in {stored, int(tensor)}:
             self._set_size(one, axis, kept.shape[axis])
 

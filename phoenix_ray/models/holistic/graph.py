@@ -1,4 +1,4 @@
-"""Surgery on `.tflite` files, before LiteRT loads them.
+"""Surgery on `.tflite` networks, before LiteRT loads them: `load_model`, any operations, `pack_model`.
 
 `cut` takes out the part of a network that is wanted: what the pose network computes beside the landmarks is a quarter
 of its time, and the attention network can only run in pieces, around operators that LiteRT does not know.
@@ -34,24 +34,36 @@ class CustomOperator:
     options: bytes
 
 
-def cut(model: bytes, outputs: Sequence[str], inputs: Sequence[str] | None = None) -> bytes:
-    """Return the part of a `.tflite` model that computes tensors from tensors, bit for bit as the whole does.
+def load_model(content: bytes) -> schema.ModelT:
+    """Return the content of a `.tflite` file as a tree that can be changed."""
+    return schema.ModelT.InitFromPackedBuf(content, 0)
+
+
+def pack_model(model: schema.ModelT) -> bytes:
+    """Return the content of a `.tflite` file."""
+    builder = flatbuffers.Builder(1 << 20)
+    builder.Finish(model.Pack(builder), file_identifier=FILE_IDENTIFIER)
+    return bytes(builder.Output())
+
+
+def cut(model: schema.ModelT, outputs: Sequence[str], inputs: Sequence[str] | None = None) -> None:
+    """Leave only the part of a model that computes tensors from tensors, bit for bit as the whole does.
 
     Args:
-        model: Content of a `.tflite` file with one subgraph.
+        model: Has one subgraph.
         outputs: Names of the tensors to compute.
         inputs: Names of the tensors to compute them from; the model's own inputs if None.
 
     Raises:
         ValueError: When there is no tensor of a name, or the outputs need more than the inputs.
     """
-    tree, graph = load_model(model)
+    graph = model.subgraphs[0]
     index = {_name(tensor): position for position, tensor in enumerate(graph.tensors)}
     unknown = [name for name in (*outputs, *(inputs or ())) if name not in index]
     if unknown:
         raise ValueError(f"the model has no tensor {', '.join(unknown)}")
     given = {index[name] for name in inputs} if inputs is not None else set(_indices(graph.inputs))
-    constant = {position for position, tensor in enumerate(graph.tensors) if _has_data(tree, tensor)}
+    constant = {position for position, tensor in enumerate(graph.tensors) if _has_data(model, tensor)}
 
     wanted = {index[name] for name in outputs}
     needed = set(wanted)
@@ -66,24 +78,23 @@ def cut(model: bytes, outputs: Sequence[str], inputs: Sequence[str] | None = Non
         raise ValueError(f"the outputs also need {', '.join(_name(graph.tensors[position]) for position in missing)}")
 
     for position in constant - wanted:
-        tree.buffers[graph.tensors[position].buffer].data = None
+        model.buffers[graph.tensors[position].buffer].data = None
     graph.operators = operators[::-1]
     graph.inputs = graph.inputs if inputs is None else np.array([index[name] for name in inputs], dtype=np.int32)
     graph.outputs = np.array([index[name] for name in outputs], dtype=np.int32)
-    tree.signatureDefs = None
-    return pack_model(tree)
+    model.signatureDefs = None
 
 
-def split_channel_scaling(model: bytes) -> bytes:
-    """Return a `.tflite` model whose 1x1 depthwise convolutions are a multiplication and an addition each.
+def split_channel_scaling(model: schema.ModelT) -> None:
+    """Turn each 1x1 depthwise convolution of a model into a multiplication and an addition.
 
     Such a convolution scales every channel and adds a bias. The XNNPACK inside MediaPipe 0.10.21 rounds after each of
     the two steps, that of LiteRT 2 only once; `hand_recrop` is full of them, and hands would move by up to 0.7 pixels.
     """
-    tree, graph = load_model(model)
+    graph = model.subgraphs[0]
     operators = []
     for operator in graph.operators:
-        if not _scales_channels(tree, graph, operator):
+        if not _scales_channels(model, graph, operator):
             operators.append(operator)
             continue
         source, scale, bias = operator.inputs
@@ -93,18 +104,17 @@ def split_channel_scaling(model: bytes) -> bytes:
         scaled.shape, scaled.type = graph.tensors[result].shape, graph.tensors[result].type
         graph.tensors.append(scaled)
         between = len(graph.tensors) - 1
-        operators.append(_arithmetic(tree, schema.BuiltinOperator.MUL, [source, scale], between))
-        operators.append(_arithmetic(tree, schema.BuiltinOperator.ADD, [between, bias], result))
+        operators.append(_arithmetic(model, schema.BuiltinOperator.MUL, [source, scale], between))
+        operators.append(_arithmetic(model, schema.BuiltinOperator.ADD, [between, bias], result))
     graph.operators = operators
-    return pack_model(tree)
 
 
-def custom_operators(model: bytes) -> list[CustomOperator]:
-    """Return the operators of a `.tflite` model that are not TFLite's own, in the order of computation."""
-    tree, graph = load_model(model)
+def custom_operators(model: schema.ModelT) -> list[CustomOperator]:
+    """Return the operators of a model that are not TFLite's own, in the order of computation."""
+    graph = model.subgraphs[0]
     operators = []
     for operator in graph.operators:
-        code = tree.operatorCodes[operator.opcodeIndex]
+        code = model.operatorCodes[operator.opcodeIndex]
         if code.customCode is not None:
             operators.append(
                 CustomOperator(
@@ -117,8 +127,8 @@ def custom_operators(model: bytes) -> list[CustomOperator]:
     return operators
 
 
-def _scales_channels(tree: schema.ModelT, graph: schema.SubGraphT, operator: schema.OperatorT) -> bool:
-    if builtin_code(tree.operatorCodes[operator.opcodeIndex]) != schema.BuiltinOperator.DEPTHWISE_CONV_2D:
+def _scales_channels(model: schema.ModelT, graph: schema.SubGraphT, operator: schema.OperatorT) -> bool:
+    if builtin_code(model.operatorCodes[operator.opcodeIndex]) != schema.BuiltinOperator.DEPTHWISE_CONV_2D:
         return False
     options = operator.builtinOptions
     _, rows, columns, _ = graph.tensors[operator.inputs[1]].shape
@@ -129,13 +139,13 @@ def _scales_channels(tree: schema.ModelT, graph: schema.SubGraphT, operator: sch
     )
 
 
-def _arithmetic(tree: schema.ModelT, code: int, inputs: Sequence[int], output: int) -> schema.OperatorT:
+def _arithmetic(model: schema.ModelT, code: int, inputs: Sequence[int], output: int) -> schema.OperatorT:
     """Return a new operator MUL or ADD, with its operator code in the model."""
-    codes = [builtin_code(known) for known in tree.operatorCodes]
+    codes = [builtin_code(known) for known in model.operatorCodes]
     if code not in codes:
         new = schema.OperatorCodeT()
         new.builtinCode, new.deprecatedBuiltinCode, new.version = code, code, 1
-        tree.operatorCodes.append(new)
+        model.operatorCodes.append(new)
         codes.append(code)
     operator = schema.OperatorT()
     operator.opcodeIndex = codes.index(code)
@@ -153,19 +163,6 @@ def builtin_code(code: schema.OperatorCodeT) -> int:
     return max(int(code.builtinCode), int(code.deprecatedBuiltinCode))
 
 
-def pack_model(tree: schema.ModelT) -> bytes:
-    """Return the content of a `.tflite` file."""
-    builder = flatbuffers.Builder(1 << 20)
-    builder.Finish(tree.Pack(builder), file_identifier=FILE_IDENTIFIER)
-    return bytes(builder.Output())
-
-
-def load_model(model: bytes) -> tuple[schema.ModelT, schema.SubGraphT]:
-    """Return a model as a tree that can be changed, and its one subgraph."""
-    tree = schema.ModelT.InitFromPackedBuf(model, 0)
-    return tree, tree.subgraphs[0]
-
-
 def _name(tensor: schema.TensorT) -> str:
     name: bytes = tensor.name
     return name.decode()
@@ -175,6 +172,6 @@ def _indices(tensors: Iterable[int]) -> list[int]:
     return [int(tensor) for tensor in tensors if tensor >= 0]
 
 
-def _has_data(tree: schema.ModelT, tensor: schema.TensorT) -> bool:
-    data = tree.buffers[tensor.buffer].data
+def _has_data(model: schema.ModelT, tensor: schema.TensorT) -> bool:
+    data = model.buffers[tensor.buffer].data
     return data is not None and len(data) > 0

@@ -103,8 +103,11 @@ class LitertNetworks:
     def __init__(self, weights: Path, face_points: int, threads: int) -> None:
         def load(expects: NetworkInput, *outputs: str) -> ImageNetwork:
             with reading(weights / expects.file) as path:
-                model = graph.split_channel_scaling(graph.cut(path.read_bytes(), outputs))
-                return ImageNetwork(drop_dead_channels(model), expects, threads)
+                model = graph.load_model(path.read_bytes())
+                graph.cut(model, outputs)
+                graph.split_channel_scaling(model)
+                drop_dead_channels(model)
+                return ImageNetwork(graph.pack_model(model), expects, threads)
 
         self.face_points = face_points
         self._pose_detection = load(POSE_DETECTION, "Identity", "Identity_1")

@@ -48,19 +48,21 @@ class AttentionNetwork:
     def __init__(self, weights: Path, threads: int) -> None:
         expects = FACE_LANDMARK[478]
         with reading(weights / expects.file) as path:
-            model = path.read_bytes()
-            operators = graph.custom_operators(model)
+            trunk, branches = (graph.load_model(path.read_bytes()) for _ in range(2))
+            operators = graph.custom_operators(trunk)
             transforms = [operator for operator in operators if operator.name == "Landmarks2TransformMatrix"]
             samplers = [operator for operator in operators if operator.name == "TransformTensorBilinear"]
             placements = [operator for operator in operators if operator.name == "TransformLandmarks"]
 
             self._regions = [RegionOfFace(**flexbuffers.Loads(operator.options)) for operator in transforms]
             found = [MESH, FLAG, samplers[0].inputs[0], *(operator.inputs[0] for operator in transforms)]
-            self._trunk = ImageNetwork(graph.cut(model, found), expects, threads)
+            graph.cut(trunk, found)
+            self._trunk = ImageNetwork(graph.pack_model(trunk), expects, threads)
 
             given = [operator.outputs[0] for operator in (*samplers, *transforms)]
             refined = list(dict.fromkeys(tensor for operator in placements for tensor in operator.inputs))
-            self._branches = TensorNetwork(graph.cut(model, refined, given), threads)
+            graph.cut(branches, refined, given)
+            self._branches = TensorNetwork(graph.pack_model(branches), threads)
             self._placements = [tuple(refined.index(tensor) for tensor in operator.inputs) for operator in placements]
 
     def __call__(self, crops: Crops) -> FaceOutput:
