@@ -4,7 +4,7 @@
     python -m phoenix_ray.bench.parity [SOURCE…] [--face-points 478] [--every 3] [--engine torch] [--json FILE]
 
 Without a source it compares over the built-in sample dataset. The table goes to standard output, what happens meanwhile
-to standard error. It leaves with 0 when the engine is at parity (`bench.parity_report.BARS`), 1 when it is not, and the
+to standard error. It leaves with 0 when the engine is at parity (`models.holistic.bars`), 1 when it is not, and the
 codes of `phoenix_ray.errors` for everything else.
 """
 
@@ -21,15 +21,15 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
-from phoenix_ray.bench.parity_report import ParityReport, agree_all
+from phoenix_ray.bench.parity_report import ParityReport
 from phoenix_ray.config import DecodeSettings, ModelSettings, SourceSettings
 from phoenix_ray.config_files import load
 from phoenix_ray.errors import PhoenixRayError, SourceError
 from phoenix_ray.models import registry
+from phoenix_ray.models.agreement import PartAgreement, add_up, agree_all
 from phoenix_ray.sources.base import SourceProblem
 from phoenix_ray.sources.catalog import open_source
 from phoenix_ray.sources.frames import read_frames
-from phoenix_ray.verify.agreement import PartAgreement, add_up
 
 Image = NDArray[np.uint8]
 

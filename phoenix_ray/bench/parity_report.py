@@ -1,7 +1,7 @@
 """How far two engines' landmarks lie apart, and whether that is near enough.
 
 `bench.parity` compares a run of two engines with `compare`, the golden tests compare an engine with recorded landmarks;
-both judge by the bars of `verify.bars`.
+both judge by the bars of `models.holistic.bars`.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from rich.table import Table
 
 from phoenix_ray.errors import EXIT_DIFFERENT, EXIT_OK
 from phoenix_ray.landmarks import Layout
+from phoenix_ray.models.agreement import PartAgreement, agree_all
 from phoenix_ray.models.base import LandmarkBatch
-from phoenix_ray.verify.agreement import PartAgreement, agree
+from phoenix_ray.models.holistic.bars import BARS, missed_bars, presence
 from phoenix_ray.verify.agreement_table import agreement_table
-from phoenix_ray.verify.bars import BARS, missed_bars, presence
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,10 +85,3 @@ def compare(
         names: What to call the two in the report.
     """
     return ParityReport(*names, layout.name, agree_all(layout, sizes, reference, candidate))
-
-
-def agree_all(
-    layout: Layout, sizes: NDArray[np.int32], reference: LandmarkBatch, candidate: LandmarkBatch
-) -> tuple[PartAgreement, ...]:
-    """Return how near each part is in the same frames; the arguments are those of `compare`."""
-    return tuple(agree(part, sizes, reference.points[part.name], candidate.points[part.name]) for part in layout.parts)

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from rich import box
 from rich.table import Table
 
-from phoenix_ray.verify.agreement import PartAgreement
+from phoenix_ray.models.agreement import PartAgreement
 
 
 def agreement_table(reference: str, candidate: str, parts: Iterable[PartAgreement]) -> Table:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from phoenix_ray.dataset.video_landmarks import VideoLandmarks
-from phoenix_ray.verify.agreement import Points
+from phoenix_ray.models.agreement import Points
 from phoenix_ray.verify.alignment import Alignment, frame_name
 from phoenix_ray.verify.shared_layout import SharedPart
 

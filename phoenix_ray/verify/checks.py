@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from phoenix_ray.landmarks import Part
-from phoenix_ray.verify.agreement import differences
+from phoenix_ray.models.agreement import differences
 from phoenix_ray.verify.aligned import AlignedFrames
 from phoenix_ray.verify.differences import Difference, frame_text
 from phoenix_ray.verify.tolerance import Tolerance

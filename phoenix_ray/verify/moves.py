@@ -11,7 +11,7 @@ from itertools import groupby
 import numpy as np
 from numpy.typing import NDArray
 
-from phoenix_ray.verify.agreement import Points
+from phoenix_ray.models.agreement import Points
 from phoenix_ray.verify.aligned import AlignedFrames, MissingFrames
 from phoenix_ray.verify.shared_layout import SharedPart
 from phoenix_ray.verify.tolerance import Tolerance

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from phoenix_ray.errors import EXIT_DIFFERENT, EXIT_OK
-from phoenix_ray.verify.agreement import PartAgreement, add_up
-from phoenix_ray.verify.bars import Bars, missed_bars
+from phoenix_ray.models.agreement import PartAgreement, add_up
+from phoenix_ray.models.holistic.bars import Bars, missed_bars
 from phoenix_ray.verify.differences import Difference, DifferenceKind
 from phoenix_ray.verify.tolerance import BITS, Tolerance
 from phoenix_ray.verify.video import VideoComparison

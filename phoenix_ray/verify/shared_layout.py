@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from phoenix_ray.dataset.video_landmarks import VideoLandmarks
 from phoenix_ray.landmarks import Layout, Part
-from phoenix_ray.verify.agreement import Points
+from phoenix_ray.models.agreement import Points
 
 
 @dataclass(frozen=True, slots=True)

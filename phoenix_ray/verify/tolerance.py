@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from phoenix_ray.landmarks import Part
-from phoenix_ray.verify.agreement import Points, differences, same_bits
+from phoenix_ray.models.agreement import Points, differences, same_bits
 
 # What a tolerance of one pixel means for values without pixels. Shoulders 0.4 m apart are about 80 pixels apart in a
 # frame of PHOENIX: 5 mm a pixel, and depth is known half as well.

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from phoenix_ray.dataset.video_landmarks import VideoLandmarks
-from phoenix_ray.verify.agreement import PartAgreement, agree
+from phoenix_ray.models.agreement import PartAgreement, agree
 from phoenix_ray.verify.aligned import AlignedFrames, has_scores, missing_frames, side_by_side
 from phoenix_ray.verify.alignment import Alignment, align
 from phoenix_ray.verify.checks import check_coordinates, check_names, check_presence, check_scores, check_statuses

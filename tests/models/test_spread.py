@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from phoenix_ray.verify.spread import Spread
+from phoenix_ray.models.spread import Spread
 
 errors = st.lists(st.just(0.0) | st.floats(1e-9, 1e5), min_size=1, max_size=200)
 

@@ -1,8 +1,8 @@
 """How near landmarks of another engine must come to pass for those of MediaPipe: data, and the judgement by it.
 
-`verify --recompute` on another engine, `verify --reference mediapipe`, `bench.parity` and the golden tests judge by the
-same bars. Two engines round differently and networks amplify that, so the bars are on the spread of all points, not on
-each: docs/parity.md and docs/engines.md have what was measured.
+`verify --recompute` on another engine, `verify --reference mediapipe`, `bench.parity`, the golden tests and the trial
+of a GPU judge by the same bars. Two engines round differently and networks amplify that, so the bars are on the spread
+of all points, not on each: docs/parity.md and docs/engines.md have what was measured.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from phoenix_ray.verify.agreement import PartAgreement
+from phoenix_ray.models.agreement import PartAgreement
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """How one kind of error spreads over any number of values, kept in a few kilobytes that add up.
 
-`verify.agreement` makes one for each part and video; their sum says what a hundred million points do, without holding
+`models.agreement` makes one for each part and video; their sum says what a hundred million points do, without holding
 them. Count, mean and maximum are exact; a quantile is an upper bound at most 1 % above the true one.
 """
 

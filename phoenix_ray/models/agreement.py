@@ -1,6 +1,7 @@
 """How far the landmarks of the same frames lie apart, part by part, as numbers that add up over videos.
 
-`verify.video` compares videos with it and `bench.parity_report` engines; `verify.bars` judges the sum.
+`verify.video` compares videos with it, `bench.parity_report` and `holistic.torch_trial` engines; `holistic.bars` judges
+the sum.
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from phoenix_ray.landmarks import Part
-from phoenix_ray.verify.spread import Spread
+from phoenix_ray.landmarks import Layout, Part
+from phoenix_ray.models.base import LandmarkBatch
+from phoenix_ray.models.spread import Spread
 
 Points = NDArray[np.float32]
 
@@ -88,6 +90,13 @@ def agree(part: Part, sizes: NDArray[np.int32], reference: Points, candidate: Po
         identical=int(same_bits(wanted, given).all(axis=(1, 2)).sum()),
         errors=_errors(part, sizes[both], differences(wanted, given)),
     )
+
+
+def agree_all(
+    layout: Layout, sizes: NDArray[np.int32], reference: LandmarkBatch, candidate: LandmarkBatch
+) -> tuple[PartAgreement, ...]:
+    """Compare each part of the layout in the same frames; `sizes` as for `agree`."""
+    return tuple(agree(part, sizes, reference.points[part.name], candidate.points[part.name]) for part in layout.parts)
 
 
 def add_up(videos: Iterable[Iterable[PartAgreement]]) -> tuple[PartAgreement, ...]:
