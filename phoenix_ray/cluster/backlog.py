@@ -40,7 +40,7 @@ class Shards(Protocol):
 class PackedShards:
     """Shards of a plan. One of the shortest comes first, the others longest first, equal ones as they came in.
 
-    A short one shows within seconds whether everything works; that the last ones are short keeps the end of a run short.
+    A short one shows within seconds whether everything works; short ones at the end let all workers finish together.
 
     Attributes:
         frames: Frames of all of them.

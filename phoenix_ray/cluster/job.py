@@ -216,28 +216,28 @@ def _compute(job: Job, plan: Plan, session: RaySession, monitor: RunMonitor, sto
     settings, resources = job.settings, session.resources()
     stop.listen()
     workers = 0
-    reduce = BackgroundReduce(job.storage, job.identity, settings.output)
-    monitor.housekeeping = reduce.tick
-    if plan.shards:
-        worker_plan = plan_workers(settings.cluster, resources, engine_uses_gpu=registry.uses_gpu(settings.model))
-        workers = min(worker_plan.count, len(plan.shards))
-        worker_plan = replace(worker_plan, count=workers)
-        if settings.decode.on == "cpu_nodes":
-            require_spare_cpu(worker_plan, resources)
-        _say(f"Starting {worker_plan}")
-        pool = ActorPool(worker_plan, settings, job.identity)
-        blame = Blame(settings.cluster.max_attempts, registry.batch_size(settings.model))
-        scheduler = Scheduler(plan.shards, settings.cluster.shards_in_flight, blame)
-        try:
-            Driver(settings, worker_plan, pool, scheduler, monitor, stop).run()
-        finally:
-            pool.close()
-    monitor.compacting()
-    if settings.output.compact and not stop:
-        spoiled = reduce.finish()
-        survey = take_survey(job.storage, job.identity)
-        for damaged in [*spoiled, *reduce_all(job.storage, survey, settings.output, monitor.tell)]:
-            monitor.spoiled(damaged)
+    with BackgroundReduce(job.storage, job.identity, settings.output) as reduce:
+        monitor.housekeeping = reduce.tick
+        if plan.shards:
+            worker_plan = plan_workers(settings.cluster, resources, engine_uses_gpu=registry.uses_gpu(settings.model))
+            workers = min(worker_plan.count, len(plan.shards))
+            worker_plan = replace(worker_plan, count=workers)
+            if settings.decode.on == "cpu_nodes":
+                require_spare_cpu(worker_plan, resources)
+            _say(f"Starting {worker_plan}")
+            pool = ActorPool(worker_plan, settings, job.identity)
+            blame = Blame(settings.cluster.max_attempts, registry.batch_size(settings.model))
+            scheduler = Scheduler(plan.shards, settings.cluster.shards_in_flight, blame)
+            try:
+                Driver(settings, worker_plan, pool, scheduler, monitor, stop).run()
+            finally:
+                pool.close()
+        monitor.compacting()
+        if settings.output.compact and not stop:
+            spoiled = reduce.finish()
+            survey = take_survey(job.storage, job.identity)
+            for damaged in [*spoiled, *reduce_all(job.storage, survey, settings.output, monitor.tell)]:
+                monitor.spoiled(damaged)
     return workers
 
 

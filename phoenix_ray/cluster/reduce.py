@@ -7,6 +7,8 @@ actors, so that a long run never piles up partitions.
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from threading import Event
 from typing import Any
 
 import ray
@@ -22,6 +24,9 @@ from phoenix_ray.dataset.storage import Storage, open_storage
 from phoenix_ray.dataset.survey import Survey, take_survey
 from phoenix_ray.dataset.videos import read_entries
 from phoenix_ray.errors import PhoenixRayError
+
+# How often a compaction beside the actors looks whether it is still wanted.
+LOOK_SECONDS = 0.5
 
 
 def _compact(task: CompactionTask, settings: OutputSettings) -> Compacted:
@@ -49,7 +54,10 @@ def reduce_all(
 
 
 class BackgroundReduce:
-    """Compacts beside the actors whenever enough partitions lie open.
+    """Compacts beside the actors whenever enough partitions lie open; a context that waits for what it has begun.
+
+    Listing, planning and publishing take seconds in a large dataset, so they run in a thread: workers are handed shards
+    all the while.
 
     Args:
         storage: The dataset.
@@ -62,28 +70,49 @@ class BackgroundReduce:
         self._identity = identity
         self._settings = settings
         self._compacted_at = 0
-        self._running: list[Any] = []
+        self._thread = ThreadPoolExecutor(1, "compaction")
+        self._running: Future[list[DamagedFile]] | None = None
+        self._abandoned = Event()
         self._damaged: list[DamagedFile] = []
 
+    def __enter__(self) -> BackgroundReduce:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Give up what is not yet being published: the next run does it."""
+        self._abandoned.set()
+        self._thread.shutdown()
+
     def tick(self, partitions: int) -> None:
-        """Start when `partitions`, the number committed so far, has grown enough; publish when all tasks are done."""
+        """Start when `partitions`, the number committed so far, has grown enough.
+
+        Raises:
+            PhoenixRayError: What was started before has failed.
+        """
         if self._running:
-            done, _ = ray.wait(self._running, num_returns=len(self._running), timeout=0)
-            if len(done) == len(self._running):
-                self._damaged += _publish(self._storage, self._identity, self._running)
-                self._running = []
+            if self._running.done():
+                self.finish()
         elif self._settings.compact and partitions - self._compacted_at >= self._settings.compact_every:
             self._compacted_at = partitions
-            tasks = plan_tasks(self._storage, take_survey(self._storage, self._identity), self._settings)
-            # The actors hold all CPUs; these tasks are short and run in between.
-            self._running = [_COMPACT.options(num_cpus=0).remote(task, self._settings) for task in tasks]
+            self._running = self._thread.submit(self._compact_and_publish)
 
     def finish(self) -> list[DamagedFile]:
-        """Wait for tasks that run, publish them, and return the files that proved to be damaged since the start."""
+        """Wait for what runs, and return the files that proved to be damaged since the start."""
         if self._running:
-            self._damaged += _publish(self._storage, self._identity, self._running)
-            self._running = []
+            running, self._running = self._running, None
+            self._damaged += running.result()
         return self._damaged
+
+    def _compact_and_publish(self) -> list[DamagedFile]:
+        tasks = plan_tasks(self._storage, take_survey(self._storage, self._identity), self._settings)
+        if not tasks:
+            return []
+        # The actors hold all CPUs; these tasks are short and run in between.
+        running = [_COMPACT.options(num_cpus=0).remote(task, self._settings) for task in tasks]
+        while ray.wait(running, num_returns=len(running), timeout=LOOK_SECONDS)[1]:
+            if self._abandoned.is_set():
+                return []
+        return _publish(self._storage, self._identity, running)
 
 
 def _publish(storage: Storage, identity: DatasetIdentity, tasks: list[Any]) -> list[DamagedFile]:
