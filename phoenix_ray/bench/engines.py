@@ -18,9 +18,10 @@ from phoenix_ray.bench.ceiling import Ceiling, measure_ceiling
 from phoenix_ray.bench.contestants import in_scratch, run_mediapipe
 from phoenix_ray.bench.environments import MEDIAPIPE, prepare
 from phoenix_ray.bench.frames import BenchmarkFrames
-from phoenix_ray.bench.report import Findings, Table
+from phoenix_ray.bench.report import Findings
 from phoenix_ray.bench.results import Measurement, Spread
 from phoenix_ray.bench.suites import Request
+from phoenix_ray.bench.table import Table
 from phoenix_ray.cluster.plan import make_plan
 from phoenix_ray.cluster.shard import Shard
 from phoenix_ray.cluster.worker import ShardWorker, Timings, peak_memory_mb

@@ -2,42 +2,48 @@
 
     python -m phoenix_ray.bench.gpu --weights DIR [--frames FOLDER] [--minutes 8] --out DIR
 
-It needs torch, neither Ray nor MediaPipe, and of LiteRT only what describes `.tflite` files. LiteRT itself is asked for
+The suite `gpu` of `phoenix-ray bench` measures the same. This program is for where little else is installed: it needs
+torch, neither Ray nor MediaPipe, and of LiteRT only what describes `.tflite` files. LiteRT itself is asked for
 the landmarks to compare with, unless `--reference` holds them: written on a machine that has it, they travel with the
 frames. What the minutes do not suffice for is left out, and the page says so. docs/engines.md tells how to read it.
 """
 
 from __future__ import annotations
 
-import datetime
 import sys
 import time
 from pathlib import Path
 from typing import get_args
 
 import click
-import torch
 
-from phoenix_ray.bench.gpu_benchmark import GpuBenchmark
-from phoenix_ray.bench.gpu_report import Conditions, to_json, to_markdown
+from phoenix_ray.bench.gpu_benchmark import (
+    CPU_BATCH_SIZES,
+    GPU_BATCH_SIZES,
+    LEAST_SECONDS,
+    MINUTES,
+    MOST_FRAMES,
+    GpuBenchmark,
+)
+from phoenix_ray.bench.gpu_report import to_json, to_markdown
 from phoenix_ray.bench.machine import this_machine
 from phoenix_ray.config import Precision
 from phoenix_ray.errors import PhoenixRayError, SourceError
-from phoenix_ray.models.holistic.batching import GPU_BATCH_SIZE
 from phoenix_ray.models.holistic.torch_numerics import choose_device
 
-GPU_BATCH_SIZES, CPU_BATCH_SIZES = (GPU_BATCH_SIZE, 256, 64, 32, 8), (4, 1)
 PICTURES = (".png", ".jpg", ".jpeg")
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--weights", type=click.Path(path_type=Path, exists=True), required=True, help="Folder of .tflite files.")
 @click.option("--frames", "folder", type=click.Path(path_type=Path), help="Pictures, at any depth. Default: samples.")
-@click.option("--limit", type=click.IntRange(min=1), default=512, show_default=True, help="Frames to use at most.")
+@click.option(
+    "--limit", type=click.IntRange(min=1), default=MOST_FRAMES, show_default=True, help="Frames to use at most."
+)
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for gpu.md and gpu.json.")
 @click.option("--reference", type=click.Path(path_type=Path), help="Landmarks of the CPU engine: read, or written.")
-@click.option("--minutes", type=float, default=8.0, show_default=True, help="After these nothing new is begun.")
-@click.option("--seconds", type=float, default=0.5, show_default=True, help="Least time of one measurement.")
+@click.option("--minutes", type=float, default=MINUTES, show_default=True, help="After these nothing new is begun.")
+@click.option("--seconds", type=float, default=LEAST_SECONDS, show_default=True, help="Least time of one measurement.")
 @click.option("--device", default="auto", show_default=True, help="auto, cuda, mps or cpu.")
 @click.option("--precision", "precisions", multiple=True, type=click.Choice(get_args(Precision)), help="Repeatable.")
 @click.option("--batch-size", "batch_sizes", multiple=True, type=click.IntRange(min=1), help="Repeatable.")
@@ -61,17 +67,12 @@ def main(
     try:
         chosen = choose_device(device)
         on_gpu = chosen.type == "cuda"
-        machine = this_machine()
-        points, threads = 468 if face_points == "468" else 478, threads or machine.cores
+        points, threads = 468 if face_points == "468" else 478, threads or this_machine().cores
         deadline = time.monotonic() + 60 * minutes
         benchmark = GpuBenchmark(weights, chosen, points, read_pictures(folder, limit), threads, seconds, deadline)
-        date = datetime.datetime.now().astimezone().isoformat(timespec="minutes")
-        frames = benchmark.describe_frames()
-        conditions = Conditions(date, machine, _name(chosen), _versions(), frames, points, threads)
         out.mkdir(parents=True, exist_ok=True)
         page = ""
         for report in benchmark.run(
-            conditions,
             precisions or (get_args(Precision) if on_gpu else ("exact",)),
             batch_sizes or (GPU_BATCH_SIZES if on_gpu else CPU_BATCH_SIZES),
             reference,
@@ -101,18 +102,6 @@ def read_pictures(folder: Path | None, limit: int) -> list[bytes]:
     if not paths:
         raise SourceError(f"There is no picture ({', '.join(PICTURES)}) below {folder}.")
     return [path.read_bytes() for path in paths[:limit]]
-
-
-def _name(device: torch.device) -> str:
-    if device.type == "cuda":
-        gpu = torch.cuda.get_device_properties(device)
-        return f"{gpu.name} ({gpu.total_memory / 2**30:.0f} GB)"
-    return "an Apple GPU" if device.type == "mps" else "the CPU"
-
-
-def _versions() -> dict[str, str]:
-    found = {"torch": torch.__version__, "CUDA": torch.version.cuda, "cuDNN": torch.backends.cudnn.version()}
-    return {name: str(version) for name, version in found.items() if version is not None}
 
 
 if __name__ == "__main__":

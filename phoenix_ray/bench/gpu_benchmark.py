@@ -1,4 +1,7 @@
-"""The measurements of one device, the most important first, until time is up; `bench.gpu` is the command."""
+"""The measurements of one device, the most important first, until time is up.
+
+Called by the program `bench.gpu` and the suite `bench.gpu_suite`.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,7 @@ import numpy as np
 import torch
 
 from phoenix_ray import landmarks
+from phoenix_ray.bench.gpu_conditions import take_conditions
 from phoenix_ray.bench.gpu_measure import (
     Image,
     Limits,
@@ -27,17 +31,23 @@ from phoenix_ray.bench.gpu_measure import (
     time_network,
     time_pipeline,
 )
-from phoenix_ray.bench.gpu_report import Conditions, GpuReport, Rate, StageTime
+from phoenix_ray.bench.gpu_results import GpuReport, Rate, StageTime
 from phoenix_ray.bench.parity_report import ParityReport, compare
 from phoenix_ray.config import ModelSettings, Precision
 from phoenix_ray.errors import ModelError
 from phoenix_ray.models.base import LandmarkBatch
+from phoenix_ray.models.holistic.batching import GPU_BATCH_SIZE
 from phoenix_ray.models.holistic.torch_crops import Uploader
 from phoenix_ray.models.holistic.torch_engine import HolisticTorch
 from phoenix_ray.models.holistic.torch_layers import by_library
 from phoenix_ray.models.holistic.torch_networks import TorchNetworks
 
 Found = TypeVar("Found")
+
+# The first one matters most.
+GPU_BATCH_SIZES, CPU_BATCH_SIZES = (GPU_BATCH_SIZE, 256, 64, 32, 8), (4, 1)
+# What is measured unless the caller chooses: frames, minutes after which nothing new is begun, time of a measurement.
+MOST_FRAMES, MINUTES, LEAST_SECONDS = 512, 8.0, 0.5
 
 
 class GpuBenchmark:
@@ -69,23 +79,14 @@ class GpuBenchmark:
         # Apple's GPUs run the networks only; see the engine.
         self._pipeline_device = torch.device("cpu") if device.type == "mps" else device
         self._left_out: list[str] = []
-
-    def describe_frames(self) -> str:
-        """Return how many frames there are, and how large."""
-        sizes = sorted({f"{image.shape[1]}x{image.shape[0]}" for image in self._images})
-        return f"{len(self._images)} frames ({', '.join(sizes)})"
+        self._conditions = take_conditions(device, self._images, face_points, threads)
 
     def run(
-        self,
-        conditions: Conditions,
-        precisions: Sequence[Precision],
-        batch_sizes: Sequence[int],
-        reference: Path | None,
+        self, precisions: Sequence[Precision], batch_sizes: Sequence[int], reference: Path | None
     ) -> Iterator[GpuReport]:
         """Measure everything there is time for; yield all that is known after each precision and batch size.
 
         Args:
-            conditions: For the report.
             precisions: The first one matters most.
             batch_sizes: The first one matters most; stages and landmarks are looked at with it alone.
             reference: File of the CPU engine's landmarks: read, or written where there is none.
@@ -108,7 +109,7 @@ class GpuBenchmark:
                         parity[precision] = self._compare(expected, found)
                 in_order = sorted(rates, key=lambda rate: (precisions.index(rate.precision), rate.batch_size))
                 yield GpuReport(
-                    conditions, limits.memory, limits.products, in_order, stage_times, parity, self._left_out
+                    self._conditions, limits.memory, limits.products, in_order, stage_times, parity, self._left_out
                 )
 
     def _measure(self, case: Rate, limits: Limits) -> tuple[Rate, list[StageTime]]:

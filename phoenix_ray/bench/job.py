@@ -15,9 +15,10 @@ from phoenix_ray.bench.ceiling import measure_ceiling
 from phoenix_ray.bench.contestants import in_scratch, own_environment, run_command, run_ours, write_command
 from phoenix_ray.bench.engines import FrameTimes, time_worker
 from phoenix_ray.bench.frames import BenchmarkFrames
-from phoenix_ray.bench.report import Findings, Table
+from phoenix_ray.bench.report import Findings
 from phoenix_ray.bench.results import Measurement, Spread
 from phoenix_ray.bench.suites import Request
+from phoenix_ray.bench.table import Table
 from phoenix_ray.bench.waterfall import Step
 from phoenix_ray.errors import PhoenixRayError
 

@@ -28,9 +28,10 @@ from phoenix_ray.bench.outcomes import (
     PoseFormat,
     RayData,
 )
-from phoenix_ray.bench.report import Findings, Table
+from phoenix_ray.bench.report import Findings
 from phoenix_ray.bench.results import Spread
 from phoenix_ray.bench.suites import Request
+from phoenix_ray.bench.table import Table
 from phoenix_ray.errors import MissingExtraError
 
 # Landmarks are compared in pixels of the frame; a change below this is rounding of the format.

@@ -24,9 +24,10 @@ from phoenix_ray.bench.contestants import (
     write_videos,
 )
 from phoenix_ray.bench.frames import BenchmarkFrames
-from phoenix_ray.bench.report import Findings, Table
+from phoenix_ray.bench.report import Findings
 from phoenix_ray.bench.results import Measurement, Spread, ratios
 from phoenix_ray.bench.suites import Request
+from phoenix_ray.bench.table import Table
 
 OURS = "phoenix_ray"
 # Stateless MediaPipe rebuilds its graph for each frame; a quarter of the frames gives its rate just as well.

@@ -8,21 +8,7 @@ from dataclasses import asdict, dataclass, field
 
 from phoenix_ray.bench.machine import Machine
 from phoenix_ray.bench.results import Spread, Verdict
-
-
-@dataclass(frozen=True, slots=True)
-class Table:
-    """Rows under a head; each row has a cell for each word of the head."""
-
-    head: tuple[str, ...]
-    rows: Sequence[tuple[str, ...]]
-
-    def lines(self) -> Iterator[str]:
-        """Yield the table as Markdown."""
-        yield f"| {' | '.join(self.head)} |"
-        yield f"|{'---|' * len(self.head)}"
-        for row in self.rows:
-            yield f"| {' | '.join(row)} |"
+from phoenix_ray.bench.table import Table
 
 
 @dataclass(frozen=True, slots=True)

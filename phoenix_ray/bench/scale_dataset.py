@@ -2,7 +2,7 @@
 
 Each video has one frame on which nobody was found, so that a row takes a few bytes. Files, their footers, the manifest
 and the table of videos are in every other way what they are for whole videos, and written with the package's own
-functions. Called by `bench.scale`, since to compute a million videos takes days.
+functions. `bench.scale_measure` stages with it, since to compute a million videos takes days.
 """
 
 from __future__ import annotations

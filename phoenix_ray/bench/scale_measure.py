@@ -1,4 +1,4 @@
-"""One measurement of `bench.scale` each: what planning, resuming or driving N videos takes.
+"""What the suite `scale` measures, a function each: planning, resuming or driving N videos.
 
 Each runs in a process of its own, so that its memory is its own, and says the CPU seconds beside those of the clock:
 on a busy machine the former tell more.
@@ -6,20 +6,24 @@ on a busy machine the former tell more.
 
 from __future__ import annotations
 
-import json
 import multiprocessing
 import resource
+import sys
+import tempfile
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
 import psutil
+import yaml
 
+from phoenix_ray.bench.contestants import latest_summary, own_environment, run_command
 from phoenix_ray.bench.scale_dataset import write_compacted
 from phoenix_ray.cluster.job import make_identity, plan_job, run_job
 from phoenix_ray.cluster.worker import Receipt, ShardWorker, Timings, peak_memory_mb
@@ -30,6 +34,7 @@ from phoenix_ray.dataset.identity import open_dataset
 from phoenix_ray.dataset.publication import sweep
 from phoenix_ray.dataset.storage import LocalStorage
 from phoenix_ray.dataset.totals import tally_splits
+from phoenix_ray.errors import PhoenixRayError
 from phoenix_ray.sources.catalog import open_source
 from phoenix_ray.sources.synthetic import make_video
 
@@ -58,7 +63,7 @@ def measure(action: Callable[..., dict[str, float]], *arguments: object) -> Cost
     """Return what an action of this module takes in a new process.
 
     Raises:
-        RuntimeError: It failed; what it raised is on standard error.
+        PhoenixRayError: It failed; what it raised is on standard error.
     """
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
@@ -68,7 +73,7 @@ def measure(action: Callable[..., dict[str, float]], *arguments: object) -> Cost
     try:
         cost: Cost = receiver.recv()
     except EOFError:
-        raise RuntimeError(f"{action.__name__} failed") from None
+        raise PhoenixRayError(f"The measurement {action.__name__} failed, with what is written above.") from None
     finally:
         process.join()
     return cost
@@ -121,6 +126,19 @@ def resume(settings: Settings) -> dict[str, float]:
     return {name: after - before for name, before, after in steps} | _count_files(Path(settings.output.path))
 
 
+def rerun(settings: Settings) -> dict[str, float]:
+    """Type the command once more for a dataset that is whole: seconds from its start to its exit, without any Ray."""
+    with tempfile.TemporaryDirectory() as scratch:
+        config = Path(scratch, "settings.yaml")
+        config.write_text(yaml.safe_dump(settings.model_dump(mode="json", exclude_unset=True)), encoding="utf-8")
+        command = [sys.executable, "-m", "phoenix_ray.run", "--config", str(config)]
+        seconds = run_command(command, Path(scratch), own_environment())
+    if computed := latest_summary(Path(settings.output.path))["frames_computed"]:
+        raise RuntimeError(f"{computed} frames were computed of a dataset that should be whole")
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return {"seconds": seconds, "cpu_seconds": used.ru_utime + used.ru_stime, "peak_mb": used.ru_maxrss / 1024}
+
+
 def drive_nothing(settings: Settings) -> dict[str, float]:
     """Run shards through Ray on workers that answer at once and commit nothing: what the driver can do at most."""
     import ray
@@ -154,15 +172,16 @@ def _run_watched(settings: Settings) -> dict[str, float]:
     watcher = threading.Thread(target=watch)
     watcher.start()
     try:
-        code = run_job(settings)
+        # Standard output is the report's.
+        with redirect_stdout(sys.stderr):
+            code = run_job(settings)
     finally:
         ended.set()
         watcher.join()
     if code:
         raise RuntimeError(f"the run ended with exit code {code}")
-    summary: dict[str, Any] = json.loads(max(output.glob("runs/*/summary.json")).read_text(encoding="utf-8"))
     return {
-        "shards_per_second": summary["frames_per_second"],
+        "shards_per_second": latest_summary(output)["frames_per_second"],
         **{f"most_{name}": count for name, count in most.items()},
     }
 

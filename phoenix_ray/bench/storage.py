@@ -20,9 +20,10 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from phoenix_ray.bench.contestants import in_scratch, own_environment, run_command, write_command
-from phoenix_ray.bench.report import Findings, Table
+from phoenix_ray.bench.report import Findings
 from phoenix_ray.bench.results import Spread
 from phoenix_ray.bench.suites import Request
+from phoenix_ray.bench.table import Table
 from phoenix_ray.config import OutputSettings
 from phoenix_ray.dataset.collection import VideoKey
 from phoenix_ray.dataset.compaction import compact

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from phoenix_ray.bench.ceiling import Ceiling
 from phoenix_ray.bench.engines import FrameTimes
-from phoenix_ray.bench.report import Table
+from phoenix_ray.bench.table import Table
 
 _BAR_COLOUR, _LOSS_COLOUR = "#2a6f97", "#d9d9d9"
 

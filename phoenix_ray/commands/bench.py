@@ -26,6 +26,13 @@ from phoenix_ray.errors import PhoenixRayError
 )
 @click.option("--peers/--no-peers", default=True, help="Install and measure other programs too.")
 @click.option(
+    "--videos",
+    type=click.IntRange(min=1),
+    default=1_000_000,
+    show_default=True,
+    help="Size of the largest dataset of the suite scale, which is staged once and kept.",
+)
+@click.option(
     "--output", type=click.Path(path_type=Path), default=Path("bench-results"), show_default=True, help="Folder."
 )
 @click.option(
@@ -43,30 +50,33 @@ def bench(
     workers: int,
     passes: int,
     peers: bool,
+    videos: int,
     output: Path,
     environments: Path,
     listed: bool,
 ) -> None:
-    """Measure phoenix_ray, and its peers on the same frames in the same run; all suites, or those that are named.
+    """Measure phoenix_ray, and its peers on the same frames in the same run.
 
-    Writes SUITE.md and SUITE.json into the output folder. docs/performance.md says how to read them; `bench scale` and
-    `bench gpu` are programs of their own: python -m phoenix_ray.bench.scale, python -m phoenix_ray.bench.gpu.
+    Runs the suites that are named; without a name all that can run on this machine. Writes SUITE.md and SUITE.json into
+    the output folder; docs/performance.md says how to read them.
 
     \b
     Exit codes:
       0  every bar that was measured is met
       1  a bar is missed
-      2  a suite is not known, or an environment cannot be made; other errors have the code of their kind
+      2  a suite is not known, or an environment cannot be made; other errors have the code of their kind, also that
+         a named suite cannot run on this machine
     """
-    from phoenix_ray.bench.benchmark import Options, run_suites
-    from phoenix_ray.bench.suites import SUITES
+    from phoenix_ray.bench.benchmark import run_suites
+    from phoenix_ray.bench.suites import SUITES, Request
 
     if listed:
         for suite in SUITES:
             click.echo(f"{suite.name:10} {suite.description}")
         return
+    request = Request(source, rounds, passes, workers, peers, videos, output, environments, click.echo)
     try:
-        passed = run_suites(suites, Options(source, rounds, passes, workers, peers, output, environments), click.echo)
+        passed = run_suites(suites, request)
     except PhoenixRayError as error:
         click.echo(f"error: {error}", err=True)
         sys.exit(error.exit_code)

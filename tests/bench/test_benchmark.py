@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import cv2
@@ -12,9 +13,13 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from phoenix_ray.bench import environments, peers
+from phoenix_ray.bench import benchmark, environments, peers
+from phoenix_ray.bench.report import Findings
 from phoenix_ray.bench.results import Measurement
+from phoenix_ray.bench.suites import Suite
+from phoenix_ray.bench.table import Table
 from phoenix_ray.commands.bench import bench
+from phoenix_ray.errors import ModelError
 
 
 @pytest.fixture
@@ -84,6 +89,38 @@ def test_without_peers_we_run_alone(pictures: Path, tmp_path: Path, pretend: Cal
     assert ran == ["ours"]
 
 
+@pytest.fixture
+def machine_lacks_a_suite(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave two suites: one that measures a rate, and one that says that it cannot run here."""
+
+    def refuse() -> None:
+        raise ModelError("torch sees no CUDA device here.")
+
+    possible, impossible = ModuleType("possible"), ModuleType("impossible")
+    vars(possible)["run"] = lambda _: Findings("one frame", 1, [Table(("rate",), [("35",)])])
+    vars(impossible)["check_machine"] = refuse
+    suites = (Suite("engines", "", "possible"), Suite("gpu", "", "impossible"))
+    monkeypatch.setitem(sys.modules, "possible", possible)
+    monkeypatch.setitem(sys.modules, "impossible", impossible)
+    monkeypatch.setattr(benchmark, "SUITES", suites)
+
+
+@pytest.mark.usefixtures("machine_lacks_a_suite")
+def test_what_cannot_run_here_is_left_out_with_the_reason(tmp_path: Path) -> None:
+    done = CliRunner().invoke(bench, ["--output", str(tmp_path / "results")])
+    assert done.exit_code == 0, done.output
+    assert "gpu is left out: torch sees no CUDA device here.\n" in done.output
+    assert sorted(path.name for path in (tmp_path / "results").iterdir()) == ["engines.json", "engines.md"]
+
+
+@pytest.mark.usefixtures("machine_lacks_a_suite")
+def test_a_named_suite_that_cannot_run_here_is_an_error_before_anything_is_measured(tmp_path: Path) -> None:
+    done = CliRunner().invoke(bench, ["engines", "gpu", "--output", str(tmp_path / "results")])
+    assert done.exit_code == ModelError.exit_code
+    assert "error: torch sees no CUDA device here." in done.output
+    assert not (tmp_path / "results").exists()
+
+
 def test_an_unknown_suite_is_named_with_the_nearest() -> None:
     done = CliRunner().invoke(bench, ["peer"])
     assert done.exit_code == 2
@@ -92,7 +129,9 @@ def test_an_unknown_suite_is_named_with_the_nearest() -> None:
 
 def test_the_suites_are_listed() -> None:
     done = CliRunner().invoke(bench, ["--list"])
-    assert [line.split()[0] for line in done.output.splitlines()] == ["engines", "job", "peers", "losses", "storage"]
+    assert [line.split()[0] for line in done.output.splitlines()] == [
+        *("engines", "job", "peers", "losses", "storage", "scale", "gpu")
+    ]
 
 
 def test_the_module_is_the_command() -> None:

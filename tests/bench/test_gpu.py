@@ -143,7 +143,8 @@ def test_a_frame_is_three_billion_operations(weights: Path) -> None:
 def test_it_starts_without_ray_mediapipe_and_the_runtime_of_litert() -> None:
     watch = (
         "import sys, phoenix_ray.bench.gpu; "
-        "print([name for name in ('ray', 'mediapipe', 'ai_edge_litert.interpreter') if name in sys.modules])"
+        "print([name for name in "
+        "('ray', 'mediapipe', 'ai_edge_litert.interpreter', 'pyarrow', 'yaml', 'PIL', 'av') if name in sys.modules])"
     )
     found = subprocess.run([sys.executable, "-c", watch], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"

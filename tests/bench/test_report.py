@@ -3,8 +3,9 @@ from __future__ import annotations
 import json
 
 from phoenix_ray.bench.machine import Machine, this_machine
-from phoenix_ray.bench.report import Findings, Report, Table, to_json, to_markdown
+from phoenix_ray.bench.report import Findings, Report, to_json, to_markdown
 from phoenix_ray.bench.results import Bar, Spread, judge
+from phoenix_ray.bench.table import Table
 
 BARS = [Bar("÷ MediaPipe", "at least", 1.25), Bar("memory, MB", "at most", 450.0)]
 
