@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+import ray
+
+from phoenix_ray.cluster import reduce
+from phoenix_ray.cluster.reduce import BackgroundReduce
+from phoenix_ray.config import OutputSettings
+from phoenix_ray.dataset.compaction import Compacted, compact
+from phoenix_ray.dataset.compaction_plan import CompactionTask
+from phoenix_ray.dataset.manifest import read_manifest
+from phoenix_ray.dataset.reader import Dataset
+from phoenix_ray.dataset.storage import LocalStorage, open_storage
+from phoenix_ray.errors import OutputError
+from tests.dataset.made_up import IDENTITY, commit, make_video, new_dataset
+
+
+@pytest.fixture(scope="module", autouse=True)
+def local_ray() -> Iterator[None]:
+    ray.init(address="local", num_cpus=1, include_dashboard=False, log_to_driver=False)
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> LocalStorage:
+    storage = new_dataset(tmp_path)
+    for video_id in "abc":
+        commit(storage, make_video(video_id), 0, 10)
+    return storage
+
+
+def settings(storage: LocalStorage) -> OutputSettings:
+    return OutputSettings(path=storage.root, compact_every=3)
+
+
+def tick_until_published(storage: LocalStorage, background: BackgroundReduce) -> None:
+    deadline = time.monotonic() + 60
+    while not read_manifest(storage, IDENTITY).files and time.monotonic() < deadline:
+        background.tick(3)
+        time.sleep(0.05)
+
+
+def compact_made_up_landmarks(task: CompactionTask, settings: OutputSettings) -> Compacted:
+    """Compact in a process that knows the layout of `tests.dataset.made_up`, since it imports this module."""
+    return compact(open_storage(settings.path), task, settings)
+
+
+def test_compacts_when_enough_partitions_were_committed(storage: LocalStorage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reduce, "_COMPACT", ray.remote(compact_made_up_landmarks))
+    digest = Dataset.open(storage.root).digest()
+    with BackgroundReduce(storage, IDENTITY, settings(storage)) as background:
+        background.tick(2)
+        assert background.finish() == []
+        assert not read_manifest(storage, IDENTITY).files
+        tick_until_published(storage, background)
+        assert background.finish() == []
+    assert len(read_manifest(storage, IDENTITY).files) == 1
+    assert not list(Path(storage.root, "partitions").rglob("*.parquet"))
+    assert Dataset.open(storage.root).digest() == digest
+
+
+def test_leaving_gives_up_what_is_not_yet_published(storage: LocalStorage, monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(task: CompactionTask, settings: OutputSettings) -> Compacted:
+        time.sleep(1e6)
+        raise AssertionError
+
+    monkeypatch.setattr(reduce, "_COMPACT", ray.remote(never))
+    with BackgroundReduce(storage, IDENTITY, settings(storage)) as background:
+        background.tick(3)
+    assert not read_manifest(storage, IDENTITY).files
+    assert len(Dataset.open(storage.root)) == 3
+
+
+def test_what_went_wrong_is_raised_where_the_run_sees_it(
+    storage: LocalStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(task: CompactionTask, settings: OutputSettings) -> NoReturn:
+        raise OutputError("the disk is full")
+
+    monkeypatch.setattr(reduce, "_COMPACT", ray.remote(full))
+    with BackgroundReduce(storage, IDENTITY, settings(storage)) as background:
+        background.tick(3)
+        with pytest.raises(OutputError, match="the disk is full"):
+            background.finish()
