@@ -20,7 +20,6 @@ from rich.console import Console
 
 from phoenix_ray import __version__
 from phoenix_ray.cluster.actors import ActorPool
-from phoenix_ray.cluster.batch_size import measure_batch_size
 from phoenix_ray.cluster.blame import Blame, Trouble
 from phoenix_ray.cluster.driver import Driver
 from phoenix_ray.cluster.monitor import RunMonitor
@@ -30,9 +29,10 @@ from phoenix_ray.cluster.reduce import BackgroundReduce, reduce_all
 from phoenix_ray.cluster.resources import plan_workers, require_spare_cpu
 from phoenix_ray.cluster.scheduler import Scheduler
 from phoenix_ray.cluster.session import RaySession
-from phoenix_ray.cluster.settle import settle_batch_size, settle_model
+from phoenix_ray.cluster.settle import settle_model
 from phoenix_ray.cluster.stop import StopRequest, stop_on_signals
 from phoenix_ray.cluster.summary import RunSummary, print_summary
+from phoenix_ray.cluster.trial import hold_trial
 from phoenix_ray.config import Settings
 from phoenix_ray.dataset.committed import Committed, committed_in
 from phoenix_ray.dataset.digest import digest_text
@@ -146,10 +146,11 @@ def open_job(settings: Settings, source: Source, session: RaySession) -> Iterato
     if not settings.output.path:
         raise ConfigError("output.path is not set: give a folder for the dataset.")
     storage = open_storage(settings.output.path)
-    settings = settle_batch_size(
-        settle_model(settings, storage, session.resources),
+    settings = settle_model(
+        settings,
         storage,
-        lambda settled, probe: measure_batch_size(settled, probe, source, session.resources(), _say),
+        session.resources,
+        lambda trial: hold_trial(settings, trial, source, session.resources(), _say),
     )
     identity = open_dataset(storage, make_identity(settings, source.root))
     with hold_lease(storage, settings) as (run_id, lease):

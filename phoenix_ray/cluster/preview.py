@@ -16,7 +16,7 @@ from phoenix_ray.cluster.progress import format_seconds
 from phoenix_ray.cluster.resources import plan_workers
 from phoenix_ray.cluster.session import RaySession
 from phoenix_ray.cluster.settle import settle_model
-from phoenix_ray.config import Settings
+from phoenix_ray.config import ModelSettings, Settings
 from phoenix_ray.dataset import paths
 from phoenix_ray.dataset.committed import Committed, committed_in
 from phoenix_ray.dataset.identity import DatasetIdentity, check_dataset
@@ -24,6 +24,7 @@ from phoenix_ray.dataset.storage import Storage, open_storage
 from phoenix_ray.dataset.survey import take_survey
 from phoenix_ray.errors import ConfigError
 from phoenix_ray.models import registry
+from phoenix_ray.models.base import Trial
 from phoenix_ray.sources.base import Source
 from phoenix_ray.sources.catalog import open_source
 from phoenix_ray.untrusted_text import printable_line
@@ -47,7 +48,20 @@ def preview(settings: Settings) -> None:
     console.print(printable_line(source.description), highlight=False, markup=False, soft_wrap=True)
     storage = open_storage(settings.output.path)
     with RaySession(settings.cluster, lambda line: print(printable_line(line))) as session:
-        _preview(settle_model(settings, storage, session.resources), source, storage, session, console)
+        settled = settle_model(settings, storage, session.resources, lambda trial: _pass_over(trial, console))
+        _preview(settled, source, storage, session, console)
+
+
+def _pass_over(trial: Trial, console: Console) -> ModelSettings:
+    """Return the settings that hold without the trial, and say so."""
+    model = trial.otherwise
+    console.print(
+        f"Planned with engine {model.engine} and batch size {registry.batch_size(model)}: a plan tries nothing. `run` "
+        f"first tries {trial.candidate.engine} on a worker's GPU and may decide otherwise.",
+        highlight=False,
+        soft_wrap=True,
+    )
+    return model
 
 
 def _preview(settings: Settings, source: Source, storage: Storage, session: RaySession, console: Console) -> None:
@@ -63,13 +77,6 @@ def _preview(settings: Settings, source: Source, storage: Storage, session: RayS
     uses_gpu = registry.uses_gpu(settings.model)
     workers = plan_workers(settings.cluster, session.resources(), engine_uses_gpu=uses_gpu)
     console.print(f"Workers: {workers}", highlight=False, soft_wrap=True)
-    if registry.batch_probe(settings.model):
-        size = registry.batch_size(settings.model)
-        console.print(
-            f"Batch size: {size} for this plan, which measures nothing; `run` measures it on a worker's GPU first.",
-            highlight=False,
-            soft_wrap=True,
-        )
     rate, basis = _rate(storage, workers.count)
     console.print(
         f"About {format_seconds(plan.missing_frames / rate)} at {rate:,.0f} frames/s ({basis}), and "

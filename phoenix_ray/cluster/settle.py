@@ -11,19 +11,26 @@ from phoenix_ray.dataset.identity import DatasetIdentity, read_identity
 from phoenix_ray.dataset.storage import Storage
 from phoenix_ray.errors import OutputError
 from phoenix_ray.models import registry
-from phoenix_ray.models.base import BatchProbe
+from phoenix_ray.models.base import Trial
 
 
-def settle_model(settings: Settings, storage: Storage, resources: Callable[[], Mapping[str, float]]) -> Settings:
-    """Return the settings with the model's engine and device decided.
+def settle_model(
+    settings: Settings,
+    storage: Storage,
+    resources: Callable[[], Mapping[str, float]],
+    hold_trial: Callable[[Trial], ModelSettings],
+) -> Settings:
+    """Return the settings with the model's engine, device and batch size decided.
 
-    A dataset that was begun goes on with what it was begun with, its batch size too, so that a resume on other machines
-    is no other dataset. A new one takes what the cluster has.
+    A dataset that was begun goes on with what it was begun with, so that a resume on other machines is no other
+    dataset; it is never refused for what would be tried or measured now. A new one takes what the cluster has, after a
+    trial where the model asks for one.
 
     Args:
         settings: As the user gave them.
         storage: The output.
-        resources: Gives the cluster's resources; asked only for a new dataset that may use GPUs.
+        resources: Gives the cluster's resources; asked only for a dataset that may use GPUs.
+        hold_trial: Gives the model's settings that a trial decides for.
     """
     model, recorded = settings.model, _recorded(storage)
     if (
@@ -34,25 +41,9 @@ def settle_model(settings: Settings, storage: Storage, resources: Callable[[], M
         return settings.model_copy(update={"model": _as_recorded(model, recorded)})
     may_use_gpus = model.engine in ("auto", "torch") and settings.cluster.num_gpus != 0
     has_gpu = may_use_gpus and resources().get("GPU", 0) > 0
-    return settings.model_copy(update={"model": registry.resolve(model, has_gpu=has_gpu)})
-
-
-def settle_batch_size(settings: Settings, storage: Storage, measure: Callable[[Settings, BatchProbe], int]) -> Settings:
-    """Return the settings with the batch size decided where that takes a measurement.
-
-    Only for a new dataset, and only where the model offers a measurement for these settings: what was begun keeps the
-    size that `settle_model` found recorded, and is never refused for what would be measured now.
-
-    Args:
-        settings: As `settle_model` returns them.
-        storage: The output.
-        measure: Measures with what the model offers, and returns the batch size.
-    """
-    probe = registry.batch_probe(settings.model)
-    if probe is None or _recorded(storage):
-        return settings
-    model = settings.model.model_copy(update={"batch_size": measure(settings, probe)})
-    return settings.model_copy(update={"model": model})
+    trial = None if recorded else registry.trial(model, has_gpu=has_gpu)
+    decided = hold_trial(trial) if trial else registry.resolve(model, has_gpu=has_gpu)
+    return settings.model_copy(update={"model": decided})
 
 
 def _as_recorded(model: ModelSettings, recorded: DatasetIdentity) -> ModelSettings:

@@ -105,35 +105,50 @@ class ModelFacts:
 
 
 @dataclass(frozen=True, slots=True)
-class TypicalVideo:
-    """What a batch size is measured for.
+class TrialConditions:
+    """What a trial knows of the run that it decides for.
 
     Attributes:
-        height: Of its frames, in pixels.
-        width: Of its frames, in pixels.
-        frames: How many a worker has of it at once: of a long video, those of a shard.
+        images: Frames of the source, at least one, each RGB uint8 (height, width, 3).
+        video_frames: How many a worker mostly has of a video at once: of a long video, those of a shard.
+        workers_per_gpu: Workers that will share a GPU.
+        cpu_workers_per_gpu: Workers there would be for each GPU if they computed on the cluster's CPUs instead.
     """
 
-    height: int
-    width: int
-    frames: int
+    images: Sequence[NDArray[np.uint8]]
+    video_frames: int
+    workers_per_gpu: int
+    cpu_workers_per_gpu: float
 
 
 @dataclass(frozen=True, slots=True)
-class BatchChoice:
-    """A batch size that was measured.
+class Verdict:
+    """What came of a trial.
 
     Attributes:
-        batch_size: Frames per call.
-        measured: What speaks for it, in one line.
+        settings: To go on with.
+        told: What speaks for them, in one line.
     """
 
-    batch_size: int
-    measured: str
+    settings: ModelSettings
+    told: str
 
 
-# Measures the batch size for a video and a number of workers that share a device, on the machine where it is called.
-BatchProbe = Callable[[TypicalVideo, int], BatchChoice]
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """Decides what settings leave open by trying it on a worker's GPU, once for a new dataset.
+
+    Attributes:
+        candidate: What is tried; the trial needs what a worker with these settings reserves.
+        otherwise: What holds where the trial fails. Equal to `candidate` where a worker would fail like the trial.
+        untried: What to tell then, before the reason.
+        hold: To be called on a machine like those of the workers; it can be pickled.
+    """
+
+    candidate: ModelSettings
+    otherwise: ModelSettings
+    untried: str
+    hold: Callable[[TrialConditions], Verdict]
 
 
 def frames_per_call(settings: ModelSettings, auto: int = 16) -> int:

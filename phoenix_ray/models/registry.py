@@ -12,7 +12,7 @@ from typing import Protocol
 from phoenix_ray.config import ModelSettings
 from phoenix_ray.errors import ConfigError, did_you_mean
 from phoenix_ray.landmarks import Layout
-from phoenix_ray.models.base import BatchProbe, ModelFacts, ModelIdentity, ModelInfo, PoseModel
+from phoenix_ray.models.base import ModelFacts, ModelIdentity, ModelInfo, PoseModel, Trial
 from phoenix_ray.models.holistic.engines import HolisticEntry
 from phoenix_ray.models.synthetic import SyntheticEntry
 
@@ -33,8 +33,8 @@ class ModelEntry(Protocol):
         """Return what these settings decide: a pure function that loads nothing."""
         ...
 
-    def batch_probe(self, settings: ModelSettings) -> BatchProbe | None:
-        """Return what measures the batch size where a worker would run, None where the settings decide it."""
+    def trial(self, settings: ModelSettings, *, has_gpu: bool) -> Trial | None:
+        """Return what is to be tried on a GPU before `resolve` decides, None where settings or the lack of GPUs do."""
         ...
 
     def prepare(self, settings: ModelSettings, announce: Callable[[str], None]) -> None:
@@ -70,6 +70,19 @@ def resolve(settings: ModelSettings, *, has_gpu: bool) -> ModelSettings:
     return _find(settings).resolve(settings, has_gpu=has_gpu)
 
 
+def trial(settings: ModelSettings, *, has_gpu: bool) -> Trial | None:
+    """Return what decides 'auto' by trying it on a worker's GPU, None where `resolve` needs no trial.
+
+    Args:
+        settings: As the user gave them.
+        has_gpu: As for `resolve`.
+
+    Raises:
+        ConfigError: There is no such model or engine, or settings contradict each other.
+    """
+    return _find(settings).trial(settings, has_gpu=has_gpu)
+
+
 def layout(settings: ModelSettings) -> Layout:
     """Return the layout of the landmarks; ConfigError when there is no such model or engine."""
     return _find(settings).facts(settings).layout
@@ -83,18 +96,6 @@ def identity(settings: ModelSettings) -> ModelIdentity:
 def batch_size(settings: ModelSettings) -> int:
     """Return the frames per call; ConfigError when there is no such model or engine."""
     return _find(settings).facts(settings).batch_size
-
-
-def batch_probe(settings: ModelSettings) -> BatchProbe | None:
-    """Return what measures `model.batch_size=auto`, None where nothing is to be measured.
-
-    It can be pickled, and is to be called once, on a machine like those of the workers: the driver makes its result a
-    setting before it plans. Until then `batch_size` and `identity` give a size that holds without measurement.
-
-    Raises:
-        ConfigError: There is no such model or engine.
-    """
-    return _find(settings).batch_probe(settings)
 
 
 def uses_gpu(settings: ModelSettings) -> bool:

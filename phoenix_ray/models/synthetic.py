@@ -79,8 +79,8 @@ class SyntheticEntry:
         identity = ModelIdentity({"model": self.info.name, "pipeline_version": VERSION})
         return ModelFacts(LAYOUT, identity, frames_per_call(settings), uses_gpu=False)
 
-    def batch_probe(self, settings: ModelSettings) -> None:
-        """Offer none: batches gain nothing here."""
+    def trial(self, settings: ModelSettings, *, has_gpu: bool) -> None:
+        """Offer none: there is nothing to decide."""
 
     def prepare(self, settings: ModelSettings, announce: Callable[[str], None]) -> None:
         """Need nothing."""

@@ -1,7 +1,7 @@
 """How many frames go through the torch engine at once: known to the driver, which need not have torch.
 
 `engines` plans with it, `torch_engine` keeps to it. Landmarks depend on it in their last digits, and all workers of a
-run must agree, so a size that was measured (`torch_batch_probe`) becomes a setting before anything is planned.
+run must agree, so a size that was measured (`torch_batch_size`) becomes a setting before anything is planned.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ MEMORY_TO_USE = 0.9
 
 
 @dataclass(frozen=True, slots=True)
-class Trial:
+class BatchRate:
     """What was measured of a batch size.
 
     Attributes:
@@ -50,6 +50,11 @@ class Trial:
 def batch_size(settings: ModelSettings) -> int:
     """Return the frames per call."""
     return frames_per_call(settings, CPU_BATCH_SIZE if settings.device == "cpu" else GPU_BATCH_SIZE)
+
+
+def is_batch_size_open(settings: ModelSettings) -> bool:
+    """Whether the settings leave the batch size to a measurement."""
+    return settings.batch_size == "auto" and settings.enable_batching
 
 
 def padded_count(count: int, size: int) -> int:
@@ -80,20 +85,16 @@ def memory_for_a_worker(free: float, total: float, memory_fraction: float, worke
     return MEMORY_TO_USE * min(memory_fraction * total, free / workers)
 
 
-def is_worth_growing(trials: Sequence[Trial], memory_limit: float) -> bool:
+def is_worth_growing(rates: Sequence[BatchRate], memory_limit: float) -> bool:
     """Whether a larger size may be the better one: the last was faster than all before it, and fitted."""
-    *before, last = trials
-    rises = all(NEARLY_BEST * last.rate > trial.rate for trial in before)
+    *before, last = rates
+    rises = all(NEARLY_BEST * last.rate > earlier.rate for earlier in before)
     return rises and last.peak_bytes <= memory_limit
 
 
-def choose_batch_size(trials: Sequence[Trial], memory_limit: float) -> int:
-    """Return the smallest size that is nearly as fast as the fastest, of those that fit into `memory_limit` bytes.
-
-    Where none fits it is `LEAST_TRIED`, which the engine halves until it does.
-    """
-    fitting = [trial for trial in trials if trial.peak_bytes <= memory_limit]
-    if not fitting:
-        return LEAST_TRIED
-    best = max(trial.rate for trial in fitting)
-    return min(trial.batch_size for trial in fitting if trial.rate >= NEARLY_BEST * best)
+def choose_batch(rates: Sequence[BatchRate], memory_limit: float) -> BatchRate | None:
+    """Return the smallest size that is nearly as fast as the fastest, of those that fit into `memory_limit` bytes."""
+    fitting = [rate for rate in rates if rate.peak_bytes <= memory_limit]
+    best = max((rate.rate for rate in fitting), default=0.0)
+    nearly_best = [rate for rate in fitting if rate.rate >= NEARLY_BEST * best]
+    return min(nearly_best, key=lambda rate: rate.batch_size, default=None)

@@ -13,16 +13,16 @@ from phoenix_ray import landmarks
 from phoenix_ray.config import ModelSettings
 from phoenix_ray.errors import ConfigError, MissingExtraError
 from phoenix_ray.models.base import (
-    BatchChoice,
-    BatchProbe,
     ModelFacts,
     ModelIdentity,
     ModelInfo,
     PoseModel,
-    TypicalVideo,
+    Trial,
+    TrialConditions,
+    Verdict,
     frames_per_call,
 )
-from phoenix_ray.models.holistic.batching import batch_size
+from phoenix_ray.models.holistic.batching import batch_size, is_batch_size_open
 from phoenix_ray.models.weights import MEDIAPIPE_VERSION, WEIGHTS, ensure_installed
 
 # Raise an engine's with every change of `models/holistic` that moves its landmarks, so that no dataset mixes the two.
@@ -66,12 +66,20 @@ class HolisticEntry:
         identity |= {"device": settings.device, "precision": settings.precision, "batch_size": str(frames)}
         return ModelFacts(layout, ModelIdentity(identity), frames, uses_gpu=settings.device in ("auto", "cuda"))
 
-    def batch_probe(self, settings: ModelSettings) -> BatchProbe | None:
-        """Return the measurement of torch's batch size on CUDA GPUs; elsewhere batches gain nothing."""
-        settings = _decided(settings)
-        on_gpu = settings.engine == "torch" and settings.device == "cuda"
-        is_open = settings.batch_size == "auto" and settings.enable_batching
-        return partial(_probe_batch_size, settings) if on_gpu and is_open else None
+    def trial(self, settings: ModelSettings, *, has_gpu: bool) -> Trial | None:
+        """Return the trial of torch where no setting decides for an engine and there are GPUs, else of its batch size.
+
+        A batch size is tried on CUDA alone: elsewhere batches gain nothing.
+        """
+        resolved = self.resolve(settings, has_gpu=has_gpu)
+        if settings.engine == settings.device == "auto" and resolved.engine == "litert" and has_gpu:
+            torch = settings.model_copy(update={"engine": "torch", "device": "cuda"})
+            untried = "Engine litert, since torch could not be tried on a GPU (model.engine=torch takes it untried)"
+            return Trial(torch, resolved, untried, partial(_try_engine, torch, resolved))
+        if resolved.engine == "torch" and resolved.device == "cuda" and is_batch_size_open(resolved):
+            untried = f"Batch size {batch_size(resolved)}, since it could not be measured"
+            return Trial(resolved, resolved, untried, partial(_try_batch_sizes, resolved))
+        return None
 
     def prepare(self, settings: ModelSettings, announce: Callable[[str], None]) -> None:
         """Install the weights, or check that the legacy package, which brings its own, is there."""
@@ -81,8 +89,8 @@ class HolisticEntry:
 
             require_mediapipe()
             return
-        if engine == "torch" and not _has_torch():
-            raise MissingExtraError("model.engine=torch", "torch")
+        if engine == "torch":
+            _require_torch()
         ensure_installed(settings.weights_path, announce)
 
     def create(self, settings: ModelSettings) -> PoseModel:
@@ -93,8 +101,7 @@ class HolisticEntry:
 
             return MediapipeHolistic(settings)
         if settings.engine == "torch":
-            if not _has_torch():
-                raise MissingExtraError("model.engine=torch", "torch")
+            _require_torch()
             from phoenix_ray.models.holistic.torch_engine import HolisticTorch
 
             return HolisticTorch(settings, ensure_installed(settings.weights_path))
@@ -103,18 +110,24 @@ class HolisticEntry:
         return HolisticLitert(settings, ensure_installed(settings.weights_path))
 
 
-def _probe_batch_size(settings: ModelSettings, video: TypicalVideo, workers: int) -> BatchChoice:
-    if not _has_torch():
-        raise MissingExtraError("model.engine=torch", "torch")
-    from phoenix_ray.models.holistic.torch_batch_probe import probe_batch_size
+def _try_engine(torch: ModelSettings, litert: ModelSettings, conditions: TrialConditions) -> Verdict:
+    _require_torch()
+    from phoenix_ray.models.holistic.torch_trial import try_engine
 
-    return probe_batch_size(settings, ensure_installed(settings.weights_path), video, workers)
+    return try_engine(torch, litert, ensure_installed(torch.weights_path), conditions)
+
+
+def _try_batch_sizes(settings: ModelSettings, conditions: TrialConditions) -> Verdict:
+    _require_torch()
+    from phoenix_ray.models.holistic.torch_trial import try_batch_sizes
+
+    return try_batch_sizes(settings, ensure_installed(settings.weights_path), conditions)
 
 
 def _engine(settings: ModelSettings) -> str:
     if settings.engine != "auto":
         return settings.engine
-    # A GPU alone does not decide for torch as long as that engine has not been measured on one (docs/engines.md).
+    # A GPU alone does not decide for torch: it proves itself in a trial (docs/engines.md).
     return "torch" if settings.precision != "exact" or settings.device in ("cuda", "mps") else "litert"
 
 
@@ -134,5 +147,6 @@ def _decided(settings: ModelSettings) -> ModelSettings:
     return settings
 
 
-def _has_torch() -> bool:
-    return importlib.util.find_spec("torch") is not None
+def _require_torch() -> None:
+    if importlib.util.find_spec("torch") is None:
+        raise MissingExtraError("model.engine=torch", "torch")

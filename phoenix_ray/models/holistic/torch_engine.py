@@ -92,7 +92,7 @@ class HolisticTorch:
         with torch.inference_mode(), numerics(self._precision):
             while first < len(images):
                 some = images[first : first + together]
-                rows = self._rows_if_they_fit(some)
+                rows = self._rows_if_they_fit(some, together)
                 if rows is None:
                     together = len(some) // 2
                     events.append(f"out of memory with {len(some)} frames at once: went on with {together}")
@@ -108,10 +108,15 @@ class HolisticTorch:
         if self._pipeline_device.type == "cuda":
             torch.cuda.empty_cache()
 
-    def _rows_if_they_fit(self, images: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32] | None:
-        """Return the landmarks of images as float32 (N, columns), None where memory does not suffice for so many."""
+    def _rows_if_they_fit(self, images: Sequence[NDArray[np.uint8]], together: int) -> NDArray[np.float32] | None:
+        """Return the landmarks of images as float32 (N, columns), None where memory does not suffice for so many.
+
+        Args:
+            images: Up to `together`.
+            together: Frames of a full batch, by which others are padded.
+        """
         try:
-            return self._rows(images)
+            return self._rows(images, together)
         except (MemoryError, RuntimeError) as error:
             if len(images) == 1 or not _is_out_of_memory(error):
                 raise
@@ -120,8 +125,8 @@ class HolisticTorch:
             torch.cuda.empty_cache()
         return None
 
-    def _rows(self, images: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
-        cropper = self._uploader.upload(images, padded_count(len(images), self.batch_size))
+    def _rows(self, images: Sequence[NDArray[np.uint8]], together: int) -> NDArray[np.float32]:
+        cropper = self._uploader.upload(images, padded_count(len(images), together))
         found = _join(self._pipeline.estimate(cropper))
         rows: NDArray[np.float32] = found[: len(images)].cpu().numpy()
         return rows

@@ -9,9 +9,9 @@ from phoenix_ray.models.holistic.batching import (
     MOST_TRIED,
     NEARLY_BEST,
     SIZES_OF_BATCHES,
-    Trial,
+    BatchRate,
     batch_size,
-    choose_batch_size,
+    choose_batch,
     is_worth_growing,
     memory_for_a_worker,
     padded_count,
@@ -19,11 +19,11 @@ from phoenix_ray.models.holistic.batching import (
 )
 
 GIGABYTE = 2.0**30
-some_trials = st.lists(
-    st.builds(Trial, st.integers(1, 512), st.floats(1, 20_000), st.integers(0, 100)),
+some_rates = st.lists(
+    st.builds(BatchRate, st.integers(1, 512), st.floats(1, 20_000), st.integers(0, 100)),
     min_size=1,
     max_size=6,
-    unique_by=lambda trial: trial.batch_size,
+    unique_by=lambda rate: rate.batch_size,
 )
 
 
@@ -42,34 +42,38 @@ def test_batches_are_padded_to_few_sizes_and_by_little(size: int, data: st.DataO
     assert len({padded_count(other, size) for other in range(1, size + 1)}) <= 2 * SIZES_OF_BATCHES
 
 
-@given(trials=some_trials, limit=st.integers(0, 100))
-def test_the_chosen_size_is_the_smallest_that_fits_and_is_nearly_the_fastest(trials: list[Trial], limit: int) -> None:
-    fitting = {trial.batch_size: trial.rate for trial in trials if trial.peak_bytes <= limit}
-    chosen = choose_batch_size(trials, limit)
-    if not fitting:
-        assert chosen == LEAST_TRIED
-        return
-    best = max(fitting.values())
-    assert fitting[chosen] >= NEARLY_BEST * best
-    assert all(rate < NEARLY_BEST * best for size, rate in fitting.items() if size < chosen)
-
-
-@given(trials=some_trials, limit=st.integers(0, 100), data=st.data())
-def test_the_order_of_trials_and_what_does_not_fit_change_nothing(
-    trials: list[Trial], limit: int, data: st.DataObject
+@given(rates=some_rates, limit=st.integers(0, 100))
+def test_the_chosen_size_is_the_smallest_that_fits_and_is_nearly_the_fastest(
+    rates: list[BatchRate], limit: int
 ) -> None:
-    too_large = Trial(1024, 1e9, limit + 1)
-    shuffled = data.draw(st.permutations([*trials, too_large]))
-    assert choose_batch_size(shuffled, limit) == choose_batch_size(trials, limit)
+    fitting = [rate for rate in rates if rate.peak_bytes <= limit]
+    chosen = choose_batch(rates, limit)
+    if chosen is None:
+        assert fitting == []
+        return
+    assert chosen in fitting
+    nearly_best = NEARLY_BEST * max(rate.rate for rate in fitting)
+    assert chosen.rate >= nearly_best
+    assert all(rate.rate < nearly_best for rate in fitting if rate.batch_size < chosen.batch_size)
+
+
+@given(rates=some_rates, limit=st.integers(0, 100), data=st.data())
+def test_the_order_of_rates_and_what_does_not_fit_change_nothing(
+    rates: list[BatchRate], limit: int, data: st.DataObject
+) -> None:
+    too_large = BatchRate(1024, 1e9, limit + 1)
+    shuffled = data.draw(st.permutations([*rates, too_large]))
+    assert choose_batch(shuffled, limit) == choose_batch(rates, limit)
 
 
 def test_a_larger_batch_must_be_more_than_three_percent_faster() -> None:
-    assert choose_batch_size([Trial(32, 1000, 0), Trial(64, 1029, 0)], 0) == 32
-    assert choose_batch_size([Trial(32, 1000, 0), Trial(64, 1035, 0)], 0) == 64
+    small = BatchRate(32, 1000, 0)
+    assert choose_batch([small, BatchRate(64, 1029, 0)], 0) == small
+    assert choose_batch([small, BatchRate(64, 1035, 0)], 0) == BatchRate(64, 1035, 0)
 
 
 def test_growing_ends_where_the_rate_no_longer_rises_or_memory_is_full() -> None:
-    small, level, faster = Trial(8, 1000, 10), Trial(16, 1010, 20), Trial(16, 1900, 20)
+    small, level, faster = BatchRate(8, 1000, 10), BatchRate(16, 1010, 20), BatchRate(16, 1900, 20)
     assert is_worth_growing([small], 100)
     assert is_worth_growing([small, faster], 100)
     assert not is_worth_growing([small, level], 100)

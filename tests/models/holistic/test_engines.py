@@ -1,20 +1,16 @@
 from __future__ import annotations
 
 import importlib.util
+import pickle
 from typing import Any
 
+import numpy as np
 import pytest
 
 from phoenix_ray.config import ModelSettings
-from phoenix_ray.errors import ConfigError, MissingExtraError
+from phoenix_ray.errors import ConfigError, MissingExtraError, ModelError
 from phoenix_ray.models import registry
-from phoenix_ray.models.base import TypicalVideo
-from phoenix_ray.models.holistic import engines
-
-
-@pytest.fixture
-def installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engines, "_has_torch", lambda: True)
+from phoenix_ray.models.base import TrialConditions
 
 
 @pytest.fixture
@@ -39,9 +35,7 @@ def missing(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"device": "mps"}, False, "torch", "mps"),
     ],
 )
-def test_auto_is_decided_by_the_cluster(
-    installed: None, given: dict[str, Any], has_gpu: bool, engine: str, device: str
-) -> None:
+def test_auto_is_decided_by_the_cluster(given: dict[str, Any], has_gpu: bool, engine: str, device: str) -> None:
     resolved = registry.resolve(ModelSettings(**given), has_gpu=has_gpu)
     assert (resolved.engine, resolved.device) == (engine, device)
     assert registry.resolve(resolved, has_gpu=not has_gpu) == resolved, "and stays decided"
@@ -87,19 +81,47 @@ def test_settings_of_another_engine_are_refused(change: dict[str, Any]) -> None:
         registry.identity(ModelSettings(engine="litert", **change))
 
 
-@pytest.mark.parametrize(
-    "change",
-    [{"device": "cpu"}, {"device": "mps"}, {"batch_size": 64}, {"enable_batching": False}],
-)
-def test_a_batch_size_is_measured_only_where_it_is_open_and_torch_runs_on_a_gpu(change: dict[str, Any]) -> None:
-    base = ModelSettings(engine="torch", device="cuda")
-    assert registry.batch_probe(base) is not None
-    assert registry.batch_probe(base.model_copy(update=change)) is None
-    assert registry.batch_probe(ModelSettings(engine="litert")) is None
+@pytest.mark.parametrize("given", [{}, {"batch_size": 32}, {"enable_batching": False}, {"face_points": 478}])
+def test_torch_is_tried_where_no_setting_decides_and_there_are_gpus(given: dict[str, Any]) -> None:
+    settings = ModelSettings(**given)
+    trial = registry.trial(settings, has_gpu=True)
+    assert trial is not None
+    assert trial.candidate == settings.model_copy(update={"engine": "torch", "device": "cuda"})
+    assert registry.uses_gpu(trial.candidate)
+    assert trial.otherwise == registry.resolve(settings, has_gpu=True)
+    assert trial.otherwise.engine == "litert"
+    assert trial.untried.startswith("Engine litert, since torch could not be tried on a GPU")
+    assert registry.trial(settings, has_gpu=False) is None
 
 
-def test_measuring_without_torch_names_the_extra(missing: None) -> None:
-    probe = registry.batch_probe(ModelSettings(engine="torch", device="cuda"))
-    assert probe is not None
+@pytest.mark.parametrize("given", [{"engine": "litert"}, {"engine": "mediapipe"}, {"device": "cpu"}, {"device": "mps"}])
+def test_nothing_is_tried_where_settings_decide_against_cuda(given: dict[str, Any]) -> None:
+    assert registry.trial(ModelSettings(**given), has_gpu=True) is None
+
+
+@pytest.mark.parametrize("given", [{"engine": "torch"}, {"device": "cuda"}, {"precision": "tf32"}])
+def test_the_batch_size_is_tried_where_settings_decide_for_torch_and_leave_it_open(given: dict[str, Any]) -> None:
+    settings = ModelSettings(**given)
+    trial = registry.trial(settings, has_gpu=True)
+    assert trial is not None
+    assert trial.candidate == trial.otherwise == registry.resolve(settings, has_gpu=True)
+    assert trial.untried == "Batch size 128, since it could not be measured"
+    for decided in ({"batch_size": 64}, {"enable_batching": False}, {"engine": "torch", "device": "cpu"}):
+        assert registry.trial(settings.model_copy(update=decided), has_gpu=True) is None
+
+
+@pytest.mark.parametrize("engine", ["auto", "torch"])
+def test_trying_torch_where_it_is_missing_names_the_extra(missing: None, engine: str) -> None:
+    trial = registry.trial(ModelSettings.model_validate({"engine": engine}), has_gpu=True)
+    assert trial is not None
     with pytest.raises(MissingExtraError, match=r"phoenix-ray\[torch\]"):
-        probe(TypicalVideo(260, 210, 116), 1)
+        trial.hold(TrialConditions([np.zeros((9, 9, 3), np.uint8)], 116, 1, 16.0))
+
+
+def test_a_trial_on_a_machine_without_cuda_names_the_device() -> None:
+    torch = pytest.importorskip("torch")
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a CUDA device")
+    trial = pickle.loads(pickle.dumps(registry.trial(ModelSettings(), has_gpu=True)))
+    with pytest.raises(ModelError, match=r"model\.device=cuda: torch .* sees no CUDA device here"):
+        trial.hold(TrialConditions([np.zeros((9, 9, 3), np.uint8)], 116, 1, 16.0))

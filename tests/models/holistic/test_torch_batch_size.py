@@ -12,13 +12,18 @@ from numpy.typing import NDArray
 
 from phoenix_ray import landmarks
 from phoenix_ray.config import ModelSettings
-from phoenix_ray.models.base import LandmarkBatch, TypicalVideo
+from phoenix_ray.models.base import LandmarkBatch, TrialConditions
 
 torch = pytest.importorskip("torch")
 
-from phoenix_ray.models.holistic import torch_batch_probe, torch_engine  # noqa: E402 - needs torch
+from phoenix_ray.models.holistic import torch_batch_size, torch_engine  # noqa: E402 - needs torch
 from phoenix_ray.models.holistic.batching import LEAST_TRIED  # noqa: E402
-from phoenix_ray.models.holistic.torch_batch_probe import LEAST_CALLS, WARM_UP_CALLS, run_trials  # noqa: E402
+from phoenix_ray.models.holistic.torch_batch_size import (  # noqa: E402
+    LEAST_CALLS,
+    WARM_UP_CALLS,
+    measure_device,
+    measure_sizes,
+)
 from phoenix_ray.models.holistic.torch_engine import HolisticTorch  # noqa: E402
 from phoenix_ray.models.holistic.torch_networks import TorchNetworks  # noqa: E402
 
@@ -52,8 +57,8 @@ class SlowModel:
 
 
 def rates(model: SlowModel, limit: float = math.inf) -> dict[int, float]:
-    trials = run_trials(model, IMAGE, [8, 16, 32, 64], CPU, limit, model.clock)
-    return {trial.batch_size: trial.rate for trial in trials}
+    measured = measure_sizes(model, [IMAGE], [8, 16, 32, 64], CPU, limit, model.clock)
+    return {rate.batch_size: rate.rate for rate in measured}
 
 
 def test_a_rate_is_of_the_calls_after_the_first_ones() -> None:
@@ -84,21 +89,31 @@ class _Forgetful(TorchNetworks):
         return super().pose_detection(crops)
 
 
-def test_an_engine_that_runs_out_of_memory_ends_the_trials(monkeypatch: pytest.MonkeyPatch, weights: Path) -> None:
-    monkeypatch.setattr(torch_batch_probe, "TRIAL_SECONDS", 0.0)
+@pytest.fixture
+def one_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Measure a size by a single call: a CPU takes its time."""
+    for name, least in (("ONE_SIZE_SECONDS", 0.0), ("LEAST_CALLS", 1), ("WARM_UP_CALLS", 0)):
+        monkeypatch.setattr(torch_batch_size, name, least)
+
+
+def test_an_engine_that_runs_out_of_memory_ends_the_measurement(
+    one_call: None, monkeypatch: pytest.MonkeyPatch, weights: Path
+) -> None:
     monkeypatch.setattr(torch_engine, "TorchNetworks", _Forgetful)
     model = HolisticTorch(ModelSettings(engine="torch", device="cpu", batch_size=4), weights)
     # To this clock all calls are equally long: the rate doubles with the size.
-    trials = run_trials(model, IMAGE, [1, 2, 4], CPU, math.inf, itertools.count(step=0.1).__next__)
-    assert [trial.batch_size for trial in trials] == [1, 2]
+    rates = measure_sizes(model, [IMAGE], [1, 2, 4], CPU, math.inf, itertools.count(step=0.1).__next__)
+    assert [rate.batch_size for rate in rates] == [1, 2]
 
 
-def test_a_device_is_measured_from_weights_to_the_line_that_is_printed(
-    monkeypatch: pytest.MonkeyPatch, weights: Path
+@pytest.mark.parametrize(
+    ("change", "size"), [({}, LEAST_TRIED), ({"batch_size": 2}, 2), ({"enable_batching": False}, 1)]
+)
+def test_a_device_is_measured_with_the_sizes_that_settings_leave_open(
+    one_call: None, weights: Path, change: dict[str, Any], size: int
 ) -> None:
-    monkeypatch.setattr(torch_batch_probe, "TRIAL_SECONDS", 0.0)
-    settings = ModelSettings(engine="torch", device="cpu")
-    choice = torch_batch_probe.probe_batch_size(settings, weights, TypicalVideo(26, 21, frames=5), workers=2)
-    assert choice.batch_size == LEAST_TRIED
-    assert choice.measured.startswith("frames/s of 21x26 on cpu: ")
-    assert choice.measured.endswith(f" with {LEAST_TRIED}")
+    settings = ModelSettings(engine="torch", device="cpu", **change)
+    measured = measure_device(settings, weights, TrialConditions([IMAGE], 5, 2, 1.0))
+    assert [rate.batch_size for rate in measured.rates] == [size]
+    assert measured.best == measured.rates[0]
+    assert str(measured) == f"frames/s on cpu: {measured.best.rate:,.0f} with {size}"

@@ -1,0 +1,229 @@
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import ray
+
+from phoenix_ray.cluster import job, preview, trial
+from phoenix_ray.cluster.resources import WorkerPlan
+from phoenix_ray.cluster.session import RaySession
+from phoenix_ray.cluster.trial import FRAMES, cpu_workers_per_gpu, hold_trial, sample_frames, typical_length
+from phoenix_ray.config import ClusterSettings, DecodeSettings, ModelSettings, Settings, SourceSettings
+from phoenix_ray.errors import ConfigError, ModelError
+from phoenix_ray.models import registry
+from phoenix_ray.models.base import Trial, TrialConditions, Verdict
+from phoenix_ray.sources.base import Source, Video
+from phoenix_ray.sources.catalog import open_source
+
+SETTINGS = Settings(cluster=ClusterSettings(workers_per_gpu=2, start_seconds=60.0))
+RESOURCES = {"CPU": 4.0, "GPU": 1.0}
+TORCH = ModelSettings(engine="torch", device="cuda")
+LITERT = ModelSettings(engine="litert")
+
+Hold = Callable[[TrialConditions], Verdict]
+
+
+@pytest.fixture(scope="module")
+def source(frame_folders: Path) -> Source:
+    return open_source(SourceSettings(path=str(frame_folders)))
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[None]:
+    """One GPU by name: what is reserved can be seen without one."""
+    ray.init("local", num_cpus=1, num_gpus=1, include_dashboard=False, log_to_driver=False)
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture
+def prepared(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Need neither weights nor torch."""
+    monkeypatch.setattr(registry, "prepare", lambda *_: None)
+
+
+def of_engine(hold: Hold) -> Trial:
+    return Trial(TORCH, LITERT, "Engine litert, since torch could not be tried", hold)
+
+
+def of_batch_size(hold: Hold) -> Trial:
+    return Trial(TORCH, TORCH, "Batch size 128, since it could not be measured", hold)
+
+
+def held(trial: Trial, source: Source, settings: Settings = SETTINGS) -> tuple[ModelSettings, list[str]]:
+    said: list[str] = []
+    return hold_trial(settings, trial, source, RESOURCES, said.append), said
+
+
+def no_device(conditions: TrialConditions) -> Verdict:
+    raise ModelError("no CUDA device here")
+
+
+@pytest.mark.usefixtures("cluster", "prepared")
+class TestOnACluster:
+    def test_a_worker_s_share_is_reserved_and_the_verdict_is_taken_and_told(self, source: Source) -> None:
+        def hold(conditions: TrialConditions) -> Verdict:
+            share = ray.get_runtime_context().get_assigned_resources()
+            shapes = {image.shape for image in conditions.images}
+            told = (
+                f"{len(conditions.images)} images {shapes}, {conditions.video_frames} frames, {share['GPU']} GPU, "
+                f"{share['CPU']} CPU, {conditions.workers_per_gpu} on a GPU, {conditions.cpu_workers_per_gpu} on CPUs"
+            )
+            return Verdict(TORCH.model_copy(update={"batch_size": 96}), told)
+
+        model, said = held(of_engine(hold), source)
+        assert model == ModelSettings(engine="torch", device="cuda", batch_size=96)
+        assert said == ["48 images {(26, 21, 3)}, 21 frames, 0.5 GPU, 1.0 CPU, 2 on a GPU, 4.0 on CPUs"]
+
+    def test_a_node_without_the_device_leaves_the_engine_that_holds_without(self, source: Source) -> None:
+        model, said = held(of_engine(no_device), source)
+        assert (model, said) == (LITERT, ["Engine litert, since torch could not be tried: no CUDA device here"])
+
+    def test_a_device_that_was_asked_for_and_is_not_there_stops_the_run_with_the_node_s_words(
+        self, source: Source
+    ) -> None:
+        with pytest.raises(ModelError, match="no CUDA device here"):
+            held(of_batch_size(no_device), source)
+
+    @pytest.mark.parametrize("kind", [of_engine, of_batch_size])
+    def test_a_trial_that_fails_leaves_what_holds_without(self, source: Source, kind: Callable[[Hold], Trial]) -> None:
+        def raises(conditions: TrialConditions) -> Verdict:
+            raise RuntimeError("CUDA error: misaligned address\nmore")
+
+        def dies(conditions: TrialConditions) -> Verdict:
+            os._exit(1)
+
+        failing = kind(raises)
+        model, said = held(failing, source)
+        assert (model, said) == (failing.otherwise, [f"{failing.untried}: CUDA error: misaligned address"])
+        assert held(kind(dies), source)[0] == failing.otherwise
+
+    def test_a_trial_that_takes_for_ever_is_not_waited_for(
+        self, monkeypatch: pytest.MonkeyPatch, source: Source
+    ) -> None:
+        monkeypatch.setattr(trial, "PATIENCE_SECONDS", 0.0)
+        hurried = Settings(cluster=ClusterSettings(start_seconds=0.01))
+
+        def sleeps(conditions: TrialConditions) -> Verdict:
+            time.sleep(600)
+            raise AssertionError("nobody waits for this")
+
+        model, said = held(of_engine(sleeps), source, hurried)
+        assert model == LITERT
+        assert said == ["Engine litert, since torch could not be tried: no node had done so after 0.01 s"]
+
+    def test_a_source_without_a_readable_frame_is_not_tried(self, tmp_path: Path) -> None:
+        (tmp_path / "train" / "clip").mkdir(parents=True)
+        (tmp_path / "train" / "clip" / "0.png").write_bytes(b"no picture")
+        unreadable = open_source(SourceSettings(path=str(tmp_path)))
+        model, said = held(of_engine(no_device), unreadable)
+        assert model == LITERT
+        assert said == ["Engine litert, since torch could not be tried: no frame of the first 32 videos can be read"]
+
+
+def test_what_the_driver_lacks_is_told_before_a_gpu_is_taken(monkeypatch: pytest.MonkeyPatch, source: Source) -> None:
+    def prepare(settings: ModelSettings, announce: Callable[[str], None]) -> None:
+        assert settings == TORCH
+        raise ConfigError("model.engine=torch needs the extra [torch]")
+
+    monkeypatch.setattr(registry, "prepare", prepare)
+    model, said = held(of_engine(no_device), source)
+    assert (model, len(said)) == (LITERT, 1)
+    assert said[0].endswith("needs the extra [torch]")
+    with pytest.raises(ConfigError):
+        held(of_batch_size(no_device), source)
+
+
+class ClusterOfGpus(RaySession):
+    """A cluster that is told of and never started."""
+
+    def resources(self) -> dict[str, float]:
+        return RESOURCES
+
+
+def on_gpus(frame_folders: Path, output: Path) -> Settings:
+    return Settings.model_validate({"source": {"path": str(frame_folders)}, "output": {"path": str(output)}})
+
+
+def decided(settings: Settings, trial: Trial, *_: object) -> ModelSettings:
+    return trial.candidate.model_copy(update={"batch_size": 96})
+
+
+def test_a_run_tries_the_gpu_for_a_new_dataset_once_and_keeps_to_what_came_of_it(
+    monkeypatch: pytest.MonkeyPatch, frame_folders: Path, source: Source, tmp_path: Path
+) -> None:
+    settings = on_gpus(frame_folders, tmp_path / "output")
+    trials: list[Trial] = []
+
+    def hold(settings: Settings, trial: Trial, *_: object) -> ModelSettings:
+        trials.append(trial)
+        return decided(settings, trial)
+
+    monkeypatch.setattr(job, "hold_trial", hold)
+    for _ in range(2):
+        with job.open_job(settings, source, ClusterOfGpus(settings.cluster, print)) as opened:
+            assert opened.settings.model == ModelSettings(engine="torch", device="cuda", batch_size=96)
+            assert opened.identity.model["engine"] == "torch"
+            assert opened.identity.model["batch_size"] == "96"
+    assert len(trials) == 1
+
+
+def test_a_plan_tries_nothing_and_says_so_of_a_new_dataset(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    frame_folders: Path,
+    source: Source,
+    tmp_path: Path,
+) -> None:
+    settings = on_gpus(frame_folders, tmp_path / "output")
+    monkeypatch.setattr(preview, "RaySession", ClusterOfGpus)
+    preview.preview(settings)
+    told = capsys.readouterr().out
+    assert "Planned with engine litert and batch size 16: a plan tries nothing." in told
+    assert "`run` first tries torch on a worker's GPU" in told
+    monkeypatch.setattr(job, "hold_trial", decided)
+    with job.open_job(settings, source, ClusterOfGpus(settings.cluster, print)):
+        pass
+    preview.preview(settings)
+    assert "tries" not in capsys.readouterr().out
+
+
+def test_cpu_workers_are_counted_for_each_gpu_that_would_be_used() -> None:
+    on_gpus, on_cpus = WorkerPlan(4, cpus=1, gpus=0.5, memory_mb=0), WorkerPlan(64, cpus=1, gpus=0, memory_mb=0)
+    assert cpu_workers_per_gpu(on_gpus, on_cpus, {"CPU": 64, "GPU": 8}) == 32
+    assert cpu_workers_per_gpu(on_gpus, on_cpus, {"CPU": 16, "GPU": 1}) == 16
+
+
+def video(location: Path | str, frames: int) -> Video:
+    return Video("train", "clip", "frame_folder", str(location), frames, "signature")
+
+
+def test_the_typical_length_is_the_median_and_no_longer_than_a_shard() -> None:
+    videos = [video("anywhere", frames) for frames in (3, 40, 700)]
+    assert typical_length(videos, 512) == 40
+    assert typical_length(videos, 16) == 16
+
+
+def test_frames_are_from_the_middle_of_each_video_or_of_its_first_shard(frame_folders: Path) -> None:
+    clip = video(frame_folders / "train" / "beta/take 2", 40)
+    frames = sample_frames([clip] * 12, 512, DecodeSettings())
+    assert len(frames) == FRAMES
+    middle = sample_frames([video(clip.location, 40)] * 12, 22, DecodeSettings())
+    whole = sample_frames([clip], 512, DecodeSettings())
+    assert len(whole) == 40
+    np.testing.assert_array_equal(frames[:4], whole[18:22])
+    np.testing.assert_array_equal(middle[:4], whole[9:13])
+
+
+def test_videos_that_cannot_be_read_are_made_up_for_by_later_ones(frame_folders: Path, tmp_path: Path) -> None:
+    (tmp_path / "0.png").write_bytes(b"no picture")
+    unreadable = [video(tmp_path / "nowhere", 9), video(tmp_path, 1)] * 6
+    sound = video(frame_folders / "train" / "alpha", 21)
+    assert len(sample_frames([*unreadable, *[sound] * 20], 512, DecodeSettings())) == FRAMES
+    assert sample_frames(unreadable, 512, DecodeSettings()) == []
+    assert sample_frames([], 512, DecodeSettings()) == []
