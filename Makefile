@@ -53,7 +53,7 @@ SOURCE ?=
 parity: reference ## compare our engine with MediaPipe itself, frame by frame: make parity SOURCE=… (default: the sample)
 	$(REFERENCE)/bin/python -m phoenix_ray.bench.parity $(SOURCE)
 
-bench: setup ## measure us and our peers side by side in one run; each peer gets an environment in .venv-peers
+bench: setup ## run every suite of the benchmark that this machine can; each peer gets an environment in .venv-peers
 	$(BIN)/phoenix-ray bench
 
 chaos: setup ## kill everything at every point, again and again, and write the table of docs/guarantees.md

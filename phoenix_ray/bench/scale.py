@@ -134,7 +134,7 @@ def _drive(action: Callable[[Settings], dict[str, float]], shards: int, scratch:
 
 
 def _sizes(growth: Growth) -> Table:
-    head = ("videos", *_head("plan"), *_head("resume"), *(f"{step}, s" for step in RESUME_STEPS), "data files")
+    head = ("videos", *_head("plan"), *_head("resume"), *(f"resume's {step}, s" for step in RESUME_STEPS), "data files")
     rows = [
         (
             f"{videos:,}",

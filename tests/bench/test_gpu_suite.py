@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -47,6 +49,7 @@ def test_what_was_measured_becomes_findings() -> None:
     assert [row[:3] for row in rates.rows] == [("exact", "8", "4,000"), ("exact", "512", "8,000")]
     assert stages.rows == [("hand_landmark", "exact", "512", "40.0", "20.0", "50%")]
     assert "Left out: fp16, batch size 8: pipeline: time was up." in found.notes
+    assert json.loads(json.dumps(asdict(found)))["raw"]["parity"]["exact"]["layout"] == "holistic-468"
 
 
 def test_speeds_are_judged_on_the_device_that_they_are_for() -> None:
@@ -60,9 +63,9 @@ def test_speeds_are_judged_on_the_device_that_they_are_for() -> None:
 
 
 def test_landmarks_are_judged_on_any_device() -> None:
-    report = make_report("NVIDIA T4 (15 GB)")
-    expected = len(report.parity["exact"].failures())
-    assert gpu_suite.quantities(report)["bars of parity that exact landmarks miss"].median == expected
+    quantities = gpu_suite.quantities(make_report("NVIDIA T4 (15 GB)"))
+    # A report without a part misses the bar that something was compared.
+    assert quantities["bars of parity that exact landmarks miss"].median == 1
 
 
 def test_the_installed_weights_and_the_frames_of_the_benchmark_are_measured(
