@@ -84,8 +84,9 @@ class ModelSettings(Section):
         "auto",
         description="What runs Holistic's networks. 'litert' (CPU: MediaPipe's landmarks nearly to the bit), 'torch' "
         "(GPU, in batches; needs the extra [torch]), 'mediapipe' (the legacy package, reset before each frame: the "
-        "reference, slow; needs the extra [mediapipe]). 'auto' takes litert, also where there are GPUs as long as "
-        "torch has not been measured on one, and torch where model.device or model.precision ask for it.",
+        "reference, slow; needs the extra [mediapipe]). 'auto' takes torch where model.device or model.precision ask "
+        "for it; else, where the cluster has GPUs, a new dataset's first run tries torch on one and takes it if its "
+        "landmarks are those of litert and it is faster; else litert. A resume takes what is recorded.",
     )
     device: Literal["auto", "cuda", "mps", "cpu"] = Field(
         "auto",
