@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from itertools import product
 from pathlib import Path
 from statistics import median
 
 import click
 
-from tests.chaos.laboratory import open_laboratory
-from tests.chaos.matrix import TRIALS
+from tests.chaos import hosts, matrix, network
+from tests.chaos.laboratory import Laboratory, on_this_machine, open_laboratory
+from tests.chaos.matrix import Trial
 from tests.chaos.trials import Outcome, attempt, describe
 
 RESULTS = Path("chaos-results")
@@ -26,19 +28,27 @@ RESULTS = Path("chaos-results")
 def main(seeds: int, only: str) -> None:
     """Try every fault at its crash point."""
     began = time.monotonic()
-    trials = [trial for trial in TRIALS if only in trial.name]
+    laboratories: list[tuple[Callable[[], Laboratory], Sequence[Trial]]] = [(on_this_machine, matrix.TRIALS)]
+    if reason := hosts.why_not():
+        print(f"Faults of the network are left out: {reason}.")
+    else:
+        laboratories.append((network.NetworkLaboratory, network.TRIALS))
     outcomes: list[Outcome] = []
     RESULTS.mkdir(exist_ok=True)
-    with open_laboratory() as laboratory:
-        for trial in trials:
-            for seed in range(seeds):
+    for make, trials in laboratories:
+        chosen = [trial for trial in trials if only in trial.name]
+        if not chosen:
+            continue
+        with open_laboratory(make) as laboratory:
+            for trial, seed in product(chosen, range(seeds)):
                 outcomes.append(attempt(laboratory, trial, seed))
                 print(describe(outcomes[-1]), flush=True)
                 (RESULTS / "chaos.md").write_text(to_markdown(outcomes))
-        print(f"An undisturbed run takes {laboratory.clean_seconds:.0f} s.")
+            print(f"An undisturbed run takes {laboratory.clean_seconds:.0f} s.")
     failed = sum(not outcome.passed for outcome in outcomes)
     minutes = (time.monotonic() - began) / 60
-    print(f"{len(outcomes)} runs of {len(trials)} faults in {minutes:.0f} min, {failed} failed: {RESULTS}/chaos.md")
+    faults = len({outcome.trial for outcome in outcomes})
+    print(f"{len(outcomes)} runs of {faults} faults in {minutes:.0f} min, {failed} failed: {RESULTS}/chaos.md")
     sys.exit(failed > 0)
 
 

@@ -29,6 +29,7 @@ from phoenix_ray.dataset.storage import LocalStorage, Storage
 from phoenix_ray.models.base import LandmarkBatch, PoseModel
 from phoenix_ray.sources.decode import decode_picture
 from tests.chaos.faults import Faults, Process
+from tests.chaos.hosts import enter
 
 # Slow enough that a run can be disturbed half-way, fast enough that hundreds of runs can.
 SECONDS_PER_FRAME = 0.004
@@ -116,8 +117,10 @@ def compact_disturbed(task: CompactionTask, settings: OutputSettings) -> Compact
     return compact(DisturbedStorage(settings.path, "compaction"), task, settings)
 
 
-def run_disturbed(words: Sequence[str], log: str) -> None:
-    """Be `phoenix-ray run` with these words, and meet the faults of its output."""
+def run_disturbed(words: Sequence[str], log: str, host: str) -> None:
+    """Be `phoenix-ray run` with these words on a host, "" for this machine, and meet the faults of its output."""
+    if host:
+        enter(host)
     with Path(log).open("ab", buffering=0) as stream:
         os.dup2(stream.fileno(), sys.stdout.fileno())
         os.dup2(stream.fileno(), sys.stderr.fileno())

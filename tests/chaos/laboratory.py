@@ -1,4 +1,4 @@
-"""Where faults are tried: a small dataset, a cluster of three nodes on this machine, runs as processes, and the judge.
+"""Where faults are tried: a small dataset, a cluster of three nodes, runs as processes, and the judge.
 
 The cluster outlives the runs, so that hundreds of them fit into half an hour; a run is a process of its own, forked
 from a server that has imported the package.
@@ -69,21 +69,22 @@ class Run:
 
 
 class Laboratory:
-    """Give it up with `close`."""
+    """Give it up with `close`.
 
-    def __init__(self) -> None:
-        from ray.cluster_utils import Cluster
+    Args:
+        cluster: Three nodes, one of them a head without CPUs: has an `address` and a `shutdown`.
+        runs_on: Network namespace of the drivers, if not the machine's own.
+    """
 
+    def __init__(self, cluster: Any, runs_on: str = "") -> None:
+        self.cluster = cluster
+        self._runs_on = runs_on
         # In memory where that exists: what dies here are processes, never the machine.
         memory = Path("/dev/shm")
         self.folder = Path(tempfile.mkdtemp(prefix="chaos-", dir=memory if memory.is_dir() else None))
         self.pictures = write_pictures(self.folder / "pictures")
-        # Nodes and their workers find this package below the repository, wherever the tests were started.
-        os.environ["PYTHONPATH"] = os.pathsep.join([str(REPOSITORY), os.environ.get("PYTHONPATH", "")])
         self._forks = multiprocessing.get_context("forkserver")
         self._forks.set_forkserver_preload(["tests.chaos.disturbed", "phoenix_ray.cluster.job"])
-        self.cluster = Cluster(initialize_head=True, head_node_args=head_arguments())
-        self.nodes = [self.cluster.add_node(num_cpus=1) for _ in range(2)]
         self._runs: list[Run] = []
         self._number = 0
 
@@ -125,7 +126,7 @@ class Laboratory:
             "cluster.max_attempts=2",
             *words,
         )
-        process = self._forks.Process(target=run_disturbed, args=(words, str(log)))
+        process = self._forks.Process(target=run_disturbed, args=(words, str(log), self._runs_on))
         process.start()
         self._runs.append(Run(process, log))
         return self._runs[-1]
@@ -145,6 +146,16 @@ class Laboratory:
         for _ in range(2 - len(alive)):
             self.cluster.add_node(num_cpus=1)
         self.cluster.wait_for_nodes()
+
+
+def on_this_machine() -> Laboratory:
+    """Return a laboratory whose nodes are all at this machine's address."""
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(initialize_head=True, head_node_args=head_arguments())
+    for _ in range(2):
+        cluster.add_node(num_cpus=1)
+    return Laboratory(cluster)
 
 
 def head_arguments() -> dict[str, Any]:
@@ -253,8 +264,10 @@ _KEY = ("split", "video_id", "frame_index")
 
 
 @contextmanager
-def open_laboratory() -> Iterator[Laboratory]:
-    laboratory = Laboratory()
+def open_laboratory(make: Callable[[], Laboratory]) -> Iterator[Laboratory]:
+    # Nodes and their workers find this package below the repository, wherever the tests were started.
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(REPOSITORY), os.environ.get("PYTHONPATH", "")])
+    laboratory = make()
     try:
         laboratory.run_undisturbed()
         yield laboratory

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.chaos.laboratory import Laboratory, open_laboratory
+from tests.chaos.laboratory import Laboratory, on_this_machine, open_laboratory
 from tests.chaos.matrix import TRIALS, Trial
 from tests.chaos.trials import attempt, describe
 
@@ -22,7 +22,7 @@ CORE = (
 
 @pytest.fixture(scope="module")
 def laboratory() -> Iterator[Laboratory]:
-    with open_laboratory() as laboratory:
+    with open_laboratory(on_this_machine) as laboratory:
         yield laboratory
 
 
