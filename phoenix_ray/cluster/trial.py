@@ -54,6 +54,7 @@ def hold_trial(
             device, or lacks torch or weights; the source cannot be listed; the cluster cannot hold a worker.
     """
     try:
+        announce("Trying a GPU, once for this dataset")
         registry.prepare(trial.candidate, announce)
         verdict = _hold_on_a_node(settings, trial, source, cluster)
     except Exception as error:
