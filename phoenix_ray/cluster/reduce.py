@@ -1,4 +1,4 @@
-"""The reduce step: compaction tasks as Ray tasks, published by whoever calls.
+"""The reduce step: compaction tasks, run by Ray where they are large, published by whoever calls.
 
 `reduce_all` waits for all of them (end of a run, `phoenix-ray compact`); a `BackgroundReduce` lets them run beside the
 actors, so that a long run never piles up partitions.
@@ -25,6 +25,8 @@ from phoenix_ray.dataset.survey import Survey, take_survey
 from phoenix_ray.dataset.videos import read_entries
 from phoenix_ray.errors import PhoenixRayError
 
+# Up to so much is compacted by the driver itself, in a second or less: processes for it take longer to start.
+SMALL_BYTES = 16e6
 # How often a compaction beside the actors looks whether it is still wanted.
 LOOK_SECONDS = 0.5
 
@@ -49,8 +51,11 @@ def reduce_all(
     tasks = plan_tasks(storage, survey, settings)
     if not tasks:
         return []
-    announce(f"Compacting {sum(len(task.videos) for task in tasks):,} videos into {len(tasks)} files")
-    return _publish(storage, survey.identity, [_COMPACT.remote(task, settings) for task in tasks])
+    count = sum(len(task.videos) for task in tasks)
+    announce(f"Compacting {count:,} video{'s' * (count != 1)} into {len(tasks)} file{'s' * (len(tasks) != 1)}")
+    if sum(video.bytes for task in tasks for video in task.videos) <= SMALL_BYTES:
+        return _publish(storage, survey.identity, [compact(storage, task, settings) for task in tasks])
+    return _publish(storage, survey.identity, _results([_COMPACT.remote(task, settings) for task in tasks]))
 
 
 class BackgroundReduce:
@@ -112,14 +117,19 @@ class BackgroundReduce:
         while ray.wait(running, num_returns=len(running), timeout=LOOK_SECONDS)[1]:
             if self._abandoned.is_set():
                 return []
-        return _publish(self._storage, self._identity, running)
+        return _publish(self._storage, self._identity, _results(running))
 
 
-def _publish(storage: Storage, identity: DatasetIdentity, tasks: list[Any]) -> list[DamagedFile]:
-    """Wait for tasks and publish their results; what went wrong in one is raised as it was raised there."""
+def _results(references: list[Any]) -> list[Compacted]:
+    """Wait for tasks; what went wrong in one is raised as it was raised there."""
     try:
-        results: list[Compacted] = ray.get(tasks)
+        results: list[Compacted] = ray.get(references)
     except RayTaskError as error:
         raise error.cause if isinstance(error.cause, PhoenixRayError) else error from None
+    return results
+
+
+def _publish(storage: Storage, identity: DatasetIdentity, results: list[Compacted]) -> list[DamagedFile]:
+    """Publish data files, and return what proved to be damaged when they were written."""
     publish(storage, identity, results)
     return [damaged for result in results for damaged in result.damaged]

@@ -16,6 +16,7 @@ from phoenix_ray.dataset.compaction_plan import CompactionTask
 from phoenix_ray.dataset.manifest import read_manifest
 from phoenix_ray.dataset.reader import Dataset
 from phoenix_ray.dataset.storage import LocalStorage, open_storage
+from phoenix_ray.dataset.survey import take_survey
 from phoenix_ray.errors import OutputError
 from tests.dataset.made_up import IDENTITY, commit, make_video, new_dataset
 
@@ -49,6 +50,20 @@ def tick_until_published(storage: LocalStorage, background: BackgroundReduce) ->
 def compact_made_up_landmarks(task: CompactionTask, settings: OutputSettings) -> Compacted:
     """Compact in a process that knows the layout of `tests.dataset.made_up`, since it imports this module."""
     return compact(open_storage(settings.path), task, settings)
+
+
+@pytest.mark.parametrize("small_bytes", [0, 1e6], ids=["in Ray tasks", "in this process"])
+def test_whole_videos_become_data_files(
+    storage: LocalStorage, monkeypatch: pytest.MonkeyPatch, small_bytes: float
+) -> None:
+    monkeypatch.setattr(reduce, "_COMPACT", ray.remote(compact_made_up_landmarks))
+    monkeypatch.setattr(reduce, "SMALL_BYTES", small_bytes)
+    digest = Dataset.open(storage.root).digest()
+    told: list[str] = []
+    assert reduce.reduce_all(storage, take_survey(storage, IDENTITY), settings(storage), told.append) == []
+    assert told == ["Compacting 3 videos into 1 file"]
+    assert len(read_manifest(storage, IDENTITY).files) == 1
+    assert Dataset.open(storage.root).digest() == digest
 
 
 def test_compacts_when_enough_partitions_were_committed(storage: LocalStorage, monkeypatch: pytest.MonkeyPatch) -> None:
