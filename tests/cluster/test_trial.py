@@ -56,8 +56,11 @@ def of_batch_size(hold: Hold) -> Trial:
 
 
 def held(trial: Trial, source: Source, settings: Settings = SETTINGS) -> tuple[ModelSettings, list[str]]:
+    """Return what was decided, and what was said after the line that begins a trial."""
     said: list[str] = []
-    return hold_trial(settings, trial, source, RESOURCES, said.append), said
+    decided = hold_trial(settings, trial, source, RESOURCES, said.append)
+    assert said.pop(0) == "Trying a GPU, once for this dataset"
+    return decided, said
 
 
 def no_device(conditions: TrialConditions) -> Verdict:
