@@ -6,6 +6,7 @@ actors, so that a long run never piles up partitions.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from threading import Event
@@ -27,6 +28,9 @@ from phoenix_ray.errors import PhoenixRayError
 
 # Up to so much is compacted by the driver itself, in a second or less: processes for it take longer to start.
 SMALL_BYTES = 16e6
+# Tasks of a compaction beside the actors that run at once. They reserve no CPU, so Ray would start a process for each,
+# and each may take a GB.
+TASKS_BESIDE_ACTORS = 2
 # How often a compaction beside the actors looks whether it is still wanted.
 LOOK_SECONDS = 0.5
 
@@ -109,15 +113,19 @@ class BackgroundReduce:
         return self._damaged
 
     def _compact_and_publish(self) -> list[DamagedFile]:
-        tasks = plan_tasks(self._storage, take_survey(self._storage, self._identity), self._settings)
-        if not tasks:
-            return []
-        # The actors hold all CPUs; these tasks are short and run in between.
-        running = [_COMPACT.options(num_cpus=0).remote(task, self._settings) for task in tasks]
-        while ray.wait(running, num_returns=len(running), timeout=LOOK_SECONDS)[1]:
+        waiting = deque(plan_tasks(self._storage, take_survey(self._storage, self._identity), self._settings))
+        # The actors hold all CPUs; these tasks run in between.
+        beside = _COMPACT.options(num_cpus=0)
+        running: list[Any] = []
+        results: list[Compacted] = []
+        while waiting or running:
             if self._abandoned.is_set():
                 return []
-        return _publish(self._storage, self._identity, _results(running))
+            while waiting and len(running) < TASKS_BESIDE_ACTORS:
+                running.append(beside.remote(waiting.popleft(), self._settings))
+            done, running = ray.wait(running, timeout=LOOK_SECONDS)
+            results += _results(done)
+        return _publish(self._storage, self._identity, results) if results else []
 
 
 def _results(references: list[Any]) -> list[Compacted]:

@@ -12,7 +12,7 @@ from phoenix_ray.cluster import reduce
 from phoenix_ray.cluster.reduce import BackgroundReduce
 from phoenix_ray.config import OutputSettings
 from phoenix_ray.dataset.compaction import Compacted, compact
-from phoenix_ray.dataset.compaction_plan import CompactionTask
+from phoenix_ray.dataset.compaction_plan import CompactionTask, plan_compaction
 from phoenix_ray.dataset.manifest import read_manifest
 from phoenix_ray.dataset.reader import Dataset
 from phoenix_ray.dataset.storage import LocalStorage, open_storage
@@ -78,6 +78,31 @@ def test_compacts_when_enough_partitions_were_committed(storage: LocalStorage, m
     assert len(read_manifest(storage, IDENTITY).files) == 1
     assert not list(Path(storage.root, "partitions").rglob("*.parquet"))
     assert Dataset.open(storage.root).digest() == digest
+
+
+def test_few_tasks_run_at_once_beside_the_workers(
+    storage: LocalStorage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    together = tmp_path / "together"
+    together.mkdir()
+
+    def count_others(task: CompactionTask, settings: OutputSettings) -> Compacted:
+        own = together / f"{task.videos[0].video_id}.running"
+        own.touch()
+        time.sleep(0.5)
+        own.with_suffix(f".{len(list(together.glob('*.running')))}").touch()
+        own.unlink()
+        return compact_made_up_landmarks(task, settings)
+
+    monkeypatch.setattr(reduce, "_COMPACT", ray.remote(count_others))
+    monkeypatch.setattr(
+        reduce, "plan_tasks", lambda *_: plan_compaction(take_survey(storage, IDENTITY), lambda _: [], 1.0)
+    )
+    with BackgroundReduce(storage, IDENTITY, settings(storage)) as background:
+        background.tick(3)
+        background.finish()
+    assert len(read_manifest(storage, IDENTITY).files) == 3
+    assert max(int(seen.suffix[1:]) for seen in together.iterdir()) <= reduce.TASKS_BESIDE_ACTORS
 
 
 def test_leaving_gives_up_what_is_not_yet_published(storage: LocalStorage, monkeypatch: pytest.MonkeyPatch) -> None:
