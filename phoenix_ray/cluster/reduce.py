@@ -63,7 +63,7 @@ def reduce_all(
 
 
 class BackgroundReduce:
-    """Compacts beside the actors whenever enough partitions lie open; a context that waits for what it has begun.
+    """Compacts beside the actors whenever enough partitions lie open; leaving its context ends that.
 
     Listing, planning and publishing take seconds in a large dataset, so they run in a thread: workers are handed shards
     all the while.
