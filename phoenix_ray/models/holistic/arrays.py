@@ -48,6 +48,21 @@ def _constant(values: tuple[int, ...], library: Any, where: Any) -> Array:
     return library.asarray(values, device=where)
 
 
+def divide(values: Array, number: float) -> Array:
+    """Return values / number, rounded once on every device.
+
+    On CUDA torch multiplies by the reciprocal where a tensor is divided by a Python number, which moves the last bit.
+    """
+    if not is_torch_array(values):
+        return values / number
+    return values / _scalar(number, namespace(values), device(values), values.dtype)
+
+
+@lru_cache(maxsize=64)
+def _scalar(number: float, library: Any, where: Any, dtype: Any) -> Array:
+    return library.asarray(number, dtype=dtype, device=where)
+
+
 def shapes_are_fixed(like: Array) -> bool:
     """Return whether no array may be shaped by the values of another.
 
@@ -63,32 +78,11 @@ def missing(shape: tuple[int, ...], like: Array) -> Array:
     return xp.full(shape, xp.nan, dtype=like.dtype, device=device(like))
 
 
-def cosine_and_sine(angle: Array) -> tuple[Array, Array]:
-    """Return both, rounded from double precision as the C library's `cosf` and `sinf` are."""
-    xp = namespace(angle)
-    precise = xp.astype(angle, xp.float64)
-    return xp.astype(xp.cos(precise), angle.dtype), xp.astype(xp.sin(precise), angle.dtype)
-
-
-def square_root(values: Array) -> Array:
-    """Return square roots, correctly rounded; torch's own in single precision are not, on a CPU."""
-    xp = namespace(values)
-    return xp.astype(xp.sqrt(xp.astype(values, xp.float64)), values.dtype)
-
-
-def sigmoid(logits: Array) -> Array:
-    """Return the logistic function with an exponential rounded from double precision, as the C library's `expf` is."""
-    xp = namespace(logits)
-    # exp(88) still fits into float32; logits below -88 are as improbable as that.
-    power = xp.exp(-xp.astype(xp.where(logits < -88.0, -88.0, logits), xp.float64))
-    return 1.0 / (1.0 + xp.astype(power, logits.dtype))
-
-
 def sum_in_order(values: Array) -> Array:
     """Return the sums over K of values (N, K, ...) as (N, ...), rounded after each addition from first to last.
 
-    Torch's running sums are rounded otherwise, so there the first `TERMS_IN_ORDER` are added one by one; what comes
-    after them, most often zeros, is added in torch's own order.
+    Torch's running sums are rounded otherwise, so there the first `TERMS_IN_ORDER` are added one by one. What comes
+    after them, most often zeros, is folded in halves: the order of torch's own sum depends on the processor.
     """
     xp = namespace(values)
     if not is_torch_array(values):
@@ -96,7 +90,11 @@ def sum_in_order(values: Array) -> Array:
     total = values[:, 0, ...]
     for term in range(1, min(values.shape[1], TERMS_IN_ORDER)):
         total = total + values[:, term, ...]
-    return total + xp.sum(values[:, TERMS_IN_ORDER:, ...], axis=1)
+    rest = values[:, TERMS_IN_ORDER:, ...]
+    while (count := rest.shape[1]) > 1:
+        half = count // 2
+        rest = xp.concat([rest[:, :half, ...] + rest[:, half : 2 * half, ...], rest[:, 2 * half :, ...]], axis=1)
+    return total if rest.shape[1] == 0 else total + rest[:, 0, ...]
 
 
 def scatter_rows(rows: Array, present: Array) -> Array:

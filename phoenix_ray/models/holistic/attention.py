@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from phoenix_ray.models.holistic.angles import atan2
-from phoenix_ray.models.holistic.arrays import Array, constant, cosine_and_sine, indices, namespace
+from phoenix_ray.models.holistic.arrays import Array, constant, divide, indices, namespace, sum_in_order
+from phoenix_ray.models.holistic.elementary import atan2, cosine_and_sine
 from phoenix_ray.models.holistic.geometry import rotate
 
 MESH_POINTS = 468
@@ -101,12 +101,12 @@ def landmarks_to_transform(landmarks: Array, region: RegionOfFace) -> Array:
     subset = xp.take(landmarks[:, :, :2], constant(region.subset_idxs, like=landmarks), axis=1)
     turned = xp.concat(rotate(subset[:, :, 0:1], subset[:, :, 1:2], rotation), axis=2)
     lowest, highest = xp.min(turned, axis=1), xp.max(turned, axis=1)
-    center, extent = (lowest + highest) / 2, highest - lowest
+    center, extent = 0.5 * (lowest + highest), highest - lowest
     x = cosine * center[:, 0] + sine * center[:, 1]
     y = -sine * center[:, 0] + cosine * center[:, 1]
 
-    column = region.scale_x * extent[:, 0] / region.output_width
-    row = region.scale_y * extent[:, 1] / region.output_height
+    column = divide(region.scale_x * extent[:, 0], region.output_width)
+    row = divide(region.scale_y * extent[:, 1], region.output_height)
     x_by_column, x_by_row, y_by_column, y_by_row = cosine * column, sine * row, -sine * column, cosine * row
     x = x_by_column * (-region.output_width / 2) + x_by_row * (-region.output_height / 2) + x
     y = y_by_column * (-region.output_width / 2) + y_by_row * (-region.output_height / 2) + y
@@ -177,7 +177,7 @@ def transform_landmarks(landmarks: Array, transform: Array) -> Array:
 def _mean_depth(mesh: Array, contour: Sequence[int]) -> Array:
     xp = namespace(mesh)
     depth = xp.astype(xp.take(mesh[:, :, 2], constant(contour, like=mesh), axis=1), xp.float64)
-    return xp.astype(xp.mean(depth, axis=1, keepdims=True), mesh.dtype)
+    return xp.astype(divide(sum_in_order(depth), len(contour)), mesh.dtype)[:, None]
 
 
 def _source_of_point() -> list[int]:

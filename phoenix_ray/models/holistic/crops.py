@@ -6,13 +6,13 @@ and the networks notice: an exact bilinear crop moves landmarks. OpenCV 4.10 to 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from phoenix_ray.models.holistic.crop_transforms import image_from_crop
 from phoenix_ray.models.holistic.geometry import ImageSize, Rect
 from phoenix_ray.models.holistic.networks import NetworkInput
 
@@ -41,22 +41,10 @@ class WarpCropper:
         side = network.size
         crops = np.empty((len(image), side, side, 3), dtype=np.uint8)
         border = cv2.BORDER_REPLICATE if network.repeat_border else cv2.BORDER_CONSTANT
-        for target, index, corners in zip(crops, image, _corners(roi), strict=True):
-            transform = cv2.getPerspectiveTransform(corners, _TARGET_CORNERS * np.float32(side))
-            cv2.warpPerspective(
-                self._images[index], transform, (side, side), dst=target, flags=cv2.INTER_LINEAR, borderMode=border
-            )
+        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        for target, index, matrix in zip(crops, image, image_from_crop(roi, side).reshape(-1, 3, 3), strict=True):
+            cv2.warpPerspective(self._images[index], matrix, (side, side), dst=target, flags=flags, borderMode=border)
         return crops
-
-
-# In the order of cv2.boxPoints: bottom left, top left, top right, bottom right.
-_TARGET_CORNERS = np.array([[0, 1], [0, 0], [1, 0], [1, 1]], dtype=np.float32)
-
-
-def _corners(roi: Rect) -> list[NDArray[np.float32]]:
-    degrees = (roi.rotation * np.float32(180)).astype(np.float64) / math.pi
-    boxes = zip(roi.center_x, roi.center_y, roi.width, roi.height, degrees, strict=True)
-    return [np.float32(cv2.boxPoints(((x, y), (width, height), angle))) for x, y, width, height, angle in boxes]
 
 
 def within_limits(image: NDArray[np.uint8]) -> NDArray[np.uint8]:

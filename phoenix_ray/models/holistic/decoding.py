@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from phoenix_ray.models.holistic.arrays import (
     Array,
+    divide,
     indices,
     missing,
     namespace,
     shapes_are_fixed,
-    sigmoid,
     sum_in_order,
 )
+from phoenix_ray.models.holistic.elementary import sigmoid
 
 # Boxes that overlap the best one by more than this (intersection over union) say the same person:
 # `min_suppression_threshold` of both detectors.
@@ -50,12 +51,13 @@ def best_detection(regressors: Array, logits: Array, anchors: Array, input_size:
     if boxes == 0:
         return missing((batch, (regressors.shape[2] - 4) // 2, 2), regressors)
     score = sigmoid(xp.take(logits, chosen, axis=1))
-    points = xp.reshape(xp.take(regressors, chosen, axis=1) / input_size, (batch, boxes, -1, 2))
+    points = xp.reshape(divide(xp.take(regressors, chosen, axis=1), input_size), (batch, boxes, -1, 2))
     anchor = xp.take(anchors, chosen, axis=0)[None, :, None, :]
     center, extent, keypoints = points[:, :, 0:1, :] + anchor, points[:, :, 1:2, :], points[:, :, 2:, :] + anchor
 
-    lowest = center - extent / 2
-    extent = (center + extent / 2) - lowest
+    half = 0.5 * extent
+    lowest = center - half
+    extent = (center + half) - lowest
     counts = (score >= min_score) & xp.all(extent[:, :, 0, :] >= 0, axis=2)
     best = xp.argmax(xp.where(counts, score, -1.0), axis=1)
     is_best = indices(boxes, like=score)[None, :] == best[:, None]
@@ -120,6 +122,6 @@ def refine_by_heatmap(x: Array, y: Array, heatmap: Array, kernel: int) -> tuple[
 
     refined = inside & (xp.max(confidence, axis=(2, 3)) >= MIN_HEATMAP_CONFIDENCE)
     weight = xp.where(refined, totals[:, :, 0], 1.0)
-    column_mean = totals[:, :, 1] / columns / weight
-    row_mean = totals[:, :, 2] / rows / weight
+    column_mean = divide(totals[:, :, 1], columns) / weight
+    row_mean = divide(totals[:, :, 2], rows) / weight
     return xp.where(refined, column_mean, x), xp.where(refined, row_mean, y)

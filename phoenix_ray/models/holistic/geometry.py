@@ -10,8 +10,8 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-from phoenix_ray.models.holistic.angles import atan2
-from phoenix_ray.models.holistic.arrays import Array, cosine_and_sine, namespace, square_root
+from phoenix_ray.models.holistic.arrays import Array, divide, namespace
+from phoenix_ray.models.holistic.elementary import atan2, cosine_and_sine, square_root
 
 
 class ImageSize(NamedTuple):
@@ -82,7 +82,7 @@ def bounds_of_keypoints(points: Array, rotation: Array) -> Rect:
     """
     xp = namespace(points)
     lowest, highest = xp.min(points, axis=1), xp.max(points, axis=1)
-    center, extent = (lowest + highest) / 2, highest - lowest
+    center, extent = 0.5 * (lowest + highest), highest - lowest
     return Rect(center[:, 0], center[:, 1], extent[:, 0], extent[:, 1], rotation)
 
 
@@ -95,7 +95,7 @@ def bounds_of_landmarks(points: Array, rotation: Array) -> Rect:
     xp = namespace(points)
     lowest, highest = xp.min(points, axis=1), xp.max(points, axis=1)
     extent = xp.where(highest < 0, 0.0, highest) - lowest
-    center = lowest + extent / 2
+    center = lowest + 0.5 * extent
     return Rect(center[:, 0], center[:, 1], extent[:, 0], extent[:, 1], rotation)
 
 
@@ -111,7 +111,7 @@ def rotation_towards(start: Array, end: Array, target: float) -> Array:
 def normalize_radians(angle: Array) -> Array:
     """Return the angle within [-pi, pi), rounded once."""
     xp = namespace(angle)
-    turns = xp.floor((angle + math.pi) / (2 * math.pi))
+    turns = xp.floor(divide(angle + math.pi, 2 * math.pi))
     # Two pi in two pieces, of which the first is subtracted exactly.
     return (angle - 6.28125 * turns) - (2 * math.pi - 6.28125) * turns
 
@@ -155,8 +155,8 @@ def padded_view(roi: Rect, size: ImageSize) -> View:
     aspect = crop.height / crop.width
     is_wide = aspect < 1
     side = xp.where(is_wide, crop.width, crop.height)
-    left = xp.where(is_wide, 0.0, (1 - 1 / aspect) / 2)
-    top = xp.where(is_wide, (1 - aspect) / 2, 0.0)
+    left = xp.where(is_wide, 0.0, 0.5 * (1 - 1 / aspect))
+    top = xp.where(is_wide, 0.5 * (1 - aspect), 0.0)
     return View(roi, Rect(crop.center_x, crop.center_y, side, side, crop.rotation), Letterbox(left, top), size)
 
 

@@ -29,9 +29,11 @@ from phoenix_ray.models.holistic.networks import (
     FACE_DETECTION,
     FACE_LANDMARK,
     HAND_LANDMARK,
+    HAND_LOGIT,
     HAND_RECROP,
     POSE_DETECTION,
     POSE_LANDMARK,
+    POSE_LOGIT,
     Detections,
     FaceOutput,
     HandOutput,
@@ -111,9 +113,9 @@ class LitertNetworks:
 
         self.face_points = face_points
         self._pose_detection = load(POSE_DETECTION, "Identity", "Identity_1")
-        self._pose_landmark = load(POSE_LANDMARK, "Identity", "Identity_1", "Identity_3", "Identity_4")
+        self._pose_landmark = load(POSE_LANDMARK, "Identity", POSE_LOGIT, "Identity_3", "Identity_4")
         self._hand_recrop = load(HAND_RECROP, "output_crop")
-        self._hand_landmark = load(HAND_LANDMARK, "Identity", "Identity_1")
+        self._hand_landmark = load(HAND_LANDMARK, "Identity", HAND_LOGIT)
         self._face_detection = load(FACE_DETECTION, "regressors", "classificators")
         self._face_landmark: Callable[[Crops], FaceOutput] = (
             AttentionNetwork(weights, threads)
@@ -128,8 +130,8 @@ class LitertNetworks:
 
     def pose_landmark(self, crops: Crops) -> PoseOutput:
         """Return the pose in the middle of each crop."""
-        points, score, heatmap, world = self._pose_landmark(crops)
-        return PoseOutput(points.reshape(-1, 39, 5), score[:, 0], heatmap, world.reshape(-1, 39, 3))
+        points, logit, heatmap, world = self._pose_landmark(crops)
+        return PoseOutput(points.reshape(-1, 39, 5), logit.reshape(-1), heatmap, world.reshape(-1, 39, 3))
 
     def hand_recrop(self, crops: Crops) -> FloatArray:
         """Return the middle of a hand and a point on its edge."""
@@ -138,8 +140,8 @@ class LitertNetworks:
 
     def hand_landmark(self, crops: Crops) -> HandOutput:
         """Return the hand in the middle of each crop."""
-        points, score = self._hand_landmark(crops)
-        return HandOutput(points.reshape(-1, 21, 3), score[:, 0])
+        points, logit = self._hand_landmark(crops)
+        return HandOutput(points.reshape(-1, 21, 3), logit[:, 0])
 
     def face_detection(self, crops: Crops) -> Detections:
         """Return 896 boxes with 6 keypoints."""

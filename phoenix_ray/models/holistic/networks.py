@@ -40,6 +40,12 @@ POSE_DETECTION = NetworkInput("pose_detection.tflite", 224, -1.0, repeat_border=
 POSE_LANDMARK = NetworkInput("pose_landmark_full.tflite", 256, 0.0, repeat_border=True)
 HAND_RECROP = NetworkInput("hand_recrop.tflite", 256, 0.0, repeat_border=True)
 HAND_LANDMARK = NetworkInput("hand_landmark_full.tflite", 224, 0.0, repeat_border=True)
+# Tensors before the last operator, a logistic function that XNNPACK computes otherwise on each kind of processor.
+POSE_LOGIT = (
+    "model_1/model/conv_poseflag/BiasAdd;model_1/model/conv_poseflag/Conv2D;"
+    "model_1/model/conv_poseflag/BiasAdd/ReadVariableOp/resource1"
+)
+HAND_LOGIT = "model_1/model/conv_handflag/MatMul;model_1/model/conv_handflag/BiasAdd"
 FACE_DETECTION = NetworkInput("face_detection_short_range.tflite", 128, -1.0, repeat_border=False)
 FACE_LANDMARK = {
     468: NetworkInput("face_landmark.tflite", 192, 0.0, repeat_border=True, stretches=True),
@@ -68,22 +74,27 @@ class PoseOutput(NamedTuple):
 
     Attributes:
         landmarks: float32 (M, 39, 5): x, y, z in input pixels, logits of visibility and presence.
-        score: float32 (M,): probability that there is a pose.
+        logit: float32 (M,): logit that there is a pose.
         heatmap: float32 (M, 64, 64, 39): logits.
         world: float32 (M, 39, 3): metres from the middle of the hips, not yet turned upright.
     """
 
     landmarks: Array
-    score: Array
+    logit: Array
     heatmap: Array
     world: Array
 
 
 class HandOutput(NamedTuple):
-    """Raw output of the hand network: landmarks float32 (M, 21, 3) in input pixels, score float32 (M,)."""
+    """Raw output of the hand network.
+
+    Attributes:
+        landmarks: float32 (M, 21, 3) in input pixels.
+        logit: float32 (M,): logit that there is a hand.
+    """
 
     landmarks: Array
-    score: Array
+    logit: Array
 
 
 class FaceOutput(NamedTuple):

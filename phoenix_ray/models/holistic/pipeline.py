@@ -17,15 +17,16 @@ from typing import NamedTuple
 from phoenix_ray.models.holistic import geometry
 from phoenix_ray.models.holistic.arrays import (
     Array,
+    divide,
     indices,
     missing,
     namespace,
     scatter_rows,
     shapes_are_fixed,
-    sigmoid,
 )
 from phoenix_ray.models.holistic.attention import refine_face
 from phoenix_ray.models.holistic.decoding import best_detection, refine_by_heatmap
+from phoenix_ray.models.holistic.elementary import sigmoid
 from phoenix_ray.models.holistic.geometry import ImageSize, Rect, View
 from phoenix_ray.models.holistic.networks import (
     FACE_DETECTION,
@@ -129,14 +130,14 @@ class HolisticPipeline:
         def read(view: View, crops: Array) -> tuple[Array, Array, Array]:
             output = self.networks.pose_landmark(crops)
             xp = namespace(output.landmarks)
-            points = output.landmarks[:, :, :3] / POSE_LANDMARK.size
+            points = divide(output.landmarks[:, :, :3], POSE_LANDMARK.size)
             x, y = refine_by_heatmap(points[:, :, 0], points[:, :, 1], output.heatmap, self.heatmap_kernel)
             points = geometry.project(xp.concat([x[:, :, None], y[:, :, None], points[:, :, 2:]], axis=2), view)
             points = geometry.through_pixels(points, view.size)
             points = xp.concat([points, sigmoid(output.landmarks[:, :, 3:4])], axis=2)
             x, y = geometry.rotate(output.world[:, :, 0:1], output.world[:, :, 1:2], view.roi.rotation)
             world = xp.concat([x, y, output.world[:, :, 2:]], axis=2)
-            return points[:, :POSE_POINTS, :], world[:, :POSE_POINTS, :], output.score
+            return points[:, :POSE_POINTS, :], world[:, :POSE_POINTS, :], sigmoid(output.logit)
 
         shapes = [(POSE_POINTS, 4), (POSE_POINTS, 3), ()]
         points, world, score = self._look(images, images.size, roi, POSE_LANDMARK, read, shapes)
@@ -155,15 +156,15 @@ class HolisticPipeline:
         visibility = xp.concat([pose[:, LEFT_HAND[0], 3], pose[:, RIGHT_HAND[0], 3]])
 
         def read_recrop(view: View, crops: Array) -> tuple[Array]:
-            return (geometry.project(self.networks.hand_recrop(crops) / HAND_RECROP.size, view),)
+            return (geometry.project(divide(self.networks.hand_recrop(crops), HAND_RECROP.size), view),)
 
         def read_landmarks(view: View, crops: Array) -> tuple[Array, Array]:
             output = self.networks.hand_landmark(crops)
-            points = output.landmarks / HAND_LANDMARK.size
-            points = xp.concat([points[:, :, :2], points[:, :, 2:] / HAND_DEPTH_SCALE], axis=2)
-            return geometry.project(points, view), output.score
+            points = divide(output.landmarks, HAND_LANDMARK.size)
+            points = xp.concat([points[:, :, :2], divide(points[:, :, 2:], HAND_DEPTH_SCALE)], axis=2)
+            return geometry.project(points, view), sigmoid(output.logit)
 
-        center = (2 * index_finger + little_finger) / 3
+        center = divide(2 * index_finger + little_finger, 3)
         rotation = geometry.rotation_towards(wrist, center, UPWARDS)
         roi = geometry.enlarge(geometry.square_through(center, wrist, rotation, size), size, scale=2.7, shift_y=-0.1)
         visible = visibility > MIN_WRIST_VISIBILITY
@@ -204,9 +205,9 @@ class HolisticPipeline:
 
         def read(view: View, crops: Array) -> tuple[Array, Array]:
             output = self.networks.face_landmark(crops)
-            points = output.mesh / network.size
+            points = divide(output.mesh, network.size)
             if output.refinements:
-                points = refine_face(points, [contour / network.size for contour in output.refinements])
+                points = refine_face(points, [divide(contour, network.size) for contour in output.refinements])
             return geometry.project(points, view), sigmoid(output.logit)
 
         shapes = [(self.networks.face_points, 3), ()]

@@ -21,6 +21,7 @@ from torch import fx, nn
 from torch.nn import functional
 
 from phoenix_ray.models.holistic import attention
+from phoenix_ray.models.holistic.elementary import sigmoid
 from phoenix_ray.models.holistic.tflite import Constant, Network, Operator
 from phoenix_ray.models.holistic.torch_layers import Convolution, MakeLayer, ResizeBilinear, by_library, mean_of_cells
 
@@ -328,7 +329,7 @@ _OPERATORS: dict[str, Callable[[_Builder, Operator], fx.Node]] = {
     "DEPTHWISE_CONV_2D": _convolution,
     "DEPTH_TO_SPACE": _depth_to_space,
     "FULLY_CONNECTED": _fully_connected,
-    "LOGISTIC": _function(torch.sigmoid),
+    "LOGISTIC": _function(sigmoid),
     "MAX_POOL_2D": _max_pool,
     "MEAN": _mean,
     "MUL": _elementwise(arithmetic.mul),

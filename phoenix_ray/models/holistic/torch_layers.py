@@ -173,9 +173,12 @@ def product_in_order(factors: torch.Tensor, values: torch.Tensor) -> torch.Tenso
     """Return float32 (N, M, P): factors (M, K) times values (N, K, P), added up from the first of K to the last."""
     if values.device.type == "cpu" and torch.backends.mkldnn.is_available():
         # A matrix product adds up in blocks of K, and the blocks. A kernel as long as an image of one channel does not.
-        image, kernels = values.unsqueeze(1), factors[:, None, :, None]
+        # With AVX-512, oneDNN adds up an image of a single column otherwise, so such columns become one image together.
+        is_column = values.shape[2] == 1
+        image = values[:, :, 0].T[None, None] if is_column else values.unsqueeze(1)
+        kernels = factors[:, None, :, None]
         product: torch.Tensor = torch.ops.aten.mkldnn_convolution(image, kernels, None, [0, 0], [1, 1], [1, 1], 1)
-        return product.squeeze(2)
+        return product[0].permute(2, 0, 1) if is_column else product.squeeze(2)
     if values.shape[2] == 1:
         # Of so small products cuBLAS would share out K.
         return torch.mm(factors, values[:, :, 0].T).T[:, :, None]

@@ -25,8 +25,8 @@ class Scene:
     """What the networks see in each image; crops are the indices of the images they come from."""
 
     persons: list[bool]
-    pose_score: float = 0.9
-    hand_score: float = 0.9
+    pose_logit: float = 2.0
+    hand_logit: float = 2.0
     face_logit: float = 2.0
     face_detected: bool = True
     hidden: tuple[int, ...] = ()
@@ -63,15 +63,15 @@ class Scene:
         landmarks[list(self.hidden), 3] = -5
         heatmap = np.random.default_rng(2).normal(-1, 2, (64, 64, 39)).astype(np.float32)
         world = np.random.default_rng(3).normal(0, 0.5, (39, 3)).astype(np.float32)
-        score = np.float32(self.pose_score)
-        return PoseOutput(*(self._each(crops, value) for value in (landmarks, score, heatmap, world)))
+        logit = np.float32(self.pose_logit)
+        return PoseOutput(*(self._each(crops, value) for value in (landmarks, logit, heatmap, world)))
 
     def hand_recrop(self, crops: NDArray[np.int64]) -> Any:
         return self._each(crops, float32([[120, 130], [125, 200]]))
 
     def hand_landmark(self, crops: NDArray[np.int64]) -> HandOutput:
         landmarks = np.random.default_rng(4).uniform(0, 224, (21, 3)).astype(np.float32)
-        return HandOutput(self._each(crops, landmarks), self._each(crops, np.float32(self.hand_score)))
+        return HandOutput(self._each(crops, landmarks), self._each(crops, np.float32(self.hand_logit)))
 
     def face_landmark(self, crops: NDArray[np.int64]) -> FaceOutput:
         random = np.random.default_rng(5)
@@ -122,7 +122,7 @@ def test_nobody_costs_only_the_detector() -> None:
 
 
 def test_a_pose_at_the_threshold_is_missing_and_keeps_its_score() -> None:
-    scene = Scene([True], pose_score=0.5)
+    scene = Scene([True], pose_logit=0.0)
     result = scene.estimate()
     assert found(result.pose.points) == found(result.world) == [False]
     assert result.pose.score == 0.5
@@ -140,10 +140,10 @@ def test_a_hand_with_a_hidden_wrist_is_not_looked_for() -> None:
 
 
 def test_hands_and_faces_below_their_threshold_are_missing_and_keep_their_score() -> None:
-    result = Scene([True], hand_score=0.4, face_logit=-1.0).estimate()
+    result = Scene([True], hand_logit=-1.0, face_logit=-1.0).estimate()
     assert found(result.left_hand.points) == found(result.right_hand.points) == found(result.face.points) == [False]
-    assert result.left_hand.score == np.float32(0.4)
-    np.testing.assert_allclose(result.face.score, 1 / (1 + math.e), rtol=1e-6)
+    for part in (result.left_hand, result.right_hand, result.face):
+        np.testing.assert_allclose(part.score, 1 / (1 + math.e), rtol=1e-6)
 
 
 def test_without_a_detected_face_the_mesh_is_not_looked_for() -> None:

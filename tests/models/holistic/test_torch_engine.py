@@ -38,10 +38,10 @@ from phoenix_ray.models.holistic.torch_networks import TorchNetworks  # noqa: E4
 
 Image = NDArray[np.uint8]
 
-# Pixels by which the engines' landmarks may differ along x and y on 210x260 frames: mean, and 99th percentile.
-POSE_AND_FACE, HANDS, TAIL = 0.02, 0.08, 0.5
-# Its angles are those that `angles` computes; later ones are rounded otherwise.
-GLIBC_IS_OLD = platform.libc_ver()[0] == "glibc" and tuple(map(int, platform.libc_ver()[1].split("."))) <= (2, 40)
+# Both engines add up in one order where processors have AVX2 or AVX-512; aarch64's LiteRT has another.
+IS_X86 = platform.machine() in ("x86_64", "AMD64")
+# Pixels by which landmarks may differ elsewhere, along x and y on 210x260 frames: mean, and 99th percentile.
+POSE_AND_FACE, HANDS, TAIL = 0.02, 0.3, 1.3
 # How far the number of frames in a batch may move a landmark, in pixels. Measured on these frames: 0.
 BATCH_BOUND = 0.01
 
@@ -105,12 +105,8 @@ def test_landmarks_are_those_of_the_cpu_engine(weights: Path, face_points: int, 
         found = distances(result, expected, part, frames)
         assert found.mean() <= POSE_AND_FACE
         assert np.percentile(found, 99) <= TAIL
-        # Sums are LiteRT's on processors with AVX2 and without AVX-512, where it was looked at.
-        if torch.backends.cpu.get_cpu_capability() == "AVX2" and GLIBC_IS_OLD:
-            assert found.max() == 0
-    for name, scores in expected.scores.items():
-        np.testing.assert_allclose(result.scores[name], scores, atol=0.01)
-    np.testing.assert_allclose(result.points["pose_world"], expected.points["pose_world"], atol=0.005)
+    if IS_X86:
+        assert_same_bits(result, expected)
 
 
 @pytest.mark.samples
@@ -126,6 +122,8 @@ def test_hands_are_those_of_the_cpu_engine(weights: Path, phoenix_sample: Path) 
         found = distances(result, expected, part, images)
         assert found.mean() <= HANDS
         assert np.percentile(found, 99) <= TAIL
+    if IS_X86:
+        assert_same_bits(result, expected)
 
 
 @settings(max_examples=6, suppress_health_check=[HealthCheck.function_scoped_fixture])
