@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 DEMO := demo
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test fuzz lint bench reference parity chaos clean
+.PHONY: help setup demo test fuzz lint bench reference parity portability chaos clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -52,6 +52,9 @@ $(REFERENCE)/.installed: pyproject.toml constraints-reference.txt
 SOURCE ?=
 parity: reference ## compare our engine with MediaPipe itself, frame by frame: make parity SOURCE=… (default: the sample)
 	$(REFERENCE)/bin/python -m phoenix_ray.bench.parity $(SOURCE)
+
+portability: setup ## compute golden frames on an emulated processor without AVX-512 (needs QEMU: apt install qemu-user)
+	$(BIN)/python -m tests.golden.emulated
 
 bench: setup ## run every suite of the benchmark that this machine can; each peer gets an environment in .venv-peers
 	$(BIN)/phoenix-ray bench

@@ -93,6 +93,12 @@ class ModelSettings(Section):
         description="Where engine torch computes. 'auto' takes a CUDA GPU where there is one, else the CPU. Devices "
         "round differently, so it is part of a dataset's identity.",
     )
+    architecture: Literal["auto", "x86_64", "x86_64-without-fma", "aarch64"] = Field(
+        "auto",
+        description="Processors whose arithmetic computes on the CPU: x86-64 since 2013, x86-64 before, ARM. Landmarks "
+        "of two of them are up to a pixel apart, so it is part of a dataset's identity, and a worker on another is "
+        "refused. 'auto' takes that of the machine where the run starts; name it where the workers have another.",
+    )
     precision: Precision = Field(
         "exact",
         description="How engine torch multiplies. 'exact' is float32 throughout: the landmarks of the CPU engine to a "

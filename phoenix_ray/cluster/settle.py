@@ -48,7 +48,7 @@ def settle_model(
 
 def _as_recorded(model: ModelSettings, recorded: DatasetIdentity) -> ModelSettings:
     """Return the settings with what is recorded in the place of each 'auto'."""
-    names = [name for name in ("engine", "device", "batch_size") if getattr(model, name) == "auto"]
+    names = [name for name in ("engine", "device", "architecture", "batch_size") if getattr(model, name) == "auto"]
     chosen: dict[str, Any] = {name: recorded.model[name] for name in names if name in recorded.model}
     size = chosen.pop("batch_size", "")
     # What is no size is left out here, and refused when the dataset is opened.

@@ -115,6 +115,7 @@ class ShardWorker:
         self._identity = identity
         self._storage = open_storage(settings.output.path)
         self._model: PoseModel | None = None
+        self._kernels = ""
         self._computing = threading.Lock()
         self._idle_since = time.perf_counter()
 
@@ -122,9 +123,11 @@ class ShardWorker:
         """Load the model and answer.
 
         Raises:
-            ModelError: The model cannot be loaded here.
+            ModelError: The model cannot be loaded here, or would find other landmarks than the dataset has.
         """
+        registry.refuse_other_machine(self._settings.model, self._identity.model)
         self._model = registry.create(self._settings.model)
+        self._kernels = registry.kernels(self._settings.model)
         self._idle_since = time.perf_counter()
         return WorkerInfo(platform.node(), os.getpid(), self._model.layout.name)
 
@@ -169,6 +172,7 @@ class ShardWorker:
                 shard.last,
                 estimate.records,
                 estimate.rows,
+                self._kernels,
             )
             timings += Timings(estimate.decode_seconds, estimate.inference_seconds, write=time.perf_counter() - written)
         except Exception as error:

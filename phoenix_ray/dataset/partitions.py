@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -98,8 +98,11 @@ def write_partition(
     last: int,
     records: Sequence[FrameRecord],
     batch: LandmarkBatch,
+    kernels: str = "",
 ) -> PartitionInfo:
     """Commit the rows of frames `first` to `last` (exclusive) of a video, and return the receipt.
+
+    `kernels` says what computed them (`models.kernels.describe_kernels`), empty where that is not known.
 
     Raises:
         ValueError: The records are not exactly those frames in order, or the batch does not fit them.
@@ -111,6 +114,8 @@ def write_partition(
         )
     table = to_table(layout, video.split, video.video_id, records, batch)
     tally = tally_rows(layout, table)
+    if kernels:
+        tally = replace(tally, kernels={kernels: tally.rows})
     error = next((record.error for record in records if record.error is not None), None)
     sink = pa.BufferOutputStream()
     with open_writer(sink, table.schema, layout, settings) as writer:

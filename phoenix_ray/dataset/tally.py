@@ -28,12 +28,15 @@ class Tally:
         digest: Landmark digest (`dataset.digest`).
         statuses: Frames of each status; statuses that do not occur are left out.
         detected: Part → frames in which it was found.
+        kernels: What computed (`models.kernels.describe_kernels`) → frames. It is not in the rows themselves, so
+            tallies that differ in nothing else are equal.
     """
 
     rows: int = 0
     digest: int = 0
     statuses: Mapping[str, int] = field(default_factory=dict)
     detected: Mapping[str, int] = field(default_factory=dict)
+    kernels: Mapping[str, int] = field(default_factory=dict, compare=False)
 
     def __add__(self, other: Tally) -> Tally:
         return Tally(
@@ -41,6 +44,7 @@ class Tally:
             add_digests((self.digest, other.digest)),
             _add(self.statuses, other.statuses),
             _add(self.detected, other.detected),
+            _add(self.kernels, other.kernels),
         )
 
     def rate(self, part: str) -> float:
@@ -54,6 +58,7 @@ class Tally:
             "digest": digest_text(self.digest),
             "statuses": dict(self.statuses),
             "detected": dict(self.detected),
+            "kernels": dict(self.kernels),
         }
 
     @classmethod
@@ -64,6 +69,7 @@ class Tally:
             json_values.digest(tree["digest"]),
             json_values.counts(tree["statuses"]),
             json_values.counts(tree["detected"]),
+            json_values.counts(tree.get("kernels", {})),
         )
 
 

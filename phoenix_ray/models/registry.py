@@ -6,14 +6,16 @@ A further model is one file with a `ModelEntry`, and one line in the table here.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import platform
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from phoenix_ray.config import ModelSettings
-from phoenix_ray.errors import ConfigError, did_you_mean
+from phoenix_ray.errors import ConfigError, ModelError, did_you_mean
 from phoenix_ray.landmarks import Layout
 from phoenix_ray.models.base import ModelFacts, ModelIdentity, ModelInfo, PoseModel, Trial
 from phoenix_ray.models.holistic.engines import HolisticEntry
+from phoenix_ray.models.kernels import MACHINE_FIELDS
 from phoenix_ray.models.synthetic import SyntheticEntry
 
 
@@ -31,6 +33,10 @@ class ModelEntry(Protocol):
 
     def facts(self, settings: ModelSettings) -> ModelFacts:
         """Return what these settings decide: a pure function that loads nothing."""
+        ...
+
+    def kernels(self, settings: ModelSettings) -> str:
+        """Return what computes on this machine: `models.kernels.describe_kernels`."""
         ...
 
     def trial(self, settings: ModelSettings, *, has_gpu: bool) -> Trial | None:
@@ -91,6 +97,33 @@ def layout(settings: ModelSettings) -> Layout:
 def identity(settings: ModelSettings) -> ModelIdentity:
     """Return what makes two runs of the model comparable; ConfigError when there is no such model or engine."""
     return _find(settings).facts(settings).identity
+
+
+def kernels(settings: ModelSettings) -> str:
+    """Return processor, GPU and libraries that compute on this machine, in a line that partitions record.
+
+    Raises:
+        ConfigError: There is no such model or engine.
+        ModelError: This machine lacks the device that is asked for.
+    """
+    return _find(settings).kernels(settings)
+
+
+def refuse_other_machine(settings: ModelSettings, recorded: Mapping[str, str]) -> None:
+    """Raise ModelError where this machine would compute other landmarks than those that a dataset records.
+
+    Args:
+        settings: Of the run, with every 'auto' decided.
+        recorded: `ModelIdentity.fields` of the dataset.
+    """
+    here = identity(settings.model_copy(update={"architecture": "auto"})).fields
+    differing = [name for name in MACHINE_FIELDS if name in recorded and here.get(name) != recorded[name]]
+    if differing:
+        told = ", ".join(f"{name}: {recorded[name]} → {here.get(name, 'none')}" for name in differing)
+        raise ModelError(
+            f"{platform.node()} would compute other landmarks than the dataset has ({told}). Run on machines of one "
+            "kind with the same packages, or give this kind an output of its own (model.architecture names the kind)."
+        )
 
 
 def batch_size(settings: ModelSettings) -> int:

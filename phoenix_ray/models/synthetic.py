@@ -17,6 +17,7 @@ from phoenix_ray import landmarks
 from phoenix_ray.config import ModelSettings
 from phoenix_ray.landmarks import Part
 from phoenix_ray.models.base import LandmarkBatch, ModelFacts, ModelIdentity, ModelInfo, PoseModel, frames_per_call
+from phoenix_ray.models.kernels import describe_kernels
 
 LAYOUT = landmarks.holistic(468)
 
@@ -78,6 +79,10 @@ class SyntheticEntry:
         """Return the one layout, and name and version as identity: no setting changes a landmark."""
         identity = ModelIdentity({"model": self.info.name, "pipeline_version": VERSION})
         return ModelFacts(LAYOUT, identity, frames_per_call(settings), uses_gpu=False)
+
+    def kernels(self, settings: ModelSettings) -> str:  # noqa: ARG002 - the protocol has it
+        """Return processor and libraries of this machine; none of them matters."""
+        return describe_kernels(("numpy", "opencv"))
 
     def trial(self, settings: ModelSettings, *, has_gpu: bool) -> None:
         """Offer none: there is nothing to decide."""

@@ -99,7 +99,9 @@ def recorded_settings(identity: DatasetIdentity, source: str, overrides: Sequenc
     Raises:
         ConfigError: A word is no setting.
     """
-    words = [f"model.{name}={value}" for name, value in identity.model.items() if name in ModelSettings.model_fields]
+    # The architecture is that of the machine that recomputes, whatever the dataset's is.
+    names = ModelSettings.model_fields.keys() - {"architecture"}
+    words = [f"model.{name}={value}" for name, value in identity.model.items() if name in names]
     words += [f"model.name={identity.model.get('model', 'holistic')}", f"source.signature={identity.signature}"]
     if identity.limit_frames is not None:
         words.append(f"source.limit_frames={identity.limit_frames}")

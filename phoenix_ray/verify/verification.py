@@ -19,7 +19,7 @@ from phoenix_ray.dataset.reader import Dataset
 from phoenix_ray.errors import ConfigError
 from phoenix_ray.exports.imports import open_collection
 from phoenix_ray.models import registry
-from phoenix_ray.models.holistic.bars import BARS, TORCH_BARS, Bars
+from phoenix_ray.models.holistic.bars import BARS, OTHER_ORDER_BARS, Bars
 from phoenix_ray.verify.digests import agreed_videos
 from phoenix_ray.verify.recompute import RecomputedCollection, recorded_settings
 from phoenix_ray.verify.report import Criterion
@@ -156,7 +156,8 @@ def expected_nearness(identity: DatasetIdentity, model: ModelSettings) -> Criter
         return Criterion(BITS)
     here = replace(identity, model=registry.identity(model).fields)
     bars = [_bars(identity), _bars(here)]
-    return Criterion(_TOLD_BEYOND, TORCH_BARS if TORCH_BARS in bars else BARS)
+    other_order = OTHER_ORDER_BARS in bars or here.model.get("architecture") != identity.model.get("architecture")
+    return Criterion(_TOLD_BEYOND, OTHER_ORDER_BARS if other_order else BARS)
 
 
 def _bars(identity: DatasetIdentity) -> Bars:
@@ -166,7 +167,7 @@ def _bars(identity: DatasetIdentity) -> Bars:
             f"No tolerance is stated for model.precision={identity.model['precision']}: give one with --pixels "
             "(docs/engines.md says how far landmarks move)."
         )
-    return TORCH_BARS if identity.model.get("engine") == "torch" else BARS
+    return OTHER_ORDER_BARS if identity.model.get("engine") == "torch" else BARS
 
 
 def _against(

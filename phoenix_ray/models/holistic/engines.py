@@ -12,6 +12,7 @@ from functools import partial
 from phoenix_ray import landmarks
 from phoenix_ray.config import ModelSettings
 from phoenix_ray.errors import ConfigError, MissingExtraError
+from phoenix_ray.models import kernels
 from phoenix_ray.models.base import (
     ModelFacts,
     ModelIdentity,
@@ -26,7 +27,7 @@ from phoenix_ray.models.holistic.batching import batch_size, is_batch_size_open
 from phoenix_ray.models.weights import MEDIAPIPE_VERSION, WEIGHTS, ensure_installed
 
 # Raise an engine's with every change of `models/holistic` that moves its landmarks, so that no dataset mixes the two.
-PIPELINE_VERSIONS = {"litert": "1", "torch": "2", "mediapipe": MEDIAPIPE_VERSION}
+PIPELINE_VERSIONS = {"litert": "2", "torch": "3", "mediapipe": MEDIAPIPE_VERSION}
 
 
 class HolisticEntry:
@@ -60,11 +61,25 @@ class HolisticEntry:
             "min_tracking_confidence": repr(settings.min_tracking_confidence),
             **{f"weights.{weight.name}": weight.sha256 for weight in WEIGHTS if layout.name in weight.layouts},
         }
+        if settings.engine != "torch" or settings.device == "cpu":
+            here = settings.architecture == "auto"
+            identity["architecture"] = kernels.architecture() if here else settings.architecture
+        if settings.engine == "litert":
+            identity["litert"] = kernels.litert_generation()
         if settings.engine != "torch":
             return ModelFacts(layout, ModelIdentity(identity), frames_per_call(settings), uses_gpu=False)
         frames = batch_size(settings)
         identity |= {"device": settings.device, "precision": settings.precision, "batch_size": str(frames)}
         return ModelFacts(layout, ModelIdentity(identity), frames, uses_gpu=settings.device in ("auto", "cuda"))
+
+    def kernels(self, settings: ModelSettings) -> str:
+        """Return processor, GPU and libraries that compute on this machine."""
+        engine = _decided(settings).engine
+        if engine != "torch":
+            return kernels.describe_kernels((engine, "numpy", "opencv"))
+        from phoenix_ray.models.holistic.torch_numerics import device_name
+
+        return kernels.describe_kernels(("torch", "numpy", "opencv"), device_name(settings.device))
 
     def trial(self, settings: ModelSettings, *, has_gpu: bool) -> Trial | None:
         """Return the trial of torch where no setting decides for an engine and there are GPUs, else of its batch size.

@@ -40,6 +40,14 @@ def choose_device(asked: str) -> torch.device:
     return torch.device("cpu" if asked == "auto" else asked)
 
 
+def device_name(asked: str) -> str:
+    """Return the name of the GPU behind the setting `model.device`, empty for the CPU."""
+    device = choose_device(asked)
+    if device.type == "cuda":
+        return str(torch.cuda.get_device_name(device))
+    return "" if device.type == "cpu" else device.type
+
+
 def _why_no_cuda() -> str:
     if torch.version.cuda is None:
         return ": it is a build without CUDA. Install a CUDA build of torch, or use model.device=cpu, or auto."

@@ -29,9 +29,9 @@ def matrix_of_opencv(region: tuple[float, ...]) -> NDArray[np.float64]:
     x, y, width, height, rotation = float32([region])[0]
     degrees = float(rotation * np.float32(180)) / math.pi
     corners = np.float32(cv2.boxPoints(((x, y), (width, height), degrees)))
-    targets = np.float32([[0, 1], [0, 0], [1, 0], [1, 1]]) * np.float32(SIDE)
+    targets = float32([[0, 1], [0, 0], [1, 0], [1, 1]]) * np.float32(SIDE)
     _, inverse = cv2.invert(cv2.getPerspectiveTransform(corners, targets))
-    return inverse.reshape(9)
+    return np.asarray(inverse, dtype=np.float64).reshape(9)
 
 
 @given(st.lists(rois, min_size=1, max_size=5))
@@ -49,7 +49,7 @@ def test_torch_computes_the_same_bits_as_numpy(regions: list[tuple[float, ...]])
 
 
 def test_a_rectangle_without_area_takes_everything_to_the_corner() -> None:
-    roi = Rect(*(np.float32([value]) for value in (1e7, 1e7, 1e-6, 1e-6, 0.4)))
+    roi = Rect(*(float32([value]) for value in (1e7, 1e7, 1e-6, 1e-6, 0.4)))
     x, y, scale = image_from_crop(roi, SIDE).reshape(3, 3) @ [100, 50, 1]
     assert (x, y) == (0, 0)
     assert scale != 0

@@ -20,6 +20,7 @@ from phoenix_ray.models.holistic.elementary import (
     sigmoid,
     square_root,
 )
+from tests.models.holistic.floats import float32
 
 Values = NDArray[Any]
 COUNT = 100_000
@@ -78,7 +79,7 @@ def test_an_angle_is_that_of_the_c_library_to_the_last_bit(library: Callable[[Va
 @needs_glibc
 def test_sine_and_cosine_are_those_of_the_c_library_to_the_last_bit(library: Callable[[Values], Any]) -> None:
     powers = np.float32(2) ** np.arange(-40, 3, dtype=np.float32)
-    angles = np.concatenate([random_floats(-10, 10), powers, -powers, np.float32([0, np.pi, np.pi / 2, np.pi / 4])])
+    angles = np.concatenate([random_floats(-10, 10), powers, -powers, float32([0, np.pi, np.pi / 2, np.pi / 4])])
     cosine, sine = cosine_and_sine(library(angles))
     np.testing.assert_array_equal(np.asarray(cosine), of_the_c_library("cosf")(angles))
     np.testing.assert_array_equal(np.asarray(sine), of_the_c_library("sinf")(angles))
@@ -111,21 +112,21 @@ def test_an_angle_is_right_to_less_than_two_units_in_the_last_place(y: float, x:
     if (y, x) == (0, 0):
         return
     expected = np.arctan2(y, x)
-    angle = float(atan2(np.float32([y]), np.float32([x]))[0])
+    angle = float(atan2(float32([y]), float32([x]))[0])
     assert abs(angle - expected) <= 2 * np.spacing(np.float32(abs(expected)))
 
 
 def test_axes_have_their_angles_and_what_is_missing_stays_missing(library: Callable[[Values], Any]) -> None:
-    y, x = np.float32([np.nan, 0, 0, 0, 1, -1, 0]), np.float32([0, np.nan, 1, -1, 0, 0, 0])
+    y, x = float32([np.nan, 0, 0, 0, 1, -1, 0]), float32([0, np.nan, 1, -1, 0, 0, 0])
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         angles = np.asarray(atan2(library(y), library(x)))
-    expected = np.float32([np.nan, np.nan, 0, np.pi, np.pi / 2, -np.pi / 2, 0])
+    expected = float32([np.nan, np.nan, 0, np.pi, np.pi / 2, -np.pi / 2, 0])
     np.testing.assert_array_equal(angles, expected)
 
 
 def test_missing_values_stay_missing_without_a_warning(library: Callable[[Values], Any]) -> None:
-    missing = library(np.float32([np.nan, 0]))
+    missing = library(float32([np.nan, 0]))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         results = [*cosine_and_sine(missing), sigmoid(missing)]

@@ -1,0 +1,137 @@
+"""What a model's numbers depend on beside weights and settings: the processor and the libraries that compute.
+
+Two uses. The *architecture*, and the generation of LiteRT's arithmetic, belong to a dataset's identity: rows that
+differ in them are not comparable. Everything else is recorded with each partition as *kernels*, one line of text such
+as `arch=x86_64 isa=avx512 litert=2.3.0 numpy=2.4.6 opencv=4.13.0`, so that it can be said later which rows come from
+unlike machines and how far these are apart (`compare_kernels`; measured in docs/parity.md).
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+from collections.abc import Collection, Mapping, Sequence
+from functools import lru_cache
+from itertools import combinations
+from pathlib import Path
+
+# Fields of a model's identity that the machine decides, not the settings.
+MACHINE_FIELDS = ("architecture", "litert")
+
+# Names of processors as Python gives them → as an identity has them.
+_ARCHITECTURES = {"amd64": "x86_64", "x86_64": "x86_64", "arm64": "aarch64", "aarch64": "aarch64"}
+# x86-64 without FMA and AVX2 (before 2013) rounds each product before it is added: an architecture of its own.
+WITHOUT_FMA = "x86_64-without-fma"
+
+# Instruction sets → the flag by which Linux knows them, the widest first.
+_INSTRUCTION_SETS = {"avx512": "avx512f", "avx2": "avx2", "sse4": "sse4_2", "sve": "sve", "neon": "asimd"}
+
+# Distributions that may bring a library; the first that is installed counts.
+_DISTRIBUTIONS: Mapping[str, Sequence[str]] = {
+    "litert": ("ai-edge-litert",),
+    "mediapipe": ("mediapipe",),
+    "numpy": ("numpy",),
+    "opencv": ("opencv-python-headless", "opencv-python", "opencv-contrib-python", "opencv-contrib-python-headless"),
+    "torch": ("torch",),
+}
+
+# Versions of LiteRT whose landmarks are the same bits (docs/parity.md); 1.2, 1.4 and 2.0 are up to 2.3 px off.
+_LITERT_GENERATIONS = {"2.1": "2.1-2.3", "2.2": "2.1-2.3", "2.3": "2.1-2.3"}
+
+# How far landmarks of two architectures are apart at most, in pixels of a 210x260 to 480x640 frame (docs/parity.md).
+_PIXELS_APART = {
+    frozenset(("x86_64", "aarch64")): 1.25,
+    frozenset(("x86_64", WITHOUT_FMA)): 0.27,
+}
+
+
+def architecture() -> str:
+    """Return the kind of arithmetic of this machine's processor, such as `x86_64` or `aarch64`."""
+    machine = platform.machine().lower()
+    known = _ARCHITECTURES.get(machine, machine)
+    flags = _processor_flags()
+    return WITHOUT_FMA if known == "x86_64" and flags and not {"fma", "avx2"} <= flags else known
+
+
+def instruction_set() -> str:
+    """Return the widest vector instructions of this machine's processor, among which libraries choose kernels."""
+    flags = _processor_flags()
+    for name, needed in (
+        ("avx512", "avx512f"),
+        ("avx2", "avx2"),
+        ("sse4", "sse4_2"),
+        ("sve", "sve"),
+        ("neon", "asimd"),
+    ):
+        if needed in flags:
+            return name
+    return "unknown"
+
+
+def litert_generation() -> str:
+    """Return which versions of LiteRT give the bits of the one installed here; its own where that was not checked."""
+    version = _version("litert")
+    return _LITERT_GENERATIONS.get(".".join(version.split(".")[:2]), version)
+
+
+def describe_kernels(libraries: Sequence[str], device: str = "") -> str:
+    """Return what computes on this machine.
+
+    Args:
+        libraries: Those whose version may matter: `litert`, `numpy`, `opencv`, `torch`, `mediapipe`.
+        device: Name of the GPU that computes, empty for the processor.
+    """
+    facts = {"arch": architecture(), "isa": instruction_set(), "device": device.replace(" ", "_")}
+    facts |= {library: _version(library) for library in sorted(libraries)}
+    return " ".join(f"{name}={value}" for name, value in facts.items() if value)
+
+
+def compare_kernels(kernels: Collection[str]) -> str | None:
+    """Return how far rows of several kernels are apart, in a clause; None where they are the same bits.
+
+    Args:
+        kernels: Lines of `describe_kernels`.
+    """
+    farthest = 0.0
+    for some, others in combinations([_parse(line) for line in kernels], 2):
+        distance = _pixels_apart(some, others)
+        if distance is None:
+            return "how far they are apart has not been measured; `phoenix-ray verify --recompute` measures it"
+        farthest = max(farthest, distance)
+    return f"up to {farthest:g} px apart where it was measured (docs/parity.md)" if farthest else None
+
+
+def _pixels_apart(some: Mapping[str, str], others: Mapping[str, str]) -> float | None:
+    """Return the largest distance that was measured between two kernels, None where none was."""
+    if some.get("device") != others.get("device") or some.get("torch") != others.get("torch"):
+        return None
+    if _generation(some.get("litert", "")) != _generation(others.get("litert", "")):
+        return None
+    architectures = frozenset((some.get("arch", ""), others.get("arch", "")))
+    return 0.0 if len(architectures) == 1 else _PIXELS_APART.get(architectures)
+
+
+def _generation(version: str) -> str:
+    return _LITERT_GENERATIONS.get(".".join(version.split(".")[:2]), version)
+
+
+def _parse(kernels: str) -> dict[str, str]:
+    return dict(fact.split("=", 1) for fact in kernels.split(" ") if "=" in fact)
+
+
+def _version(library: str) -> str:
+    """Return the version of a library that is installed here, empty where it is not."""
+    installed = (found for name in _DISTRIBUTIONS[library] for found in importlib.metadata.distributions(name=name))
+    return next((found.version for found in installed), "")
+
+
+@lru_cache(maxsize=1)
+def _processor_flags() -> frozenset[str]:
+    """Return what Linux says the processor can do; empty on other systems."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(errors="replace").splitlines()
+    except OSError:
+        return frozenset()
+    return next(
+        (frozenset(line.split()) for line in lines if line.lower().startswith(("flags", "features"))), frozenset()
+    )
