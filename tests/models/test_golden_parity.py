@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from phoenix_ray import landmarks
 from phoenix_ray.bench.parity_report import compare
 from phoenix_ray.config import ModelSettings
+from phoenix_ray.models import kernels
 from phoenix_ray.models.base import LandmarkBatch
 from phoenix_ray.models.holistic.litert import HolisticLitert
 from tests.golden import GOLDEN, PARTS
@@ -63,3 +64,15 @@ def test_landmarks_are_those_of_mediapipe(
     errors = {part.part: part.errors for part in report.parts}
     assert errors["pose"]["visibility"].maximum < 0.01
     assert errors["pose_world"]["xyz mm"].p99 < 1
+
+
+@pytest.mark.skipif(kernels.architecture() != "x86_64", reason="only x86-64 with FMA adds up in MediaPipe's order")
+@pytest.mark.parametrize("face_points", [468, 478])
+def test_on_x86_landmarks_are_those_of_mediapipe_to_the_last_bit(
+    golden: dict[str, NDArray[np.float32]], frames: list[Image], weights: Path, face_points: int
+) -> None:
+    model = HolisticLitert(ModelSettings.model_validate({"face_points": face_points}), weights)
+    found = model.estimate(frames)
+    model.close()
+    for part, points in recorded(golden, face_points).points.items():
+        np.testing.assert_array_equal(found.points[part], points, err_msg=part)
