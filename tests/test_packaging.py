@@ -11,8 +11,7 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
-from tests.matrix.__main__ import PYTHONS
-from tests.matrix.wheels import requirements
+from tests.matrix.wheels import PYTHONS, requirements
 
 ROOT = Path(__file__).parents[1]
 

@@ -20,9 +20,8 @@ from tests.matrix.clip import write_clip
 from tests.matrix.demo_digest import read_expected, write_expected
 from tests.matrix.environments import Environment, Resolution, StepError, find_python
 from tests.matrix.report import problems, to_table
-from tests.matrix.wheels import admitted_versions, build_wheel
+from tests.matrix.wheels import PYTHONS, admitted_versions, build_wheel
 
-PYTHONS = ("3.10", "3.11", "3.12", "3.13")
 FOLDER = Path(".venv-matrix")
 
 

@@ -9,10 +9,11 @@ from pathlib import Path
 
 from tests.matrix.demo_digest import Digests
 from tests.matrix.environments import Environment, Resolution, StepError
+from tests.matrix.wheels import requirements
 
 INSPECT = Path(__file__).with_name("inspect_environment.py")
 # Extras that the commands of `EXTRAS` try. torch is tried where it is asked for, mediapipe by `make parity`.
-TRIED_EXTRAS = "bench,demo,export,plots,prepare"
+TRIED_EXTRAS = ("bench", "demo", "export", "plots", "prepare")
 
 
 @dataclass(slots=True)
@@ -105,8 +106,17 @@ class Cell:
 
     def _install(self, interpreter: Path, outcome: Outcome) -> None:
         self.environment.create(interpreter)
-        self.environment.install(str(self.wheel), *self.pins)
+        self._install_wheel()
         outcome.versions = self._inspect().versions
+
+    def _install_wheel(self, *extras: str) -> None:
+        wanted = [f"{self.wheel}[{','.join(extras)}]", *self.pins]
+        if self.environment.resolution == "lowest":
+            # uv takes the lowest version of what it is asked for only, and the newest of what that requires.
+            for requirement in requirements(self.wheel, self.version, extras):
+                requirement.marker = None
+                wanted.append(str(requirement))
+        self.environment.install(*wanted)
 
     def _run_video(self, outcome: Outcome) -> None:
         self._try("run", *self._videos())
@@ -118,7 +128,7 @@ class Cell:
         outcome.demo = self._inspect("demo").digests
 
     def _run_torch(self, outcome: Outcome) -> None:
-        self.environment.install(f"{self.wheel}[torch]", *self.pins)
+        self._install_wheel("torch")
         self._try("run", "--config", "demo", "output.path=demo-torch", "model.engine=torch")
         found = self._inspect("demo-torch")
         outcome.torch, outcome.versions = found.digests, found.versions
@@ -131,7 +141,7 @@ class Cell:
                 raise StepError(f"{' '.join(words)} does not name the extra [{extra}]:\n{printed[-2000:]}")
 
     def _try_extras(self, outcome: Outcome) -> None:
-        self.environment.install(f"{self.wheel}[{TRIED_EXTRAS}]", *self.pins)
+        self._install_wheel(*TRIED_EXTRAS)
         outcome.versions = self._inspect().versions
         for number, (_, words) in enumerate(EXTRAS):
             self._try(*self._fill(words, f"extra-{number}"))

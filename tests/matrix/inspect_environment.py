@@ -12,7 +12,8 @@ from importlib.metadata import distributions
 
 def main() -> None:
     """Print versions by name, and digests by "split/video"."""
-    found = {"versions": {one.metadata["Name"].lower(): one.version for one in distributions()}, "digests": {}}
+    names = {one.metadata["Name"].lower().replace("_", "-"): one.version for one in distributions()}
+    found: dict[str, dict[str, str]] = {"versions": names, "digests": {}}
     if len(sys.argv) > 1:
         import pyarrow.parquet as pq
 

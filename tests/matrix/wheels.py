@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from email.parser import Parser
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from packaging.version import Version
 from tests.matrix.environments import StepError, find_uv, run_step
 
 ROOT = Path(__file__).parents[2]
+PYTHONS = ("3.10", "3.11", "3.12", "3.13")
 
 
 def build_wheel(folder: Path) -> Path:
@@ -29,21 +30,22 @@ def build_wheel(folder: Path) -> Path:
     return next(folder.glob("*.whl"))
 
 
-def requirements(wheel: Path, python: str | None = None) -> Iterator[Requirement]:
-    """Yield what a wheel requires, that of its extras included.
+def requirements(wheel: Path, python: str | None = None, extras: Iterable[str] | None = None) -> Iterator[Requirement]:
+    """Yield what a wheel requires.
 
     Args:
         wheel: The file.
         python: Leave out what is not required on this Python ("3.12").
+        extras: Leave out what none of these extras requires either; None means all of them.
     """
     with zipfile.ZipFile(wheel) as archive:
         name = next(name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
         metadata = Parser().parsestr(archive.read(name).decode())
-    extras = ["", *metadata.get_all("Provides-Extra", [])]
-    environments = [{"python_version": python or "", "extra": extra} for extra in extras]
+    chosen = ["", *(metadata.get_all("Provides-Extra", []) if extras is None else extras)]
+    pythons = PYTHONS if python is None else (python,)
+    environments = [{"python_version": version, "extra": extra} for version in pythons for extra in chosen]
     for requirement in map(Requirement, metadata.get_all("Requires-Dist", [])):
-        marker = requirement.marker
-        if python is None or marker is None or any(map(marker.evaluate, environments)):
+        if requirement.marker is None or any(map(requirement.marker.evaluate, environments)):
             yield requirement
 
 
