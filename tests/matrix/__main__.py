@@ -53,35 +53,40 @@ def main(
     """Try every Python with every resolution."""
     folder = FOLDER.resolve()
     expected = {} if record else read_expected()
+    outcomes: list[Outcome] = []
     try:
         wheel = build_wheel(folder / "wheel")
+        clips = _one_clip(folder / "clips", video)
+        for version in pythons:
+            interpreter = find_python(version)
+            for resolution, pin in _variations(wheel, version, interpreter, resolutions, vary):
+                if interpreter is None:
+                    outcomes.append(Outcome(version, resolution, absent="not on this machine, and uv cannot get it"))
+                    continue
+                environment = Environment(folder / f"{version}-{resolution}", resolution)
+                cell = Cell(version, environment, wheel, clips, (*pins, *pin), torch)
+                outcomes.append(cell.run(interpreter, lambda text: print(text, flush=True)))
+                (folder / "matrix.json").write_text(json.dumps([asdict(outcome) for outcome in outcomes], indent=1))
     except StepError as error:
-        sys.exit(f"The wheel cannot be built. {error}")
-    clips = folder / "clips"
-    clips.mkdir(exist_ok=True)
-    clip = clips / "clip.mp4"
+        sys.exit(f"The matrix cannot be run. {error}")
+    print(*to_table(outcomes, expected).lines(), sep="\n")
+    found = list(problems(outcomes, expected))
+    print(*found, sep="\n")
+    if record and not found:
+        write_expected(next(outcome.demo for outcome in outcomes if outcome.demo))
+    sys.exit(bool(found))
+
+
+def _one_clip(folder: Path, video: Path | None) -> Path:
+    """Return a folder with one video file: a copy of `video`, or a made one."""
+    folder.mkdir(exist_ok=True)
+    clip = folder / "clip.mp4"
     clip.unlink(missing_ok=True)
     if video is None:
         write_clip(clip)
     else:
         clip.write_bytes(video.read_bytes())
-    outcomes: list[Outcome] = []
-    for version in pythons:
-        interpreter = find_python(version)
-        for resolution, pin in _variations(wheel, version, interpreter, resolutions, vary):
-            if interpreter is None:
-                outcomes.append(Outcome(version, resolution, absent="not on this machine, and uv cannot get it"))
-                continue
-            environment = Environment(folder / f"{version}-{resolution}", resolution)
-            cell = Cell(version, environment, wheel, clips, (*pins, *pin), torch)
-            outcomes.append(cell.run(interpreter, lambda text: print(text, flush=True)))
-            (folder / "matrix.json").write_text(json.dumps([asdict(outcome) for outcome in outcomes], indent=1))
-    print(*to_table(outcomes, expected).lines(), sep="\n")
-    found = list(problems(outcomes, expected))
-    print(*found, sep="\n")
-    if record and not found:
-        write_expected(outcomes[0].demo)
-    sys.exit(bool(found))
+    return folder
 
 
 def _variations(

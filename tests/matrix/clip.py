@@ -15,7 +15,6 @@ def write_clip(file: Path) -> Path:
     from skimage import data
 
     move = next(move for move in MOVES if move.frames == 24)
-    file.parent.mkdir(parents=True, exist_ok=True)
     with av.open(str(file), "w") as container:
         stream = container.add_stream("libx264", rate=25)
         stream.width, stream.height, stream.pix_fmt = 210, 260, "yuv420p"
