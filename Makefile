@@ -7,18 +7,27 @@ BIN := $(VENV)/bin
 DEMO := demo
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test fuzz lint bench reference parity portability chaos clean
+.PHONY: help setup demo test fuzz lint bench reference parity portability chaos matrix clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
+# Each step that can fail says what to do; all may be repeated.
+give_up = { printf '\n%s\n' "$(1)" >&2; exit 1; }
+need_python = command -v $(PYTHON) >/dev/null || $(call give_up,There is no $(PYTHON). $(OTHER_PYTHON) make $(3) PYTHON=python3.12); \
+	$(PYTHON) -c 'import sys; sys.exit(not ($(1)))' || $(call give_up,This needs Python $(2); $(PYTHON) is $$($(PYTHON) -V 2>&1). $(OTHER_PYTHON) make $(3) PYTHON=python3.12)
+OTHER_PYTHON := Name one that fits (uv python install 3.12 or pyenv install 3.12 gets one):
+NO_VENV := The environment cannot be made. On Debian and Ubuntu apt-get install python3-venv helps; or take another Python: make setup PYTHON=python3.12
+NO_PACKAGES := The packages could not be installed; pip says why above. Behind a proxy set HTTPS_PROXY, with a mirror PIP_INDEX_URL, without a network PIP_NO_INDEX=1 and PIP_FIND_LINKS=FOLDER with the wheels that pip download -c constraints.txt gathered elsewhere. Then make setup again.
+NO_WEIGHTS := The packages are installed, the weights of the networks are not; the message above says how to bring them by hand. Then make setup again.
+
 setup: $(VENV)/.installed ## make the environment in .venv and install the networks' weights
 
 $(VENV)/.installed: pyproject.toml constraints.txt
-	@$(PYTHON) -c 'import sys; ok = (3, 10) <= sys.version_info < (3, 14); sys.exit(not ok and f"phoenix_ray needs Python 3.10 to 3.13; $(PYTHON) is {sys.version.split()[0]}. Say which: make setup PYTHON=python3.12")'
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[demo,torch,dev]'
-	$(BIN)/phoenix-ray models install
+	@$(call need_python,(3, 10) <= sys.version_info < (3, 14),3.10 to 3.13,setup)
+	@$(PYTHON) -m venv $(VENV) || $(call give_up,$(NO_VENV))
+	@$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[demo,torch,dev]' || $(call give_up,$(NO_PACKAGES))
+	@$(BIN)/phoenix-ray models install || $(call give_up,$(NO_WEIGHTS))
 	@touch $@
 
 demo: setup ## run the main job on the built-in sample dataset, with pictures
@@ -43,10 +52,10 @@ fuzz: setup ## try 105,000 hostile inputs: tables, pictures, videos, settings, f
 reference: $(REFERENCE)/.installed ## make the environment of legacy MediaPipe, the reference for parity
 
 $(REFERENCE)/.installed: pyproject.toml constraints-reference.txt
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)) and f"MediaPipe 0.10.21 with these pins needs Python 3.11 or 3.12; $(PYTHON) is {sys.version.split()[0]}. Say which: make reference PYTHON=python3.11")'
-	$(PYTHON) -m venv $(REFERENCE)
-	$(REFERENCE)/bin/pip install --quiet --disable-pip-version-check --constraint constraints-reference.txt --editable '.[demo,mediapipe]'
-	$(REFERENCE)/bin/phoenix-ray models install
+	@$(call need_python,sys.version_info[:2] in ((3, 11), (3, 12)),3.11 or 3.12 for MediaPipe 0.10.21,reference)
+	@$(PYTHON) -m venv $(REFERENCE) || $(call give_up,$(NO_VENV))
+	@$(REFERENCE)/bin/pip install --quiet --disable-pip-version-check --constraint constraints-reference.txt --editable '.[demo,mediapipe]' || $(call give_up,$(NO_PACKAGES))
+	@$(REFERENCE)/bin/phoenix-ray models install || $(call give_up,$(NO_WEIGHTS))
 	@touch $@
 
 SOURCE ?=
@@ -62,5 +71,10 @@ bench: setup ## run every suite of the benchmark that this machine can; each pee
 chaos: setup ## kill everything at every point, again and again, and write the table of docs/guarantees.md
 	$(BIN)/python -m tests.chaos
 
+PYTHONS ?= 3.10 3.11 3.12 3.13
+VERSIONS ?= newest lowest
+matrix: setup ## install the wheel on each Python, with the newest and lowest libraries it admits: same landmarks?
+	$(BIN)/python -m tests.matrix $(PYTHONS:%=--python %) $(VERSIONS:%=--resolution %) $(MATRIX)
+
 clean: ## remove what these commands made
-	rm -rf $(VENV) $(REFERENCE) .venv-peers $(DEMO) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis bench-results chaos-results
+	rm -rf $(VENV) $(REFERENCE) .venv-peers .venv-matrix $(DEMO) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis bench-results chaos-results

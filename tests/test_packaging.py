@@ -1,11 +1,17 @@
 from __future__ import annotations
 
+import os
+import re
 import subprocess
 import sys
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+
+from tests.matrix.wheels import PYTHONS, requirements
 
 ROOT = Path(__file__).parents[1]
 
@@ -47,6 +53,60 @@ def test_an_installed_wheel_finds_its_configs(wheel: Path, tmp_path: Path) -> No
     command = [sys.executable, "-c", program, str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path)
     assert done.stdout.strip() == "phoenix"
+
+
+def test_every_requirement_ends_below_a_version_that_nobody_ran(wheel: Path) -> None:
+    for requirement in requirements(wheel):
+        operators = {bound.operator for bound in requirement.specifier}
+        assert operators in ({">=", "<"}, {"=="}), str(requirement)
+
+
+@pytest.mark.parametrize("python", PYTHONS)
+def test_the_pinned_environment_is_one_that_the_wheel_admits(wheel: Path, python: str) -> None:
+    pinned = {pin.name.lower(): pin for pin in pins(python)}
+    for requirement in requirements(wheel, python):
+        # The one comes with every environment, the other has an environment of its own.
+        if (name := requirement.name.lower()) in ("pip", "mediapipe"):
+            continue
+        assert name in pinned, f"constraints.txt lacks {requirement.name} on Python {python}"
+        (pin,) = pinned[name].specifier
+        assert pin.version in requirement.specifier, f"{pinned[name]} is not {requirement}"
+
+
+def pins(python: str) -> Iterator[Requirement]:
+    for line in (ROOT / "constraints.txt").read_text().splitlines():
+        if line and not line.startswith("#"):
+            pin = Requirement(line)
+            if pin.marker is None or pin.marker.evaluate({"python_version": python}):
+                yield pin
+
+
+def make_setup(folder: Path, python: Path, **variables: str) -> str:
+    """Run `make setup` for an environment that cannot be made, and return what it says."""
+    # What `make test` was called with must not reach this make.
+    environment = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MAKEOVERRIDES")}
+    command = ["make", "setup", f"VENV={folder / 'venv'}", f"PYTHON={python}"]
+    done = subprocess.run(command, cwd=ROOT, env=environment | variables, capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert not (folder / "venv" / ".installed").exists()
+    return done.stderr
+
+
+def test_setup_with_a_python_that_is_absent_or_too_old_says_how_to_name_another(tmp_path: Path) -> None:
+    old = tmp_path / "python2.7"
+    old.write_text('#!/bin/sh\n[ "$1" = -V ] && echo Python 2.7.18\nexit 1\n')
+    old.chmod(0o755)
+    for python, reason in ((tmp_path / "absent", "There is no"), (old, "Python 2.7.18")):
+        said = make_setup(tmp_path, python)
+        assert reason in said
+        assert "make setup PYTHON=python3.12" in said
+
+
+def test_setup_without_a_network_says_how_to_do_without(tmp_path: Path) -> None:
+    empty = tmp_path / "wheels"
+    empty.mkdir()
+    said = make_setup(tmp_path, Path(sys.executable), PIP_NO_INDEX="1", PIP_FIND_LINKS=str(empty))
+    assert re.search("PIP_INDEX_URL.*PIP_NO_INDEX=1 and PIP_FIND_LINKS", said)
 
 
 def test_opencv_is_the_one_whose_crops_equal_mediapipes() -> None:

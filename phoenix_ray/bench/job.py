@@ -13,7 +13,7 @@ from pathlib import Path
 from phoenix_ray.bench import waterfall
 from phoenix_ray.bench.ceiling import measure_ceiling
 from phoenix_ray.bench.contestants import in_scratch, own_environment, run_command, run_ours, write_command
-from phoenix_ray.bench.engines import FrameTimes, time_worker
+from phoenix_ray.bench.engines import FrameTimes, network_rates, time_worker
 from phoenix_ray.bench.frames import BenchmarkFrames
 from phoenix_ray.bench.report import Findings
 from phoenix_ray.bench.results import Measurement, Spread
@@ -88,7 +88,9 @@ def _waterfall(alone: Sequence[FrameTimes], measured: Sequence[Measurement], wor
     """Return the steps of the round with the median rate, so that all of them are of one moment."""
     middle = sorted(range(len(measured)), key=lambda number: measured[number].steady_rate)[len(measured) // 2]
     one = measured[middle]
-    return waterfall.steps(alone[middle], measure_ceiling(), workers, one.steady_rate, one.whole_rate)
+    ceiling = measure_ceiling()
+    ceiling = ceiling.raised(network_rates(alone, ceiling.operations))
+    return waterfall.steps(alone[middle], ceiling, workers, one.steady_rate, one.whole_rate)
 
 
 def _rates(runs: Mapping[int, Sequence[Measurement]], efficiency: Mapping[int, Spread]) -> Table:
@@ -126,8 +128,7 @@ def _shares(measurement: Measurement) -> dict[str, float]:
 
 def _notes() -> list[str]:
     return [
-        "The limit: all operations of the networks at the best rate of a float32 matrix product on one core, times the "
-        "workers.",
+        "The limit: all operations of the networks at the highest rate of one core in this run, times the workers.",
         "One worker alone is the actor's own code without Ray, measured in the same round on all frames once.",
         "Decode, inference, write, idle: shares of the actors' time; decode is waiting for frames that threads decode.",
     ]

@@ -27,15 +27,13 @@ def steps(alone: FrameTimes, ceiling: Ceiling, workers: int, steady: float, whol
 
     Args:
         alone: One worker without Ray.
-        ceiling: Of one core; without counted operations the list begins with the networks.
+        ceiling: Of one core.
         workers: Processes, each on a core of its own.
         steady: Frames/s of the command without start-up.
         whole: Frames/s of the whole command.
     """
-    found = []
-    if ceiling.operations:
-        least = sum(ceiling.operations.values()) / ceiling.gigaflops / 1e6
-        found.append(Step(f"{workers} cores at their matrix rate", workers * 1000 / least))
+    least = sum(ceiling.least_ms(name, crops) for name, crops in alone.seen.items())
+    found = [Step(f"{workers} cores at their matrix rate", workers * 1000 / least)]
     spent = 0.0
     parts = (
         ("networks as they are", alone.in_networks),

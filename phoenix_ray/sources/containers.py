@@ -246,10 +246,11 @@ def _open(path: str, max_pixels: int = LISTED_MAX_PIXELS) -> Iterator[Any]:
 
     most_pixels = max(max_pixels, LISTED_MAX_PIXELS)
     options = {"protocol_whitelist": "file", "format_whitelist": _FORMATS, "max_pixels": str(most_pixels)}
+    # Titles need not be UTF-8: nobody reads them. PyAV 19 takes any bytes and no longer knows the argument.
+    any_title = {"metadata_errors": "ignore"} if int(av.__version__.split(".")[0]) < 19 else {}
     with closing(PatientReader(path)) as file:
         try:
-            # Titles and the like are not read, so it does not matter when they are no UTF-8.
-            container = av.open(file, options=options, metadata_errors="ignore")
+            container = av.open(file, options=options, **any_title)
         except av.FFmpegError as error:
             raise ContainerError(f"it cannot be opened as a video: {error.strerror}") from None
         with container:

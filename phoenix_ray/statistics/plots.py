@@ -78,7 +78,12 @@ def _plot_gaps(axes: Any, gaps: dict[str, list[int]]) -> None:
     for part, lengths in gaps.items():
         values, counts = np.unique(lengths, return_counts=True)
         axes.plot(values, counts, ".-", label=part.replace("_", " "))
-    axes.set(xlabel="length of a gap, in frames", ylabel="gaps", xscale="log", yscale="log")
+    axes.set(xlabel="length of a gap, in frames", ylabel="gaps")
+    # A logarithmic axis cannot be drawn without a value.
+    if any(gaps.values()):
+        axes.set(xscale="log", yscale="log")
+    else:
+        axes.set_title("no gaps")
     axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
 
 
@@ -86,5 +91,9 @@ def _plot_scores(axes: Any, everything: GroupSummary) -> None:
     edges = np.linspace(0, 1, SCORE_BINS + 1)
     for name, part in everything.parts.items():
         axes.stairs(100 * part.scores / max(part.scores.sum(), 1), edges, label=name.replace("_", " "))
-    axes.set(xlabel="presence score", ylabel="frames, in %", yscale="log", xlim=(0, 1))
+    axes.set(xlabel="presence score", ylabel="frames, in %", xlim=(0, 1))
+    if any(part.scores.any() for part in everything.parts.values()):
+        axes.set(yscale="log")
+    else:
+        axes.set_title("no scores")
     axes.legend(loc="upper left", bbox_to_anchor=(1, 1))

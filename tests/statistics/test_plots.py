@@ -25,6 +25,17 @@ def test_plots_are_pictures(tmp_path: Path) -> None:
     assert all(file.read_bytes().startswith(b"\x89PNG") for file in files)
 
 
+@pytest.mark.parametrize(
+    "never_found", [{}, {part: list(range(10)) for part in ("pose", "left_hand", "right_hand", "face")}]
+)
+def test_plots_are_drawn_where_a_dataset_has_no_gaps_or_finds_nobody(
+    tmp_path: Path, never_found: dict[str, list[int]]
+) -> None:
+    measured = [measure_video(make_video(10, never_found, 1))]
+    files = write_plots(tmp_path, measured, summarise("all", measured), group(measured, "split"))
+    assert all(file.read_bytes().startswith(b"\x89PNG") for file in files)
+
+
 def test_plots_that_cannot_be_written_are_told(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     measured = [measure_video(VIDEOS[0])]
