@@ -66,7 +66,7 @@ def _frames(
     selection: Selection, image_paths: list[str], video_ids: list[str], counts: dict[str, int]
 ) -> Iterator[dict[str, NDArray[np.float32] | None]]:
     """Yield the parts of each frame; note its path and video, and count it."""
-    for video in selection.videos():
+    for video in selection.holistic_videos("pickle"):
         for frame, name in enumerate(video.frame_names):
             keypoints = _keypoints(video, frame)
             image_paths.append(f"{video.split}/{video.video_id}/{name}")
