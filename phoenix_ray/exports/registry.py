@@ -34,9 +34,8 @@ class ExportFormat:
 FORMATS = (
     ExportFormat("pose", "folder, a .pose a video", "pose-format, the exchange format of sign-language processing"),
     ExportFormat("pickle", "file", "keypoint lists by split, as extraction scripts of the field write them"),
-    ExportFormat(
-        "mska", "folder, a pickle a split", "MSKA and TwoStream-SLR: 133 points in 210x260 pixels, gloss, text"
-    ),
+    ExportFormat("mska", "folder, a pickle a split", "MSKA: 133 points in 210x260 pixels, gloss, text"),
+    ExportFormat("twostream", "folder, a list a split, a pickle", "TwoStreamNetwork: as mska, in files of its own"),
     ExportFormat("npz", "folder, an .npz a video", "numpy arrays with everything the dataset knows"),
     ExportFormat("coco", "folder, a .json a split", "COCO-WholeBody annotations"),
     ExportFormat("openpose", "folder, a .json a frame", "OpenPose --write_json: BODY_25, hands, face"),
@@ -62,6 +61,8 @@ def find_writer(name: str) -> Writer:
             from phoenix_ray.exports.landmark_pickle import write_landmark_pickle as writer
         case "mska":
             from phoenix_ray.exports.mska import write_mska as writer
+        case "twostream":
+            from phoenix_ray.exports.twostream import write_twostream as writer
         case "npz":
             from phoenix_ray.exports.numpy_archives import write_numpy_archives as writer
         case "coco":

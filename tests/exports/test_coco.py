@@ -14,6 +14,7 @@ from phoenix_ray.exports.coco import write_coco
 from phoenix_ray.exports.selection import Selection, select
 from phoenix_ray.exports.whole_body import whole_body, within_picture
 from tests.exports.made_up import HEIGHT, SELECTION, VIDEOS, WIDTH, InMemory
+from tests.exports.peers import ask, peer
 
 coco = pytest.importorskip("pycocotools.coco", reason="pycocotools is not installed")
 
@@ -125,3 +126,33 @@ def test_the_category_names_17_points_and_their_skeleton(tmp_path: Path) -> None
     assert len(category["keypoints"]) == 17
     assert len(category["skeleton"]) == 19
     assert {point for edge in category["skeleton"] for point in edge} == set(range(1, 18))
+
+
+LOADER = """
+from mmpose.datasets.datasets.wholebody.coco_wholebody_dataset import CocoWholeBodyDataset
+data = {mode: CocoWholeBodyDataset(ann_file=given["file"], data_mode=mode) for mode in ("topdown", "bottomup")}
+people = [data["topdown"].get_data_info(index) for index in range(len(data["topdown"]))]
+answer({
+    "pictures": len(data["bottomup"]),
+    "people": [
+        {name: person[name].tolist() for name in ("bbox", "area", "keypoints", "keypoints_visible")}
+        for person in people
+    ],
+})
+"""
+
+
+def test_the_dataset_of_mmpose_reads_it(tmp_path: Path) -> None:
+    root = peer("mmpose")
+    write_coco(SELECTION, tmp_path / "out")
+    read = ask(root, LOADER, {"file": str(tmp_path / "out" / "train.json")})
+    assert read["pictures"] == len(read["people"]) == 5
+    video = VIDEOS[1]
+    for person, ours in zip(
+        read["people"], within_picture(whole_body(video, video.sizes), video.sizes)[1:], strict=True
+    ):
+        theirs = np.array(person["keypoints"], np.float32)[0]
+        assert np.array_equal(theirs, ours[:, :2])
+        assert np.array_equal(np.array(person["keypoints_visible"])[0] > 0, ours.any(axis=1))
+        assert person["bbox"] == [[0, 0, WIDTH - 1, HEIGHT - 1]]
+        assert person["area"] == WIDTH * HEIGHT
