@@ -24,8 +24,8 @@ def video_name(video: VideoLandmarks) -> str:
 def sentence(video: VideoLandmarks) -> str:
     """Return the translation with its full stop as a word of its own, "" for none.
 
-    All 7,096 texts of TwoStream's own training file end in " .", and the tokenizers of both projects put " ." at the end
-    of what they decode.
+    All 7,096 texts of TwoStream's own training file end in " .", and both projects' tokenizers put " ." at the end of
+    what they decode.
     """
     text = video.annotation.get("translation", "").strip()
     if not text:

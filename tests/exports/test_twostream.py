@@ -41,13 +41,6 @@ def test_annotations_are_a_list_per_split_and_points_a_file_of_all(tmp_path: Pat
         assert np.array_equal(entry["keypoints"], whole_body(video, FRAME_SIZE))
 
 
-def test_the_same_videos_give_the_same_bytes(tmp_path: Path) -> None:
-    for folder in ("one", "two"):
-        write_twostream(SELECTION, tmp_path / folder)
-    for file in (tmp_path / "one").iterdir():
-        assert file.read_bytes() == (tmp_path / "two" / file.name).read_bytes()
-
-
 LOADER = """
 import logging
 import utils.misc
