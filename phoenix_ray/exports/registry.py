@@ -40,6 +40,7 @@ FORMATS = (
     ExportFormat("coco", "folder, a .json a split", "COCO-WholeBody annotations"),
     ExportFormat("openpose", "folder, a .json a frame", "OpenPose --write_json: BODY_25, hands, face"),
     ExportFormat("kaggle", "folder, a .parquet a video", "Kaggle ASL-Signs: 543 rows a frame"),
+    ExportFormat("fingerspelling", "folder, a table a split", "Kaggle ASL-Fingerspelling: a row a frame"),
     ExportFormat("webdataset", "folder of .tar shards", "WebDataset for sequential training"),
     ExportFormat("csv", "folder, a .csv a video", "a row a frame, a column a coordinate"),
     ExportFormat("delta", "log inside the dataset", "Delta Lake over the compacted files, nothing copied"),
@@ -71,6 +72,8 @@ def find_writer(name: str) -> Writer:
             from phoenix_ray.exports.openpose import write_openpose as writer
         case "kaggle":
             from phoenix_ray.exports.kaggle_asl import write_kaggle_asl as writer
+        case "fingerspelling":
+            from phoenix_ray.exports.kaggle_fingerspelling import write_kaggle_fingerspelling as writer
         case "webdataset":
             from phoenix_ray.exports.webdataset_shards import write_webdataset as writer
         case "csv":
