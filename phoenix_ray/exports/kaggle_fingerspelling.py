@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import cache
 from itertools import chain, count, islice
 from pathlib import Path
 
@@ -64,7 +65,7 @@ def write_kaggle_fingerspelling(
                 with _WideFile(output / path) as file:
                     for video in file_videos:
                         sequence_id = next(sequence_ids)
-                        file.add(to_wide_rows(video, sequence_id))
+                        file.add(sequence_id, video)
                         phrase, signer = (video.annotation.get(key, "") for key in ("translation", "signer"))
                         characters.update(phrase)
                         participant = signers.setdefault(signer, len(signers))
@@ -80,11 +81,12 @@ def _next_some(videos: Iterator[VideoLandmarks], most: int) -> Iterator[VideoLan
 
 
 class _WideFile:
-    """A Parquet file of sequences, whose rows wait until they fill a row group."""
+    """A Parquet file of sequences, which wait until they fill a row group."""
 
     def __init__(self, path: Path) -> None:
-        self._writer = pq.ParquetWriter(path, _schema(), compression="zstd")
-        self._waiting: list[pa.Table] = []
+        # A dictionary of coordinates would be as long as they are.
+        self._writer = pq.ParquetWriter(path, _schema(), compression="zstd", use_dictionary=False)
+        self._waiting: list[tuple[int, VideoLandmarks]] = []
 
     def __enter__(self) -> _WideFile:
         return self
@@ -93,34 +95,40 @@ class _WideFile:
         self._flush()
         self._writer.close()
 
-    def add(self, rows: pa.Table) -> None:
+    def add(self, sequence_id: int, video: VideoLandmarks) -> None:
         """Add a sequence."""
-        self._waiting.append(rows)
-        if sum(map(len, self._waiting)) >= _FRAMES_PER_GROUP:
+        self._waiting.append((sequence_id, video))
+        if sum(len(waiting) for _, waiting in self._waiting) >= _FRAMES_PER_GROUP:
             self._flush()
 
     def _flush(self) -> None:
         if self._waiting:
-            table = pa.concat_tables(self._waiting)
+            table = to_wide_table(self._waiting)
             self._writer.write_table(table, row_group_size=max(len(table), 1))
             self._waiting = []
 
 
-def to_wide_rows(video: VideoLandmarks, sequence_id: int) -> pa.Table:
-    """Return a video as a row a frame."""
-    values = np.concatenate([video.points[part][:, :points, :3] for part, points in POINTS.items()], axis=1)
+def to_wide_table(sequences: Sequence[tuple[int, VideoLandmarks]]) -> pa.Table:
+    """Return videos, each with its sequence ID, as a row a frame."""
+    values = np.concatenate(
+        [
+            np.concatenate([video.points[part][:, :points, :3] for part, points in POINTS.items()], axis=1)
+            for _, video in sequences
+        ]
+    )
     # (axes, points, frames): each column in one piece.
-    columns = np.ascontiguousarray(values.transpose(2, 1, 0)).reshape(len(_COLUMNS), len(video))
+    columns = np.ascontiguousarray(values.transpose(2, 1, 0)).reshape(len(_COLUMNS), len(values))
     return pa.table(
         [
-            pa.array(video.frame_index),
+            pa.array(np.concatenate([video.frame_index for _, video in sequences])),
             *(pa.array(column, from_pandas=True) for column in columns),
-            pa.array(np.full(len(video), sequence_id, np.int64)),
+            pa.array(np.concatenate([np.full(len(video), one, np.int64) for one, video in sequences])),
         ],
         schema=_schema(),
     )
 
 
+@cache
 def _schema() -> pa.Schema:
     """Return the columns, with the note by which pandas makes `sequence_id` the index, as in the competition."""
     fields = [("frame", "int32"), *((name, "float32") for name in _COLUMNS), ("sequence_id", "int64")]
