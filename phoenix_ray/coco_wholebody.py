@@ -1,12 +1,14 @@
 """COCO-WholeBody's 133 points, each with the Holistic point that stands for it.
 
-Exports write this set (`exports.coco`, `exports.mska`, `exports.openpose`), training inputs offer it. The order is that
-of COCO-WholeBody's annotations: 17 of the body, 6 of the feet, 68 of the face (the iBUG order), 21 of each hand. Left
-and right are the person's in both systems. `docs/exports.md` shows the mapping as a table.
+Exports write this set (`exports.coco`, `exports.mska`, `exports.twostream`, `exports.openpose`), training inputs
+offer it. The order is that of COCO-WholeBody's annotations: 17 of the body, 6 of the feet, 68 of the face (the iBUG
+order), 21 of each hand. Left and right are the person's in both systems. `docs/exports.md` shows it as a table.
 
 No point of the two systems is defined by the same annotators. Body and hand points mean the same joints; the small toe
-has no counterpart and takes the foot's tip as the big toe does; face points are the mesh vertices nearest to iBUG's
-definitions, chosen so that left and right mirror each other, the jaw's at equal distances along the face oval.
+has no counterpart and takes the foot's tip as the big toe does. Face points are mesh vertices, left and right mirror
+images of each other. Those of jaw and brows are the ones of a table that several projects publish for dlib's 68
+points; the others are near iBUG's definitions. The jaw's are not evenly spaced: from the ear to the chin they lie at
+about 0, .1, .3, .4, .5, .7, .8, .9 and 1 of the way along the face oval.
 """
 
 from __future__ import annotations

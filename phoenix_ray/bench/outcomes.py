@@ -17,7 +17,7 @@ from phoenix_ray.bench.contestants import pose_format_command, write_command, wr
 from phoenix_ray.bench.frames import BenchmarkFrames
 from phoenix_ray.dataset.reader import Dataset
 from phoenix_ray.errors import OutputError
-from phoenix_ray.exports.pose_files import read_pose_file
+from phoenix_ray.exports.pose_imports import read_pose_file
 from phoenix_ray.exports.unpickling import load_pickle
 
 # A frame (its position in the benchmark's list) → x, y in pixels of all points, NaN where missing.

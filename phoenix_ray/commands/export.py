@@ -8,7 +8,7 @@ import click
 
 from phoenix_ray.exports.registry import FORMATS, IN_PLACE
 
-_FORMATS = "\n".join(f"  {one.name:11} {one.description} ({one.makes})" for one in FORMATS)
+_FORMATS = "\n".join(f"  {one.name:15} {one.description} ({one.makes})" for one in FORMATS)
 
 
 @click.command(

@@ -2,8 +2,10 @@
 
 One image per frame, one annotation per frame with a person. `keypoints` holds the body, `foot_kpts`, `face_kpts`,
 `lefthand_kpts` and `righthand_kpts` the rest, each as x, y, v in pixels; v is 2 for a visible point, 1 for one whose
-visibility is below 0.5, and 0 with zeros for what is missing. Boxes surround the points, because Holistic's networks
-give none that would mean the same.
+visibility is below 0.5, and 0 with zeros for what is missing or outside the picture.
+
+Holistic's networks give no box that would mean the same as COCO's. A box here surrounds all points that were found, as
+far as they lie in the picture; `area` is that of the box and `segmentation` its outline, because there is no mask.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from phoenix_ray.dataset.paths import safe_name
 from phoenix_ray.dataset.video_landmarks import VideoLandmarks
 from phoenix_ray.exports.json_numbers import shortest
 from phoenix_ray.exports.selection import Selection, require_holistic
-from phoenix_ray.exports.whole_body import pixel_sizes, whole_body
+from phoenix_ray.exports.whole_body import pixel_sizes, whole_body, within_picture
 
 _CATEGORY = {
     "supercategory": "person",
@@ -48,7 +50,7 @@ def write_coco(selection: Selection, output: Path) -> None:
     Raises:
         ConfigError: The layout is not Holistic's.
     """
-    require_holistic(selection.layout, "coco")
+    require_holistic(selection.layout, "coco", "xy")
     output.mkdir(parents=True)
     for split, part in selection.by_split():
         with (
@@ -70,13 +72,17 @@ def _write_lists(selection: Selection, annotations: TextIO, images: TextIO) -> N
     """Write the items of both lists; an annotation has the ID of its image."""
     image_id = 0
     image_separator = annotation_separator = "\n"
-    for video in selection.videos():
-        for frame, points in enumerate(whole_body(video, pixel_sizes(video))):
+    for video in selection.holistic_videos("coco", "xy"):
+        sizes = pixel_sizes(video)
+        found = whole_body(video, sizes)
+        shown = within_picture(found, sizes)
+        for frame in range(len(video)):
             image_id += 1
             images.write(image_separator + json.dumps(_image(video, frame, image_id)))
             image_separator = ",\n"
-            if points.any():
-                annotations.write(annotation_separator + json.dumps(_annotation(points, image_id)))
+            if shown[frame].any():
+                annotation = _annotation(found[frame], shown[frame], sizes[frame], image_id)
+                annotations.write(annotation_separator + json.dumps(annotation))
                 annotation_separator = ",\n"
 
 
@@ -93,36 +99,41 @@ def _image(video: VideoLandmarks, frame: int, image_id: int) -> dict[str, Any]:
     }
 
 
-def _annotation(points: NDArray[np.float32], image_id: int) -> dict[str, Any]:
-    marked = points.copy()
-    marked[:, 2] = np.where(~points.any(axis=1), 0, np.where(points[:, 2] < _VISIBLE, 1, 2))
+def _annotation(
+    found: NDArray[np.float32], shown: NDArray[np.float32], size: NDArray[np.int32], image_id: int
+) -> dict[str, Any]:
+    """Return the annotation of a frame; `found` has all points, `shown` zeros for those outside the picture."""
+    marked = shown.copy()
+    marked[:, 2] = np.where(~shown.any(axis=1), 0, np.where(shown[:, 2] < _VISIBLE, 1, 2))
     body = marked[coco_wholebody.BODY]
-    box = _box(marked)
+    x, y, width, height = box = _box(found, size)
     return {
         "id": image_id,
         "image_id": image_id,
         "category_id": 1,
         "iscrowd": 0,
         "bbox": box,
-        "area": box[2] * box[3],
+        "area": width * height,
+        "segmentation": [[x, y, x + width, y, x + width, y + height, x, y + height]],
         "num_keypoints": int(np.count_nonzero(body[:, 2])),
         "keypoints": shortest(body),
-        **dict(_groups(marked)),
+        **dict(_groups(found, marked, size)),
     }
 
 
-def _groups(points: NDArray[np.float32]) -> Iterator[tuple[str, Any]]:
+def _groups(
+    found: NDArray[np.float32], marked: NDArray[np.float32], size: NDArray[np.int32]
+) -> Iterator[tuple[str, Any]]:
     for name, group in _GROUPS.items():
-        yield f"{name}_kpts", shortest(points[group])
-        yield f"{name}_valid", bool(points[group, 2].any())
+        valid = bool(marked[group, 2].any())
+        yield f"{name}_kpts", shortest(marked[group])
+        yield f"{name}_valid", valid
         if name != "foot":
-            yield f"{name}_box", _box(points[group])
+            yield f"{name}_box", _box(found[group], size) if valid else [0.0] * 4
 
 
-def _box(points: NDArray[np.float32]) -> list[float]:
-    """Return x, y, width and height around the points that are there, zeros when none is."""
-    there = points[points[:, 2] > 0, :2]
-    if not len(there):
-        return [0.0] * 4
+def _box(points: NDArray[np.float32], size: NDArray[np.int32]) -> list[float]:
+    """Return x, y, width and height around the points that were found, cut to a picture of this width and height."""
+    there = np.clip(points[points.any(axis=1), :2], 0, size.astype(np.float32))
     low, high = there.min(axis=0), there.max(axis=0)
     return shortest(np.concatenate([low, high - low]))

@@ -16,7 +16,7 @@ from phoenix_ray.dataset.collection import VideoKey
 from phoenix_ray.dataset.video_landmarks import VideoLandmarks
 from phoenix_ray.errors import OutputError
 from phoenix_ray.exports.numpy_archives import read_numpy_archive
-from phoenix_ray.exports.pose_files import read_pose_file
+from phoenix_ray.exports.pose_imports import read_pose_file
 from phoenix_ray.landmarks import Layout
 
 # Returns the video of a file, given the split and video ID that its path says.

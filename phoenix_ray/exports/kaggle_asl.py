@@ -29,7 +29,7 @@ def write_kaggle_asl(selection: Selection, output: Path) -> None:
         ConfigError: The layout is not Holistic's.
     """
     require_holistic(selection.layout, "kaggle")
-    for video in selection.videos():
+    for video in selection.holistic_videos("kaggle"):
         pq.write_table(
             to_kaggle_asl(video), video_file(output, video.split, video.video_id, ".parquet"), compression="zstd"
         )

@@ -6,11 +6,16 @@
 Each part is a float32 array (points, 3) of x, y, z, normalised to the image as in the dataset, or None where it was not
 found. A frame in which nothing was found keeps its place with four None.
 
+Scripts write the frames of a video in whatever order they listed or finished them, so reading sorts them by the natural
+order of their file names (2.png before 10.png), as our sources do. Some write zeros for a part that was not found: an
+array of nothing but zeros is read as missing.
+
 The layout is one object, so reading holds all of it in memory; writing does not.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,6 +23,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
+from natsort import natsort_keygen
 from numpy.typing import NDArray
 
 from phoenix_ray.dataset.collection import VideoKey
@@ -30,6 +36,7 @@ from phoenix_ray.landmarks import Layout, Part, holistic
 
 PARTS = ("face", "left_hand", "right_hand", "pose")
 _AXES = (*IMAGE_AXES, "visibility")
+_log = logging.getLogger(__name__)
 
 
 def write_landmark_pickle(selection: Selection, output: Path) -> None:
@@ -66,7 +73,7 @@ def _frames(
     selection: Selection, image_paths: list[str], video_ids: list[str], counts: dict[str, int]
 ) -> Iterator[dict[str, NDArray[np.float32] | None]]:
     """Yield the parts of each frame; note its path and video, and count it."""
-    for video in selection.videos():
+    for video in selection.holistic_videos("pickle"):
         for frame, name in enumerate(video.frame_names):
             keypoints = _keypoints(video, frame)
             image_paths.append(f"{video.split}/{video.video_id}/{name}")
@@ -78,7 +85,7 @@ def _frames(
 
 def _keypoints(video: VideoLandmarks, frame: int) -> dict[str, NDArray[np.float32] | None]:
     coordinates = {part: video.points[part][frame, :, : len(IMAGE_AXES)] for part in PARTS}
-    return {part: None if np.isnan(points[0, 0]) else points for part, points in coordinates.items()}
+    return {part: None if np.isnan(points[:, 0]).all() else points for part, points in coordinates.items()}
 
 
 @dataclass(frozen=True)
@@ -131,27 +138,25 @@ class LandmarkPickle:
         yield from sorted(self._rows)
 
     def load(self, split: str, video_id: str) -> VideoLandmarks:
-        """Return a video; its frames are the entries that name it, in their order, numbered from 0.
+        """Return a video; its frames are the entries that name it, in the natural order of their names, from 0.
 
         The layout records neither scores nor, in most files, the size of the frames (0 where it does not).
 
         Raises:
             KeyError: There is no such video.
-            OutputError: An array has another shape than the others of its part.
+            OutputError: An array has another shape than the others of its part, or an image size makes no sense.
         """
         rows = self._rows[split, video_id]
-        lists = self.splits[split]
-        frames = [lists["keypoints"][row] for row in rows]
         points = {part.name: self._stack(part, split, rows) for part in self.layout.parts}
-        found = np.any([~np.isnan(values[:, 0, 0]) for values in points.values()], axis=0)
+        found = np.any([~np.isnan(values[:, :, 0]).all(axis=1) for values in points.values()], axis=0)
         return VideoLandmarks(
             split,
             video_id,
             self.layout,
             np.arange(len(rows), dtype=np.int32),
-            tuple(PurePosixPath(str(lists["image_paths"][row])).name for row in rows),
+            tuple(self._frame_name(split, row) for row in rows),
             np.full(len(rows), np.nan),
-            np.array([np.asarray(frame.get("image_shape", (0, 0)))[::-1] for frame in frames], np.int32),
+            np.array([self._size(split, row) for row in rows], np.int32),
             tuple("ok" if any_part else "no_person" for any_part in found),
             points,
             {part.name: np.full(len(rows), np.nan, np.float32) for part in self.layout.parts},
@@ -163,7 +168,39 @@ class LandmarkPickle:
         for split, lists in self.splits.items():
             for row, video_id in enumerate(lists["video_ids"]):
                 rows.setdefault((split, str(video_id)), []).append(row)
+        moved = [key for key, entries in rows.items() if self._sort_by_name(key[0], entries)]
+        if moved:
+            _log.warning(
+                "%s: the entries of %d videos, the first '%s', are not in the order of their file names; each video is "
+                "read in the order of the names.",
+                *(self.path, len(moved), "/".join(moved[0])),
+            )
         return rows
+
+    def _sort_by_name(self, split: str, rows: list[int]) -> bool:
+        """Sort the entries of a video by the names of their frames, and return whether that moved one."""
+        natural = natsort_keygen()
+        before = tuple(rows)
+        # Names that are equal to natsort (1.png, 01.png) sort by their letters, equal names stay as they come.
+        names = {row: self._frame_name(split, row) for row in rows}
+        rows.sort(key=lambda row: (natural(names[row]), names[row]))
+        return tuple(rows) != before
+
+    def _frame_name(self, split: str, row: int) -> str:
+        return PurePosixPath(str(self.splits[split]["image_paths"][row])).name
+
+    def _size(self, split: str, row: int) -> tuple[int, int]:
+        """Return width and height by `image_shape`, which is an array's shape: height, width, perhaps channels."""
+        shape = self.splits[split]["keypoints"][row].get("image_shape")
+        if shape is None:
+            return 0, 0
+        sides = np.asarray(shape)
+        if sides.shape not in ((2,), (3,)) or sides.dtype.kind not in "iu" or (sides < 0).any():
+            raise OutputError(
+                f"{self.path}: 'image_shape' of entry {row} of the split '{split}' is {shape!r}, not (height, width) "
+                "or (height, width, channels)."
+            )
+        return int(sides[1]), int(sides[0])
 
     def _part(self, usual: Part) -> Part:
         """Return a part as the first array that is not None shows it, or as usual when none is there."""
@@ -190,7 +227,8 @@ class LandmarkPickle:
                     f"{self.path}: '{part.name}' of entry {row} of the split '{split}' has the shape "
                     f"{np.shape(array)}, others have {points.shape[1:]}."
                 )
-            points[frame] = array
+            if np.any(array):
+                points[frame] = array
         return points
 
 

@@ -1,10 +1,9 @@
-"""The pickles of MSKA and TwoStream-SLR: a file per split that maps each video to its 133 points, gloss and text.
+"""The pickles of MSKA (sutwangyan/MSKA): a file per split that maps each video to its 133 points, gloss and text.
 
     Phoenix-2014T.train: {"train/<video>": {"name", "gloss", "text", "num_frames", "keypoint": tensor (T, 133, 3)}, ...}
 
-`keypoint` is a float32 tensor of x, y in pixels and confidence. Both projects divide by 210 and 260 whatever the video,
-so coordinates are scaled to a frame of that size. Their own files come from HRNet; here Holistic's points stand in for
-COCO-WholeBody's (`coco_wholebody`), so models are to be trained anew.
+`keypoint` is a float32 tensor of x, y in pixels of a frame of 210x260, and confidence. `S2T_Dataset` of the project's
+`datasets.py` loads a file. `exports.twostream` writes the same for TwoStreamNetwork, which reads other files.
 """
 
 from __future__ import annotations
@@ -19,12 +18,12 @@ from numpy.typing import NDArray
 
 from phoenix_ray.dataset.paths import safe_name
 from phoenix_ray.errors import MissingExtraError
+from phoenix_ray.exports.phoenix_keypoints import FRAME_SIZE, sentence, video_name
 from phoenix_ray.exports.pickling import StreamedDict, dump_pickle
 from phoenix_ray.exports.selection import Selection, require_holistic
 from phoenix_ray.exports.whole_body import whole_body
 
-# `augment_preprocess_inputs` in MSKA's datasets.py.
-FRAME_SIZE = np.array([[210, 260]], np.int32)
+# As its configurations name the files.
 _STEM = "Phoenix-2014T"
 
 
@@ -35,7 +34,7 @@ def write_mska(selection: Selection, output: Path) -> None:
         ConfigError: The layout is not Holistic's.
         MissingExtraError: torch is not installed.
     """
-    require_holistic(selection.layout, "mska")
+    require_holistic(selection.layout, "mska", "xy")
     try:
         import torch  # noqa: F401
     except ImportError:
@@ -59,14 +58,13 @@ class _Tensor:
 
 
 def _videos(selection: Selection) -> Iterator[tuple[str, dict[str, Any]]]:
-    for video in selection.videos():
-        name = f"{video.split}/{video.video_id}"
+    for video in selection.holistic_videos("mska", "xy"):
         yield (
-            name,
+            video_name(video),
             {
-                "name": name,
+                "name": video_name(video),
                 "gloss": video.annotation.get("gloss", ""),
-                "text": video.annotation.get("translation", ""),
+                "text": sentence(video),
                 "num_frames": len(video),
                 "keypoint": _Tensor(whole_body(video, FRAME_SIZE)),
             },

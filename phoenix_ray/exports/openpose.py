@@ -1,7 +1,8 @@
 """OpenPose's `--write_json`: a folder per video, a JSON file per frame.
 
 The body is BODY_25, whose neck and middle of the hips are halfway between shoulders and hips; the face is OpenPose's 70
-points, whose pupils are there only with irises (478 face points). A frame without a person has an empty list of people.
+points, whose pupils are there only with irises (478 face points). What is missing or outside the picture is 0, 0, 0, as
+OpenPose writes what it does not find. A frame without a person has an empty list of people.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from phoenix_ray.dataset.video_landmarks import VideoLandmarks
 from phoenix_ray.exports.json_numbers import shortest
 from phoenix_ray.exports.output import video_file
 from phoenix_ray.exports.selection import Selection, require_holistic
-from phoenix_ray.exports.whole_body import confidence, pixel_sizes, whole_body
+from phoenix_ray.exports.whole_body import confidence, pixel_sizes, whole_body, within_picture
 
 # OpenPose's order of points (doc/02_output.md), by name; neck and middle of the hips are computed.
 BODY_25 = (
@@ -40,8 +41,8 @@ def write_openpose(selection: Selection, output: Path) -> None:
     Raises:
         ConfigError: The layout is not Holistic's.
     """
-    require_holistic(selection.layout, "openpose")
-    for video in selection.videos():
+    require_holistic(selection.layout, "openpose", "xy")
+    for video in selection.holistic_videos("openpose", "xy"):
         folder = video_file(output, video.split, video.video_id, "")
         folder.mkdir()
         stem = safe_name(video.video_id)[:_LONGEST_STEM]
@@ -51,32 +52,34 @@ def write_openpose(selection: Selection, output: Path) -> None:
 
 def to_openpose(video: VideoLandmarks) -> list[dict[str, object]]:
     """Return the content of the file of each frame."""
-    points = whole_body(video, pixel_sizes(video))
+    sizes = pixel_sizes(video)
+    points = whole_body(video, sizes)
     body: NDArray[np.float32] = np.stack([_body_point(points, name) for name in BODY_25], axis=1)
-    face = np.concatenate([points[:, coco_wholebody.FACE], _pupils(video)], axis=1)
+    face = np.concatenate([points[:, coco_wholebody.FACE], _pupils(video, sizes)], axis=1)
+    hands = points[:, coco_wholebody.LEFT_HAND], points[:, coco_wholebody.RIGHT_HAND]
+    shown = [within_picture(part, sizes) for part in (body, face, *hands)]
     return [
         {"version": 1.3, "people": [_person(*parts)] if any(part.any() for part in parts) else []}
-        for parts in zip(
-            body, face, points[:, coco_wholebody.LEFT_HAND], points[:, coco_wholebody.RIGHT_HAND], strict=True
-        )
+        for parts in zip(*shown, strict=True)
     ]
 
 
 def _body_point(points: NDArray[np.float32], name: str) -> NDArray[np.float32]:
-    """Return a point of BODY_25, (frames, 3); a middle is as sure as the less sure of its ends."""
+    """Return a point of BODY_25, (frames, 3); a middle is as sure as the less sure of its ends, and needs both."""
     if name not in _MIDDLES:
         point: NDArray[np.float32] = points[:, coco_wholebody.NAMES.index(name)]
         return point
     first, second = (_body_point(points, end) for end in _MIDDLES[name])
     middle: NDArray[np.float32] = np.mean([first, second], axis=0, dtype=np.float32)
     middle[:, 2] = np.minimum(first[:, 2], second[:, 2])
+    middle[~(first.any(axis=1) & second.any(axis=1))] = 0
     return middle
 
 
-def _pupils(video: VideoLandmarks) -> NDArray[np.float32]:
+def _pupils(video: VideoLandmarks, sizes: NDArray[np.int32]) -> NDArray[np.float32]:
     if video.points["face"].shape[1] <= max(_PUPILS):
         return np.zeros((len(video), len(_PUPILS), 3), np.float32)
-    pixels = video.points["face"][:, _PUPILS, :2].astype(np.float64) * pixel_sizes(video)[:, np.newaxis]
+    pixels = video.points["face"][:, _PUPILS, :2].astype(np.float64) * sizes[:, np.newaxis]
     values = np.concatenate([pixels, confidence(video, "face")[:, _PUPILS, np.newaxis]], axis=2)
     pupils: NDArray[np.float32] = np.nan_to_num(values, nan=0.0).astype(np.float32)
     return pupils

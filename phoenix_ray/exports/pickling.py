@@ -11,13 +11,21 @@ import copyreg
 import pickle
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 # Read by Python 3.4 and later.
 PROTOCOL = 4
+
+
+class ByteSink(Protocol):
+    """A file that takes bytes, compressed or not."""
+
+    def write(self, data: bytes, /) -> object:
+        """Take some bytes."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +48,7 @@ class StreamedList:
         return list, (), None, iter(self.items)
 
 
-def dump_pickle(content: Any, stream: BinaryIO) -> None:
+def dump_pickle(content: Any, stream: ByteSink) -> None:
     """Write an object that holds no part of itself."""
     pickler = pickle.Pickler(stream, PROTOCOL)
     # Without the memo, which would keep everything that was written: what occurs twice is written twice.

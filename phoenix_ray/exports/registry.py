@@ -34,13 +34,13 @@ class ExportFormat:
 FORMATS = (
     ExportFormat("pose", "folder, a .pose a video", "pose-format, the exchange format of sign-language processing"),
     ExportFormat("pickle", "file", "keypoint lists by split, as extraction scripts of the field write them"),
-    ExportFormat(
-        "mska", "folder, a pickle a split", "MSKA and TwoStream-SLR: 133 points in 210x260 pixels, gloss, text"
-    ),
+    ExportFormat("mska", "folder, a pickle a split", "MSKA: 133 points in 210x260 pixels, gloss, text"),
+    ExportFormat("twostream", "folder, a list a split, a pickle", "TwoStreamNetwork: as mska, in files of its own"),
     ExportFormat("npz", "folder, an .npz a video", "numpy arrays with everything the dataset knows"),
     ExportFormat("coco", "folder, a .json a split", "COCO-WholeBody annotations"),
     ExportFormat("openpose", "folder, a .json a frame", "OpenPose --write_json: BODY_25, hands, face"),
     ExportFormat("kaggle", "folder, a .parquet a video", "Kaggle ASL-Signs: 543 rows a frame"),
+    ExportFormat("fingerspelling", "folder, a table a split", "Kaggle ASL-Fingerspelling: a row a frame"),
     ExportFormat("webdataset", "folder of .tar shards", "WebDataset for sequential training"),
     ExportFormat("csv", "folder, a .csv a video", "a row a frame, a column a coordinate"),
     ExportFormat("delta", "log inside the dataset", "Delta Lake over the compacted files, nothing copied"),
@@ -62,6 +62,8 @@ def find_writer(name: str) -> Writer:
             from phoenix_ray.exports.landmark_pickle import write_landmark_pickle as writer
         case "mska":
             from phoenix_ray.exports.mska import write_mska as writer
+        case "twostream":
+            from phoenix_ray.exports.twostream import write_twostream as writer
         case "npz":
             from phoenix_ray.exports.numpy_archives import write_numpy_archives as writer
         case "coco":
@@ -70,6 +72,8 @@ def find_writer(name: str) -> Writer:
             from phoenix_ray.exports.openpose import write_openpose as writer
         case "kaggle":
             from phoenix_ray.exports.kaggle_asl import write_kaggle_asl as writer
+        case "fingerspelling":
+            from phoenix_ray.exports.kaggle_fingerspelling import write_kaggle_fingerspelling as writer
         case "webdataset":
             from phoenix_ray.exports.webdataset_shards import write_webdataset as writer
         case "csv":

@@ -56,6 +56,20 @@ class Selection:
             if self.finished is not None:
                 self.finished(len(video))
 
+    def holistic_videos(self, format_name: str, axes: str = "xyz") -> Iterator[VideoLandmarks]:
+        """Yield each video after checking that it has Holistic's points (`require_holistic`): files may differ.
+
+        Raises:
+            ConfigError: A video's layout is not Holistic's.
+            OutputError: As `videos`.
+        """
+        for video in self.videos():
+            try:
+                require_holistic(video.layout, format_name, axes)
+            except ConfigError as error:
+                raise ConfigError(f"{video.split}/{video.video_id}: {error}") from None
+            yield video
+
     def by_split(self) -> Iterator[tuple[str, Selection]]:
         """Yield each split with its videos."""
         for split, keys in groupby(self.keys, key=lambda key: key[0]):
@@ -84,17 +98,24 @@ def select(
     return Selection(collection, tuple(chosen))
 
 
-def require_holistic(layout: Layout, format_name: str) -> None:
+def require_holistic(layout: Layout, format_name: str, axes: str = "xyz") -> None:
     """Check that a layout has the pose, hands and face of MediaPipe Holistic, as most formats of the field want.
 
     Raises:
-        ConfigError: A part is missing or has other points.
+        ConfigError: A part is missing, or has other points or too few axes.
     """
-    counts = {part.name: len(part.points) for part in layout.parts}
+    parts = {part.name: part for part in layout.parts}
     for name, points in _HOLISTIC_PARTS.items():
-        if counts.get(name, 0) < points:
+        found = parts.get(name)
+        if found is None or len(found.points) < points:
             raise ConfigError(
                 f"The format '{format_name}' needs MediaPipe Holistic's landmarks; the layout {layout.name} has "
-                f"{counts.get(name, 'no')} points of '{name}', not {points}. The formats npz, csv and webdataset take "
-                "any layout."
+                f"{'no' if found is None else len(found.points)} points of '{name}', not {points}. The formats npz, "
+                "csv and webdataset take any layout."
+            )
+        if found.axes[: len(axes)] != tuple(axes):
+            raise ConfigError(
+                f"The format '{format_name}' needs {', '.join(axes)} of each point; '{name}' has "
+                f"{', '.join(found.axes)}. The formats coco, openpose, mska and twostream need x and y, and npz, csv "
+                "and webdataset take any layout."
             )

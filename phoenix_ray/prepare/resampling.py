@@ -1,7 +1,8 @@
 """Other frame rates and lengths. Comes before normalising by frames, and cannot be undone.
 
 A new frame lies between two old ones and takes their weighted mean. Where only one of the two has the point, the nearer
-frame decides: it gives its value, or the point is missing. A moment that falls on an old frame takes it unchanged.
+frame decides: it gives its value, or the point is missing. A moment that falls on an old frame takes it unchanged. What
+comes from a filled frame, alone or in a mean, counts as filled, and its confidence is 0 as that of all filled points.
 """
 
 from __future__ import annotations
@@ -66,10 +67,11 @@ def _at_times(prepared: Prepared, times: NDArray[np.float64], transform: object)
     both = mask[before] & mask[behind] & (weight > 0)
     mean = prepared.points[before] * (1 - weight[:, :, np.newaxis]) + prepared.points[behind] * weight[:, :, np.newaxis]
     sure = prepared.confidence[before] * (1 - weight) + prepared.confidence[behind] * weight
+    filled = np.where(both, prepared.filled[before] | prepared.filled[behind], prepared.filled[nearer])
     return replace(
         prepared,
         points=np.where(both[:, :, np.newaxis], mean, prepared.points[nearer]),
-        filled=np.where(both, prepared.filled[before] | prepared.filled[behind], prepared.filled[nearer]),
-        confidence=np.where(both, sure, prepared.confidence[nearer]),
+        filled=filled,
+        confidence=np.where(filled, np.float32(0), np.where(both, sure, prepared.confidence[nearer])),
         times=times,
     )

@@ -39,7 +39,7 @@ class CleanSettings(Section):
     smooth: Literal["none", "one_euro", "savitzky_golay"] = Field(
         "none",
         description="'one_euro' takes the trembling out of still hands and lags little behind fast ones. "
-        "'savitzky_golay' fits parabolas to a window, without lag (needs the extra [prepare]).",
+        "'savitzky_golay' fits parabolas to a window, without lag.",
     )
     one_euro_min_cutoff: Annotated[float, Field(gt=0)] = Field(
         3.0, description="Cut-off in Hz of a point at rest. Lower trembles less and lags more."

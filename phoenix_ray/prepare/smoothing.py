@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from fractions import Fraction
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
 
-from phoenix_ray.errors import MissingExtraError
 from phoenix_ray.prepare.prepared import Prepared, require_positions
 
 
@@ -46,30 +47,33 @@ class OneEuro:
 
 @dataclass(frozen=True, slots=True)
 class SavitzkyGolay:
-    """Least-squares polynomials over a sliding window (scipy's `savgol_filter`); needs the extra [prepare].
+    """Least-squares polynomials over a sliding window (Savitzky, Golay, Analytical Chemistry 36, 1964).
 
     Keeps peaks better than an average. Frames are taken as evenly spaced; a run of frames between two gaps that is
-    shorter than the window stays as it is. Cannot be undone.
+    shorter than the window stays as it is. At the ends of a run its first and last window's polynomials hold, as with
+    `savgol_filter` of scipy, whose least squares give other last bits on other processors. Cannot be undone.
 
     Attributes:
         window: Frames, an odd number.
         order: Degree of the polynomials, below `window`.
+
+    Raises:
+        ValueError: The window is even, or not longer than the order.
     """
 
     window: int = 7
     order: int = 2
 
-    def __call__(self, prepared: Prepared) -> Prepared:
-        """Return the smoothed video.
+    def __post_init__(self) -> None:
+        """Check the numbers."""
+        if self.window % 2 == 0 or not 0 <= self.order < self.window:
+            raise ValueError(
+                f"SavitzkyGolay needs an odd window and an order below it, not {self.window} and {self.order}."
+            )
 
-        Raises:
-            MissingExtraError: scipy is not installed.
-        """
+    def __call__(self, prepared: Prepared) -> Prepared:
+        """Return the smoothed video."""
         require_positions(prepared, self)
-        try:
-            from scipy.signal import savgol_filter
-        except ImportError:
-            raise MissingExtraError("Savitzky-Golay smoothing", "prepare") from None
         points = prepared.points.copy()
         # Parts are found and missing as a whole, so there are few patterns of gaps among hundreds of points.
         patterns, which = np.unique(prepared.mask, axis=1, return_inverse=True)
@@ -78,8 +82,46 @@ class SavitzkyGolay:
             for first, last in runs(patterns[:, number]):
                 if last - first >= self.window:
                     piece = prepared.points[first:last, columns].astype(np.float64)
-                    points[first:last, columns] = savgol_filter(piece, self.window, self.order, axis=0)
+                    points[first:last, columns] = self._smooth(piece)
         return replace(prepared, points=points)
+
+    def _smooth(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return float64 (frames, points, axes) without gaps, smoothed; at least a window long."""
+        weights, half = polynomial_weights(self.window, self.order), self.window // 2
+        inner = len(values) - 2 * half
+        # Terms are added one after the other: a product of matrices adds them in an order of the processor's choice.
+        smooth = np.zeros_like(values)
+        for place in range(self.window):
+            smooth[half : half + inner] += weights[half, place] * values[place : place + inner]
+            for frame in range(half):
+                smooth[frame] += weights[frame, place] * values[place]
+                smooth[frame - half] += weights[half + 1 + frame, place] * values[place - self.window]
+        return smooth
+
+
+@cache
+def polynomial_weights(window: int, order: int) -> NDArray[np.float64]:
+    """Return the weights by which a window's values give the best polynomial's, float64 (window, window).
+
+    Row i weighs all values of the window for the polynomial's value at i. The weights are fractions of whole numbers,
+    computed as such and rounded once, so they are the same on every machine.
+    """
+    basis: list[list[Fraction]] = []
+    for degree in range(order + 1):
+        values = [Fraction(place - window // 2) ** degree for place in range(window)]
+        for known in basis:
+            share = _dot(values, known) / _dot(known, known)
+            values = [value - share * other for value, other in zip(values, known, strict=True)]
+        basis.append(values)
+    weights = [
+        [sum(one[row] * one[column] / _dot(one, one) for one in basis) for column in range(window)]
+        for row in range(window)
+    ]
+    return np.array(weights, np.float64)
+
+
+def _dot(one: list[Fraction], other: list[Fraction]) -> Fraction:
+    return sum((left * right for left, right in zip(one, other, strict=True)), Fraction(0))
 
 
 def runs(present: NDArray[np.bool_]) -> Iterator[tuple[int, int]]:

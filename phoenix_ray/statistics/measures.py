@@ -1,6 +1,7 @@
 """What is measured in one video: pure functions of its landmarks.
 
-Pixels are those of the decoded frame (`x * width`, `y * height`), so that figures compare with what one sees.
+Pixels are those of the decoded frame (`x * width`, `y * height`), so that figures compare with what one sees. Files of
+other tools may not record the size of a frame: movements into and out of such frames are left out, and counted as such.
 """
 
 from __future__ import annotations
@@ -36,7 +37,8 @@ class PartMeasures:
     Attributes:
         found: Frames in which it was found.
         jitter: Median over points and frames of the length of the second difference, in pixels: how far a point is from
-            the middle between its neighbours in time. None when it is never found in three frames in a row.
+            the middle between its neighbours in time. None when it is never found in three frames of known size in a
+            row.
         jump: Largest movement from one frame to the next, in pixels, of the median point of the part; 0 for none.
         jump_frame: Frame index that it leads to, None for none.
         gaps: The gaps, in order.
@@ -67,6 +69,7 @@ class VideoMeasures:
         frames: Its rows.
         statuses: Rows by status.
         parts: By name, in the order of the layout; those relative to the image.
+        unsized: Rows in which a part was found but the size of the frame is not known.
     """
 
     split: str
@@ -75,6 +78,7 @@ class VideoMeasures:
     frames: int
     statuses: dict[str, int]
     parts: dict[str, PartMeasures]
+    unsized: int = 0
 
     def rate(self, part: str) -> float:
         """Return the share of frames in which a part was found, 0 for a video without frames."""
@@ -85,20 +89,30 @@ def measure_video(video: VideoLandmarks) -> VideoMeasures:
     """Measure every part of a video that is relative to the image."""
     statuses = {status: video.status.count(status) for status in sorted(set(video.status))}
     parts = {part: measure_part(video, part) for part in image_parts(video.layout)}
-    return VideoMeasures(video.split, video.video_id, video.annotation.get("signer", ""), len(video), statuses, parts)
+    found = np.any([_found(video, part) for part in parts], axis=0)
+    unsized = int(np.count_nonzero(found & ~_sized(video)))
+    signer = video.annotation.get("signer", "")
+    return VideoMeasures(video.split, video.video_id, signer, len(video), statuses, parts, unsized)
 
 
 def measure_part(video: VideoLandmarks, part: str) -> PartMeasures:
     """Measure one part of a video."""
     points = video.points[part][:, :, :2] * video.sizes[:, np.newaxis]
-    present = video.present(part)
-    frames = video.frame_index
+    present, frames = _found(video, part), video.frame_index
+    measurable = present & _sized(video)
     # Rows are neighbours when their frames are: a video that is not finished may lack some.
     adjacent = np.diff(frames) == 1
-    pairs = np.flatnonzero(adjacent & present[1:] & present[:-1])
-    steps = np.median(np.linalg.norm(points[pairs + 1] - points[pairs], axis=2), axis=1)
-    middles = np.flatnonzero(adjacent[1:] & adjacent[:-1] & present[2:] & present[1:-1] & present[:-2]) + 1
+    pairs = np.flatnonzero(adjacent & measurable[1:] & measurable[:-1])
+    distances = np.linalg.norm(points[pairs + 1] - points[pairs], axis=2)
+    if np.isnan(distances).any():
+        # Files of other tools may lack some points of a part.
+        shared = ~np.isnan(distances).all(axis=1)
+        pairs, steps = pairs[shared], np.nanmedian(distances[shared], axis=1)
+    else:
+        steps = np.median(distances, axis=1)
+    middles = np.flatnonzero(adjacent[1:] & adjacent[:-1] & measurable[2:] & measurable[1:-1] & measurable[:-2]) + 1
     bends = np.linalg.norm(points[middles + 1] - 2 * points[middles] + points[middles - 1], axis=2)
+    bends = bends[~np.isnan(bends)]
     largest = int(steps.argmax()) if len(steps) else None
     return PartMeasures(
         found=int(present.sum()),
@@ -109,6 +123,16 @@ def measure_part(video: VideoLandmarks, part: str) -> PartMeasures:
         gaps=tuple(find_gaps(present, frames)),
         scores=count_scores(video.scores[part]),
     )
+
+
+def _found(video: VideoLandmarks, part: str) -> NDArray[np.bool_]:
+    """Return where any point of a part was found, bool (frames,)."""
+    return np.asarray(~np.isnan(video.points[part][:, :, 0]).all(axis=1), np.bool_)
+
+
+def _sized(video: VideoLandmarks) -> NDArray[np.bool_]:
+    """Return where the size of the frame is known, bool (frames,)."""
+    return np.asarray((video.sizes > 0).all(axis=1), np.bool_)
 
 
 def find_gaps(present: NDArray[np.bool_], frames: NDArray[np.int32]) -> list[Gap]:

@@ -44,8 +44,14 @@ def print_report(
         outliers: The videos to look at, those of a reason and part together.
     """
     console.print(_rates([*groups, everything]))
-    if any(part.jitter is not None for part in everything.parts.values()):
+    if everything.unsized or any(part.jitter is not None for part in everything.parts.values()):
         console.print(_movements(everything))
+    if everything.unsized:
+        console.print(
+            f"Jitter and jumps leave out {everything.unsized:,} frames: their size is not recorded, so movements "
+            "cannot be given in pixels.",
+            soft_wrap=True,
+        )
     for line in _outliers(dataset, outliers):
         console.print(line, soft_wrap=True)
 

@@ -66,6 +66,7 @@ class GroupSummary:
         frames: Their rows.
         statuses: Rows by status.
         parts: By name.
+        unsized: Rows with a part in frames of unknown size, whose movements are in no figure.
     """
 
     name: str
@@ -73,6 +74,7 @@ class GroupSummary:
     frames: int
     statuses: dict[str, int]
     parts: dict[str, PartSummary]
+    unsized: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""
@@ -81,6 +83,7 @@ class GroupSummary:
             "videos": self.videos,
             "frames": self.frames,
             "statuses": self.statuses,
+            "frames_without_size": self.unsized,
             "parts": {name: part.to_json() for name, part in self.parts.items()},
         }
 
@@ -127,7 +130,8 @@ def summarise(name: str, videos: Sequence[VideoMeasures]) -> GroupSummary:
         for status, count in video.statuses.items():
             statuses[status] = statuses.get(status, 0) + count
     parts = {part: _summarise_part(part, videos, frames) for part in videos[0].parts}
-    return GroupSummary(name, len(videos), frames, dict(sorted(statuses.items())), parts)
+    unsized = sum(video.unsized for video in videos)
+    return GroupSummary(name, len(videos), frames, dict(sorted(statuses.items())), parts, unsized)
 
 
 def find_outliers(videos: Sequence[VideoMeasures], count: int = OUTLIERS_SHOWN) -> list[Outlier]:

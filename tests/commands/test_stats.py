@@ -10,6 +10,7 @@ from click.testing import CliRunner
 from phoenix_ray.cli import cli
 from phoenix_ray.commands.stats import stats
 from phoenix_ray.errors import OutputError
+from phoenix_ray.exports.job import export
 from tests.exports.made_up import write_dataset
 from tests.prepare.made_up import make_video
 
@@ -41,6 +42,18 @@ def test_quick_prints_rates_alone(dataset: str) -> None:
     result = CliRunner().invoke(stats, [dataset, "--quick"], catch_exceptions=False)
     assert "Found, in %" in result.output
     assert "Steadiness" not in result.output
+
+
+def test_landmarks_without_picture_sizes_have_gaps_but_no_pixels(tmp_path: Path) -> None:
+    export(write_dataset(tmp_path / "dataset", VIDEOS), tmp_path / "v.pkl", "pickle")
+    file = tmp_path / "stats.json"
+    result = CliRunner().invoke(stats, [str(tmp_path / "v.pkl"), "--json", str(file)], catch_exceptions=False)
+    assert "0.00" not in result.output
+    assert "Jitter and jumps leave out 46 frames: their size is not recorded" in result.output
+    everything = json.loads(file.read_text())["all"]
+    assert everything["frames_without_size"] == 46
+    assert everything["parts"]["left_hand"]["jitter_pixels"] is None
+    assert everything["parts"]["left_hand"]["gaps"] == 4
 
 
 def test_nothing_there_is_told(tmp_path: Path) -> None:

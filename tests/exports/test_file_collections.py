@@ -3,6 +3,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from phoenix_ray.errors import OutputError
@@ -35,7 +36,7 @@ def test_a_folder_of_pose_files_gives_every_video_back(pose_files: Path) -> None
     assert list(collection.keys()) == KEYS
     for video in VIDEOS:
         again = collection.load(video.split, video.video_id)
-        assert_same_points(video, again, ("pose_world",))
+        np.testing.assert_array_max_ulp(again.points["face"], video.points["face"])
         assert (again.split, again.video_id) == (video.split, video.video_id)
 
 

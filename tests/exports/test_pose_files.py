@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from phoenix_ray.errors import ConfigError, OutputError
-from phoenix_ray.exports.pose_files import COMPONENTS, read_pose_file, to_pose, write_pose_files
+from phoenix_ray.exports.pose_files import COMPONENTS, to_pose, write_pose_files
+from phoenix_ray.exports.pose_imports import read_pose_file
 from phoenix_ray.exports.selection import select
 from phoenix_ray.landmarks import holistic
 from tests.exports.made_up import HEIGHT, SELECTION, VIDEOS, WIDTH, InMemory, make_landmarks
@@ -59,8 +60,7 @@ def test_pose_format_reads_pixels_and_confidence(tmp_path: Path) -> None:
         part = COMPONENTS[component.name]
         stop = start + len(component.points)
         ours = VIDEO.points[part].astype(np.float64)
-        if part != "pose_world":
-            ours[:, :, :2] *= (WIDTH, HEIGHT)
+        ours[:, :, :2] *= (WIDTH, HEIGHT)
         present = VIDEO.present(part)
         theirs = pose.body.data.data[:, 0, start:stop]
         assert np.array_equal(theirs[present], ours[present, :, :3].astype(np.float32))

@@ -47,9 +47,22 @@ def test_beside_a_gap_the_nearer_frame_decides() -> None:
     assert np.array_equal(prepared.points[1, hand], video.points["left_hand"][0, 0])
 
 
-def test_what_comes_from_a_filled_frame_is_marked() -> None:
+def test_what_comes_from_a_filled_frame_is_marked_and_has_no_confidence() -> None:
     prepared = prepare(make_video(3, {"left_hand": [1]}), FillGaps(), ToLength(5))
-    assert prepared.filled[:, prepared.column(("left_hand", 0))].tolist() == [False, True, True, True, False]
+    hand = prepared.column(("left_hand", 0))
+    assert prepared.filled[:, hand].tolist() == [False, True, True, True, False]
+    assert (prepared.confidence[:, hand] > 0).tolist() == [True, False, False, False, True]
+
+
+@given(video=videos(), frames=st.integers(1, 30), rate=st.sampled_from([10.0, 24.0, 50.0]))
+@settings(max_examples=40)
+def test_confidence_is_0_exactly_where_a_point_is_missing_or_filled(
+    video: VideoLandmarks, frames: int, rate: float
+) -> None:
+    for transform in (ToLength(frames), ToFrameRate(rate)):
+        for fill in (FillGaps("linear"), FillGaps("hold", 2)):
+            after = prepare(video, fill, transform)
+            assert np.array_equal(after.confidence > 0, after.mask & ~after.filled)
 
 
 def test_a_video_without_frames_stays_empty() -> None:

@@ -1,15 +1,14 @@
 from __future__ import annotations
 
-import sys
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from phoenix_ray.dataset.video_landmarks import VideoLandmarks
-from phoenix_ray.errors import MissingExtraError
 from phoenix_ray.prepare import OneEuro, SavitzkyGolay
 from phoenix_ray.prepare.prepared import Transform
+from phoenix_ray.prepare.smoothing import polynomial_weights
 from tests.prepare.made_up import make_video, prepare, videos
 
 FILTERS = (OneEuro(), SavitzkyGolay(5, 2))
@@ -77,7 +76,32 @@ def test_a_run_shorter_than_the_window_stays_as_it_is() -> None:
     )
 
 
-def test_without_scipy_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "scipy.signal", None)
-    with pytest.raises(MissingExtraError, match=r"phoenix-ray\[prepare\]"):
-        prepare(make_video(), SavitzkyGolay())
+@given(
+    window=st.sampled_from([5, 7, 9, 15, 21]),
+    order=st.integers(0, 4),
+    more=st.integers(0, 30),
+    seed=st.integers(0, 99),
+)
+@settings(max_examples=60)
+def test_savitzky_golay_gives_the_numbers_of_scipy(window: int, order: int, more: int, seed: int) -> None:
+    signal = pytest.importorskip("scipy.signal", reason="scipy is not installed")
+    video = make_video(window + more, seed=seed)
+    video.points["pose"][:] += np.random.default_rng(seed).normal(0, 0.01, video.points["pose"].shape)
+    before, after = prepare(video), prepare(video, SavitzkyGolay(window, order))
+    expected = signal.savgol_filter(before.points.astype(np.float64), window, order, axis=0)
+    np.testing.assert_allclose(after.points, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize(("window", "order"), [(3, 0), (7, 2), (31, 5)])
+def test_weights_project_onto_polynomials(window: int, order: int) -> None:
+    weights = polynomial_weights(window, order)
+    places = np.arange(window) / window
+    for degree in range(order + 1):
+        np.testing.assert_allclose(weights @ places**degree, places**degree, atol=1e-9)
+    np.testing.assert_allclose(weights @ weights, weights, atol=1e-12)
+
+
+@pytest.mark.parametrize(("window", "order"), [(4, 2), (3, 3), (5, -1)])
+def test_windows_without_a_middle_or_a_polynomial_are_refused(window: int, order: int) -> None:
+    with pytest.raises(ValueError, match="odd window and an order below it"):
+        SavitzkyGolay(window, order)

@@ -86,3 +86,29 @@ def test_a_video_is_measured_in_all_parts_of_the_image() -> None:
     assert list(measures.parts) == ["pose", "left_hand", "right_hand", "face"]
     assert [measures.rate(part) for part in measures.parts] == [1, 0, 1, 0.75]
     assert (measures.signer, measures.statuses) == ("Signer04", {"ok": 4})
+
+
+def test_frames_of_unknown_size_give_no_movement_in_pixels_and_are_counted() -> None:
+    video = moving([10, 12, 10, 12, 10, 90], missing=[4])
+    nothing = measure_video(replace(video, sizes=np.zeros_like(video.sizes)))
+    assert nothing.unsized == 6
+    assert (nothing.parts["left_hand"].jitter, nothing.parts["left_hand"].jump_frame) == (None, None)
+    assert nothing.parts["left_hand"].gaps == (Gap(4, 1),)
+    sizes = video.sizes.copy()
+    sizes[0] = 0
+    some = measure_video(replace(video, sizes=sizes))
+    assert some.unsized == 1
+    assert some.parts["left_hand"].jitter == pytest.approx(2, rel=1e-4)
+    assert measure_video(video).unsized == 0
+
+
+def test_points_that_are_missing_for_themselves_do_not_hide_the_movement_of_the_others() -> None:
+    video = moving([10, 12, 10, 12, 10, 70])
+    video.points["left_hand"][:, 0] = np.nan
+    video.points["left_hand"][5, 1:] = np.nan
+    video.points["left_hand"][5, 0] = 0.5
+    measures = measure_part(video, "left_hand")
+    assert measures.found == 6
+    assert measures.jitter == pytest.approx(2, rel=1e-4)
+    assert measures.jump == pytest.approx(2, rel=1e-4)
+    assert measures.jump_frame == 1

@@ -1,0 +1,93 @@
+"""How readers of the competition's files do it: by file, then by sequence; with pandas, and with pyarrow's filters."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+
+from phoenix_ray.exports import kaggle_fingerspelling
+from phoenix_ray.exports.kaggle_fingerspelling import write_kaggle_fingerspelling
+from phoenix_ray.exports.selection import select
+from phoenix_ray.landmarks import holistic
+from tests.exports.made_up import SELECTION, VIDEOS, InMemory, make_landmarks
+
+HAND_COLUMNS = [f"{axis}_right_hand_{index}" for axis in "xyz" for index in range(21)]
+
+
+def test_the_tables_name_the_file_and_sequence_of_each_video(tmp_path: Path) -> None:
+    write_kaggle_fingerspelling(SELECTION, tmp_path / "out")
+    table = pd.read_csv(tmp_path / "out" / "train.csv")
+    assert list(table.columns[:5]) == ["path", "file_id", "sequence_id", "participant_id", "phrase"]
+    assert table.path.tolist() == ["train_landmarks/1.parquet"] * 2
+    assert table.sequence_id.tolist() == [1, 2]
+    assert table.video_id.tolist() == ["01April_2010_Thursday_heute-6694", "b/ü.1"]
+    assert table.phrase.tolist() == ["morgen regnet es: 10°"] * 2
+    assert table.participant_id.dtype == np.int64
+    assert table.signer.tolist() == ["Signer04"] * 2
+    assert pd.read_csv(tmp_path / "out" / "dev.csv").path.tolist() == ["dev_landmarks/0.parquet"]
+
+
+def test_frames_of_a_sequence_are_picked_by_the_index_that_pandas_gives(tmp_path: Path) -> None:
+    write_kaggle_fingerspelling(SELECTION, tmp_path / "out")
+    table = pd.read_csv(tmp_path / "out" / "train.csv")
+    for file_id in table.file_id.unique():
+        file = tmp_path / "out" / "train_landmarks" / f"{file_id}.parquet"
+        data = pq.read_table(file, columns=["sequence_id", *HAND_COLUMNS]).to_pandas()
+        numbers = data.to_numpy()
+        for sequence_id, video in zip(table.sequence_id, VIDEOS[1:], strict=True):
+            frames = numbers[data.index == sequence_id]
+            ours = video.points["right_hand"].transpose(0, 2, 1).reshape(len(video), 63)
+            assert frames.dtype == np.float32
+            assert np.array_equal(frames, ours, equal_nan=True)
+
+
+def test_one_sequence_is_read_with_a_filter(tmp_path: Path) -> None:
+    write_kaggle_fingerspelling(SELECTION, tmp_path / "out")
+    file = tmp_path / "out" / "train_landmarks" / "1.parquet"
+    rows = pq.read_table(file, filters=[("sequence_id", "=", 1)], columns=["sequence_id", "frame", "x_pose_0"])
+    assert rows["frame"].to_pylist() == [0, 1, 2, 3, 4, 5]
+    assert rows["x_pose_0"].to_pylist()[0] is None
+    assert np.array_equal(rows["x_pose_0"].to_pylist()[1:], VIDEOS[1].points["pose"][1:, 0, 0])
+
+
+def test_a_row_has_all_points_in_the_order_of_the_competition(tmp_path: Path) -> None:
+    video = make_landmarks(layout=holistic(478))
+    write_kaggle_fingerspelling(select(InMemory((video,))), tmp_path / "out")
+    data = pd.read_parquet(tmp_path / "out" / "train_landmarks" / "0.parquet")
+    assert data.shape == (5, 1630)
+    assert data.index.name == "sequence_id"
+    assert list(data.columns[:2]) == ["frame", "x_face_0"]
+    assert [data.columns[place] for place in (469, 490, 523, 543)] == [
+        *("x_left_hand_0", "x_pose_0", "x_right_hand_0", "x_right_hand_20"),
+    ]
+    assert list(data.columns[[544, -1]]) == ["y_face_0", "z_right_hand_20"]
+    parts = {"face": 468, "left_hand": 21, "pose": 33, "right_hand": 21}
+    ours = np.concatenate([video.points[part][:, :points, :3] for part, points in parts.items()], axis=1)
+    theirs = data.iloc[:, 1:].to_numpy().reshape(5, 3, 543).transpose(0, 2, 1)
+    assert np.array_equal(theirs, ours, equal_nan=True)
+
+
+def test_a_file_takes_so_many_sequences(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kaggle_fingerspelling, "_FRAMES_PER_GROUP", 6)
+    videos = tuple(make_landmarks("train", f"v{number}", number + 1) for number in range(7))
+    write_kaggle_fingerspelling(select(InMemory(videos)), tmp_path / "out", sequences_per_file=3)
+    table = pd.read_csv(tmp_path / "out" / "train.csv")
+    assert table.file_id.tolist() == [0, 0, 0, 1, 1, 1, 2]
+    files = [pq.ParquetFile(tmp_path / "out" / path) for path in sorted(set(table.path))]
+    assert [file.metadata.num_rows for file in files] == [6, 15, 7]
+    assert [file.metadata.num_row_groups for file in files] == [1, 2, 1]
+    for path, sequence_id, video in zip(table.path, table.sequence_id, videos, strict=True):
+        frames = pd.read_parquet(tmp_path / "out" / path).loc[[sequence_id]]
+        assert np.array_equal(frames["y_face_7"], video.points["face"][:, 7, 1], equal_nan=True)
+
+
+def test_the_characters_of_all_phrases_are_numbered(tmp_path: Path) -> None:
+    write_kaggle_fingerspelling(SELECTION, tmp_path / "out")
+    index = json.loads((tmp_path / "out" / "character_to_prediction_index.json").read_text(encoding="utf-8"))
+    assert sorted(index) == sorted(set("morgen regnet es: 10°"))
+    assert sorted(index.values()) == list(range(len(index)))
