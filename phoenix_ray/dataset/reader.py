@@ -132,7 +132,8 @@ class Dataset:
         """
         about, rows = self._read((split, video_id))
         named = {name: about[name] for name in NAMED_ANNOTATIONS if about[name] is not None}
-        return from_rows(self.layout, split, video_id, rows, about["fps"], named | dict(about["annotation"]))
+        annotation = named | dict(about["annotation"])
+        return from_rows(self.layout, split, video_id, rows, about["fps"], annotation, about["fps_varies"])
 
     def read_video(self, split: str, video_id: str) -> pa.Table:
         """Return the rows of a video in frame order; those that are committed, if it is not finished.

@@ -27,8 +27,9 @@ class Video:
         location: Absolute path of the frame folder or of the video file, as every node sees it.
         frame_count: Number of frames, each of which becomes one row.
         signature: Changes when the content of the video changes; a changed video is computed again.
-        fps: Frames per second, None where the source has no clock.
+        fps: Frames per second, None where the source has no clock; the average where the rate varies.
         annotation: Text that belongs to the video (`signer`, `gloss`, `translation`, ...), taken along unchanged.
+        fps_varies: Whether intervals between frames differ, so that only time stamps say when a frame is shown.
     """
 
     split: str
@@ -39,6 +40,7 @@ class Video:
     signature: str
     fps: float | None = None
     annotation: Mapping[str, str] = field(default_factory=dict)
+    fps_varies: bool = False
 
 
 @dataclass(frozen=True, slots=True)

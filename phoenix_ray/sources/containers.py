@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 from bisect import bisect_left
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from fractions import Fraction
@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from phoenix_ray.sources.base import Frame, Video
 from phoenix_ray.sources.decode import UnreadableFrameError, check_size
+from phoenix_ray.sources.frame_rate import FrameRate, measure_frame_rate
 from phoenix_ray.sources.regular_files import open_regular_file
 from phoenix_ray.sources.storage_trouble import PatientReader, blame_storage, is_storage_trouble
 
@@ -30,7 +31,9 @@ SIGNED_BYTES = 64 * 1024
 # FFmpeg's names of the formats behind the suffixes. Others are not tried: playlists and the like name further files,
 # and a file that calls itself .mp4 could so make us read what its author could not.
 _FORMATS = "mov,mp4,matroska,webm,avi,mpeg,mpegvideo,mpegts,asf,flv,gif"
-
+# Program streams time some frames only, and FFmpeg's guesses between them are off by a frame now and then. The rate
+# that the stream declares is the one it was coded with.
+_SPARSELY_TIMED = ("mpeg",)
 
 # While frames are only counted nobody has said how many pixels are too many: the default of `decode.max_pixels`.
 LISTED_MAX_PIXELS = 50_000_000
@@ -42,10 +45,10 @@ class ContainerError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class ContainerFile:
-    """A video file's number of frames, frames per second (None without a clock), and signature."""
+    """A video file's number of frames, frame rate, and signature."""
 
     frame_count: int
-    fps: float | None
+    rate: FrameRate
     signature: str
 
 
@@ -66,17 +69,27 @@ def examine(path: str, limit_frames: int | None = None) -> ContainerFile:
     signature = _sign(path)
     with _open(path) as container:
         stream = _video_stream(container)
+        declared = stream.average_rate or stream.guessed_rate
         index = stream.index_entries
         if stream.frames and stream.frames == len(index):
-            frame_count = sum(not entry.is_discard for entry in index)
+            # Times of decoding: where they are even, those of presentation are so at the same intervals.
+            times = [entry.timestamp for entry in index if not entry.is_discard]
+            frame_count = len(times)
+            rate = measure_frame_rate(times if _ascend(times) else (), stream.time_base, declared)
+            if rate.varies:
+                _, times = _read_times(container, stream)
+                # A file that is cut short holds fewer frames than its index names.
+                if len(times) == frame_count:
+                    rate = measure_frame_rate(times, stream.time_base, declared)
         else:
-            frame_count = sum(not packet.is_discard for packet in _packets(container, stream))
-        rate = stream.average_rate or stream.guessed_rate
+            frame_count, times = _read_times(container, stream)
+            timed = container.format.name not in _SPARSELY_TIMED
+            rate = measure_frame_rate(times if timed else (), stream.time_base, declared)
     if frame_count == 0:
         raise ContainerError("its video stream has no frames")
     return ContainerFile(
         frame_count=frame_count if limit_frames is None else min(frame_count, limit_frames),
-        fps=float(rate) if rate else None,
+        rate=rate,
         signature=signature,
     )
 
@@ -205,12 +218,23 @@ def _upright(picture: Any) -> NDArray[np.uint8]:
 def _read_timeline(video: Video) -> _Timeline:
     with _open(video.location) as container:
         stream = _video_stream(container)
-        times = [packet.pts for packet in _packets(container, stream) if not packet.is_discard]
-        if None in times:
-            return _Timeline((), stream.time_base, video.fps)
-        times.sort()
-        unique = all(earlier < later for earlier, later in pairwise(times))
-        return _Timeline(tuple(times) if unique else (), stream.time_base, video.fps)
+        _, times = _read_times(container, stream)
+        return _Timeline(tuple(times), stream.time_base, video.fps)
+
+
+def _read_times(container: Any, stream: Any) -> tuple[int, list[int]]:
+    """Return how many frames there are, and when each is shown, ascending; no times unless they tell frames apart."""
+    packets = [(packet.pts, packet.dts) for packet in _packets(container, stream) if not packet.is_discard]
+    times = sorted(pts for pts, _ in packets if pts is not None)
+    # Files that were put together, as those of a DVD, begin their clock anew; sorted, frames of one part would lie
+    # among those of another.
+    starts_anew = any(later < earlier for earlier, later in pairwise(dts for _, dts in packets if dts is not None))
+    tells_apart = len(times) == len(packets) and _ascend(times) and not starts_anew
+    return len(packets), times if tells_apart else []
+
+
+def _ascend(times: Sequence[int]) -> bool:
+    return all(earlier < later for earlier, later in pairwise(times))
 
 
 def _packets(container: Any, stream: Any) -> Iterator[Any]:

@@ -125,8 +125,9 @@ def _look_at_container(candidate: Candidate, settings: SourceSettings) -> Video:
         location=candidate.location,
         frame_count=container.frame_count,
         signature=container.signature,
-        fps=container.fps,
+        fps=container.rate.fps,
         annotation=_without_secrets(candidate.annotation),
+        fps_varies=container.rate.varies,
     )
 
 

@@ -14,6 +14,7 @@ import pytest
 from phoenix_ray.config import DecodeSettings
 from phoenix_ray.sources.base import Frame
 from phoenix_ray.sources.containers import SIGNED_BYTES, ContainerError, decode_video, examine, is_video_name
+from phoenix_ray.sources.frame_rate import FrameRate
 from tests.sources.made_up import container_video, picture, write_audio, write_video
 
 MAX_PIXELS = DecodeSettings().max_pixels
@@ -52,7 +53,7 @@ def test_every_format_gives_all_its_frames(tmp_path: Path, name: str, codec: str
     # A program stream does not time every frame exactly.
     tolerance = 0.041 if name == "clip.mpg" else 1e-6
     assert [frame.timestamp for frame in frames] == pytest.approx([index / 25 for index in range(12)], abs=tolerance)
-    assert examine(str(path)).fps == pytest.approx(25)
+    assert examine(str(path)).rate == FrameRate(25.0)
 
 
 def test_lossless_frames_come_back_as_they_were_written(tmp_path: Path) -> None:
