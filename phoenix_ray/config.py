@@ -27,9 +27,10 @@ class SourceSettings(Section):
 
     kind: Literal["auto", "phoenix", "folders", "videos", "table", "sample", "synthetic"] = Field(
         "auto",
-        description="How the source is laid out. 'auto' looks: a PHOENIX-2014-T tree, a CSV or Parquet table, a folder "
-        "of video files, else a folder of frame folders. 'sample' is the built-in demo dataset. 'synthetic' makes "
-        "noise in memory, max_videos_per_split videos of it, to measure how the cluster scales.",
+        description="How the source is laid out. 'auto' looks: a PHOENIX-2014-T tree, a CSV or Parquet table, else a "
+        "tree of video files and frame folders; 'videos' and 'folders' read one of the two and leave the other out. "
+        "'sample' is the built-in demo dataset. 'synthetic' makes noise in memory, max_videos_per_split videos of it, "
+        "to measure how the cluster scales.",
     )
     path: str = Field("", description="The dataset. Every node must see it under this same path.")
     splits: tuple[str, ...] = Field((), description="Only these splits; empty means all.")

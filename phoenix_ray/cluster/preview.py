@@ -71,6 +71,8 @@ def _preview(settings: Settings, source: Source, storage: Storage, session: RayS
     for problem in plan.problems:
         told = escape(printable_line(f"{problem.split}/{problem.video_id}: {problem.message}"))
         console.print(f"[yellow]cannot be read:[/] {told}", highlight=False)
+    for line in plan.notes():
+        console.print(printable_line(line), highlight=False, markup=False, soft_wrap=True)
     if not plan.shards:
         console.print("Nothing is left to compute.")
         return

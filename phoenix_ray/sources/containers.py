@@ -26,14 +26,26 @@ from phoenix_ray.sources.frame_rate import FrameRate, measure_frame_rate
 from phoenix_ray.sources.regular_files import open_regular_file
 from phoenix_ray.sources.storage_trouble import PatientReader, blame_storage, is_storage_trouble
 
-VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".wmv", ".flv", ".ts", ".gif")
+VIDEO_SUFFIXES = (
+    # MP4 and its relatives, Matroska, and what Windows and the web used.
+    *(".mp4", ".m4v", ".mov", ".qt", ".3gp", ".3g2", ".f4v", ".mkv", ".webm", ".ogv", ".ogm", ".avi", ".divx"),
+    *(".wmv", ".asf", ".flv", ".rm", ".rmvb", ".gif"),
+    # Broadcast, discs and camcorders: transport and program streams, MXF, DV.
+    *(".mts", ".m2ts", ".m2t", ".ts", ".tod", ".mpg", ".mpeg", ".mpe", ".vob", ".mod", ".mxf", ".dv"),
+    # Streams without a container.
+    *(".h264", ".264", ".h265", ".265", ".hevc", ".m1v", ".m2v", ".mjpeg", ".mjpg", ".ivf", ".y4m"),
+)
 SIGNED_BYTES = 64 * 1024
 # FFmpeg's names of the formats behind the suffixes. Others are not tried: playlists and the like name further files,
 # and a file that calls itself .mp4 could so make us read what its author could not.
-_FORMATS = "mov,mp4,matroska,webm,avi,mpeg,mpegvideo,mpegts,asf,flv,gif"
+_FORMATS = (
+    "mov,mp4,matroska,webm,ogg,avi,asf,flv,rm,gif,mpegts,mpeg,mxf,dv,h264,hevc,m4v,mpegvideo,mjpeg,ivf,yuv4mpegpipe"
+)
 # Program streams time some frames only, and FFmpeg's guesses between them are off by a frame now and then. The rate
 # that the stream declares is the one it was coded with.
-_SPARSELY_TIMED = ("mpeg",)
+_SPARSELY_TIMED = ("mpeg", "mpegvideo")
+# Here all times are guesses.
+_UNTIMED = ("mpegvideo",)
 
 # While frames are only counted nobody has said how many pixels are too many: the default of `decode.max_pixels`.
 LISTED_MAX_PIXELS = 50_000_000
@@ -229,7 +241,8 @@ def _read_times(container: Any, stream: Any) -> tuple[int, list[int]]:
     # Files that were put together, as those of a DVD, begin their clock anew; sorted, frames of one part would lie
     # among those of another.
     starts_anew = any(later < earlier for earlier, later in pairwise(dts for _, dts in packets if dts is not None))
-    tells_apart = len(times) == len(packets) and _ascend(times) and not starts_anew
+    timed = container.format.name not in _UNTIMED
+    tells_apart = timed and len(times) == len(packets) and _ascend(times) and not starts_anew
     return len(packets), times if tells_apart else []
 
 

@@ -22,8 +22,9 @@ COMMON_RATES = (
     Fraction(15, 2),
     Fraction(25, 2),
 )
-# The coarsest clock that files commonly pass through on their way (Matroska, FLV).
-_COARSE_CLOCK = Fraction(1, 1000)
+# Files commonly pass through a clock of milliseconds on their way (Matroska, FLV). Times of decoding, which an index
+# has, are those of presentation less an interval that was rounded as well.
+_COARSE_ROUNDING = Fraction(2, 1000)
 # How far the average may be from a common rate that is tried: two time stamps of a coarse clock say little.
 _NEAR = Fraction(1, 4)
 
@@ -65,7 +66,7 @@ def measure_frame_rate(times: Sequence[int], time_base: Fraction, declared: Frac
     spreads = {rate: _spread(ticks, rate * time_base) for rate in common}
     best = min(spreads, key=lambda rate: (spreads[rate], rate != declared, rate), default=average)
     rounds_alike = best in spreads and spreads[best] <= 1
-    passed_a_coarse_clock = best in spreads and spreads[best] * time_base <= _COARSE_CLOCK
+    passed_a_coarse_clock = best in spreads and spreads[best] * time_base <= _COARSE_ROUNDING
     if rounds_alike or (passed_a_coarse_clock and _spread(ticks, average * time_base) > 1):
         return FrameRate(float(best))
     return FrameRate(float(average))

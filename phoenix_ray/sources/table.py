@@ -17,7 +17,7 @@ from pathlib import Path
 
 from phoenix_ray.config import SourceSettings
 from phoenix_ray.errors import SourceError, did_you_mean
-from phoenix_ray.sources.base import SourceProblem, Video
+from phoenix_ray.sources.base import NoteLeftOut, SourceProblem, Video, ignore_left_out
 from phoenix_ray.sources.listing import Candidate, list_videos
 from phoenix_ray.sources.tree import DEFAULT_SPLIT
 
@@ -42,7 +42,10 @@ class TableSource:
         """What was found, in one line."""
         return f"videos named by the table {self.table}"
 
-    def videos(self) -> Iterator[Video | SourceProblem]:
+    def videos(
+        self,
+        note_left_out: NoteLeftOut = ignore_left_out,  # noqa: ARG002 - it reads all that it names
+    ) -> Iterator[Video | SourceProblem]:
         """Yield the selected videos and problems; see `Source.videos`."""
         rows = read_table(self.table)
         if not rows:

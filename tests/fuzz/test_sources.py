@@ -130,7 +130,7 @@ def test_video_files(scratch: Path, content: bytes) -> None:
     path.write_bytes(content)
     with suppress(ContainerError, OSError):
         found = examine(str(path), limit_frames=20)
-        video = Video("all", "clip", "video_file", str(path), found.frame_count, found.signature, found.fps)
+        video = Video("all", "clip", "video_file", str(path), found.frame_count, found.signature, found.rate.fps)
         frames = list(decode_video(video, 0, found.frame_count, MAX_PIXELS))
         assert [frame.index for frame in frames] == list(range(found.frame_count))
         assert all((frame.image is None) == (frame.error is not None) for frame in frames)
