@@ -53,3 +53,19 @@ def test_a_line_names_the_worst_videos_and_counts_the_others() -> None:
         "5 videos partly unreadable: train/b (99 of 100 frames), train/c (5 of 100 frames), train/d (4 of 100 frames), "
         "2 more"
     )
+
+
+@pytest.mark.parametrize(("most", "expected"), [(1.0, "abcd"), (0.5, "abc"), (0.3, "ab"), (0.1, "a"), (0.0, "a")])
+def test_a_selection_leaves_out_videos_that_lack_too_much(tmp_path: Path, most: float, expected: str) -> None:
+    storage = new_dataset(tmp_path)
+    for name, lacking in zip("abcd", (0, 3, 5, 10), strict=True):
+        commit_truncated(storage, make_video(name), 0, 10, range(10 - lacking, 10))
+    selected = Dataset(storage, IDENTITY).select(max_unreadable=most)
+    assert selected.videos().column("video_id").to_pylist() == list(expected)
+
+
+@pytest.mark.parametrize("most", [-0.1, 1.1, float("nan")])
+def test_what_is_no_share_is_refused(tmp_path: Path, most: float) -> None:
+    storage = new_dataset(tmp_path)
+    with pytest.raises(ValueError, match="is not a share from 0 to 1"):
+        Dataset(storage, IDENTITY).select(max_unreadable=most)
