@@ -24,6 +24,7 @@ from phoenix_ray.cluster.actors import ActorPool
 from phoenix_ray.cluster.blame import Blame, Trouble
 from phoenix_ray.cluster.driver import Driver
 from phoenix_ray.cluster.monitor import RunMonitor
+from phoenix_ray.cluster.places import check_places
 from phoenix_ray.cluster.plan import Plan, make_plan
 from phoenix_ray.cluster.progress import Meter, open_display
 from phoenix_ray.cluster.reduce import BackgroundReduce, reduce_all
@@ -75,6 +76,7 @@ def run_job(settings: Settings) -> int:
     began = time.monotonic()
     source = open_source(settings.source)
     _say(source.description)
+    check_places(source.root, settings.output.path)
     with (
         RaySession(settings.cluster, _say) as session,
         open_job(settings, source, session) as job,

@@ -20,7 +20,7 @@ from phoenix_ray.sources.phoenix import find_dataset, open_phoenix
 from phoenix_ray.sources.sample import open_sample
 from phoenix_ray.sources.synthetic import open_synthetic
 from phoenix_ray.sources.table import TABLE_SUFFIXES, open_table
-from phoenix_ray.sources.tree import walk
+from phoenix_ray.sources.tree import is_dataset, walk
 
 Opener = Callable[[Path, SourceSettings], Source]
 
@@ -70,6 +70,8 @@ def _look(path: Path) -> Opener:
             f"{path} is neither a video file of a format that is read (docs/sources.md) nor a table "
             f"({' '.join(TABLE_SUFFIXES)}). If it is a video under another name, give it the ending of its format."
         )
+    if is_dataset(path):
+        raise SourceError(f"{path} is a dataset of phoenix_ray: it holds landmarks, and no videos to find them in.")
     others = LeftOutFiles()
     for folder in walk(path):
         for name in folder.files:

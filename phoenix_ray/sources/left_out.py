@@ -13,6 +13,8 @@ from pathlib import PurePath
 
 # Of one ending and reason; a tree may hold millions of files that are no videos.
 MOST_NAMES = 10_000
+# In the place of an ending, for folders that are left out as they are.
+FOLDER = "folder"
 _NAMES_SHOWN = 3
 
 
@@ -22,7 +24,7 @@ class LeftOut:
 
     Attributes:
         reason: Why, and how to read them where that is possible.
-        ending: `.xyz` in lower case, empty where their names have none.
+        ending: `.xyz` in lower case, empty where their names have none, `FOLDER` for folders that are not looked into.
         count: How many.
         names: Their paths relative to the source, the first `MOST_NAMES`; a folder stands for its files.
     """
@@ -65,7 +67,11 @@ def count_endings(groups: Iterable[LeftOut]) -> str:
     for group in groups:
         counts[group.ending] += group.count
     ordered = sorted(counts.items(), key=lambda item: (-item[1], not item[0], item[0]))
-    return ", ".join(f"{count:,} {ending or 'without an ending'}" for ending, count in ordered)
+    return ", ".join(f"{count:,} {_name_ending(ending, count)}" for ending, count in ordered)
+
+
+def _name_ending(ending: str, count: int) -> str:
+    return "folders" if ending == FOLDER and count != 1 else ending or "without an ending"
 
 
 def describe(groups: Sequence[LeftOut]) -> list[str]:

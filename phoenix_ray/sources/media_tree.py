@@ -22,7 +22,7 @@ from phoenix_ray.errors import SourceError
 from phoenix_ray.sources.base import NoteLeftOut, SourceProblem, Video, ignore_left_out
 from phoenix_ray.sources.containers import is_video_name
 from phoenix_ray.sources.frame_files import FRAME_SUFFIXES, is_frame_name
-from phoenix_ray.sources.left_out import LeftOutFiles, count_endings, ending_of
+from phoenix_ray.sources.left_out import FOLDER, LeftOutFiles, count_endings, ending_of
 from phoenix_ray.sources.listing import Candidate, list_videos
 from phoenix_ray.sources.tree import Folder, split_and_id, walk
 
@@ -102,6 +102,8 @@ class MediaTree:
             if not folder.listed:
                 # It may hold videos: as a candidate it becomes a problem with the reason.
                 found.append(self._candidate(folder.path, folder.relative))
+            if folder.is_dataset:
+                left_out.add("datasets of phoenix_ray", f"{folder.relative}/", FOLDER)
             clips = [name for name in folder.files if is_video_name(name)]
             pictures = [name for name in folder.files if is_frame_name(name)]
             for name in folder.files:

@@ -18,7 +18,7 @@ from pathlib import Path
 from phoenix_ray.config import SourceSettings
 from phoenix_ray.errors import SourceError, did_you_mean
 from phoenix_ray.sources.base import NoteLeftOut, SourceProblem, Video, ignore_left_out
-from phoenix_ray.sources.left_out import LeftOutFiles
+from phoenix_ray.sources.left_out import FOLDER, LeftOutFiles
 from phoenix_ray.sources.listing import Candidate, check_splits, list_videos
 from phoenix_ray.sources.tree import is_folder
 
@@ -91,7 +91,7 @@ class PhoenixSource:
                 left_out.add("files where the folders of splits lie", name)
             elif name not in SPLITS:
                 reason = f"folders beside {', '.join(SPLITS)}; source.kind=folders reads any tree of frame folders"
-                left_out.add(reason, f"{name}/", ending="folders")
+                left_out.add(reason, f"{name}/", ending=FOLDER)
             else:
                 for inner, is_video in sorted(_entries(self._frames(name)).items()):
                     if not is_video:

@@ -11,6 +11,7 @@ from phoenix_ray.sources.base import SourceProblem
 from phoenix_ray.sources.catalog import open_source
 from phoenix_ray.sources.left_out import LeftOut, describe
 from phoenix_ray.sources.media_tree import NEITHER, open_folders
+from tests.dataset.made_up import commit, make_video, new_dataset
 from tests.sources.made_up import listed, listed_videos, problem, write_audio, write_video
 from tests.sources.test_tree import forbid_listing
 
@@ -281,3 +282,18 @@ def test_an_error_says_what_is_there_instead(tmp_path: Path, clip: Path) -> None
         listed(tmp_path, kind="folders")
     assert f"{tmp_path} holds no frames (.png" in str(error.value)
     assert "There are: 2 .txt, 1 .mp4. Left out are video files, and source.kind is folders." in str(error.value)
+
+
+def test_a_dataset_in_the_tree_is_passed_over(tmp_path: Path, clip: Path) -> None:
+    lay_out(tmp_path, clip, "a.mp4")
+    storage = new_dataset(tmp_path / "landmarks")
+    commit(storage, make_video(), 0, 10)
+    touch(tmp_path / "landmarks" / "look" / "1.png")
+    touch(tmp_path / "begun" / "notes.txt")
+    (tmp_path / "begun" / "lease.json").write_text('{"run_id": "1"}')
+    lay_out(tmp_path, clip, "other/b.mp4")
+    (tmp_path / "other" / "dataset.json").write_text('{"name": "somebody else\'s"}')
+    assert ids(tmp_path) == ["all/a", "all/other/b"]
+    assert left_out(tmp_path) == {"datasets of phoenix_ray": {"folder": 2}, NEITHER: {".json": 1}}
+    with pytest.raises(SourceError, match="is a dataset of phoenix_ray: it holds landmarks"):
+        open_source(SourceSettings(path=str(tmp_path / "landmarks")))

@@ -88,7 +88,7 @@ def test_what_lies_beside_splits_and_videos_is_said(dataset: Path) -> None:
     assert [(group.ending, group.names) for group in groups] == [
         (".txt", ("readme.txt",)),
         (".md", ("train/notes.md",)),
-        ("folders", ("val/",)),
+        ("folder", ("val/",)),
     ]
 
 
