@@ -219,7 +219,7 @@ def _tell_notes(job: Job, plan: Plan) -> None:
     if plan.left_out:
         name = f"{paths.RUNS}/{job.run_id}/left_out.json"
         job.storage.write(name, json.dumps([asdict(group) for group in plan.left_out], indent=1).encode())
-        _say(f"Their names: {job.storage.root}/{name}")
+        _say(f"Names of what is left out: {job.storage.root}/{name}")
 
 
 def versions() -> dict[str, str]:
