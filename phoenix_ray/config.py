@@ -14,6 +14,9 @@ Auto = Literal["auto"]
 Precision = Literal["exact", "tf32", "fp16"]
 PositiveInt = Annotated[int, Field(ge=1)]
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+# Marks settings that are paths: where they are written as text, variables of the environment and `~` stand for others.
+IS_PATH = "is a path"
+PathText = Annotated[str, IS_PATH]
 
 
 class Section(BaseModel):
@@ -27,11 +30,12 @@ class SourceSettings(Section):
 
     kind: Literal["auto", "phoenix", "folders", "videos", "table", "sample", "synthetic"] = Field(
         "auto",
-        description="How the source is laid out. 'auto' looks: a PHOENIX-2014-T tree, a CSV or Parquet table, a folder "
-        "of video files, else a folder of frame folders. 'sample' is the built-in demo dataset. 'synthetic' makes "
-        "noise in memory, max_videos_per_split videos of it, to measure how the cluster scales.",
+        description="How the source is laid out. 'auto' looks: a PHOENIX-2014-T tree, a CSV or Parquet table, else a "
+        "tree of video files and frame folders; 'videos' and 'folders' read one of the two and leave the other out. "
+        "'sample' is the built-in demo dataset. 'synthetic' makes noise in memory, max_videos_per_split videos of it, "
+        "to measure how the cluster scales.",
     )
-    path: str = Field("", description="The dataset. Every node must see it under this same path.")
+    path: PathText = Field("", description="The dataset. Every node must see it under this same path.")
     splits: tuple[str, ...] = Field((), description="Only these splits; empty means all.")
     max_videos_per_split: PositiveInt | None = Field(
         None,
@@ -140,7 +144,7 @@ class ModelSettings(Section):
     threads: PositiveInt = Field(
         1, description="Threads of one model on the CPU. One a worker and many workers is fastest; more lowers latency."
     )
-    weights_path: str = Field(
+    weights_path: PathText = Field(
         "", description="Folder of the weights. Empty: $PHOENIX_RAY_MODELS, else a folder in the user's cache."
     )
 
@@ -207,7 +211,7 @@ class ClusterSettings(Section):
 class OutputSettings(Section):
     """What is written."""
 
-    path: str = Field("", description="The dataset's folder. Every node must see it under this same path.")
+    path: PathText = Field("", description="The dataset's folder. Every node must see it under this same path.")
     compact: bool = Field(
         True, description="Merge partitions into few large files at the end of a run (the reduce step)."
     )

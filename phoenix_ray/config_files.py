@@ -6,16 +6,18 @@ of settings (`prepare.settings`) are read and described by the same functions.
 
 from __future__ import annotations
 
+import os
 import re
 import reprlib
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
 from pydantic import ValidationError
 
-from phoenix_ray.config import Section, Settings
+from phoenix_ray.config import IS_PATH, Section, Settings
 from phoenix_ray.errors import ConfigError, did_you_mean
 
 Tree = TypeVar("Tree", bound=Section)
@@ -35,8 +37,8 @@ def load_tree(kind: type[Tree], config: Path | None, overrides: Sequence[str]) -
         overrides: The words.
 
     Raises:
-        ConfigError: The file is missing or no YAML mapping, a key is unknown (with the nearest known one), or a value
-            has the wrong type.
+        ConfigError: The file is missing or no YAML mapping, a key is unknown (with the nearest known one), a value
+            has the wrong type, or a path names a variable of the environment that is not set.
     """
     tree: dict[str, Any] = _read_yaml(kind, config) if config else {}
     where = f"in {config}" if config else "on the command line"
@@ -44,7 +46,8 @@ def load_tree(kind: type[Tree], config: Path | None, overrides: Sequence[str]) -
         key, separator, text = word.partition("=")
         if not separator:
             raise ConfigError(f"'{word}' is no setting: write section.key=value.")
-        _assign(kind, tree, key, _parse_yaml(text, f"'{reprlib.repr(word)}'") if text else "", word)
+        value = _parse_yaml(text, f"'{reprlib.repr(word)}'") if text else ""
+        _assign(kind, tree, key, _expand(kind, key, value, "on the command line"), word)
         where = "on the command line" if not config else f"in {config} or on the command line"
     try:
         return kind.model_validate(tree)
@@ -129,7 +132,47 @@ def _read_yaml(kind: type[Section], path: Path) -> dict[str, Any]:
         return {}
     if not isinstance(tree, dict) or not all(isinstance(part, dict | None) for part in tree.values()):
         raise ConfigError(f"{path} must hold sections ({', '.join(kind.model_fields)}) of settings.")
-    return {str(name): dict(part or {}) for name, part in tree.items()}
+    return {
+        str(section): {
+            name: _expand(kind, f"{section}.{name}", value, f"in {path}") for name, value in (part or {}).items()
+        }
+        for section, part in tree.items()
+    }
+
+
+# `$$` is a dollar sign; one that no name follows stays as it is.
+_VARIABLE = re.compile(r"\$(?:(?P<escaped>\$)|(?P<bare>[A-Za-z_]\w*)|\{(?P<braced>[^}]*)\})")
+
+
+def _expand(kind: type[Section], key: str, value: object, where: str) -> object:
+    """Return a value with `$NAME`, `${NAME}` and a leading `~` replaced, provided that it is a path.
+
+    Raises:
+        ConfigError: A variable is not set.
+    """
+    section, _, name = key.partition(".")
+    sections = kind.model_fields.get(section)
+    fields = getattr(sections.annotation, "model_fields", {}) if sections else {}
+    if not isinstance(value, str) or name not in fields or IS_PATH not in fields[name].metadata:
+        return value
+
+    def replacement(match: re.Match[str]) -> str:
+        if match["escaped"]:
+            return "$"
+        variable = match["bare"] or match["braced"] or ""
+        if variable not in os.environ:
+            raise ConfigError(
+                f"Setting '{key}' {where}: the variable {match[0]} is not set in the environment (in {value!r})."
+                f"{did_you_mean(variable, os.environ)} Set it, or write $$ for a dollar sign."
+            )
+        return os.environ[variable]
+
+    expanded = _VARIABLE.sub(replacement, value)
+    if expanded.startswith("~"):
+        # Whoever opens the path says that a user is not there.
+        with suppress(RuntimeError):
+            return str(Path(expanded).expanduser())
+    return expanded
 
 
 class _Loader(yaml.SafeLoader):

@@ -101,3 +101,47 @@ def test_on_off_yes_and_no_are_words(tmp_path: Path) -> None:
     file.write_text("decode:\n  on: cpu_nodes\nsource:\n  path: no\noutput:\n  compact: False\n")
     settings = load(file)
     assert (settings.decode.on, settings.source.path, settings.output.compact) == ("cpu_nodes", "no", False)
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ("$DATA/videos", "/data/videos"),
+        ("${DATA}/${NAME}s", "/data/clips"),
+        ("~/videos", "/home/anna/videos"),
+        ("$HOME/videos", "/home/anna/videos"),
+        ("/x/$$NAME/a$", "/x/$NAME/a$"),
+        ("/x/~/$5", "/x/~/$5"),
+        ("$EMPTY/x", "/x"),
+    ],
+)
+@pytest.mark.parametrize("key", ["source.path", "output.path", "model.weights_path"])
+def test_variables_and_the_home_are_expanded_in_paths(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: str, read: str, key: str
+) -> None:
+    for name, value in {"DATA": "/data", "NAME": "clip", "HOME": "/home/anna", "EMPTY": ""}.items():
+        monkeypatch.setenv(name, value)
+    section, name = key.split(".")
+    file = tmp_path / "run.yaml"
+    file.write_text(f"{section}:\n  {name}: {written}\n")
+    assert getattr(getattr(load(file), section), name) == read
+    assert getattr(getattr(load(overrides=[f"{key}={written}"]), section), name) == read
+
+
+def test_a_variable_that_is_not_set_is_told_with_the_nearest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VIDEO_DATA", "/data")
+    file = tmp_path / "run.yaml"
+    file.write_text("source:\n  path: ${VIDEO_DATE}/x\n")
+    with pytest.raises(ConfigError) as error:
+        load(file)
+    assert str(error.value) == (
+        f"Setting 'source.path' in {file}: the variable ${{VIDEO_DATE}} is not set in the environment (in "
+        "'${VIDEO_DATE}/x'). Did you mean 'VIDEO_DATA'? Set it, or write $$ for a dollar sign."
+    )
+
+
+def test_only_paths_are_expanded(tmp_path: Path) -> None:
+    file = tmp_path / "run.yaml"
+    file.write_text("source:\n  video_id_column: $ID\n  splits: [$x]\n")
+    assert load(file).source.video_id_column == "$ID"
+    assert load(file).source.splits == ("$x",)

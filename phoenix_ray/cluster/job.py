@@ -7,13 +7,14 @@ Whatever ends it early, the next call goes on: what is to do follows from the so
 
 from __future__ import annotations
 
+import json
 import platform
 import secrets
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from importlib import metadata
 
 from rich.console import Console
@@ -23,6 +24,7 @@ from phoenix_ray.cluster.actors import ActorPool
 from phoenix_ray.cluster.blame import Blame, Trouble
 from phoenix_ray.cluster.driver import Driver
 from phoenix_ray.cluster.monitor import RunMonitor
+from phoenix_ray.cluster.places import check_places
 from phoenix_ray.cluster.plan import Plan, make_plan
 from phoenix_ray.cluster.progress import Meter, open_display
 from phoenix_ray.cluster.reduce import BackgroundReduce, reduce_all
@@ -34,6 +36,7 @@ from phoenix_ray.cluster.stop import StopRequest, stop_on_signals
 from phoenix_ray.cluster.summary import RunSummary, print_summary
 from phoenix_ray.cluster.trial import hold_trial
 from phoenix_ray.config import Settings
+from phoenix_ray.dataset import paths
 from phoenix_ray.dataset.committed import Committed, committed_in
 from phoenix_ray.dataset.digest import digest_text
 from phoenix_ray.dataset.identity import DatasetIdentity, find_layout, open_dataset, read_identity
@@ -49,6 +52,7 @@ from phoenix_ray.errors import EXIT_INCOMPLETE, EXIT_OK, ConfigError
 from phoenix_ray.models import registry
 from phoenix_ray.sources.base import Source
 from phoenix_ray.sources.catalog import open_source
+from phoenix_ray.sources.left_out import LeftOut
 from phoenix_ray.untrusted_text import printable_line
 
 
@@ -72,6 +76,7 @@ def run_job(settings: Settings) -> int:
     began = time.monotonic()
     source = open_source(settings.source)
     _say(source.description)
+    check_places(source.root, settings.output.path)
     with (
         RaySession(settings.cluster, _say) as session,
         open_job(settings, source, session) as job,
@@ -81,6 +86,7 @@ def run_job(settings: Settings) -> int:
         committed = committed_in(sweep(job.storage, job.identity, temporary_seconds=0).survey)
         plan = plan_job(job.settings, source, committed)
         _say(describe_plan(plan))
+        _tell_notes(job, plan)
         monitor = _open_monitor(job, plan, stop)
         _clear_away(job, committed, plan, monitor)
         for problem in plan.problems:
@@ -190,7 +196,10 @@ def plan_job(settings: Settings, source: Source, committed: Committed) -> Plan:
         SourceError: The source cannot be listed.
     """
     batch_size = registry.batch_size(settings.model)
-    return make_plan(source.videos(), committed.missing_ranges, settings.cluster.shard_frames, batch_size)
+    left_out: list[LeftOut] = []
+    listing = source.videos(left_out.append)
+    plan = make_plan(listing, committed.missing_ranges, settings.cluster.shard_frames, batch_size)
+    return replace(plan, left_out=tuple(left_out))
 
 
 def describe_plan(plan: Plan) -> str:
@@ -201,6 +210,16 @@ def describe_plan(plan: Plan) -> str:
         f"{whole.videos:,} videos with {whole.frames:,} frames{done}; "
         f"{plan.missing_frames:,} frames to compute in {len(plan.shards):,} shards"
     )
+
+
+def _tell_notes(job: Job, plan: Plan) -> None:
+    """Say what is noteworthy of the source, and keep the names of the files that it does not read."""
+    for line in plan.notes():
+        _say(line)
+    if plan.left_out:
+        name = f"{paths.RUNS}/{job.run_id}/left_out.json"
+        job.storage.write(name, json.dumps([asdict(group) for group in plan.left_out], indent=1).encode())
+        _say(f"Names of what is left out: {job.storage.root}/{name}")
 
 
 def versions() -> dict[str, str]:

@@ -12,19 +12,21 @@ from dataclasses import dataclass
 from phoenix_ray.cluster.backlog import PackedShards
 from phoenix_ray.cluster.shard import FrameRange, Shard, cut
 from phoenix_ray.sources.base import SourceProblem, Video
+from phoenix_ray.sources.left_out import LeftOut, describe
 
 MissingRanges = Callable[[Video], list[FrameRange]]
 
 
 @dataclass(frozen=True, slots=True)
 class SplitTotals:
-    """How much of one split there is, and how much is already committed."""
+    """How much of one split there is, how much is already committed, and how many videos have no even frame rate."""
 
     videos: int = 0
     frames: int = 0
     committed_videos: int = 0
     committed_frames: int = 0
     shards: int = 0
+    varying_videos: int = 0
 
     def __add__(self, other: SplitTotals) -> SplitTotals:
         return SplitTotals(
@@ -33,16 +35,36 @@ class SplitTotals:
             self.committed_videos + other.committed_videos,
             self.committed_frames + other.committed_frames,
             self.shards + other.shards,
+            self.varying_videos + other.varying_videos,
         )
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Shards to compute, in the order to start them, and what was counted on the way."""
+    """Shards to compute, in the order to start them, and what was counted on the way.
+
+    Attributes:
+        shards: The shards.
+        totals: By split.
+        problems: Videos that the source names but that cannot be planned.
+        left_out: Files in the source's place that it does not read.
+    """
 
     shards: PackedShards
     totals: dict[str, SplitTotals]
     problems: tuple[SourceProblem, ...]
+    left_out: tuple[LeftOut, ...] = ()
+
+    def notes(self) -> list[str]:
+        """Return what the user should know of the source beside the totals, a line each: nothing of it is an error."""
+        lines = describe(self.left_out)
+        if varying := self.total.varying_videos:
+            of = "1 video" if varying == 1 else f"{varying:,} videos"
+            lines.append(
+                f"The frame rate of {of} varies: fps is the average there, and the column `timestamp` says when each "
+                "frame is shown."
+            )
+        return lines
 
     @property
     def total(self) -> SplitTotals:
@@ -85,5 +107,6 @@ def make_plan(
             committed_videos=int(absent == 0),
             committed_frames=video.frame_count - absent,
             shards=len(cuts),
+            varying_videos=int(video.fps_varies),
         )
     return Plan(shards, totals, tuple(problems))

@@ -11,6 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from phoenix_ray.cluster.job import make_identity, plan_job
+from phoenix_ray.cluster.places import check_places
 from phoenix_ray.cluster.plan import Plan
 from phoenix_ray.cluster.progress import format_seconds
 from phoenix_ray.cluster.resources import plan_workers
@@ -45,6 +46,7 @@ def preview(settings: Settings) -> None:
         raise ConfigError("output.path is not set: give a folder for the dataset.")
     console = Console()
     source = open_source(settings.source)
+    check_places(source.root, settings.output.path)
     console.print(printable_line(source.description), highlight=False, markup=False, soft_wrap=True)
     storage = open_storage(settings.output.path)
     with RaySession(settings.cluster, lambda line: print(printable_line(line))) as session:
@@ -71,6 +73,8 @@ def _preview(settings: Settings, source: Source, storage: Storage, session: RayS
     for problem in plan.problems:
         told = escape(printable_line(f"{problem.split}/{problem.video_id}: {problem.message}"))
         console.print(f"[yellow]cannot be read:[/] {told}", highlight=False)
+    for line in plan.notes():
+        console.print(printable_line(line), highlight=False, markup=False, soft_wrap=True)
     if not plan.shards:
         console.print("Nothing is left to compute.")
         return

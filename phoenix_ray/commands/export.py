@@ -59,3 +59,9 @@ def export(
 
     done = export_videos(source, output, format_name, chosen, videos or None, overwrite)
     click.echo(f"{done.path}: {done.videos:,} videos, {done.frames:,} frames, {done.bytes / 1e6:,.1f} MB")
+    if done.uneven_videos:
+        click.echo(
+            f"The frame rate of {done.uneven_videos:,} of them varies, which '{format_name}' cannot say: it has the "
+            "average at most. npz, webdataset and csv keep when each frame is shown.",
+            err=True,
+        )

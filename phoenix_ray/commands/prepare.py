@@ -90,6 +90,12 @@ def prepare(
         )
         for video_id in counts["without_measure"]:
             click.echo(f"  {printable_line(video_id)}: shoulders never found, so all its points are missing", err=True)
+    if (unreadable := report["partly_unreadable"])["videos"]:
+        click.echo(
+            f"{unreadable['videos']:,} videos partly unreadable, {unreadable['left_out']:,} of them left out "
+            f"[files.max_unreadable={settings.files.max_unreadable:g}]",
+            err=True,
+        )
     size = sum(file["bytes"] for file in report["files"])
     click.echo(f"{len(report['points'])} points x {', '.join(report['axes'])}: {size / 1e6:,.1f} MB in {output}")
 

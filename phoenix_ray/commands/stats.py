@@ -58,6 +58,8 @@ def stats(
     # In a file or a pipe nothing needs to be cut to a terminal's width.
     console = Console() if sys.stdout.isatty() else Console(width=_PIPE_WIDTH)
     report.print_report(console, dataset, everything, groups, worst)
+    if isinstance(collection, Dataset):
+        report.print_notes(console, collection.videos())
     if json_file is not None:
         text = json.dumps(report.to_json(everything, groups, worst), indent=1, ensure_ascii=False)
         try:

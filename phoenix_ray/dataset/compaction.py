@@ -141,7 +141,15 @@ def _copy_video(reader: RowReader, layout: Layout, video: VideoToMerge, row_grou
 
 def _describe_video(split: str, video: VideoToMerge, first_row: int, tally: Tally) -> VideoEntry:
     return VideoEntry(
-        split, video.video_id, video.frame_count, first_row, video.signature, video.fps, video.annotation, tally
+        split,
+        video.video_id,
+        video.frame_count,
+        first_row,
+        video.signature,
+        video.fps,
+        video.annotation,
+        tally,
+        video.fps_varies,
     )
 
 

@@ -50,11 +50,12 @@ class VideoToMerge:
         video_id: The video.
         signature: The source's signature of it.
         frame_count: Its frames.
-        fps: Frames per second, None where the source has no clock.
+        fps: Frames per second, None where the source has no clock; the average where the rate varies.
         annotation: Text that belongs to it.
         pieces: What it is put together from, in frame order.
         bytes: About how much of a data file it fills.
         obsolete: Partitions that are of no use once it is written: of an earlier version, or covered by others.
+        fps_varies: Whether the frame rate varies, None where that is not known.
     """
 
     video_id: str
@@ -65,6 +66,7 @@ class VideoToMerge:
     pieces: tuple[Piece, ...]
     bytes: float
     obsolete: tuple[str, ...] = ()
+    fps_varies: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +176,7 @@ def _merge(video: OpenVideo) -> VideoToMerge:
         tuple(pieces),
         size,
         tuple(info.name for info in video.partitions if info.name not in used),
+        newest.fps_varies,
     )
 
 
@@ -187,4 +190,5 @@ def _keep(file: DataFile, entry: VideoEntry) -> VideoToMerge:
         entry.annotation,
         (Piece(file.name, entry.first_row, entry.frames, entry.tally.digest),),
         file.bytes * entry.frames / max(1, file.rows),
+        fps_varies=entry.fps_varies,
     )

@@ -65,6 +65,13 @@ def optional_number(value: object) -> float | None:
     return float(value)
 
 
+def optional_flag(value: object) -> bool | None:
+    """Return true or false, or None."""
+    if value is not None and not isinstance(value, bool):
+        raise ValueError(f"{_shown(value)} is neither true nor false")
+    return value
+
+
 def number(value: object) -> float:
     """Return a finite number."""
     found = optional_number(value)

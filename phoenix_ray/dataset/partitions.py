@@ -55,12 +55,13 @@ class PartitionInfo:
         last: End of the frames, exclusive.
         frame_count: Frames of the whole video.
         signature: The source's signature of the video when it was read.
-        fps: Frames per second, None where the source has no clock.
+        fps: Frames per second, None where the source has no clock; the average where the rate varies.
         annotation: Text that belongs to the video.
         tally: Counts over its rows.
         error: First error among its frames, None when there is none.
         bytes: Size of the file.
         modified: When the file was written, by the clock of the storage; 0 in a fresh receipt.
+        fps_varies: Whether the frame rate varies, None where an earlier version wrote the file and did not look.
     """
 
     name: str
@@ -76,6 +77,7 @@ class PartitionInfo:
     error: str | None
     bytes: int
     modified: float = 0.0
+    fps_varies: bool | None = None
 
     @property
     def rows(self) -> int:
@@ -132,6 +134,7 @@ def write_partition(
                 "frame_count": video.frame_count,
                 "signature": video.signature,
                 "fps": video.fps,
+                "fps_varies": video.fps_varies,
                 "annotation": dict(video.annotation),
                 "error": error,
                 **tally.to_json(),
@@ -153,6 +156,7 @@ def write_partition(
         tally=tally,
         error=error,
         bytes=len(content),
+        fps_varies=video.fps_varies,
     )
 
 
@@ -190,6 +194,7 @@ def read_partition(storage: ReadableStorage, fingerprint: str, file: StoredFile)
             error=json_values.optional_text(footer["error"]),
             bytes=file.bytes,
             modified=file.modified,
+            fps_varies=json_values.optional_flag(footer.get("fps_varies")),
         )
         if footer["fingerprint"] != fingerprint:
             return DamagedFile(file.name, "it belongs to a dataset with other settings", foreign=True)

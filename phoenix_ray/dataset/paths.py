@@ -21,6 +21,8 @@ PARTITIONS = "partitions"
 DATA = "data"
 FAILURES = "failures"
 RUNS = "runs"
+# All that lies right in the folder of a dataset; what `repair` takes out goes to `quarantine`.
+TOP_LEVEL = frozenset({IDENTITY, MANIFEST, VIDEOS, LEASE, PARTITIONS, DATA, FAILURES, RUNS, "quarantine"})
 
 # File systems allow 255 bytes a name; `split=` and room for a suffix are part of it.
 _LONGEST_NAME = 200

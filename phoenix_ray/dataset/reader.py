@@ -83,6 +83,7 @@ class Dataset:
         gloss: Names | None = None,
         where: pc.Expression | None = None,
         parts: Collection[str] | None = None,
+        max_unreadable: float = 1.0,
     ) -> Dataset:
         """Return the part of this dataset that fits all of what is given.
 
@@ -92,12 +93,15 @@ class Dataset:
             gloss: A gloss that occurs in the video as a whole word, or several of which any may occur.
             where: A condition on the columns of `videos()`, as `pyarrow.compute.field("left_hand_rate") > 0.5`.
             parts: Names of the parts to read, in the order of `layout`; columns of others are not touched.
+            max_unreadable: Largest share of frames that could not be read (truncated uploads, damaged files); 1 takes
+                videos whatever is missing.
 
         Raises:
             ConfigError: A split, signer or gloss occurs in no video.
             KeyError: The layout has no such part.
+            ValueError: `max_unreadable` is not a share.
         """
-        condition = choose_videos(self.videos(), split, signer, gloss, where)
+        condition = choose_videos(self.videos(), split, signer, gloss, where, max_unreadable)
         return Dataset(
             self._storage,
             self.identity,
@@ -132,7 +136,8 @@ class Dataset:
         """
         about, rows = self._read((split, video_id))
         named = {name: about[name] for name in NAMED_ANNOTATIONS if about[name] is not None}
-        return from_rows(self.layout, split, video_id, rows, about["fps"], named | dict(about["annotation"]))
+        annotation = named | dict(about["annotation"])
+        return from_rows(self.layout, split, video_id, rows, about["fps"], annotation, about["fps_varies"])
 
     def read_video(self, split: str, video_id: str) -> pa.Table:
         """Return the rows of a video in frame order; those that are committed, if it is not finished.

@@ -8,6 +8,7 @@ from collections.abc import Collection
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from phoenix_ray.dataset.unreadable import UNREADABLE_COLUMN
 from phoenix_ray.errors import ConfigError, did_you_mean
 
 Names = str | Collection[str]
@@ -19,6 +20,7 @@ def choose_videos(
     signer: Names | None = None,
     gloss: Names | None = None,
     where: pc.Expression | None = None,
+    max_unreadable: float = 1.0,
 ) -> pc.Expression:
     """Return the condition that all of these together make, true of every video where none is given.
 
@@ -28,9 +30,11 @@ def choose_videos(
         signer: A signer, or several.
         gloss: A gloss that occurs in the video as a whole word, or several of which any may occur.
         where: Any further condition on the columns of `videos`, as `pyarrow.compute.field("frames") > 100`.
+        max_unreadable: Largest share of frames that could not be read; 1 takes videos whatever is missing.
 
     Raises:
         ConfigError: A split, signer or gloss occurs in no video: more likely a slip than an empty dataset.
+        ValueError: `max_unreadable` is not a share.
     """
     condition = pc.scalar(True)
     for column, names in (("split", split), ("signer", signer)):
@@ -42,6 +46,10 @@ def choose_videos(
         wanted = _known(videos, "gloss", gloss, words)
         pattern = rf"(^|\s)({'|'.join(map(re.escape, wanted))})(\s|$)"
         condition &= pc.match_substring_regex(pc.field("gloss"), pattern)
+    if not 0 <= max_unreadable <= 1:
+        raise ValueError(f"max_unreadable={max_unreadable} is not a share from 0 to 1")
+    if max_unreadable < 1:
+        condition &= pc.field(UNREADABLE_COLUMN) <= pc.field("frames") * max_unreadable
     return condition if where is None else condition & where
 
 

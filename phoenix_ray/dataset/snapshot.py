@@ -134,7 +134,9 @@ def describe_open(reader: RowReader, layout: Layout, key: VideoKey, infos: Seque
     overlap = sum(piece.rows for piece in ranges) != sum(info.rows for info in infos)
     tally = tally_rows(layout, read_rows(reader, layout, ranges)) if overlap else total(info.tally for info in infos)
     newest = max(infos, key=lambda info: info.modified)
-    return VideoEntry(*key, newest.frame_count, 0, newest.signature, newest.fps, newest.annotation, tally)
+    return VideoEntry(
+        *key, newest.frame_count, 0, newest.signature, newest.fps, newest.annotation, tally, newest.fps_varies
+    )
 
 
 def _without(videos: pa.Table, keys: Collection[VideoKey]) -> pa.Table:

@@ -35,8 +35,10 @@ class VideoLandmarks:
         points: Part name → float32 (frames, points, axes) in the order of the layout. x and y are normalised to the
             image, z is scaled like x; NaN throughout a frame in which the part is missing.
         scores: Part name → float32 (frames,): the network's presence score, NaN where it did not run.
-        fps: Frames per second, None where the source has no clock.
+        fps: Frames per second, None where the source has no clock; the average where the rate varies.
         annotation: Text of the source: `signer`, `gloss`, `translation` and others.
+        fps_varies: Whether the frame rate varies, so that `timestamps` alone say when a frame is shown; None where that
+            is not known.
     """
 
     split: str
@@ -51,6 +53,7 @@ class VideoLandmarks:
     scores: Mapping[str, NDArray[np.float32]]
     fps: float | None = None
     annotation: Mapping[str, str] = field(default_factory=dict)
+    fps_varies: bool | None = None
 
     def __len__(self) -> int:
         """Return the number of frames."""
@@ -98,6 +101,7 @@ def from_rows(
     rows: pa.Table,
     fps: float | None = None,
     annotation: Mapping[str, str] | None = None,
+    fps_varies: bool | None = None,
 ) -> VideoLandmarks:
     """Return the rows of a video (`dataset.schema.landmark_schema`, in frame order) as arrays."""
     batch = to_batch(layout, rows)
@@ -115,4 +119,5 @@ def from_rows(
         batch.scores,
         fps,
         annotation or {},
+        fps_varies,
     )

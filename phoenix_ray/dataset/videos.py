@@ -36,6 +36,9 @@ NAMED_ANNOTATIONS = ("signer", "gloss", "translation")
 # What resume, compaction and reading ask of the table: a few columns of a million videos are small.
 VERSION_COLUMNS = ("split", "video_id", "source_signature", "frames", "file", "first_row")
 
+# Not in datasets of the first versions; added without a new version of the schema, which older ones would refuse.
+_LATER_COLUMNS = frozenset({"fps_varies"})
+
 
 @dataclass(frozen=True, slots=True)
 class VideoEntry:
@@ -47,9 +50,10 @@ class VideoEntry:
         frames: Number of frames, all of them rows of the file.
         first_row: Row of the data file where frame 0 lies; the others follow.
         signature: The source's signature of the video when it was read.
-        fps: Frames per second, None where the source has no clock.
+        fps: Frames per second, None where the source has no clock; the average where the rate varies.
         annotation: Text that belongs to the video.
         tally: Counts over its rows.
+        fps_varies: Whether the frame rate varies, None where an earlier version read the video and did not look.
     """
 
     split: str
@@ -60,6 +64,7 @@ class VideoEntry:
     fps: float | None
     annotation: Mapping[str, str]
     tally: Tally
+    fps_varies: bool | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""
@@ -70,6 +75,7 @@ class VideoEntry:
             "first_row": self.first_row,
             "signature": self.signature,
             "fps": self.fps,
+            "fps_varies": self.fps_varies,
             "annotation": dict(self.annotation),
             **self.tally.to_json(),
         }
@@ -86,6 +92,7 @@ class VideoEntry:
             fps=json_values.optional_number(tree["fps"]),
             annotation=json_values.texts(tree["annotation"]),
             tally=Tally.from_json(tree),
+            fps_varies=json_values.optional_flag(tree.get("fps_varies")),
         )
 
 
@@ -97,6 +104,7 @@ def video_schema(layout: Layout) -> pa.Schema:
             pa.field("video_id", pa.string(), nullable=False),
             pa.field("frames", pa.int32(), nullable=False),
             pa.field("fps", pa.float64()),
+            pa.field("fps_varies", pa.bool_()),
             *(pa.field(name, pa.string()) for name in NAMED_ANNOTATIONS),
             pa.field("annotation", pa.map_(pa.string(), pa.string()), nullable=False),
             *(pa.field(f"frames_{status}", pa.int32(), nullable=False) for status in STATUSES),
@@ -117,6 +125,7 @@ def to_video_table(layout: Layout, entries: Sequence[VideoEntry], file: str | No
         "video_id": [entry.video_id for entry in entries],
         "frames": [entry.frames for entry in entries],
         "fps": [entry.fps for entry in entries],
+        "fps_varies": [entry.fps_varies for entry in entries],
         **{name: [entry.annotation.get(name) for entry in entries] for name in NAMED_ANNOTATIONS},
         "annotation": [
             [(key, text) for key, text in entry.annotation.items() if key not in NAMED_ANNOTATIONS] for entry in entries
@@ -129,6 +138,24 @@ def to_video_table(layout: Layout, entries: Sequence[VideoEntry], file: str | No
         "first_row": [None if file is None else entry.first_row for entry in entries],
     }
     return pa.table(columns, schema=video_schema(layout))
+
+
+def read_columns(parquet: pq.ParquetFile, layout: Layout, columns: Sequence[str] | None = None) -> pa.Table | None:
+    """Return columns of an opened `videos.parquet` (None: all), None where it is the table of another layout.
+
+    Columns that the version which wrote it did not have are null.
+    """
+    schema, there = video_schema(layout), parquet.schema_arrow
+    older = pa.schema([field for field in schema if field.name not in _LATER_COLUMNS])
+    if not there.equals(schema) and not there.equals(older):
+        return None
+    wanted = pa.schema([schema.field(name) for name in columns or schema.names])
+    table = parquet.read([name for name in wanted.names if name in there.names])
+    found = [
+        table.column(field.name) if field.name in there.names else pa.nulls(table.num_rows, field.type)
+        for field in wanted
+    ]
+    return pa.Table.from_arrays(found, schema=wanted)
 
 
 def describe_data_file(name: str, entries: Sequence[VideoEntry], size: int, sha256: str) -> DataFile:
@@ -222,6 +249,7 @@ def _try_table(
 def _read_table(storage: ReadableStorage, layout: Layout, columns: list[str]) -> pa.Table:
     """Return `videos.parquet`, or an empty table where it is of no use: it is made again from footers."""
     with suppress(FileNotFoundError, DamagedFileError), open_parquet(storage, paths.VIDEOS) as parquet:
-        if parquet.schema_arrow.equals(video_schema(layout)):
-            return parquet.read(columns)
+        table = read_columns(parquet, layout, columns)
+        if table is not None:
+            return table
     return video_schema(layout).empty_table().select(columns)

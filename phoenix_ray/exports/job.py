@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from phoenix_ray.dataset.reader import Dataset
 from phoenix_ray.errors import ConfigError
 from phoenix_ray.exports.imports import open_collection
 from phoenix_ray.exports.output import atomic_output
 from phoenix_ray.exports.progress import export_progress
-from phoenix_ray.exports.registry import IN_PLACE, find_writer
-from phoenix_ray.exports.selection import select
+from phoenix_ray.exports.registry import FORMATS, IN_PLACE, find_writer
+from phoenix_ray.exports.selection import Selection, select
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,12 +24,14 @@ class Exported:
         videos: Number of videos.
         frames: Number of frames.
         bytes: Size of all files.
+        uneven_videos: How many videos have a frame rate that varies, which the format cannot say.
     """
 
     path: Path
     videos: int
     frames: int
     bytes: int
+    uneven_videos: int = 0
 
 
 def export(
@@ -52,7 +55,18 @@ def export(
     selection = select(open_collection(source), splits, videos)
     with atomic_output(output, overwrite) as temporary, export_progress(format_name, len(selection.keys)) as progress:
         writer(replace(selection, finished=progress.advance), temporary)
-    return Exported(output, len(selection.keys), progress.frames, _size(output))
+    timed = any(one.timed for one in FORMATS if one.name == format_name)
+    uneven = 0 if timed else _count_uneven(selection)
+    return Exported(output, len(selection.keys), progress.frames, _size(output), uneven)
+
+
+def _count_uneven(selection: Selection) -> int:
+    """Return how many videos have a frame rate that varies, as far as it is recorded."""
+    if not isinstance(selection.collection, Dataset):
+        return 0
+    videos = selection.collection.videos()
+    uneven = videos.filter(videos.column("fps_varies")).select(["split", "video_id"]).to_pylist()
+    return len({(row["split"], row["video_id"]) for row in uneven}.intersection(selection.keys))
 
 
 def _size(path: Path) -> int:

@@ -24,11 +24,13 @@ class ExportFormat:
         name: Value of `--format`.
         makes: What lies at the output afterwards.
         description: One line.
+        timed: Whether it says when each frame is shown; others have a frame rate at most.
     """
 
     name: str
     makes: str
     description: str
+    timed: bool = False
 
 
 FORMATS = (
@@ -36,14 +38,14 @@ FORMATS = (
     ExportFormat("pickle", "file", "keypoint lists by split, as extraction scripts of the field write them"),
     ExportFormat("mska", "folder, a pickle a split", "MSKA: 133 points in 210x260 pixels, gloss, text"),
     ExportFormat("twostream", "folder, a list a split, a pickle", "TwoStreamNetwork: as mska, in files of its own"),
-    ExportFormat("npz", "folder, an .npz a video", "numpy arrays with everything the dataset knows"),
+    ExportFormat("npz", "folder, an .npz a video", "numpy arrays with everything the dataset knows", timed=True),
     ExportFormat("coco", "folder, a .json a split", "COCO-WholeBody annotations"),
     ExportFormat("openpose", "folder, a .json a frame", "OpenPose --write_json: BODY_25, hands, face"),
     ExportFormat("kaggle", "folder, a .parquet a video", "Kaggle ASL-Signs: 543 rows a frame"),
     ExportFormat("fingerspelling", "folder, a table a split", "Kaggle ASL-Fingerspelling: a row a frame"),
-    ExportFormat("webdataset", "folder of .tar shards", "WebDataset for sequential training"),
-    ExportFormat("csv", "folder, a .csv a video", "a row a frame, a column a coordinate"),
-    ExportFormat("delta", "log inside the dataset", "Delta Lake over the compacted files, nothing copied"),
+    ExportFormat("webdataset", "folder of .tar shards", "WebDataset for sequential training", timed=True),
+    ExportFormat("csv", "folder, a .csv a video", "a row a frame, a column a coordinate", timed=True),
+    ExportFormat("delta", "log inside the dataset", "Delta Lake over the compacted files, nothing copied", timed=True),
 )
 # Written into the dataset itself, not to an output.
 IN_PLACE = "delta"

@@ -23,6 +23,7 @@ from phoenix_ray import __version__
 from phoenix_ray.dataset.paths import safe_name
 from phoenix_ray.dataset.reader import Dataset
 from phoenix_ray.dataset.storage import Storage
+from phoenix_ray.dataset.unreadable import unreadable_in
 from phoenix_ray.errors import OutputError
 from phoenix_ray.prepare import ledger
 from phoenix_ray.prepare.examples import Example, text_of, to_example
@@ -130,13 +131,20 @@ def prepare_dataset(
         ConfigError: The settings do not fit the dataset.
         OutputError: The output holds something else, or cannot be written; or the dataset cannot be read.
     """
-    source = dataset.select(split=settings.files.splits or None)
+    chosen = dataset.select(split=settings.files.splits or None)
+    readable = dataset.select(max_unreadable=settings.files.max_unreadable)
+    source = chosen.select(max_unreadable=settings.files.max_unreadable)
     if not len(source):
-        raise OutputError("The dataset holds no video: nothing to prepare.")
+        reason = f"all {len(chosen):,} lack more frames than files.max_unreadable allows" if len(chosen) else "none"
+        raise OutputError(f"The dataset holds no video to prepare: {reason}.")
     # Refuses what cannot be built before anything is written.
     build(settings, dataset.layout, mirrored=settings.mirror.mode != "no")
-    vocabularies = build_vocabularies(dataset, settings)
-    description = describe_work(source, settings, vocabularies)
+    vocabularies = build_vocabularies(readable, settings)
+    affected = len(unreadable_in(chosen.videos()))
+    left_out = len(chosen) - len(source)
+    description = describe_work(source, settings, vocabularies) | {
+        "partly_unreadable": {"videos": affected, "left_out": left_out}
+    }
     report = ledger.begin(storage, description)
     if report is None:
         shards = list(plan_shards(source, settings.files.videos_per_shard))

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from phoenix_ray.config import PositiveInt, Section
+from phoenix_ray.config import Fraction, PositiveInt, Section
 
 
 class PointsSettings(Section):
@@ -146,6 +146,11 @@ class FilesSettings(Section):
         "Ray Data. 'webdataset': tar shards, for streaming.",
     )
     splits: tuple[str, ...] = Field((), description="Only these splits; empty means all.")
+    max_unreadable: Fraction = Field(
+        1.0,
+        description="Videos of whose frames a larger share could not be read (truncated uploads, damaged files) are "
+        "left out; 0 takes whole videos alone, 1 takes all and says how many are affected.",
+    )
     videos_per_shard: PositiveInt = Field(
         256, description="Videos a Parquet file or tar shard holds; also what a stopped run does again at most."
     )

@@ -6,12 +6,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+from phoenix_ray.sources.left_out import LeftOut
 
 VideoKind = Literal["frame_folder", "video_file", "synthetic"]
 
@@ -27,8 +29,9 @@ class Video:
         location: Absolute path of the frame folder or of the video file, as every node sees it.
         frame_count: Number of frames, each of which becomes one row.
         signature: Changes when the content of the video changes; a changed video is computed again.
-        fps: Frames per second, None where the source has no clock.
+        fps: Frames per second, None where the source has no clock; the average where the rate varies.
         annotation: Text that belongs to the video (`signer`, `gloss`, `translation`, ...), taken along unchanged.
+        fps_varies: Whether intervals between frames differ, so that only time stamps say when a frame is shown.
     """
 
     split: str
@@ -39,6 +42,7 @@ class Video:
     signature: str
     fps: float | None = None
     annotation: Mapping[str, str] = field(default_factory=dict)
+    fps_varies: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +73,13 @@ class SourceProblem:
     message: str
 
 
+NoteLeftOut = Callable[[LeftOut], object]
+
+
+def ignore_left_out(left_out: LeftOut) -> None:
+    """Take no note of what a source leaves out: for callers that only want the videos."""
+
+
 class Source(Protocol):
     """A dataset that can be listed."""
 
@@ -82,8 +93,11 @@ class Source(Protocol):
         """What was found, in one line for the run's print-out: layout, path, annotations."""
         ...
 
-    def videos(self) -> Iterator[Video | SourceProblem]:
+    def videos(self, note_left_out: NoteLeftOut = ignore_left_out) -> Iterator[Video | SourceProblem]:
         """Yield the selected videos sorted by (split, video_id), and a problem in the place of each bad one.
+
+        Args:
+            note_left_out: Called, before the first video, with the files in the source's place that it does not read.
 
         Raises:
             SourceError: When nothing can be listed: the root, a split or an annotation file is missing or empty.

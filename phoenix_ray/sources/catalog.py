@@ -12,17 +12,19 @@ from pathlib import Path
 from phoenix_ray.config import SourceSettings
 from phoenix_ray.errors import ConfigError, SourceError, did_you_mean
 from phoenix_ray.sources.base import Source
-from phoenix_ray.sources.containers import VIDEO_SUFFIXES, is_video_name
-from phoenix_ray.sources.folders import open_folders
-from phoenix_ray.sources.frame_files import FRAME_SUFFIXES, is_frame_name
+from phoenix_ray.sources.frame_files import is_frame_name
+from phoenix_ray.sources.left_out import LeftOutFiles
+from phoenix_ray.sources.media_tree import NEITHER, describe_content, open_folders, open_media_tree, open_videos
 from phoenix_ray.sources.phoenix import find_dataset, open_phoenix
 from phoenix_ray.sources.sample import open_sample
+from phoenix_ray.sources.streams import is_video_name
 from phoenix_ray.sources.synthetic import open_synthetic
 from phoenix_ray.sources.table import TABLE_SUFFIXES, open_table
-from phoenix_ray.sources.tree import walk
-from phoenix_ray.sources.videos import open_videos
+from phoenix_ray.sources.tree import is_dataset, walk
 
-OPENERS: dict[str, Callable[[Path, SourceSettings], Source]] = {
+Opener = Callable[[Path, SourceSettings], Source]
+
+OPENERS: dict[str, Opener] = {
     "phoenix": open_phoenix,
     "folders": open_folders,
     "videos": open_videos,
@@ -48,28 +50,38 @@ def open_source(settings: SourceSettings) -> Source:
         path = Path(os.path.normpath(Path(settings.path).expanduser().absolute()))
         if not path.exists():
             raise SourceError(_missing(path))
-        return OPENERS[_look(path) if settings.kind == "auto" else settings.kind](path, settings)
+        opener = _look(path) if settings.kind == "auto" else OPENERS[settings.kind]
+        return opener(path, settings)
     except (OSError, RuntimeError) as error:
         # RuntimeError: the home of a user who is not there, `~name`.
         raise SourceError(f"{settings.path} (source.path) cannot be read: {error}") from None
 
 
-def _look(path: Path) -> str:
-    """Return the kind of source that `path` holds; in a folder of videos or pictures the first file found decides."""
+def _look(path: Path) -> Opener:
+    """Return what opens the source that `path` holds."""
     if path.suffix.lower() in TABLE_SUFFIXES and path.is_file():
-        return "table"
+        return open_table
     if find_dataset(path):
-        return "phoenix"
-    if path.is_file() and is_video_name(path.name):
-        return "videos"
+        return open_phoenix
+    if path.is_file():
+        if is_video_name(path.name):
+            return open_videos
+        raise SourceError(
+            f"{path} is neither a video file of a format that is read (docs/sources.md) nor a table "
+            f"({' '.join(TABLE_SUFFIXES)}). If it is a video under another name, give it the ending of its format."
+        )
+    if is_dataset(path):
+        raise SourceError(f"{path} is a dataset of phoenix_ray: it holds landmarks, and no videos to find them in.")
+    others = LeftOutFiles()
     for folder in walk(path):
-        if any(is_video_name(name) for name in folder.files):
-            return "videos"
-        if any(is_frame_name(name) for name in folder.files):
-            return "folders"
+        for name in folder.files:
+            if is_video_name(name) or is_frame_name(name):
+                return open_media_tree
+            others.add(NEITHER, folder.relative / name)
+    tables = [name for group in others.groups() if group.ending in TABLE_SUFFIXES for name in group.names]
+    hint = f" To read a table of videos, give the file: source.path={path / tables[0]}." if tables else ""
     raise SourceError(
-        f"{path} holds no PHOENIX-2014-T tree, no video file ({' '.join(VIDEO_SUFFIXES)}) and no frames "
-        f"({' '.join(FRAME_SUFFIXES)}), and is no table ({' '.join(TABLE_SUFFIXES)})."
+        f"{path} holds no PHOENIX-2014-T tree, no video file and no frames. {describe_content(others)}{hint}"
     )
 
 

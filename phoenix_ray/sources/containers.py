@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import os
-from bisect import bisect_left
-from collections.abc import Generator, Iterator
-from contextlib import closing, contextmanager, suppress
+from bisect import bisect_left, bisect_right
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
@@ -22,36 +22,27 @@ from numpy.typing import NDArray
 
 from phoenix_ray.sources.base import Frame, Video
 from phoenix_ray.sources.decode import UnreadableFrameError, check_size
+from phoenix_ray.sources.fields import are_fields_split, is_field, looks_split, without_second_fields
+from phoenix_ray.sources.frame_rate import FrameRate, measure_frame_rate
 from phoenix_ray.sources.regular_files import open_regular_file
-from phoenix_ray.sources.storage_trouble import PatientReader, blame_storage, is_storage_trouble
+from phoenix_ray.sources.storage_trouble import blame_storage, is_storage_trouble
+from phoenix_ray.sources.streams import ContainerError, open_container, read_packets, video_stream
 
-VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".wmv", ".flv", ".ts", ".gif")
 SIGNED_BYTES = 64 * 1024
-# FFmpeg's names of the formats behind the suffixes. Others are not tried: playlists and the like name further files,
-# and a file that calls itself .mp4 could so make us read what its author could not.
-_FORMATS = "mov,mp4,matroska,webm,avi,mpeg,mpegvideo,mpegts,asf,flv,gif"
-
-
-# While frames are only counted nobody has said how many pixels are too many: the default of `decode.max_pixels`.
-LISTED_MAX_PIXELS = 50_000_000
-
-
-class ContainerError(Exception):
-    """Why a file is no video; it becomes the message of a `SourceProblem`."""
+# Program streams time some frames only, and FFmpeg's guesses between them are off by a frame now and then. The rate
+# that the stream declares is the one it was coded with.
+_SPARSELY_TIMED = ("mpeg", "mpegvideo")
+# Here all times are guesses.
+_UNTIMED = ("mpegvideo",)
 
 
 @dataclass(frozen=True, slots=True)
 class ContainerFile:
-    """A video file's number of frames, frames per second (None without a clock), and signature."""
+    """A video file's number of frames, frame rate, and signature."""
 
     frame_count: int
-    fps: float | None
+    rate: FrameRate
     signature: str
-
-
-def is_video_name(name: str) -> bool:
-    """Tell whether a file of this name is a video. Hidden files are not: macOS leaves `._name.mp4` beside videos."""
-    return not name.startswith(".") and name.lower().endswith(VIDEO_SUFFIXES)
 
 
 def examine(path: str, limit_frames: int | None = None) -> ContainerFile:
@@ -64,19 +55,29 @@ def examine(path: str, limit_frames: int | None = None) -> ContainerFile:
         OSError: The file cannot be read.
     """
     signature = _sign(path)
-    with _open(path) as container:
-        stream = _video_stream(container)
+    with open_container(path) as container:
+        stream = video_stream(container)
+        declared = stream.average_rate or stream.guessed_rate
         index = stream.index_entries
-        if stream.frames and stream.frames == len(index):
-            frame_count = sum(not entry.is_discard for entry in index)
+        if stream.frames and stream.frames == len(index) and not (looks_split(stream) and are_fields_split(path)):
+            # Times of decoding: where they are even, those of presentation are so at the same intervals.
+            times = [entry.timestamp for entry in index if not entry.is_discard]
+            frame_count = len(times)
+            rate = measure_frame_rate(times if _ascend(times) else (), stream.time_base, declared)
+            if rate.varies:
+                _, times = _read_times(path, container, stream)
+                # A file that is cut short holds fewer frames than its index names.
+                if len(times) == frame_count:
+                    rate = measure_frame_rate(times, stream.time_base, declared)
         else:
-            frame_count = sum(not packet.is_discard for packet in _packets(container, stream))
-        rate = stream.average_rate or stream.guessed_rate
+            frame_count, times = _read_times(path, container, stream)
+            timed = container.format.name not in _SPARSELY_TIMED
+            rate = measure_frame_rate(times if timed else (), stream.time_base, declared)
     if frame_count == 0:
         raise ContainerError("its video stream has no frames")
     return ContainerFile(
         frame_count=frame_count if limit_frames is None else min(frame_count, limit_frames),
-        fps=float(rate) if rate else None,
+        rate=rate,
         signature=signature,
     )
 
@@ -132,6 +133,10 @@ class _Timeline:
         known = rank < len(self.times) and self.times[rank] == time
         return max(position, rank) if known else position
 
+    def index_before(self, time: int | None) -> int:
+        """Return the index of the frame shown at `time` or last before it, 0 where that is unknown."""
+        return max(0, bisect_right(self.times, time) - 1) if time is not None else 0
+
     def seconds(self, index: int) -> float | None:
         """Return the time of a frame in seconds after the first frame."""
         if index < len(self.times):
@@ -162,8 +167,8 @@ def _decoded_pictures(path: str, max_pixels: int, timeline: _Timeline, reasons: 
     """Yield what the decoder gives, and note in `reasons` why it gives no sound picture for a frame."""
     import av
 
-    with _open(path, max_pixels) as container:
-        stream = _video_stream(container)
+    with open_container(path, max_pixels) as container:
+        stream = video_stream(container)
         decoder = stream.codec_context
         check_size(decoder.width, decoder.height, max_pixels)
         # The size may change within a stream; the decoder then refuses before it takes memory for the picture. It
@@ -171,8 +176,9 @@ def _decoded_pictures(path: str, max_pixels: int, timeline: _Timeline, reasons: 
         decoder.options = {"max_pixels": str(2 * max_pixels)}
         # More threads give other pixels in damaged streams, and a worker has its own frames to decode anyway.
         decoder.thread_count = 1
-        for packet in _packets(container, stream):
-            index = timeline.index_at(packet.pts, 0)
+        for packet in read_packets(container, stream):
+            # A second field has a time of its own, between two frames.
+            index = timeline.index_before(packet.pts)
             if packet.is_corrupt:
                 reasons[index] = "the file is damaged or ends within this frame"
             try:
@@ -203,67 +209,32 @@ def _upright(picture: Any) -> NDArray[np.uint8]:
 
 
 def _read_timeline(video: Video) -> _Timeline:
-    with _open(video.location) as container:
-        stream = _video_stream(container)
-        times = [packet.pts for packet in _packets(container, stream) if not packet.is_discard]
-        if None in times:
-            return _Timeline((), stream.time_base, video.fps)
-        times.sort()
-        unique = all(earlier < later for earlier, later in pairwise(times))
-        return _Timeline(tuple(times) if unique else (), stream.time_base, video.fps)
+    with open_container(video.location) as container:
+        stream = video_stream(container)
+        _, times = _read_times(video.location, container, stream)
+        return _Timeline(tuple(times), stream.time_base, video.fps)
 
 
-def _packets(container: Any, stream: Any) -> Iterator[Any]:
-    """Yield the compressed frames of a stream up to its end, or to the place where the container breaks off."""
-    import av
-
-    packets = container.demux(stream)
-    while True:
-        try:
-            packet = next(packets)
-        except (StopIteration, av.FFmpegError):
-            return
-        except IndexError:
-            # A stream that was not there at the start, as MPEG-TS may have, ends PyAV's iterator, not the file.
-            packets = container.demux(stream)
-            continue
-        # The last packet is empty: it stands for the end.
-        if packet.size:
-            yield packet
-
-
-@contextmanager
-def _open(path: str, max_pixels: int = LISTED_MAX_PIXELS) -> Iterator[Any]:
-    """Open a container; only as a file, so that a name with a colon or a playlist never reaches the network.
-
-    FFmpeg decodes first frames to learn what is in the file, but none of far more than `max_pixels` pixels.
-
-    Raises:
-        ContainerError: It is no container.
-        OSError: The file cannot be read; raised later as well, by whatever call of PyAV reads.
-    """
-    import av
-
-    most_pixels = max(max_pixels, LISTED_MAX_PIXELS)
-    options = {"protocol_whitelist": "file", "format_whitelist": _FORMATS, "max_pixels": str(most_pixels)}
-    # Titles need not be UTF-8: nobody reads them. PyAV 19 takes any bytes and no longer knows the argument.
-    any_title = {"metadata_errors": "ignore"} if int(av.__version__.split(".")[0]) < 19 else {}
-    with closing(PatientReader(path)) as file:
-        try:
-            container = av.open(file, options=options, **any_title)
-        except av.FFmpegError as error:
-            raise ContainerError(f"it cannot be opened as a video: {error.strerror}") from None
-        with container:
-            yield container
+def _read_times(path: str, container: Any, stream: Any) -> tuple[int, list[int]]:
+    """Return how many frames there are, and when each is shown, ascending; no times unless they tell frames apart."""
+    packets, fields = [], []
+    for packet in read_packets(container, stream):
+        if not packet.is_discard:
+            packets.append((packet.pts, packet.dts))
+            fields.append(is_field(packet, stream))
+    if any(fields) and are_fields_split(path):
+        packets = list(without_second_fields(packets, fields))
+    times = sorted(pts for pts, _ in packets if pts is not None)
+    # Files that were put together, as those of a DVD, begin their clock anew; sorted, frames of one part would lie
+    # among those of another.
+    starts_anew = any(later < earlier for earlier, later in pairwise(dts for _, dts in packets if dts is not None))
+    timed = container.format.name not in _UNTIMED
+    tells_apart = timed and len(times) == len(packets) and _ascend(times) and not starts_anew
+    return len(packets), times if tells_apart else []
 
 
-def _video_stream(container: Any) -> Any:
-    stream = container.streams.best("video")
-    if stream is None:
-        raise ContainerError("it has no video stream")
-    if stream.codec_context is None:
-        raise ContainerError("its video stream is of a codec that cannot be decoded")
-    return stream
+def _ascend(times: Sequence[int]) -> bool:
+    return all(earlier < later for earlier, later in pairwise(times))
 
 
 def _sign(path: str) -> str:

@@ -17,6 +17,7 @@ from phoenix_ray.errors import SourceError, did_you_mean
 from phoenix_ray.sources import containers, frame_files
 from phoenix_ray.sources.base import SourceProblem, Video
 from phoenix_ray.sources.lookahead import lookahead
+from phoenix_ray.sources.streams import ContainerError
 from phoenix_ray.untrusted_text import without_secrets
 
 # Enough to hide the round trips of a network file system.
@@ -98,7 +99,7 @@ def _look_at(candidate: Candidate | SourceProblem, settings: SourceSettings) -> 
         folder = frame_files.examine(candidate.location, settings.signature, settings.limit_frames)
     except FileNotFoundError:
         return _problem(candidate, f"{candidate.named_by} names '{candidate.location}', which does not exist.")
-    except (OSError, ValueError, containers.ContainerError) as error:
+    except (OSError, ValueError, ContainerError) as error:
         # ValueError: a location that can be no path, with a null byte.
         return _problem(candidate, f"{candidate.location} cannot be read: {error}")
     if folder.frame_count == 0:
@@ -125,8 +126,9 @@ def _look_at_container(candidate: Candidate, settings: SourceSettings) -> Video:
         location=candidate.location,
         frame_count=container.frame_count,
         signature=container.signature,
-        fps=container.fps,
+        fps=container.rate.fps,
         annotation=_without_secrets(candidate.annotation),
+        fps_varies=container.rate.varies,
     )
 
 

@@ -17,7 +17,8 @@ from pathlib import Path
 
 from phoenix_ray.config import SourceSettings
 from phoenix_ray.errors import SourceError, did_you_mean
-from phoenix_ray.sources.base import SourceProblem, Video
+from phoenix_ray.sources.base import NoteLeftOut, SourceProblem, Video, ignore_left_out
+from phoenix_ray.sources.left_out import FOLDER, LeftOutFiles
 from phoenix_ray.sources.listing import Candidate, check_splits, list_videos
 from phoenix_ray.sources.tree import is_folder
 
@@ -48,13 +49,15 @@ class PhoenixSource:
         found = f"annotations of {', '.join(annotated)} found" if annotated else "no annotations found"
         return f"PHOENIX-2014-T at {self.dataset} ({found})"
 
-    def videos(self) -> Iterator[Video | SourceProblem]:
+    def videos(self, note_left_out: NoteLeftOut = ignore_left_out) -> Iterator[Video | SourceProblem]:
         """Yield the selected videos and problems; see `Source.videos`."""
         present = [split for split in SPLITS if self._frames(split).is_dir() or self._annotations(split).is_file()]
         check_splits(self.settings.splits, present)
         wanted = [split for split in present if not self.settings.splits or split in self.settings.splits]
         if not wanted:
             raise SourceError(f"{self.dataset / FRAMES_FOLDER} holds none of the folders {', '.join(SPLITS)}.")
+        for group in self._left_out().groups():
+            note_left_out(group)
         candidates = [candidate for split in wanted for candidate in self._candidates(split)]
         return list_videos(candidates, self.settings)
 
@@ -78,6 +81,22 @@ class PhoenixSource:
             )
             for name in names
         ]
+
+    def _left_out(self) -> LeftOutFiles:
+        """Return what lies where splits and videos are expected and is neither; frame folders are not looked into."""
+        left_out = LeftOutFiles()
+        splits = _entries(self.dataset / FRAMES_FOLDER)
+        for name, nested in sorted(splits.items()):
+            if not nested:
+                left_out.add("files where the folders of splits lie", name)
+            elif name not in SPLITS:
+                reason = f"folders beside {', '.join(SPLITS)}; source.kind=folders reads any tree of frame folders"
+                left_out.add(reason, f"{name}/", ending=FOLDER)
+            else:
+                for inner, is_video in sorted(_entries(self._frames(name)).items()):
+                    if not is_video:
+                        left_out.add("files where the folders of videos lie", f"{name}/{inner}")
+        return left_out
 
     def _frames(self, split: str) -> Path:
         return self.dataset / FRAMES_FOLDER / split
@@ -141,10 +160,15 @@ def read_annotations(path: Path) -> dict[str, dict[str, str]]:
 
 
 def _folder_names(folder: Path) -> set[str]:
+    return {name for name, nested in _entries(folder).items() if nested}
+
+
+def _entries(folder: Path) -> dict[str, bool]:
+    """Return name → whether it is a folder, without hidden ones; nothing where the folder is not there."""
     try:
         with os.scandir(folder) as entries:
-            return {entry.name for entry in entries if is_folder(entry) and not entry.name.startswith(".")}
+            return {entry.name: is_folder(entry) for entry in entries if not entry.name.startswith(".")}
     except FileNotFoundError:
-        return set()
+        return {}
     except OSError as error:
         raise SourceError(f"{folder} cannot be listed: {error}") from None

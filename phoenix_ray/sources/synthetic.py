@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from phoenix_ray.config import SourceSettings
-from phoenix_ray.sources.base import Frame, SourceProblem, Video
+from phoenix_ray.sources.base import Frame, NoteLeftOut, SourceProblem, Video, ignore_left_out
 from phoenix_ray.sources.listing import check_splits
 
 SPLIT = "all"
@@ -61,7 +61,10 @@ class SyntheticSource:
     def _videos(self) -> int:
         return self.settings.max_videos_per_split or DEFAULT_VIDEOS
 
-    def videos(self) -> Iterator[Video | SourceProblem]:
+    def videos(
+        self,
+        note_left_out: NoteLeftOut = ignore_left_out,  # noqa: ARG002 - it reads all that it names
+    ) -> Iterator[Video | SourceProblem]:
         """Yield the videos, which are the same at every call; see `Source.videos`."""
         check_splits(self.settings.splits, [SPLIT])
         most = self.settings.limit_frames or MOST_FRAMES

@@ -5,24 +5,33 @@
 
 The path is a video file or a frame folder, absolute or relative to the table. Columns beyond ID, path and split go
 along as annotation. Their names are settings; a table without a split column is one split.
+
+Text may be separated by commas, semicolons (Excel in most of Europe), tabs or bars, whatever the file is called: the
+header decides.
 """
 
 from __future__ import annotations
 
+import codecs
 import csv
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from phoenix_ray.config import SourceSettings
 from phoenix_ray.errors import SourceError, did_you_mean
-from phoenix_ray.sources.base import SourceProblem, Video
+from phoenix_ray.sources.base import NoteLeftOut, SourceProblem, Video, ignore_left_out
 from phoenix_ray.sources.listing import Candidate, list_videos
 from phoenix_ray.sources.tree import DEFAULT_SPLIT
 
-SEPARATORS = {".csv": ",", ".tsv": "\t"}
-TABLE_SUFFIXES = (*SEPARATORS, ".parquet")
+TEXT_SUFFIXES = (".csv", ".tsv")
+TABLE_SUFFIXES = (*TEXT_SUFFIXES, ".parquet")
+SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
+# Excel takes a first line like this for the separator, and writes it on request.
+_LONGEST_MARK = 8
+_EXCEL_SEPARATOR = re.compile(r"sep=(.)\r?\n")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +51,12 @@ class TableSource:
         """What was found, in one line."""
         return f"videos named by the table {self.table}"
 
-    def videos(self) -> Iterator[Video | SourceProblem]:
+    def videos(
+        self,
+        note_left_out: NoteLeftOut = ignore_left_out,  # noqa: ARG002 - it reads all that it names
+    ) -> Iterator[Video | SourceProblem]:
         """Yield the selected videos and problems; see `Source.videos`."""
-        rows = read_table(self.table)
+        rows = read_table(self.table, (self.settings.video_id_column, self.settings.path_column))
         if not rows:
             raise SourceError(f"{self.table} has no rows.")
         self._check_columns(list(rows[0]))
@@ -84,31 +96,64 @@ def open_table(path: Path, settings: SourceSettings) -> TableSource:
     return TableSource(path, settings)
 
 
-def read_table(path: Path) -> list[dict[str, str]]:
+def read_table(path: Path, wanted: Sequence[str] = ("video_id", "path")) -> list[dict[str, str]]:
     """Return the rows of a table with every value as text; an empty or null value is "".
+
+    Args:
+        path: The file.
+        wanted: Columns that it should have, by which the separator of a text is found.
 
     Raises:
         SourceError: The file cannot be read as a table.
     """
     try:
-        if path.suffix.lower() in SEPARATORS:
-            return _read_csv(path, SEPARATORS[path.suffix.lower()])
-        return _read_parquet(path)
+        if path.suffix.lower() not in TEXT_SUFFIXES:
+            return _read_parquet(path)
+        return _read_text(path, wanted)
     except (OSError, ValueError, csv.Error) as error:
-        raise SourceError(f"{path} cannot be read as a table: {error}") from None
+        what = "as Parquet" if path.suffix.lower() not in TEXT_SUFFIXES else _expected(wanted)
+        raise SourceError(f"{path} cannot be read as a table: {error}. Expected: {what}.") from None
 
 
-def _read_csv(path: Path, separator: str) -> list[dict[str, str]]:
-    # The standard reader keeps every value as text: an ID "007" stays what it is.
-    with path.open(encoding="utf-8-sig", newline="") as file:
+def _expected(wanted: Sequence[str]) -> str:
+    *most, last = SEPARATORS.values()
+    separated = f"{', '.join(most)} or {last}"
+    return f"a header with {' and '.join(wanted)}, then a line a video, separated by {separated}, in UTF-8"
+
+
+def _read_text(path: Path, wanted: Sequence[str]) -> list[dict[str, str]]:
+    with path.open("rb") as binary:
+        begins_with_mark_of_utf16 = binary.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+    # Excel's "Unicode text" is UTF-16.
+    with path.open(encoding="utf-16" if begins_with_mark_of_utf16 else "utf-8-sig", newline="") as file:
+        named = _EXCEL_SEPARATOR.fullmatch(file.readline(_LONGEST_MARK))
+        start = file.tell() if named else 0
+        file.seek(start)
+        separator = named[1] if named else _find_separator(file.readline(), wanted)
+        file.seek(start)
+        # The standard reader keeps every value as text: an ID "007" stays what it is.
         reader = csv.reader(file, delimiter=separator, strict=True)
-        columns = next(reader, [])
+        columns = [name.strip() for name in next(reader, [])]
         rows = []
-        for values in filter(None, reader):
+        # Excel leaves lines of separators alone where something was deleted.
+        for values in filter(any, reader):
             if len(values) != len(columns):
-                raise ValueError(f"line {reader.line_num} has {len(values)} values, the header {len(columns)}")
-            rows.append(dict(zip(columns, values, strict=True)))
+                raise ValueError(
+                    f"line {reader.line_num} has {len(values)} values, the header {len(columns)}, separated by "
+                    f"{SEPARATORS.get(separator, repr(separator))}"
+                )
+            # Separators at the end of every line, as spreadsheets leave them, make columns without a name.
+            rows.append({name: value for name, value in zip(columns, values, strict=True) if name})
         return rows
+
+
+def _find_separator(header: str, wanted: Sequence[str]) -> str:
+    """Return the separator that finds the wanted columns in a header, else the one that finds the most columns."""
+
+    def columns(separator: str) -> list[str]:
+        return [name.strip() for name in next(csv.reader([header], delimiter=separator), [])]
+
+    return max(SEPARATORS, key=lambda one: (len({*columns(one)}.intersection(wanted)), len(columns(one))))
 
 
 def _read_parquet(path: Path) -> list[dict[str, str]]:

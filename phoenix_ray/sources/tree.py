@@ -11,9 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 
 from phoenix_ray.errors import SourceError
+from phoenix_ray.sources.regular_files import open_regular_file
 
 SPLIT_NAMES = frozenset({"train", "dev", "test", "val", "validation"})
 DEFAULT_SPLIT = "all"
+# Files that a dataset of ours begins with, and keys of them; others may have files of these names.
+_DATASET_MARKS = {"dataset.json": (b'"fingerprint"', b'"layout"'), "lease.json": (b'"run_id"',)}
+_MARK_BYTES = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,12 +29,14 @@ class Folder:
         relative: The same, relative to the root of the tree.
         files: Names of its files, sorted; hidden files and folders are left out of the tree.
         listed: Whether it could be listed; a folder below the root that could not has no `files`.
+        is_dataset: Whether a dataset of ours lies there, which is not walked: it has no `files`.
     """
 
     path: Path
     relative: PurePath
     files: tuple[str, ...]
     listed: bool = True
+    is_dataset: bool = False
 
 
 def walk(root: Path) -> Iterator[Folder]:
@@ -53,6 +59,19 @@ def is_folder(entry: os.DirEntry[str]) -> bool:
         return False
 
 
+def is_dataset(folder: Path) -> bool:
+    """Tell whether a folder holds a dataset of ours, finished or just begun; what cannot be read is none."""
+    for name, mark in _DATASET_MARKS.items():
+        try:
+            with open_regular_file(folder / name) as file:
+                content = file.read(_MARK_BYTES)
+        except OSError:
+            continue
+        if all(key in content for key in mark):
+            return True
+    return False
+
+
 def _walk(path: Path, relative: PurePath, above: frozenset[tuple[int, int]]) -> Iterator[Folder]:
     try:
         status = path.stat()
@@ -66,7 +85,11 @@ def _walk(path: Path, relative: PurePath, above: frozenset[tuple[int, int]]) -> 
             raise
         yield Folder(path, relative, files=(), listed=False)
         return
-    yield Folder(path, relative, tuple(name for name, nested in shown if not nested))
+    files = tuple(name for name, nested in shown if not nested)
+    if above and not _DATASET_MARKS.keys().isdisjoint(files) and is_dataset(path):
+        yield Folder(path, relative, files=(), is_dataset=True)
+        return
+    yield Folder(path, relative, files)
     for name, nested in shown:
         if nested:
             yield from _walk(path / name, relative / name, above | {identity})

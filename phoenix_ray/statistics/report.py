@@ -7,11 +7,14 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
 from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from phoenix_ray.dataset.unreadable import describe_unreadable, unreadable_in
 from phoenix_ray.statistics.summary import GroupSummary, Outlier
 from phoenix_ray.untrusted_text import printable_line
 
@@ -54,6 +57,20 @@ def print_report(
         )
     for line in _outliers(dataset, outliers):
         console.print(line, soft_wrap=True)
+
+
+def print_notes(console: Console, videos: pa.Table) -> None:
+    """Say which videos of a dataset lack frames, and how many have a frame rate that varies.
+
+    Args:
+        console: Where to.
+        videos: The columns of `videos.parquet`.
+    """
+    notes = [describe_unreadable(unreadable_in(videos))]
+    if uneven := pc.sum(videos.column("fps_varies")).as_py():
+        notes.append(f"The frame rate of {uneven:,} of {videos.num_rows:,} videos varies: fps is the average there.")
+    for note in filter(None, notes):
+        console.print(Text(printable_line(note)), soft_wrap=True)
 
 
 def _rates(groups: Sequence[GroupSummary]) -> Table:

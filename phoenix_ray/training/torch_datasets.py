@@ -5,6 +5,7 @@ Both can be pickled, forked and spawned. With both an item is a `VideoLandmarks`
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -13,8 +14,10 @@ from torch import distributed
 from torch.utils.data import IterableDataset, get_worker_info
 
 from phoenix_ray.dataset.reader import Dataset
+from phoenix_ray.dataset.unreadable import describe_unreadable, unreadable_in
 from phoenix_ray.dataset.video_landmarks import VideoLandmarks
 from phoenix_ray.training.sharing import Place, order_videos, rank_from_environment, take_share
+from phoenix_ray.untrusted_text import printable_line
 
 Transform = Callable[[VideoLandmarks], Any]
 
@@ -30,9 +33,18 @@ class LandmarkDataset:
     Args:
         dataset: The videos, mostly of one split and with the parts that are needed: `open(path).select(…)`.
         transform: Makes an item of a video.
+        max_unreadable: Largest share of a video's frames that could not be read. Videos that lack more are left out;
+            None takes them all and warns of those that lack any.
+
+    Raises:
+        ValueError: `max_unreadable` is not a share from 0 to 1.
     """
 
-    def __init__(self, dataset: Dataset, transform: Transform = as_it_is) -> None:
+    def __init__(self, dataset: Dataset, transform: Transform = as_it_is, max_unreadable: float | None = None) -> None:
+        if max_unreadable is None:
+            _warn_of_unreadable(dataset)
+        else:
+            dataset = dataset.select(max_unreadable=max_unreadable)
         self._dataset = dataset
         self._transform = transform
         self._keys = dataset.videos().select(["split", "video_id"])
@@ -66,6 +78,7 @@ class LandmarkStream(IterableDataset):  # type: ignore[misc]
         rank: The training process; None asks torch.distributed, then the variables RANK and WORLD_SIZE.
         equal_ranks: Leave out the last videos of an epoch, fewer than there are ranks, so that all ranks make the same
             number of batches; without it a rank may have one video more, on which the others would wait forever.
+        max_unreadable: As in `LandmarkDataset`.
     """
 
     def __init__(
@@ -75,8 +88,9 @@ class LandmarkStream(IterableDataset):  # type: ignore[misc]
         seed: int | None = None,
         rank: Place | None = None,
         equal_ranks: bool = False,
+        max_unreadable: float | None = None,
     ) -> None:
-        self._videos = LandmarkDataset(dataset, transform)
+        self._videos = LandmarkDataset(dataset, transform, max_unreadable)
         self._seed = seed
         self._rank = rank
         self._equal_ranks = equal_ranks
@@ -94,6 +108,17 @@ class LandmarkStream(IterableDataset):  # type: ignore[misc]
         order = order_videos(len(self._videos), self._seed, int(self._epoch))
         for index in take_share(order, self._rank or find_rank(), worker, self._equal_ranks).tolist():
             yield self._videos[index]
+
+
+def _warn_of_unreadable(dataset: Dataset) -> None:
+    if affected := unreadable_in(dataset.videos()):
+        warnings.warn(
+            printable_line(
+                f"{describe_unreadable(affected)}. They are taken along; max_unreadable=0.1 would leave out those that "
+                "lack more than a tenth of their frames, and 1 keeps all without this warning."
+            ),
+            stacklevel=3,
+        )
 
 
 def find_rank() -> Place:

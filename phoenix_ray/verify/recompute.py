@@ -75,7 +75,7 @@ class RecomputedCollection:
         # By way of rows, so that what a dataset cannot hold (a side of 40,000 pixels) is treated alike.
         records = [replace(one, status="failed") if one.index in failed else one for one in estimate.records]
         rows = to_table(self.layout, split, video_id, records, estimate.rows)
-        return from_rows(self.layout, split, video_id, rows, video.fps, video.annotation)
+        return from_rows(self.layout, split, video_id, rows, video.fps, video.annotation, video.fps_varies)
 
     def close(self) -> None:
         """Free the model."""

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 from phoenix_ray.cluster.plan import make_plan
 from phoenix_ray.cluster.shard import cut
 from phoenix_ray.sources.base import SourceProblem, Video
+from phoenix_ray.sources.left_out import LeftOut
 
 
 def video(video_id: str, frames: int, split: str = "train") -> Video:
@@ -79,6 +81,14 @@ def test_a_problem_is_kept_and_does_not_stop_the_plan() -> None:
     plan = make_plan([problem, video("a", 3)], everything, 512, 1)
     assert plan.problems == (problem,)
     assert plan.total.videos == 1
+
+
+def test_notes_say_what_is_left_out_and_how_many_frame_rates_vary() -> None:
+    plan = make_plan([replace(video("a", 3), fps_varies=True), video("b", 3)], everything, 512, 1)
+    assert plan.notes()[0].startswith("The frame rate of 1 video varies")
+    assert make_plan([video("b", 3)], everything, 512, 1).notes() == []
+    left_out = (LeftOut("no video", ".txt", 2, ("a.txt", "b.txt")),)
+    assert replace(plan, left_out=left_out).notes()[0] == "Left out: 2 .txt (a.txt, b.txt): no video."
 
 
 @pytest.mark.parametrize("frames", [1, 511, 512])

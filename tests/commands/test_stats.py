@@ -56,6 +56,15 @@ def test_landmarks_without_picture_sizes_have_gaps_but_no_pixels(tmp_path: Path)
     assert everything["parts"]["left_hand"]["gaps"] == 4
 
 
+@pytest.mark.parametrize("quick", [["--quick"], []])
+def test_videos_that_lack_frames_or_an_even_rate_are_named(tmp_path: Path, quick: list[str]) -> None:
+    cut = replace(VIDEOS[0], status=("ok",) * 4 + ("unreadable",) * 6, fps_varies=True)
+    dataset = write_dataset(tmp_path, (cut, *VIDEOS[1:]))
+    result = CliRunner().invoke(stats, [dataset, *quick], catch_exceptions=False)
+    assert "1 video partly unreadable: dev/v0 (6 of 10 frames)" in result.output
+    assert "The frame rate of 1 of 4 videos varies" in result.output
+
+
 def test_nothing_there_is_told(tmp_path: Path) -> None:
     result = CliRunner().invoke(cli, ["stats", str(tmp_path / "nothing")])
     assert result.exit_code == OutputError.exit_code

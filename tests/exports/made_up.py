@@ -99,7 +99,10 @@ def write_dataset(folder: Path, videos: tuple[VideoLandmarks, ...] = VIDEOS) -> 
                 one.frame_index, one.frame_names, one.timestamps, one.sizes, one.status, strict=True
             )
         ]
-        video = Video(one.split, one.video_id, "frame_folder", "/data", len(one), "1", one.fps, one.annotation)
+        video = Video(
+            *(one.split, one.video_id, "frame_folder", "/data", len(one), "1", one.fps, one.annotation),
+            fps_varies=bool(one.fps_varies),
+        )
         batch = LandmarkBatch(one.points, one.scores)
         write_partition(storage, one.layout, identity, OutputSettings(), video, 0, len(one), records, batch)
     return str(folder)

@@ -5,10 +5,17 @@ from pathlib import Path
 
 import pytest
 
+from phoenix_ray.config import OutputSettings
+from phoenix_ray.dataset.identity import read_identity
+from phoenix_ray.dataset.partitions import write_partition
+from phoenix_ray.dataset.schema import FrameRecord
+from phoenix_ray.dataset.storage import LocalStorage
 from phoenix_ray.errors import ConfigError, MissingExtraError, OutputError
 from phoenix_ray.exports.imports import open_collection
 from phoenix_ray.exports.job import export
 from phoenix_ray.exports.registry import FORMATS, IN_PLACE
+from phoenix_ray.models.base import LandmarkBatch
+from phoenix_ray.sources.base import Video
 from tests.exports.made_up import VIDEOS, assert_same_points, write_dataset
 
 NEEDS = {"pose": "pose_format", "mska": "torch"}
@@ -83,3 +90,16 @@ def test_a_missing_package_is_told_with_its_extra(
     with pytest.raises(MissingExtraError, match="pip install 'phoenix-ray"):
         export(dataset, tmp_path / "out", name)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("name", "uneven"), [("openpose", 1), ("npz", 0), ("csv", 0)])
+def test_a_rate_that_varies_is_counted_where_the_format_cannot_say_it(tmp_path: Path, name: str, uneven: int) -> None:
+    storage = LocalStorage(write_dataset(tmp_path / "dataset"))
+    video = VIDEOS[0]
+    about = Video(video.split, "uneven", "video_file", "/data", len(video), "1", 25.0, fps_varies=True)
+    records = [FrameRecord(index, f"frame-{index}", index**2 / 25, 64, 48, "ok") for index in range(len(video))]
+    batch = LandmarkBatch(video.points, video.scores)
+    identity = read_identity(storage)
+    write_partition(storage, video.layout, identity, OutputSettings(), about, 0, len(video), records, batch)
+    assert export(storage.root, tmp_path / "all", name).uneven_videos == uneven
+    assert export(storage.root, tmp_path / "one", name, videos=[video.video_id]).uneven_videos == 0

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
@@ -247,3 +248,30 @@ def test_what_does_not_fit_the_dataset_is_refused_before_anything_is_written(
 def test_settings_that_make_no_sense_are_refused(word: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         settings(*word.split())
+
+
+@pytest.fixture(scope="module")
+def truncated(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    """Four videos to train with, of which one lacks 4 of 8 frames."""
+    cut = replace(
+        make_video(8, seed=9),
+        video_id="cut",
+        status=("ok",) * 4 + ("unreadable",) * 4,
+        annotation={"gloss": "NUR-HIER"},
+    )
+    return Dataset.open(write_dataset(tmp_path_factory.mktemp("truncated"), (*VIDEOS[:3], cut)))
+
+
+@pytest.mark.parametrize(("most", "videos", "left_out"), [("1", 4, 0), ("0.5", 4, 0), ("0.49", 3, 1), ("0", 3, 1)])
+def test_videos_that_lack_too_many_frames_are_left_out(
+    truncated: Dataset, tmp_path: Path, most: str, videos: int, left_out: int
+) -> None:
+    report = run(truncated, tmp_path, f"files.max_unreadable={most}")
+    assert report["splits"]["train"]["videos"] == videos
+    assert report["partly_unreadable"] == {"videos": 1, "left_out": left_out}
+    assert ("NUR-HIER" in str(report["vocabularies"]["gloss"])) is (left_out == 0)
+
+
+def test_a_dataset_of_which_nothing_is_left_is_refused(truncated: Dataset, tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match=r"all 1 lack more frames than files\.max_unreadable allows"):
+        run(truncated.select(where=pc.field("video_id") == "cut"), tmp_path, "files.max_unreadable=0.1")

@@ -77,7 +77,7 @@ def folder_video(folder: Path, fps: float | None = None) -> Video:
 def container_video(path: Path) -> Video:
     """Return a video file as the video that a source would list."""
     found = examine(str(path))
-    return Video("train", path.stem, "video_file", str(path), found.frame_count, found.signature, found.fps)
+    return Video("train", path.stem, "video_file", str(path), found.frame_count, found.signature, found.rate.fps)
 
 
 def listed(path: Path, **settings: Any) -> list[Video | SourceProblem]:

@@ -9,10 +9,9 @@ import pytest
 from phoenix_ray.config import SourceSettings
 from phoenix_ray.errors import ConfigError, SourceError
 from phoenix_ray.sources.catalog import OPENERS, open_source
-from phoenix_ray.sources.folders import FolderSource
+from phoenix_ray.sources.media_tree import MediaTree
 from phoenix_ray.sources.phoenix import FRAMES_FOLDER, PhoenixSource
 from phoenix_ray.sources.table import TableSource
-from phoenix_ray.sources.videos import VideoFileSource
 
 
 def make_phoenix(path: Path) -> Path:
@@ -44,10 +43,10 @@ def make_clip(path: Path) -> Path:
     [
         (make_phoenix, PhoenixSource),
         (make_table, TableSource),
-        (make_clip, VideoFileSource),
-        (make_file("train", "a.mp4"), VideoFileSource),
-        (make_file("train", "clip", "1.png"), FolderSource),
-        (make_file("PHOENIX-2014-T", "1.jpg"), FolderSource),
+        (make_clip, MediaTree),
+        (make_file("train", "a.mp4"), MediaTree),
+        (make_file("train", "clip", "1.png"), MediaTree),
+        (make_file("PHOENIX-2014-T", "1.jpg"), MediaTree),
     ],
 )
 def test_auto_finds_out_what_a_path_holds(tmp_path: Path, make: Callable[[Path], Path], source: type) -> None:
@@ -63,8 +62,29 @@ def test_a_named_kind_is_not_guessed(tmp_path: Path, kind: str) -> None:
 
 def test_a_path_that_holds_nothing_is_told(tmp_path: Path) -> None:
     (tmp_path / "readme.txt").touch()
-    with pytest.raises(SourceError, match=r"holds no PHOENIX-2014-T tree, no video file \(\.mp4 .* and is no table"):
+    with pytest.raises(SourceError) as error:
         open_source(SourceSettings(path=str(tmp_path)))
+    assert str(error.value) == (
+        f"{tmp_path} holds no PHOENIX-2014-T tree, no video file and no frames. There are: 1 .txt. "
+        "Formats that are read: docs/sources.md."
+    )
+
+
+def test_an_empty_folder_is_told(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="There is no file in it or below; hidden files and folders do not count"):
+        open_source(SourceSettings(path=str(tmp_path)))
+
+
+def test_a_table_among_other_files_is_pointed_to(tmp_path: Path) -> None:
+    (tmp_path / "videos.csv").touch()
+    with pytest.raises(SourceError, match=f"give the file: source.path={re.escape(str(tmp_path))}/videos.csv"):
+        open_source(SourceSettings(path=str(tmp_path)))
+
+
+def test_a_file_of_an_unknown_ending_is_told(tmp_path: Path) -> None:
+    (tmp_path / "clip.xyz").touch()
+    with pytest.raises(SourceError, match=r"clip.xyz is neither a video file .* give it the ending of its format"):
+        open_source(SourceSettings(path=str(tmp_path / "clip.xyz")))
 
 
 def test_a_missing_path_is_told_with_the_nearest(tmp_path: Path) -> None:

@@ -13,7 +13,9 @@ import pytest
 
 from phoenix_ray.config import DecodeSettings
 from phoenix_ray.sources.base import Frame
-from phoenix_ray.sources.containers import SIGNED_BYTES, ContainerError, decode_video, examine, is_video_name
+from phoenix_ray.sources.containers import SIGNED_BYTES, decode_video, examine
+from phoenix_ray.sources.frame_rate import FrameRate
+from phoenix_ray.sources.streams import ContainerError, is_video_name
 from tests.sources.made_up import container_video, picture, write_audio, write_video
 
 MAX_PIXELS = DecodeSettings().max_pixels
@@ -52,7 +54,7 @@ def test_every_format_gives_all_its_frames(tmp_path: Path, name: str, codec: str
     # A program stream does not time every frame exactly.
     tolerance = 0.041 if name == "clip.mpg" else 1e-6
     assert [frame.timestamp for frame in frames] == pytest.approx([index / 25 for index in range(12)], abs=tolerance)
-    assert examine(str(path)).fps == pytest.approx(25)
+    assert examine(str(path)).rate == FrameRate(25.0)
 
 
 def test_lossless_frames_come_back_as_they_were_written(tmp_path: Path) -> None:
@@ -268,3 +270,53 @@ def test_times_ascend_also_where_the_codec_reorders_frames(tmp_path: Path) -> No
 )
 def test_videos_are_told_by_their_names(name: str, answer: bool) -> None:
     assert is_video_name(name) is answer
+
+
+NTSC = 30000 / 1001
+
+
+@pytest.mark.parametrize("name", ["clip.mp4", "clip.mkv", "clip.webm", "clip.ts", "clip.flv"])
+def test_an_ntsc_rate_comes_out_exactly_from_every_container(tmp_path: Path, name: str) -> None:
+    times = [round(1000 * index / NTSC) for index in range(90)]
+    codec = "libvpx" if name == "clip.webm" else "libx264"
+    path = write_video(tmp_path / name, codec=codec, times_ms=times)
+    assert examine(str(path)).rate == FrameRate(NTSC)
+
+
+@pytest.mark.parametrize("name", ["clip.mp4", "clip.mkv", "clip.ts", "clip.flv"])
+def test_a_rate_that_varies_is_the_average_in_every_container(tmp_path: Path, name: str) -> None:
+    times = [0, 40, 100, 850, 860, 1900, 1940, 1980]
+    path = write_video(tmp_path / name, codec="libx264", times_ms=times)
+    rate = examine(str(path)).rate
+    assert rate.varies
+    assert rate.fps == pytest.approx(7 / 1.98)
+
+
+def remux(source: Path, target: Path, first: int = 0) -> Path:
+    """Copy the packets of a video from the `first` on into another container, without decoding."""
+    with av.open(str(source)) as reading, av.open(str(target), "w") as writing:
+        stream = writing.add_stream_from_template(reading.streams.video[0])
+        for index, packet in enumerate(reading.demux(video=0)):
+            if packet.dts is not None and index >= first:
+                packet.stream = stream
+                writing.mux(packet)
+    return target
+
+
+@pytest.mark.parametrize("name", ["copy.mp4", "copy.mov", "copy.mkv", "copy.ts"])
+def test_a_stream_that_was_copied_has_the_rate_of_its_time_stamps(tmp_path: Path, name: str) -> None:
+    times = [round(1000 * index / NTSC) for index in range(60)]
+    codec, pixels = ("mpeg4", "yuv420p") if name == "copy.ts" else ("mjpeg", "yuvj420p")
+    original = write_video(tmp_path / "clip.mkv", codec=codec, pixels=pixels, times_ms=times)
+    copy = remux(original, tmp_path / name, first=36)
+    found = examine(str(copy))
+    assert found.frame_count == 24
+    assert not found.rate.varies
+    assert found.rate.fps == pytest.approx(NTSC, rel=1e-3)
+
+
+def test_a_file_cut_behind_its_index_keeps_its_rows_also_where_the_rate_varies(tmp_path: Path) -> None:
+    times = [40 * index + 300 * (index % 3 == 0) for index in range(30)]
+    path = write_video(tmp_path / "clip.mp4", codec="libx264", times_ms=sorted(times), movflags="faststart")
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * 0.6)])
+    assert (examine(str(path)).frame_count, examine(str(path)).rate.varies) == (30, True)

@@ -9,7 +9,8 @@ from phoenix_ray.config import SourceSettings
 from phoenix_ray.errors import SourceError
 from phoenix_ray.sources.base import Video
 from phoenix_ray.sources.catalog import open_source
-from phoenix_ray.sources.phoenix import PhoenixSource, annotation_path, open_phoenix
+from phoenix_ray.sources.left_out import LeftOut
+from phoenix_ray.sources.phoenix import FRAMES_FOLDER, PhoenixSource, annotation_path, open_phoenix
 from tests.sources.made_up import listed, listed_videos, problem
 
 HEADER = "name|video|start|end|speaker|orth|translation"
@@ -74,6 +75,21 @@ def test_nothing_in_the_csv_is_a_quotation(dataset: Path, translation: str) -> N
     *_, ten, two = listed_videos(dataset)
     assert two.annotation["translation"] == translation
     assert ten.annotation["translation"] == "es regnet"
+
+
+def test_what_lies_beside_splits_and_videos_is_said(dataset: Path) -> None:
+    frames = dataset / FRAMES_FOLDER
+    (frames / "val" / "clip").mkdir(parents=True)
+    for name in ("readme.txt", "train/.DS_Store", "train/notes.md"):
+        (frames / name).touch()
+    groups: list[LeftOut] = []
+    before = listed_videos(dataset)
+    assert list(open_source(SourceSettings(path=str(dataset))).videos(groups.append)) == before
+    assert [(group.ending, group.names) for group in groups] == [
+        (".txt", ("readme.txt",)),
+        (".md", ("train/notes.md",)),
+        ("folder", ("val/",)),
+    ]
 
 
 def test_stray_files_are_no_frames(dataset: Path) -> None:

@@ -1,16 +1,20 @@
 from __future__ import annotations
 
+import csv
+import random
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pyarrow import parquet
 
 from phoenix_ray.config import SourceSettings
 from phoenix_ray.errors import SourceError
 from phoenix_ray.sources.base import SourceProblem
 from phoenix_ray.sources.catalog import open_source
-from phoenix_ray.sources.table import open_table, read_table
+from phoenix_ray.sources.table import SEPARATORS, open_table, read_table
 from tests.sources.made_up import listed, listed_videos, problem, write_frames, write_video
 
 
@@ -66,11 +70,55 @@ def test_the_names_of_the_columns_are_settings(media: Path) -> None:
         ("quoted.csv", 'video_id,path,text\n1,frames,"eins, ""zwei""\nund drei"\n'),
         ("windows.csv", '\ufeffvideo_id,path,text\r\n1,frames,"eins, ""zwei""\nund drei"\r\n\r\n'),
         ("tabs.TSV", 'video_id\tpath\ttext\n1\tframes\t"eins, ""zwei""\nund drei"\n'),
+        ("tabs.csv", 'video_id\tpath\ttext\n1\tframes\t"eins, ""zwei""\nund drei"\n'),
+        ("excel.csv", '\ufeffvideo_id;path;text\r\n1;frames;"eins, ""zwei""\nund drei"\r\n;;\r\n'),
+        ("marked.csv", 'sep=;\r\nvideo_id;path;text\r\n1;frames;"eins, ""zwei""\nund drei"\r\n'),
+        ("unusual.csv", 'sep=:\nvideo_id:path:text\n1:frames:"eins, ""zwei""\nund drei"\n'),
+        ("bars.csv", ' video_id | path|text\n1|frames|"eins, ""zwei""\nund drei"\n'),
+        ("ends.csv", 'video_id;path;text;;\n1;frames;"eins, ""zwei""\nund drei";;\n'),
+        ("commas in names.csv", 'path;video_id;text\nframes;1;"eins, ""zwei""\nund drei"\n'),
     ],
 )
 def test_csv_of_every_origin_is_read(media: Path, name: str, text: str) -> None:
     (video,) = listed_videos(write_table(media, text, name))
     assert video.annotation == {"text": 'eins, "zwei"\nund drei'}
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-8", "utf-8-sig"])
+@pytest.mark.parametrize("mark", ["", "sep=;\r\n"])
+def test_umlauts_of_every_unicode_are_read(media: Path, encoding: str, mark: str) -> None:
+    table = media / "videos.csv"
+    table.write_bytes(f"{mark}video_id;path;Gebärde\r\nü;frames;Müller\r\n".encode(encoding))
+    (video,) = listed_videos(table)
+    assert (video.video_id, video.annotation) == ("ü", {"Gebärde": "Müller"})
+
+
+names = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=8).map(lambda name: f"x{name}x")
+
+
+@given(
+    columns=st.lists(names, max_size=4, unique=True),
+    order=st.randoms(),
+    separator=st.sampled_from(list(SEPARATORS)),
+    lines=st.sampled_from(["\n", "\r\n"]),
+    values=st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0\r"), max_size=12),
+)
+def test_what_a_spreadsheet_writes_is_read_back(
+    media_table: Path, columns: list[str], order: random.Random, separator: str, lines: str, values: str
+) -> None:
+    header = [*columns, "video_id", "path"]
+    order.shuffle(header)
+    row = {name: f"{values}{number}" for number, name in enumerate(header)}
+    with media_table.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, header, delimiter=separator, lineterminator=lines)
+        writer.writeheader()
+        writer.writerows([row, row])
+    assert read_table(media_table) == [row, row]
+
+
+@pytest.fixture(scope="module")
+def media_table(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("table") / "videos.csv"
 
 
 def test_parquet_is_read_with_every_value_as_text(media: Path) -> None:
@@ -133,7 +181,14 @@ def test_a_missing_column_is_told_with_the_nearest(media: Path) -> None:
     [
         ("video_id,path\n", "has no rows"),
         ("", "has no rows"),
-        ("video_id,path\n1\n", "line 2 has 1 values, the header 2"),
+        ("video_id,path\n1\n", "line 2 has 1 values, the header 2, separated by commas"),
+        (
+            "video_id;path\n1;2;3\n",
+            r"videos\.csv cannot be read as a table: line 2 has 3 values, the header 2, separated by semicolons\. "
+            "Expected: a header with video_id and path, then a line a video, separated by commas, semicolons, tabs or "
+            "bars, in UTF-8",
+        ),
+        ("PK\x03\x04 zipped\n", "has no rows|has no column"),
         ('video_id,path\n1,"frames\n', "cannot be read as a table: unexpected end of data"),
     ],
 )

@@ -3,8 +3,11 @@ from __future__ import annotations
 import pickle
 import subprocess
 import sys
+import warnings
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +20,8 @@ from phoenix_ray.dataset.reader import Dataset
 from phoenix_ray.dataset.video_landmarks import VideoLandmarks
 from phoenix_ray.training import LandmarkDataset, LandmarkStream, pad
 from phoenix_ray.training.sharing import Place
+from tests.dataset.made_up import commit, make_video, new_dataset
+from tests.dataset.test_unreadable import commit_truncated
 
 IDS = sorted([f"{number:02}" for number in range(11)] + ["open"])
 
@@ -106,3 +111,27 @@ def test_without_torch_the_extra_is_named(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, cwd=tmp_path)
     assert "MissingExtraError" in done.stderr
     assert "pip install 'phoenix-ray[torch]'" in done.stderr
+
+
+@pytest.fixture
+def truncated(tmp_path: Path) -> Dataset:
+    """Two videos, one of which lacks half of its frames."""
+    storage = new_dataset(tmp_path)
+    commit(storage, make_video("whole"), 0, 10)
+    commit_truncated(storage, make_video("cut"), 0, 10, range(5, 10))
+    return Dataset.open(str(tmp_path))
+
+
+@pytest.mark.parametrize("kind", [LandmarkDataset, LandmarkStream])
+def test_videos_that_lack_too_many_frames_are_left_out(truncated: Dataset, kind: Any) -> None:
+    with pytest.warns(UserWarning, match=r"1 video partly unreadable: train/cut \(5 of 10 frames\)\. They are taken"):
+        both = kind(truncated, name_of)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        chosen = {most: list(iterate(kind(truncated, name_of, max_unreadable=most))) for most in (1, 0.5, 0.4)}
+    assert chosen == {1: ["cut", "whole"], 0.5: ["cut", "whole"], 0.4: ["whole"]}
+    assert list(iterate(both)) == ["cut", "whole"]
+
+
+def iterate(videos: Any) -> Iterator[str]:
+    return iter(videos) if isinstance(videos, LandmarkStream) else (videos[index] for index in range(len(videos)))

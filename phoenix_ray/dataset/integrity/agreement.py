@@ -20,7 +20,7 @@ from phoenix_ray.dataset.publication import is_data_file_name
 from phoenix_ray.dataset.sealing import json_seal, open_json, parquet_seal
 from phoenix_ray.dataset.storage import Storage, StoredFile
 from phoenix_ray.dataset.survey import Survey
-from phoenix_ray.dataset.videos import VERSION_COLUMNS, video_schema
+from phoenix_ray.dataset.videos import VERSION_COLUMNS, read_columns
 from phoenix_ray.landmarks import Layout
 
 # Where `repair` puts what it takes out of a dataset.
@@ -101,10 +101,9 @@ def read_video_table(storage: Storage, layout: Layout) -> pa.Table | None:
         if parquet_seal(storage.read(paths.VIDEOS)) != "intact":
             return None
         with open_parquet(storage, paths.VIDEOS) as parquet:
-            table = parquet.read()
+            return read_columns(parquet, layout)
     except (FileNotFoundError, DamagedFileError):
         return None
-    return table if table.schema.equals(video_schema(layout)) else None
 
 
 def _in_order(videos: pa.Table) -> pa.Table:

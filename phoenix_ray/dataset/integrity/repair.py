@@ -208,6 +208,7 @@ def _rewrite_sound_videos(storage: Storage, identity: DatasetIdentity, check: Da
             entry.annotation,
             (Piece(check.name, entry.first_row, entry.frames, entry.tally.digest),),
             bytes=0.0,
+            fps_varies=entry.fps_varies,
         )
         for entry in read_entries(storage, identity, check.name)
         if (entry.split, entry.video_id) in confirmed

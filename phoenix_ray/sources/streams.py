@@ -1,0 +1,98 @@
+"""Opening video files with FFmpeg: which formats are read, and the compressed frames of a file's video stream.
+
+FFmpeg would open far more than video files: playlists, devices, addresses. Here it gets plain containers and streams
+alone, and only as files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from typing import Any
+
+from phoenix_ray.sources.storage_trouble import PatientReader
+
+VIDEO_SUFFIXES = (
+    # MP4 and its relatives, Matroska, and what Windows and the web used.
+    *(".mp4", ".m4v", ".mov", ".qt", ".3gp", ".3g2", ".f4v", ".mkv", ".webm", ".ogv", ".ogm", ".avi", ".divx"),
+    *(".wmv", ".asf", ".flv", ".rm", ".rmvb", ".gif"),
+    # Broadcast, discs and camcorders: transport and program streams, MXF, DV.
+    *(".mts", ".m2ts", ".m2t", ".ts", ".tod", ".mpg", ".mpeg", ".mpe", ".vob", ".mod", ".mxf", ".dv"),
+    # Streams without a container.
+    *(".h264", ".264", ".h265", ".265", ".hevc", ".m1v", ".m2v", ".mjpeg", ".mjpg", ".ivf", ".y4m"),
+)
+# FFmpeg's names of the formats behind the suffixes. Others are not tried: playlists and the like name further files,
+# and a file that calls itself .mp4 could so make us read what its author could not.
+_FORMATS = (
+    "mov,mp4,matroska,webm,ogg,avi,asf,flv,rm,gif,mpegts,mpeg,mxf,dv,h264,hevc,m4v,mpegvideo,mjpeg,ivf,yuv4mpegpipe"
+)
+# While frames are only counted nobody has said how many pixels are too many: the default of `decode.max_pixels`.
+LISTED_MAX_PIXELS = 50_000_000
+
+
+class ContainerError(Exception):
+    """Why a file is no video; it becomes the message of a `SourceProblem`."""
+
+
+def is_video_name(name: str) -> bool:
+    """Tell whether a file of this name is a video. Hidden files are not: macOS leaves `._name.mp4` beside videos."""
+    return not name.startswith(".") and name.lower().endswith(VIDEO_SUFFIXES)
+
+
+@contextmanager
+def open_container(path: str, max_pixels: int = LISTED_MAX_PIXELS) -> Iterator[Any]:
+    """Open a container; only as a file, so that a name with a colon or a playlist never reaches the network.
+
+    FFmpeg decodes first frames to learn what is in the file, but none of far more than `max_pixels` pixels.
+
+    Raises:
+        ContainerError: It is no container.
+        OSError: The file cannot be read; raised later as well, by whatever call of PyAV reads.
+    """
+    import av
+
+    most_pixels = max(max_pixels, LISTED_MAX_PIXELS)
+    options = {"protocol_whitelist": "file", "format_whitelist": _FORMATS, "max_pixels": str(most_pixels)}
+    # Titles need not be UTF-8: nobody reads them. PyAV 19 takes any bytes and no longer knows the argument.
+    any_title = {"metadata_errors": "ignore"} if int(av.__version__.split(".")[0]) < 19 else {}
+    with closing(PatientReader(path)) as file:
+        try:
+            # Titles and the like are not read, so it does not matter when they are no UTF-8.
+            container = av.open(file, options=options, **any_title)
+        except av.FFmpegError as error:
+            raise ContainerError(f"it cannot be opened as a video: {error.strerror}") from None
+        with container:
+            yield container
+
+
+def video_stream(container: Any) -> Any:
+    """Return the stream of pictures of a container.
+
+    Raises:
+        ContainerError: There is none that can be decoded.
+    """
+    stream = container.streams.best("video")
+    if stream is None:
+        raise ContainerError("it has no video stream")
+    if stream.codec_context is None:
+        raise ContainerError("its video stream is of a codec that cannot be decoded")
+    return stream
+
+
+def read_packets(container: Any, stream: Any) -> Iterator[Any]:
+    """Yield the compressed frames of a stream up to its end, or to the place where the container breaks off."""
+    import av
+
+    packets = container.demux(stream)
+    while True:
+        try:
+            packet = next(packets)
+        except (StopIteration, av.FFmpegError):
+            return
+        except IndexError:
+            # A stream that was not there at the start, as MPEG-TS may have, ends PyAV's iterator, not the file.
+            packets = container.demux(stream)
+            continue
+        # The last packet is empty: it stands for the end.
+        if packet.size:
+            yield packet

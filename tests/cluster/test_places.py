@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from phoenix_ray.cluster.places import check_places
+from phoenix_ray.errors import ConfigError, OutputError
+from tests.dataset.made_up import commit, make_video, new_dataset
+from tests.dataset.test_compaction import compact_and_publish
+
+
+def touch(path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch()
+    return path
+
+
+def test_a_new_an_empty_and_a_hidden_folder_are_places_for_a_dataset(tmp_path: Path) -> None:
+    touch(tmp_path / "videos" / "a.mp4")
+    touch(tmp_path / "volume" / ".snapshot")
+    (tmp_path / "volume" / "lost+found").mkdir()
+    (tmp_path / "empty").mkdir()
+    for name in ("new", "empty", "volume", "videos/landmarks", "videos-2"):
+        check_places(str(tmp_path / "videos"), str(tmp_path / name))
+
+
+@pytest.mark.parametrize("lost", [(), ("dataset.json",)])
+def test_a_dataset_goes_on_also_where_its_identity_is_lost_or_others_left_files(
+    tmp_path: Path, lost: tuple[str, ...]
+) -> None:
+    storage = new_dataset(tmp_path / "out")
+    commit(storage, make_video("a"), 0, 10)
+    compact_and_publish(storage)
+    commit(storage, make_video("b"), 0, 5)
+    for name in lost:
+        storage.delete(name)
+    if not lost:
+        touch(tmp_path / "out" / "notes.txt")
+    check_places("/data", storage.root)
+
+
+@pytest.mark.parametrize("linked", ["source", "output", ""])
+def test_the_source_is_no_output(tmp_path: Path, linked: str) -> None:
+    source = output = tmp_path / "videos"
+    source.mkdir()
+    (tmp_path / "link").symlink_to(source)
+    if linked:
+        source, output = (tmp_path / "link", output) if linked == "source" else (source, tmp_path / "link")
+    with pytest.raises(ConfigError, match=r"output\.path is source\.path .*output\.path=.*/videos-landmarks"):
+        check_places(str(source), str(output))
+
+
+@pytest.mark.parametrize("name", ["out/videos", "out/data/split=train", "link"])
+def test_an_output_around_the_source_is_refused(tmp_path: Path, name: str) -> None:
+    new_dataset(tmp_path / "out")
+    (tmp_path / "out" / "videos").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "out" / "videos")
+    with pytest.raises(ConfigError, match=r"lies inside output\.path .*-landmarks"):
+        check_places(str(tmp_path / name), str(tmp_path / "out"))
+
+
+@pytest.mark.parametrize(
+    ("names", "told"),
+    [
+        (["b.txt", "a.mp4"], "a.mp4, b.txt. Give"),
+        (["1", "2", "3", "4"], "1, 2, 3, …. Give"),
+        (["data/raw.csv"], "data. Give"),
+        (["videos/a.mp4", "runs/x/status.json"], "videos. Give"),
+    ],
+)
+def test_a_folder_of_other_files_is_refused_with_their_names(tmp_path: Path, names: list[str], told: str) -> None:
+    output = tmp_path / "home"
+    for name in names:
+        touch(output / name)
+    with pytest.raises(OutputError) as error:
+        check_places("/data", str(output))
+    assert f"{output} (output.path) is no dataset and holds other files: {told}" in str(error.value)
+    assert f"output.path={output}/landmarks" in str(error.value)
+
+
+@pytest.mark.parametrize("source", ["", "synthetic"])
+def test_a_source_in_memory_is_nowhere(tmp_path: Path, source: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    check_places(source, str(tmp_path))
+
+
+@pytest.mark.parametrize("output", ["", "s3://bucket/landmarks"])
+def test_an_output_that_is_no_path_is_left_to_the_storage(tmp_path: Path, output: str) -> None:
+    check_places(str(tmp_path), output)
