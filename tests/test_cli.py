@@ -39,6 +39,52 @@ def test_switches_set_the_settings_they_stand_for() -> None:
         assert any(shown.startswith("*") and shown.endswith(line) for shown in output.splitlines()), line
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("vids", "out"),
+        ("--source", "vids", "--output", "out"),
+        ("source.path=vids", "output.path=out"),
+        ("vids", "model.threads=3", "out"),
+        ("model.threads=3", "vids", "out", "--num-workers", "2"),
+    ],
+)
+def test_source_and_output_may_be_words_options_or_settings_in_any_order(words: tuple[str, ...]) -> None:
+    shown = [line for line in invoke("config", *words).output.splitlines() if line.startswith("*")]
+    assert "* source.path: vids" in shown
+    assert "* output.path: out" in shown
+
+
+@pytest.mark.parametrize("path", ["2024-01-01", "1e3", "null", "./a=b", "[x]", "a: b"])
+def test_a_path_is_taken_as_it_is_written(path: str) -> None:
+    assert f"* source.path: {path}" in invoke("config", path).output.splitlines()
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("vids", "out", "third"), "'third' is one word too many"),
+        (("vids", "source.path=other"), "'vids' stands for source.path, which is given too"),
+        (("--source", "other", "vids"), "'vids' stands for source.path, which is given too"),
+        (("vids", "out", "model.engine"), "one word too many"),
+        (("model.engine", "litert"), "write model.engine=VALUE"),
+        (("vids", "engine=litert"), "Did you mean 'model.engine'?"),
+        (("vids", "--engine", "litert"), "the setting is written model.engine=VALUE"),
+        (("vids", "--source.kind=videos"), "the setting is written source.kind=VALUE"),
+    ],
+)
+def test_words_that_make_no_sense_are_answered_with_the_way_out(words: tuple[str, ...], told: str) -> None:
+    result = invoke("run", *words)
+    assert result.exit_code == EXIT_USAGE
+    assert told in result.output
+
+
+def test_compact_takes_the_output_alone(tmp_path: Path) -> None:
+    result = invoke("compact", str(tmp_path))
+    assert result.exit_code == EXIT_OUTPUT
+    assert f"{tmp_path} is no dataset" in result.output
+
+
 def test_an_unknown_setting_ends_with_the_usage_code() -> None:
     result = invoke("config", "model.engin=litert")
     assert result.exit_code == EXIT_USAGE
