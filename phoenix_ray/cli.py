@@ -29,11 +29,18 @@ _PLACES = ("source.path", "output.path")
 class _Group(click.Group):
     """A group whose commands end with the documented exit codes instead of tracebacks."""
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Keep the words, to say later which to type again."""
+        ctx.obj = tuple(args)
+        return super().parse_args(ctx, args)
+
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
         except PhoenixRayError as error:
             click.echo(f"error: {printable_text(error)}", err=True)
+            for line in error.told_after:
+                click.echo(printable_line(line), err=True)
             sys.exit(error.exit_code)
         except KeyboardInterrupt:
             sys.exit(EXIT_INTERRUPTED)
@@ -55,7 +62,8 @@ def cli() -> None:
 @cli.command(cls=SettingsCommand)
 @with_settings(*_PLACES)
 @click.option("--force", is_flag=True, help="Start although another driver seems to work on this output.")
-def run(config: Path | None, words: tuple[str, ...], force: bool, **switches: Any) -> None:
+@click.pass_context
+def run(context: click.Context, /, config: Path | None, words: tuple[str, ...], force: bool, **switches: Any) -> None:
     """Compute the landmarks of the videos in SOURCE into the dataset OUTPUT; go on where an earlier run stopped.
 
     SOURCE is a folder of videos (mp4, mkv, webm, …), of frame folders, a PHOENIX-2014-T tree, or a CSV or Parquet table
@@ -75,7 +83,7 @@ def run(config: Path | None, words: tuple[str, ...], force: bool, **switches: An
     from phoenix_ray.cluster.job import run_job
 
     forced = ["run.force=true"] if force else []
-    sys.exit(run_job(read_settings(config, [*words, *forced], switches, *_PLACES)))
+    sys.exit(run_job(read_settings(config, [*words, *forced], switches, *_PLACES), context.obj))
 
 
 @cli.command(cls=SettingsCommand)

@@ -113,6 +113,7 @@ def test_damaged_weights_end_with_the_model_code(tmp_path: Path) -> None:
     assert result.exit_code == EXIT_MODEL
     assert "pose_detection.tflite" in result.output
     assert "models install" in result.output
+    assert not (tmp_path / "o" / "dataset.json").exists(), "a run that cannot compute claims nothing"
 
 
 @pytest.mark.parametrize("command", ["status", "failures"])

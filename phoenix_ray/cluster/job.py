@@ -11,7 +11,7 @@ import platform
 import secrets
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from importlib import metadata
@@ -22,6 +22,7 @@ from phoenix_ray import __version__
 from phoenix_ray.cluster.actors import ActorPool
 from phoenix_ray.cluster.blame import Blame, Trouble
 from phoenix_ray.cluster.driver import Driver
+from phoenix_ray.cluster.ending import Ending, count_left
 from phoenix_ray.cluster.monitor import RunMonitor
 from phoenix_ray.cluster.plan import Plan, make_plan
 from phoenix_ray.cluster.progress import Meter, open_display
@@ -36,7 +37,7 @@ from phoenix_ray.cluster.trial import hold_trial
 from phoenix_ray.config import Settings
 from phoenix_ray.dataset.committed import Committed, committed_in
 from phoenix_ray.dataset.digest import digest_text
-from phoenix_ray.dataset.identity import DatasetIdentity, find_layout, open_dataset, read_identity
+from phoenix_ray.dataset.identity import DatasetIdentity, agree_on_identity, find_layout, open_dataset, read_identity
 from phoenix_ray.dataset.lease import Lease
 from phoenix_ray.dataset.manifest import read_manifest
 from phoenix_ray.dataset.partitions import discard
@@ -44,8 +45,8 @@ from phoenix_ray.dataset.publication import sweep
 from phoenix_ray.dataset.storage import Storage, open_storage
 from phoenix_ray.dataset.survey import take_survey
 from phoenix_ray.dataset.tally import total
-from phoenix_ray.dataset.totals import tally_splits
-from phoenix_ray.errors import EXIT_INCOMPLETE, EXIT_OK, ConfigError
+from phoenix_ray.dataset.totals import tally_splits, unreadable_videos
+from phoenix_ray.errors import EXIT_INCOMPLETE, EXIT_OK, ConfigError, PhoenixRayError
 from phoenix_ray.models import registry
 from phoenix_ray.sources.base import Source
 from phoenix_ray.sources.catalog import open_source
@@ -63,8 +64,12 @@ class Job:
     run_id: str
 
 
-def run_job(settings: Settings) -> int:
+def run_job(settings: Settings, words: Sequence[str] = ()) -> int:
     """Compute what is missing of a dataset and return the exit code.
+
+    Args:
+        settings: Of the run.
+        words: What was typed after `phoenix-ray`, for the line that says how to go on.
 
     Raises:
         PhoenixRayError: Nothing could be computed, or the run had to stop; each kind has its exit code.
@@ -79,6 +84,9 @@ def run_job(settings: Settings) -> int:
     ):
         registry.prepare(job.settings.model, _say)
         committed = committed_in(sweep(job.storage, job.identity, temporary_seconds=0).survey)
+        if committed:
+            # Its rows are there, so the dataset is begun, and whoever lost `dataset.json` gets it back.
+            open_dataset(job.storage, job.identity)
         plan = plan_job(job.settings, source, committed)
         _say(describe_plan(plan))
         monitor = _open_monitor(job, plan, stop)
@@ -87,13 +95,16 @@ def run_job(settings: Settings) -> int:
             monitor.fail(problem.split, problem.video_id, 0, 0, Trouble("input", problem.message), attempts=1)
         try:
             workers = _compute(job, plan, session, monitor, stop) if plan.shards or committed.partitions else 0
-        except BaseException:
-            monitor.close("failed")
+        except BaseException as error:
+            last = monitor.close("failed")
+            if isinstance(error, PhoenixRayError):
+                left = count_left(plan, None, last.frames_done)
+                error.told_after = tuple(Ending("failed", job.storage.root, left, words=words).lines())
             raise
         state = "stopped" if stop else "incomplete" if monitor.failures else "finished"
         last = monitor.close(state)
-        layout = find_layout(job.identity)
         splits = tally_splits(job.storage, job.identity)
+        everything = total(splits.values())
         summary = RunSummary(
             run_id=job.run_id,
             state=state,
@@ -105,12 +116,23 @@ def run_job(settings: Settings) -> int:
             failures=monitor.failures,
             timings=monitor.timings,
             peak_memory_mb=monitor.peak_memory_mb,
-            digest=digest_text(total(splits.values()).digest),
+            digest=digest_text(everything.digest),
             splits=splits,
             versions=versions(),
         )
         summary.write(job.storage)
-    print_summary(summary, layout, Console())
+    console = Console()
+    print_summary(summary, find_layout(job.identity), console)
+    now = committed if state == "finished" else committed_in(take_survey(job.storage, job.identity))
+    ending = Ending(
+        state,
+        job.storage.root,
+        count_left(plan, now, last.frames_done),
+        monitor.failures,
+        unreadable_videos(job.storage, job.identity) if everything.statuses.get("unreadable") else (),
+        words,
+    )
+    console.print("\n".join(map(printable_line, ending.lines())), highlight=False, markup=False, soft_wrap=True)
     return stop.exit_code or (EXIT_INCOMPLETE if monitor.failures else EXIT_OK)
 
 
@@ -121,7 +143,7 @@ def compact_job(settings: Settings) -> None:
         PhoenixRayError: There is no dataset, or it cannot be written.
     """
     if not settings.output.path:
-        raise ConfigError("output.path is not set: give the folder of the dataset.")
+        raise ConfigError("No dataset is given: `phoenix-ray compact OUTPUT`, or output.path=OUTPUT.")
     storage = open_storage(settings.output.path)
     identity = read_identity(storage)
     with hold_lease(storage, settings):
@@ -136,24 +158,25 @@ def compact_job(settings: Settings) -> None:
 
 @contextmanager
 def open_job(settings: Settings, source: Source, session: RaySession) -> Iterator[Job]:
-    """Open the output for writing: its identity must fit the settings, and no other driver may be at work on it.
+    """Open the output for writing: no other driver may be at work on it, and its identity must fit the settings.
 
-    The job's settings have the model's engine and batch size decided.
+    The job's settings have the model's engine and batch size decided. The identity of a new dataset is not recorded
+    yet: `open_dataset` does that once the model is known to load.
 
     Raises:
         OutputError: It cannot be written, was computed with other settings, or another driver is at work.
     """
     if not settings.output.path:
-        raise ConfigError("output.path is not set: give a folder for the dataset.")
+        raise ConfigError("No folder for the dataset is given: `phoenix-ray run SOURCE OUTPUT`, or output.path=OUTPUT.")
     storage = open_storage(settings.output.path)
-    settings = settle_model(
-        settings,
-        storage,
-        session.resources,
-        lambda trial: hold_trial(settings, trial, source, session.resources(), _say),
-    )
-    identity = open_dataset(storage, make_identity(settings, source.root))
     with hold_lease(storage, settings) as (run_id, lease):
+        settings = settle_model(
+            settings,
+            storage,
+            session.resources,
+            lambda trial: hold_trial(settings, trial, source, session.resources(), _say),
+        )
+        identity = agree_on_identity(storage, make_identity(settings, source.root))
         yield Job(settings, storage, identity, lease, run_id)
 
 
@@ -230,7 +253,10 @@ def _compute(job: Job, plan: Plan, session: RaySession, monitor: RunMonitor, sto
             blame = Blame(settings.cluster.max_attempts, registry.batch_size(settings.model))
             scheduler = Scheduler(plan.shards, settings.cluster.shards_in_flight, blame)
             try:
-                Driver(settings, worker_plan, pool, scheduler, monitor, stop).run()
+                Driver(
+                    *(settings, worker_plan, pool, scheduler, monitor, stop),
+                    begin=lambda: open_dataset(job.storage, job.identity),
+                ).run()
             finally:
                 pool.close()
         monitor.compacting()

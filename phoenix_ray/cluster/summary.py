@@ -95,13 +95,16 @@ def print_summary(summary: RunSummary, layout: Layout, console: Console) -> None
     table.add_column("split")
     for name in ("frames", *parts, *troubles):
         table.add_column(name.replace("_", " "), justify="right")
-    for split, tally in (*summary.splits.items(), ("all", everything)):
+    rows = [(split, tally, "") for split, tally in summary.splits.items()]
+    if len(rows) > 1:
+        rows.append(("all", everything, "bold"))
+    for split, tally, style in rows:
         rates = (f"{tally.rate(part):.1%}" for part in parts)
         counts = (f"{tally.statuses.get(status, 0):,}" for status in troubles)
-        style = "bold" if split == "all" else ""
         table.add_row(escape(printable_line(split)), f"{tally.rows:,}", *rates, *counts, style=style)
-    console.print(table)
-    console.print(f"Landmark digest {summary.digest}", highlight=False, soft_wrap=True)
+    if rows:
+        console.print(table)
+        console.print(f"Landmark digest {summary.digest}", highlight=False, soft_wrap=True)
     if not summary.frames_computed:
         return
     console.print(
