@@ -75,9 +75,8 @@ class Look:
             return [f"{self.root}: nothing is committed yet"]
         extent, unreadable = self.committed.extent, describe_unreadable(self.committed.unreadable)
         loose = f" ({extent.open_frames:,} of them not merged into data files yet)" if extent.open_frames else ""
-        lines = [
-            f"{self.root}: {extent.frames:,} frames of {extent.videos:,} video{'s' * (extent.videos != 1)} are committed{loose}"
-        ]
+        videos = f"{extent.videos:,} video{'s' * (extent.videos != 1)}"
+        lines = [f"{self.root}: {extent.frames:,} frames of {videos} are committed{loose}"]
         return [*lines, f"{unreadable}; `phoenix-ray failures` lists them"] if unreadable else lines
 
     def _run_lines(self) -> list[str]:
