@@ -14,7 +14,7 @@ from rich.live import Live
 from rich.markup import escape
 from rich.text import Text
 
-from phoenix_ray.cluster.progress import Status, format_seconds
+from phoenix_ray.cluster.progress import ENDED, Status, format_seconds
 from phoenix_ray.dataset import paths
 from phoenix_ray.dataset.failures import read_failures
 from phoenix_ray.dataset.identity import DatasetIdentity, read_identity
@@ -34,7 +34,6 @@ START_SECONDS = 15.0
 SILENT_SECONDS = 60.0
 # What is committed is counted anew after so many times as long as counting took.
 COUNT_PAUSE = 20.0
-ENDED = ("finished", "incomplete", "stopped", "failed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,15 +86,14 @@ class Look:
                 f"run {self.holder.run_id}: starting on {self.holder.host} (process {self.holder.pid}), {since} so far"
             ]
         if run is None:
-            return ["no run is at work"]
+            return []
         age = max(0.0, now - run.updated)
         if self.holder is not None:
             silent = f" (silent for {format_seconds(age)})" if age > SILENT_SECONDS else ""
             return [f"run {run.run_id}: {run.state}{silent}", run.line()]
-        state = run.state
-        if state not in ENDED:
-            state = f"gone without a word while {state}; the same command goes on where it stopped"
-        return [f"run {run.run_id}: {state} ({format_seconds(age)} ago)", run.line()]
+        state = run.state if run.state in ENDED else f"gone without a word while {run.state}"
+        next_step = "" if run.state == "finished" else "; the same `phoenix-ray run` goes on from there"
+        return [f"run {run.run_id}: {state} {format_seconds(age)} ago{next_step}", run.line()]
 
 
 def show_status(output: Path, *, watch: bool, as_json: bool) -> None:
