@@ -17,7 +17,7 @@ from phoenix_ray.commands.bench import bench
 from phoenix_ray.commands.check import check
 from phoenix_ray.commands.export import export
 from phoenix_ray.commands.prepare import prepare
-from phoenix_ray.commands.settings import SettingsCommand, read_settings, with_settings
+from phoenix_ray.commands.settings import SettingsCommand, read_settings, require_places, with_settings
 from phoenix_ray.commands.stats import stats
 from phoenix_ray.commands.verify import verify
 from phoenix_ray.errors import EXIT_INTERRUPTED, ModelError, PhoenixRayError
@@ -43,6 +43,7 @@ class _Group(click.Group):
                 click.echo(printable_line(line), err=True)
             sys.exit(error.exit_code)
         except KeyboardInterrupt:
+            click.echo("Stopped.", err=True)
             sys.exit(EXIT_INTERRUPTED)
 
 
@@ -83,7 +84,9 @@ def run(context: click.Context, /, config: Path | None, words: tuple[str, ...], 
     from phoenix_ray.cluster.job import run_job
 
     forced = ["run.force=true"] if force else []
-    sys.exit(run_job(read_settings(config, [*words, *forced], switches, *_PLACES), context.obj))
+    settings = read_settings(config, [*words, *forced], switches, *_PLACES)
+    require_places(settings, "run")
+    sys.exit(run_job(settings, context.obj))
 
 
 @cli.command(cls=SettingsCommand)
@@ -92,7 +95,9 @@ def plan(config: Path | None, words: tuple[str, ...], **switches: Any) -> None:
     """Show what `run` would do: videos, frames, shards, what is committed already, workers, time and size."""
     from phoenix_ray.cluster.preview import preview
 
-    preview(read_settings(config, words, switches, *_PLACES))
+    settings = read_settings(config, words, switches, *_PLACES)
+    require_places(settings, "plan")
+    preview(settings)
 
 
 @cli.command()

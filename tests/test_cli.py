@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from phoenix_ray.cli import cli
-from phoenix_ray.errors import EXIT_MODEL, EXIT_OUTPUT, EXIT_SOURCE, EXIT_USAGE
+from phoenix_ray.errors import EXIT_INTERRUPTED, EXIT_MODEL, EXIT_OUTPUT, EXIT_SOURCE, EXIT_USAGE
 
 
 def invoke(*words: str) -> Result:
@@ -97,6 +97,14 @@ def test_a_missing_source_ends_with_the_source_code(tmp_path: Path) -> None:
     assert f"{tmp_path}/absent" in result.output
 
 
+@pytest.mark.parametrize("command", ["run", "plan"])
+def test_a_missing_place_is_asked_for_with_the_words_to_type(command: str) -> None:
+    for words in ((), ("vids",)):
+        result = invoke(command, *words)
+        assert result.exit_code == EXIT_USAGE
+        assert f"`phoenix-ray {command} SOURCE OUTPUT`" in result.output
+
+
 def test_a_missing_output_is_a_usage_error(tmp_path: Path) -> None:
     (tmp_path / "clip").mkdir()
     (tmp_path / "clip" / "1.png").touch()
@@ -114,6 +122,23 @@ def test_damaged_weights_end_with_the_model_code(tmp_path: Path) -> None:
     assert "pose_detection.tflite" in result.output
     assert "models install" in result.output
     assert not (tmp_path / "o" / "dataset.json").exists(), "a run that cannot compute claims nothing"
+    state, output, again = result.output.splitlines()[-3:]
+    assert state.startswith("Failed before this run computed anything")
+    assert output == f"Output: {tmp_path}/o"
+    assert f"then phoenix-ray run source.path={tmp_path} output.path={tmp_path}/o" in again
+
+
+def test_a_run_that_is_stopped_while_it_starts_says_how_to_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(settings: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("phoenix_ray.cluster.job.open_source", interrupted)
+    result = invoke("run", "my videos", str(tmp_path / "o"), "--force")
+    assert result.exit_code == EXIT_INTERRUPTED
+    assert "Stopped before this run computed anything" in result.output
+    assert f"Next:   phoenix-ray run 'my videos' {tmp_path}/o   goes on from here" in result.output
 
 
 @pytest.mark.parametrize("command", ["status", "failures"])

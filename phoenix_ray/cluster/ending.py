@@ -67,7 +67,8 @@ class Ending:
         """Return the lines."""
         lines = [self._state()]
         if self.left is not None and self.state != "finished":
-            lines.append(f"Left:   {self.left}")
+            merge = self.state == "stopped" and not self.left.frames
+            lines.append("Left:   to merge the rows into data files" if merge else f"Left:   {self.left}")
         if self.unreadable:
             lines.append(f"Note:   {describe_unreadable(self.unreadable)}; `phoenix-ray failures` lists them")
         lines.append(f"Output: {self.output}")
@@ -79,8 +80,12 @@ class Ending:
                 return "Finished: every frame has its row."
             case "incomplete":
                 return f"Finished, but {_count(self.failures, 'failure')}: not every frame has its row."
+            case "stopped" if self.left is None:
+                return "Stopped before this run computed anything; what was committed before is kept."
             case "stopped":
                 return "Stopped before the end; what is committed is kept."
+            case _ if self.left is None:
+                return "Failed before this run computed anything; what was committed before is kept."
             case _:
                 return "Failed; what is committed is kept."
 

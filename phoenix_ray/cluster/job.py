@@ -7,24 +7,21 @@ Whatever ends it early, the next call goes on: what is to do follows from the so
 
 from __future__ import annotations
 
-import platform
 import secrets
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from importlib import metadata
 
 from rich.console import Console
 
-from phoenix_ray import __version__
 from phoenix_ray.cluster.actors import ActorPool
 from phoenix_ray.cluster.blame import Blame, Trouble
 from phoenix_ray.cluster.driver import Driver
 from phoenix_ray.cluster.ending import Ending, count_left
 from phoenix_ray.cluster.monitor import RunMonitor
-from phoenix_ray.cluster.plan import Plan, make_plan
+from phoenix_ray.cluster.plan import Plan, describe_plan, make_plan
 from phoenix_ray.cluster.progress import Meter, open_display
 from phoenix_ray.cluster.reduce import BackgroundReduce, reduce_all
 from phoenix_ray.cluster.resources import plan_workers, require_spare_cpu
@@ -32,7 +29,7 @@ from phoenix_ray.cluster.scheduler import Scheduler
 from phoenix_ray.cluster.session import RaySession
 from phoenix_ray.cluster.settle import settle_model
 from phoenix_ray.cluster.stop import StopRequest, stop_on_signals
-from phoenix_ray.cluster.summary import RunSummary, print_summary
+from phoenix_ray.cluster.summary import RunSummary, print_summary, versions
 from phoenix_ray.cluster.trial import hold_trial
 from phoenix_ray.config import Settings
 from phoenix_ray.dataset.committed import Committed, committed_in
@@ -46,7 +43,15 @@ from phoenix_ray.dataset.storage import Storage, open_storage
 from phoenix_ray.dataset.survey import take_survey
 from phoenix_ray.dataset.tally import total
 from phoenix_ray.dataset.totals import tally_splits, unreadable_videos
-from phoenix_ray.errors import EXIT_INCOMPLETE, EXIT_OK, ConfigError, PhoenixRayError
+from phoenix_ray.errors import (
+    EXIT_INCOMPLETE,
+    EXIT_INTERRUPTED,
+    EXIT_OK,
+    ClusterError,
+    ConfigError,
+    ModelError,
+    PhoenixRayError,
+)
 from phoenix_ray.models import registry
 from phoenix_ray.sources.base import Source
 from phoenix_ray.sources.catalog import open_source
@@ -74,6 +79,20 @@ def run_job(settings: Settings, words: Sequence[str] = ()) -> int:
     Raises:
         PhoenixRayError: Nothing could be computed, or the run had to stop; each kind has its exit code.
     """
+    output = open_storage(settings.output.path).root
+    try:
+        return _run(settings, words)
+    except KeyboardInterrupt:
+        # From here to `stop_on_signals`, and in libraries that take signals for themselves.
+        for line in Ending("stopped", output, words=words).lines():
+            _say(line)
+        return EXIT_INTERRUPTED
+    except (ModelError, ClusterError) as error:
+        error.told_after = error.told_after or tuple(Ending("failed", output, words=words).lines())
+        raise
+
+
+def _run(settings: Settings, words: Sequence[str]) -> int:
     began = time.monotonic()
     source = open_source(settings.source)
     _say(source.description)
@@ -166,8 +185,6 @@ def open_job(settings: Settings, source: Source, session: RaySession) -> Iterato
     Raises:
         OutputError: It cannot be written, was computed with other settings, or another driver is at work.
     """
-    if not settings.output.path:
-        raise ConfigError("No folder for the dataset is given: `phoenix-ray run SOURCE OUTPUT`, or output.path=OUTPUT.")
     storage = open_storage(settings.output.path)
     with hold_lease(storage, settings) as (run_id, lease):
         settings = settle_model(
@@ -214,25 +231,6 @@ def plan_job(settings: Settings, source: Source, committed: Committed) -> Plan:
     """
     batch_size = registry.batch_size(settings.model)
     return make_plan(source.videos(), committed.missing_ranges, settings.cluster.shard_frames, batch_size)
-
-
-def describe_plan(plan: Plan) -> str:
-    """Return a plan in one line."""
-    whole = plan.total
-    done = f"; {whole.committed_frames:,} frames are committed already" if whole.committed_frames else ""
-    return (
-        f"{whole.videos:,} videos with {whole.frames:,} frames{done}; "
-        f"{plan.missing_frames:,} frames to compute in {len(plan.shards):,} shards"
-    )
-
-
-def versions() -> dict[str, str]:
-    """Return the versions of what computes, as installed where the driver runs."""
-    packages = {}
-    for name in ("ray", "numpy", "pyarrow", "opencv-python-headless", "ai-edge-litert", "av", "torch", "mediapipe"):
-        with suppress(metadata.PackageNotFoundError):
-            packages[name] = metadata.version(name)
-    return {"phoenix-ray": __version__, "python": platform.python_version(), **packages}
 
 
 def _compute(job: Job, plan: Plan, session: RaySession, monitor: RunMonitor, stop: StopRequest) -> int:

@@ -87,3 +87,13 @@ def make_plan(
             shards=len(cuts),
         )
     return Plan(shards, totals, tuple(problems))
+
+
+def describe_plan(plan: Plan) -> str:
+    """Return a plan in one line."""
+    whole = plan.total
+    done = f"; {whole.committed_frames:,} frames are committed already" if whole.committed_frames else ""
+    return (
+        f"{whole.videos:,} videos with {whole.frames:,} frames{done}; "
+        f"{plan.missing_frames:,} frames to compute in {len(plan.shards):,} shards"
+    )

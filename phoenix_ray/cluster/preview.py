@@ -22,7 +22,6 @@ from phoenix_ray.dataset.committed import Committed, committed_in
 from phoenix_ray.dataset.identity import DatasetIdentity, agree_on_identity
 from phoenix_ray.dataset.storage import Storage, open_storage
 from phoenix_ray.dataset.survey import take_survey
-from phoenix_ray.errors import ConfigError
 from phoenix_ray.models import registry
 from phoenix_ray.models.base import Trial
 from phoenix_ray.sources.base import Source
@@ -41,10 +40,6 @@ def preview(settings: Settings) -> None:
     Raises:
         PhoenixRayError: What `run` would stop with as well.
     """
-    if not settings.output.path:
-        raise ConfigError(
-            "No folder for the dataset is given: `phoenix-ray plan SOURCE OUTPUT`, or output.path=OUTPUT."
-        )
     console = Console()
     source = open_source(settings.source)
     console.print(printable_line(source.description), highlight=False, markup=False, soft_wrap=True)

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import platform
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
+from importlib import metadata
 
 from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from phoenix_ray import __version__
 from phoenix_ray.cluster.progress import format_seconds
 from phoenix_ray.cluster.worker import Timings
 from phoenix_ray.dataset import paths
@@ -115,3 +119,12 @@ def print_summary(summary: RunSummary, layout: Layout, console: Console) -> None
         soft_wrap=True,
     )
     console.print(summary.verdict(), highlight=False, soft_wrap=True)
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of what computes, as installed where the driver runs."""
+    packages = {}
+    for name in ("ray", "numpy", "pyarrow", "opencv-python-headless", "ai-edge-litert", "av", "torch", "mediapipe"):
+        with suppress(metadata.PackageNotFoundError):
+            packages[name] = metadata.version(name)
+    return {"phoenix-ray": __version__, "python": platform.python_version(), **packages}

@@ -113,6 +113,19 @@ def read_settings(config: Path | None, words: Sequence[str], switches: dict[str,
     return load(find_config(config) if config else None, overrides, given)
 
 
+def require_places(settings: Settings, command: str) -> None:
+    """Refuse settings that lack a source or an output.
+
+    Raises:
+        ConfigError: One of them is not given.
+    """
+    usage = f"`phoenix-ray {command} SOURCE OUTPUT`"
+    if not settings.source.path and settings.source.kind not in ("sample", "synthetic"):
+        raise ConfigError(f"No source is given (source.path): {usage}, or source.kind=sample for the demo.")
+    if not settings.output.path:
+        raise ConfigError(f"No folder for the dataset is given (output.path): {usage}.")
+
+
 def _is_setting(word: str) -> bool:
     """Whether a word is `section.key=value`, well written or not: a path that holds `=` has a slash before it."""
     key, separator, _ = word.partition("=")

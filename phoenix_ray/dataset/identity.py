@@ -162,7 +162,10 @@ def read_identity(storage: ReadableStorage) -> DatasetIdentity:
             raise ValueError("its fingerprint does not match its fields")
         refuse_broken_seal(content)
     except FileNotFoundError:
-        raise OutputError(f"{storage.root} is no dataset of phoenix_ray: it has no {paths.IDENTITY}.") from None
+        raise OutputError(
+            f"{storage.root} is no dataset of phoenix_ray: it has no {paths.IDENTITY}. `phoenix-ray run SOURCE OUTPUT` "
+            "makes one."
+        ) from None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise OutputError(
             f"{where} is damaged ({error!r}). Delete it and start the run with its settings again: files that carry "
