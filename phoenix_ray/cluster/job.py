@@ -165,14 +165,16 @@ def compact_job(settings: Settings) -> None:
         raise ConfigError("No dataset is given: `phoenix-ray compact OUTPUT`, or output.path=OUTPUT.")
     storage = open_storage(settings.output.path)
     identity = read_identity(storage)
-    with hold_lease(storage, settings):
+    with hold_lease(storage, settings, "compact-"):
         survey = sweep(storage, identity, temporary_seconds=0).survey
         with RaySession(settings.cluster, _say) as session:
             session.resources()
             for damaged in reduce_all(storage, survey, settings.output, _say):
                 _say(f"{damaged.name} is damaged ({damaged.reason}); `phoenix-ray run` computes its frames again.")
     manifest = read_manifest(storage, identity)
-    _say(f"{manifest.tally.rows:,} rows in {len(manifest.files)} files below {storage.root}/data")
+    _say(
+        f"{manifest.tally.rows:,} rows in {len(manifest.files)} file{'s' * (len(manifest.files) != 1)} below {storage.root}/data"
+    )
 
 
 @contextmanager
@@ -198,13 +200,13 @@ def open_job(settings: Settings, source: Source, session: RaySession) -> Iterato
 
 
 @contextmanager
-def hold_lease(storage: Storage, settings: Settings) -> Iterator[tuple[str, Lease]]:
-    """Hold the lease of an output under a new run ID.
+def hold_lease(storage: Storage, settings: Settings, prefix: str = "") -> Iterator[tuple[str, Lease]]:
+    """Hold the lease of an output under a new run ID, which begins with `prefix` where it is not that of a run.
 
     Raises:
         OutputError: Another driver is at work, and `run.force` is not set.
     """
-    run_id = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
+    run_id = f"{prefix}{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
     lease = Lease.acquire(storage, run_id, force=settings.run.force)
     try:
         yield run_id, lease

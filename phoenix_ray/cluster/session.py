@@ -70,8 +70,8 @@ def _start(address: str) -> str:
         if not address:
             raise ClusterError(f"Ray cannot be started on this machine: {error}") from None
         raise ClusterError(
-            f"Ray cannot be reached at '{address}' (cluster.address or RAY_ADDRESS): {error}. Correct the address, start "
-            "Ray there (`ray start --head`), or leave the address out to use this machine alone."
+            f"Ray cannot be reached at '{address}' (cluster.address or RAY_ADDRESS): {error}. Correct the address, "
+            "start Ray there with `ray start --head`, or leave the address out to use this machine alone."
         ) from None
     nodes, found = sum(node["Alive"] for node in ray.nodes()), ray.cluster_resources()
     return (

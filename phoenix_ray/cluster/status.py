@@ -82,9 +82,11 @@ class Look:
         run, now = self.latest, time.time()
         if self.holder is not None and (run is None or run.run_id != self.holder.run_id):
             since = format_seconds(max(0.0, now - self.holder.since))
-            return [
-                f"run {self.holder.run_id}: starting on {self.holder.host} (process {self.holder.pid}), {since} so far"
-            ]
+            where = f"on {self.holder.host} (process {self.holder.pid}), {since} so far"
+            work = self.holder.run_id.partition("-")[0]
+            if not work.isdigit():
+                return [f"{work}: at work {where}"]
+            return [f"run {self.holder.run_id}: starting {where}"]
         if run is None:
             return []
         age = max(0.0, now - run.updated)

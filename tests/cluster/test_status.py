@@ -107,6 +107,13 @@ def test_a_run_that_died_is_not_taken_for_one_at_work(tmp_path: Path, capsys: Ca
     )
 
 
+def test_a_repair_is_not_taken_for_a_run(tmp_path: Path, capsys: Captured) -> None:
+    storage = new_dataset(tmp_path)
+    record(storage, "20260101-000000-0001", "finished", done=20)
+    hold(storage, "repair-20260101-000001")
+    assert f"repair: at work on {socket.gethostname()} (process {os.getppid()})" in look(tmp_path, capsys)
+
+
 def test_a_damaged_status_is_told_with_the_way_out(tmp_path: Path) -> None:
     storage = new_dataset(tmp_path)
     storage.write("runs/20260101-000000-0001/status.json", b'{"state": "running"}')
