@@ -172,9 +172,8 @@ def compact_job(settings: Settings) -> None:
             for damaged in reduce_all(storage, survey, settings.output, _say):
                 _say(f"{damaged.name} is damaged ({damaged.reason}); `phoenix-ray run` computes its frames again.")
     manifest = read_manifest(storage, identity)
-    _say(
-        f"{manifest.tally.rows:,} rows in {len(manifest.files)} file{'s' * (len(manifest.files) != 1)} below {storage.root}/data"
-    )
+    files = f"{len(manifest.files):,} file{'s' * (len(manifest.files) != 1)}"
+    _say(f"{manifest.tally.rows:,} rows in {files} below {storage.root}/data")
 
 
 @contextmanager
