@@ -123,7 +123,13 @@ def failures(output: Path, traceback: bool) -> None:
 
 @cli.command()
 @click.argument("output", type=click.Path(path_type=Path))
-@click.option("--sheet", type=click.Path(path_type=Path), required=True, help="Picture to write, .png or .jpg.")
+@click.option(
+    "--sheet",
+    type=click.Path(path_type=Path),
+    default=Path("sheet.png"),
+    show_default=True,
+    help="Picture to write, .png or .jpg.",
+)
 @click.option("--source", default="", help="Where the frames lie (default: where they lay when the run began).")
 @click.option("--videos", default=2, show_default=True, help="Videos of each split.")
 @click.option("--frames", default=5, show_default=True, help="Frames of each video, spread evenly.")

@@ -91,9 +91,10 @@ def make_plan(
 
 def describe_plan(plan: Plan) -> str:
     """Return a plan in one line."""
-    whole = plan.total
+    whole, shards = plan.total, len(plan.shards)
     done = f"; {whole.committed_frames:,} frames are committed already" if whole.committed_frames else ""
+    unread = f"; {len(plan.problems):,} more cannot be opened" if plan.problems else ""
     return (
-        f"{whole.videos:,} videos with {whole.frames:,} frames{done}; "
-        f"{plan.missing_frames:,} frames to compute in {len(plan.shards):,} shards"
+        f"{whole.videos:,} video{'s' * (whole.videos != 1)} with {whole.frames:,} frames{unread}{done}; "
+        f"{plan.missing_frames:,} frames to compute in {shards:,} shard{'s' * (shards != 1)}"
     )
