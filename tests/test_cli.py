@@ -105,6 +105,15 @@ def test_a_missing_place_is_asked_for_with_the_words_to_type(command: str) -> No
         assert f"`phoenix-ray {command} SOURCE OUTPUT`" in result.output
 
 
+def test_a_dataset_is_not_written_into_its_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "vids").mkdir()
+    monkeypatch.chdir(tmp_path)
+    result = invoke("run", "vids", f"{tmp_path}/other/../vids/")
+    assert result.exit_code == EXIT_USAGE
+    assert "SOURCE and OUTPUT are the same folder" in result.output
+    assert not list((tmp_path / "vids").iterdir())
+
+
 def test_a_missing_output_is_a_usage_error(tmp_path: Path) -> None:
     (tmp_path / "clip").mkdir()
     (tmp_path / "clip" / "1.png").touch()
@@ -125,7 +134,7 @@ def test_damaged_weights_end_with_the_model_code(tmp_path: Path) -> None:
     state, output, again = result.output.splitlines()[-3:]
     assert state.startswith("Failed before this run computed anything")
     assert output == f"Output: {tmp_path}/o"
-    assert f"then phoenix-ray run source.path={tmp_path} output.path={tmp_path}/o" in again
+    assert f"Next:   phoenix-ray run source.path={tmp_path} output.path={tmp_path}/o" in again
 
 
 def test_a_run_that_is_stopped_while_it_starts_says_how_to_go_on(
@@ -138,7 +147,7 @@ def test_a_run_that_is_stopped_while_it_starts_says_how_to_go_on(
     result = invoke("run", "my videos", str(tmp_path / "o"), "--force")
     assert result.exit_code == EXIT_INTERRUPTED
     assert "Stopped before this run computed anything" in result.output
-    assert f"Next:   phoenix-ray run 'my videos' {tmp_path}/o   goes on from here" in result.output
+    assert f"Next:   phoenix-ray run 'my videos' {tmp_path}/o   # goes on from here" in result.output
 
 
 @pytest.mark.parametrize("command", ["status", "failures"])

@@ -97,11 +97,14 @@ class Ending:
             case "finished":
                 return [f"Next:   phoenix-ray view {output} --sheet sheet.png"]
             case "incomplete":
-                return [f"Next:   phoenix-ray failures {output}   says why", f"Then:   {the_same}   tries them again"]
+                return [
+                    f"Next:   phoenix-ray failures {output}   # says why",
+                    f"Then:   {the_same}   # tries them again",
+                ]
             case "stopped":
-                return [f"Next:   {the_same}   goes on from here"]
+                return [f"Next:   {the_same}   # goes on from here"]
             case _:
-                return [f"Next:   mend what the error says, then {the_same}   goes on from here"]
+                return [f"Next:   {the_same}   # goes on, once the cause of the error is mended"]
 
 
 def count_left(plan: Plan, committed: Committed | None, frames_done: int) -> Left:

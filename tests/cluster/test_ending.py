@@ -48,9 +48,9 @@ def test_nothing_is_left_of_a_plan_that_was_done() -> None:
     ("state", "first", "last"),
     [
         ("finished", "Finished: every frame", "phoenix-ray view '/data/my output' --sheet sheet.png"),
-        ("incomplete", "Finished, but 2 failures", "phoenix-ray run 'my videos' out   tries them again"),
-        ("stopped", "Stopped before the end", "phoenix-ray run 'my videos' out   goes on from here"),
-        ("failed", "Failed", "phoenix-ray run 'my videos' out   goes on from here"),
+        ("incomplete", "Finished, but 2 failures", "phoenix-ray run 'my videos' out   # tries them again"),
+        ("stopped", "Stopped before the end", "phoenix-ray run 'my videos' out   # goes on from here"),
+        ("failed", "Failed", "run 'my videos' out   # goes on, once the cause of the error is mended"),
     ],
 )
 def test_every_ending_says_the_state_the_output_and_what_to_type_next(state: str, first: str, last: str) -> None:
@@ -69,4 +69,4 @@ def test_videos_that_could_be_read_in_part_are_named() -> None:
 
 
 def test_a_run_that_nobody_typed_is_gone_on_with_by_the_same_command() -> None:
-    assert Ending("stopped", "/out").lines()[-1] == "Next:   the same command   goes on from here"
+    assert Ending("stopped", "/out").lines()[-1] == "Next:   the same command   # goes on from here"
