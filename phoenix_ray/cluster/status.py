@@ -70,7 +70,7 @@ class Look:
         return [*self._committed_lines(), *self._run_lines()]
 
     def _committed_lines(self) -> list[str]:
-        if self.committed is None:
+        if self.committed is None or not self.committed.extent.frames:
             return [f"{self.root}: nothing is committed yet"]
         extent, unreadable = self.committed.extent, describe_unreadable(self.committed.unreadable)
         loose = f" ({extent.open_frames:,} of them not merged into data files yet)" if extent.open_frames else ""
