@@ -105,15 +105,6 @@ def test_a_missing_place_is_asked_for_with_the_words_to_type(command: str) -> No
         assert f"`phoenix-ray {command} SOURCE OUTPUT`" in result.output
 
 
-def test_a_dataset_is_not_written_into_its_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "vids").mkdir()
-    monkeypatch.chdir(tmp_path)
-    result = invoke("run", "vids", f"{tmp_path}/other/../vids/")
-    assert result.exit_code == EXIT_USAGE
-    assert "SOURCE and OUTPUT are the same folder" in result.output
-    assert not list((tmp_path / "vids").iterdir())
-
-
 def test_a_missing_output_is_a_usage_error(tmp_path: Path) -> None:
     (tmp_path / "clip").mkdir()
     (tmp_path / "clip" / "1.png").touch()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -115,28 +114,16 @@ def read_settings(config: Path | None, words: Sequence[str], switches: dict[str,
 
 
 def require_places(settings: Settings, command: str) -> None:
-    """Refuse settings that lack a source or an output, or name one folder for both.
+    """Refuse settings that lack a source or an output.
 
     Raises:
-        ConfigError: It is so.
+        ConfigError: One of them is not given.
     """
     usage = f"`phoenix-ray {command} SOURCE OUTPUT`"
     if not settings.source.path and settings.source.kind not in ("sample", "synthetic"):
         raise ConfigError(f"No source is given (source.path): {usage}, or source.kind=sample for the demo.")
     if not settings.output.path:
         raise ConfigError(f"No folder for the dataset is given (output.path): {usage}.")
-    if settings.source.path and _whole(settings.source.path) == _whole(settings.output.path):
-        raise ConfigError(
-            f"SOURCE and OUTPUT are the same folder, {settings.output.path}: a dataset needs one of its own."
-        )
-
-
-def _whole(path: str) -> str:
-    """Return where a path leads; one that cannot be followed, as `~nobody`, is left as it is."""
-    try:
-        return os.path.realpath(Path(path).expanduser())
-    except (RuntimeError, ValueError):
-        return path
 
 
 def _is_setting(word: str) -> bool:
