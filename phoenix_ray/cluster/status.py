@@ -93,7 +93,7 @@ class Look:
         if self.holder is not None:
             silent = f" (silent for {format_seconds(age)})" if age > SILENT_SECONDS else ""
             return [f"run {run.run_id}: {run.state}{silent}", run.line()]
-        state = run.state if run.state in ENDED else f"gone without a word while {run.state}"
+        state = run.state if run.state in ENDED else f"gone without a word while {run.state}, last seen"
         next_step = "" if run.state == "finished" else "; the same `phoenix-ray run` goes on from there"
         return [f"run {run.run_id}: {state} {format_seconds(age)} ago{next_step}", run.line()]
 

@@ -21,6 +21,9 @@ from phoenix_ray.errors import FingerprintMismatchError, OutputError
 from phoenix_ray.landmarks import LAYOUTS, Layout
 from phoenix_ray.untrusted_text import without_secrets
 
+# Compared fields that a setting of another name decides.
+_SETTINGS = {"model.model": "model.name"}
+
 
 @dataclass(frozen=True, slots=True)
 class DatasetIdentity:
@@ -61,7 +64,7 @@ class DatasetIdentity:
         """Return a line "field: was → now" for each field that a resume with `now` would change."""
         was_fields, now_fields = dict(self.compared()), dict(now.compared())
         return [
-            f"{name}: {_show(was_fields, name)} → {_show(now_fields, name)}"
+            f"{_SETTINGS.get(name, name)}: {_show(was_fields, name)} → {_show(now_fields, name)}"
             for name in sorted({*was_fields, *now_fields})
             if was_fields.get(name) != now_fields.get(name)
         ]

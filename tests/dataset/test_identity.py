@@ -44,6 +44,11 @@ def test_a_changed_setting_is_refused_field_by_field(tmp_path: Path) -> None:
     assert read_identity(storage) == IDENTITY
 
 
+def test_a_difference_is_named_as_the_setting_is() -> None:
+    was, now = replace(IDENTITY, model={"model": "synthetic"}), replace(IDENTITY, model={"model": "holistic"})
+    assert was.differences(now) == ["model.name: synthetic → holistic"]
+
+
 def test_agreeing_writes_nothing(tmp_path: Path) -> None:
     storage = LocalStorage(str(tmp_path / "output"))
     assert agree_on_identity(storage, IDENTITY) == IDENTITY
