@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs the job on a Ray cluster that is already there, and follows its log to the end.
 #
-#   RAY_API_SERVER_ADDRESS=http://HEAD:8265 jobs/submit.sh --config phoenix-gpu source.path=… output.path=…
+#   RAY_API_SERVER_ADDRESS=http://HEAD:8265 jobs/submit.sh --config phoenix-gpu SOURCE OUTPUT
 #
 # The words are those of `phoenix-ray run`; paths are as the cluster's nodes see them. To resume, submit the same words
 # again: the output folder says what is done. This machine needs `ray[default]` only; the nodes need the package and the

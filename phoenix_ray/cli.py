@@ -6,9 +6,9 @@ Every heavy import waits inside its command, so that `--help` answers at once.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any
 
 import click
 
@@ -17,68 +17,34 @@ from phoenix_ray.commands.bench import bench
 from phoenix_ray.commands.check import check
 from phoenix_ray.commands.export import export
 from phoenix_ray.commands.prepare import prepare
+from phoenix_ray.commands.settings import SettingsCommand, read_settings, require_places, with_settings
 from phoenix_ray.commands.stats import stats
 from phoenix_ray.commands.verify import verify
 from phoenix_ray.errors import EXIT_INTERRUPTED, ModelError, PhoenixRayError
 from phoenix_ray.untrusted_text import printable_line, printable_text
 
-if TYPE_CHECKING:
-    from phoenix_ray.config import Settings
-
-Command = TypeVar("Command", bound=Callable[..., Any])
-
-# Familiar switches and the settings they stand for.
-_SWITCHES: tuple[tuple[str, str, Any, str], ...] = (
-    (
-        "--num-gpus",
-        "cluster.num_gpus",
-        int,
-        "GPUs to use in the whole cluster (default: all, if the engine uses them).",
-    ),
-    ("--workers-per-gpu", "cluster.workers_per_gpu", int, "Actors that share a GPU; 2 reserves half a GPU for each."),
-    ("--num-workers", "cluster.num_workers", int, "Actors in all (default: one a GPU share, else one a CPU)."),
-    ("--splits", "source.splits", str, "Only these splits, separated by commas: train,dev."),
-    ("--max-videos-per-split", "source.max_videos_per_split", int, "Only the first videos of each split, for a trial."),
-    ("--limit-frames", "source.limit_frames", int, "Only the first frames of each video, for a trial of its own."),
-    ("--batch-size", "model.batch_size", int, "Frames handed to the model at once."),
-    ("--max-failures", "run.max_failures", int, "Stop after this many failed shards (default: never)."),
-)
+_PLACES = ("source.path", "output.path")
 
 
 class _Group(click.Group):
     """A group whose commands end with the documented exit codes instead of tracebacks."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Keep the words, to say later which to type again."""
+        ctx.obj = tuple(args)
+        return super().parse_args(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
         except PhoenixRayError as error:
             click.echo(f"error: {printable_text(error)}", err=True)
+            for line in error.told_after:
+                click.echo(printable_line(line), err=True)
             sys.exit(error.exit_code)
         except KeyboardInterrupt:
+            click.echo("Stopped.", err=True)
             sys.exit(EXIT_INTERRUPTED)
-
-
-def _with_settings(command: Command) -> Command:
-    """Give a command `--config`, the familiar switches and `section.key=value` words, as one `settings` argument."""
-    command = click.argument("overrides", nargs=-1, metavar="[SECTION.KEY=VALUE]...")(command)
-    for flag, key, kind, text in reversed(_SWITCHES):
-        command = click.option(flag, key.replace(".", "__"), type=kind, help=f"{text}  [{key}]")(command)
-    return click.option(
-        "--config",
-        "-c",
-        type=click.Path(path_type=Path),
-        help="YAML file of settings; a name alone (phoenix, demo, …) means one of those that come with the package.",
-    )(command)
-
-
-def _settings(config: Path | None, overrides: Sequence[str], switches: dict[str, Any]) -> Settings:
-    from phoenix_ray.config_files import find_config, load
-
-    given = {name.replace("__", "."): value for name, value in switches.items() if value is not None}
-    if "source.splits" in given:
-        given["source.splits"] = f"[{given['source.splits']}]"
-    words = [*overrides, *(f"{key}={value}" for key, value in given.items())]
-    return load(find_config(config) if config else None, words)
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -87,18 +53,22 @@ def cli() -> None:
     """Sign-language videos to landmarks, on a Ray cluster.
 
     \b
-    phoenix-ray run --config phoenix source.path=/data/PHOENIX-2014-T output.path=/data/landmarks
+    phoenix-ray run /data/PHOENIX-2014-T /data/landmarks
     phoenix-ray status /data/landmarks --watch
 
     A run that was stopped, whatever stopped it, is finished by the same command.
     """
 
 
-@cli.command()
-@_with_settings
+@cli.command(cls=SettingsCommand)
+@with_settings(*_PLACES)
 @click.option("--force", is_flag=True, help="Start although another driver seems to work on this output.")
-def run(config: Path | None, overrides: tuple[str, ...], force: bool, **switches: Any) -> None:
-    """Compute the landmarks of a dataset; go on where an earlier run stopped.
+@click.pass_context
+def run(context: click.Context, /, config: Path | None, words: tuple[str, ...], force: bool, **switches: Any) -> None:
+    """Compute the landmarks of the videos in SOURCE into the dataset OUTPUT; go on where an earlier run stopped.
+
+    SOURCE is a folder of videos (mp4, mkv, webm, …), of frame folders, a PHOENIX-2014-T tree, or a CSV or Parquet table
+    of videos. `phoenix-ray config` shows every setting.
 
     \b
     Exit codes:
@@ -113,17 +83,21 @@ def run(config: Path | None, overrides: tuple[str, ...], force: bool, **switches
     """
     from phoenix_ray.cluster.job import run_job
 
-    words = [*overrides, *(["run.force=true"] if force else [])]
-    sys.exit(run_job(_settings(config, words, switches)))
+    forced = ["run.force=true"] if force else []
+    settings = read_settings(config, [*words, *forced], switches, *_PLACES)
+    require_places(settings, "run")
+    sys.exit(run_job(settings, context.obj))
 
 
-@cli.command()
-@_with_settings
-def plan(config: Path | None, overrides: tuple[str, ...], **switches: Any) -> None:
+@cli.command(cls=SettingsCommand)
+@with_settings(*_PLACES)
+def plan(config: Path | None, words: tuple[str, ...], **switches: Any) -> None:
     """Show what `run` would do: videos, frames, shards, what is committed already, workers, time and size."""
     from phoenix_ray.cluster.preview import preview
 
-    preview(_settings(config, overrides, switches))
+    settings = read_settings(config, words, switches, *_PLACES)
+    require_places(settings, "plan")
+    preview(settings)
 
 
 @cli.command()
@@ -149,7 +123,13 @@ def failures(output: Path, traceback: bool) -> None:
 
 @cli.command()
 @click.argument("output", type=click.Path(path_type=Path))
-@click.option("--sheet", type=click.Path(path_type=Path), required=True, help="Picture to write, .png or .jpg.")
+@click.option(
+    "--sheet",
+    type=click.Path(path_type=Path),
+    default=Path("sheet.png"),
+    show_default=True,
+    help="Picture to write, .png or .jpg.",
+)
 @click.option("--source", default="", help="Where the frames lie (default: where they lay when the run began).")
 @click.option("--videos", default=2, show_default=True, help="Videos of each split.")
 @click.option("--frames", default=5, show_default=True, help="Frames of each video, spread evenly.")
@@ -166,23 +146,23 @@ def view(
     click.echo(f"{sheet}")
 
 
-@cli.command()
-@_with_settings
-def compact(config: Path | None, overrides: tuple[str, ...], **switches: Any) -> None:
-    """Merge the partitions of a dataset into few large files (`run` does it at its end)."""
+@cli.command(cls=SettingsCommand)
+@with_settings("output.path")
+def compact(config: Path | None, words: tuple[str, ...], **switches: Any) -> None:
+    """Merge the partitions of the dataset in OUTPUT into few large files (`run` does it at its end)."""
     from phoenix_ray.cluster.job import compact_job
 
-    compact_job(_settings(config, overrides, switches))
+    compact_job(read_settings(config, words, switches, "output.path"))
 
 
-@cli.command()
-@_with_settings
+@cli.command(cls=SettingsCommand)
+@with_settings(*_PLACES)
 @click.option("--markdown", is_flag=True, help="Print the page docs/configuration.md.")
-def config(config: Path | None, overrides: tuple[str, ...], markdown: bool, **switches: Any) -> None:
+def config(config: Path | None, words: tuple[str, ...], markdown: bool, **switches: Any) -> None:
     """Print the effective settings, each with what it means; * marks what differs from the default."""
     from phoenix_ray.config_files import describe, format_value, to_markdown
 
-    settings = _settings(config, overrides, switches)
+    settings = read_settings(config, words, switches, *_PLACES)
     if markdown:
         click.echo(to_markdown(settings), nl=False)
         return

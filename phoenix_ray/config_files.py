@@ -23,18 +23,23 @@ from phoenix_ray.errors import ConfigError, did_you_mean
 Tree = TypeVar("Tree", bound=Section)
 
 
-def load(config: Path | None = None, overrides: Sequence[str] = ()) -> Settings:
+def load(
+    config: Path | None = None, overrides: Sequence[str] = (), given: Mapping[str, object] | None = None
+) -> Settings:
     """Return the settings of a run; as `load_tree`."""
-    return load_tree(Settings, config, overrides)
+    return load_tree(Settings, config, overrides, given)
 
 
-def load_tree(kind: type[Tree], config: Path | None, overrides: Sequence[str]) -> Tree:
+def load_tree(
+    kind: type[Tree], config: Path | None, overrides: Sequence[str], given: Mapping[str, object] | None = None
+) -> Tree:
     """Return the settings of a YAML file with `section.key=value` overrides applied in order.
 
     Args:
         kind: The tree of settings: its fields are sections, whose fields are settings.
         config: The YAML file; None means defaults.
         overrides: The words.
+        given: `section.key` → value, taken as it is and not as YAML; applied last.
 
     Raises:
         ConfigError: The file is missing or no YAML mapping, a key is unknown (with the nearest known one), a value
@@ -49,6 +54,8 @@ def load_tree(kind: type[Tree], config: Path | None, overrides: Sequence[str]) -
         value = _parse_yaml(text, f"'{reprlib.repr(word)}'") if text else ""
         _assign(kind, tree, key, _expand(kind, key, value, "on the command line"), word)
         where = "on the command line" if not config else f"in {config} or on the command line"
+    for key, value in (given or {}).items():
+        _assign(kind, tree, key, value, key)
     try:
         return kind.model_validate(tree)
     except ValidationError as error:

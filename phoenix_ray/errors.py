@@ -25,9 +25,15 @@ EXIT_TERMINATED = 143
 
 
 class PhoenixRayError(Exception):
-    """Base of every error that is told to the user in one readable message."""
+    """Base of every error that is told to the user in one readable message.
+
+    Attributes:
+        exit_code: What the command line leaves with.
+        told_after: Lines for the command line to print after the message.
+    """
 
     exit_code = EXIT_INTERNAL
+    told_after: tuple[str, ...] = ()
 
 
 class ConfigError(PhoenixRayError):

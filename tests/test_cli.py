@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from phoenix_ray.cli import cli
-from phoenix_ray.errors import EXIT_MODEL, EXIT_OUTPUT, EXIT_SOURCE, EXIT_USAGE
+from phoenix_ray.errors import EXIT_INTERRUPTED, EXIT_MODEL, EXIT_OUTPUT, EXIT_SOURCE, EXIT_USAGE
 
 
 def invoke(*words: str) -> Result:
@@ -39,6 +39,52 @@ def test_switches_set_the_settings_they_stand_for() -> None:
         assert any(shown.startswith("*") and shown.endswith(line) for shown in output.splitlines()), line
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("vids", "out"),
+        ("--source", "vids", "--output", "out"),
+        ("source.path=vids", "output.path=out"),
+        ("vids", "model.threads=3", "out"),
+        ("model.threads=3", "vids", "out", "--num-workers", "2"),
+    ],
+)
+def test_source_and_output_may_be_words_options_or_settings_in_any_order(words: tuple[str, ...]) -> None:
+    shown = [line for line in invoke("config", *words).output.splitlines() if line.startswith("*")]
+    assert "* source.path: vids" in shown
+    assert "* output.path: out" in shown
+
+
+@pytest.mark.parametrize("path", ["2024-01-01", "1e3", "null", "./a=b", "[x]", "a: b"])
+def test_a_path_is_taken_as_it_is_written(path: str) -> None:
+    assert f"* source.path: {path}" in invoke("config", path).output.splitlines()
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("vids", "out", "third"), "'third' is one word too many"),
+        (("vids", "source.path=other"), "'vids' stands for source.path, which is given too"),
+        (("--source", "other", "vids"), "'vids' stands for source.path, which is given too"),
+        (("vids", "out", "model.engine"), "one word too many"),
+        (("model.engine", "litert"), "write model.engine=VALUE"),
+        (("vids", "engine=litert"), "Did you mean 'model.engine'?"),
+        (("vids", "--engine", "litert"), "the setting is written model.engine=VALUE"),
+        (("vids", "--source.kind=videos"), "the setting is written source.kind=VALUE"),
+    ],
+)
+def test_words_that_make_no_sense_are_answered_with_the_way_out(words: tuple[str, ...], told: str) -> None:
+    result = invoke("run", *words)
+    assert result.exit_code == EXIT_USAGE
+    assert told in result.output
+
+
+def test_compact_takes_the_output_alone(tmp_path: Path) -> None:
+    result = invoke("compact", str(tmp_path))
+    assert result.exit_code == EXIT_OUTPUT
+    assert f"{tmp_path} is no dataset" in result.output
+
+
 def test_an_unknown_setting_ends_with_the_usage_code() -> None:
     result = invoke("config", "model.engin=litert")
     assert result.exit_code == EXIT_USAGE
@@ -49,6 +95,14 @@ def test_a_missing_source_ends_with_the_source_code(tmp_path: Path) -> None:
     result = invoke("run", f"source.path={tmp_path}/absent", f"output.path={tmp_path}/output", "model.name=synthetic")
     assert result.exit_code == EXIT_SOURCE
     assert f"{tmp_path}/absent" in result.output
+
+
+@pytest.mark.parametrize("command", ["run", "plan"])
+def test_a_missing_place_is_asked_for_with_the_words_to_type(command: str) -> None:
+    for words in ((), ("vids",)):
+        result = invoke(command, *words)
+        assert result.exit_code == EXIT_USAGE
+        assert f"`phoenix-ray {command} SOURCE OUTPUT`" in result.output
 
 
 def test_a_missing_output_is_a_usage_error(tmp_path: Path) -> None:
@@ -67,6 +121,24 @@ def test_damaged_weights_end_with_the_model_code(tmp_path: Path) -> None:
     assert result.exit_code == EXIT_MODEL
     assert "pose_detection.tflite" in result.output
     assert "models install" in result.output
+    assert not (tmp_path / "o" / "dataset.json").exists(), "a run that cannot compute claims nothing"
+    state, output, again = result.output.splitlines()[-3:]
+    assert state.startswith("Failed before this run computed anything")
+    assert output == f"Output: {tmp_path}/o"
+    assert f"Next:   phoenix-ray run source.path={tmp_path} output.path={tmp_path}/o" in again
+
+
+def test_a_run_that_is_stopped_while_it_starts_says_how_to_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(settings: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("phoenix_ray.cluster.job.open_source", interrupted)
+    result = invoke("run", "my videos", str(tmp_path / "o"), "--force")
+    assert result.exit_code == EXIT_INTERRUPTED
+    assert "Stopped before this run computed anything" in result.output
+    assert f"Next:   phoenix-ray run 'my videos' {tmp_path}/o   # goes on from here" in result.output
 
 
 @pytest.mark.parametrize("command", ["status", "failures"])

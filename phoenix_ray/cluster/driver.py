@@ -66,6 +66,7 @@ class Driver:
         scheduler: Which shard goes where.
         listener: Who is told.
         stop: Whether to drain.
+        begin: Called when the first worker has loaded the model, before any shard is handed out.
         clock: Seconds that only grow.
     """
 
@@ -77,6 +78,7 @@ class Driver:
         scheduler: Scheduler,
         listener: Listener,
         stop: StopRequest,
+        begin: Callable[[], object],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._settings = settings
@@ -84,6 +86,8 @@ class Driver:
         self._scheduler = scheduler
         self._listener = listener
         self._stop = stop
+        self._begin = begin
+        self._begun = False
         self._clock = clock
         self._flying: dict[Any, Assignment] = {}
         self._failures = 0
@@ -97,7 +101,7 @@ class Driver:
         Raises:
             ClusterError: Not one actor started in time, or none is left.
             ModelError: The model cannot be loaded.
-            PhoenixRayError: More shards failed than `run.max_failures` allows.
+            PhoenixRayError: What `begin` raised; or more shards failed than `run.max_failures` allows.
         """
         drain_deadline: float | None = None
         while not self._scheduler.finished:
@@ -147,6 +151,9 @@ class Driver:
     def _take_in(self, reference: Any) -> None:
         outcome = self._pool.take_in(reference)
         if isinstance(outcome, WorkerInfo):
+            if not self._begun:
+                self._begin()
+                self._begun = True
             self._watchdog.stir(self._clock())
             self._listener.worker_ready(outcome, len(self._pool.ready))
             return

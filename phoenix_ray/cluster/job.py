@@ -8,24 +8,22 @@ Whatever ends it early, the next call goes on: what is to do follows from the so
 from __future__ import annotations
 
 import json
-import platform
 import secrets
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
-from importlib import metadata
 
 from rich.console import Console
 
-from phoenix_ray import __version__
 from phoenix_ray.cluster.actors import ActorPool
 from phoenix_ray.cluster.blame import Blame, Trouble
 from phoenix_ray.cluster.driver import Driver
+from phoenix_ray.cluster.ending import Ending, count_left
 from phoenix_ray.cluster.monitor import RunMonitor
 from phoenix_ray.cluster.places import check_places
-from phoenix_ray.cluster.plan import Plan, make_plan
+from phoenix_ray.cluster.plan import Plan, describe_plan, make_plan
 from phoenix_ray.cluster.progress import Meter, open_display
 from phoenix_ray.cluster.reduce import BackgroundReduce, reduce_all
 from phoenix_ray.cluster.resources import plan_workers, require_spare_cpu
@@ -33,13 +31,13 @@ from phoenix_ray.cluster.scheduler import Scheduler
 from phoenix_ray.cluster.session import RaySession
 from phoenix_ray.cluster.settle import settle_model
 from phoenix_ray.cluster.stop import StopRequest, stop_on_signals
-from phoenix_ray.cluster.summary import RunSummary, print_summary
+from phoenix_ray.cluster.summary import RunSummary, print_summary, versions
 from phoenix_ray.cluster.trial import hold_trial
 from phoenix_ray.config import Settings
 from phoenix_ray.dataset import paths
 from phoenix_ray.dataset.committed import Committed, committed_in
 from phoenix_ray.dataset.digest import digest_text
-from phoenix_ray.dataset.identity import DatasetIdentity, find_layout, open_dataset, read_identity
+from phoenix_ray.dataset.identity import DatasetIdentity, agree_on_identity, find_layout, open_dataset, read_identity
 from phoenix_ray.dataset.lease import Lease
 from phoenix_ray.dataset.manifest import read_manifest
 from phoenix_ray.dataset.partitions import discard
@@ -47,8 +45,16 @@ from phoenix_ray.dataset.publication import sweep
 from phoenix_ray.dataset.storage import Storage, open_storage
 from phoenix_ray.dataset.survey import take_survey
 from phoenix_ray.dataset.tally import total
-from phoenix_ray.dataset.totals import tally_splits
-from phoenix_ray.errors import EXIT_INCOMPLETE, EXIT_OK, ConfigError
+from phoenix_ray.dataset.totals import tally_splits, unreadable_videos
+from phoenix_ray.errors import (
+    EXIT_INCOMPLETE,
+    EXIT_INTERRUPTED,
+    EXIT_OK,
+    ClusterError,
+    ConfigError,
+    ModelError,
+    PhoenixRayError,
+)
 from phoenix_ray.models import registry
 from phoenix_ray.sources.base import Source
 from phoenix_ray.sources.catalog import open_source
@@ -67,12 +73,30 @@ class Job:
     run_id: str
 
 
-def run_job(settings: Settings) -> int:
+def run_job(settings: Settings, words: Sequence[str] = ()) -> int:
     """Compute what is missing of a dataset and return the exit code.
+
+    Args:
+        settings: Of the run.
+        words: What was typed after `phoenix-ray`, for the line that says how to go on.
 
     Raises:
         PhoenixRayError: Nothing could be computed, or the run had to stop; each kind has its exit code.
     """
+    output = open_storage(settings.output.path).root
+    try:
+        return _run(settings, words)
+    except KeyboardInterrupt:
+        # From here to `stop_on_signals`, and in libraries that take signals for themselves.
+        for line in Ending("stopped", output, words=words).lines():
+            _say(line)
+        return EXIT_INTERRUPTED
+    except (ModelError, ClusterError) as error:
+        error.told_after = error.told_after or tuple(Ending("failed", output, words=words).lines())
+        raise
+
+
+def _run(settings: Settings, words: Sequence[str]) -> int:
     began = time.monotonic()
     source = open_source(settings.source)
     _say(source.description)
@@ -84,6 +108,9 @@ def run_job(settings: Settings) -> int:
     ):
         registry.prepare(job.settings.model, _say)
         committed = committed_in(sweep(job.storage, job.identity, temporary_seconds=0).survey)
+        if committed:
+            # Its rows are there, so the dataset is begun, and whoever lost `dataset.json` gets it back.
+            open_dataset(job.storage, job.identity)
         plan = plan_job(job.settings, source, committed)
         _say(describe_plan(plan))
         _tell_notes(job, plan)
@@ -93,13 +120,16 @@ def run_job(settings: Settings) -> int:
             monitor.fail(problem.split, problem.video_id, 0, 0, Trouble("input", problem.message), attempts=1)
         try:
             workers = _compute(job, plan, session, monitor, stop) if plan.shards or committed.partitions else 0
-        except BaseException:
-            monitor.close("failed")
+        except BaseException as error:
+            last = monitor.close("failed")
+            if isinstance(error, PhoenixRayError):
+                left = count_left(plan, None, last.frames_done)
+                error.told_after = tuple(Ending("failed", job.storage.root, left, words=words).lines())
             raise
         state = "stopped" if stop else "incomplete" if monitor.failures else "finished"
         last = monitor.close(state)
-        layout = find_layout(job.identity)
         splits = tally_splits(job.storage, job.identity)
+        everything = total(splits.values())
         summary = RunSummary(
             run_id=job.run_id,
             state=state,
@@ -111,12 +141,23 @@ def run_job(settings: Settings) -> int:
             failures=monitor.failures,
             timings=monitor.timings,
             peak_memory_mb=monitor.peak_memory_mb,
-            digest=digest_text(total(splits.values()).digest),
+            digest=digest_text(everything.digest),
             splits=splits,
             versions=versions(),
         )
         summary.write(job.storage)
-    print_summary(summary, layout, Console())
+    console = Console()
+    print_summary(summary, find_layout(job.identity), console)
+    now = committed if state == "finished" else committed_in(take_survey(job.storage, job.identity))
+    ending = Ending(
+        state,
+        job.storage.root,
+        count_left(plan, now, last.frames_done),
+        monitor.failures,
+        unreadable_videos(job.storage, job.identity) if everything.statuses.get("unreadable") else (),
+        words,
+    )
+    console.print("\n".join(map(printable_line, ending.lines())), highlight=False, markup=False, soft_wrap=True)
     return stop.exit_code or (EXIT_INCOMPLETE if monitor.failures else EXIT_OK)
 
 
@@ -127,50 +168,50 @@ def compact_job(settings: Settings) -> None:
         PhoenixRayError: There is no dataset, or it cannot be written.
     """
     if not settings.output.path:
-        raise ConfigError("output.path is not set: give the folder of the dataset.")
+        raise ConfigError("No dataset is given: `phoenix-ray compact OUTPUT`, or output.path=OUTPUT.")
     storage = open_storage(settings.output.path)
     identity = read_identity(storage)
-    with hold_lease(storage, settings):
+    with hold_lease(storage, settings, "compact-"):
         survey = sweep(storage, identity, temporary_seconds=0).survey
         with RaySession(settings.cluster, _say) as session:
             session.resources()
             for damaged in reduce_all(storage, survey, settings.output, _say):
                 _say(f"{damaged.name} is damaged ({damaged.reason}); `phoenix-ray run` computes its frames again.")
     manifest = read_manifest(storage, identity)
-    _say(f"{manifest.tally.rows:,} rows in {len(manifest.files)} files below {storage.root}/data")
+    files = f"{len(manifest.files):,} file{'s' * (len(manifest.files) != 1)}"
+    _say(f"{manifest.tally.rows:,} rows in {files} below {storage.root}/data")
 
 
 @contextmanager
 def open_job(settings: Settings, source: Source, session: RaySession) -> Iterator[Job]:
-    """Open the output for writing: its identity must fit the settings, and no other driver may be at work on it.
+    """Open the output for writing: no other driver may be at work on it, and its identity must fit the settings.
 
-    The job's settings have the model's engine and batch size decided.
+    The job's settings have the model's engine and batch size decided. The identity of a new dataset is not recorded
+    yet: `open_dataset` does that once the model is known to load.
 
     Raises:
         OutputError: It cannot be written, was computed with other settings, or another driver is at work.
     """
-    if not settings.output.path:
-        raise ConfigError("output.path is not set: give a folder for the dataset.")
     storage = open_storage(settings.output.path)
-    settings = settle_model(
-        settings,
-        storage,
-        session.resources,
-        lambda trial: hold_trial(settings, trial, source, session.resources(), _say),
-    )
-    identity = open_dataset(storage, make_identity(settings, source.root))
     with hold_lease(storage, settings) as (run_id, lease):
+        settings = settle_model(
+            settings,
+            storage,
+            session.resources,
+            lambda trial: hold_trial(settings, trial, source, session.resources(), _say),
+        )
+        identity = agree_on_identity(storage, make_identity(settings, source.root))
         yield Job(settings, storage, identity, lease, run_id)
 
 
 @contextmanager
-def hold_lease(storage: Storage, settings: Settings) -> Iterator[tuple[str, Lease]]:
-    """Hold the lease of an output under a new run ID.
+def hold_lease(storage: Storage, settings: Settings, prefix: str = "") -> Iterator[tuple[str, Lease]]:
+    """Hold the lease of an output under a new run ID, which begins with `prefix` where it is not that of a run.
 
     Raises:
         OutputError: Another driver is at work, and `run.force` is not set.
     """
-    run_id = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
+    run_id = f"{prefix}{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
     lease = Lease.acquire(storage, run_id, force=settings.run.force)
     try:
         yield run_id, lease
@@ -202,16 +243,6 @@ def plan_job(settings: Settings, source: Source, committed: Committed) -> Plan:
     return replace(plan, left_out=tuple(left_out))
 
 
-def describe_plan(plan: Plan) -> str:
-    """Return a plan in one line."""
-    whole = plan.total
-    done = f"; {whole.committed_frames:,} frames are committed already" if whole.committed_frames else ""
-    return (
-        f"{whole.videos:,} videos with {whole.frames:,} frames{done}; "
-        f"{plan.missing_frames:,} frames to compute in {len(plan.shards):,} shards"
-    )
-
-
 def _tell_notes(job: Job, plan: Plan) -> None:
     """Say what is noteworthy of the source, and keep the names of the files that it does not read."""
     for line in plan.notes():
@@ -220,15 +251,6 @@ def _tell_notes(job: Job, plan: Plan) -> None:
         name = f"{paths.RUNS}/{job.run_id}/left_out.json"
         job.storage.write(name, json.dumps([asdict(group) for group in plan.left_out], indent=1).encode())
         _say(f"Names of what is left out: {job.storage.root}/{name}")
-
-
-def versions() -> dict[str, str]:
-    """Return the versions of what computes, as installed where the driver runs."""
-    packages = {}
-    for name in ("ray", "numpy", "pyarrow", "opencv-python-headless", "ai-edge-litert", "av", "torch", "mediapipe"):
-        with suppress(metadata.PackageNotFoundError):
-            packages[name] = metadata.version(name)
-    return {"phoenix-ray": __version__, "python": platform.python_version(), **packages}
 
 
 def _compute(job: Job, plan: Plan, session: RaySession, monitor: RunMonitor, stop: StopRequest) -> int:
@@ -249,7 +271,10 @@ def _compute(job: Job, plan: Plan, session: RaySession, monitor: RunMonitor, sto
             blame = Blame(settings.cluster.max_attempts, registry.batch_size(settings.model))
             scheduler = Scheduler(plan.shards, settings.cluster.shards_in_flight, blame)
             try:
-                Driver(settings, worker_plan, pool, scheduler, monitor, stop).run()
+                Driver(
+                    *(settings, worker_plan, pool, scheduler, monitor, stop),
+                    begin=lambda: open_dataset(job.storage, job.identity),
+                ).run()
             finally:
                 pool.close()
         monitor.compacting()

@@ -74,10 +74,12 @@ class RunMonitor:
         self._write_status()
 
     def worker_ready(self, info: WorkerInfo, ready: int) -> None:
-        """Begin to count time with the first worker."""
+        """Begin to count time with the first worker, and say that the run has started."""
         if not self._workers:
             self._meter.begin()
             self._meter.state = "running"
+            self.status = self._meter.status(self.status.shards_waiting, self.status.shards_in_flight, ready)
+            self._write_status()
         self._workers = max(self._workers, ready)
         self._note(f"worker {ready} ready on {info.node} (process {info.process})")
 

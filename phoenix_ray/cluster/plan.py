@@ -110,3 +110,14 @@ def make_plan(
             varying_videos=int(video.fps_varies),
         )
     return Plan(shards, totals, tuple(problems))
+
+
+def describe_plan(plan: Plan) -> str:
+    """Return a plan in one line."""
+    whole, shards = plan.total, len(plan.shards)
+    done = f"; {whole.committed_frames:,} frames are committed already" if whole.committed_frames else ""
+    unread = f"; {len(plan.problems):,} more cannot be opened" if plan.problems else ""
+    return (
+        f"{whole.videos:,} video{'s' * (whole.videos != 1)} with {whole.frames:,} frames{unread}{done}; "
+        f"{plan.missing_frames:,} frames to compute in {shards:,} shard{'s' * (shards != 1)}"
+    )

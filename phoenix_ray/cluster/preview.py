@@ -20,10 +20,9 @@ from phoenix_ray.cluster.settle import settle_model
 from phoenix_ray.config import ModelSettings, Settings
 from phoenix_ray.dataset import paths
 from phoenix_ray.dataset.committed import Committed, committed_in
-from phoenix_ray.dataset.identity import DatasetIdentity, check_dataset
+from phoenix_ray.dataset.identity import DatasetIdentity, agree_on_identity
 from phoenix_ray.dataset.storage import Storage, open_storage
 from phoenix_ray.dataset.survey import take_survey
-from phoenix_ray.errors import ConfigError
 from phoenix_ray.models import registry
 from phoenix_ray.models.base import Trial
 from phoenix_ray.sources.base import Source
@@ -42,8 +41,6 @@ def preview(settings: Settings) -> None:
     Raises:
         PhoenixRayError: What `run` would stop with as well.
     """
-    if not settings.output.path:
-        raise ConfigError("output.path is not set: give a folder for the dataset.")
     console = Console()
     source = open_source(settings.source)
     check_places(source.root, settings.output.path)
@@ -92,18 +89,17 @@ def _preview(settings: Settings, source: Source, storage: Storage, session: RayS
 
 def _committed(storage: Storage, identity: DatasetIdentity) -> Committed:
     """Return what is committed, provided that a run could go on with it."""
-    try:
-        storage.read(paths.IDENTITY)
-    except FileNotFoundError:
-        return Committed((), ())
-    return committed_in(take_survey(storage, check_dataset(storage, identity)))
+    return committed_in(take_survey(storage, agree_on_identity(storage, identity)))
 
 
 def _table(plan: Plan) -> Table:
     table = Table(title="To compute", title_justify="left", box=box.SIMPLE_HEAD)
     for name in ("split", "videos", "frames", "committed", "to compute", "shards"):
         table.add_column(name, justify="left" if name == "split" else "right")
-    for split, totals in [*plan.totals.items(), ("all", plan.total)]:
+    rows = [(split, totals, "") for split, totals in plan.totals.items()]
+    if len(rows) != 1:
+        rows.append(("all", plan.total, "bold"))
+    for split, totals, style in rows:
         table.add_row(
             escape(printable_line(split)),
             f"{totals.videos:,}",
@@ -111,7 +107,7 @@ def _table(plan: Plan) -> Table:
             f"{totals.committed_frames:,}",
             f"{totals.frames - totals.committed_frames:,}",
             f"{totals.shards:,}",
-            style="bold" if split == "all" else "",
+            style=style,
         )
     return table
 

@@ -16,6 +16,8 @@ from phoenix_ray.untrusted_text import printable_line
 
 # The rate is that of about the last minute, so that it follows a cluster that grows or shrinks.
 RATE_WINDOW_SECONDS = 60.0
+# States after which a run does nothing more.
+ENDED = ("finished", "incomplete", "stopped", "failed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +57,13 @@ class Status:
     def line(self) -> str:
         """Return the status as one plain line."""
         share = self.frames_done / self.frames_planned if self.frames_planned else 1.0
-        left = f", {format_seconds(self.seconds_left)} left" if self.seconds_left is not None else ""
         failed = f", {self.failures} failed" if self.failures else ""
+        done = f"{share:6.1%}  {self.frames_done:,}/{self.frames_planned:,} frames"
+        if self.state in ENDED:
+            return f"{done}{failed}"
+        left = f", {format_seconds(self.seconds_left)} left" if self.seconds_left is not None else ""
         return (
-            f"{share:6.1%}  {self.frames_done:,}/{self.frames_planned:,} frames, {self.frames_per_second:,.1f} frames/s"
+            f"{done}, {self.frames_per_second:,.1f} frames/s"
             f"{left}, {self.workers} worker{'s' * (self.workers != 1)}{failed}"
         )
 

@@ -42,14 +42,20 @@ class RaySession:
             ClusterError: No cluster answers.
         """
         if not self._started:
-            self._announce(_start(self._settings))
+            address = _address(self._settings)
+            self._announce(f"Connecting to Ray at {address}" if address else "Starting Ray on this machine")
+            self._announce(_start(address))
             self._started = True
         return dict(ray.cluster_resources())
 
 
-def _start(settings: ClusterSettings) -> str:
-    """Connect to the cluster at `cluster.address` or $RAY_ADDRESS, else start one here; return what it is."""
-    address = settings.address or os.environ.get("RAY_ADDRESS", "")
+def _address(settings: ClusterSettings) -> str:
+    """Return where the cluster is, by `cluster.address` or $RAY_ADDRESS; empty where one is to be started here."""
+    return settings.address or os.environ.get("RAY_ADDRESS", "")
+
+
+def _start(address: str) -> str:
+    """Connect to the cluster at an address, else start one here; return what it is."""
     if not address:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     # Actors keep the CUDA_VISIBLE_DEVICES that Ray gives them also when they reserve no GPU; without this Ray warns.
@@ -61,8 +67,12 @@ def _start(settings: ClusterSettings) -> str:
         else:
             ray.init(address="local", include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
     except (OSError, ValueError, RuntimeError) as error:
-        where = f"at '{address}' (cluster.address or RAY_ADDRESS)" if address else "on this machine"
-        raise ClusterError(f"Ray cannot be reached {where}: {error}") from None
+        if not address:
+            raise ClusterError(f"Ray cannot be started on this machine: {error}") from None
+        raise ClusterError(
+            f"Ray cannot be reached at '{address}' (cluster.address or RAY_ADDRESS): {error}. Correct the address, "
+            "start Ray there with `ray start --head`, or leave the address out to use this machine alone."
+        ) from None
     nodes, found = sum(node["Alive"] for node in ray.nodes()), ray.cluster_resources()
     return (
         f"Ray {ray.__version__}, {f'cluster {address}' if address else 'local'}, {nodes} node{'s' * (nodes != 1)}: "

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import platform
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
+from importlib import metadata
 
 from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from phoenix_ray import __version__
 from phoenix_ray.cluster.progress import format_seconds
 from phoenix_ray.cluster.worker import Timings
 from phoenix_ray.dataset import paths
@@ -95,13 +99,16 @@ def print_summary(summary: RunSummary, layout: Layout, console: Console) -> None
     table.add_column("split")
     for name in ("frames", *parts, *troubles):
         table.add_column(name.replace("_", " "), justify="right")
-    for split, tally in (*summary.splits.items(), ("all", everything)):
+    rows = [(split, tally, "") for split, tally in summary.splits.items()]
+    if len(rows) > 1:
+        rows.append(("all", everything, "bold"))
+    for split, tally, style in rows:
         rates = (f"{tally.rate(part):.1%}" for part in parts)
         counts = (f"{tally.statuses.get(status, 0):,}" for status in troubles)
-        style = "bold" if split == "all" else ""
         table.add_row(escape(printable_line(split)), f"{tally.rows:,}", *rates, *counts, style=style)
-    console.print(table)
-    console.print(f"Landmark digest {summary.digest}", highlight=False, soft_wrap=True)
+    if rows:
+        console.print(table)
+        console.print(f"Landmark digest {summary.digest}", highlight=False, soft_wrap=True)
     if not summary.frames_computed:
         return
     console.print(
@@ -112,3 +119,12 @@ def print_summary(summary: RunSummary, layout: Layout, console: Console) -> None
         soft_wrap=True,
     )
     console.print(summary.verdict(), highlight=False, soft_wrap=True)
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of what computes, as installed where the driver runs."""
+    packages = {}
+    for name in ("ray", "numpy", "pyarrow", "opencv-python-headless", "ai-edge-litert", "av", "torch", "mediapipe"):
+        with suppress(metadata.PackageNotFoundError):
+            packages[name] = metadata.version(name)
+    return {"phoenix-ray": __version__, "python": platform.python_version(), **packages}

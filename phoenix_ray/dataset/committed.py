@@ -60,6 +60,10 @@ class Committed:
             if not held_here or live_holdings(held_here, version) is None:
                 self._compacted.add(_key(split, video_id, *map(str, version)))
 
+    def __bool__(self) -> bool:
+        """Whether there are any frames."""
+        return bool(self._held or self._compacted)
+
     def missing_ranges(self, video: Video) -> list[FrameRange]:
         """Return the frame ranges of a video that are still to be computed, in order; all when its source changed."""
         version = Version(video.signature, video.frame_count)

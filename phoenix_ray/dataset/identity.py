@@ -1,7 +1,9 @@
 """What makes an output one dataset: `dataset.json`, written by the first run and checked by every later one.
 
 Rows of one dataset must be comparable, so a resume with another model, layout or frame limit is refused, with the
-fields that differ. The driver calls `open_dataset`; everything that only looks calls `read_identity`.
+fields that differ. The driver calls `agree_on_identity` before it plans, and `open_dataset` when a worker has loaded
+the model, before any row can be committed: a run that cannot compute claims nothing, and of two runs with different
+settings only one ever commits. Everything that only looks calls `read_identity`.
 """
 
 from __future__ import annotations
@@ -18,6 +20,9 @@ from phoenix_ray.dataset.storage import ReadableStorage, Storage
 from phoenix_ray.errors import FingerprintMismatchError, OutputError
 from phoenix_ray.landmarks import LAYOUTS, Layout
 from phoenix_ray.untrusted_text import without_secrets
+
+# Compared fields that a setting of another name decides.
+_SETTINGS = {"model.model": "model.name"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +64,7 @@ class DatasetIdentity:
         """Return a line "field: was → now" for each field that a resume with `now` would change."""
         was_fields, now_fields = dict(self.compared()), dict(now.compared())
         return [
-            f"{name}: {_show(was_fields, name)} → {_show(now_fields, name)}"
+            f"{_SETTINGS.get(name, name)}: {_show(was_fields, name)} → {_show(now_fields, name)}"
             for name in sorted({*was_fields, *now_fields})
             if was_fields.get(name) != now_fields.get(name)
         ]
@@ -89,7 +94,21 @@ def open_dataset(storage: Storage, identity: DatasetIdentity) -> DatasetIdentity
     return check_dataset(storage, identity)
 
 
-def check_dataset(storage: Storage, identity: DatasetIdentity) -> DatasetIdentity:
+def agree_on_identity(storage: ReadableStorage, identity: DatasetIdentity) -> DatasetIdentity:
+    """Return the identity that is recorded on disk, or `identity` itself where none is: nothing is written.
+
+    Raises:
+        FingerprintMismatchError: The dataset was computed with other settings.
+        OutputError: Its `dataset.json` cannot be understood.
+    """
+    try:
+        storage.read(paths.IDENTITY)
+    except FileNotFoundError:
+        return identity
+    return check_dataset(storage, identity)
+
+
+def check_dataset(storage: ReadableStorage, identity: DatasetIdentity) -> DatasetIdentity:
     """Return the identity that is recorded on disk, provided that a run with `identity` may go on with it.
 
     Raises:
@@ -98,13 +117,24 @@ def check_dataset(storage: Storage, identity: DatasetIdentity) -> DatasetIdentit
     """
     recorded = read_identity(storage)
     differences = recorded.differences(identity)
-    if differences:
+    if not differences:
+        return recorded
+    listed = "".join(f"  {line}\n" for line in differences)
+    if holds_rows(storage):
         raise FingerprintMismatchError(
-            f"{storage.root} was computed with other settings (was → now):\n"
-            + "".join(f"  {line}\n" for line in differences)
-            + "Their rows would not be comparable. Restore the settings to go on with it, or give another output.path."
+            f"{storage.root} was computed with other settings (was → now):\n{listed}"
+            "Their rows would not be comparable. Restore the settings to go on with it, or give another output.path."
         )
-    return recorded
+    raise FingerprintMismatchError(
+        f"{storage.root} was begun with other settings (was → now):\n{listed}"
+        f"No row of it is committed yet. To begin it with the settings of now, delete {storage.root}/{paths.IDENTITY}; "
+        "else restore the settings, or give another output.path."
+    )
+
+
+def holds_rows(storage: ReadableStorage) -> bool:
+    """Whether any file lies where rows do, of whatever settings; a write that was not finished is none."""
+    return any(not file.temporary for folder in (paths.PARTITIONS, paths.DATA) for file in storage.list(folder))
 
 
 def read_identity(storage: ReadableStorage) -> DatasetIdentity:
@@ -135,7 +165,10 @@ def read_identity(storage: ReadableStorage) -> DatasetIdentity:
             raise ValueError("its fingerprint does not match its fields")
         refuse_broken_seal(content)
     except FileNotFoundError:
-        raise OutputError(f"{storage.root} is no dataset of phoenix_ray: it has no {paths.IDENTITY}.") from None
+        raise OutputError(
+            f"{storage.root} is no dataset of phoenix_ray: it has no {paths.IDENTITY}. `phoenix-ray run SOURCE OUTPUT` "
+            "makes one."
+        ) from None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise OutputError(
             f"{where} is damaged ({error!r}). Delete it and start the run with its settings again: files that carry "

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
+from phoenix_ray.dataset.coverage import missing_frames
 from phoenix_ray.dataset.encoding import DamagedFileError
 from phoenix_ray.dataset.identity import DatasetIdentity, find_layout
 from phoenix_ray.dataset.rows import RowReader
@@ -18,6 +20,43 @@ from phoenix_ray.dataset.tally import Tally, total
 from phoenix_ray.dataset.unreadable import UNREADABLE_COLUMN, UnreadableVideo, unreadable_in
 from phoenix_ray.dataset.videos import VERSION_COLUMNS, VideoEntry, read_entries
 from phoenix_ray.errors import OutputError
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """How much a dataset holds.
+
+    Attributes:
+        videos: With at least one frame.
+        frames: Of them all, each once.
+        open_frames: Those of `frames` that lie in partitions, not in a data file.
+    """
+
+    videos: int
+    frames: int
+    open_frames: int
+
+
+def measure_extent(storage: ReadableStorage, identity: DatasetIdentity) -> Extent:
+    """Return how much a dataset holds, by the manifest and the footers of partitions; no row is read.
+
+    Raises:
+        OutputError: The dataset cannot be read.
+    """
+    survey = take_survey(storage, identity)
+    videos = sum(file.videos for file in survey.manifest.files)
+    compacted, opened = survey.manifest.tally.rows, 0
+    for video in survey.open_videos():
+        if (live := video.live) is None:
+            continue
+        count = live[0].frame_count
+        gaps = missing_frames([(info.first, info.last) for info in live], count)
+        opened += count - sum(last - first for first, last in gaps)
+        if video.compacted:
+            compacted -= video.compacted.version.frame_count
+        else:
+            videos += 1
+    return Extent(videos, compacted + opened, opened)
 
 
 def tally_splits(storage: ReadableStorage, identity: DatasetIdentity) -> dict[str, Tally]:

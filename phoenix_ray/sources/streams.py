@@ -57,7 +57,6 @@ def open_container(path: str, max_pixels: int = LISTED_MAX_PIXELS) -> Iterator[A
     any_title = {"metadata_errors": "ignore"} if int(av.__version__.split(".")[0]) < 19 else {}
     with closing(PatientReader(path)) as file:
         try:
-            # Titles and the like are not read, so it does not matter when they are no UTF-8.
             container = av.open(file, options=options, **any_title)
         except av.FFmpegError as error:
             raise ContainerError(f"it cannot be opened as a video: {error.strerror}") from None

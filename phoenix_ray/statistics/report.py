@@ -46,7 +46,7 @@ def print_report(
         groups: The groups asked for.
         outliers: The videos to look at, those of a reason and part together.
     """
-    console.print(_rates([*groups, everything]))
+    console.print(_rates([*groups, everything] if len(groups) != 1 else groups))
     if everything.unsized or any(part.jitter is not None for part in everything.parts.values()):
         console.print(_movements(everything))
     if everything.unsized:

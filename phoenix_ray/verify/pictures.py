@@ -9,7 +9,7 @@ import numpy as np
 
 from phoenix_ray.config import DecodeSettings, SourceSettings
 from phoenix_ray.dataset.video_landmarks import VideoLandmarks
-from phoenix_ray.errors import OutputError
+from phoenix_ray.errors import OutputError, SourceError
 from phoenix_ray.sources.base import Frame, Video
 from phoenix_ray.sources.catalog import open_source
 from phoenix_ray.sources.frames import read_frames
@@ -37,7 +37,10 @@ def write_worst_videos(report: Report, verification: Verification, file: Path) -
         return 0
     if not verification.source:
         raise OutputError("Pictures need the frames, and neither side says where they lie: name them with --source.")
-    listing = open_source(SourceSettings(path=verification.source)).videos()
+    try:
+        listing = open_source(SourceSettings(path=verification.source)).videos()
+    except SourceError as error:
+        raise SourceError(f"No picture: {error} Say where the frames are now: --source NEWPATH") from None
     found = {(one.split, one.video_id): one for one in listing if isinstance(one, Video)}
     shown = [(video, found[video.split, video.video_id]) for video in worst if (video.split, video.video_id) in found]
     rows = tuple(_row(verification, *pair) for pair in shown)

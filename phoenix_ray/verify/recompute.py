@@ -13,6 +13,7 @@ from phoenix_ray.config import ModelSettings, Settings
 from phoenix_ray.config_files import load
 from phoenix_ray.dataset.collection import LandmarkCollection, VideoKey
 from phoenix_ray.dataset.identity import DatasetIdentity
+from phoenix_ray.dataset.recorded_source import open_recorded_source
 from phoenix_ray.dataset.schema import to_table
 from phoenix_ray.dataset.video_landmarks import VideoLandmarks, from_rows
 from phoenix_ray.errors import ModelError, PhoenixRayError
@@ -21,7 +22,6 @@ from phoenix_ray.landmarks import Layout
 from phoenix_ray.models import registry
 from phoenix_ray.models.base import PoseModel
 from phoenix_ray.sources.base import Video
-from phoenix_ray.sources.catalog import open_source
 from phoenix_ray.sources.undecoded import read_frames_but
 
 
@@ -34,16 +34,17 @@ class RecomputedCollection:
     Args:
         settings: Source, decoding and model.
         committed: The dataset that is verified.
+        recorded: Where that dataset says its source lay.
 
     Raises:
         SourceError: The source cannot be listed.
         ModelError: The model cannot be loaded.
     """
 
-    def __init__(self, settings: Settings, committed: LandmarkCollection) -> None:
+    def __init__(self, settings: Settings, committed: LandmarkCollection, recorded: str = "") -> None:
         self._committed = committed
         self._decode = settings.decode
-        listing = open_source(settings.source).videos()
+        listing = open_recorded_source(settings.source, recorded).videos()
         self._videos = {(video.split, video.video_id): video for video in listing if isinstance(video, Video)}
         self._model: PoseModel = registry.create(settings.model)
 

@@ -173,6 +173,6 @@ def _bars(identity: DatasetIdentity) -> Bars:
 def _against(
     dataset: Dataset, names: tuple[str, str], settings: Settings, selection: Selection, criterion: Criterion
 ) -> Verification:
-    fresh = RecomputedCollection(settings, dataset)
+    fresh = RecomputedCollection(settings, dataset, dataset.identity.source_root)
     keys = tuple(selection.choose(all_keys(fresh, dataset)))
     return Verification(names, fresh, dataset, keys, criterion, statuses=True, source=settings.source.path)

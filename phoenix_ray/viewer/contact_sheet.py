@@ -16,10 +16,10 @@ import pyarrow.compute as pc
 
 from phoenix_ray.config import DecodeSettings, SourceSettings
 from phoenix_ray.dataset.reader import Dataset
+from phoenix_ray.dataset.recorded_source import open_recorded_source
 from phoenix_ray.dataset.schema import to_batch
 from phoenix_ray.errors import OutputError
 from phoenix_ray.sources.base import Video
-from phoenix_ray.sources.catalog import open_source
 from phoenix_ray.sources.frames import read_frames
 from phoenix_ray.viewer.overlay import draw
 from phoenix_ray.viewer.sheet import Row, Section, Tile, tile_scale, write_sheet
@@ -52,8 +52,8 @@ def write_contact_sheet(
         SourceError: The frames cannot be found.
     """
     dataset = Dataset.open(output)
-    settings = source if source.path else SourceSettings(path=dataset.identity.source_root)
-    found = [one for one in open_source(settings).videos() if isinstance(one, Video)]
+    opened = open_recorded_source(source, dataset.identity.source_root)
+    found = [one for one in opened.videos() if isinstance(one, Video)]
     table = dataset.videos()
     known = set(zip(table["split"].to_pylist(), table["video_id"].to_pylist(), strict=True))
     sections = []
@@ -64,7 +64,7 @@ def write_contact_sheet(
         if rows:
             sections.append(Section(split, rows))
     if not sections:
-        what = f"none of {', '.join(only)} that is in {settings.path}" if only else f"no video of {settings.path}"
+        what = f"none of {', '.join(only)} that is in {opened.root}" if only else f"no video of {opened.root}"
         raise OutputError(f"{output} holds {what}: nothing to show.")
     write_sheet("Landmarks", sections, file)
 

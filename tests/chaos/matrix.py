@@ -214,6 +214,14 @@ def forced_driver(laboratory: Laboratory, random: Random, output: Path) -> After
     return Aftermath(survived=False)
 
 
+def other_settings(laboratory: Laboratory, random: Random, output: Path) -> Aftermath:
+    """The second is refused for what it would compute; the first may see that it took the lease, and stop."""
+    first = started(laboratory, random, output)
+    expect(laboratory.start(output, "run.force=true", "source.limit_frames=3"), 6)
+    assert first.wait() in (0, 6), first.said()
+    return Aftermath(survived=False)
+
+
 def truncated_partition(laboratory: Laboratory, random: Random, output: Path) -> Aftermath:
     expect(laboratory.start(output, "output.compact=false"), 0)
     truncate(random.choice(partitions(output)), random)
@@ -360,6 +368,7 @@ TRIALS = (
     Trial("SIGINT", "among commits", signalled(signal.SIGINT, code=130)),
     Trial("a second driver", "among commits, refused", second_driver),
     Trial("a second driver", "among commits, forced", forced_driver),
+    Trial("a second driver", "among commits, forced, with other settings", other_settings),
     Trial("truncated partition", "between two runs", truncated_partition),
     Trial("flipped bit in a partition", "between two runs", flipped_partition),
     Trial("truncated data file", "between two runs", damaged_dataset(truncate_data)),

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from phoenix_ray.cluster.plan import make_plan
+from phoenix_ray.cluster.plan import describe_plan, make_plan
 from phoenix_ray.cluster.shard import cut
 from phoenix_ray.sources.base import SourceProblem, Video
 from phoenix_ray.sources.left_out import LeftOut
@@ -94,3 +94,11 @@ def test_notes_say_what_is_left_out_and_how_many_frame_rates_vary() -> None:
 @pytest.mark.parametrize("frames", [1, 511, 512])
 def test_a_short_video_is_one_shard(frames: int) -> None:
     assert len(make_plan([video("a", frames)], everything, 512, 16).shards) == 1
+
+
+def test_a_plan_in_a_line_counts_videos_frames_shards_and_what_cannot_be_opened() -> None:
+    problem = SourceProblem("train", "broken", "cannot be opened")
+    assert describe_plan(make_plan([video("v", 10), problem], lambda _: [(4, 10)], 5, 1)) == (
+        "1 video with 10 frames; 1 more cannot be opened; 4 frames are committed already; "
+        "6 frames to compute in 2 shards"
+    )

@@ -14,6 +14,7 @@ from phoenix_ray.cluster.resources import WorkerPlan
 from phoenix_ray.cluster.session import RaySession
 from phoenix_ray.cluster.trial import FRAMES, cpu_workers_per_gpu, hold_trial, sample_frames, typical_length
 from phoenix_ray.config import ClusterSettings, DecodeSettings, ModelSettings, Settings, SourceSettings
+from phoenix_ray.dataset.identity import open_dataset
 from phoenix_ray.errors import ConfigError, ModelError
 from phoenix_ray.models import registry
 from phoenix_ray.models.base import Trial, TrialConditions, Verdict
@@ -173,6 +174,7 @@ def test_a_run_tries_the_gpu_for_a_new_dataset_once_and_keeps_to_what_came_of_it
             assert opened.settings.model == ModelSettings(engine="torch", device="cuda", batch_size=96)
             assert opened.identity.model["engine"] == "torch"
             assert opened.identity.model["batch_size"] == "96"
+            open_dataset(opened.storage, opened.identity)
     assert len(trials) == 1
 
 
@@ -190,8 +192,8 @@ def test_a_plan_tries_nothing_and_says_so_of_a_new_dataset(
     assert "Planned with engine litert and batch size 16: a plan tries nothing." in told
     assert "`run` first tries torch on a worker's GPU" in told
     monkeypatch.setattr(job, "hold_trial", decided)
-    with job.open_job(settings, source, ClusterOfGpus(settings.cluster, print)):
-        pass
+    with job.open_job(settings, source, ClusterOfGpus(settings.cluster, print)) as opened:
+        open_dataset(opened.storage, opened.identity)
     preview.preview(settings)
     assert "tries" not in capsys.readouterr().out
 

@@ -9,7 +9,13 @@ from threading import Barrier
 import pytest
 
 from phoenix_ray.dataset.encoding import SCHEMA_VERSION
-from phoenix_ray.dataset.identity import DatasetIdentity, find_layout, open_dataset, read_identity
+from phoenix_ray.dataset.identity import (
+    DatasetIdentity,
+    agree_on_identity,
+    find_layout,
+    open_dataset,
+    read_identity,
+)
 from phoenix_ray.dataset.storage import LocalStorage
 from phoenix_ray.errors import FingerprintMismatchError, OutputError
 from tests.dataset.made_up import IDENTITY, LAYOUT
@@ -35,6 +41,35 @@ def test_a_changed_setting_is_refused_field_by_field(tmp_path: Path) -> None:
     assert "layout" not in message
     assert "another output.path" in message
     assert str(tmp_path) in message
+    assert read_identity(storage) == IDENTITY
+
+
+def test_a_difference_is_named_as_the_setting_is() -> None:
+    was, now = replace(IDENTITY, model={"model": "synthetic"}), replace(IDENTITY, model={"model": "holistic"})
+    assert was.differences(now) == ["model.name: synthetic → holistic"]
+
+
+def test_agreeing_writes_nothing(tmp_path: Path) -> None:
+    storage = LocalStorage(str(tmp_path / "output"))
+    assert agree_on_identity(storage, IDENTITY) == IDENTITY
+    assert not (tmp_path / "output").exists()
+    open_dataset(storage, IDENTITY)
+    assert agree_on_identity(storage, replace(IDENTITY, source_root="/elsewhere")) == IDENTITY
+    with pytest.raises(FingerprintMismatchError):
+        agree_on_identity(storage, replace(IDENTITY, limit_frames=5))
+
+
+def test_a_dataset_without_rows_is_refused_with_the_way_to_begin_it_anew(tmp_path: Path) -> None:
+    storage = LocalStorage(str(tmp_path))
+    open_dataset(storage, IDENTITY)
+    other = replace(IDENTITY, limit_frames=5)
+    storage.write("partitions/split=train/00/v/.tmp-1", b"unfinished")
+    with pytest.raises(FingerprintMismatchError, match=rf"delete {tmp_path}/dataset\.json"):
+        open_dataset(storage, other)
+    storage.write("partitions/split=train/00/v/00000000-00000003.parquet", b"")
+    with pytest.raises(FingerprintMismatchError) as caught:
+        open_dataset(storage, other)
+    assert "delete" not in str(caught.value)
     assert read_identity(storage) == IDENTITY
 
 

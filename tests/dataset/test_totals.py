@@ -6,7 +6,7 @@ import pytest
 
 from phoenix_ray.dataset.reader import Dataset
 from phoenix_ray.dataset.tally import total
-from phoenix_ray.dataset.totals import tally_splits
+from phoenix_ray.dataset.totals import Extent, measure_extent, tally_splits
 from tests.dataset.made_up import IDENTITY, commit, make_video, new_dataset
 from tests.dataset.test_compaction import compact_and_publish
 
@@ -24,7 +24,11 @@ def test_rows_that_count_are_counted_once_also_beside_an_older_version(tmp_path:
     splits = tally_splits(storage, IDENTITY)
     assert {split: tally.rows for split, tally in splits.items()} == {"dev": 10, "train": 25 if partial == 6 else 29}
     assert total(splits.values()).digest == Dataset(storage, IDENTITY).digest()
+    rows = sum(tally.rows for tally in splits.values())
+    assert measure_extent(storage, IDENTITY) == Extent(4, rows, 15 if partial == 6 else 9)
 
 
 def test_an_empty_dataset_has_no_splits(tmp_path: Path) -> None:
-    assert tally_splits(new_dataset(tmp_path), IDENTITY) == {}
+    storage = new_dataset(tmp_path)
+    assert tally_splits(storage, IDENTITY) == {}
+    assert measure_extent(storage, IDENTITY) == Extent(0, 0, 0)

@@ -11,6 +11,8 @@ from phoenix_ray.config import OutputSettings
 from phoenix_ray.dataset.compaction import compact
 from phoenix_ray.dataset.compaction_plan import plan_compaction
 from phoenix_ray.dataset.identity import read_identity
+from phoenix_ray.dataset.integrity.inspection import inspect
+from phoenix_ray.dataset.integrity.repair import alone_on, repair
 from phoenix_ray.dataset.publication import publish, sweep
 from phoenix_ray.dataset.reader import Dataset
 from phoenix_ray.dataset.storage import LocalStorage
@@ -60,6 +62,20 @@ def test_the_dataset_stays_what_it_was(tmp_path: Path) -> None:
     assert Dataset.open(dataset).digest() == digest
     assert len(pd.read_parquet(tmp_path / "data")) == 10
     assert (tmp_path / "data" / "_delta_log" / f"{0:020}.json").is_file()
+
+
+def test_a_check_takes_the_log_for_a_part_of_the_dataset_and_a_repair_leaves_it(tmp_path: Path) -> None:
+    dataset = make_dataset(tmp_path)
+    table = write_delta(dataset, None, overwrite=False)
+    deltalake.DeltaTable(str(table)).create_checkpoint()
+    storage = LocalStorage(dataset)
+    assert inspect(storage).findings == ()
+    (tmp_path / "data" / "split=dev" / "other.parquet").write_bytes(b"of another program")
+    with alone_on(storage):
+        moved = repair(storage, inspect(storage)).quarantined
+    assert moved == ("data/split=dev/other.parquet",)
+    assert inspect(storage).findings == ()
+    assert deltalake.DeltaTable(str(table)).to_pyarrow_table().num_rows == 10
 
 
 def test_a_log_is_replaced_only_on_request_and_then_as_a_new_version(tmp_path: Path) -> None:

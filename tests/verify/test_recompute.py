@@ -13,7 +13,7 @@ from phoenix_ray.config import ModelSettings, OutputSettings, Settings, SourceSe
 from phoenix_ray.dataset.identity import DatasetIdentity, open_dataset
 from phoenix_ray.dataset.reader import Dataset
 from phoenix_ray.dataset.storage import open_storage
-from phoenix_ray.errors import ConfigError
+from phoenix_ray.errors import ConfigError, SourceError
 from phoenix_ray.models import registry
 from phoenix_ray.sources import frames
 from phoenix_ray.sources.base import Video
@@ -101,3 +101,15 @@ def test_frames_that_failed_are_neither_decoded_nor_estimated_again(
     assert found.frames == video.frame_count == 9
     assert found.notes == ("frames that failed on both sides were compared by name and status only",)
     assert verification.reference.load("dev", "delta").status.count("failed") == 2
+
+
+def test_a_source_that_moved_is_asked_for_and_found_at_its_new_place(compute: Compute, source: Path) -> None:
+    dataset = str(compute("a"))
+    moved = source.rename(source.with_name("moved"))
+    try:
+        with pytest.raises(SourceError, match=rf"was computed from {source}\..*--source NEWPATH"):
+            against_recomputation(dataset, Selection(), None, "", ())
+        verification = against_recomputation(dataset, Selection(sample=1), None, str(moved), ())
+        assert [found.differences for found in verification.compare()] == [()]
+    finally:
+        moved.rename(source)

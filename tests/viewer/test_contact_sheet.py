@@ -11,7 +11,7 @@ from phoenix_ray.cluster.worker import ShardWorker
 from phoenix_ray.config import ModelSettings, OutputSettings, Settings, SourceSettings
 from phoenix_ray.dataset.identity import DatasetIdentity, open_dataset
 from phoenix_ray.dataset.storage import open_storage
-from phoenix_ray.errors import OutputError
+from phoenix_ray.errors import OutputError, SourceError
 from phoenix_ray.sources.base import Video
 from phoenix_ray.sources.catalog import open_source
 from phoenix_ray.viewer.contact_sheet import write_contact_sheet
@@ -98,3 +98,13 @@ def test_a_picture_that_cannot_be_written_is_told(dataset: str, tmp_path: Path) 
     (tmp_path / "file").touch()
     with pytest.raises(OutputError, match="cannot be written"):
         write_contact_sheet(dataset, tmp_path / "file" / "sheet.png", SourceSettings(), 2, 4)
+
+
+def test_a_source_that_moved_is_asked_for_and_found_at_its_new_place(dataset: str, tmp_path: Path) -> None:
+    (tmp_path / "source").rename(tmp_path / "moved")
+    with pytest.raises(SourceError, match=rf"was computed from {tmp_path}/source\..*--source NEWPATH"):
+        sheet_of(dataset, tmp_path / "sheet.png")
+    write_contact_sheet(dataset, tmp_path / "sheet.png", SourceSettings(path=str(tmp_path / "moved")), 2, 4)
+    with pytest.raises(SourceError, match="There is no") as caught:
+        write_contact_sheet(dataset, tmp_path / "sheet.png", SourceSettings(path=str(tmp_path / "wrong")), 2, 4)
+    assert "NEWPATH" not in str(caught.value)

@@ -25,6 +25,8 @@ from phoenix_ray.landmarks import Layout
 
 # Where `repair` puts what it takes out of a dataset.
 QUARANTINE = "quarantine"
+# What `phoenix-ray export --format delta` writes, and Delta's tools after it. Parquet readers pass over such a name.
+_DELTA_LOG = f"{paths.DATA}/_delta_log/"
 
 
 def lost_files(manifest: Manifest, checks: tuple[DataFileCheck, ...]) -> Iterator[Finding]:
@@ -57,6 +59,8 @@ def check_listing(
         elif is_data_file_name(file.name):
             if manifest_sound and not at_work and file.name not in published | suspects:
                 yield Finding("leftover", file.name, "no manifest names it")
+        elif file.name.startswith(_DELTA_LOG):
+            continue
         elif top == paths.DATA or (top == paths.PARTITIONS and not is_partition(file)):
             yield Finding("foreign", file.name, "phoenix_ray writes no file of this name here")
         elif file.name not in known and top not in (paths.PARTITIONS, paths.FAILURES, paths.RUNS, QUARANTINE):

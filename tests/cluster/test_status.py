@@ -1,0 +1,206 @@
+from __future__ import annotations
+
+import json
+import os
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+
+from phoenix_ray.cluster import status
+from phoenix_ray.cluster.progress import Meter, Status
+from phoenix_ray.cluster.status import show_failures, show_status
+from phoenix_ray.dataset.failures import FailureRecord, record_failure
+from phoenix_ray.dataset.lease import Holder
+from phoenix_ray.dataset.storage import LocalStorage, Storage
+from phoenix_ray.errors import OutputError
+from tests.dataset.made_up import commit, make_video, new_dataset
+from tests.dataset.test_compaction import compact_and_publish
+from tests.dataset.test_unreadable import commit_truncated
+
+Captured = pytest.CaptureFixture[str]
+
+
+def record(storage: Storage, run_id: str, state: str, done: int = 0, age: float = 0.0) -> None:
+    """Write the status of a run of twenty frames."""
+    shown = replace(Meter(run_id, 20, 0).status(0, 0, 1), state=state, frames_done=done, updated=time.time() - age)
+    storage.write(f"runs/{run_id}/status.json", json.dumps(asdict(shown)).encode())
+
+
+def hold(storage: Storage, run_id: str, pid: int | None = None) -> None:
+    """Write the lease of a run in another process: that which started this one."""
+    now = time.time()
+    holder = Holder(run_id, socket.gethostname(), pid or os.getppid(), since=now, heartbeat=now)
+    storage.write("lease.json", json.dumps(asdict(holder)).encode())
+
+
+def look(folder: Path, capsys: Captured, *, watch: bool = False) -> str:
+    show_status(folder, watch=watch, as_json=False)
+    return capsys.readouterr().out
+
+
+def happening(monkeypatch: pytest.MonkeyPatch, *events: Callable[[], object]) -> list[int]:
+    """Let each wait of a watch be over at once, with one event after the other; return how often it waited."""
+    waits: list[int] = []
+
+    def wait(seconds: float) -> None:
+        if len(waits) < len(events):
+            events[len(waits)]()
+        waits.append(len(waits))
+
+    monkeypatch.setattr("phoenix_ray.cluster.status.time.sleep", wait)
+    return waits
+
+
+def test_frames_count_when_they_are_committed_and_not_only_when_they_are_merged(
+    tmp_path: Path, capsys: Captured
+) -> None:
+    storage = new_dataset(tmp_path)
+    commit(storage, make_video("a"), 0, 10)
+    commit(storage, make_video("b"), 0, 4)
+    assert "14 frames of 2 videos are committed (14 of them not merged into data files yet)" in look(tmp_path, capsys)
+    compact_and_publish(storage)
+    assert "14 frames of 2 videos are committed (4 of them not merged" in look(tmp_path, capsys)
+    commit(storage, make_video("b"), 4, 10)
+    compact_and_publish(storage)
+    assert "20 frames of 2 videos are committed\n" in look(tmp_path, capsys)
+
+
+def test_an_older_version_of_a_video_does_not_count_beside_the_newer(tmp_path: Path, capsys: Captured) -> None:
+    storage = new_dataset(tmp_path)
+    commit(storage, make_video("a", frames=10), 0, 10)
+    compact_and_publish(storage)
+    commit(storage, make_video("a", frames=6, signature="2"), 0, 6)
+    assert "6 frames of 1 video are committed (6 of them" in look(tmp_path, capsys)
+
+
+def test_videos_that_could_be_read_in_part_are_told_by_status_and_listed_by_failures(
+    tmp_path: Path, capsys: Captured
+) -> None:
+    storage = new_dataset(tmp_path)
+    commit_truncated(storage, make_video("cut", frames=58), 0, 58, range(9, 58))
+    assert "1 video partly unreadable: train/cut (49 of 58 frames)" in look(tmp_path, capsys)
+    show_failures(tmp_path, traceback=False)
+    told = capsys.readouterr().out
+    assert "No failures." in told
+    assert "train/cut  49 of 58 frames" in told
+
+
+def test_failures_are_told_of_a_run_that_never_began_the_dataset(tmp_path: Path, capsys: Captured) -> None:
+    storage = LocalStorage(str(tmp_path))
+    record(storage, "20260101-000000-0001", "incomplete")
+    record_failure(storage, FailureRecord("all", "v", 0, 0, "input", "no such file", "", 1, "", "run", 0.0))
+    show_failures(tmp_path, traceback=False)
+    assert "no such file" in capsys.readouterr().out
+    assert "nothing is committed yet" in look(tmp_path, capsys)
+
+
+def test_a_run_that_died_is_not_taken_for_one_at_work(tmp_path: Path, capsys: Captured) -> None:
+    storage = new_dataset(tmp_path)
+    record(storage, "20260101-000000-0001", "running", done=5, age=5000)
+    hold(storage, "20260101-000000-0001", pid=2**22 - 1)
+    assert "gone without a word while running, last seen 1 h 23 min ago; the same `phoenix-ray run` goes on" in look(
+        tmp_path, capsys
+    )
+
+
+def test_a_repair_is_not_taken_for_a_run(tmp_path: Path, capsys: Captured) -> None:
+    storage = new_dataset(tmp_path)
+    record(storage, "20260101-000000-0001", "finished", done=20)
+    hold(storage, "repair-20260101-000001")
+    assert f"repair: at work on {socket.gethostname()} (process {os.getppid()})" in look(tmp_path, capsys)
+
+
+def test_a_damaged_status_is_told_with_the_way_out(tmp_path: Path) -> None:
+    storage = new_dataset(tmp_path)
+    storage.write("runs/20260101-000000-0001/status.json", b'{"state": "running"}')
+    with pytest.raises(OutputError, match=r"status\.json is damaged.*Delete it"):
+        show_status(tmp_path, watch=False, as_json=False)
+
+
+def test_a_watch_waits_for_a_resume_that_is_starting_and_ends_with_it(
+    tmp_path: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage = new_dataset(tmp_path)
+    commit(storage, make_video("a"), 0, 10)
+    record(storage, "20260101-000000-0001", "stopped", done=10)
+    second, said = "20260101-000001-0002", []
+
+    def listen(event: Callable[[], object]) -> Callable[[], None]:
+        def act() -> None:
+            said.append(capsys.readouterr().out)
+            event()
+
+        return act
+
+    def finish() -> None:
+        commit(storage, make_video("b"), 0, 10)
+        record(storage, second, "finished", done=20)
+        storage.delete("lease.json")
+
+    waits = happening(
+        monkeypatch,
+        listen(lambda: hold(storage, second)),
+        listen(lambda: record(storage, second, "running")),
+        listen(finish),
+    )
+    look(tmp_path, capsys, watch=True)
+    assert len(waits) == 3
+    assert "No run is at work here; waiting" in said[0]
+    assert f"run {second}: starting on" in said[1]
+    assert f"run {second}: running" in said[2]
+
+
+def test_a_watch_leaves_when_no_run_comes(tmp_path: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch) -> None:
+    storage = new_dataset(tmp_path)
+    record(storage, "20260101-000000-0001", "stopped")
+    monkeypatch.setattr(status, "START_SECONDS", 0.0)
+    waits = happening(monkeypatch)
+    assert "stopped" in look(tmp_path, capsys, watch=True)
+    assert not waits
+
+
+def test_a_watch_of_a_finished_dataset_leaves_at_once(
+    tmp_path: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage = new_dataset(tmp_path)
+    record(storage, "20260101-000000-0001", "finished", done=20)
+    waits = happening(monkeypatch)
+    assert "finished" in look(tmp_path, capsys, watch=True)
+    assert not waits
+
+
+def test_a_watch_waits_for_a_run_that_has_not_made_its_output_yet(
+    tmp_path: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = "20260101-000000-0001"
+    storage = LocalStorage(str(tmp_path / "output"))
+
+    def fail() -> None:
+        record(storage, run, "failed")
+        storage.delete("lease.json")
+
+    waits = happening(monkeypatch, lambda: hold(storage, run), fail)
+    assert "failed" in look(tmp_path / "output", capsys, watch=True)
+    assert len(waits) == 2
+
+
+def test_a_watch_of_what_never_becomes_a_dataset_ends_with_the_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(status, "START_SECONDS", 0.0)
+    with pytest.raises(OutputError, match="no dataset of phoenix_ray"):
+        show_status(tmp_path, watch=True, as_json=False)
+
+
+def test_json_is_the_status_of_the_latest_run(tmp_path: Path, capsys: Captured) -> None:
+    storage = new_dataset(tmp_path)
+    show_status(tmp_path, watch=False, as_json=True)
+    assert json.loads(capsys.readouterr().out) == {}
+    record(storage, "20260101-000000-0001", "stopped")
+    record(storage, "20260101-000001-0002", "running", done=3)
+    show_status(tmp_path, watch=False, as_json=True)
+    assert Status(**json.loads(capsys.readouterr().out)).frames_done == 3
