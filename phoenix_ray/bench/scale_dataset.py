@@ -17,7 +17,7 @@ from phoenix_ray.dataset import paths
 from phoenix_ray.dataset.digest import digest_rows
 from phoenix_ray.dataset.encoding import open_writer, write_footer
 from phoenix_ray.dataset.identity import DatasetIdentity, find_layout
-from phoenix_ray.dataset.manifest import DataFile, Manifest, write_manifest
+from phoenix_ray.dataset.manifest import DataFile, Manifest, publish_manifest, read_manifest
 from phoenix_ray.dataset.publication import refresh_videos
 from phoenix_ray.dataset.schema import FrameRecord, empty_batch, to_table
 from phoenix_ray.dataset.storage import Storage
@@ -35,9 +35,10 @@ def write_compacted(
 ) -> Manifest:
     """Write videos of one frame and of one split, sorted by ID, as a compaction would have left them."""
     chunks = [videos[start : start + VIDEOS_PER_FILE] for start in range(0, len(videos), VIDEOS_PER_FILE)]
-    manifest = Manifest().replace(set(), [_write_data_file(storage, identity, settings, chunk) for chunk in chunks])
-    write_manifest(storage, identity, manifest)
-    refresh_videos(storage, identity, manifest)
+    files = [_write_data_file(storage, identity, settings, chunk) for chunk in chunks]
+    manifest = read_manifest(storage, identity)
+    manifest = publish_manifest(storage, identity, manifest.replace(manifest.names, files)) or manifest
+    refresh_videos(storage, identity)
     return manifest
 
 

@@ -31,8 +31,8 @@ from phoenix_ray.config import Settings
 from phoenix_ray.dataset import paths
 from phoenix_ray.dataset.committed import Committed, committed_in
 from phoenix_ray.dataset.identity import open_dataset
-from phoenix_ray.dataset.publication import sweep
 from phoenix_ray.dataset.storage import LocalStorage
+from phoenix_ray.dataset.sweeping import sweep
 from phoenix_ray.dataset.totals import tally_splits
 from phoenix_ray.errors import PhoenixRayError
 from phoenix_ray.sources.catalog import open_source

@@ -41,9 +41,9 @@ from phoenix_ray.dataset.identity import DatasetIdentity, agree_on_identity, fin
 from phoenix_ray.dataset.lease import Lease
 from phoenix_ray.dataset.manifest import read_manifest
 from phoenix_ray.dataset.partitions import discard
-from phoenix_ray.dataset.publication import sweep
 from phoenix_ray.dataset.storage import Storage, open_storage
 from phoenix_ray.dataset.survey import take_survey
+from phoenix_ray.dataset.sweeping import sweep
 from phoenix_ray.dataset.tally import total
 from phoenix_ray.dataset.totals import tally_splits, unreadable_videos
 from phoenix_ray.errors import (
@@ -290,7 +290,7 @@ def _clear_away(job: Job, committed: Committed, plan: Plan, monitor: RunMonitor)
     """Delete what will be computed again: damaged files, and partitions of videos that have changed since."""
     for damaged in committed.damaged:
         monitor.tell(f"{damaged.name} cannot be trusted ({damaged.reason}); its frames are computed again.")
-        discard(job.storage, damaged)
+        discard(job.storage, job.identity, damaged)
     if not committed.partitions:
         return
     for shard in plan.shards:

@@ -34,6 +34,9 @@ TASKS_BESIDE_ACTORS = 2
 # How often a compaction beside the actors looks whether it is still wanted.
 LOOK_SECONDS = 0.5
 
+# How often a compaction is planned that another driver has spoiled.
+_ROUNDS = 5
+
 
 def _compact(task: CompactionTask, settings: OutputSettings) -> Compacted:
     return compact(open_storage(settings.path), task, settings)
@@ -51,15 +54,27 @@ def plan_tasks(storage: Storage, survey: Survey, settings: OutputSettings) -> li
 def reduce_all(
     storage: Storage, survey: Survey, settings: OutputSettings, announce: Callable[[str], None]
 ) -> list[DamagedFile]:
-    """Compact every whole video and publish the result; return the files whose rows proved to be damaged."""
-    tasks = plan_tasks(storage, survey, settings)
-    if not tasks:
-        return []
-    count = sum(len(task.videos) for task in tasks)
-    announce(f"Compacting {count:,} video{'s' * (count != 1)} into {len(tasks)} file{'s' * (len(tasks) != 1)}")
-    if sum(video.bytes for task in tasks for video in task.videos) <= SMALL_BYTES:
-        return _publish(storage, survey.identity, [compact(storage, task, settings) for task in tasks])
-    return _publish(storage, survey.identity, _results([_COMPACT.remote(task, settings) for task in tasks]))
+    """Compact every whole video and publish the result; return the files whose rows proved to be damaged.
+
+    What another driver was faster at is planned anew, a few times.
+    """
+    damaged: list[DamagedFile] = []
+    for _ in range(_ROUNDS):
+        tasks = plan_tasks(storage, survey, settings)
+        if not tasks:
+            break
+        count = sum(len(task.videos) for task in tasks)
+        announce(f"Compacting {count:,} video{'s' * (count != 1)} into {len(tasks)} file{'s' * (len(tasks) != 1)}")
+        if sum(video.bytes for task in tasks for video in task.videos) <= SMALL_BYTES:
+            results = [compact(storage, task, settings) for task in tasks]
+        else:
+            results = _results([_COMPACT.remote(task, settings) for task in tasks])
+        published = publish(storage, survey.identity, results).names
+        damaged += _damaged_in(results)
+        if all(result.data_file is not None and result.data_file.name in published for result in results):
+            break
+        survey = take_survey(storage, survey.identity)
+    return damaged
 
 
 class BackgroundReduce:
@@ -125,7 +140,9 @@ class BackgroundReduce:
                 running.append(beside.remote(waiting.popleft(), self._settings))
             done, running = ray.wait(running, timeout=LOOK_SECONDS)
             results += _results(done)
-        return _publish(self._storage, self._identity, results) if results else []
+        if results:
+            publish(self._storage, self._identity, results)
+        return _damaged_in(results)
 
 
 def _results(references: list[Any]) -> list[Compacted]:
@@ -137,7 +154,5 @@ def _results(references: list[Any]) -> list[Compacted]:
     return results
 
 
-def _publish(storage: Storage, identity: DatasetIdentity, results: list[Compacted]) -> list[DamagedFile]:
-    """Publish data files, and return what proved to be damaged when they were written."""
-    publish(storage, identity, results)
+def _damaged_in(results: list[Compacted]) -> list[DamagedFile]:
     return [damaged for result in results for damaged in result.damaged]

@@ -3,8 +3,10 @@
 Three steps, each of which may be the last before a crash:
 
 1. `compact` (here) writes a data file, a Ray task each. Nothing reads it yet.
-2. `publication.publish` replaces the manifest in one step. From here on the data files are the dataset.
-3. `publication.publish` deletes what they absorbed. What a crash leaves over, `publication.sweep` removes.
+2. `publication.publish` publishes the next generation of the manifest. From here on the data files are the dataset.
+3. `publication.publish` deletes what they absorbed. What a crash leaves over, `sweeping.sweep` removes.
+
+A data file has a name that nobody has ever used: its bytes never change, and what was deleted never comes back.
 
 Rows are checked on the way: page checksums, frame order, and the digest of each piece. A video whose rows turn out to
 be damaged is left out and computed again; the others of the file are kept.
@@ -13,6 +15,7 @@ be damaged is left out and computed again; the others of the file are kept.
 from __future__ import annotations
 
 import hashlib
+import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import BinaryIO
@@ -22,7 +25,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from phoenix_ray.config import OutputSettings
-from phoenix_ray.dataset.compaction_plan import CompactionTask, VideoToMerge
+from phoenix_ray.dataset import paths
+from phoenix_ray.dataset.compaction_plan import Absorbed, CompactionTask, VideoToMerge
 from phoenix_ray.dataset.encoding import DamagedFile, DamagedFileError, open_writer, write_footer
 from phoenix_ray.dataset.identity import find_layout
 from phoenix_ray.dataset.manifest import DataFile
@@ -42,11 +46,12 @@ class Compacted:
         data_file: What was written, None when no video of the task could be read.
         absorbed: Partitions whose rows it holds or supersedes.
         replaces: Data files that it takes the place of.
-        damaged: Files whose rows could not be read; their videos are left out.
+        damaged: Files whose rows could not be read. Their videos are left out, as are those of files that are gone:
+            another driver may have merged them, and what is missing shows when the dataset is looked at again.
     """
 
     data_file: DataFile | None
-    absorbed: tuple[str, ...]
+    absorbed: tuple[Absorbed, ...]
     replaces: tuple[str, ...]
     damaged: tuple[DamagedFile, ...]
 
@@ -69,11 +74,22 @@ def compact(storage: Storage, task: CompactionTask, settings: OutputSettings) ->
     while videos:
         outcome = _try_data_file(storage, task, videos, settings)
         if isinstance(outcome, DataFile):
-            absorbed = {name for video in videos for name in (*video.obsolete, *(piece.file for piece in video.pieces))}
-            return Compacted(outcome, tuple(sorted(absorbed - set(task.replaces))), task.replaces, tuple(damaged))
-        damaged.append(outcome.damage)
+            absorbed = {one for video in videos for one in (*video.obsolete, *_partitions_of(video, task))}
+            return Compacted(outcome, tuple(sorted(absorbed)), task.replaces, tuple(damaged))
+        if not outcome.damage.gone:
+            damaged.append(outcome.damage)
         videos = tuple(video for video in videos if video is not outcome.video)
     return Compacted(None, (), task.replaces, tuple(damaged))
+
+
+def new_data_name(split: str) -> str:
+    """Return a name for a data file that no other has or had."""
+    return paths.data_path(split, secrets.token_hex(16))
+
+
+def _partitions_of(video: VideoToMerge, task: CompactionTask) -> list[Absorbed]:
+    names = [piece.file for piece in video.pieces if piece.file not in task.replaces]
+    return [Absorbed(name, task.split, video.video_id, video.version) for name in names]
 
 
 def _try_data_file(
@@ -92,7 +108,8 @@ def _write_data_file(
     reader = RowReader(storage)
     entries: list[VideoEntry] = []
     row = 0
-    with storage.writing(task.data_file) as stream:
+    name = new_data_name(task.split)
+    with storage.writing(name) as stream:
         hashed = _HashedStream(stream)
         with open_writer(hashed, landmark_schema(layout), layout, settings) as writer:
             row_groups = _RowGroups(writer, settings.row_group_rows)
@@ -111,7 +128,7 @@ def _write_data_file(
                     "videos": [entry.to_json() for entry in entries],
                 },
             )
-    return describe_data_file(task.data_file, entries, hashed.bytes, hashed.sha256)
+    return describe_data_file(name, entries, hashed.bytes, hashed.sha256)
 
 
 def _copy_video(reader: RowReader, layout: Layout, video: VideoToMerge, row_groups: _RowGroups) -> Tally:
@@ -128,7 +145,7 @@ def _copy_video(reader: RowReader, layout: Layout, video: VideoToMerge, row_grou
                 copied += tally_rows(layout, rows)
                 row_groups.add(rows)
         except FileNotFoundError:
-            raise _SpoiledVideoError(video, DamagedFile(piece.file, "it is gone")) from None
+            raise _SpoiledVideoError(video, DamagedFile(piece.file, "it is gone", gone=True)) from None
         except DamagedFileError as error:
             raise _SpoiledVideoError(video, error.damage) from None
         if copied.rows != piece.rows or piece.digest not in (None, copied.digest):

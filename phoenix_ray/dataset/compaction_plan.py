@@ -6,14 +6,12 @@ new files; an old file is taken up again only when it holds rows of a video that
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
-from phoenix_ray.dataset import paths
-from phoenix_ray.dataset.coverage import pick_once
+from phoenix_ray.dataset.coverage import Version, pick_once
 from phoenix_ray.dataset.identity import DatasetIdentity
-from phoenix_ray.dataset.manifest import DataFile
 from phoenix_ray.dataset.partitions import PartitionInfo
 from phoenix_ray.dataset.survey import OpenVideo, Survey
 from phoenix_ray.dataset.videos import VideoEntry
@@ -42,6 +40,18 @@ class Piece:
     digest: int | None
 
 
+class Absorbed(NamedTuple):
+    """A partition as it was when a compaction was planned: only that is of no use afterwards.
+
+    Another driver may meanwhile have written a later version of the video under the same name.
+    """
+
+    name: str
+    split: str
+    video_id: str
+    version: Version
+
+
 @dataclass(frozen=True, slots=True)
 class VideoToMerge:
     """A whole video.
@@ -65,8 +75,13 @@ class VideoToMerge:
     annotation: Mapping[str, str]
     pieces: tuple[Piece, ...]
     bytes: float
-    obsolete: tuple[str, ...] = ()
+    obsolete: tuple[Absorbed, ...] = ()
     fps_varies: bool | None = None
+
+    @property
+    def version(self) -> Version:
+        """Which content of the video it is."""
+        return Version(self.signature, self.frame_count)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,14 +99,6 @@ class CompactionTask:
     split: str
     videos: tuple[VideoToMerge, ...]
     replaces: tuple[str, ...] = ()
-
-    @property
-    def data_file(self) -> str:
-        """Name of the file: it follows from what goes in, so a task done again after a crash replaces itself."""
-        content = hashlib.sha256(self.identity.fingerprint.encode())
-        for video in self.videos:
-            content.update(repr((video.video_id, video.signature, video.frame_count, video.pieces)).encode())
-        return paths.data_path(self.split, content.hexdigest()[:32])
 
 
 @dataclass(slots=True)
@@ -136,7 +143,8 @@ def _plan_split(
 
     for old in survey.manifest.files:
         if old.split == split and (old.name in outdated or old.bytes < _SMALL_FILE * target_bytes):
-            kept = [_keep(old, entry) for entry in entries_of(old.name) if entry.video_id not in changed]
+            entries = [entry for entry in entries_of(old.name) if entry.video_id not in changed]
+            kept = [keep_video(old.name, entry, old.bytes / max(1, old.rows)) for entry in entries]
             file = room_for(sum(video.bytes for video in kept))
             file.videos += kept
             file.replaces.append(old.name)
@@ -167,6 +175,7 @@ def _merge(video: OpenVideo) -> VideoToMerge:
         pieces.append(Piece(info.name, pick.first - info.first, rows, info.tally.digest if rows == info.rows else None))
         size += info.bytes * rows / info.rows
     used = {piece.file for piece in pieces}
+    written = max(info.modified for info in infos)
     return VideoToMerge(
         video.video_id,
         newest.signature,
@@ -175,12 +184,17 @@ def _merge(video: OpenVideo) -> VideoToMerge:
         newest.annotation,
         tuple(pieces),
         size,
-        tuple(info.name for info in video.partitions if info.name not in used),
+        tuple(
+            Absorbed(info.name, info.split, info.video_id, info.version)
+            for info in video.partitions
+            # What was written after the video was whole is a version that somebody is at work on.
+            if info.name not in used and (info.version == newest.version or info.modified <= written)
+        ),
         newest.fps_varies,
     )
 
 
-def _keep(file: DataFile, entry: VideoEntry) -> VideoToMerge:
+def keep_video(data_file: str, entry: VideoEntry, bytes_a_row: float = 0.0) -> VideoToMerge:
     """Return a video that lies in a data file."""
     return VideoToMerge(
         entry.video_id,
@@ -188,7 +202,7 @@ def _keep(file: DataFile, entry: VideoEntry) -> VideoToMerge:
         entry.frames,
         entry.fps,
         entry.annotation,
-        (Piece(file.name, entry.first_row, entry.frames, entry.tally.digest),),
-        file.bytes * entry.frames / max(1, file.rows),
+        (Piece(data_file, entry.first_row, entry.frames, entry.tally.digest),),
+        bytes_a_row * entry.frames,
         fps_varies=entry.fps_varies,
     )

@@ -44,11 +44,13 @@ class DamagedFile:
         name: The file.
         reason: What is wrong with it.
         foreign: Whether it is whole but not of this dataset, so that deleting it might lose somebody's work.
+        gone: Whether there is no such file any more.
     """
 
     name: str
     reason: str
     foreign: bool = False
+    gone: bool = False
 
 
 class DamagedFileError(Exception):

@@ -1,4 +1,12 @@
-"""The manifest: which data files are the dataset. Replacing `manifest.json` in one step publishes a compaction.
+"""The manifest: which data files are the dataset. It is published in generations, and **the newest one decides**.
+
+A generation is a file `manifests/<number>.json` that `Storage.create` makes, so that of two drivers which build on the
+same generation one succeeds and the other must read what that one published: compare-and-swap, as in Delta's log, on
+disks (a link that only one can make) and object stores (a conditional put). Nothing is ever changed in a generation.
+Datasets of earlier versions have one `manifest.json`: generation 0, which counts until there is another.
+
+A generation also names the data files that are **condemned**: they may be deleted by whoever finds them, and no later
+generation may name them again. So a file is never deleted that another driver is about to publish.
 
 A data file counts only while the manifest names it and it has the size that the manifest says; a file that was lost or
 cut short is told apart, and its videos are computed again instead of being believed.
@@ -6,8 +14,10 @@ cut short is told apart, and its videos are computed again instead of being beli
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from dataclasses import replace as changed
+from typing import Any
 
 from phoenix_ray.dataset import json_values, paths
 from phoenix_ray.dataset.encoding import SCHEMA_VERSION, DamagedFile
@@ -16,6 +26,11 @@ from phoenix_ray.dataset.sealing import refuse_broken_seal, seal_json
 from phoenix_ray.dataset.storage import ReadableStorage, Storage
 from phoenix_ray.dataset.tally import Tally, total
 from phoenix_ray.errors import OutputError
+
+# Generations that stay, so that a reader which has just listed them still finds the one it chose.
+GENERATIONS_KEPT = 3
+# How often a reader looks anew when the generation that it chose is gone.
+_ATTEMPTS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,27 +65,126 @@ class DataFile:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """The data files of a dataset, sorted by split and first video."""
+    """A generation of the manifest.
+
+    Attributes:
+        files: The data files of the dataset, sorted by split and first video.
+        generation: Its number; 0 is that of an empty dataset, or of a `manifest.json`.
+        condemned: Names of data files that may be deleted, and that no later generation may name.
+    """
 
     files: tuple[DataFile, ...] = ()
+    generation: int = 0
+    condemned: frozenset[str] = frozenset()
+
+    @property
+    def names(self) -> frozenset[str]:
+        """The names of its files."""
+        return frozenset(file.name for file in self.files)
 
     @property
     def tally(self) -> Tally:
         """Counts over all rows."""
         return total(file.tally for file in self.files)
 
-    def replace(self, gone: set[str], added: Sequence[DataFile]) -> Manifest:
-        """Return a manifest without the files named in `gone`, and with `added`."""
+    def replace(self, gone: Collection[str], added: Sequence[DataFile]) -> Manifest:
+        """Return this generation without the files named in `gone`, and with `added`."""
         kept = {file.name: file for file in self.files if file.name not in gone} | {file.name: file for file in added}
-        return Manifest(tuple(sorted(kept.values(), key=lambda file: (file.split, file.first_video, file.name))))
+        files = tuple(sorted(kept.values(), key=lambda file: (file.split, file.first_video, file.name)))
+        return changed(self, files=files)
 
 
-def write_manifest(storage: Storage, identity: DatasetIdentity, manifest: Manifest) -> None:
-    """Publish a manifest: readers see either the old one or this one."""
-    tree = {
+def publish_manifest(
+    storage: Storage, identity: DatasetIdentity, manifest: Manifest, condemned: Collection[str] = ()
+) -> Manifest | None:
+    """Publish files as the next generation: readers see either the old one or this one.
+
+    Args:
+        storage: The dataset.
+        identity: Its identity.
+        manifest: The files to publish, with the generation that they were decided on.
+        condemned: Names to condemn from now on, beside those that are condemned and still there.
+
+    Returns:
+        What is published; None when another driver has published that generation meanwhile: read, and decide anew.
+
+    Raises:
+        OutputError: The output cannot be written.
+    """
+    following = changed(manifest, generation=manifest.generation + 1, condemned=manifest.condemned | set(condemned))
+    if following.names & following.condemned:
+        raise ValueError(f"{sorted(following.names & following.condemned)} are condemned and cannot be published")
+    content = seal_json(_to_json(identity, following), indent=1)
+    return following if storage.create(paths.manifest_path(following.generation), content) else None
+
+
+def newest_generation(storage: ReadableStorage) -> int:
+    """Return the number of the newest generation, 0 when there is none but that of earlier versions."""
+    return max(list_generations(storage), default=0)
+
+
+def list_generations(storage: ReadableStorage) -> list[int]:
+    """Return the numbers of the generations that are there, in no order; that of earlier versions is left out."""
+    numbers = (paths.manifest_generation(file.name) for file in storage.list(paths.MANIFESTS))
+    return [number for number in numbers if number]
+
+
+def read_manifest(storage: ReadableStorage, identity: DatasetIdentity) -> Manifest:
+    """Return the newest generation, an empty one where nothing was compacted yet.
+
+    Raises:
+        OutputError: It is damaged, of a newer version, or of a dataset with other settings.
+    """
+    for _ in range(_ATTEMPTS):
+        generation = newest_generation(storage)
+        try:
+            content = storage.read(paths.manifest_path(generation))
+        except FileNotFoundError:
+            # It was removed because there are newer ones, unless there never was any.
+            if not generation and not newest_generation(storage):
+                return Manifest()
+            continue
+        return _parse(storage, identity, generation, content)
+    raise OutputError(f"{storage.root}/{paths.MANIFESTS} changes while it is read; try again later.")
+
+
+def remove_old_generations(storage: Storage, newest: int) -> None:
+    """Delete the generations that nobody needs any more."""
+    for generation in (0, *list_generations(storage)) if newest >= GENERATIONS_KEPT else ():
+        if generation <= newest - GENERATIONS_KEPT:
+            storage.delete(paths.manifest_path(generation))
+
+
+def check_files(storage: ReadableStorage, manifest: Manifest) -> tuple[Manifest, list[DamagedFile]]:
+    """Return the manifest without the data files that are missing or have another size, and those with the reason.
+
+    Condemned files that are gone need not be condemned any more, and are left out as well: no name is used twice.
+    """
+    sizes = {file.name: file.bytes for file in storage.list(paths.DATA)}
+    suspects = [file for file in manifest.files if sizes.get(file.name) != file.bytes]
+    damaged = [damage for file in suspects if (damage := _look_closer(storage, file))]
+    sound = manifest.replace({file.name for file in damaged}, ())
+    return changed(sound, condemned=manifest.condemned & sizes.keys()), damaged
+
+
+def _look_closer(storage: ReadableStorage, file: DataFile) -> DamagedFile | None:
+    """Return what is wrong with a file of which a listing, which may be old, says that it is not as it should be."""
+    try:
+        with storage.open(file.name) as stream:
+            size = stream.size()
+    except FileNotFoundError:
+        return DamagedFile(file.name, "the manifest names it, but it is gone", gone=True)
+    if size == file.bytes:
+        return None
+    return DamagedFile(file.name, f"it has {size} bytes, the manifest says {file.bytes}")
+
+
+def _to_json(identity: DatasetIdentity, manifest: Manifest) -> dict[str, Any]:
+    return {
         "schema_version": identity.schema_version,
         "fingerprint": identity.fingerprint,
         "layout": identity.layout,
+        "generation": manifest.generation,
         **manifest.tally.to_json(),
         "files": [
             {
@@ -85,46 +199,39 @@ def write_manifest(storage: Storage, identity: DatasetIdentity, manifest: Manife
             }
             for file in manifest.files
         ],
+        "condemned": sorted(manifest.condemned),
     }
-    storage.write(paths.MANIFEST, seal_json(tree, indent=1))
 
 
-def read_manifest(storage: ReadableStorage, identity: DatasetIdentity) -> Manifest:
-    """Return the published manifest, an empty one where nothing was compacted yet.
-
-    Raises:
-        OutputError: It is damaged, of a newer version, or of a dataset with other settings.
-    """
-    where = f"{storage.root}/{paths.MANIFEST}"
+def _parse(storage: ReadableStorage, identity: DatasetIdentity, generation: int, content: bytes) -> Manifest:
+    where = f"{storage.root}/{paths.manifest_path(generation)}"
     try:
-        content = storage.read(paths.MANIFEST)
         tree = json_values.parse_mapping(content)
         if json_values.count(tree["schema_version"]) > SCHEMA_VERSION:
             raise OutputError(f"{where} was written by a newer phoenix_ray: upgrade phoenix-ray to read it.")
         if tree["fingerprint"] != identity.fingerprint:
             raise OutputError(f"{where} belongs to a dataset with other settings than {paths.IDENTITY} beside it.")
         refuse_broken_seal(content)
-        return Manifest(
-            tuple(
-                DataFile(
-                    name=_data_name(file["name"]),
-                    split=json_values.text(file["split"]),
-                    videos=json_values.count(file["videos"]),
-                    first_video=json_values.text(file["first_video"]),
-                    last_video=json_values.text(file["last_video"]),
-                    bytes=json_values.count(file["bytes"], json_values.MOST_ROWS),
-                    sha256=json_values.text(file["sha256"]),
-                    tally=Tally.from_json(file),
-                )
-                for file in tree["files"]
+        if tree.get("generation", 0) != generation:
+            raise ValueError("it has the name of another generation")
+        files = tuple(
+            DataFile(
+                name=_data_name(file["name"]),
+                split=json_values.text(file["split"]),
+                videos=json_values.count(file["videos"]),
+                first_video=json_values.text(file["first_video"]),
+                last_video=json_values.text(file["last_video"]),
+                bytes=json_values.count(file["bytes"], json_values.MOST_ROWS),
+                sha256=json_values.text(file["sha256"]),
+                tally=Tally.from_json(file),
             )
+            for file in tree["files"]
         )
-    except FileNotFoundError:
-        return Manifest()
+        return Manifest(files, generation, frozenset(map(_data_name, tree.get("condemned", ()))))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise OutputError(
-            f"{where} is damaged ({error!r}). Delete it and run `phoenix-ray compact`: data files are taken in again "
-            "by what their own footers say."
+            f"{where} is damaged ({error!r}). Run `phoenix-ray check --repair`: data files are taken in again by what "
+            "their own footers say."
         ) from None
 
 
@@ -135,19 +242,3 @@ def _data_name(value: object) -> str:
     if folder != paths.DATA or not rest or not {"", ".", ".."}.isdisjoint(rest) or "\0" in name:
         raise ValueError(f"{name!a} is no name of a data file")
     return name
-
-
-def check_files(storage: ReadableStorage, manifest: Manifest) -> tuple[Manifest, list[DamagedFile]]:
-    """Return the manifest without the data files that are missing or have another size, and those with the reason."""
-    sizes = {file.name: file.bytes for file in storage.list(paths.DATA)}
-    damaged = [
-        DamagedFile(
-            file.name,
-            f"it has {sizes[file.name]} bytes, the manifest says {file.bytes}"
-            if file.name in sizes
-            else "the manifest names it, but it is gone",
-        )
-        for file in manifest.files
-        if sizes.get(file.name) != file.bytes
-    ]
-    return manifest.replace({file.name for file in damaged}, ()), damaged

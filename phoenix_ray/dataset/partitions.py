@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -30,7 +31,7 @@ from phoenix_ray.dataset.encoding import (
 )
 from phoenix_ray.dataset.identity import DatasetIdentity
 from phoenix_ray.dataset.schema import FrameRecord, to_table
-from phoenix_ray.dataset.sealing import seal_parquet
+from phoenix_ray.dataset.sealing import parquet_seal, seal_parquet
 from phoenix_ray.dataset.storage import ReadableStorage, Storage, StoredFile
 from phoenix_ray.dataset.tally import Tally, tally_rows
 from phoenix_ray.landmarks import Layout
@@ -220,7 +221,25 @@ def _read_statement(storage: ReadableStorage, name: str) -> tuple[dict[str, Any]
         return read_footer(name, parquet), parquet.metadata.num_rows
 
 
-def discard(storage: Storage, damaged: DamagedFile) -> None:
-    """Remove a damaged file, whose frames are computed again; one that is not of this dataset is left alone."""
-    if not damaged.foreign:
-        storage.delete(damaged.name)
+def discard(storage: Storage, identity: DatasetIdentity, damaged: DamagedFile) -> None:
+    """Remove a partition that proved to be damaged, so that its frames are computed again.
+
+    It stays if it is not of this dataset, or if somebody has written it again meanwhile.
+    """
+    if damaged.foreign or not damaged.name.startswith(f"{paths.PARTITIONS}/"):
+        return
+    with suppress(FileNotFoundError):
+        content = storage.read(damaged.name)
+        file = StoredFile(damaged.name, len(content), 0.0)
+        found = read_partition(storage, identity.fingerprint, file)
+        if parquet_seal(content) != "intact" or isinstance(found, DamagedFile):
+            storage.delete(damaged.name)
+
+
+def delete_version(storage: Storage, identity: DatasetIdentity, name: str, version: Version) -> bool:
+    """Remove a partition if it still holds this version of its video; return whether it did."""
+    found = read_partition(storage, identity.fingerprint, StoredFile(name, 0, 0.0))
+    if not isinstance(found, PartitionInfo) or found.version != version:
+        return False
+    storage.delete(name)
+    return True

@@ -14,7 +14,9 @@ import hashlib
 from urllib.parse import quote
 
 IDENTITY = "dataset.json"
-MANIFEST = "manifest.json"
+MANIFESTS = "manifests"
+# Where earlier versions of phoenix_ray kept the one manifest: generation 0.
+FIRST_MANIFEST = "manifest.json"
 VIDEOS = "videos.parquet"
 LEASE = "lease.json"
 PARTITIONS = "partitions"
@@ -22,7 +24,9 @@ DATA = "data"
 FAILURES = "failures"
 RUNS = "runs"
 # All that lies right in the folder of a dataset; what `repair` takes out goes to `quarantine`.
-TOP_LEVEL = frozenset({IDENTITY, MANIFEST, VIDEOS, LEASE, PARTITIONS, DATA, FAILURES, RUNS, "quarantine"})
+TOP_LEVEL = frozenset(
+    {IDENTITY, MANIFESTS, FIRST_MANIFEST, VIDEOS, LEASE, PARTITIONS, DATA, FAILURES, RUNS, "quarantine"}
+)
 
 # File systems allow 255 bytes a name; `split=` and room for a suffix are part of it.
 _LONGEST_NAME = 200
@@ -54,6 +58,21 @@ def failure_path(split: str, video_id: str, first: int, last: int) -> str:
 def data_path(split: str, content: str) -> str:
     """Return the name of a compacted file; `content` is a hash that names what it is made of."""
     return f"{DATA}/split={safe_name(split)}/{content}.parquet"
+
+
+def manifest_path(generation: int) -> str:
+    """Return the name of a generation of the manifest."""
+    return f"{MANIFESTS}/{generation:012}.json" if generation else FIRST_MANIFEST
+
+
+def manifest_generation(name: str) -> int | None:
+    """Return the generation of the manifest that has this name, None when none has."""
+    folder, _, last = name.partition("/")
+    number, _, ending = last.partition(".")
+    if name == FIRST_MANIFEST:
+        return 0
+    known = folder == MANIFESTS and ending == "json" and len(number) == 12 and number.isascii() and number.isdigit()
+    return int(number) or None if known else None
 
 
 def video_folder(kind: str, split: str, video_id: str) -> str:

@@ -10,6 +10,7 @@ same folder, are flushed to the device, and only then renamed; a crash leaves a 
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 import secrets
@@ -34,6 +35,9 @@ LISTING_THREADS = 8
 _FOLDERS_PER_BLOCK = 32
 # What `os.link` answers on file systems without hard links (FAT, some FUSE and SMB mounts).
 _NO_HARD_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
+# Of `renameat2(2)`: relative to the working directory, and its flag; what it answers where the file system lacks it.
+_HERE, _RENAME_NOREPLACE = -100, 1
+_NO_SUCH_RENAME = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,16 +143,8 @@ class LocalStorage:
             with self._temporary(final) as (temporary, stream):
                 stream.write(content)
                 _flush(stream)
-                try:
-                    os.link(temporary, final)
-                except FileExistsError:
+                if not self._claim(temporary, final):
                     return False
-                except OSError as error:
-                    if error.errno not in _NO_HARD_LINKS:
-                        raise
-                    # Without hard links the check above is all there is against a second driver in this instant; the
-                    # lease stands in front of it.
-                    temporary.replace(final)
             _flush_folder(final.parent)
             return True
 
@@ -187,6 +183,19 @@ class LocalStorage:
                     if folder == self._root:
                         break
                     folder.rmdir()
+
+    def _claim(self, temporary: Path, final: Path) -> bool:
+        """Give a temporary file its final name unless that is taken; return whether it has it."""
+        try:
+            os.link(temporary, final)
+        except FileExistsError:
+            # NFS repeats a request whose answer was lost, and then finds what the first one made.
+            return temporary.samefile(final)
+        except OSError as error:
+            if error.errno not in _NO_HARD_LINKS:
+                raise
+            return _rename_new(temporary, final)
+        return True
 
     def _locate(self, name: str) -> Path:
         """Return the path of a name; a name that would leave the dataset is a mistake of ours and stops the run."""
@@ -265,6 +274,24 @@ def _open_new(path: Path) -> BinaryIO:
             return path.open("xb")
         time.sleep(0.01)
     return path.open("xb")
+
+
+def _rename_new(temporary: Path, final: Path) -> bool:
+    """Rename a file unless the name is taken; return whether it was renamed. For file systems without hard links."""
+    rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if rename is not None:
+        if rename(_HERE, os.fsencode(temporary), _HERE, os.fsencode(final), _RENAME_NOREPLACE) == 0:
+            return True
+        number = ctypes.get_errno()
+        if number == errno.EEXIST:
+            return False
+        if number not in _NO_SUCH_RENAME:
+            raise OSError(number, os.strerror(number))
+    # Neither links nor such a rename: a name that another driver takes in this very instant is replaced.
+    if final.exists():
+        return False
+    temporary.replace(final)
+    return True
 
 
 def _flush(stream: BinaryIO) -> None:

@@ -14,10 +14,14 @@ import pyarrow as pa
 from phoenix_ray.dataset.coverage import Version, is_whole, live_holdings
 from phoenix_ray.dataset.encoding import DamagedFile
 from phoenix_ray.dataset.identity import DatasetIdentity
-from phoenix_ray.dataset.manifest import Manifest, check_files, read_manifest
+from phoenix_ray.dataset.manifest import Manifest, check_files, newest_generation, read_manifest
 from phoenix_ray.dataset.partitions import FOOTER_THREADS, PartitionInfo, list_partitions
 from phoenix_ray.dataset.storage import ReadableStorage
 from phoenix_ray.dataset.videos import VERSION_COLUMNS, gather_videos, select_videos
+from phoenix_ray.errors import OutputError
+
+# How often a dataset is looked at anew whose data files are replaced in the same moment.
+_ATTEMPTS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +71,7 @@ class Survey:
 
     Attributes:
         identity: Of the dataset.
-        manifest: The sound data files.
+        manifest: The newest manifest, with the sound data files alone.
         partitions: Every sound partition.
         videos: The table of compacted videos; the columns `VERSION_COLUMNS` unless more were asked for.
         damaged: Files that are not trusted.
@@ -93,26 +97,51 @@ def take_survey(
     identity: DatasetIdentity,
     threads: int = FOOTER_THREADS,
     columns: Sequence[str] = VERSION_COLUMNS,
+    manifest: Manifest | None = None,
 ) -> Survey:
     """Return what lies in a dataset.
 
     Partitions are listed before the manifest is read: what a compaction absorbs meanwhile is then seen in one of them.
+
+    Args:
+        storage: The dataset.
+        identity: Its identity.
+        threads: Footers read at once.
+        columns: Of the table of videos.
+        manifest: What is to be taken for the newest manifest where that is damaged; None reads it.
 
     Raises:
         OutputError: The dataset cannot be read.
     """
     found = list(list_partitions(storage, identity, threads))
     partitions = tuple(info for info in found if isinstance(info, PartitionInfo))
-    damaged = [file for file in found if isinstance(file, DamagedFile)]
-    manifest, lost = check_files(storage, read_manifest(storage, identity))
-    videos, unreadable = gather_videos(storage, identity, manifest, columns)
-    return Survey(
-        identity,
-        manifest.replace({file.name for file in unreadable}, ()),
-        partitions,
-        videos,
-        (*damaged, *lost, *unreadable),
-    )
+    spoiled = [file for file in found if isinstance(file, DamagedFile)]
+    sound, videos, damaged = read_compacted(storage, identity, columns, manifest)
+    return Survey(identity, sound, partitions, videos, (*spoiled, *damaged))
+
+
+def read_compacted(
+    storage: ReadableStorage,
+    identity: DatasetIdentity,
+    columns: Sequence[str] | None = VERSION_COLUMNS,
+    manifest: Manifest | None = None,
+) -> tuple[Manifest, pa.Table, list[DamagedFile]]:
+    """Return the newest manifest with the sound data files alone, the table of their videos, and the other files.
+
+    A file that is gone counts as lost only if no newer manifest has been published meanwhile, which may have replaced
+    it: else it is looked at anew.
+
+    Raises:
+        OutputError: The dataset cannot be read, or changes each time that it is looked at.
+    """
+    for _ in range(_ATTEMPTS):
+        newest = manifest or read_manifest(storage, identity)
+        sound, lost = check_files(storage, newest)
+        videos, unreadable = gather_videos(storage, identity, sound, columns)
+        damaged = [*lost, *unreadable]
+        if manifest or not damaged or newest_generation(storage) == newest.generation:
+            return sound.replace({file.name for file in unreadable}, ()), videos, damaged
+    raise OutputError(f"{storage.root} changes while it is read; try again later.")
 
 
 def _video_key(info: PartitionInfo) -> tuple[str, str]:

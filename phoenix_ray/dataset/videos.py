@@ -8,7 +8,7 @@ footers that are new.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -235,13 +235,19 @@ def write_videos(storage: Storage, videos: pa.Table) -> None:
     storage.write(paths.VIDEOS, seal_parquet(sink.getvalue()))
 
 
+def lists_files(storage: ReadableStorage, identity: DatasetIdentity, names: Collection[str]) -> bool:
+    """Whether `videos.parquet` is the table of just these data files."""
+    table = _read_table(storage, find_layout(identity), ["file"])
+    return set(pc.unique(table.column("file")).to_pylist()) == set(names)
+
+
 def _try_table(
     storage: ReadableStorage, identity: DatasetIdentity, layout: Layout, columns: list[str], data_file: str
 ) -> pa.Table | DamagedFile:
     try:
         return to_video_table(layout, read_entries(storage, identity, data_file), data_file).select(columns)
     except FileNotFoundError:
-        return DamagedFile(data_file, "the manifest names it, but it is gone")
+        return DamagedFile(data_file, "the manifest names it, but it is gone", gone=True)
     except DamagedFileError as error:
         return error.damage
 

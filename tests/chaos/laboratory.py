@@ -248,8 +248,8 @@ def judge(laboratory: Laboratory, output: Path, flagged: frozenset[FrameKey]) ->
         complaints.append(f"the manifest counts {manifest.tally.rows} rows")
     if listed := read_failures(storage):
         complaints.append(f"still on the failure list: {listed[0]}")
-    known = {paths.IDENTITY, paths.MANIFEST, paths.VIDEOS, *(file.name for file in manifest.files)}
-    left = {file.name for file in storage.list("")} - known
+    known = {paths.IDENTITY, paths.VIDEOS, *manifest.names}
+    left = {file.name for file in storage.list("") if paths.manifest_generation(file.name) is None} - known
     if orphans := sorted(name for name in left if not name.startswith(f"{paths.RUNS}/") or "/.tmp-" in name):
         complaints.append(f"orphans: {orphans}")
     deadline = time.monotonic() + 10

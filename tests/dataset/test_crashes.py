@@ -19,11 +19,12 @@ from phoenix_ray.dataset.committed import committed_in
 from phoenix_ray.dataset.compaction import compact
 from phoenix_ray.dataset.compaction_plan import plan_compaction
 from phoenix_ray.dataset.identity import open_dataset
-from phoenix_ray.dataset.manifest import read_manifest
-from phoenix_ray.dataset.publication import publish, sweep
+from phoenix_ray.dataset.manifest import GENERATIONS_KEPT, read_manifest
+from phoenix_ray.dataset.publication import publish
 from phoenix_ray.dataset.reader import Dataset
 from phoenix_ray.dataset.storage import TEMPORARY_PREFIX, LocalStorage, Storage
 from phoenix_ray.dataset.survey import take_survey
+from phoenix_ray.dataset.sweeping import sweep
 from phoenix_ray.dataset.videos import read_entries
 from phoenix_ray.sources.base import Video
 from tests.dataset.made_up import IDENTITY, SETTINGS, commit, make_video
@@ -121,8 +122,10 @@ def assert_finished(folder: Path, source: list[Video], digest: int) -> None:
         (video.split, video.video_id, video.frame_count, video.signature) for video in source
     )
     orphans = {file.name for file in storage.list("")}
-    orphans -= {paths.IDENTITY, paths.MANIFEST, paths.VIDEOS}
-    assert orphans == {file.name for file in read_manifest(storage, IDENTITY).files}
+    manifest = read_manifest(storage, IDENTITY)
+    generations = range(max(1, manifest.generation - GENERATIONS_KEPT + 1), manifest.generation + 1)
+    orphans -= {paths.IDENTITY, paths.VIDEOS, *map(paths.manifest_path, generations)}
+    assert orphans == manifest.names
     assert not (folder / paths.PARTITIONS).exists()
 
 

@@ -29,10 +29,10 @@ from tests.dataset.test_crashes import compact_all, work
 def test_a_manifest_that_names_other_files_is_damaged(tmp_path: Path, name: str) -> None:
     storage = LocalStorage(str(tmp_path / "dataset"))
     work(storage, [make_video("a")])
-    tree = json.loads(storage.read(paths.MANIFEST))
+    tree = json.loads(storage.read(paths.manifest_path(1)))
     tree.pop("seal")
     tree["files"][0]["name"] = name
-    storage.write(paths.MANIFEST, seal_json(tree))
+    storage.write(paths.manifest_path(1), seal_json(tree))
     with pytest.raises(OutputError, match="is no name of a data file"):
         read_manifest(storage, IDENTITY)
 

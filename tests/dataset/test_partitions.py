@@ -69,7 +69,7 @@ def damage_of(tmp_path: Path, change: object = None, identity: DatasetIdentity =
         storage.write(receipt.name, change(storage.read(receipt.name)))
     (listed,) = list_partitions(storage, identity)
     assert isinstance(listed, DamagedFile)
-    discard(storage, listed)
+    discard(storage, IDENTITY, listed)
     assert (list(list_partitions(storage, identity)) == []) == (not listed.foreign)
     return listed
 

@@ -13,10 +13,11 @@ from phoenix_ray.dataset.compaction_plan import plan_compaction
 from phoenix_ray.dataset.identity import read_identity
 from phoenix_ray.dataset.integrity.inspection import inspect
 from phoenix_ray.dataset.integrity.repair import alone_on, repair
-from phoenix_ray.dataset.publication import publish, sweep
+from phoenix_ray.dataset.publication import publish
 from phoenix_ray.dataset.reader import Dataset
 from phoenix_ray.dataset.storage import LocalStorage
 from phoenix_ray.dataset.survey import take_survey
+from phoenix_ray.dataset.sweeping import sweep
 from phoenix_ray.dataset.video_landmarks import from_rows
 from phoenix_ray.dataset.videos import read_entries
 from phoenix_ray.errors import ConfigError, OutputError

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -27,11 +27,11 @@ from phoenix_ray.dataset.integrity.repair import alone_on, repair
 from phoenix_ray.dataset.lease import is_alive, read_holder
 from phoenix_ray.dataset.manifest import read_manifest
 from phoenix_ray.dataset.partitions import PartitionInfo, read_partition
-from phoenix_ray.dataset.publication import sweep
 from phoenix_ray.dataset.reader import Dataset
 from phoenix_ray.dataset.sealing import PARQUET_SEAL_BLANK, PARQUET_SEAL_KEY, seal_json, seal_parquet
 from phoenix_ray.dataset.storage import LocalStorage, StoredFile
 from phoenix_ray.dataset.survey import take_survey
+from phoenix_ray.dataset.sweeping import sweep
 from phoenix_ray.dataset.videos import gather_videos
 from phoenix_ray.errors import OutputError
 from tests.dataset.made_up import IDENTITY, LAYOUT, commit, make_video, new_dataset
@@ -119,9 +119,13 @@ def restore(original: Path, folder: Path) -> None:
     shutil.copytree(original, folder)
 
 
-JSON_FILES = {
+def newest_manifest(folder: Path) -> Path:
+    return max(folder.glob(f"{paths.MANIFESTS}/*.json"))
+
+
+JSON_FILES: dict[str, Callable[[Path], Path]] = {
     "dataset.json": lambda folder: folder / paths.IDENTITY,
-    "manifest.json": lambda folder: folder / paths.MANIFEST,
+    "manifest": newest_manifest,
     "lease.json": lambda folder: folder / paths.LEASE,
     "failure": lambda folder: next(folder.glob("failures/*/*/*/*.json")),
 }
@@ -183,11 +187,11 @@ def test_footers_of_any_values(original: Path, folder: Path, data: st.DataObject
     footer = json.loads(pq.ParquetFile(pa.BufferReader(content)).metadata.metadata[b"phoenix_ray"])
     path.write_bytes(with_footer(content, data.draw(altered(footer) | json_values)))
     (folder / paths.VIDEOS).unlink()
-    manifest = json.loads((folder / paths.MANIFEST).read_bytes())
+    manifest = json.loads(newest_manifest(folder).read_bytes())
     for file in manifest["files"]:
         file["bytes"] = (folder / file["name"]).stat().st_size
     manifest.pop("seal")
-    (folder / paths.MANIFEST).write_bytes(seal_json(manifest))
+    newest_manifest(folder).write_bytes(seal_json(manifest))
     try:
         use(folder)
     finally:

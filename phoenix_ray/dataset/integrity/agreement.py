@@ -16,10 +16,10 @@ from phoenix_ray.dataset.integrity.contents import DataFileCheck, PartitionCheck
 from phoenix_ray.dataset.integrity.findings import Finding
 from phoenix_ray.dataset.lease import is_alive, read_holder
 from phoenix_ray.dataset.manifest import Manifest
-from phoenix_ray.dataset.publication import is_data_file_name
 from phoenix_ray.dataset.sealing import json_seal, open_json, parquet_seal
 from phoenix_ray.dataset.storage import Storage, StoredFile
 from phoenix_ray.dataset.survey import Survey
+from phoenix_ray.dataset.unpublished import is_data_file_name
 from phoenix_ray.dataset.videos import VERSION_COLUMNS, read_columns
 from phoenix_ray.landmarks import Layout
 
@@ -50,7 +50,7 @@ def check_listing(
     at_work = holder is not None and is_alive(holder, time.time())
     published = {file.name for file in manifest.files}
     suspects = {check.name for check in checks if check.findings}
-    known = {paths.IDENTITY, paths.MANIFEST, paths.VIDEOS, paths.LEASE}
+    known = {paths.IDENTITY, paths.VIDEOS, paths.LEASE}
     for file in sorted(files, key=lambda file: file.name):
         top = file.name.partition("/")[0]
         if file.temporary:
@@ -63,6 +63,8 @@ def check_listing(
             continue
         elif top == paths.DATA or (top == paths.PARTITIONS and not is_partition(file)):
             yield Finding("foreign", file.name, "phoenix_ray writes no file of this name here")
+        elif paths.manifest_generation(file.name) is not None:
+            continue
         elif file.name not in known and top not in (paths.PARTITIONS, paths.FAILURES, paths.RUNS, QUARANTINE):
             yield Finding("unknown", file.name, "phoenix_ray did not write it")
 
@@ -134,14 +136,15 @@ def check_coverage(
             frames = {frame for info in video.live for frame in range(info.first, info.last)}
             count = video.live[0].frame_count
             yield Finding("missing", f"{video.split}/{video.video_id}", f"{count - len(frames):,} of {count:,} frames")
-    places = _plain(videos.select(["split", "video_id", "file"]))
+    # Without a manifest it is not known yet which of several files count; a repair sorts that out.
+    places = _plain(videos.select(["split", "video_id", "file"])).slice(0, None if manifest.files else 0)
     counts = places.group_by(["split", "video_id"]).aggregate([("file", "count")])
     twice = counts.filter(pc.greater(counts.column("file_count"), 1)).select(["split", "video_id"]).to_pylist()
     keys = {(row["split"], row["video_id"]) for row in twice}
     rows = sorted((row["split"], row["video_id"], row["file"]) for row in places.to_pylist()) if keys else []
     for key, group in groupby(rows, key=lambda row: row[:2]):
         for _, _, file in list(group)[1:] if key in keys else []:
-            yield Finding("damaged", file, f"it holds {'/'.join(key)}, which another data file holds too")
+            yield Finding("doubled", file, f"it holds {'/'.join(key)}, which another data file holds too")
 
 
 def is_partition(file: StoredFile) -> bool:

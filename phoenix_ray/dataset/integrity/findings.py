@@ -6,13 +6,16 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-Kind = Literal["damaged", "misplaced", "lost", "foreign", "leftover", "outdated", "missing", "changed", "unknown"]
+Kind = Literal[
+    "damaged", "misplaced", "lost", "doubled", "foreign", "leftover", "outdated", "missing", "changed", "unknown"
+]
 
 # What each kind means, in the order of a report. The worst comes first.
 MEANINGS: dict[Kind, str] = {
     "damaged": "not what was written; --repair takes it out, and `run` computes it again",
     "misplaced": "whole, but under the name of another file; --repair puts it back",
     "lost": "part of the dataset, but gone; --repair strikes it off, and `run` computes it again",
+    "doubled": "holds a video that another data file holds too; --repair keeps one, and all that only this file holds",
     "foreign": "of another dataset or program, where plain Parquet readers would read it; --repair moves it out",
     "leftover": "what an interrupted run left; --repair (or the next `run`) removes it",
     "outdated": "does not say what the data files say; --repair makes it again",
@@ -20,7 +23,7 @@ MEANINGS: dict[Kind, str] = {
     "changed": "computed from other frames than the source has now; `run` computes it again",
     "unknown": "of no use to the dataset and in nobody's way; left alone",
 }
-TO_REPAIR: frozenset[Kind] = frozenset({"damaged", "misplaced", "lost", "foreign", "leftover", "outdated"})
+TO_REPAIR: frozenset[Kind] = frozenset({"damaged", "misplaced", "lost", "doubled", "foreign", "leftover", "outdated"})
 TO_COMPUTE: frozenset[Kind] = frozenset({"missing", "changed"})
 
 

@@ -1,7 +1,7 @@
 """Checks a whole dataset: every file of it, and whether the files agree with each other.
 
     data files and partitions   each by itself, in parallel (`contents`)
-    manifest.json               names the data files that are there, with their sha256 and counts
+    manifests/                  the newest names the data files that are there, with their sha256 and counts
     videos.parquet              says what the data files' footers say
     dataset.json, failures/     sealed JSON
     everything else             told
@@ -34,10 +34,10 @@ from phoenix_ray.dataset.integrity.agreement import (
 )
 from phoenix_ray.dataset.integrity.contents import DataFileCheck, PartitionCheck, check_data_file, check_partition
 from phoenix_ray.dataset.integrity.findings import Finding
-from phoenix_ray.dataset.manifest import DataFile, Manifest, read_manifest
-from phoenix_ray.dataset.publication import is_data_file_name
+from phoenix_ray.dataset.manifest import DataFile, Manifest, newest_generation, read_manifest
 from phoenix_ray.dataset.sealing import json_seal
 from phoenix_ray.dataset.storage import Storage, StoredFile
+from phoenix_ray.dataset.unpublished import is_data_file_name
 from phoenix_ray.dataset.videos import video_schema
 from phoenix_ray.errors import OutputError
 from phoenix_ray.landmarks import Layout
@@ -57,7 +57,7 @@ class Inspection:
     Attributes:
         findings: All that is not as it should be.
         identity: Of the dataset; None where `dataset.json` is damaged, and then nothing else was checked.
-        manifest: What `manifest.json` says; empty where it is damaged or gone.
+        manifest: The newest manifest; empty where it is damaged or gone.
         data_files: Each data file, also those that the manifest does not name.
         partitions: Each partition.
         videos: The videos of the data files by their footers, with the columns of `videos.parquet`: of those that the
@@ -141,17 +141,20 @@ def _check_identity_seal(storage: Storage) -> Iterator[Finding]:
 def _check_manifest(
     storage: Storage, identity: DatasetIdentity, files: list[StoredFile]
 ) -> tuple[Manifest, list[Finding]]:
+    generation = newest_generation(storage)
+    name = paths.manifest_path(generation)
     try:
         manifest = read_manifest(storage, identity)
-        if not manifest.files and not any(file.name == paths.MANIFEST for file in files):
-            orphaned = any(is_data_file_name(file.name) for file in files)
-            reason = "it is gone, and data files are there"
-            return manifest, [Finding("lost", paths.MANIFEST, reason)] if orphaned else []
-        if json_seal(storage.read(paths.MANIFEST)) == "intact":
+        name = paths.manifest_path(manifest.generation)
+        if json_seal(storage.read(name)) == "intact":
             return manifest, []
+    except FileNotFoundError:
+        orphaned = any(is_data_file_name(file.name) for file in files)
+        reason = "there is none, and data files are there"
+        return Manifest(), [Finding("lost", paths.MANIFESTS, reason)] if orphaned else []
     except OutputError as error:
-        _raise_unless_damaged(storage, paths.MANIFEST, error)
-    return Manifest(), [Finding("damaged", paths.MANIFEST, "its bytes are not those that were written")]
+        _raise_unless_damaged(storage, name, error)
+    return Manifest(), [Finding("damaged", name, "its bytes are not those that were written")]
 
 
 def _check_contents(

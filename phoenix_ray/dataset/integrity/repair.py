@@ -5,9 +5,9 @@ to `quarantine/<time>/` under the name it had. In the order of the steps, each o
 
 1. Whole files under wrong names are put where they belong; the sound videos of a data file with damaged pages are
    written to a new one, row by row against their digests.
-2. The damaged files go to quarantine. A manifest that still names one then names a file that is gone, which every
-   reader takes for "to be computed".
-3. The manifest is published without them, leftovers are swept, `videos.parquet` is made again from the footers.
+2. The damaged files are copied to quarantine. Those that are no data files are deleted.
+3. The next generation of the manifest is published, which condemns the damaged data files, and takes in what no
+   manifest names although it should; leftovers are swept, `videos.parquet` is made again from the footers.
 """
 
 from __future__ import annotations
@@ -16,25 +16,23 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from phoenix_ray.config import OutputSettings
 from phoenix_ray.dataset import paths
 from phoenix_ray.dataset.collection import VideoKey
-from phoenix_ray.dataset.compaction import compact
-from phoenix_ray.dataset.compaction_plan import CompactionTask, Piece, VideoToMerge
 from phoenix_ray.dataset.identity import DatasetIdentity, find_layout
 from phoenix_ray.dataset.integrity.agreement import QUARANTINE, read_video_table
 from phoenix_ray.dataset.integrity.contents import DataFileCheck
 from phoenix_ray.dataset.integrity.findings import TO_REPAIR, of_kinds
 from phoenix_ray.dataset.integrity.inspection import Inspection
 from phoenix_ray.dataset.lease import Lease, is_alive, read_holder
-from phoenix_ray.dataset.manifest import DataFile, check_files, read_manifest, write_manifest
-from phoenix_ray.dataset.publication import refresh_videos, sweep
+from phoenix_ray.dataset.manifest import DataFile, Manifest, newest_generation, read_manifest
 from phoenix_ray.dataset.storage import Storage
+from phoenix_ray.dataset.sweeping import sweep
+from phoenix_ray.dataset.unpublished import rewrite
 from phoenix_ray.dataset.videos import read_entries
 from phoenix_ray.errors import OutputError
 
@@ -109,18 +107,26 @@ def repair(storage: Storage, inspection: Inspection, renew: Callable[[], None] =
                 bench.keep(check.name)
                 rewritten[check.name] = written
             renew()
-    for name in sorted(unfit - rewritten.keys()):
-        bench.quarantine(name)
-    if rewritten or (wrong and inspection.manifest.files):
-        sound, _ = check_files(storage, read_manifest(storage, identity))
-        write_manifest(storage, identity, sound.replace(set(rewritten), list(rewritten.values())))
-    for name in rewritten:
-        storage.delete(name)
-    removed = sweep(storage, identity, temporary_seconds=0).removed
+    data_files = {name for name in unfit if name.startswith(f"{paths.DATA}/")}
+    broken = {name for name in unfit if paths.manifest_generation(name) is not None}
+    for name in sorted(unfit):
+        if name in data_files | broken:
+            bench.keep(name)
+        else:
+            bench.quarantine(name)
     if wrong:
-        # Made from footers alone: a row of the old table would be believed as long as its file is there.
+        # To be made from footers alone: a row of the old table would be believed as long as its file is there.
         storage.delete(paths.VIDEOS)
-        refresh_videos(storage, identity, read_manifest(storage, identity))
+    decided: Manifest | None = None
+    if wrong and (data_files or broken or inspection.manifest.files):
+        before = Manifest((), newest_generation(storage)) if broken else read_manifest(storage, identity)
+        doubled = {finding.subject for finding in of_kinds(wrong, ["doubled"])}
+        decided = before.replace(data_files | doubled, list(rewritten.values()))
+        decided = replace(decided, condemned=before.condemned | data_files)
+    removed = sweep(storage, identity, temporary_seconds=0, manifest=decided).removed
+    for name in broken:
+        storage.delete(name)
+    removed = tuple(name for name in removed if name not in bench.kept)
     return bench.done([file.name for file in rewritten.values()], removed)
 
 
@@ -132,6 +138,11 @@ class _Bench:
         self._folder = folder
         self._kept: list[str] = []
         self._restored: list[str] = []
+
+    @property
+    def kept(self) -> frozenset[str]:
+        """Files that have a copy in quarantine."""
+        return frozenset(self._kept)
 
     def keep(self, name: str) -> None:
         """Copy a file into quarantine, if it is there and was not copied yet."""
@@ -199,24 +210,9 @@ def _rewrite_sound_videos(storage: Storage, identity: DatasetIdentity, check: Da
     of_file = recorded.filter(pc.equal(pc.cast(recorded.column("file"), pa.string()), check.name))
     rows = {_key(row): row for row in of_file.to_pylist()}
     confirmed = {_key(row) for row in check.videos.to_pylist() if rows.get(_key(row)) == row} - check.spoiled
-    videos = tuple(
-        VideoToMerge(
-            entry.video_id,
-            entry.signature,
-            entry.frames,
-            entry.fps,
-            entry.annotation,
-            (Piece(check.name, entry.first_row, entry.frames, entry.tally.digest),),
-            bytes=0.0,
-            fps_varies=entry.fps_varies,
-        )
-        for entry in read_entries(storage, identity, check.name)
-        if (entry.split, entry.video_id) in confirmed
-    )
-    if not videos:
-        return None
-    split = next(split for split, _ in confirmed)
-    return compact(storage, CompactionTask(identity, split, videos, (check.name,)), OutputSettings()).data_file
+    entries = read_entries(storage, identity, check.name)
+    sound = [entry for entry in entries if (entry.split, entry.video_id) in confirmed]
+    return rewrite(storage, identity, check.name, sound) if sound else None
 
 
 def _key(row: dict[str, object]) -> VideoKey:

@@ -24,10 +24,10 @@ from phoenix_ray.dataset.integrity.inspection import Inspection, inspect
 from phoenix_ray.dataset.integrity.repair import Repair, alone_on, repair
 from phoenix_ray.dataset.lease import Holder
 from phoenix_ray.dataset.partitions import discard
-from phoenix_ray.dataset.publication import sweep
 from phoenix_ray.dataset.reader import Dataset
 from phoenix_ray.dataset.sealing import seal_json
 from phoenix_ray.dataset.storage import LocalStorage
+from phoenix_ray.dataset.sweeping import sweep
 from phoenix_ray.errors import OutputError
 from phoenix_ray.sources.base import Video
 from tests.dataset.made_up import IDENTITY, commit, make_video
@@ -82,7 +82,7 @@ def rerun(folder: Path, source: list[Video] = SOURCE) -> int:
     open_dataset(storage, IDENTITY)
     committed = committed_in(sweep(storage, IDENTITY, temporary_seconds=0).survey)
     for damaged in committed.damaged:
-        discard(storage, damaged)
+        discard(storage, IDENTITY, damaged)
     computed = 0
     for video in source:
         for first, last in committed.missing_ranges(video):
@@ -97,12 +97,14 @@ def digest(folder: Path) -> int:
 
 
 def file_of(folder: Path, pattern: str) -> Path:
-    return sorted(folder.glob(pattern))[0]
+    files = sorted(folder.glob(pattern))
+    # Of the generations of the manifest the newest decides.
+    return files[-1] if pattern.startswith("manifests/") else files[0]
 
 
 FILES = {
     "dataset.json": "dataset.json",
-    "manifest.json": "manifest.json",
+    "manifest": "manifests/*.json",
     "videos.parquet": "videos.parquet",
     "data file": "data/split=train/*.parquet",
     "partition": "partitions/split=train/*/*/*.parquet",
@@ -169,7 +171,7 @@ def test_damage_anywhere_is_named_and_mended(
 
 def test_a_damaged_page_costs_only_the_videos_on_it(folder: Path) -> None:
     expected = digest(folder)
-    path = file_of(folder, FILES["data file"])
+    path = max(folder.glob(FILES["data file"]), key=lambda path: path.stat().st_size)
     metadata = pq.ParquetFile(path).metadata
     column = metadata.row_group(0).column(metadata.num_columns - 1)
     content = bytearray(path.read_bytes())
@@ -229,12 +231,16 @@ def test_swapped_files_are_put_back(folder: Path, pattern: str) -> None:
     assert digest(folder) == expected
 
 
-@pytest.mark.parametrize("kind", ["manifest.json", "videos.parquet", "data file"])
+@pytest.mark.parametrize("kind", ["manifest", "videos.parquet", "data file"])
 def test_a_lost_file_is_named_and_made_again(folder: Path, kind: str) -> None:
     expected = digest(folder)
     path = file_of(folder, FILES[kind])
-    path.unlink()
     name = str(path.relative_to(folder))
+    if kind == "manifest":
+        shutil.rmtree(path.parent)
+        name = "manifests"
+    else:
+        path.unlink()
     assert ("lost", name) in {(finding.kind, finding.subject) for finding in check(folder).findings}
     mend(folder)
     assert check(folder).findings == ()
@@ -273,7 +279,7 @@ def test_a_file_of_somebody_else_is_named(folder: Path, name: str, kind: Kind) -
 
 def test_files_of_another_dataset_are_moved_out(folder: Path) -> None:
     storage = LocalStorage(str(folder))
-    storage.delete(paths.MANIFEST)
+    shutil.rmtree(folder / paths.MANIFESTS)
     storage.delete(paths.IDENTITY)
     open_dataset(storage, replace(IDENTITY, limit_frames=3))
     foreign = {finding.subject for finding in of_kinds(check(folder).findings, ["foreign"])}
