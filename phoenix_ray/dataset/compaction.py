@@ -17,7 +17,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import BinaryIO
 
 import numpy as np
@@ -153,7 +153,7 @@ def _copy_video(reader: RowReader, layout: Layout, video: VideoToMerge, row_grou
         tally += copied
     if tally.rows != video.frame_count:
         raise _SpoiledVideoError(video, DamagedFile(video.pieces[-1].file, f"{video.video_id!r} lacks frames"))
-    return tally
+    return replace(tally, kernels=video.kernels)
 
 
 def _describe_video(split: str, video: VideoToMerge, first_row: int, tally: Tally) -> VideoEntry:

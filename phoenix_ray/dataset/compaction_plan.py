@@ -6,6 +6,7 @@ new files; an old file is taken up again only when it holds rows of a video that
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -66,6 +67,7 @@ class VideoToMerge:
         bytes: About how much of a data file it fills.
         obsolete: Partitions that are of no use once it is written: of an earlier version, or covered by others.
         fps_varies: Whether the frame rate varies, None where that is not known.
+        kernels: What computed its frames → how many (`Tally.kernels`).
     """
 
     video_id: str
@@ -77,6 +79,7 @@ class VideoToMerge:
     bytes: float
     obsolete: tuple[Absorbed, ...] = ()
     fps_varies: bool | None = None
+    kernels: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def version(self) -> Version:
@@ -168,12 +171,14 @@ def _merge(video: OpenVideo) -> VideoToMerge:
     infos = video.whole or []
     newest: PartitionInfo = infos[-1]
     pieces: list[Piece] = []
+    kernels: Counter[str] = Counter()
     size = 0.0
     for pick in pick_once([(info.first, info.last) for info in infos]):
         info = infos[pick.source]
         rows = pick.last - pick.first
         pieces.append(Piece(info.name, pick.first - info.first, rows, info.tally.digest if rows == info.rows else None))
         size += info.bytes * rows / info.rows
+        kernels.update(dict.fromkeys(info.tally.kernels, rows))
     used = {piece.file for piece in pieces}
     written = max(info.modified for info in infos)
     return VideoToMerge(
@@ -191,6 +196,7 @@ def _merge(video: OpenVideo) -> VideoToMerge:
             if info.name not in used and (info.version == newest.version or info.modified <= written)
         ),
         newest.fps_varies,
+        kernels,
     )
 
 
@@ -205,4 +211,5 @@ def keep_video(data_file: str, entry: VideoEntry, bytes_a_row: float = 0.0) -> V
         (Piece(data_file, entry.first_row, entry.frames, entry.tally.digest),),
         bytes_a_row * entry.frames,
         fps_varies=entry.fps_varies,
+        kernels=entry.tally.kernels,
     )
