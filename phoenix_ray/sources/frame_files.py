@@ -17,6 +17,7 @@ from natsort import natsorted
 from phoenix_ray.sources.tree import is_folder
 
 FRAME_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
+_SUFFIXES = frozenset(FRAME_SUFFIXES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +53,7 @@ def frame_names(folder: str) -> list[str]:
 
 def is_frame_name(name: str) -> bool:
     """Tell whether a file of this name is a frame. Hidden files are not: macOS leaves `._name.png` beside pictures."""
-    return not name.startswith(".") and name.lower().endswith(FRAME_SUFFIXES)
+    return not name.startswith(".") and name[name.rfind(".") :].lower() in _SUFFIXES
 
 
 def _frame_entries(folder: str) -> Iterator[os.DirEntry[str]]:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Literal
@@ -20,11 +21,11 @@ from typing import Literal
 from phoenix_ray.config import SourceSettings
 from phoenix_ray.errors import SourceError
 from phoenix_ray.sources.base import NoteLeftOut, SourceProblem, Video, ignore_left_out
-from phoenix_ray.sources.frame_files import FRAME_SUFFIXES, is_frame_name
+from phoenix_ray.sources.frame_files import FRAME_SUFFIXES, frame_names, is_frame_name
 from phoenix_ray.sources.left_out import FOLDER, LeftOutFiles, count_endings, ending_of
 from phoenix_ray.sources.listing import Candidate, list_videos
 from phoenix_ray.sources.streams import is_video_name
-from phoenix_ray.sources.tree import Folder, split_and_id, walk
+from phoenix_ray.sources.tree import split_and_id, walk
 
 Reads = Literal["both", "videos", "folders"]
 NEITHER = "neither video files nor pictures of a format that is read"
@@ -33,25 +34,11 @@ _NUMBERED = re.compile(r"(.*?)(\d+)", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
-class _Pictures:
-    """The pictures of a folder.
+class _PictureFolder:
+    """A folder that holds pictures, not necessarily a video: its place, and whether video files lie in it too."""
 
-    Attributes:
-        folder: Where they lie.
-        name: What to call them: the folder, or the picture where it is one.
-        counts: How many of each ending.
-        first: Name of the first, without its ending.
-        last: As `first`.
-        numbered: Whether they are several that are named alike but for a number.
-        beside_videos: Whether video files lie in the same folder.
-    """
-
-    folder: Folder
-    name: str
-    counts: Counter[str]
-    first: str
-    last: str
-    numbered: bool
+    path: Path
+    relative: PurePath
     beside_videos: bool
 
 
@@ -96,7 +83,7 @@ class MediaTree:
 
     def _candidates(self, left_out: LeftOutFiles) -> list[Candidate]:
         found: list[Candidate] = []
-        picture_folders: list[_Pictures] = []
+        picture_folders: list[_PictureFolder] = []
         stems: set[str] = set()
         for folder in walk(self.path):
             if not folder.listed:
@@ -104,43 +91,44 @@ class MediaTree:
                 found.append(self._candidate(folder.path, folder.relative))
             if folder.is_dataset:
                 left_out.add("datasets of phoenix_ray", f"{folder.relative}/", FOLDER)
-            clips = [name for name in folder.files if is_video_name(name)]
-            pictures = [name for name in folder.files if is_frame_name(name)]
+            pictures, clips = 0, 0
             for name in folder.files:
-                if not is_video_name(name) and not is_frame_name(name):
+                if is_frame_name(name):
+                    pictures += 1
+                elif not is_video_name(name):
                     left_out.add(NEITHER, folder.relative / name)
-            if self.reads == "folders":
-                for name in clips:
+                elif self.reads == "folders":
                     left_out.add("video files, and source.kind is folders", folder.relative / name)
-            else:
-                stems.update(PurePath(name).stem for name in clips)
-                found += [
-                    self._candidate(folder.path / name, (folder.relative / name).with_suffix("")) for name in clips
-                ]
+                else:
+                    clips += 1
+                    stems.add(PurePath(name).stem)
+                    found.append(self._candidate(folder.path / name, (folder.relative / name).with_suffix("")))
             if pictures:
-                picture_folders.append(_describe(folder, pictures, beside_videos=bool(clips)))
+                picture_folders.append(_PictureFolder(folder.path, folder.relative, beside_videos=clips > 0))
         for one in picture_folders:
-            reason = self._why_not(one, stems)
+            # Names are looked at only where there is a doubt; millions of frames are not kept for it.
+            doubtful = self.reads == "videos" or (self.reads == "both" and stems)
+            names = _picture_names(one.path) if doubtful else []
+            reason = self._why_not(one, names, stems) if names else None
             if reason is None:
                 # Pictures right in the root make it one video, named after it.
-                relative = one.folder.relative
-                found.append(self._candidate(one.folder.path, relative if relative.parts else PurePath(self.path.name)))
+                relative = one.relative if one.relative.parts else PurePath(self.path.name)
+                found.append(self._candidate(one.path, relative))
                 continue
-            for ending, count in one.counts.items():
-                left_out.add(reason, one.name, ending, count)
+            where = one.relative / names[0] if len(names) == 1 else f"{one.relative}/"
+            for ending, count in Counter(map(ending_of, names)).items():
+                left_out.add(reason, where, ending, count)
         return found
 
-    def _why_not(self, pictures: _Pictures, stems: Collection[str]) -> str | None:
+    def _why_not(self, folder: _PictureFolder, names: Sequence[str], stems: Collection[str]) -> str | None:
         """Return why the pictures of a folder are not read as a video; None when they are."""
         if self.reads == "videos":
             return "pictures, and source.kind is videos"
-        if self.reads == "folders" or not stems:
-            return None
-        if pictures.beside_videos:
+        if folder.beside_videos:
             return f"pictures in one folder with video files; {_FRAMES_ONLY}"
-        if not {pictures.first, pictures.last, pictures.folder.path.name}.isdisjoint(stems):
+        if not {PurePath(names[0]).stem, PurePath(names[-1]).stem, folder.path.name}.isdisjoint(stems):
             return f"pictures named as a video file is; {_FRAMES_ONLY}"
-        if not pictures.numbered:
+        if not _are_numbered(names):
             return f"pictures that no number puts in order, among video files; {_FRAMES_ONLY}"
         return None
 
@@ -191,10 +179,14 @@ def open_folders(path: Path, settings: SourceSettings) -> MediaTree:
     return MediaTree(path, settings, "folders")
 
 
-def _describe(folder: Folder, pictures: Sequence[str], beside_videos: bool) -> _Pictures:
-    stems = [PurePath(name).stem for name in pictures]
-    numbers = [_NUMBERED.fullmatch(stem) for stem in stems]
-    numbered = len(stems) > 1 and all(numbers) and len({match[1] for match in numbers if match}) == 1
-    counts = Counter(map(ending_of, pictures))
-    name = str(folder.relative / pictures[0]) if len(pictures) == 1 else f"{folder.relative}/"
-    return _Pictures(folder, name, counts, stems[0], stems[-1], numbered, beside_videos)
+def _picture_names(folder: Path) -> list[str]:
+    """Return the pictures of a folder in order; none where it is gone meanwhile, which becomes a problem later."""
+    with suppress(OSError):
+        return frame_names(str(folder))
+    return []
+
+
+def _are_numbered(names: Sequence[str]) -> bool:
+    """Tell whether pictures are several that are named alike but for a number."""
+    numbers = [_NUMBERED.fullmatch(PurePath(name).stem) for name in names]
+    return len(names) > 1 and all(numbers) and len({match[1] for match in numbers if match}) == 1

@@ -21,6 +21,7 @@ VIDEO_SUFFIXES = (
     # Streams without a container.
     *(".h264", ".264", ".h265", ".265", ".hevc", ".m1v", ".m2v", ".mjpeg", ".mjpg", ".ivf", ".y4m"),
 )
+_SUFFIXES = frozenset(VIDEO_SUFFIXES)
 # FFmpeg's names of the formats behind the suffixes. Others are not tried: playlists and the like name further files,
 # and a file that calls itself .mp4 could so make us read what its author could not.
 _FORMATS = (
@@ -36,7 +37,7 @@ class ContainerError(Exception):
 
 def is_video_name(name: str) -> bool:
     """Tell whether a file of this name is a video. Hidden files are not: macOS leaves `._name.mp4` beside videos."""
-    return not name.startswith(".") and name.lower().endswith(VIDEO_SUFFIXES)
+    return not name.startswith(".") and name[name.rfind(".") :].lower() in _SUFFIXES
 
 
 @contextmanager
