@@ -21,6 +21,7 @@ from phoenix_ray.dataset import paths
 from phoenix_ray.dataset.storage import Storage
 from phoenix_ray.dataset.tally import Tally, total
 from phoenix_ray.landmarks import Layout
+from phoenix_ray.models.kernels import describe_mixture
 from phoenix_ray.untrusted_text import printable_line
 
 
@@ -109,6 +110,8 @@ def print_summary(summary: RunSummary, layout: Layout, console: Console) -> None
     if rows:
         console.print(table)
         console.print(f"Landmark digest {summary.digest}", highlight=False, soft_wrap=True)
+        for line in describe_mixture(everything.kernels):
+            console.print(escape(line), highlight=False, soft_wrap=True)
     if not summary.frames_computed:
         return
     console.print(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -90,6 +91,7 @@ def verify(
         verification.compare(), length=len(verification.keys), label="comparing", file=sys.stderr
     ) as comparisons:
         report = gather(verification.names, verification.criterion, comparisons)
+    report = replace(report, mixtures=verification.mixtures())
     print_report(report)
     if json_file:
         _write(json_file, json.dumps(report.to_json(), indent=2, ensure_ascii=False) + "\n")

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
@@ -24,7 +25,7 @@ from phoenix_ray.dataset.selection import Names, choose_videos
 from phoenix_ray.dataset.snapshot import ChangedError, Snapshot, VideoIndex, read_rows
 from phoenix_ray.dataset.storage import ReadableStorage
 from phoenix_ray.dataset.video_landmarks import VideoLandmarks, from_rows
-from phoenix_ray.dataset.videos import NAMED_ANNOTATIONS
+from phoenix_ray.dataset.videos import KERNELS_SEPARATOR, NAMED_ANNOTATIONS
 from phoenix_ray.errors import OutputError
 from phoenix_ray.landmarks import Layout
 
@@ -156,6 +157,14 @@ class Dataset:
     def digest(self) -> int:
         """Return the landmark digest of all rows, of all parts."""
         return add_digests(int(text, 16) for text in self.videos().column("landmark_digest").to_pylist())
+
+    def kernels(self) -> dict[str, int]:
+        """Return what computed the videos (`models.kernels`) → frames; those of a video count for all it names."""
+        counts: Counter[str] = Counter()
+        videos = self.videos().select(["kernels", "frames"]).group_by("kernels").aggregate([("frames", "sum")])
+        for line, frames in zip(videos["kernels"].to_pylist(), videos["frames_sum"].to_pylist(), strict=True):
+            counts.update(dict.fromkeys((line or "").split(KERNELS_SEPARATOR), frames))
+        return {line: frames for line, frames in sorted(counts.items()) if line}
 
     def _read(self, key: VideoKey) -> tuple[dict[str, Any], pa.Table]:
         """Return a video's row in the table of videos, and its rows."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -132,7 +133,9 @@ def describe_open(reader: RowReader, layout: Layout, key: VideoKey, infos: Seque
     """Return the entry of a video that is not compacted yet."""
     ranges = _locate_open(infos)
     overlap = sum(piece.rows for piece in ranges) != sum(info.rows for info in infos)
-    tally = tally_rows(layout, read_rows(reader, layout, ranges)) if overlap else total(info.tally for info in infos)
+    tally = total(info.tally for info in infos)
+    if overlap:
+        tally = replace(tally_rows(layout, read_rows(reader, layout, ranges)), kernels=tally.kernels)
     newest = max(infos, key=lambda info: info.modified)
     return VideoEntry(
         *key, newest.frame_count, 0, newest.signature, newest.fps, newest.annotation, tally, newest.fps_varies

@@ -33,11 +33,14 @@ from phoenix_ray.landmarks import Layout
 # Annotations that have a column of their own; others share the map column `annotation`.
 NAMED_ANNOTATIONS = ("signer", "gloss", "translation")
 
+# Between the kernels of a video whose frames were computed on unlike machines.
+KERNELS_SEPARATOR = " | "
+
 # What resume, compaction and reading ask of the table: a few columns of a million videos are small.
 VERSION_COLUMNS = ("split", "video_id", "source_signature", "frames", "file", "first_row")
 
 # Not in datasets of the first versions; added without a new version of the schema, which older ones would refuse.
-_LATER_COLUMNS = frozenset({"fps_varies"})
+_LATER_COLUMNS = frozenset({"fps_varies", "kernels"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +112,7 @@ def video_schema(layout: Layout) -> pa.Schema:
             pa.field("annotation", pa.map_(pa.string(), pa.string()), nullable=False),
             *(pa.field(f"frames_{status}", pa.int32(), nullable=False) for status in STATUSES),
             *(pa.field(f"{part.name}_rate", pa.float64(), nullable=False) for part in layout.parts),
+            pa.field("kernels", pa.dictionary(pa.int32(), pa.string())),
             pa.field("source_signature", pa.string(), nullable=False),
             pa.field("landmark_digest", pa.string(), nullable=False),
             pa.field("file", pa.dictionary(pa.int32(), pa.string())),
@@ -132,6 +136,7 @@ def to_video_table(layout: Layout, entries: Sequence[VideoEntry], file: str | No
         ],
         **{f"frames_{status}": [tally.statuses.get(status, 0) for tally in tallies] for status in STATUSES},
         **{f"{part.name}_rate": [tally.rate(part.name) for tally in tallies] for part in layout.parts},
+        "kernels": [KERNELS_SEPARATOR.join(sorted(tally.kernels)) or None for tally in tallies],
         "source_signature": [entry.signature for entry in entries],
         "landmark_digest": [tally.to_json()["digest"] for tally in tallies],
         "file": [file] * len(entries),
@@ -146,8 +151,8 @@ def read_columns(parquet: pq.ParquetFile, layout: Layout, columns: Sequence[str]
     Columns that the version which wrote it did not have are null.
     """
     schema, there = video_schema(layout), parquet.schema_arrow
-    older = pa.schema([field for field in schema if field.name not in _LATER_COLUMNS])
-    if not there.equals(schema) and not there.equals(older):
+    expected = pa.schema([one for one in schema if one.name in there.names or one.name not in _LATER_COLUMNS])
+    if not there.equals(expected):
         return None
     wanted = pa.schema([schema.field(name) for name in columns or schema.names])
     table = parquet.read([name for name in wanted.names if name in there.names])

@@ -101,6 +101,22 @@ def compare_kernels(kernels: Collection[str]) -> str | None:
     return f"up to {farthest:g} px apart where it was measured (docs/parity.md)" if farthest else None
 
 
+def describe_mixture(kernels: Mapping[str, int]) -> tuple[str, ...]:
+    """Return lines that say which rows come from unlike machines; none where all are the same bits.
+
+    Args:
+        kernels: Lines of `describe_kernels` → frames that they computed.
+    """
+    distance = compare_kernels(kernels)
+    if distance is None:
+        return ()
+    counts = sorted(kernels.items(), key=lambda item: -item[1])
+    return (
+        f"Rows come from unlike machines, {distance}:",
+        *(f"  {frames:,} frames: {line}" for line, frames in counts),
+    )
+
+
 def _pixels_apart(some: Mapping[str, str], others: Mapping[str, str]) -> float | None:
     """Return the largest distance that was measured between two kernels, None where none was."""
     if some.get("device") != others.get("device") or some.get("torch") != others.get("torch"):

@@ -48,6 +48,7 @@ class Report:
         parts: How near the frames are that were read, part by part.
         told: The videos in which something differs.
         notes: What could not be compared, with the number of videos that it concerns.
+        mixtures: Lines that say which rows of a dataset come from unlike machines (`models.kernels`).
     """
 
     names: tuple[str, str]
@@ -58,6 +59,7 @@ class Report:
     parts: tuple[PartAgreement, ...]
     told: tuple[VideoComparison, ...]
     notes: tuple[tuple[str, int], ...]
+    mixtures: tuple[str, ...] = ()
 
     def failures(self) -> tuple[str, ...]:
         """Return a sentence for each bar that is missed; none where there are no bars."""
@@ -134,6 +136,7 @@ class Report:
                 for video in self.told
             ],
             "notes": [{"note": note, "videos": videos} for note, videos in self.notes],
+            "mixtures": list(self.mixtures),
         }
 
     def _beyond(self) -> str:

@@ -28,6 +28,7 @@ def report_text(report: Report) -> str:
         *_videos(report),
         *_agreement(report),
         *_notes(report),
+        *report.mixtures,
     ]
     return "\n\n".join(blocks) + "\n"
 

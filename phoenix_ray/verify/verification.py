@@ -20,6 +20,7 @@ from phoenix_ray.errors import ConfigError
 from phoenix_ray.exports.imports import open_collection
 from phoenix_ray.models import registry
 from phoenix_ray.models.holistic.bars import BARS, OTHER_ORDER_BARS, Bars
+from phoenix_ray.models.kernels import describe_mixture
 from phoenix_ray.verify.digests import agreed_videos
 from phoenix_ray.verify.recompute import RecomputedCollection, recorded_settings
 from phoenix_ray.verify.report import Criterion
@@ -68,6 +69,11 @@ class Verification:
             agreed=self.agreed,
             statuses=self.statuses,
         )
+
+    def mixtures(self) -> tuple[str, ...]:
+        """Return a block of lines for each side that is a dataset of ours with rows of unlike machines."""
+        ours = [side for side in (self.reference, self.candidate) if isinstance(side, Dataset)]
+        return tuple("\n".join(lines) for side in ours if (lines := describe_mixture(side.kernels())))
 
 
 def two_results(

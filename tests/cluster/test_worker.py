@@ -15,7 +15,9 @@ from phoenix_ray.cluster.worker import ShardWorker
 from phoenix_ray.config import ModelSettings, OutputSettings, Settings
 from phoenix_ray.dataset.identity import DatasetIdentity
 from phoenix_ray.dataset.partitions import write_partition
+from phoenix_ray.errors import ModelError
 from phoenix_ray.estimation import estimate_frames
+from phoenix_ray.models import registry
 from phoenix_ray.sources.base import Video
 
 FRAMES = 20
@@ -52,6 +54,20 @@ def test_a_worker_commits_a_shard_and_answers_with_a_receipt(video: Video, setti
     assert receipt.partition.rows == FRAMES
     assert Path(settings.output.path, receipt.partition.name).is_file()
     assert receipt.timings.inference > 0
+
+
+def test_a_partition_says_what_computed_it(video: Video, settings: Settings) -> None:
+    receipt = worker(settings).process(Shard(video, 0, FRAMES))
+    assert receipt.partition is not None
+    assert receipt.partition.tally.kernels == {registry.kernels(settings.model): FRAMES}
+
+
+@pytest.mark.parametrize(("field", "value"), [("architecture", "aarch64-imagined"), ("litert", "1.4.0")])
+def test_a_worker_that_would_find_other_landmarks_does_not_start(settings: Settings, field: str, value: str) -> None:
+    litert = settings.model_copy(update={"model": ModelSettings(engine="litert")})
+    recorded = {**registry.identity(litert.model).fields, field: value}
+    with pytest.raises(ModelError, match=f"would compute other landmarks than the dataset has .{field}: {value} →"):
+        ShardWorker(litert, DatasetIdentity("holistic-468", recorded)).ready()
 
 
 def test_a_worker_that_cannot_see_the_source_blames_the_infrastructure_and_commits_nothing(

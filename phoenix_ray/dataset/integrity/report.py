@@ -11,7 +11,9 @@ from phoenix_ray.dataset.digest import digest_text
 from phoenix_ray.dataset.integrity.findings import MEANINGS, TO_COMPUTE, TO_REPAIR, Finding, of_kinds
 from phoenix_ray.dataset.integrity.inspection import Inspection
 from phoenix_ray.dataset.integrity.repair import Repair
+from phoenix_ray.dataset.tally import total
 from phoenix_ray.errors import EXIT_DAMAGED, EXIT_INCOMPLETE, EXIT_OK
+from phoenix_ray.models.kernels import describe_mixture
 from phoenix_ray.untrusted_text import printable_line
 
 # Findings of one kind that are shown to people.
@@ -45,6 +47,13 @@ class Report:
         return (*sorted(rows), *(finding.subject for finding in of_kinds(self.findings, TO_COMPUTE)))
 
     @property
+    def kernels(self) -> dict[str, int]:
+        """What computed the rows (`models.kernels`) → frames."""
+        tallies = [self.inspection.manifest.tally]
+        tallies += [check.info.tally for check in self.inspection.partitions if check.info is not None]
+        return dict(total(tallies).kernels)
+
+    @property
     def exit_code(self) -> int:
         """8 when something needs repair, 3 when something is to be computed, 0 otherwise."""
         if of_kinds(self.findings, TO_REPAIR) and not self._awaits_identity:
@@ -57,6 +66,7 @@ class Report:
         if self.repair is not None:
             lines += [*_listing("Found before the repair", self.repaired), *self._repair_lines(self.repair)]
         lines += _listing("Found now" if self.repair else "Found", self.findings)
+        lines += describe_mixture(self.kernels)
         lines.append(self._verdict())
         return "\n".join(map(printable_line, lines))
 
@@ -72,6 +82,7 @@ class Report:
             "seconds": self.inspection.seconds,
             "compacted_rows": tally.rows,
             "compacted_digest": digest_text(tally.digest),
+            "kernels": self.kernels,
             "findings": [asdict(finding) for finding in self.findings],
             "repaired": [asdict(finding) for finding in self.repaired],
             "repair": asdict(self.repair) if self.repair else None,
