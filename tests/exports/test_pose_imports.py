@@ -142,7 +142,7 @@ def test_a_component_without_depth_gives_points_without_z(theirs: Any, tmp_path:
     np.testing.assert_allclose(video.points["pose"], VIDEO.points["pose"][:, :, [0, 1, 3]], rtol=3e-7)
     np.testing.assert_allclose(video.points["face"], VIDEO.points["face"][:, :, :2], rtol=3e-7)
     with pytest.raises(ConfigError, match="needs x, y, z of each point; 'pose' has x, y, visibility"):
-        write_kaggle_asl(select(InMemory((video,))), tmp_path)
+        write_kaggle_asl(select(InMemory((video,))), tmp_path / "out")
 
 
 def test_a_channel_between_depth_and_confidence_is_passed_over(theirs: Any, tmp_path: Path) -> None:
