@@ -191,6 +191,14 @@ def test_components_alone_leave_the_other_parts_missing(theirs: Any, tmp_path: P
     assert not video.present("pose").any()
 
 
+@pytest.mark.parametrize("rate", [0.0, -25.0, float("nan"), float("inf")])
+def test_a_rate_that_makes_no_sense_is_none(theirs: Any, tmp_path: Path, rate: float) -> None:
+    theirs.body.fps = rate
+    video = read(theirs, tmp_path)
+    assert video.fps is None
+    assert np.isnan(video.timestamps).all()
+
+
 def with_people(pose: Any) -> None:
     pose.body.data = np.repeat(pose.body.data, 2, axis=1)
     pose.body.confidence = np.repeat(pose.body.confidence, 2, axis=1)
