@@ -10,7 +10,6 @@ float32, null where a part is missing. Every split has a table and a folder of i
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Iterator, Sequence
 from functools import cache
@@ -24,6 +23,7 @@ import pyarrow.parquet as pq
 from phoenix_ray.dataset.paths import safe_name
 from phoenix_ray.dataset.video_landmarks import IMAGE_AXES, VideoLandmarks
 from phoenix_ray.exports.kaggle_asl import POINTS
+from phoenix_ray.exports.kaggle_tables import Participants, sequence_table, write_index
 from phoenix_ray.exports.selection import Selection, require_holistic
 
 SEQUENCES_PER_FILE = 1_000
@@ -33,7 +33,7 @@ _FRAMES_PER_GROUP = 4_096
 _COLUMNS = tuple(
     f"{axis}_{part}_{index}" for axis in IMAGE_AXES for part, points in POINTS.items() for index in range(points)
 )
-_TABLE_HEAD = ("path", "file_id", "sequence_id", "participant_id", "phrase", "video_id", "signer")
+_TABLE_COLUMNS = ("path", "file_id", "sequence_id", "participant_id", "phrase")
 
 
 def write_kaggle_fingerspelling(
@@ -49,29 +49,22 @@ def write_kaggle_fingerspelling(
     require_holistic(selection.layout, "fingerspelling")
     output.mkdir(parents=True)
     file_ids, sequence_ids = count(), count()
-    signers: dict[str, int] = {}
-    characters: set[str] = set()
+    participants, characters = Participants(), set[str]()
     for split, part in selection.by_split():
         name = safe_name(split)
         (output / f"{name}_landmarks").mkdir()
-        # The ID of a video may hold bytes that are not text.
-        with (output / f"{name}.csv").open("w", newline="", encoding="utf-8", errors="backslashreplace") as stream:
-            table = csv.writer(stream, lineterminator="\n")
-            table.writerow(_TABLE_HEAD)
+        with sequence_table(output / f"{name}.csv", _TABLE_COLUMNS) as table:
             videos = part.holistic_videos("fingerspelling")
             while file_videos := _next_some(videos, sequences_per_file):
                 file_id = next(file_ids)
                 path = f"{name}_landmarks/{file_id}.parquet"
                 with _WideFile(output / path) as file:
                     for video in file_videos:
-                        sequence_id = next(sequence_ids)
+                        sequence_id, phrase = next(sequence_ids), video.annotation.get("translation", "")
                         file.add(sequence_id, video)
-                        phrase, signer = (video.annotation.get(key, "") for key in ("translation", "signer"))
                         characters.update(phrase)
-                        participant = signers.setdefault(signer, len(signers))
-                        table.writerow((path, file_id, sequence_id, participant, phrase, video.video_id, signer))
-    index = {character: number for number, character in enumerate(sorted(characters))}
-    (output / "character_to_prediction_index.json").write_text(json.dumps(index), encoding="utf-8")
+                        table.add((path, file_id, sequence_id, participants.number(video), phrase), video)
+    write_index(output / "character_to_prediction_index.json", characters)
 
 
 def _next_some(videos: Iterator[VideoLandmarks], most: int) -> Iterator[VideoLandmarks] | None:

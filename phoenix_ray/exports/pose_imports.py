@@ -53,7 +53,8 @@ def read_pose_file(path: Path, split: str, video_id: str) -> VideoLandmarks:
     points = _read_points(pose, layout, path)
     frames = len(pose.body.data)
     found = np.any([~np.isnan(values[:, :, 0]).all(axis=1) for values in points.values()], axis=0)
-    fps = float(pose.body.fps) or None
+    fps = float(pose.body.fps)
+    clock = fps if np.isfinite(fps) and fps > 0 else None
     index = np.arange(frames, dtype=np.int32)
     dimensions = (pose.header.dimensions.width, pose.header.dimensions.height)
     return VideoLandmarks(
@@ -62,12 +63,12 @@ def read_pose_file(path: Path, split: str, video_id: str) -> VideoLandmarks:
         layout,
         index,
         tuple(f"frame-{number}" for number in index),
-        np.full(frames, np.nan) if fps is None else index / fps,
+        np.full(frames, np.nan) if clock is None else index / clock,
         np.full((frames, 2), dimensions, np.int32),
         tuple("ok" if any_part else "no_person" for any_part in found),
         points,
         {part.name: np.full(frames, np.nan, np.float32) for part in layout.parts if part.scored},
-        fps,
+        clock,
     )
 
 
@@ -134,7 +135,7 @@ def _read_points(pose: Pose, layout: Layout, path: Path) -> dict[str, NDArray[np
                     f"{path} says that its pictures are {width} x {height}: its points are in pixels and mean nothing "
                     "without the size. Set header.dimensions with pose-format."
                 )
-            letters = component.format.upper()
+            letters = component.format.upper().replace(_CONFIDENCE, "")
             for axis, name in enumerate(part.axes):
                 if name in IMAGE_AXES:
                     side = {"x": width, "y": height}.get(name, 1)

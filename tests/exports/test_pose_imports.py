@@ -142,7 +142,7 @@ def test_a_component_without_depth_gives_points_without_z(theirs: Any, tmp_path:
     np.testing.assert_allclose(video.points["pose"], VIDEO.points["pose"][:, :, [0, 1, 3]], rtol=3e-7)
     np.testing.assert_allclose(video.points["face"], VIDEO.points["face"][:, :, :2], rtol=3e-7)
     with pytest.raises(ConfigError, match="needs x, y, z of each point; 'pose' has x, y, visibility"):
-        write_kaggle_asl(select(InMemory((video,))), tmp_path)
+        write_kaggle_asl(select(InMemory((video,))), tmp_path / "out")
 
 
 def test_a_channel_between_depth_and_confidence_is_passed_over(theirs: Any, tmp_path: Path) -> None:
@@ -189,6 +189,14 @@ def test_components_alone_leave_the_other_parts_missing(theirs: Any, tmp_path: P
     assert video.layout == VIDEO.layout
     assert video.present("right_hand").sum() == 5
     assert not video.present("pose").any()
+
+
+@pytest.mark.parametrize("rate", [0.0, -25.0, float("nan"), float("inf")])
+def test_a_rate_that_makes_no_sense_is_none(theirs: Any, tmp_path: Path, rate: float) -> None:
+    theirs.body.fps = rate
+    video = read(theirs, tmp_path)
+    assert video.fps is None
+    assert np.isnan(video.timestamps).all()
 
 
 def with_people(pose: Any) -> None:
