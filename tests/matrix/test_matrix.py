@@ -1,16 +1,19 @@
 from __future__ import annotations
 
 import sys
+import zipfile
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from phoenix_ray.dataset.digest import add_digests, digest_text
 from phoenix_ray.sources.sample import MOVES
-from tests.matrix.cell import Outcome
+from tests.matrix.cell import Cell, Outcome
 from tests.matrix.demo_digest import differing_videos, read_expected, total_digest, write_expected
-from tests.matrix.environments import StepError, find_python, run_step
+from tests.matrix.environments import Environment, Resolution, StepError, find_python, run_step
 from tests.matrix.report import problems, to_table
+from tests.matrix.wheels import requirements
 
 GOOD = {"train/a": "0" * 31 + "1", "dev/b": "f" * 32}
 OTHER = GOOD | {"dev/b": "e" * 32}
@@ -82,3 +85,60 @@ def test_a_python_that_reports_another_version_is_passed_over(tmp_path: Path, mo
 def test_a_command_that_ends_otherwise_than_wanted_is_reported_with_what_it_printed(tmp_path: Path) -> None:
     with pytest.raises(StepError, match="ended with 3, not 0:\nwhy"):
         run_step([sys.executable, "-c", "print('why'); raise SystemExit(3)"], tmp_path)
+
+
+@pytest.fixture
+def wheel(tmp_path: Path) -> Path:
+    file = tmp_path / "made_up-1-py3-none-any.whl"
+    metadata = (
+        "Name: made-up\nProvides-Extra: plots\nRequires-Dist: numpy<3,>=1.26; python_version < '3.13'\n"
+        "Requires-Dist: numpy<3,>=2.1; python_version >= '3.13'\nRequires-Dist: click<9,>=8\n"
+        "Requires-Dist: matplotlib<4,>=3.9; extra == 'plots'\n"
+    )
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("made_up-1.dist-info/METADATA", metadata)
+    return file
+
+
+@pytest.mark.parametrize(
+    ("python", "extras", "expected"),
+    [
+        ("3.12", [], {"numpy<3,>=1.26", "click<9,>=8"}),
+        ("3.13", ["plots"], {"numpy<3,>=2.1", "click<9,>=8", "matplotlib<4,>=3.9"}),
+        (None, None, {"numpy<3,>=1.26", "numpy<3,>=2.1", "click<9,>=8", "matplotlib<4,>=3.9"}),
+    ],
+)
+def test_a_wheel_requires_what_its_markers_say(
+    wheel: Path, python: str | None, extras: list[str] | None, expected: set[str]
+) -> None:
+    assert {f"{one.name}{one.specifier}" for one in requirements(wheel, python, extras)} == expected
+
+
+def test_lowest_versions_are_asked_for_by_name(wheel: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a wheel's own requirements uv takes the newest, also when it resolves to the lowest."""
+    asked: dict[str, tuple[str, ...]] = {}
+    monkeypatch.setattr(Environment, "create", lambda self, interpreter: None)
+    monkeypatch.setattr(Environment, "run_script", lambda self, *words: '{"versions": {}, "digests": {}}')
+    monkeypatch.setattr(Environment, "phoenix_ray", lambda self, *words: "")
+    for resolution in get_args(Resolution):
+        monkeypatch.setattr(Environment, "install", lambda self, *words: asked.setdefault(self.resolution, words))
+        outcome = Cell("3.13", Environment(tmp_path, resolution), wheel, tmp_path).run(
+            Path("python"), lambda text: None
+        )
+        assert "install" in outcome.passed
+    assert asked["newest"] == (f"{wheel}[]",)
+    assert set(asked["lowest"]) == {f"{wheel}[]", "numpy<3,>=2.1", "click<9,>=8"}
+
+
+def test_an_extra_that_an_error_does_not_name_fails_the_cell(
+    wheel: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Environment, "create", lambda self, interpreter: None)
+    monkeypatch.setattr(Environment, "install", lambda self, *words: None)
+    monkeypatch.setattr(Environment, "run_script", lambda self, *words: '{"versions": {}, "digests": {}}')
+    monkeypatch.setattr(Environment, "phoenix_ray", lambda self, *words: "")
+    monkeypatch.setattr(Environment, "refuse", lambda self, *words: "No module named 'skimage'")
+    outcome = Cell("3.13", Environment(tmp_path, "newest"), wheel, tmp_path).run(Path("python"), lambda text: None)
+    assert outcome.passed[-1] == "video"
+    assert outcome.failure.startswith("missing extras: plan --config demo")
+    assert "does not name the extra [demo]" in outcome.failure
