@@ -232,8 +232,8 @@ def _notes() -> list[str]:
         f"Videos of {FRAMES_A_VIDEO} frames on average: the landmarks of the benchmark's frames, played back and forth "
         "at changing speed, with drift and noise of a tracker, since repeated rows would compress too well.",
         "npz and pose: a file for each video, read with numpy and pose-format. pickle: one file, of which all must be "
-        "loaded for any. .pose rounds nothing, and pads missing parts with zeros; its world landmarks are in it. "
-        "Files lie in the page cache: what is measured is decoding, not the disk.",
+        "loaded for any. .pose rounds pixels to float32, and pads missing parts with zeros; its world landmarks are in "
+        "it. Files lie in the page cache: what is measured is decoding, not the disk.",
         "543 points: x, y and z of pose, hands and face with scores, names and status; world landmarks and visibility "
         "left out.",
     ]
