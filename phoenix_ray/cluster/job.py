@@ -37,7 +37,7 @@ from phoenix_ray.config import Settings
 from phoenix_ray.dataset.committed import Committed, committed_in
 from phoenix_ray.dataset.digest import digest_text
 from phoenix_ray.dataset.identity import DatasetIdentity, find_layout, open_dataset, read_identity
-from phoenix_ray.dataset.lease import Lease
+from phoenix_ray.dataset.lease import Lease, hold
 from phoenix_ray.dataset.manifest import read_manifest
 from phoenix_ray.dataset.partitions import discard
 from phoenix_ray.dataset.storage import Storage, open_storage
@@ -124,11 +124,11 @@ def compact_job(settings: Settings) -> None:
         raise ConfigError("output.path is not set: give the folder of the dataset.")
     storage = open_storage(settings.output.path)
     identity = read_identity(storage)
-    with hold_lease(storage, settings):
+    with hold_lease(storage, settings) as (_, lease):
         survey = sweep(storage, identity, temporary_seconds=0).survey
         with RaySession(settings.cluster, _say) as session:
             session.resources()
-            for damaged in reduce_all(storage, survey, settings.output, _say):
+            for damaged in reduce_all(storage, survey, settings.output, _say, lease.confirm):
                 _say(f"{damaged.name} is damaged ({damaged.reason}); `phoenix-ray run` computes its frames again.")
     manifest = read_manifest(storage, identity)
     _say(f"{manifest.tally.rows:,} rows in {len(manifest.files)} files below {storage.root}/data")
@@ -165,11 +165,8 @@ def hold_lease(storage: Storage, settings: Settings) -> Iterator[tuple[str, Leas
         OutputError: Another driver is at work, and `run.force` is not set.
     """
     run_id = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
-    lease = Lease.acquire(storage, run_id, force=settings.run.force)
-    try:
+    with hold(storage, run_id, force=settings.run.force) as lease:
         yield run_id, lease
-    finally:
-        lease.release()
 
 
 def make_identity(settings: Settings, source_root: str) -> DatasetIdentity:
@@ -217,7 +214,7 @@ def _compute(job: Job, plan: Plan, session: RaySession, monitor: RunMonitor, sto
     settings, resources = job.settings, session.resources()
     stop.listen()
     workers = 0
-    with BackgroundReduce(job.storage, job.identity, settings.output) as reduce:
+    with BackgroundReduce(job.storage, job.identity, settings.output, job.lease.confirm) as reduce:
         monitor.housekeeping = reduce.tick
         if plan.shards:
             worker_plan = plan_workers(settings.cluster, resources, engine_uses_gpu=registry.uses_gpu(settings.model))
@@ -237,7 +234,8 @@ def _compute(job: Job, plan: Plan, session: RaySession, monitor: RunMonitor, sto
         if settings.output.compact and not stop:
             spoiled = reduce.finish()
             survey = take_survey(job.storage, job.identity)
-            for damaged in [*spoiled, *reduce_all(job.storage, survey, settings.output, monitor.tell)]:
+            merged = reduce_all(job.storage, survey, settings.output, monitor.tell, job.lease.confirm)
+            for damaged in [*spoiled, *merged]:
                 monitor.spoiled(damaged)
     return workers
 

@@ -1,4 +1,4 @@
-"""Listens to a driver: shows progress, keeps the failure list and the run's record, renews the lease.
+"""Listens to a driver: shows progress, keeps the failure list and the run's record, sees to it that the lease is held.
 
 Files below `runs/<run id>/`: `status.json` (the present state, for other programs), `log` (what was told to the user),
 `summary.json` (at the end, by `cluster.summary`).
@@ -20,7 +20,7 @@ from phoenix_ray.cluster.worker import Receipt, Timings, WorkerInfo
 from phoenix_ray.dataset import paths
 from phoenix_ray.dataset.encoding import DamagedFile
 from phoenix_ray.dataset.failures import FailureRecord, clear_failures, read_failures, record_failure
-from phoenix_ray.dataset.lease import HEARTBEAT_SECONDS, Lease
+from phoenix_ray.dataset.lease import Lease
 from phoenix_ray.dataset.storage import Storage
 from phoenix_ray.untrusted_text import printable_line
 
@@ -31,7 +31,7 @@ class RunMonitor:
     Args:
         run_id: Names the run.
         storage: Of the dataset.
-        lease: Renewed as long as the driver ticks.
+        lease: The run stops when another driver has taken it.
         meter: Counts frames.
         display: Shows them.
         stop: Whether the run was asked to stop.
@@ -61,7 +61,7 @@ class RunMonitor:
         self._display = display
         self._stop = stop
         self._interval = interval
-        self._written = self._renewed = time.monotonic()
+        self._written = time.monotonic()
         self._log: list[str] = []
         self._partitions = 0
         self._workers = 0
@@ -146,14 +146,12 @@ class RunMonitor:
         self._note(message)
 
     def tick(self, scheduler: Scheduler, workers: int) -> None:
-        """Show progress, renew the lease and write `status.json` when they are due."""
+        """Show progress, look whether the lease is still held, and write `status.json` when it is due."""
         if self._stop:
             self._meter.state = "draining"
         self.status = self._meter.status(scheduler.waiting, scheduler.in_flight, workers)
         self._display.show(self.status)
-        if time.monotonic() - self._renewed >= HEARTBEAT_SECONDS:
-            self._lease.renew()
-            self._renewed = time.monotonic()
+        self._lease.confirm()
         self.housekeeping(self._partitions)
         if time.monotonic() - self._written >= self._interval:
             self._write_status()
@@ -189,7 +187,7 @@ class RunMonitor:
         self._log.append(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {printable_line(message)}\n")
 
     def _write_status(self) -> None:
-        self._written = self._renewed = time.monotonic()
+        self._written = time.monotonic()
         folder = f"{paths.RUNS}/{self._run_id}"
         self._storage.write(f"{folder}/status.json", json.dumps(asdict(self.status), indent=2).encode())
         self._storage.write(f"{folder}/log", "".join(self._log).encode())

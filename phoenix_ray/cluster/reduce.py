@@ -52,11 +52,16 @@ def plan_tasks(storage: Storage, survey: Survey, settings: OutputSettings) -> li
 
 
 def reduce_all(
-    storage: Storage, survey: Survey, settings: OutputSettings, announce: Callable[[str], None]
+    storage: Storage,
+    survey: Survey,
+    settings: OutputSettings,
+    announce: Callable[[str], None],
+    confirm: Callable[[], None] = lambda: None,
 ) -> list[DamagedFile]:
     """Compact every whole video and publish the result; return the files whose rows proved to be damaged.
 
-    What another driver was faster at is planned anew, a few times.
+    What another driver was faster at is planned anew, a few times. `confirm` is called before each publication, and
+    raises where this driver is to publish no more.
     """
     damaged: list[DamagedFile] = []
     for _ in range(_ROUNDS):
@@ -69,6 +74,7 @@ def reduce_all(
             results = [compact(storage, task, settings) for task in tasks]
         else:
             results = _results([_COMPACT.remote(task, settings) for task in tasks])
+        confirm()
         published = publish(storage, survey.identity, results).names
         damaged += _damaged_in(results)
         if all(result.data_file is not None and result.data_file.name in published for result in results):
@@ -87,12 +93,20 @@ class BackgroundReduce:
         storage: The dataset.
         identity: Its identity.
         settings: `compact_every` says how many partitions are enough.
+        confirm: Called before each publication; raises where this driver is to publish no more.
     """
 
-    def __init__(self, storage: Storage, identity: DatasetIdentity, settings: OutputSettings) -> None:
+    def __init__(
+        self,
+        storage: Storage,
+        identity: DatasetIdentity,
+        settings: OutputSettings,
+        confirm: Callable[[], None] = lambda: None,
+    ) -> None:
         self._storage = storage
         self._identity = identity
         self._settings = settings
+        self._confirm = confirm
         self._compacted_at = 0
         self._thread = ThreadPoolExecutor(1, "compaction")
         self._running: Future[list[DamagedFile]] | None = None
@@ -141,6 +155,7 @@ class BackgroundReduce:
             done, running = ray.wait(running, timeout=LOOK_SECONDS)
             results += _results(done)
         if results:
+            self._confirm()
             publish(self._storage, self._identity, results)
         return _damaged_in(results)
 
