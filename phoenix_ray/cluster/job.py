@@ -25,6 +25,7 @@ from phoenix_ray.cluster.driver import Driver
 from phoenix_ray.cluster.monitor import RunMonitor
 from phoenix_ray.cluster.plan import Plan, make_plan
 from phoenix_ray.cluster.progress import Meter, open_display
+from phoenix_ray.cluster.reckoning import Remainder, make_up
 from phoenix_ray.cluster.reduce import BackgroundReduce, reduce_all
 from phoenix_ray.cluster.resources import plan_workers, require_spare_cpu
 from phoenix_ray.cluster.scheduler import Scheduler
@@ -34,7 +35,7 @@ from phoenix_ray.cluster.stop import StopRequest, stop_on_signals
 from phoenix_ray.cluster.summary import RunSummary, print_summary
 from phoenix_ray.cluster.trial import hold_trial
 from phoenix_ray.config import Settings
-from phoenix_ray.dataset.committed import Committed, committed_in
+from phoenix_ray.dataset.committed import Committed, Expected, committed_in
 from phoenix_ray.dataset.digest import digest_text
 from phoenix_ray.dataset.identity import DatasetIdentity, find_layout, open_dataset, read_identity
 from phoenix_ray.dataset.lease import Lease, hold
@@ -45,7 +46,7 @@ from phoenix_ray.dataset.survey import take_survey
 from phoenix_ray.dataset.sweeping import sweep
 from phoenix_ray.dataset.tally import total
 from phoenix_ray.dataset.totals import tally_splits
-from phoenix_ray.errors import EXIT_INCOMPLETE, EXIT_OK, ConfigError
+from phoenix_ray.errors import EXIT_INCOMPLETE, EXIT_OK, ConfigError, OutputError
 from phoenix_ray.models import registry
 from phoenix_ray.sources.base import Source
 from phoenix_ray.sources.catalog import open_source
@@ -79,14 +80,18 @@ def run_job(settings: Settings) -> int:
     ):
         registry.prepare(job.settings.model, _say)
         committed = committed_in(sweep(job.storage, job.identity, temporary_seconds=0).survey)
-        plan = plan_job(job.settings, source, committed)
+        expected = Expected(committed)
+        plan = plan_job(job.settings, source, expected)
         _say(describe_plan(plan))
         monitor = _open_monitor(job, plan, stop)
         _clear_away(job, committed, plan, monitor)
         for problem in plan.problems:
             monitor.fail(problem.split, problem.video_id, 0, 0, Trouble("input", problem.message), attempts=1)
+        workers = 0
         try:
-            workers = _compute(job, plan, session, monitor, stop) if plan.shards or committed.partitions else 0
+            if plan.shards or committed.partitions:
+                workers = _compute(job, plan, session, monitor, stop)
+                _compare(job, source, expected, session, monitor, stop)
         except BaseException:
             monitor.close("failed")
             raise
@@ -109,7 +114,10 @@ def run_job(settings: Settings) -> int:
             splits=splits,
             versions=versions(),
         )
-        summary.write(job.storage)
+        try:
+            summary.write(job.storage)
+        except OutputError as error:
+            _say(f"The summary could not be written. {error}")
     print_summary(summary, layout, Console())
     return stop.exit_code or (EXIT_INCOMPLETE if monitor.failures else EXIT_OK)
 
@@ -180,7 +188,7 @@ def make_identity(settings: Settings, source_root: str) -> DatasetIdentity:
     )
 
 
-def plan_job(settings: Settings, source: Source, committed: Committed) -> Plan:
+def plan_job(settings: Settings, source: Source, committed: Committed | Expected | Remainder) -> Plan:
     """Return what is missing of a source.
 
     Raises:
@@ -214,7 +222,7 @@ def _compute(job: Job, plan: Plan, session: RaySession, monitor: RunMonitor, sto
     settings, resources = job.settings, session.resources()
     stop.listen()
     workers = 0
-    with BackgroundReduce(job.storage, job.identity, settings.output, job.lease.confirm) as reduce:
+    with BackgroundReduce(job.storage, job.identity, settings.output, job.lease.confirm, monitor.tell) as reduce:
         monitor.housekeeping = reduce.tick
         if plan.shards:
             worker_plan = plan_workers(settings.cluster, resources, engine_uses_gpu=registry.uses_gpu(settings.model))
@@ -238,6 +246,24 @@ def _compute(job: Job, plan: Plan, session: RaySession, monitor: RunMonitor, sto
             for damaged in [*spoiled, *merged]:
                 monitor.spoiled(damaged)
     return workers
+
+
+def _compare(
+    job: Job, source: Source, expected: Expected, session: RaySession, monitor: RunMonitor, stop: StopRequest
+) -> None:
+    """Compare what was planned with what is there, and compute again what got lost meanwhile."""
+
+    def compute(missing: int, left: Remainder) -> bool:
+        if not stop:
+            plan = plan_job(job.settings, source, left)
+            monitor.lost(missing, plan.missing_frames)
+            _clear_away(job, left.committed, plan, monitor)
+            _compute(job, plan, session, monitor, stop)
+        return not stop
+
+    missing = make_up(job.storage, job.identity, expected, monitor.given_up_videos, compute) if not stop else 0
+    if missing and not stop:
+        monitor.missing(missing)
 
 
 def _clear_away(job: Job, committed: Committed, plan: Plan, monitor: RunMonitor) -> None:
