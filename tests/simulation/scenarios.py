@@ -13,6 +13,7 @@ from phoenix_ray.dataset.committed import committed_in
 from phoenix_ray.dataset.compaction import Compacted, compact
 from phoenix_ray.dataset.compaction_plan import plan_compaction
 from phoenix_ray.dataset.identity import DatasetIdentity, open_dataset
+from phoenix_ray.dataset.integrity.findings import TO_REPAIR, of_kinds
 from phoenix_ray.dataset.integrity.inspection import inspect
 from phoenix_ray.dataset.integrity.repair import repair
 from phoenix_ray.dataset.manifest import read_manifest
@@ -57,7 +58,7 @@ def simulated() -> Iterator[None]:
     Only the newest generation of the manifest is kept, so that others are often gone when somebody asks for them.
     """
     with ExitStack() as stack:
-        for module in ("partitions", "videos"):
+        for module in ("partitions", "videos", "publication"):
             stack.enter_context(patch(f"phoenix_ray.dataset.{module}.ThreadPoolExecutor", _Serial))
         stack.enter_context(patch("phoenix_ray.dataset.manifest.GENERATIONS_KEPT", 1))
         stack.enter_context(patch("time.time", lambda: 1.0))
@@ -206,6 +207,8 @@ def finished(videos: Sequence[Video], late: Sequence[Video] = ()) -> Callable[[F
     """Return a check that the next run computes nothing but what is late, and that the dataset is whole after it."""
 
     def check(files: Files) -> str | None:
+        if wrong := _mended(files, readable(rows_of(*videos))):
+            return wrong
         storage, held = alone(files)
         computed: list[str] = []
         for _ in range(2):
@@ -227,6 +230,17 @@ def finished(videos: Sequence[Video], late: Sequence[Video] = ()) -> Callable[[F
         return readable(rows_of(*videos, *late))(held)
 
     return check
+
+
+def _mended(files: Files, check: Callable[[Files], str | None]) -> str | None:
+    """Return what is wrong after `phoenix-ray check --repair`."""
+    storage, held = alone(files)
+    repair(storage, inspect(storage))
+    if findings := of_kinds(inspect(storage).findings, TO_REPAIR):
+        return f"a repair leaves {findings}"
+    if wrong := check(held):
+        return f"after a repair, {wrong}"
+    return None
 
 
 def ended_well(expected: frozenset[Row] | None = None) -> Callable[[Ended], str | None]:
