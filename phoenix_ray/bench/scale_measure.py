@@ -146,7 +146,7 @@ def drive_nothing(settings: Settings) -> dict[str, float]:
     with (
         mock.patch("phoenix_ray.cluster.actors.ShardActor", ray.remote(_NullWorker)),
         # A run would notice that nothing was committed, and compute it again.
-        mock.patch("phoenix_ray.cluster.job.make_up", lambda *_: 0),
+        mock.patch("phoenix_ray.cluster.job.make_up", return_value=0),
     ):
         return _run_watched(settings)
 

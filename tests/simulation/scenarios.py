@@ -232,6 +232,12 @@ def finished(videos: Sequence[Video], late: Sequence[Video] = ()) -> Callable[[F
     return check
 
 
+def whole(files: Files) -> str | None:
+    """Return what `phoenix-ray check` finds."""
+    findings = inspect(alone(files)[0]).findings
+    return f"a check finds {findings}" if findings else None
+
+
 def _mended(files: Files, check: Callable[[Files], str | None]) -> str | None:
     """Return what is wrong after `phoenix-ray check --repair`."""
     storage, held = alone(files)
@@ -271,6 +277,7 @@ def scenario(
     recovery: Code | None = None,
     late: Sequence[Video] = (),
     readable_first: bool = True,
+    tidy: bool = False,
 ) -> Scenario:
     """Put a scenario together.
 
@@ -284,6 +291,7 @@ def scenario(
         recovery: What a process that has crashed is followed by; None is nothing, until all have ended.
         late: Videos that a process commits meanwhile.
         readable_first: Whether readers see everything from the beginning; else only those after the end do.
+        tidy: Whether the dataset must be whole as soon as the processes have ended, without another run.
     """
     expected = rows_of(*videos)
     programs = [
@@ -294,7 +302,7 @@ def scenario(
         for label, code in processes
     ]
     always = lru_cache(None)(lambda key: readable(expected if readable_first else frozenset())(dict(key)))
-    last = lru_cache(None)(lambda key: finished(videos, late)(dict(key)))
+    last = lru_cache(None)(lambda key: (whole(dict(key)) if tidy else None) or finished(videos, late)(dict(key)))
     return Scenario(
         name,
         files,
@@ -316,9 +324,8 @@ def two_publish(crashes: int = 1, torn: bool = False) -> Scenario:
     files, one = after(files, "writes a", lambda storage: plan_and_write(storage, only=["a"]))
     files, other = after(files, "writes b", lambda storage: plan_and_write(storage, only=["b"]))
     name = f"two drivers publish different videos, {crashes} crashes"
-    return scenario(
-        name, files, [A, B], ("one", publication(one)), ("other", publication(other)), crashes=crashes, torn=torn
-    )
+    processes = (("one", publication(one)), ("other", publication(other)))
+    return scenario(name, files, [A, B], *processes, crashes=crashes, torn=torn, tidy=not crashes)
 
 
 def two_publish_the_same(crashes: int = 1, torn: bool = False) -> Scenario:
@@ -327,9 +334,8 @@ def two_publish_the_same(crashes: int = 1, torn: bool = False) -> Scenario:
     files, one = after(files, "writes apart", lambda storage: plan_and_write(storage, APART))
     files, other = after(files, "writes together", lambda storage: plan_and_write(storage, TOGETHER))
     name = f"two drivers publish the same videos, {crashes} crashes"
-    return scenario(
-        name, files, [A, B], ("one", publication(one)), ("other", publication(other)), crashes=crashes, torn=torn
-    )
+    processes = (("one", publication(one)), ("other", publication(other)))
+    return scenario(name, files, [A, B], *processes, crashes=crashes, torn=torn, tidy=not crashes)
 
 
 def publish_beside_sweep(crashes: int = 1, torn: bool = False) -> Scenario:
@@ -337,7 +343,8 @@ def publish_beside_sweep(crashes: int = 1, torn: bool = False) -> Scenario:
     files = dataset_of(A)
     files, one = after(files, "writes", plan_and_write)
     name = f"a driver publishes while another sweeps, {crashes} crashes"
-    return scenario(name, files, [A], ("one", publication(one)), ("other", sweeping), crashes=crashes, torn=torn)
+    processes = (("one", publication(one)), ("other", sweeping))
+    return scenario(name, files, [A], *processes, crashes=crashes, torn=torn, tidy=not crashes)
 
 
 def driver_beside_publish(crashes: int = 1, torn: bool = False) -> Scenario:

@@ -18,6 +18,7 @@ Make = Callable[..., Scenario]
 
 SMALL: list[tuple[Make, dict[str, Any]]] = [
     (scenarios.two_publish, {"crashes": 1}),
+    (scenarios.publish_beside_sweep, {"crashes": 0}),
     (scenarios.publish_beside_sweep, {"crashes": 1}),
     (scenarios.reader_beside_rewriting, {"torn": False}),
     (scenarios.reader_beside_upgrade, {"crashes": 1}),
