@@ -44,6 +44,7 @@ def main(states: int, sample: int, seed: int, crashes: int, only: str) -> None:
     """Explore every scenario with 0 to `--crashes` crashes, its listings in one step or in several."""
     began = time.monotonic()
     reports: list[Report] = []
+    samples: list[Report] = []
     with scenarios.simulated():
         for make, number, torn in product(ALL, range(crashes + 1), (False, True)):
             if only not in make.__name__:
@@ -53,8 +54,8 @@ def main(states: int, sample: int, seed: int, crashes: int, only: str) -> None:
                 reports.append(explorer.explore(states))
                 print(f"{reports[-1]}; {number} crashes, {'torn' if torn else 'whole'} listings", flush=True)
                 if not reports[-1].complete:
-                    reports.append(explorer.sample(seed, sample))
-                    print(reports[-1], flush=True)
+                    samples.append(explorer.sample(seed, sample))
+                    print(samples[-1], flush=True)
             except ViolationError as error:
                 print(error)
                 sys.exit(1)
@@ -62,8 +63,9 @@ def main(states: int, sample: int, seed: int, crashes: int, only: str) -> None:
     print(
         f"{sum(report.schedules for report in reports):,} schedules, "
         f"{sum(report.states for report in reports):,} states, "
-        f"{sum(report.runs for report in reports):,} runs of the code, no violation; {len(complete)} of "
-        f"{len(reports)} explorations are complete; {(time.monotonic() - began) / 60:.0f} min"
+        f"{sum(report.runs for report in (*reports, *samples)):,} runs of the code, no violation; {len(complete)} of "
+        f"{len(reports)} explorations are complete, {sum(report.schedules for report in samples):,} schedules were "
+        f"random; {(time.monotonic() - began) / 60:.0f} min"
     )
 
 
