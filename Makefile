@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 DEMO := demo
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test fuzz lint bench reference parity portability chaos matrix clean
+.PHONY: help setup demo test fuzz lint bench reference parity portability chaos simulate matrix clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -70,6 +70,9 @@ bench: setup ## run every suite of the benchmark that this machine can; each pee
 
 chaos: setup ## kill everything at every point, again and again, and write the table of docs/guarantees.md
 	$(BIN)/python -m tests.chaos
+
+simulate: setup ## try every order of the steps of drivers, repairs and readers on one dataset, with crashes (hours)
+	$(BIN)/python -m tests.simulation
 
 PYTHONS ?= 3.10 3.11 3.12 3.13
 VERSIONS ?= newest lowest

@@ -116,7 +116,8 @@ def count_left(plan: Plan, committed: Committed | None, frames_done: int) -> Lef
         frames_done: What the run committed.
     """
     whole = plan.total
-    frames = plan.missing_frames - frames_done
+    # Frames that got lost and were computed again count twice among those done.
+    frames = max(0, plan.missing_frames - frames_done)
     videos: int | None = None
     if not frames:
         videos = 0

@@ -25,6 +25,7 @@ from phoenix_ray.cluster.monitor import RunMonitor
 from phoenix_ray.cluster.places import check_places
 from phoenix_ray.cluster.plan import Plan, describe_plan, make_plan
 from phoenix_ray.cluster.progress import Meter, open_display
+from phoenix_ray.cluster.reckoning import Remainder, make_up
 from phoenix_ray.cluster.reduce import BackgroundReduce, reduce_all
 from phoenix_ray.cluster.resources import plan_workers, require_spare_cpu
 from phoenix_ray.cluster.scheduler import Scheduler
@@ -35,10 +36,10 @@ from phoenix_ray.cluster.summary import RunSummary, print_summary, versions
 from phoenix_ray.cluster.trial import hold_trial
 from phoenix_ray.config import Settings
 from phoenix_ray.dataset import paths
-from phoenix_ray.dataset.committed import Committed, committed_in
+from phoenix_ray.dataset.committed import Committed, Expected, committed_in
 from phoenix_ray.dataset.digest import digest_text
 from phoenix_ray.dataset.identity import DatasetIdentity, agree_on_identity, find_layout, open_dataset, read_identity
-from phoenix_ray.dataset.lease import Lease
+from phoenix_ray.dataset.lease import Lease, hold
 from phoenix_ray.dataset.manifest import read_manifest
 from phoenix_ray.dataset.partitions import discard
 from phoenix_ray.dataset.storage import Storage, open_storage
@@ -53,6 +54,7 @@ from phoenix_ray.errors import (
     ClusterError,
     ConfigError,
     ModelError,
+    OutputError,
     PhoenixRayError,
 )
 from phoenix_ray.models import registry
@@ -111,15 +113,19 @@ def _run(settings: Settings, words: Sequence[str]) -> int:
         if committed:
             # Its rows are there, so the dataset is begun, and whoever lost `dataset.json` gets it back.
             open_dataset(job.storage, job.identity)
-        plan = plan_job(job.settings, source, committed)
+        expected = Expected(committed)
+        plan = plan_job(job.settings, source, expected)
         _say(describe_plan(plan))
         _tell_notes(job, plan)
         monitor = _open_monitor(job, plan, stop)
         _clear_away(job, committed, plan, monitor)
         for problem in plan.problems:
             monitor.fail(problem.split, problem.video_id, 0, 0, Trouble("input", problem.message), attempts=1)
+        workers = 0
         try:
-            workers = _compute(job, plan, session, monitor, stop) if plan.shards or committed.partitions else 0
+            if plan.shards or committed.partitions:
+                workers = _compute(job, plan, session, monitor, stop)
+                _compare(job, source, expected, session, monitor, stop)
         except BaseException as error:
             last = monitor.close("failed")
             if isinstance(error, PhoenixRayError):
@@ -145,7 +151,10 @@ def _run(settings: Settings, words: Sequence[str]) -> int:
             splits=splits,
             versions=versions(),
         )
-        summary.write(job.storage)
+        try:
+            summary.write(job.storage)
+        except OutputError as error:
+            _say(f"The summary could not be written. {error}")
     console = Console()
     print_summary(summary, find_layout(job.identity), console)
     now = committed if state == "finished" else committed_in(take_survey(job.storage, job.identity))
@@ -171,11 +180,11 @@ def compact_job(settings: Settings) -> None:
         raise ConfigError("No dataset is given: `phoenix-ray compact OUTPUT`, or output.path=OUTPUT.")
     storage = open_storage(settings.output.path)
     identity = read_identity(storage)
-    with hold_lease(storage, settings, "compact-"):
+    with hold_lease(storage, settings, "compact-") as (_, lease):
         survey = sweep(storage, identity, temporary_seconds=0).survey
         with RaySession(settings.cluster, _say) as session:
             session.resources()
-            for damaged in reduce_all(storage, survey, settings.output, _say):
+            for damaged in reduce_all(storage, survey, settings.output, _say, lease.confirm):
                 _say(f"{damaged.name} is damaged ({damaged.reason}); `phoenix-ray run` computes its frames again.")
     manifest = read_manifest(storage, identity)
     files = f"{len(manifest.files):,} file{'s' * (len(manifest.files) != 1)}"
@@ -212,11 +221,8 @@ def hold_lease(storage: Storage, settings: Settings, prefix: str = "") -> Iterat
         OutputError: Another driver is at work, and `run.force` is not set.
     """
     run_id = f"{prefix}{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
-    lease = Lease.acquire(storage, run_id, force=settings.run.force)
-    try:
+    with hold(storage, run_id, force=settings.run.force) as lease:
         yield run_id, lease
-    finally:
-        lease.release()
 
 
 def make_identity(settings: Settings, source_root: str) -> DatasetIdentity:
@@ -230,7 +236,7 @@ def make_identity(settings: Settings, source_root: str) -> DatasetIdentity:
     )
 
 
-def plan_job(settings: Settings, source: Source, committed: Committed) -> Plan:
+def plan_job(settings: Settings, source: Source, committed: Committed | Expected | Remainder) -> Plan:
     """Return what is missing of a source.
 
     Raises:
@@ -258,7 +264,7 @@ def _compute(job: Job, plan: Plan, session: RaySession, monitor: RunMonitor, sto
     settings, resources = job.settings, session.resources()
     stop.listen()
     workers = 0
-    with BackgroundReduce(job.storage, job.identity, settings.output) as reduce:
+    with BackgroundReduce(job.storage, job.identity, settings.output, job.lease.confirm, monitor.tell) as reduce:
         monitor.housekeeping = reduce.tick
         if plan.shards:
             worker_plan = plan_workers(settings.cluster, resources, engine_uses_gpu=registry.uses_gpu(settings.model))
@@ -281,9 +287,28 @@ def _compute(job: Job, plan: Plan, session: RaySession, monitor: RunMonitor, sto
         if settings.output.compact and not stop:
             spoiled = reduce.finish()
             survey = take_survey(job.storage, job.identity)
-            for damaged in [*spoiled, *reduce_all(job.storage, survey, settings.output, monitor.tell)]:
+            merged = reduce_all(job.storage, survey, settings.output, monitor.tell, job.lease.confirm)
+            for damaged in [*spoiled, *merged]:
                 monitor.spoiled(damaged)
     return workers
+
+
+def _compare(
+    job: Job, source: Source, expected: Expected, session: RaySession, monitor: RunMonitor, stop: StopRequest
+) -> None:
+    """Compare what was planned with what is there, and compute again what got lost meanwhile."""
+
+    def compute(missing: int, left: Remainder) -> bool:
+        if not stop:
+            plan = plan_job(job.settings, source, left)
+            monitor.lost(missing, plan.missing_frames)
+            _clear_away(job, left.committed, plan, monitor)
+            _compute(job, plan, session, monitor, stop)
+        return not stop
+
+    missing = make_up(job.storage, job.identity, expected, monitor.given_up_videos, compute) if not stop else 0
+    if missing and not stop:
+        monitor.missing(missing)
 
 
 def _clear_away(job: Job, committed: Committed, plan: Plan, monitor: RunMonitor) -> None:

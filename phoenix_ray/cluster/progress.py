@@ -90,6 +90,11 @@ class Meter:
         self.state = "starting"
         self.begin()
 
+    def expect(self, frames: int) -> None:
+        """Count frames that are to be computed beside those that were planned."""
+        self._planned += frames
+        self.state = "running"
+
     def begin(self) -> None:
         """Count time from now on: the first worker is ready."""
         self._began = self._last = self._clock()

@@ -20,11 +20,12 @@ from phoenix_ray.dataset.compaction import Compacted, compact
 from phoenix_ray.dataset.compaction_plan import CompactionTask, plan_compaction
 from phoenix_ray.dataset.encoding import DamagedFile
 from phoenix_ray.dataset.identity import DatasetIdentity
+from phoenix_ray.dataset.lease import LeaseLostError
 from phoenix_ray.dataset.publication import publish
 from phoenix_ray.dataset.storage import Storage, open_storage
 from phoenix_ray.dataset.survey import Survey, take_survey
 from phoenix_ray.dataset.videos import read_entries
-from phoenix_ray.errors import PhoenixRayError
+from phoenix_ray.errors import OutputError, PhoenixRayError
 
 # Up to so much is compacted by the driver itself, in a second or less: processes for it take longer to start.
 SMALL_BYTES = 16e6
@@ -52,11 +53,16 @@ def plan_tasks(storage: Storage, survey: Survey, settings: OutputSettings) -> li
 
 
 def reduce_all(
-    storage: Storage, survey: Survey, settings: OutputSettings, announce: Callable[[str], None]
+    storage: Storage,
+    survey: Survey,
+    settings: OutputSettings,
+    announce: Callable[[str], None],
+    confirm: Callable[[], None] = lambda: None,
 ) -> list[DamagedFile]:
     """Compact every whole video and publish the result; return the files whose rows proved to be damaged.
 
-    What another driver was faster at is planned anew, a few times.
+    What another driver was faster at is planned anew, a few times. `confirm` is called before each publication, and
+    raises where this driver is to publish no more.
     """
     damaged: list[DamagedFile] = []
     for _ in range(_ROUNDS):
@@ -69,6 +75,7 @@ def reduce_all(
             results = [compact(storage, task, settings) for task in tasks]
         else:
             results = _results([_COMPACT.remote(task, settings) for task in tasks])
+        confirm()
         published = publish(storage, survey.identity, results).names
         damaged += _damaged_in(results)
         if all(result.data_file is not None and result.data_file.name in published for result in results):
@@ -87,12 +94,23 @@ class BackgroundReduce:
         storage: The dataset.
         identity: Its identity.
         settings: `compact_every` says how many partitions are enough.
+        confirm: Called before each publication; raises where this driver is to publish no more.
+        tell: Told when there is no room for a compaction, which is tried again later.
     """
 
-    def __init__(self, storage: Storage, identity: DatasetIdentity, settings: OutputSettings) -> None:
+    def __init__(
+        self,
+        storage: Storage,
+        identity: DatasetIdentity,
+        settings: OutputSettings,
+        confirm: Callable[[], None] = lambda: None,
+        tell: Callable[[str], None] = lambda _: None,
+    ) -> None:
         self._storage = storage
         self._identity = identity
         self._settings = settings
+        self._confirm = confirm
+        self._tell = tell
         self._compacted_at = 0
         self._thread = ThreadPoolExecutor(1, "compaction")
         self._running: Future[list[DamagedFile]] | None = None
@@ -124,7 +142,12 @@ class BackgroundReduce:
         """Wait for what runs, and return the files that proved to be damaged since the start."""
         if self._running:
             running, self._running = self._running, None
-            self._damaged += running.result()
+            try:
+                self._damaged += running.result()
+            except LeaseLostError:
+                raise
+            except OutputError as error:
+                self._tell(f"A compaction beside the workers has failed, and is tried again later: {error}")
         return self._damaged
 
     def _compact_and_publish(self) -> list[DamagedFile]:
@@ -141,6 +164,7 @@ class BackgroundReduce:
             done, running = ray.wait(running, timeout=LOOK_SECONDS)
             results += _results(done)
         if results:
+            self._confirm()
             publish(self._storage, self._identity, results)
         return _damaged_in(results)
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -60,22 +59,16 @@ def _mend(storage: Storage, source: str, workers: int | None) -> Report:
     from phoenix_ray.dataset.integrity.inspection import inspect
     from phoenix_ray.dataset.integrity.repair import alone_on, repair
     from phoenix_ray.dataset.integrity.report import Report
-    from phoenix_ray.dataset.lease import HEARTBEAT_SECONDS
 
     with alone_on(storage) as lease, _progress_bar() as show:
-        renew = _at_most_every(HEARTBEAT_SECONDS, lease.renew)
-
-        def show_and_renew(done: int, files: int) -> None:
-            show(done, files)
-            renew()
-
-        before = inspect(storage, workers, show_and_renew)
-        done = repair(storage, before, renew)
+        before = inspect(storage, workers, show)
+        lease.confirm()
+        done = repair(storage, before)
         if before.identity is None:
             return Report(storage.root, before, before.findings, before.findings, done)
         after = before
         if of_kinds(before.findings, TO_REPAIR):
-            after = inspect(storage, workers, show_and_renew)
+            after = inspect(storage, workers, show)
     findings = (*after.findings, *_compare(after, source))
     return Report(storage.root, after, findings, tuple(of_kinds(before.findings, TO_REPAIR)), done)
 
@@ -105,16 +98,3 @@ def _progress_bar() -> Iterator[Progress]:
     with Progress(*columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal) as bar:
         task = bar.add_task("checking", total=None)
         yield lambda done, files: bar.update(task, completed=done, total=files)
-
-
-def _at_most_every(seconds: float, action: Callable[[], None]) -> Callable[[], None]:
-    """Return a function that does something, unless it has done so a moment ago."""
-    last = time.monotonic()
-
-    def act() -> None:
-        nonlocal last
-        if time.monotonic() - last >= seconds:
-            last = time.monotonic()
-            action()
-
-    return act

@@ -7,20 +7,21 @@ some hundred bytes a video and no path, so that a million videos fit beside the 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 import pyarrow as pa
 
 from phoenix_ray.dataset import paths
-from phoenix_ray.dataset.coverage import FrameRange, Version, live_holdings, missing_frames
+from phoenix_ray.dataset.coverage import FrameRange, Version, is_whole, live_holdings, missing_frames
 from phoenix_ray.dataset.encoding import DamagedFile
 from phoenix_ray.dataset.survey import Survey
 from phoenix_ray.dataset.videos import VERSION_COLUMNS
 from phoenix_ray.sources.base import Video
 
 # 128 bits: a million videos collide with a probability of 1e-27.
-_Key = bytes
+VideoKey = bytes
+_KEY_BYTES = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +51,19 @@ class Committed:
     ) -> None:
         self.damaged = tuple(damaged)
         self.partitions = 0
-        self._held: dict[_Key, list[HeldFrames]] = {}
+        self._held: dict[VideoKey, list[HeldFrames]] = {}
+        open_videos: set[tuple[str, str]] = set()
         for split, video_id, held in partitions:
             self.partitions += 1
             self._held.setdefault(_key(split, video_id), []).append(held)
-        self._compacted: set[_Key] = set()
+            open_videos.add((split, video_id))
+        self._whole: set[VideoKey] = set()
+        for split, video_id in open_videos:
+            mixed = self._held[_key(split, video_id)]
+            for version in {held.version for held in mixed}:
+                if is_whole(version, [held for held in mixed if held.version == version]):
+                    self._whole.add(_key(split, video_id, *map(str, version)))
+        self._compacted: set[VideoKey] = set()
         for split, video_id, version in compacted:
             held_here = self._held.get(_key(split, video_id), ())
             if not held_here or live_holdings(held_here, version) is None:
@@ -73,6 +82,10 @@ class Committed:
         ranges = [(held.first, held.last) for held in held_here if held.version == version]
         return missing_frames(ranges, video.frame_count)
 
+    def is_whole(self, key: VideoKey) -> bool:
+        """Whether all frames of a version of a video are there (`version_key`)."""
+        return key in self._compacted or key in self._whole
+
     def stale_partitions(self, video: Video) -> list[str]:
         """Return the names of partitions that hold an earlier version of a video; `storage.delete` them."""
         version = Version(video.signature, video.frame_count)
@@ -81,6 +94,35 @@ class Committed:
             for held in self._held.get(_key(video.split, video.video_id), ())
             if held.version != version
         ]
+
+
+class Expected:
+    """What a dataset holds when a run is done: every video that was planned, in 16 bytes each.
+
+    It answers for `committed` and takes note of each video that it is asked about.
+
+    Args:
+        committed: What is there already.
+    """
+
+    def __init__(self, committed: Committed) -> None:
+        self._committed = committed
+        self._keys = bytearray()
+
+    def missing_ranges(self, video: Video) -> list[FrameRange]:
+        """Return the frame ranges of a video that are still to be computed, in order."""
+        self._keys += version_key(video)
+        return self._committed.missing_ranges(video)
+
+    def missing_from(self, committed: Committed, given_up: Collection[VideoKey]) -> int:
+        """Return how many videos are not whole in what is committed now, apart from those that were given up."""
+        keys = (bytes(self._keys[start : start + _KEY_BYTES]) for start in range(0, len(self._keys), _KEY_BYTES))
+        return sum(not committed.is_whole(key) and key not in given_up for key in keys)
+
+
+def version_key(video: Video) -> VideoKey:
+    """Return what tells a version of a video from all others."""
+    return _key(video.split, video.video_id, video.signature, str(video.frame_count))
 
 
 def committed_in(survey: Survey) -> Committed:
@@ -99,7 +141,7 @@ def _versions(videos: pa.Table) -> Iterable[tuple[str, str, Version]]:
             yield split, video_id, Version(signature, frames)
 
 
-def _key(*texts: str) -> _Key:
+def _key(*texts: str) -> VideoKey:
     # With their lengths, since an ID may hold whatever would separate it from the next text.
     joined = "".join(f"{len(text)}:{text}" for text in texts)
-    return hashlib.blake2b(joined.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+    return hashlib.blake2b(joined.encode("utf-8", "surrogatepass"), digest_size=_KEY_BYTES).digest()

@@ -1,8 +1,9 @@
 """The lease: a heartbeat file that keeps a second driver from working on the same output by mistake.
 
 It is a courtesy, not a lock: two drivers at once can only waste work, since a partition has one name and a manifest is
-replaced in one step. So it never blocks for long: a lease whose process is dead, or whose heartbeat is old, is taken
-over.
+published by compare-and-swap. So it never blocks for long: a lease whose process is dead is taken over, and so is one
+of another machine whose heartbeat is old. A thread of its own keeps the heartbeat, from the first look at the dataset
+to the end of the last compaction, whatever the rest of the driver waits for.
 """
 
 from __future__ import annotations
@@ -10,12 +11,14 @@ from __future__ import annotations
 import json
 import os
 import socket
+import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field, replace
 
 from phoenix_ray.dataset import json_values, paths
+from phoenix_ray.dataset.process_mark import ProcessMark, is_running, own_mark
 from phoenix_ray.dataset.storage import Storage
 from phoenix_ray.errors import OutputError
 
@@ -36,6 +39,7 @@ class Holder:
         pid: Its process there.
         since: When it began, seconds since the epoch.
         heartbeat: When it was last known to be alive.
+        process: What tells it from all other processes; empty where the system does not say.
     """
 
     run_id: str
@@ -43,15 +47,22 @@ class Holder:
     pid: int
     since: float
     heartbeat: float
+    process: ProcessMark = field(default_factory=ProcessMark)
+
+
+class LeaseLostError(OutputError):
+    """Another driver has taken the lease."""
 
 
 class Lease:
-    """A lease that is held. Call `renew` every `HEARTBEAT_SECONDS`, `release` at the end."""
+    """A lease that is held; `hold` keeps it for the length of a block."""
 
     def __init__(self, storage: Storage, holder: Holder, clock: Clock) -> None:
         self._storage = storage
         self._holder = holder
         self._clock = clock
+        self._lost: OutputError | None = None
+        self._ended = threading.Event()
 
     @classmethod
     def acquire(cls, storage: Storage, run_id: str, force: bool = False, clock: Clock = time.time) -> Lease:
@@ -67,25 +78,38 @@ class Lease:
             OutputError: Another driver is at work, with its name and since when; or the output cannot be written.
         """
         now = clock()
-        holder = Holder(run_id, socket.gethostname(), os.getpid(), since=now, heartbeat=now)
+        holder = Holder(run_id, socket.gethostname(), os.getpid(), since=now, heartbeat=now, process=own_mark())
         lease = cls(storage, holder, clock)
         if not storage.create(paths.LEASE, lease._content()):
             other = read_holder(storage)
             if other is not None and not force and is_alive(other, now):
                 raise OutputError(_occupied(storage, other, now))
             storage.write(paths.LEASE, lease._content())
+            # Of two that take over the same lease, the one that wrote last has it.
+            other = read_holder(storage)
+            if other is not None and other.run_id != run_id:
+                raise OutputError(_occupied(storage, other, now))
         return lease
+
+    def confirm(self) -> None:
+        """Return while this driver holds the lease, as far as is known.
+
+        Raises:
+            OutputError: Another driver has taken it.
+        """
+        if self._lost is not None:
+            raise self._lost
 
     def renew(self) -> None:
         """Say that this driver is alive.
 
         Raises:
-            OutputError: Another driver took the lease (it was started with --force, or believed this one dead), or the
-                output cannot be written.
+            LeaseLostError: Another driver took the lease (it was started with --force, or believed this one dead).
+            OutputError: The output cannot be written.
         """
         other = read_holder(self._storage)
         if other is not None and other.run_id != self._holder.run_id:
-            raise OutputError(
+            raise LeaseLostError(
                 f"The run {other.run_id} on {other.host} (process {other.pid}) has taken over {self._storage.root}. "
                 "This run stops; nothing that is committed is lost."
             )
@@ -99,8 +123,43 @@ class Lease:
             if other is not None and other.run_id == self._holder.run_id:
                 self._storage.delete(paths.LEASE)
 
+    def keep(self) -> None:
+        """Renew until `end`; the work of a thread."""
+        while self._lost is None and not self._ended.wait(HEARTBEAT_SECONDS):
+            # A full disk, or storage that is away: the lease is as it was, and is renewed as soon as that works.
+            with suppress(OutputError):
+                self._beat()
+
+    def _beat(self) -> None:
+        try:
+            self.renew()
+        except LeaseLostError as error:
+            self._lost = error
+
+    def end(self) -> None:
+        """Let `keep` return."""
+        self._ended.set()
+
     def _content(self) -> bytes:
         return json.dumps(asdict(self._holder), indent=2).encode()
+
+
+@contextmanager
+def hold(storage: Storage, run_id: str, force: bool = False) -> Iterator[Lease]:
+    """Hold the lease of an output, and keep its heartbeat in a thread.
+
+    Raises:
+        OutputError: Another driver is at work, or the output cannot be written.
+    """
+    lease = Lease.acquire(storage, run_id, force)
+    heart = threading.Thread(target=lease.keep, name="lease", daemon=True)
+    heart.start()
+    try:
+        yield lease
+    finally:
+        lease.end()
+        heart.join()
+        lease.release()
 
 
 def read_holder(storage: Storage) -> Holder | None:
@@ -113,19 +172,32 @@ def read_holder(storage: Storage) -> Holder | None:
             pid=json_values.count(tree["pid"]),
             since=json_values.number(tree["since"]),
             heartbeat=json_values.number(tree["heartbeat"]),
+            process=_read_mark(tree.get("process", {})),
         )
     except (FileNotFoundError, ValueError, KeyError):
         return None
 
 
+def _read_mark(tree: object) -> ProcessMark:
+    if not isinstance(tree, dict):
+        raise ValueError("a mark of a process is a mapping")
+    return ProcessMark(json_values.text(tree.get("machine", "")), json_values.text(tree.get("began", "")))
+
+
 def is_alive(holder: Holder, now: float) -> bool:
     """Whether a holder seems to be at work.
 
-    A process of this machine is asked for; it is not the holder when it is this very process, which a restarted
-    container gives the same number. Otherwise the heartbeat decides; one that lies as far in the future as a stale one
-    in the past comes from a clock that has jumped, and counts for as little.
+    A process of this machine is asked for: it is at work as long as it exists, however old its heartbeat (it may be
+    stopped, or wait for its storage). It is not the holder when it is this very process. Elsewhere the heartbeat
+    decides; one that lies as far in the future as a stale one in the past comes from a clock that has jumped, and
+    counts for as little.
     """
-    if holder.host == socket.gethostname() and (holder.pid == os.getpid() or not _process_exists(holder.pid)):
+    running = is_running(holder.pid, holder.process)
+    if running is not None:
+        return running and holder.process != own_mark()
+    # Written by an earlier version, or where processes cannot be told apart.
+    unmarked = not holder.process.machine and holder.host == socket.gethostname()
+    if unmarked and (holder.pid == os.getpid() or not _process_exists(holder.pid)):
         return False
     return abs(now - holder.heartbeat) < STALE_SECONDS
 
@@ -142,8 +214,13 @@ def _process_exists(pid: int) -> bool:
 
 def _occupied(storage: Storage, holder: Holder, now: float) -> str:
     since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(holder.since))
+    here = is_running(holder.pid, holder.process)
+    way_out = (
+        "end that process, or give --force if it does nothing any more."
+        if here
+        else f"give --force if it is dead (it is taken for dead after {STALE_SECONDS:.0f} s)."
+    )
     return (
         f"{storage.root} is being written by the run {holder.run_id} on {holder.host} (process {holder.pid}) since "
-        f"{since}, last seen {max(0.0, now - holder.heartbeat):.0f} s ago. Wait for it, or give --force if it is dead "
-        f"(it is taken for dead after {STALE_SECONDS:.0f} s)."
+        f"{since}, last seen {max(0.0, now - holder.heartbeat):.0f} s ago. Wait for it, or {way_out}"
     )

@@ -14,6 +14,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import pyarrow as pa
 
@@ -23,7 +24,7 @@ from phoenix_ray.dataset.coverage import Version
 from phoenix_ray.dataset.encoding import DamagedFileError
 from phoenix_ray.dataset.identity import DatasetIdentity
 from phoenix_ray.dataset.manifest import Manifest, newest_generation, publish_manifest, remove_old_generations
-from phoenix_ray.dataset.partitions import delete_version, discard
+from phoenix_ray.dataset.partitions import FOOTER_THREADS, delete_version, discard
 from phoenix_ray.dataset.storage import Storage
 from phoenix_ray.dataset.survey import read_compacted
 from phoenix_ray.dataset.unpublished import settle_unpublished
@@ -83,13 +84,15 @@ def delete_absorbed(
     """
     listed = list(absorbed)
     held = select_videos(videos, {(one.split, one.video_id) for one in listed})
-    deleted: list[str] = []
-    for one in listed:
+
+    def delete(one: Absorbed) -> bool:
         row = held.get((one.split, one.video_id))
         same = row is not None and Version(row["source_signature"], row["frames"]) == one.version
-        if row is not None and (same or older) and delete_version(storage, identity, one.name, one.version):
-            deleted.append(one.name)
-    return deleted
+        return row is not None and (same or older) and delete_version(storage, identity, one.name, one.version)
+
+    with ThreadPoolExecutor(FOOTER_THREADS) as pool:
+        deleted = list(pool.map(delete, listed))
+    return [one.name for one, done in zip(listed, deleted, strict=True) if done]
 
 
 def delete_condemned(storage: Storage, manifest: Manifest) -> list[str]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Collection, Iterable
+from contextlib import suppress
 from typing import NamedTuple
 
 from phoenix_ray.config import OutputSettings
@@ -106,7 +107,9 @@ def _sort_out(storage: Storage, survey: Survey, only: Collection[str] | None) ->
         held = elsewhere | select_videos(survey.videos, {(entry.split, entry.video_id) for entry in entries}).keys()
         needed = [entry for entry in entries if (entry.split, entry.video_id) not in held]
         if needed and len(needed) == len(entries):
-            added.append(describe_data_file(file.name, entries, *_measure(storage, file.name)))
+            # When it is gone by now, another driver has published what becomes of it, and this one is refused.
+            with suppress(FileNotFoundError):
+                added.append(describe_data_file(file.name, entries, *_measure(storage, file.name)))
         else:
             rescued = rewrite(storage, identity, file.name, needed) if needed else None
             added += [rescued] if rescued else []

@@ -46,10 +46,15 @@ class DisturbedStorage(LocalStorage):
         self._faults = Faults(root, process)
 
     def create(self, name: str, content: bytes) -> bool:
-        self._faults.meet("create", name)
+        with self._explained("write", name):
+            self._faults.meet("create", name)
         made = super().create(name, content)
         self._faults.meet("created", name)
         return made
+
+    def _claim(self, temporary: Path, final: Path) -> bool:
+        self._faults.meet("rename", str(final.relative_to(self.root)))
+        return super()._claim(temporary, final)
 
     @contextmanager
     def writing(self, name: str) -> Iterator[BinaryIO]:

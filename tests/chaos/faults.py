@@ -26,6 +26,8 @@ Action = Literal[
     "segfault",
     "hang",
     "pause",
+    "doze",
+    "sleep",
     "leak",
     "raise",
     "memory",
@@ -38,6 +40,8 @@ Action = Literal[
 ALWAYS = 0
 LEAKED_MB = 300
 PAUSE_SECONDS = 1.0
+# Long enough for another driver to come, sweep, compact and publish; longer than a lease counts without a heartbeat.
+DOZE_SECONDS, SLEEP_SECONDS = 15.0, 75.0
 DAY = 86_400.0
 
 
@@ -47,7 +51,7 @@ class Fault:
 
     Attributes:
         process: In which kind of process.
-        point: Where: `rename` lies between the bytes of a file and its final name, `written` right after that.
+        point: Where: `rename` lies between the bytes of a file and its final name, `written` and `created` after it.
         target: Regular expression for what passes there: `<video>/<frame>` or the name of a file.
         action: What happens.
         times: How often in the whole run; `ALWAYS` is without end.
@@ -107,6 +111,10 @@ class Faults:
                 time.sleep(1e6)
             case "pause":
                 time.sleep(PAUSE_SECONDS)
+            case "doze":
+                time.sleep(DOZE_SECONDS)
+            case "sleep":
+                time.sleep(SLEEP_SECONDS)
             case "raise":
                 raise RuntimeError("this frame cannot be computed")
             case "memory":

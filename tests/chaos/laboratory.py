@@ -39,6 +39,8 @@ FRAMES = sum(VIDEOS.values())
 SHARD_FRAMES, BATCH_SIZE = 16, 4
 # Runs here take some ten seconds on a busy machine; one that takes this long has lost its way.
 RUN_SECONDS = 120.0
+# The same of runs that last longer than a lease counts without a heartbeat.
+LONG_RUN_SECONDS = 300.0
 REPOSITORY = Path(__file__).parents[2]
 
 FrameKey = tuple[str, str, int]
@@ -115,6 +117,10 @@ class Laboratory:
     def start(self, output: Path, *words: str, faults: Sequence[Fault] = (), address: str = "") -> Run:
         """Start a run that meets faults."""
         write_faults(output, faults)
+        return self.start_again(output, *words, address=address)
+
+    def start_again(self, output: Path, *words: str, address: str = "") -> Run:
+        """Start a run that meets what is left of the faults of the one before, which may still be at work."""
         log = Path(f"{output}.log")
         words = (
             f"source.path={self.pictures}",

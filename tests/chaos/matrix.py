@@ -19,6 +19,8 @@ from phoenix_ray.dataset.failures import read_failures
 from phoenix_ray.dataset.storage import LocalStorage
 from tests.chaos.faults import ALWAYS, DAY, Action, Fault, Point, Process, strikes
 from tests.chaos.laboratory import (
+    LONG_RUN_SECONDS,
+    RUN_SECONDS,
     SHARD_FRAMES,
     VIDEOS,
     FrameKey,
@@ -30,6 +32,8 @@ from tests.chaos.laboratory import (
 )
 
 KILLED = -signal.SIGKILL
+# A lease of another machine counts for 60 s without a heartbeat.
+HEARTBEAT_GONE_SECONDS, STOPPED_SECONDS = 62.0, 85.0
 NOBODY: frozenset[FrameKey] = frozenset()
 
 Disturb = Callable[[Laboratory, Random, Path], "Aftermath"]
@@ -205,6 +209,75 @@ def second_driver(laboratory: Laboratory, random: Random, output: Path) -> After
     return Aftermath(survived=True)
 
 
+def second_driver_later(*words: str, fault: Fault) -> Disturb:
+    """A run lasts longer than a lease counts without a heartbeat; a second driver comes 62 s after its start."""
+
+    def disturb(laboratory: Laboratory, random: Random, output: Path) -> Aftermath:
+        run = laboratory.start(output, *words, faults=[fault])
+        time.sleep(HEARTBEAT_GONE_SECONDS)
+        assert run.process.is_alive(), run.said()
+        expect(laboratory.start_again(output), 6)
+        expect(run, 0, LONG_RUN_SECONDS)
+        return Aftermath(survived=True)
+
+    return disturb
+
+
+def second_driver_beside_compaction(laboratory: Laboratory, random: Random, output: Path) -> Aftermath:
+    """The last compaction alone lasts longer than a lease counts without a heartbeat."""
+    run = laboratory.start(output, faults=[Fault("compaction", "rename", "^data/", "sleep")])
+    assert wait_until(lambda: strikes(output) == 1, run), run.said()
+    time.sleep(HEARTBEAT_GONE_SECONDS)
+    assert run.process.is_alive(), run.said()
+    second = laboratory.start_again(output)
+    expect(second, 6)
+    expect(run, 0, LONG_RUN_SECONDS)
+    return Aftermath(survived=True)
+
+
+def driver_stopped(laboratory: Laboratory, random: Random, output: Path) -> Aftermath:
+    """The driver's process is stopped for 85 s; it lives, so that no other is let in."""
+    run = started(laboratory, random, output)
+    run.send(signal.SIGSTOP)
+    try:
+        time.sleep(STOPPED_SECONDS)
+        expect(laboratory.start_again(output), 6)
+    finally:
+        run.send(signal.SIGCONT)
+    expect(run, 0, LONG_RUN_SECONDS)
+    return Aftermath(survived=True)
+
+
+def slow_manifest(laboratory: Laboratory, random: Random, output: Path) -> Aftermath:
+    """A driver sleeps with a manifest in its hand while another, forced, publishes one.
+
+    The first finds its lease taken, or its generation, and in either case takes nothing away.
+    """
+    first = laboratory.start(output, faults=[Fault("driver", "rename", "^manifests/", "doze")])
+    assert wait_until(lambda: strikes(output) == 1, first), first.said()
+    second = laboratory.start_again(output, "run.force=true")
+    assert second.wait() in (0, 3), second.said()
+    assert first.wait() in (0, 3, 6), first.said()
+    return Aftermath(survived=False)
+
+
+def partition_deleted(laboratory: Laboratory, random: Random, output: Path) -> Aftermath:
+    """Somebody deletes a committed partition; the run notices at its end, and computes it again."""
+    run = started(laboratory, random, output)
+    random.choice(partitions(output)).unlink()
+    expect(run, 0)
+    return Aftermath(survived=True)
+
+
+def folder_removed(laboratory: Laboratory, random: Random, output: Path) -> Aftermath:
+    """Somebody removes the whole output; what cannot be written then is tried again."""
+    run = started(laboratory, random, output)
+    shutil.rmtree(output, ignore_errors=True)
+    code = run.wait()
+    assert code in (0, 3), run.said()
+    return Aftermath(survived=code == 0)
+
+
 def forced_driver(laboratory: Laboratory, random: Random, output: Path) -> Aftermath:
     """Either may find partitions gone that the other has merged; the first stops when it sees the other's lease."""
     first = started(laboratory, random, output)
@@ -284,8 +357,8 @@ def lease_from_elsewhere(output: Path, random: Random) -> None:
     (output / "lease.json").write_text(json.dumps(holder))
 
 
-def expect(run: Run, code: int) -> None:
-    assert run.wait() == code, f"exit code {run.process.exitcode}, not {code}; the run said:\n{run.said()}"
+def expect(run: Run, code: int, seconds: float = RUN_SECONDS) -> None:
+    assert run.wait(seconds) == code, f"exit code {run.process.exitcode}, not {code}; the run said:\n{run.said()}"
 
 
 def started(laboratory: Laboratory, random: Random, output: Path) -> Run:
@@ -324,15 +397,13 @@ TRIALS = (
     Trial(
         "driver killed", "compaction writes a data file", once("compaction", "rename", "kill the driver", code=KILLED)
     ),
-    Trial("driver killed", "before the manifest is written", driver("write", "^manifest.json")),
-    Trial("driver killed", "between write and rename of the manifest", driver("rename", "^manifest.json")),
-    Trial("driver killed", "after the manifest is published", driver("written", "^manifest.json")),
+    Trial("driver killed", "before the manifest is written", driver("create", "^manifests/")),
+    Trial("driver killed", "between write and rename of the manifest", driver("rename", "^manifests/")),
+    Trial("driver killed", "after the manifest is published", driver("created", "^manifests/")),
     Trial("driver killed", "deleting absorbed partitions", driver("deleted", "^partitions/", skip=_SHARDS - 1)),
     Trial("driver killed", "writing `videos.parquet`", driver("rename", "^videos.parquet")),
     Trial("driver killed", "writing `summary.json`", driver("rename", "/summary.json")),
-    Trial(
-        "driver killed", "publishing beside the workers", driver("rename", "^manifest.json", "output.compact_every=3")
-    ),
+    Trial("driver killed", "publishing beside the workers", driver("rename", "^manifests/", "output.compact_every=3")),
     Trial("worker killed", "starting", once("worker", "ready", "kill")),
     Trial("worker killed", "decoding", once("worker", "decode", "kill")),
     Trial("worker killed", "inference", once("worker", "inference", "kill")),
@@ -351,7 +422,7 @@ TRIALS = (
     Trial("disk full", "a worker writes, three times", once("worker", "write", "no space", times=3)),
     Trial("disk full", "a worker writes, whole run", full_for_good),
     Trial("disk full", "compaction writes a data file", once("compaction", "write", "no space", code=6)),
-    Trial("disk full", "the manifest is written", driver("write", "^manifest.json", action="no space", code=6)),
+    Trial("disk full", "the manifest is written", driver("rename", "^manifests/", action="no space", code=6)),
     Trial("input/output error", "between write and rename", once("worker", "rename", "input/output", times=2)),
     Trial(
         "input/output error",
@@ -369,6 +440,16 @@ TRIALS = (
     Trial("a second driver", "among commits, refused", second_driver),
     Trial("a second driver", "among commits, forced", forced_driver),
     Trial("a second driver", "among commits, forced, with other settings", other_settings),
+    Trial(
+        "a second driver",
+        "after 62 s of a run that reports every 2 s, refused",
+        second_driver_later("run.progress_seconds=2", fault=Fault("worker", "inference", "", "pause", times=ALWAYS)),
+    ),
+    Trial("a second driver", "62 s into the last compaction, refused", second_driver_beside_compaction),
+    Trial("a second driver", "while the first publishes a manifest, forced", slow_manifest),
+    Trial("driver stopped for 85 s", "among commits; a second driver, refused", driver_stopped),
+    Trial("partition deleted", "among commits", partition_deleted),
+    Trial("output removed", "among commits", folder_removed),
     Trial("truncated partition", "between two runs", truncated_partition),
     Trial("flipped bit in a partition", "between two runs", flipped_partition),
     Trial("truncated data file", "between two runs", damaged_dataset(truncate_data)),

@@ -13,6 +13,7 @@ from phoenix_ray.cluster.reduce import BackgroundReduce
 from phoenix_ray.config import OutputSettings
 from phoenix_ray.dataset.compaction import Compacted, compact
 from phoenix_ray.dataset.compaction_plan import CompactionTask, plan_compaction
+from phoenix_ray.dataset.lease import LeaseLostError
 from phoenix_ray.dataset.manifest import read_manifest
 from phoenix_ray.dataset.reader import Dataset
 from phoenix_ray.dataset.storage import LocalStorage, open_storage
@@ -117,14 +118,30 @@ def test_leaving_gives_up_what_is_not_yet_published(storage: LocalStorage, monke
     assert len(Dataset.open(storage.root)) == 3
 
 
-def test_what_went_wrong_is_raised_where_the_run_sees_it(
+def test_a_compaction_without_room_is_told_and_tried_again_later(
     storage: LocalStorage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(task: CompactionTask, settings: OutputSettings) -> NoReturn:
         raise OutputError("the disk is full")
 
+    told: list[str] = []
     monkeypatch.setattr(reduce, "_COMPACT", ray.remote(full))
-    with BackgroundReduce(storage, IDENTITY, settings(storage)) as background:
+    with BackgroundReduce(storage, IDENTITY, settings(storage), tell=told.append) as background:
         background.tick(3)
-        with pytest.raises(OutputError, match="the disk is full"):
+        assert background.finish() == []
+        assert "the disk is full" in told[0]
+        monkeypatch.setattr(reduce, "_COMPACT", ray.remote(reduce._compact))
+        background.tick(6)
+        assert background.finish() == []
+    assert read_manifest(storage, IDENTITY).files
+
+
+def test_a_driver_that_lost_its_lease_publishes_no_more(storage: LocalStorage) -> None:
+    def lost() -> NoReturn:
+        raise LeaseLostError("another run has taken over")
+
+    with BackgroundReduce(storage, IDENTITY, settings(storage), lost) as background:
+        background.tick(3)
+        with pytest.raises(LeaseLostError):
             background.finish()
+    assert not read_manifest(storage, IDENTITY).files

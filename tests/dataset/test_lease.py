@@ -2,19 +2,28 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
+import subprocess
+import sys
+import time
 from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
-from phoenix_ray.dataset.lease import STALE_SECONDS, Holder, Lease, read_holder
+from phoenix_ray.dataset import lease as lease_module
+from phoenix_ray.dataset.lease import STALE_SECONDS, Holder, Lease, hold, is_alive, read_holder
+from phoenix_ray.dataset.process_mark import ProcessMark, is_running, own_mark
 from phoenix_ray.dataset.storage import LocalStorage
 from phoenix_ray.errors import OutputError
 
 NOW = 1_800_000_000.0
 # No process of Linux has this number: it is above the largest that the kernel allows.
 DEAD = 2**22 + 1
+
+
+THEIRS = json.dumps(asdict(Holder("their-run", "elsewhere", 1, NOW, NOW))).encode()
 
 
 class Clock:
@@ -33,7 +42,7 @@ def occupy(storage: LocalStorage, host: str = "elsewhere", pid: int = 1, heartbe
 def test_a_lease_is_taken_renewed_and_given_back(tmp_path: Path) -> None:
     storage, clock = LocalStorage(str(tmp_path)), Clock()
     lease = Lease.acquire(storage, "run", clock=clock)
-    assert read_holder(storage) == Holder("run", socket.gethostname(), os.getpid(), NOW, NOW)
+    assert read_holder(storage) == Holder("run", socket.gethostname(), os.getpid(), NOW, NOW, own_mark())
     clock.now += 10
     lease.renew()
     holder = read_holder(storage)
@@ -96,3 +105,99 @@ def test_a_lease_that_makes_no_sense_is_nobodys(tmp_path: Path, content: bytes) 
     storage = LocalStorage(str(tmp_path))
     storage.write("lease.json", content)
     assert Lease.acquire(storage, "run", clock=Clock())
+
+
+def take_over_and_confirm(storage: LocalStorage, lease: Lease) -> None:
+    """Take the lease away until that is noticed: a heartbeat may be written in the very moment of it."""
+    while True:
+        occupy(storage)
+        lease.confirm()
+        time.sleep(0.05)
+
+
+def sleeper() -> subprocess.Popen[bytes]:
+    return subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+
+
+def mark_of(process: subprocess.Popen[bytes]) -> ProcessMark:
+    fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
+    return ProcessMark(own_mark().machine, fields[19])
+
+
+@pytest.mark.skipif(not own_mark().machine, reason="the system does not tell processes apart")
+def test_a_process_that_lives_is_never_taken_for_dead(tmp_path: Path) -> None:
+    storage = LocalStorage(str(tmp_path))
+    with sleeper() as process:
+        holder = Holder("their-run", socket.gethostname(), process.pid, NOW, NOW - 1e6, mark_of(process))
+        storage.write("lease.json", json.dumps(asdict(holder)).encode())
+        process.send_signal(signal.SIGSTOP)
+        with pytest.raises(OutputError, match=f"process {process.pid}.*end that process"):
+            Lease.acquire(storage, "run", clock=Clock())
+        process.kill()
+        # Until it is waited for there is something left of it.
+        while is_running(process.pid, holder.process):
+            pass
+        assert Lease.acquire(storage, "run", clock=Clock())
+
+
+@pytest.mark.skipif(not own_mark().machine, reason="the system does not tell processes apart")
+def test_another_process_of_the_same_number_is_not_the_holder() -> None:
+    began_before = ProcessMark(own_mark().machine, "1")
+    assert not is_alive(Holder("run", socket.gethostname(), os.getppid(), NOW, NOW, began_before), NOW)
+    # In another container the number says nothing, even where the name of the host is the same.
+    elsewhere = ProcessMark("another boot", "1")
+    assert is_alive(Holder("run", socket.gethostname(), DEAD, NOW, NOW, elsewhere), NOW)
+
+
+def test_the_heartbeat_goes_on_while_the_driver_does_something_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lease_module, "HEARTBEAT_SECONDS", 0.01)
+    storage = LocalStorage(str(tmp_path))
+    with hold(storage, "run") as lease:
+        first = read_holder(storage)
+        assert first is not None
+        while read_holder(storage) == first:
+            pass
+        lease.confirm()
+        with pytest.raises(OutputError, match="taken over"):
+            take_over_and_confirm(storage, lease)
+    holder = read_holder(storage)
+    assert holder is not None
+    assert holder.run_id == "their-run"
+
+
+def test_a_heartbeat_that_cannot_be_written_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lease_module, "HEARTBEAT_SECONDS", 0.01)
+    storage = LocalStorage(str(tmp_path))
+    refused: list[str] = []
+    write = storage.write
+
+    def full_at_first(name: str, content: bytes) -> None:
+        if len(refused) < 3:
+            refused.append(name)
+            raise OutputError("no space left")
+        write(name, content)
+
+    with hold(storage, "run") as lease:
+        monkeypatch.setattr(storage, "write", full_at_first)
+        first = read_holder(storage)
+        while read_holder(storage) == first:
+            pass
+        lease.confirm()
+    assert len(refused) == 3
+    assert read_holder(storage) is None
+
+
+def test_of_two_that_take_over_one_lease_the_last_has_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    storage = LocalStorage(str(tmp_path))
+    occupy(storage, heartbeat=NOW - 1e6)
+    write = storage.write
+
+    def overtaken(name: str, content: bytes) -> None:
+        write(name, content)
+        write(name, THEIRS)
+
+    monkeypatch.setattr(storage, "write", overtaken)
+    with pytest.raises(OutputError, match="their-run"):
+        Lease.acquire(storage, "run", clock=Clock())

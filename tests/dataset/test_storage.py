@@ -148,3 +148,31 @@ def test_a_relative_output_is_made_absolute(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.chdir(tmp_path)
     assert open_storage("output").root == str(tmp_path / "output")
     assert open_storage("file:///data/output").root == "/data/output"
+
+
+def test_without_links_and_exclusive_renames_a_name_that_is_taken_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_links(source: object, target: object) -> None:
+        raise OSError(errno.EPERM, "no hard links here")
+
+    monkeypatch.setattr(os, "link", no_links)
+    monkeypatch.setattr("ctypes.CDLL", lambda *_, **__: object())
+    storage = LocalStorage(str(tmp_path))
+    assert storage.create("a", b"first")
+    assert not storage.create("a", b"second")
+    assert storage.read("a") == b"first"
+    assert names(storage) == ["a"]
+
+
+def test_a_link_that_was_made_although_its_answer_was_lost_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    link = os.link
+
+    def answer_lost(source: Path, target: Path) -> None:
+        link(source, target)
+        raise FileExistsError(errno.EEXIST, "as NFS says when it repeats a request")
+
+    monkeypatch.setattr(os, "link", answer_lost)
+    assert LocalStorage(str(tmp_path)).create("a", b"first")

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -28,7 +28,7 @@ from phoenix_ray.dataset.integrity.agreement import QUARANTINE, read_video_table
 from phoenix_ray.dataset.integrity.contents import DataFileCheck
 from phoenix_ray.dataset.integrity.findings import TO_REPAIR, of_kinds
 from phoenix_ray.dataset.integrity.inspection import Inspection
-from phoenix_ray.dataset.lease import Lease, is_alive, read_holder
+from phoenix_ray.dataset.lease import Lease, hold, is_alive, read_holder
 from phoenix_ray.dataset.manifest import DataFile, Manifest, newest_generation, read_manifest
 from phoenix_ray.dataset.storage import Storage
 from phoenix_ray.dataset.sweeping import sweep
@@ -71,20 +71,16 @@ def alone_on(storage: Storage) -> Iterator[Lease]:
             f"{storage.root} is being written by the run {holder.run_id} on {holder.host} (process {holder.pid}): "
             "repair it when that run has ended, or check it without --repair."
         )
-    lease = Lease.acquire(storage, f"repair-{time.strftime('%Y%m%d-%H%M%S')}")
-    try:
+    with hold(storage, f"repair-{time.strftime('%Y%m%d-%H%M%S')}") as lease:
         yield lease
-    finally:
-        lease.release()
 
 
-def repair(storage: Storage, inspection: Inspection, renew: Callable[[], None] = lambda: None) -> Repair:
+def repair(storage: Storage, inspection: Inspection) -> Repair:
     """Mend what an inspection found. Call it inside of `alone_on`.
 
     Args:
         storage: The dataset.
         inspection: What is wrong with it.
-        renew: Called between long steps, to keep the lease.
 
     Raises:
         OutputError: The storage cannot be read or written; nothing is lost then.
@@ -106,7 +102,6 @@ def repair(storage: Storage, inspection: Inspection, renew: Callable[[], None] =
             if written is not None:
                 bench.keep(check.name)
                 rewritten[check.name] = written
-            renew()
     data_files = {name for name in unfit if name.startswith(f"{paths.DATA}/")}
     broken = {name for name in unfit if paths.manifest_generation(name) is not None}
     for name in sorted(unfit):

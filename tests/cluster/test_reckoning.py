@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+from phoenix_ray.cluster.reckoning import ROUNDS, Remainder, make_up
+from phoenix_ray.dataset.committed import Expected, committed_in, version_key
+from phoenix_ray.dataset.storage import LocalStorage
+from phoenix_ray.dataset.survey import take_survey
+from tests.dataset.made_up import IDENTITY, commit, make_video, new_dataset
+from tests.dataset.test_crashes import compact_all
+
+VIDEOS = [make_video("a"), make_video("b"), make_video("c")]
+
+
+def plan(storage: LocalStorage) -> Expected:
+    """Plan all videos, and commit what is missing of them."""
+    expected = Expected(committed_in(take_survey(storage, IDENTITY)))
+    for video in VIDEOS:
+        for first, last in expected.missing_ranges(video):
+            commit(storage, video, first, last)
+    return expected
+
+
+def test_a_run_whose_rows_are_all_there_computes_nothing_again(tmp_path: Path) -> None:
+    storage = new_dataset(tmp_path)
+    commit(storage, VIDEOS[0], 0, 10)
+    compact_all(storage)
+    expected = plan(storage)
+
+    def never(missing: int, left: Remainder) -> bool:
+        raise AssertionError(missing)
+
+    assert make_up(storage, IDENTITY, expected, (), never) == 0
+
+
+def test_what_was_deleted_meanwhile_is_computed_again(tmp_path: Path) -> None:
+    storage = new_dataset(tmp_path)
+    commit(storage, VIDEOS[0], 0, 10)
+    compact_all(storage)
+    expected = plan(storage)
+    for file in list(storage.list("data")):
+        storage.delete(file.name)
+    storage.delete(next(iter(storage.list("partitions"))).name)
+    # Somebody removed this too.
+    storage.delete("dataset.json")
+    calls: list[int] = []
+
+    def compute(missing: int, left: Remainder) -> bool:
+        calls.append(missing)
+        for video in VIDEOS:
+            for first, last in left.missing_ranges(video):
+                commit(storage, video, first, last)
+        return True
+
+    assert make_up(storage, IDENTITY, expected, (), compute) == 0
+    assert calls == [2]
+    assert (tmp_path / "dataset.json").exists()
+
+
+def test_what_goes_on_vanishing_is_told_and_what_was_given_up_is_left(tmp_path: Path) -> None:
+    storage = new_dataset(tmp_path)
+    expected = plan(storage)
+    calls: list[list[str]] = []
+
+    def lose(missing: int, left: Remainder) -> bool:
+        calls.append([video.video_id for video in VIDEOS if left.missing_ranges(video)])
+        return True
+
+    for file in list(storage.list("partitions")):
+        storage.delete(file.name)
+    assert make_up(storage, IDENTITY, expected, {version_key(VIDEOS[1])}, lose) == 2
+    assert calls == [["a", "c"]] * ROUNDS
+
+
+def test_a_run_that_is_stopped_looks_no_further(tmp_path: Path) -> None:
+    storage = new_dataset(tmp_path)
+    expected = plan(storage)
+    for file in list(storage.list("partitions")):
+        storage.delete(file.name)
+    assert make_up(storage, IDENTITY, expected, (), lambda *_: False) == 3
