@@ -38,8 +38,9 @@ from phoenix_ray.config import Settings
 from phoenix_ray.dataset import paths
 from phoenix_ray.dataset.committed import Committed, Expected, committed_in
 from phoenix_ray.dataset.digest import digest_text
+from phoenix_ray.dataset.encoding import DamagedFile
 from phoenix_ray.dataset.identity import DatasetIdentity, agree_on_identity, find_layout, open_dataset, read_identity
-from phoenix_ray.dataset.lease import Lease, hold
+from phoenix_ray.dataset.lease import Lease, LeaseLostError, hold
 from phoenix_ray.dataset.manifest import read_manifest
 from phoenix_ray.dataset.partitions import discard
 from phoenix_ray.dataset.storage import Storage, open_storage
@@ -286,11 +287,23 @@ def _compute(job: Job, plan: Plan, session: RaySession, monitor: RunMonitor, sto
         monitor.compacting()
         if settings.output.compact and not stop:
             spoiled = reduce.finish()
-            survey = take_survey(job.storage, job.identity)
-            merged = reduce_all(job.storage, survey, settings.output, monitor.tell, job.lease.confirm)
-            for damaged in [*spoiled, *merged]:
+            for damaged in [*spoiled, *_merge(job, monitor)]:
                 monitor.spoiled(damaged)
     return workers
+
+
+def _merge(job: Job, monitor: RunMonitor) -> list[DamagedFile]:
+    """Compact what is whole; on a full disk, where the run is incomplete anyway, leave it to the next one."""
+    survey = take_survey(job.storage, job.identity)
+    try:
+        return reduce_all(job.storage, survey, job.settings.output, monitor.tell, job.lease.confirm)
+    except LeaseLostError:
+        raise
+    except OutputError as error:
+        if not monitor.failures:
+            raise
+        monitor.tell(f"The compaction is left to the next run. {error}")
+        return []
 
 
 def _compare(

@@ -26,7 +26,7 @@ from tests.simulation.explorer import Scenario
 from tests.simulation.old_logic import measure
 
 # What the simulation says of a lost row.
-LOSS = "does not see|did not see|the next run computes"
+LOSS = "does not see|did not see|the next run computes|a check finds .*'lost'"
 PUBLICATION, UNPUBLISHED = "phoenix_ray.dataset.publication", "phoenix_ray.dataset.unpublished"
 
 

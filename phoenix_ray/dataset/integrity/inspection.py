@@ -87,6 +87,15 @@ def inspect(storage: Storage, workers: int | None = 1, progress: Progress | None
     Raises:
         OutputError: There is no dataset, it cannot be read, or a newer phoenix_ray wrote it.
     """
+    while True:
+        generation = newest_generation(storage)
+        inspection = _inspect(storage, workers, progress)
+        # A run at work has published meanwhile: files that it replaced are not lost, nor those that it wrote left over.
+        if not inspection.findings or newest_generation(storage) == generation:
+            return inspection
+
+
+def _inspect(storage: Storage, workers: int | None, progress: Progress | None) -> Inspection:
     began = time.monotonic()
     try:
         identity = read_identity(storage)

@@ -1,7 +1,7 @@
 """Crops by OpenCV, bit for bit those of MediaPipe's ImageToTensorCalculator on a CPU.
 
 MediaPipe carries OpenCV 4.10 inside. Its 8-bit `warpPerspective` counts in 1/32 pixel and rounds to whole grey values,
-and the networks notice: an exact bilinear crop moves landmarks. OpenCV 4.10 to 4.13 give the same bits, later ones not.
+and the networks notice: an exact bilinear crop moves landmarks. OpenCV 4.10 to 4.13 give the same bits, 5.0 does not.
 """
 
 from __future__ import annotations
