@@ -27,7 +27,7 @@ from phoenix_ray.bench.scale_measure import (
 )
 from phoenix_ray.bench.suites import Request
 from phoenix_ray.bench.table import Table
-from phoenix_ray.cluster.job import make_identity
+from phoenix_ray.cluster.opening import make_identity
 from phoenix_ray.config import Settings
 
 # Videos of PHOENIX-2014-T: a dataset of so many should be found whole before anyone has to wait.

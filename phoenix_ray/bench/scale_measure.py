@@ -25,7 +25,8 @@ import yaml
 
 from phoenix_ray.bench.contestants import latest_summary, own_environment, run_command
 from phoenix_ray.bench.scale_dataset import write_compacted
-from phoenix_ray.cluster.job import make_identity, plan_job, run_job
+from phoenix_ray.cluster.job import plan_job, run_job
+from phoenix_ray.cluster.opening import make_identity
 from phoenix_ray.cluster.worker import Receipt, ShardWorker, Timings, peak_memory_mb
 from phoenix_ray.config import Settings
 from phoenix_ray.dataset import paths

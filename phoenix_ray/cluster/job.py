@@ -8,12 +8,10 @@ Whatever ends it early, the next call goes on: what is to do follows from the so
 from __future__ import annotations
 
 import json
-import secrets
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 
 from rich.console import Console
 
@@ -22,6 +20,7 @@ from phoenix_ray.cluster.blame import Blame, Trouble
 from phoenix_ray.cluster.driver import Driver
 from phoenix_ray.cluster.ending import Ending, count_left
 from phoenix_ray.cluster.monitor import RunMonitor
+from phoenix_ray.cluster.opening import Job, hold_lease, open_job
 from phoenix_ray.cluster.places import check_places
 from phoenix_ray.cluster.plan import Plan, describe_plan, make_plan
 from phoenix_ray.cluster.progress import Meter, open_display
@@ -30,20 +29,18 @@ from phoenix_ray.cluster.reduce import BackgroundReduce, reduce_all
 from phoenix_ray.cluster.resources import plan_workers, require_spare_cpu
 from phoenix_ray.cluster.scheduler import Scheduler
 from phoenix_ray.cluster.session import RaySession
-from phoenix_ray.cluster.settle import settle_model
 from phoenix_ray.cluster.stop import StopRequest, stop_on_signals
 from phoenix_ray.cluster.summary import RunSummary, print_summary, versions
-from phoenix_ray.cluster.trial import hold_trial
 from phoenix_ray.config import Settings
 from phoenix_ray.dataset import paths
 from phoenix_ray.dataset.committed import Committed, Expected, committed_in
 from phoenix_ray.dataset.digest import digest_text
 from phoenix_ray.dataset.encoding import DamagedFile
-from phoenix_ray.dataset.identity import DatasetIdentity, agree_on_identity, find_layout, open_dataset, read_identity
-from phoenix_ray.dataset.lease import Lease, LeaseLostError, hold
+from phoenix_ray.dataset.identity import find_layout, open_dataset, read_identity
+from phoenix_ray.dataset.lease import LeaseLostError
 from phoenix_ray.dataset.manifest import read_manifest
 from phoenix_ray.dataset.partitions import discard
-from phoenix_ray.dataset.storage import Storage, open_storage
+from phoenix_ray.dataset.storage import open_storage
 from phoenix_ray.dataset.survey import take_survey
 from phoenix_ray.dataset.sweeping import sweep
 from phoenix_ray.dataset.tally import total
@@ -63,17 +60,6 @@ from phoenix_ray.sources.base import Source
 from phoenix_ray.sources.catalog import open_source
 from phoenix_ray.sources.left_out import LeftOut
 from phoenix_ray.untrusted_text import printable_line
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """A dataset that this process may write, opened with settings that fit it."""
-
-    settings: Settings
-    storage: Storage
-    identity: DatasetIdentity
-    lease: Lease
-    run_id: str
 
 
 def run_job(settings: Settings, words: Sequence[str] = ()) -> int:
@@ -106,7 +92,7 @@ def _run(settings: Settings, words: Sequence[str]) -> int:
     check_places(source.root, settings.output.path)
     with (
         RaySession(settings.cluster, _say) as session,
-        open_job(settings, source, session) as job,
+        open_job(settings, source, session, _say) as job,
         stop_on_signals() as stop,
     ):
         registry.prepare(job.settings.model, _say)
@@ -190,51 +176,6 @@ def compact_job(settings: Settings) -> None:
     manifest = read_manifest(storage, identity)
     files = f"{len(manifest.files):,} file{'s' * (len(manifest.files) != 1)}"
     _say(f"{manifest.tally.rows:,} rows in {files} below {storage.root}/data")
-
-
-@contextmanager
-def open_job(settings: Settings, source: Source, session: RaySession) -> Iterator[Job]:
-    """Open the output for writing: no other driver may be at work on it, and its identity must fit the settings.
-
-    The job's settings have the model's engine and batch size decided. The identity of a new dataset is not recorded
-    yet: `open_dataset` does that once the model is known to load.
-
-    Raises:
-        OutputError: It cannot be written, was computed with other settings, or another driver is at work.
-    """
-    storage = open_storage(settings.output.path)
-    with hold_lease(storage, settings) as (run_id, lease):
-        settings = settle_model(
-            settings,
-            storage,
-            session.resources,
-            lambda trial: hold_trial(settings, trial, source, session.resources(), _say),
-        )
-        identity = agree_on_identity(storage, make_identity(settings, source.root))
-        yield Job(settings, storage, identity, lease, run_id)
-
-
-@contextmanager
-def hold_lease(storage: Storage, settings: Settings, prefix: str = "") -> Iterator[tuple[str, Lease]]:
-    """Hold the lease of an output under a new run ID, which begins with `prefix` where it is not that of a run.
-
-    Raises:
-        OutputError: Another driver is at work, and `run.force` is not set.
-    """
-    run_id = f"{prefix}{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
-    with hold(storage, run_id, force=settings.run.force) as lease:
-        yield run_id, lease
-
-
-def make_identity(settings: Settings, source_root: str) -> DatasetIdentity:
-    """Return what rows computed with these settings have in common."""
-    return DatasetIdentity(
-        layout=registry.layout(settings.model).name,
-        model=registry.identity(settings.model).fields,
-        limit_frames=settings.source.limit_frames,
-        signature=settings.source.signature,
-        source_root=source_root,
-    )
 
 
 def plan_job(settings: Settings, source: Source, committed: Committed | Expected | Remainder) -> Plan:

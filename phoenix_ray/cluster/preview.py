@@ -10,7 +10,8 @@ from rich.filesize import decimal
 from rich.markup import escape
 from rich.table import Table
 
-from phoenix_ray.cluster.job import make_identity, plan_job
+from phoenix_ray.cluster.job import plan_job
+from phoenix_ray.cluster.opening import make_identity
 from phoenix_ray.cluster.places import check_places
 from phoenix_ray.cluster.plan import Plan
 from phoenix_ray.cluster.progress import format_seconds

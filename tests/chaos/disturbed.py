@@ -132,7 +132,7 @@ def run_disturbed(words: Sequence[str], log: str, host: str) -> None:
     patch("phoenix_ray.cluster.actors.ShardActor", ray.remote(DisturbedWorker)).start()
     patch("phoenix_ray.cluster.reduce._COMPACT", ray.remote(max_retries=3)(compact_disturbed)).start()
     patch("phoenix_ray.cluster.reduce.SMALL_BYTES", 0).start()
-    patch("phoenix_ray.cluster.job.open_storage", lambda path: DisturbedStorage(path, "driver")).start()
+    patch("phoenix_ray.cluster.opening.open_storage", lambda path: DisturbedStorage(path, "driver")).start()
     patch("phoenix_ray.cluster.scheduler.BACKOFF_SECONDS", BACKOFF_SECONDS).start()
     patch("phoenix_ray.cluster.staffing.LOOK_SECONDS", LOOK_SECONDS).start()
     cli.main(["run", *words])

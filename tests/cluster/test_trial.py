@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import ray
 
-from phoenix_ray.cluster import job, preview, trial
+from phoenix_ray.cluster import opening, preview, trial
 from phoenix_ray.cluster.resources import WorkerPlan
 from phoenix_ray.cluster.session import RaySession
 from phoenix_ray.cluster.trial import FRAMES, cpu_workers_per_gpu, hold_trial, sample_frames, typical_length
@@ -168,9 +168,9 @@ def test_a_run_tries_the_gpu_for_a_new_dataset_once_and_keeps_to_what_came_of_it
         trials.append(trial)
         return decided(settings, trial)
 
-    monkeypatch.setattr(job, "hold_trial", hold)
+    monkeypatch.setattr(opening, "hold_trial", hold)
     for _ in range(2):
-        with job.open_job(settings, source, ClusterOfGpus(settings.cluster, print)) as opened:
+        with opening.open_job(settings, source, ClusterOfGpus(settings.cluster, print), print) as opened:
             assert opened.settings.model == ModelSettings(engine="torch", device="cuda", batch_size=96)
             assert opened.identity.model["engine"] == "torch"
             assert opened.identity.model["batch_size"] == "96"
@@ -191,8 +191,8 @@ def test_a_plan_tries_nothing_and_says_so_of_a_new_dataset(
     told = capsys.readouterr().out
     assert "Planned with engine litert and batch size 16: a plan tries nothing." in told
     assert "`run` first tries torch on a worker's GPU" in told
-    monkeypatch.setattr(job, "hold_trial", decided)
-    with job.open_job(settings, source, ClusterOfGpus(settings.cluster, print)) as opened:
+    monkeypatch.setattr(opening, "hold_trial", decided)
+    with opening.open_job(settings, source, ClusterOfGpus(settings.cluster, print), print) as opened:
         open_dataset(opened.storage, opened.identity)
     preview.preview(settings)
     assert "tries" not in capsys.readouterr().out
