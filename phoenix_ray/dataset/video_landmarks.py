@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from phoenix_ray.dataset.schema import to_batch
 from phoenix_ray.landmarks import Layout, Part
+from phoenix_ray.models.base import is_found
 
 IMAGE_AXES = ("x", "y", "z")
 
@@ -61,7 +62,7 @@ class VideoLandmarks:
 
     def present(self, part: str) -> NDArray[np.bool_]:
         """Return a bool array (frames,): where `part` was found."""
-        return ~np.isnan(self.points[part][:, 0, 0])
+        return is_found(self.points[part])
 
     def array(self, parts: Sequence[str] | None = None, axes: Sequence[str] = IMAGE_AXES) -> NDArray[np.float32]:
         """Return the points of several parts behind one another, float32 (frames, points, axes), NaN where missing.

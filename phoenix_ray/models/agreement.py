@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from phoenix_ray.landmarks import Layout, Part
-from phoenix_ray.models.base import LandmarkBatch
+from phoenix_ray.models.base import LandmarkBatch, is_found
 from phoenix_ray.models.spread import Spread
 
 Points = NDArray[np.float32]
@@ -78,7 +78,7 @@ def agree(part: Part, sizes: NDArray[np.int32], reference: Points, candidate: Po
         reference: float32 (frames, points, axes), NaN where it was not found.
         candidate: As `reference`.
     """
-    expected, found = ~np.isnan(reference[:, 0, 0]), ~np.isnan(candidate[:, 0, 0])
+    expected, found = is_found(reference), is_found(candidate)
     both = expected & found
     wanted, given = reference[both], candidate[both]
     return PartAgreement(

@@ -35,7 +35,15 @@ class LandmarkBatch:
 
     def present(self, part: str) -> NDArray[np.bool_]:
         """Return a bool array (N,): where `part` was found."""
-        return ~np.isnan(self.points[part][:, 0, 0])
+        return is_found(self.points[part])
+
+
+def is_found(points: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Return a bool array (frames,): where a part (frames, points, axes) has at least one point.
+
+    Models find a part whole; files of other tools may mask single points of it.
+    """
+    return np.asarray(np.any(~np.isnan(points[:, :, 0]), axis=1), dtype=np.bool_)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from phoenix_ray.landmarks import Part
 from phoenix_ray.models.agreement import differences
+from phoenix_ray.models.base import is_found
 from phoenix_ray.verify.aligned import AlignedFrames
 from phoenix_ray.verify.differences import Difference, frame_text
 from phoenix_ray.verify.tolerance import Tolerance
@@ -28,7 +29,7 @@ def check_names(frames: AlignedFrames) -> Iterator[Difference]:
 
 def check_statuses(frames: AlignedFrames) -> Iterator[Difference]:
     """Yield each change of status that does not follow from a part found or missing, which is told on its own."""
-    presence = [np.isnan(expected[:, 0, 0]) != np.isnan(found[:, 0, 0]) for expected, found in frames.points.values()]
+    presence = [is_found(expected) != is_found(found) for expected, found in frames.points.values()]
     changes: dict[tuple[str, str], list[int]] = {}
     for row, (expected, found) in enumerate(frames.statuses):
         follows = {expected, found} == {"ok", "no_person"} and any(changed[row] for changed in presence)
@@ -40,7 +41,7 @@ def check_statuses(frames: AlignedFrames) -> Iterator[Difference]:
 
 def check_presence(part: Part, frames: AlignedFrames) -> Iterator[Difference]:
     """Yield the frames in which only one side has a part."""
-    expected, found = (~np.isnan(points[:, 0, 0]) for points in frames.points[part.name])
+    expected, found = map(is_found, frames.points[part.name])
     missing = tuple(frames.numbers[expected & ~found].tolist())
     if missing:
         yield Difference("part missing", f"{part.name} missing in {frame_text(missing)}", missing, part.name)
@@ -51,7 +52,7 @@ def check_presence(part: Part, frames: AlignedFrames) -> Iterator[Difference]:
 
 def check_coordinates(part: Part, frames: AlignedFrames, tolerance: Tolerance) -> Iterator[Difference]:
     """Yield the frames in which both sides have a part with other values, and the value that is furthest off."""
-    present = [~np.isnan(points[:, 0, 0]) for points in frames.points[part.name]]
+    present = [is_found(points) for points in frames.points[part.name]]
     frames = frames.only(present[0] & present[1])
     expected, found = frames.points[part.name]
     different = tolerance.different(part, frames.sizes, expected, found)
@@ -63,12 +64,13 @@ def check_coordinates(part: Part, frames: AlignedFrames, tolerance: Tolerance) -
     pixels = _largest_pixels(part, frames, different)
     message = (
         f"{part.name} differs in {frame_text(numbers)}: {part.points[point]} {part.axes[axis]} of frame "
-        f"{frames.numbers[row]} is {found[row, point, axis]:.9g} instead of {expected[row, point, axis]:.9g}, off by "
-        f"{distances.max():.2g}"
+        f"{frames.numbers[row]} is {_value(found[row, point, axis])} instead of {_value(expected[row, point, axis])}"
     )
+    if np.isfinite(distances.max()):
+        message += f", off by {distances.max():.2g}"
     if different.sum() > 1:
         message += f", the most of {int(different.sum()):,} values"
-    if pixels:
+    if pixels and np.isfinite(pixels):
         message += f" (at most {pixels:.2g} px)"
     yield Difference("coordinates", message, numbers, part.name, pixels, int(frames.numbers[row]))
 
@@ -88,6 +90,10 @@ def check_scores(part: Part, frames: AlignedFrames, tolerance: Tolerance) -> Ite
         f"{frames.numbers[row]}"
     )
     yield Difference("scores", message, numbers, part.name)
+
+
+def _value(value: np.float32) -> str:
+    return "missing" if np.isnan(value) else f"{value:.9g}"
 
 
 def _largest_pixels(part: Part, frames: AlignedFrames, different: NDArray[np.bool_]) -> float:

@@ -186,4 +186,16 @@ def test_frames_without_any_landmark_are_never_called_swapped() -> None:
 def test_a_nan_inside_a_found_part_is_a_difference() -> None:
     broken = changed(VIDEO, "pose", 1, 2, 1, float("nan"))
     (message,) = messages(compare(broken))
-    assert "foot y of frame 1 is nan" in message
+    assert "foot y of frame 1 is missing instead of 0." in message
+
+
+def test_a_part_whose_first_point_alone_is_masked_is_there_and_the_point_is_called_missing() -> None:
+    video = make_video()
+    points = {**video.points, "pose": video.points["pose"].copy()}
+    points["pose"][2, 0] = np.nan
+    masked = replace(video, points=points)
+    assert masked.present("pose").all()
+    (message,) = messages(compare(masked))
+    assert message.startswith("pose differs in frame 2: head x of frame 2 is missing instead of 0.")
+    assert "inf" not in message
+    assert "nan" not in message
