@@ -69,6 +69,11 @@ class DatasetIdentity:
             if was_fields.get(name) != now_fields.get(name)
         ]
 
+    def is_of_other_version(self, now: DatasetIdentity) -> bool:
+        """Whether the same model and engine has another `pipeline_version`, which no setting restores."""
+        kinds = [{name: one.model.get(name) for name in ("model", "engine")} for one in (self, now)]
+        return kinds[0] == kinds[1] and self.model.get("pipeline_version") != now.model.get("pipeline_version")
+
 
 def open_dataset(storage: Storage, identity: DatasetIdentity) -> DatasetIdentity:
     """Make the dataset if it is new, and return the identity that is recorded on disk.
@@ -120,6 +125,12 @@ def check_dataset(storage: ReadableStorage, identity: DatasetIdentity) -> Datase
     if not differences:
         return recorded
     listed = "".join(f"  {line}\n" for line in differences)
+    if recorded.is_of_other_version(identity) and holds_rows(storage):
+        raise FingerprintMismatchError(
+            f"{storage.root} was computed by another version of phoenix_ray, whose landmarks are others (was → now):\n"
+            f"{listed}It can be read, checked and exported. To go on with it, install the version that began it; this "
+            "one needs another output.path."
+        )
     if holds_rows(storage):
         raise FingerprintMismatchError(
             f"{storage.root} was computed with other settings (was → now):\n{listed}"

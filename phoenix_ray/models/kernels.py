@@ -26,6 +26,9 @@ WITHOUT_FMA = "x86_64-without-fma"
 # Instruction sets → the flag by which Linux knows them, the widest first.
 _INSTRUCTION_SETS = {"avx512": "avx512f", "avx2": "avx2", "sse4": "sse4_2", "sve": "sve", "neon": "asimd"}
 
+# Libraries that compute networks: without one a model computes nothing that processors round differently.
+_NETWORK_LIBRARIES = frozenset({"litert", "mediapipe", "torch"})
+
 # Distributions that may bring a library; the first that is installed counts.
 _DISTRIBUTIONS: Mapping[str, Sequence[str]] = {
     "litert": ("ai-edge-litert",),
@@ -56,16 +59,7 @@ def architecture() -> str:
 def instruction_set() -> str:
     """Return the widest vector instructions of this machine's processor, among which libraries choose kernels."""
     flags = _processor_flags()
-    for name, needed in (
-        ("avx512", "avx512f"),
-        ("avx2", "avx2"),
-        ("sse4", "sse4_2"),
-        ("sve", "sve"),
-        ("neon", "asimd"),
-    ):
-        if needed in flags:
-            return name
-    return "unknown"
+    return next((name for name, needed in _INSTRUCTION_SETS.items() if needed in flags), "unknown")
 
 
 def litert_generation() -> str:
@@ -119,12 +113,18 @@ def describe_mixture(kernels: Mapping[str, int]) -> tuple[str, ...]:
 
 def _pixels_apart(some: Mapping[str, str], others: Mapping[str, str]) -> float | None:
     """Return the largest distance that was measured between two kernels, None where none was."""
-    if some.get("device") != others.get("device") or some.get("torch") != others.get("torch"):
+    if some and others and _NETWORK_LIBRARIES.isdisjoint(some.keys() | others.keys()):
+        return 0.0
+    if any(some.get(name) != others.get(name) for name in ("device", "torch", "mediapipe")):
         return None
     if _generation(some.get("litert", "")) != _generation(others.get("litert", "")):
         return None
     architectures = frozenset((some.get("arch", ""), others.get("arch", "")))
-    return 0.0 if len(architectures) == 1 else _PIXELS_APART.get(architectures)
+    if len(architectures) > 1:
+        return _PIXELS_APART.get(architectures)
+    # On x86-64 our own engines were tried with each instruction set. Elsewhere, and of the legacy package, none was.
+    tried = architectures == {"x86_64"} and "mediapipe" not in some
+    return 0.0 if tried or some.get("isa") == others.get("isa") else None
 
 
 def _generation(version: str) -> str:

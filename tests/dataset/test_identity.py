@@ -73,6 +73,20 @@ def test_a_dataset_without_rows_is_refused_with_the_way_to_begin_it_anew(tmp_pat
     assert read_identity(storage) == IDENTITY
 
 
+@pytest.mark.parametrize(("engine", "said"), [("litert", True), ("torch", False)])
+def test_rows_of_another_version_are_not_blamed_on_settings(tmp_path: Path, engine: str, said: bool) -> None:
+    storage = LocalStorage(str(tmp_path))
+    open_dataset(storage, replace(IDENTITY, model={"model": "m", "engine": "litert", "pipeline_version": "1"}))
+    storage.write("partitions/split=train/00/v/00000000-00000003.parquet", b"")
+    now = replace(IDENTITY, model={"model": "m", "engine": engine, "pipeline_version": "2", "architecture": "x86_64"})
+    with pytest.raises(FingerprintMismatchError) as caught:
+        agree_on_identity(storage, now)
+    message = str(caught.value)
+    assert "model.pipeline_version: 1 → 2" in message
+    assert ("another version of phoenix_ray" in message) is said
+    assert ("Restore the settings" in message) is not said
+
+
 def test_data_that_is_mounted_elsewhere_is_the_same_dataset(tmp_path: Path) -> None:
     storage = LocalStorage(str(tmp_path))
     open_dataset(storage, IDENTITY)

@@ -71,6 +71,24 @@ def test_the_distance_of_unlike_kernels_is_what_was_measured() -> None:
     assert "up to 1.25 px" in str(kernels.compare_kernels([AVX512, AVX2, ARM]))
 
 
+def test_a_model_without_networks_is_the_same_everywhere() -> None:
+    lines = [registry.kernels(ModelSettings(name="synthetic")), "arch=aarch64 isa=sve numpy=2.2.6 opencv=4.11.0.86"]
+    assert kernels.compare_kernels(lines) is None
+
+
+@pytest.mark.parametrize(
+    ("some", "others"),
+    [
+        (ARM, ARM.replace("neon", "sve")),
+        ("arch=x86_64 isa=avx512 mediapipe=0.10.21", "arch=x86_64 isa=avx2 mediapipe=0.10.21"),
+        ("arch=x86_64 isa=avx2 mediapipe=0.10.21", "arch=x86_64 isa=avx2 mediapipe=0.10.20"),
+    ],
+)
+def test_instruction_sets_that_were_never_compared_are_not_called_the_same(some: str, others: str) -> None:
+    assert "not been measured" in str(kernels.compare_kernels([some, others]))
+    assert kernels.compare_kernels([some]) is None
+
+
 @pytest.mark.parametrize("others", [OLD_LITERT, GPU, "nothing that can be read"])
 def test_a_distance_that_was_not_measured_is_not_invented(others: str) -> None:
     assert "not been measured" in str(kernels.compare_kernels([AVX512, others]))

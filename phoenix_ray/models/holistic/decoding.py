@@ -46,7 +46,9 @@ def best_detection(regressors: Array, logits: Array, anchors: Array, input_size:
     if shapes_are_fixed(logits):
         chosen = indices(logits.shape[1], like=logits)
     else:
-        chosen = xp.nonzero(sigmoid(xp.max(logits, axis=0)) >= min_score)[0]
+        # NaN counts for nothing, and must not hide what another image has in the same box.
+        highest = xp.max(xp.where(logits == logits, logits, -xp.inf), axis=0)
+        chosen = xp.nonzero(sigmoid(highest) >= min_score)[0]
     batch, boxes = logits.shape[0], chosen.shape[0]
     if boxes == 0:
         return missing((batch, (regressors.shape[2] - 4) // 2, 2), regressors)
@@ -68,7 +70,9 @@ def best_detection(regressors: Array, logits: Array, anchors: Array, input_size:
     order = xp.reshape(order, (-1,))
     weight = xp.reshape(xp.take(xp.reshape(weight, (-1,)), order), weight.shape)
     keypoints = xp.reshape(xp.take(xp.reshape(keypoints, (batch * boxes, -1)), order, axis=0), (batch, boxes, -1, 2))
-    weighted = xp.reshape(keypoints * weight[:, :, None, None], (batch, boxes, -1))
+    # What has no weight adds nothing, not even NaN: which boxes are here depends on the other images.
+    weighted = xp.where(weight[:, :, None, None] > 0, keypoints * weight[:, :, None, None], 0.0)
+    weighted = xp.reshape(weighted, (batch, boxes, -1))
     sums = sum_in_order(xp.concat([weight[:, :, None], weighted], axis=2))
     total = sums[:, :1]
     return xp.reshape(sums[:, 1:] / xp.where(total > 0, total, xp.nan), (batch, -1, 2))

@@ -65,6 +65,20 @@ def test_a_best_box_without_area_still_counts_itself() -> None:
     np.testing.assert_allclose(boxes.best()[0, 0], [0.5, 0.5], rtol=1e-5)
 
 
+@pytest.mark.parametrize("hostile", [np.nan, np.inf])
+def test_an_image_of_which_a_network_says_nonsense_hides_nothing_in_another(hostile: float) -> None:
+    alone, together = Boxes(), Boxes(images=2)
+    for boxes in (alone, together):
+        boxes.put(100, (0.5, 0.5), 0.3, SURE)
+    together.put(100, (0.5, 0.5), 0.3, np.nan, image=1)
+    together.regressors[0, 500] = hostile
+    together.put(500, (0.2, 0.2), 0.3, SURE, image=1)
+    alone.regressors[0, 500] = hostile
+    with np.errstate(invalid="ignore"):
+        np.testing.assert_array_equal(together.best()[0], alone.best()[0])
+    assert np.isfinite(alone.best()).all()
+
+
 def test_images_of_a_batch_do_not_see_each_other() -> None:
     together = Boxes(images=3)
     alone = []
