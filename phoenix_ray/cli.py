@@ -193,7 +193,7 @@ def models_list() -> None:
     for info in registry.available():
         click.secho(info.name, bold=True)
         click.echo(click.wrap_text(info.description, 100, "  ", "  "))
-        click.echo(f"  engines: {', '.join(info.engines)}\n  layouts: {', '.join(info.layouts)}")
+        click.echo(f"  engines: {', '.join(info.engines) or 'none'}\n  layouts: {', '.join(info.layouts)}")
 
 
 @models.command("install")

@@ -86,11 +86,11 @@ class ModelSettings(Section):
     name: str = Field("holistic", description="The model; `phoenix-ray models list` shows all.")
     engine: Literal["auto", "litert", "torch", "mediapipe"] = Field(
         "auto",
-        description="What runs Holistic's networks. 'litert' (CPU: MediaPipe's landmarks nearly to the bit), 'torch' "
-        "(GPU, in batches; needs the extra [torch]), 'mediapipe' (the legacy package, reset before each frame: the "
-        "reference, slow; needs the extra [mediapipe]). 'auto' takes torch where model.device or model.precision ask "
-        "for it; else, where the cluster has GPUs, a new dataset's first run tries torch on one and takes it if its "
-        "landmarks are those of litert and it is faster; else litert. A resume takes what is recorded.",
+        description="What runs Holistic's networks. 'litert' (CPU: MediaPipe's landmarks, on x86-64 bit for bit), "
+        "'torch' (GPU, in batches; needs the extra [torch]), 'mediapipe' (the legacy package, reset before each frame: "
+        "the reference, slow; needs the extra [mediapipe]). 'auto' takes torch where model.device or model.precision "
+        "ask for it; else, where the cluster has GPUs, a new dataset's first run tries torch on one and takes it if "
+        "its landmarks are those of litert and it is faster; else litert. A resume takes what is recorded.",
     )
     device: Literal["auto", "cuda", "mps", "cpu"] = Field(
         "auto",

@@ -158,6 +158,15 @@ def test_an_output_that_cannot_be_written_ends_with_the_output_code(tmp_path: Pa
     assert f"{tmp_path}/file/output" in result.output
 
 
+def test_a_plan_says_what_cannot_be_opened_in_one_line_and_at_its_end(tmp_path: Path) -> None:
+    source = tmp_path / ("long_" * 20)
+    source.mkdir()
+    (source / "cut.mp4").write_bytes(b"no container")
+    lines = invoke("plan", str(source), str(tmp_path / "out"), "model.name=synthetic").output.splitlines()
+    assert any(line.startswith(f"cannot be used: all/cut: {source}/cut.mp4 cannot be read") for line in lines)
+    assert lines[-1] == "Nothing is left to compute, but 1 video cannot be opened."
+
+
 def test_models_are_listed_with_their_engines() -> None:
     output = invoke("models", "list").output
     assert "holistic" in output

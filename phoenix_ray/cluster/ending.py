@@ -70,7 +70,8 @@ class Ending:
             merge = self.state == "stopped" and not self.left.frames
             lines.append("Left:   to merge the rows into data files" if merge else f"Left:   {self.left}")
         if self.unreadable:
-            lines.append(f"Note:   {describe_unreadable(self.unreadable)}; `phoenix-ray failures` lists them")
+            failures = f"phoenix-ray failures {shlex.quote(self.output)}"
+            lines.append(f"Note:   {describe_unreadable(self.unreadable)}; `{failures}` says more")
         lines.append(f"Output: {self.output}")
         return [*lines, *self._next()]
 

@@ -69,12 +69,15 @@ def _preview(settings: Settings, source: Source, storage: Storage, session: RayS
     plan = plan_job(settings, source, _committed(storage, identity))
     console.print(_table(plan))
     for problem in plan.problems:
-        told = escape(printable_line(f"{problem.split}/{problem.video_id}: {problem.message}"))
-        console.print(f"[yellow]cannot be read:[/] {told}", highlight=False)
+        line = escape(printable_line(f"{problem.split}/{problem.video_id}: {problem.message}"))
+        console.print(f"[yellow]cannot be used:[/] {line}", highlight=False, soft_wrap=True)
     for line in plan.notes():
         console.print(printable_line(line), highlight=False, markup=False, soft_wrap=True)
     if not plan.shards:
-        console.print("Nothing is left to compute.")
+        left = "Nothing is left to compute"
+        if plan.problems:
+            left += f", but {len(plan.problems):,} video{'s' * (len(plan.problems) != 1)} cannot be opened"
+        console.print(f"{left}.", highlight=False)
         return
     uses_gpu = registry.uses_gpu(settings.model)
     workers = plan_workers(settings.cluster, session.resources(), engine_uses_gpu=uses_gpu)

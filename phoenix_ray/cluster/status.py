@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -65,6 +66,10 @@ class Look:
         """Whether nobody is at work."""
         return self.holder is None
 
+    @property
+    def _failures(self) -> str:
+        return f"phoenix-ray failures {shlex.quote(self.root)}"
+
     def lines(self) -> list[str]:
         """Return it as lines of text."""
         return [*self._committed_lines(), *self._run_lines()]
@@ -76,7 +81,7 @@ class Look:
         loose = f" ({extent.open_frames:,} of them not merged into data files yet)" if extent.open_frames else ""
         videos = f"{extent.videos:,} video{'s' * (extent.videos != 1)}"
         lines = [f"{self.root}: {extent.frames:,} frames of {videos} are committed{loose}"]
-        return [*lines, f"{unreadable}; `phoenix-ray failures` lists them"] if unreadable else lines
+        return [*lines, f"{unreadable}; `{self._failures}` says more"] if unreadable else lines
 
     def _run_lines(self) -> list[str]:
         run, now = self.latest, time.time()
@@ -94,7 +99,13 @@ class Look:
             silent = f" (silent for {format_seconds(age)})" if age > SILENT_SECONDS else ""
             return [f"run {run.run_id}: {run.state}{silent}", run.line()]
         state = run.state if run.state in ENDED else f"gone without a word while {run.state}, last seen"
-        next_step = "" if run.state == "finished" else "; the same `phoenix-ray run` goes on from there"
+        match run.state:
+            case "finished":
+                next_step = ""
+            case "incomplete":
+                next_step = f"; `{self._failures}` says why, and the same `phoenix-ray run` tries again"
+            case _:
+                next_step = "; the same `phoenix-ray run` goes on from there"
         return [f"run {run.run_id}: {state} {format_seconds(age)} ago{next_step}", run.line()]
 
 

@@ -31,7 +31,7 @@ def check(output: Path, mend: bool, source: str, workers: int | None, as_json: b
     \b
     Exit codes:
       0  whole: nothing to repair, nothing to compute
-      3  sound, but frames are missing or the source has changed: `phoenix-ray run` computes them
+      3  sound, but frames are missing, the source has changed, or a video of it cannot be opened
       4  the source cannot be read
       6  there is no dataset, it cannot be read, or (--repair) a run is writing it
       8  something is damaged, lost or left over: --repair mends it

@@ -85,19 +85,26 @@ def prepare(
     for split, counts in report["splits"].items():
         share = 100 / max(counts["values"], 1)
         click.echo(
-            f"{printable_line(split)}: {counts['videos']:,} videos, {counts['frames']:,} frames; "
+            f"{printable_line(split)}: {_count(counts['videos'], 'video')}, {_count(counts['frames'], 'frame')}; "
             f"{counts['missing'] * share:.1f} % of points missing, {counts['filled'] * share:.1f} % filled"
         )
         for video_id in counts["without_measure"]:
             click.echo(f"  {printable_line(video_id)}: shoulders never found, so all its points are missing", err=True)
     if (unreadable := report["partly_unreadable"])["videos"]:
         click.echo(
-            f"{unreadable['videos']:,} videos partly unreadable, {unreadable['left_out']:,} of them left out "
-            f"[files.max_unreadable={settings.files.max_unreadable:g}]",
+            f"{_count(unreadable['videos'], 'video')} partly unreadable; {unreadable['left_out']:,} left out "
+            f"(files.max_unreadable={settings.files.max_unreadable:g})",
             err=True,
         )
     size = sum(file["bytes"] for file in report["files"])
-    click.echo(f"{len(report['points'])} points x {', '.join(report['axes'])}: {size / 1e6:,.1f} MB in {output}")
+    click.echo(
+        f"Each frame has {len(report['points'])} points with {', '.join(report['axes'])}. "
+        f"{size / 1e6:,.1f} MB in {output}; prepare.json there says what was done."
+    )
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'s' * (number != 1)}"
 
 
 def _load(config: Path | None, overrides: tuple[str, ...], switches: dict[str, str | None]) -> PrepareSettings:

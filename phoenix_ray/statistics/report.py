@@ -18,8 +18,6 @@ from phoenix_ray.dataset.unreadable import describe_unreadable, unreadable_in
 from phoenix_ray.statistics.summary import GroupSummary, Outlier
 from phoenix_ray.untrusted_text import printable_line
 
-_UNITS = {"highest jitter": "px", "largest jump": "px", "longest gap": "frames"}
-
 
 def to_json(everything: GroupSummary, groups: Sequence[GroupSummary], outliers: Sequence[Outlier]) -> dict[str, Any]:
     """Return plain values; `scores` count frames in equal steps of the presence score from 0 to 1."""
@@ -107,8 +105,17 @@ def _outliers(dataset: str, outliers: Sequence[Outlier]) -> Iterator[Text]:
     for (part, reason), worst in groupby(outliers, key=lambda one: (one.part, one.reason)):
         yield Text(f"{part.replace('_', ' ')}, {reason}", style="bold")
         for one in worst:
-            value = f"{100 * one.value:.1f} %" if reason == "lowest rate" else f"{one.value:,.1f} {_UNITS[reason]}"
-            yield Text(f"  {value:>12}  {view_command(dataset, one)}")
+            yield Text(f"  {_value(one):>12}  {view_command(dataset, one)}")
+
+
+def _value(outlier: Outlier) -> str:
+    match outlier.reason:
+        case "lowest rate":
+            return f"{100 * outlier.value:.1f} %"
+        case "longest gap":
+            return f"{outlier.value:,.0f} frame{'s' * (outlier.value != 1)}"
+        case _:
+            return f"{outlier.value:,.1f} px"
 
 
 def view_command(dataset: str, outlier: Outlier) -> str:

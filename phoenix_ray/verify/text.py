@@ -23,7 +23,7 @@ def report_text(report: Report) -> str:
     reference, candidate = report.names
     blocks = [
         f"**{report.verdict()}**",
-        f"- reference: {reference}\n- candidate: {candidate} (missing and extra are said of it)",
+        f"- reference: {reference}\n- candidate: {candidate} (`missing` and `extra` describe this side)",
         *_missed(report),
         *_videos(report),
         *_agreement(report),

@@ -65,7 +65,7 @@ def test_every_ending_says_the_state_the_output_and_what_to_type_next(state: str
 def test_videos_that_could_be_read_in_part_are_named() -> None:
     lines = Ending("finished", "/out", unreadable=[UnreadableVideo("all", "cut", 58, 49)]).lines()
     (note,) = (line for line in lines if line.startswith("Note:"))
-    assert "1 video partly unreadable: all/cut (49 of 58 frames)" in note
+    assert note == "Note:   1 video partly unreadable: all/cut (49 of 58 frames); `phoenix-ray failures /out` says more"
 
 
 def test_a_run_that_nobody_typed_is_gone_on_with_by_the_same_command() -> None:

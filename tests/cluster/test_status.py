@@ -82,7 +82,8 @@ def test_videos_that_could_be_read_in_part_are_told_by_status_and_listed_by_fail
 ) -> None:
     storage = new_dataset(tmp_path)
     commit_truncated(storage, make_video("cut", frames=58), 0, 58, range(9, 58))
-    assert "1 video partly unreadable: train/cut (49 of 58 frames)" in look(tmp_path, capsys)
+    partly = "1 video partly unreadable: train/cut (49 of 58 frames)"
+    assert f"{partly}; `phoenix-ray failures {tmp_path}` says more" in look(tmp_path, capsys)
     show_failures(tmp_path, traceback=False)
     told = capsys.readouterr().out
     assert "No failures." in told
@@ -105,6 +106,13 @@ def test_a_run_that_died_is_not_taken_for_one_at_work(tmp_path: Path, capsys: Ca
     assert "gone without a word while running, last seen 1 h 23 min ago; the same `phoenix-ray run` goes on" in look(
         tmp_path, capsys
     )
+
+
+def test_an_incomplete_run_names_the_command_that_says_why(tmp_path: Path, capsys: Captured) -> None:
+    new_dataset(tmp_path)
+    record(LocalStorage(str(tmp_path)), "20260101-000000-0001", "incomplete", done=5, age=5)
+    shown = look(tmp_path, capsys)
+    assert f"`phoenix-ray failures {tmp_path}` says why, and the same `phoenix-ray run` tries again" in shown
 
 
 def test_a_repair_is_not_taken_for_a_run(tmp_path: Path, capsys: Captured) -> None:

@@ -113,7 +113,20 @@ def test_the_source_is_compared_by_its_signatures(tmp_path: Path) -> None:
     (source / "changed" / "images0001.png").write_bytes(b"shorter")
     result = invoke(folder, "--source", str(source), "--json")
     found = {finding["subject"]: finding["kind"] for finding in json.loads(result.stdout)["findings"]}
-    assert found == {"all/changed": "changed", "all/gone": "unknown", "all/new": "missing"}
+    assert found == {"all/changed": "changed", "all/gone": "gone", "all/new": "missing"}
+    assert result.exit_code == 3
+
+
+def test_a_video_of_the_source_that_cannot_be_opened_ends_with_3(tmp_path: Path) -> None:
+    source, folder = tmp_path / "source", tmp_path / "dataset"
+    write_frames(source / "same", 3)
+    videos = [one for one in open_source(SourceSettings(path=str(source))).videos() if isinstance(one, Video)]
+    work(LocalStorage(str(folder)), videos)
+    (source / "cut.mp4").write_bytes(b"no container")
+    result = invoke(folder, "--source", str(source))
+    assert "Found: 1 unopenable" in result.output
+    assert "Sound, not complete: the source has 1 video that cannot be opened." in result.output
+    assert "Whole" not in result.output
     assert result.exit_code == 3
 
 

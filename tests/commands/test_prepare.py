@@ -30,8 +30,8 @@ def test_switches_and_words_reach_the_settings(dataset: str, tmp_path: Path) -> 
         dataset, tmp_path, "--points", "hands,lips", "--fill", "hold", "points.axes=xyz", "--splits", "train"
     )
     assert result.exit_code == 0, result.output
-    assert "train: 1 videos, 6 frames; 0.0 % of points missing, 8.5 % filled" in result.output
-    assert "82 points x x, y, z" in result.output
+    assert "train: 1 video, 6 frames; 0.0 % of points missing, 8.5 % filled" in result.output
+    assert "82 points with x, y, z" in result.output
     assert (tmp_path / "train" / "video-0.npz").is_file()
 
 

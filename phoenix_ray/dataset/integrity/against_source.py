@@ -28,13 +28,13 @@ def compare_with_source(inspection: Inspection, listing: Iterable[Video | Source
         name = f"{video.split}/{video.video_id}"
         versions = held.pop((video.split, video.video_id), None)
         if isinstance(video, SourceProblem):
-            yield Finding("unknown", name, f"the source cannot give it: {video.message}")
+            yield Finding("unopenable", name, video.message)
         elif versions is None:
             yield Finding("missing", name, f"the source has it, with {video.frame_count:,} frames")
         elif Version(video.signature, video.frame_count) not in versions:
             yield Finding("changed", name, "its frames in the source are not those that were computed")
     for split, video_id in held:
-        yield Finding("unknown", f"{split}/{video_id}", "the source does not have it any more; its rows are kept")
+        yield Finding("gone", f"{split}/{video_id}", "the source does not have it")
 
 
 def _versions(inspection: Inspection) -> Iterator[tuple[tuple[str, str], set[Version]]]:

@@ -7,7 +7,18 @@ from dataclasses import dataclass
 from typing import Literal
 
 Kind = Literal[
-    "damaged", "misplaced", "lost", "doubled", "foreign", "leftover", "outdated", "missing", "changed", "unknown"
+    "damaged",
+    "misplaced",
+    "lost",
+    "doubled",
+    "foreign",
+    "leftover",
+    "outdated",
+    "missing",
+    "changed",
+    "unopenable",
+    "gone",
+    "unknown",
 ]
 
 # What each kind means, in the order of a report. The worst comes first.
@@ -21,6 +32,8 @@ MEANINGS: dict[Kind, str] = {
     "outdated": "does not say what the data files say; --repair makes it again",
     "missing": "not computed yet; `run` does",
     "changed": "computed from other frames than the source has now; `run` computes it again",
+    "unopenable": "in the source, but it cannot be opened; replace or repair it there, and `run` computes it",
+    "gone": "in the dataset, but not in the source any more; its rows are kept",
     "unknown": "of no use to the dataset and in nobody's way; left alone",
 }
 TO_REPAIR: frozenset[Kind] = frozenset({"damaged", "misplaced", "lost", "doubled", "foreign", "leftover", "outdated"})

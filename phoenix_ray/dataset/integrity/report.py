@@ -55,10 +55,11 @@ class Report:
 
     @property
     def exit_code(self) -> int:
-        """8 when something needs repair, 3 when something is to be computed, 0 otherwise."""
+        """8 when something needs repair, 3 when a video is to be computed or cannot be opened, 0 otherwise."""
         if of_kinds(self.findings, TO_REPAIR) and not self._awaits_identity:
             return EXIT_DAMAGED
-        return EXIT_INCOMPLETE if self.to_compute or self._awaits_identity else EXIT_OK
+        incomplete = self.to_compute or self._awaits_identity or of_kinds(self.findings, ["unopenable"])
+        return EXIT_INCOMPLETE if incomplete else EXIT_OK
 
     def to_text(self) -> str:
         """Return the report for people, with nothing in it that a terminal obeys."""
@@ -119,6 +120,13 @@ class Report:
             return f"Not whole. To mend it: `phoenix-ray check {shlex.quote(self.root)} --repair`"
         if self.to_compute:
             return f"Sound, not complete. To finish: {command} computes what is missing."
+        if unopenable := of_kinds(self.findings, ["unopenable"]):
+            videos = f"{len(unopenable):,} video{'s' * (len(unopenable) != 1)}"
+            them = "it" if len(unopenable) == 1 else "them"
+            return (
+                f"Sound, not complete: the source has {videos} that cannot be opened. Replace or repair {them} there; "
+                f"then {command} computes what is missing."
+            )
         digest = digest_text(self.inspection.manifest.tally.digest)
         return f"Whole: every file is what was written. Landmark digest of the data files: {digest}"
 
