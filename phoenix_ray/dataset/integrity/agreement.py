@@ -69,6 +69,13 @@ def check_listing(
             yield Finding("unknown", file.name, "phoenix_ray did not write it")
 
 
+def find_irregular(storage: Storage) -> Iterator[Finding]:
+    """Yield links, pipes and devices where files of the dataset belong; they would hide what lies there."""
+    for name, kind in sorted(storage.irregular("")):
+        if name.partition("/")[0] in paths.TOP_LEVEL - {QUARANTINE}:
+            yield Finding("irregular", name, f"{kind}; nothing else was checked")
+
+
 def check_failures(storage: Storage, files: list[StoredFile]) -> Iterator[Finding]:
     """Yield failure records that are damaged or lie under another name than theirs."""
     for file in files:

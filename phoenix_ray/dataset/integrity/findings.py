@@ -7,11 +7,22 @@ from dataclasses import dataclass
 from typing import Literal
 
 Kind = Literal[
-    "damaged", "misplaced", "lost", "doubled", "foreign", "leftover", "outdated", "missing", "changed", "unknown"
+    "irregular",
+    "damaged",
+    "misplaced",
+    "lost",
+    "doubled",
+    "foreign",
+    "leftover",
+    "outdated",
+    "missing",
+    "changed",
+    "unknown",
 ]
 
 # What each kind means, in the order of a report. The worst comes first.
 MEANINGS: dict[Kind, str] = {
+    "irregular": "a link, pipe or device, which nothing here follows or reads; --repair moves it out as it is",
     "damaged": "not what was written; --repair takes it out, and `run` computes it again",
     "misplaced": "whole, but under the name of another file; --repair puts it back",
     "lost": "part of the dataset, but gone; --repair strikes it off, and `run` computes it again",
@@ -23,7 +34,9 @@ MEANINGS: dict[Kind, str] = {
     "changed": "computed from other frames than the source has now; `run` computes it again",
     "unknown": "of no use to the dataset and in nobody's way; left alone",
 }
-TO_REPAIR: frozenset[Kind] = frozenset({"damaged", "misplaced", "lost", "doubled", "foreign", "leftover", "outdated"})
+TO_REPAIR: frozenset[Kind] = frozenset(
+    {"irregular", "damaged", "misplaced", "lost", "doubled", "foreign", "leftover", "outdated"}
+)
 TO_COMPUTE: frozenset[Kind] = frozenset({"missing", "changed"})
 
 
