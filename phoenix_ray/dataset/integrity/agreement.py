@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from phoenix_ray.dataset import paths
-from phoenix_ray.dataset.encoding import DamagedFileError, open_parquet
+from phoenix_ray.dataset.encoding import DamagedFileError
 from phoenix_ray.dataset.identity import DatasetIdentity
 from phoenix_ray.dataset.integrity.contents import DataFileCheck, PartitionCheck
 from phoenix_ray.dataset.integrity.findings import Finding
@@ -20,7 +20,7 @@ from phoenix_ray.dataset.sealing import json_seal, open_json, parquet_seal
 from phoenix_ray.dataset.storage import Storage, StoredFile
 from phoenix_ray.dataset.survey import Survey
 from phoenix_ray.dataset.unpublished import is_data_file_name
-from phoenix_ray.dataset.videos import VERSION_COLUMNS, read_columns
+from phoenix_ray.dataset.videos import VERSION_COLUMNS, read_videos
 from phoenix_ray.landmarks import Layout
 
 # Where `repair` puts what it takes out of a dataset.
@@ -113,8 +113,7 @@ def read_video_table(storage: Storage, layout: Layout) -> pa.Table | None:
     try:
         if parquet_seal(storage.read(paths.VIDEOS)) != "intact":
             return None
-        with open_parquet(storage, paths.VIDEOS) as parquet:
-            return read_columns(parquet, layout)
+        return read_videos(storage, layout)
     except (FileNotFoundError, DamagedFileError):
         return None
 
