@@ -184,6 +184,7 @@ class ClusterSettings(Section):
     )
     shard_frames: PositiveInt = Field(
         512,
+        le=16_384,
         description="Longer videos are split into ranges of about this many frames. Smaller spreads long videos better "
         "and loses less when a node dies; each range is one file until compaction.",
     )
@@ -221,6 +222,7 @@ class OutputSettings(Section):
     )
     row_group_rows: PositiveInt = Field(
         137,
+        le=8_192,
         description="Rows a row group: what a reader decodes at the least to get at one video. With 137, bytes of one "
         "kind fill zstd's blocks of 128 KiB (two of four byte streams of 478 face points), so it costs 2.5 % of size "
         "beside 1,024 and one video at random is read in about half the CPU time (8.1 instead of 16.0 ms).",

@@ -69,6 +69,10 @@ class OutputError(PhoenixRayError):
     exit_code = EXIT_OUTPUT
 
 
+class NewerVersionError(OutputError):
+    """A newer phoenix_ray wrote the dataset: it is whole, but only that one can read it."""
+
+
 class FingerprintMismatchError(OutputError):
     """The output was computed with other settings than the ones given now."""
 

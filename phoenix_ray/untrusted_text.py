@@ -3,7 +3,7 @@
 Names of videos and files, annotations and error messages may hold anything: escape sequences that move a cursor or
 retitle a window, line ends that forge a line of a log, URIs with a password in them. What prints or logs passes such
 text through `printable_line` or `printable_text`; what stores it (annotations, messages, `dataset.json`) through
-`without_secrets`.
+`without_secrets`; what writes it into a cell of CSV through `spreadsheet_text`.
 """
 
 from __future__ import annotations
@@ -20,6 +20,10 @@ _DIRECTION_MARKS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u
 _USER_INFO = re.compile(
     r"(?<![A-Za-z0-9+.-])([A-Za-z][A-Za-z0-9+.-]{1,19}:/{1,2})[^/?#\s\"'<>@]*(?:@[^/?#\s\"'<>@]*)*@"
 )
+# Cells that a spreadsheet takes for a formula, behind any marks that make them text; and those that are numbers.
+_FORMULA = re.compile(r"'*[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+_TEXT_MARK = "'"
 _SECRET_VALUE = re.compile(
     r"([?&;][^=&;#\s]{0,64}?(?:token|key|secret|passw|pwd|signature|sig|credential|auth)[^=&;#\s]{0,64}=)[^&;#\s\"'<>]+",
     re.IGNORECASE,
@@ -44,6 +48,16 @@ def without_secrets(text: str) -> str:
     if ":/" not in text and "=" not in text:
         return text
     return _SECRET_VALUE.sub(r"\1***", _USER_INFO.sub(r"\1***@", text))
+
+
+def spreadsheet_text(text: str) -> str:
+    """Return text for a cell of CSV, with a `'` before what a spreadsheet would compute as a formula; numbers stay."""
+    return _TEXT_MARK + text if _FORMULA.match(text) and not _NUMBER.fullmatch(text) else text
+
+
+def from_spreadsheet_text(text: str) -> str:
+    """Return the text that `spreadsheet_text` was given."""
+    return text[1:] if text.startswith(_TEXT_MARK) and _FORMULA.match(text) else text
 
 
 def _escape(character: str) -> str:

@@ -6,7 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from phoenix_ray.untrusted_text import printable_line, printable_text, without_secrets
+from phoenix_ray.untrusted_text import (
+    from_spreadsheet_text,
+    printable_line,
+    printable_text,
+    spreadsheet_text,
+    without_secrets,
+)
 
 
 @given(st.text(st.characters()))
@@ -62,3 +68,18 @@ def test_what_lets_one_in_is_taken_out(text: str, left: str) -> None:
 @pytest.mark.timeout(60)
 def test_hostile_text_is_done_in_the_time_of_its_length(text: str) -> None:
     assert without_secrets(text).startswith(text[:1])
+
+
+@given(
+    st.text() | st.builds(lambda start, rest: start + rest, st.sampled_from(["=", "+", "-", "@", "\t", "'"]), st.text())
+)
+def test_a_cell_is_no_formula_and_gives_its_text_back(text: str) -> None:
+    cell = spreadsheet_text(text)
+    assert from_spreadsheet_text(cell) == text
+    if cell[:1] and cell[0] in "=+-@\t\r\n":
+        float(cell)
+
+
+@pytest.mark.parametrize("number", ["-1", "+2.5", "-.5e-3", "7"])
+def test_numbers_stay_numbers_in_cells(number: str) -> None:
+    assert spreadsheet_text(number) == number

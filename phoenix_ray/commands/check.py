@@ -55,6 +55,7 @@ def _check(storage: Storage, source: str, workers: int | None) -> Report:
 
 def _mend(storage: Storage, source: str, workers: int | None) -> Report:
     """Check, mend what needs it, and check again what came of it."""
+    from phoenix_ray.dataset import paths
     from phoenix_ray.dataset.integrity.findings import TO_REPAIR, of_kinds
     from phoenix_ray.dataset.integrity.inspection import inspect
     from phoenix_ray.dataset.integrity.repair import alone_on, repair
@@ -64,7 +65,7 @@ def _mend(storage: Storage, source: str, workers: int | None) -> Report:
         before = inspect(storage, workers, show)
         lease.confirm()
         done = repair(storage, before)
-        if before.identity is None:
+        if paths.IDENTITY in done.quarantined:
             return Report(storage.root, before, before.findings, before.findings, done)
         after = before
         if of_kinds(before.findings, TO_REPAIR):

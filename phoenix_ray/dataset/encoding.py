@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from phoenix_ray.config import OutputSettings
+from phoenix_ray.dataset.decoded_size import DecodedSizeError
 from phoenix_ray.dataset.json_values import parse_mapping
 from phoenix_ray.dataset.sealing import PARQUET_SEAL_BLANK, PARQUET_SEAL_KEY, intact_footer
 from phoenix_ray.dataset.storage import ReadableStorage
@@ -100,13 +101,13 @@ def open_parquet(storage: ReadableStorage, name: str) -> Iterator[pq.ParquetFile
         yield pq.ParquetFile(source, page_checksum_verification=True)
 
 
-def open_parquet_file(storage: ReadableStorage, name: str) -> pq.ParquetFile:
-    """As `open_parquet`, for a file that is kept open; read from it inside of `explain_damage`."""
+def open_parquet_file(storage: ReadableStorage, name: str) -> tuple[pa.NativeFile, pq.ParquetFile]:
+    """As `open_parquet`, for a file that is kept open, and its bytes; read from it inside of `explain_damage`."""
     source = storage.open(name)
     # In a bucket all columns of a row group are fetched at once; a disk has no such latency to hide.
     remote = not isinstance(source, pa.OSFile)
     with explain_damage(storage, name):
-        return pq.ParquetFile(source, page_checksum_verification=True, pre_buffer=remote)
+        return source, pq.ParquetFile(source, page_checksum_verification=True, pre_buffer=remote)
 
 
 @contextmanager
@@ -120,6 +121,8 @@ def explain_damage(storage: ReadableStorage, name: str) -> Iterator[None]:
     """
     try:
         yield
+    except DecodedSizeError as error:
+        raise DamagedFileError(name, f"refused: {error}") from None
     # UnicodeDecodeError: Arrow reads names of columns as they are.
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         if not isinstance(error, OSError) or error.errno is None:

@@ -17,7 +17,7 @@ from phoenix_ray.dataset import json_values, paths
 from phoenix_ray.dataset.encoding import SCHEMA_VERSION
 from phoenix_ray.dataset.sealing import refuse_broken_seal, seal_json
 from phoenix_ray.dataset.storage import ReadableStorage, Storage
-from phoenix_ray.errors import FingerprintMismatchError, OutputError
+from phoenix_ray.errors import FingerprintMismatchError, NewerVersionError, OutputError
 from phoenix_ray.landmarks import LAYOUTS, Layout
 from phoenix_ray.untrusted_text import without_secrets
 
@@ -160,7 +160,7 @@ def read_identity(storage: ReadableStorage) -> DatasetIdentity:
         tree = json_values.parse_mapping(content)
         version = json_values.count(tree["schema_version"])
         if version > SCHEMA_VERSION:
-            raise OutputError(
+            raise NewerVersionError(
                 f"{where} was written by a newer phoenix_ray (schema {version}, this one knows {SCHEMA_VERSION}): "
                 "upgrade phoenix-ray to read it."
             )

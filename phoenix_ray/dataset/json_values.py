@@ -13,10 +13,17 @@ from typing import Any
 # Frame numbers and counts of a video are int32 in the dataset's columns; rows of a dataset are not bounded by that.
 MOST_FRAMES = 2**31 - 1
 MOST_ROWS = 2**53
+# A text shorter than this holds no more values than that; a manifest of 100,000 data files holds less.
+_LONG, _MOST_VALUES = 4_000_000, 4_000_000
 
 
 def parse_mapping(content: str | bytes | bytearray) -> dict[str, Any]:
     """Return the mapping that a JSON text holds."""
+    if len(content) > _LONG:
+        # An empty list of 3 bytes takes 64 in memory.
+        marks = (",", "[", "{") if isinstance(content, str) else (b",", b"[", b"{")
+        if sum(map(content.count, marks)) > _MOST_VALUES:  # type: ignore[arg-type]
+            raise ValueError(f"it holds more than {_MOST_VALUES:,} values")
     try:
         tree = json.loads(content)
     except RecursionError:

@@ -25,7 +25,7 @@ from phoenix_ray.dataset.identity import DatasetIdentity
 from phoenix_ray.dataset.sealing import refuse_broken_seal, seal_json
 from phoenix_ray.dataset.storage import ReadableStorage, Storage
 from phoenix_ray.dataset.tally import Tally, total
-from phoenix_ray.errors import OutputError
+from phoenix_ray.errors import NewerVersionError, OutputError
 
 # Generations that stay, so that a reader which has just listed them still finds the one it chose.
 GENERATIONS_KEPT = 3
@@ -208,7 +208,7 @@ def _parse(storage: ReadableStorage, identity: DatasetIdentity, generation: int,
     try:
         tree = json_values.parse_mapping(content)
         if json_values.count(tree["schema_version"]) > SCHEMA_VERSION:
-            raise OutputError(f"{where} was written by a newer phoenix_ray: upgrade phoenix-ray to read it.")
+            raise NewerVersionError(f"{where} was written by a newer phoenix_ray: upgrade phoenix-ray to read it.")
         if tree["fingerprint"] != identity.fingerprint:
             raise OutputError(f"{where} belongs to a dataset with other settings than {paths.IDENTITY} beside it.")
         refuse_broken_seal(content)

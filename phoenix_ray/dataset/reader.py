@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import fs
 
+from phoenix_ray.dataset import paths
 from phoenix_ray.dataset.collection import VideoKey
 from phoenix_ray.dataset.digest import add_digests
 from phoenix_ray.dataset.encoding import DamagedFileError
@@ -22,7 +23,7 @@ from phoenix_ray.dataset.identity import DatasetIdentity, find_layout, read_iden
 from phoenix_ray.dataset.remote_storage import open_for_reading
 from phoenix_ray.dataset.rows import RowReader
 from phoenix_ray.dataset.selection import Names, choose_videos
-from phoenix_ray.dataset.snapshot import ChangedError, Snapshot, VideoIndex, read_rows
+from phoenix_ray.dataset.snapshot import ChangedError, Snapshot, VideoIndex, is_whole, read_rows
 from phoenix_ray.dataset.storage import ReadableStorage
 from phoenix_ray.dataset.video_landmarks import VideoLandmarks, from_rows
 from phoenix_ray.dataset.videos import KERNELS_SEPARATOR, NAMED_ANNOTATIONS
@@ -173,9 +174,24 @@ class Dataset:
                 video = self._index.find(key)
                 if video is None:
                     raise KeyError(f"no video {key[1]!r} in the split {key[0]!r} of {self._storage.root}")
-                return video, read_rows(self._rows, self.layout, self._snapshot.locate(video))
+                return video, self._read_found(key, video)
             self.refresh()
         raise OutputError(f"{key[0]}/{key[1]} in {self._storage.root} changes while it is read; try again later.")
+
+    def _read_found(self, key: VideoKey, video: dict[str, Any]) -> pa.Table:
+        """Return the rows of a video that has this row in the table of videos."""
+        try:
+            rows = read_rows(self._rows, self.layout, key, self._snapshot.locate(video))
+            if video["file"] is None or is_whole(rows):
+                return rows
+        except ChangedError:
+            # A data file is never changed.
+            if video["file"] is None:
+                raise
+        raise OutputError(
+            f"{self._storage.root}/{paths.VIDEOS} does not say where the rows of {key[0]}/{key[1]} lie in "
+            f"{video['file']}: others lie there. `phoenix-ray check {self._storage.root} --repair` makes it again."
+        )
 
     def _look(self) -> Snapshot:
         for _ in range(_ATTEMPTS):

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from phoenix_ray.dataset.decoded_size import refuse_bomb
 from phoenix_ray.dataset.encoding import explain_damage, open_parquet_file
 from phoenix_ray.dataset.storage import ReadableStorage
 
@@ -19,8 +20,11 @@ _FILES_KEPT_OPEN = 32
 
 
 class _OpenFile(NamedTuple):
+    source: pa.NativeFile
     parquet: pq.ParquetFile
     starts: list[int]
+    # Row groups, with their columns, that are known to be no bombs.
+    sized: set[tuple[int, tuple[str, ...] | None]]
 
 
 class _RowGroup(NamedTuple):
@@ -67,6 +71,21 @@ class RowReader:
             if begin < stop:
                 yield self._row_group(file, group, chosen).slice(begin - start, stop - begin)
 
+    def compressed_bytes(self, file: str, first_row: int, rows: int) -> int:
+        """Return the compressed size of the row groups that hold the rows `first_row` to `first_row + rows` of a file.
+
+        Raises:
+            FileNotFoundError: There is no such file.
+            DamagedFileError: The file is no Parquet file.
+        """
+        opened = self._open(file)
+        total = 0
+        for group, (start, end) in enumerate(pairwise(opened.starts)):
+            if max(start, first_row) < min(end, first_row + rows):
+                chunks = opened.parquet.metadata.row_group(group)
+                total += sum(chunks.column(index).total_compressed_size for index in range(chunks.num_columns))
+        return total
+
     def _forget(self) -> None:
         self._process = os.getpid()
         self._files: OrderedDict[str, _OpenFile] = OrderedDict()
@@ -76,9 +95,9 @@ class RowReader:
         if file in self._files:
             self._files.move_to_end(file)
             return self._files[file]
-        parquet = open_parquet_file(self._storage, file)
+        source, parquet = open_parquet_file(self._storage, file)
         sizes = (parquet.metadata.row_group(group).num_rows for group in range(parquet.num_row_groups))
-        opened = _OpenFile(parquet, [0, *accumulate(sizes)])
+        opened = _OpenFile(source, parquet, [0, *accumulate(sizes)], set())
         self._files[file] = opened
         if len(self._files) > _FILES_KEPT_OPEN:
             _, oldest = self._files.popitem(last=False)
@@ -88,7 +107,12 @@ class RowReader:
     def _row_group(self, file: str, group: int, columns: tuple[str, ...] | None) -> pa.Table:
         if self._last is None or self._last[:3] != (file, group, columns):
             self._last = None
-            parquet = self._open(file).parquet
+            opened = self._open(file)
             with explain_damage(self._storage, file):
-                self._last = _RowGroup(file, group, columns, parquet.read_row_group(group, columns=columns))
+                # In a bucket each header of a page would be a request.
+                if isinstance(opened.source, pa.OSFile) and (group, columns) not in opened.sized:
+                    refuse_bomb(opened.source, opened.parquet.metadata, group, columns)
+                    opened.sized.add((group, columns))
+                rows = opened.parquet.read_row_group(group, columns=columns)
+                self._last = _RowGroup(file, group, columns, rows)
         return self._last.rows

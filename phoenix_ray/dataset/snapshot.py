@@ -18,6 +18,8 @@ import pyarrow.compute as pc
 
 from phoenix_ray.dataset.collection import VideoKey
 from phoenix_ray.dataset.coverage import pick_once
+from phoenix_ray.dataset.decoded_size import DecodedSizeError, refuse_video_bomb
+from phoenix_ray.dataset.encoding import DamagedFileError
 from phoenix_ray.dataset.identity import DatasetIdentity, find_layout
 from phoenix_ray.dataset.partitions import PartitionInfo
 from phoenix_ray.dataset.rows import RowReader
@@ -27,6 +29,11 @@ from phoenix_ray.dataset.survey import take_survey
 from phoenix_ray.dataset.tally import tally_rows, total
 from phoenix_ray.dataset.videos import VideoEntry, to_video_table, video_schema
 from phoenix_ray.landmarks import Layout
+
+# Of landmarks, which are float32.
+_BYTES_A_VALUE = 4
+# Videos of fewer frames are small however they are compressed.
+_MANY_ROWS = 10_000
 
 
 class ChangedError(Exception):
@@ -101,24 +108,57 @@ class Snapshot:
         """Return where the rows of a video lie, in frame order; `video` is its row in the table."""
         if video["file"] is None:
             return _locate_open(self._open[video["split"], video["video_id"]])
+        if video["first_row"] is None:
+            raise ChangedError
         return [RowRange(video["file"], video["first_row"], video["frames"])]
 
 
-def read_rows(reader: RowReader, layout: Layout, ranges: Sequence[RowRange]) -> pa.Table:
+def read_rows(reader: RowReader, layout: Layout, key: VideoKey, ranges: Sequence[RowRange]) -> pa.Table:
     """Return the rows of a video, with the columns of the layout.
+
+    Args:
+        reader: Reads the files.
+        layout: The columns to read.
+        key: Split and ID of the video.
+        ranges: Where its rows lie, in frame order.
 
     Raises:
         ChangedError: Other rows than expected lie there.
         FileNotFoundError: A file is gone.
-        DamagedFileError: A file is damaged where it was read.
+        DamagedFileError: A file is damaged where it was read, or decodes to far more than it has bytes.
     """
     schema = landmark_schema(layout)
+    count = sum(piece.rows for piece in ranges)
+    if count > _MANY_ROWS:
+        _refuse_bomb(reader, layout, ranges)
     tables = [rows for piece in ranges for rows in reader.read(*piece, schema.names)]
     table = pa.concat_tables(tables) if tables else schema.empty_table()
     frames = table.column("frame_index").to_numpy()
-    if table.num_rows != sum(piece.rows for piece in ranges) or (np.diff(frames) <= 0).any():
+    if table.num_rows != count or (np.diff(frames) <= 0).any() or not _are_all(table, key):
         raise ChangedError
     return table
+
+
+def is_whole(rows: pa.Table) -> bool:
+    """Whether rows are those of the first frames of a video, without a gap."""
+    return np.array_equal(rows.column("frame_index").to_numpy(), np.arange(rows.num_rows))
+
+
+def _are_all(table: pa.Table, key: VideoKey) -> bool:
+    """Whether all rows of a table are of one video."""
+    columns = (table.column(name) for name in ("split", "video_id"))
+    return all(pc.all(pc.equal(column, name)).as_py() for column, name in zip(columns, key, strict=True))
+
+
+def _refuse_bomb(reader: RowReader, layout: Layout, ranges: Sequence[RowRange]) -> None:
+    values = sum(len(part.points) * len(part.axes) for part in layout.parts)
+    try:
+        refuse_video_bomb(
+            sum(piece.rows for piece in ranges) * values * _BYTES_A_VALUE,
+            sum(reader.compressed_bytes(*piece) for piece in ranges),
+        )
+    except DecodedSizeError as error:
+        raise DamagedFileError(ranges[0].file, f"refused: {error}") from None
 
 
 def _locate_open(infos: Sequence[PartitionInfo]) -> list[RowRange]:
@@ -135,7 +175,7 @@ def describe_open(reader: RowReader, layout: Layout, key: VideoKey, infos: Seque
     overlap = sum(piece.rows for piece in ranges) != sum(info.rows for info in infos)
     tally = total(info.tally for info in infos)
     if overlap:
-        tally = replace(tally_rows(layout, read_rows(reader, layout, ranges)), kernels=tally.kernels)
+        tally = replace(tally_rows(layout, read_rows(reader, layout, key, ranges)), kernels=tally.kernels)
     newest = max(infos, key=lambda info: info.modified)
     return VideoEntry(
         *key, newest.frame_count, 0, newest.signature, newest.fps, newest.annotation, tally, newest.fps_varies

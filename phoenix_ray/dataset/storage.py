@@ -14,18 +14,17 @@ import ctypes
 import errno
 import os
 import secrets
-import stat
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import BinaryIO, NamedTuple, Protocol
 
 import pyarrow as pa
 
+from phoenix_ray.dataset import local_files
 from phoenix_ray.errors import OutputError
 
 TEMPORARY_PREFIX = ".tmp-"
@@ -35,9 +34,13 @@ LISTING_THREADS = 8
 _FOLDERS_PER_BLOCK = 32
 # What `os.link` answers on file systems without hard links (FAT, some FUSE and SMB mounts).
 _NO_HARD_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
-# Of `renameat2(2)`: relative to the working directory, and its flag; what it answers where the file system lacks it.
-_HERE, _RENAME_NOREPLACE = -100, 1
+# Of `renameat2(2)`: its flag, and what it answers where the file system lacks it.
+_RENAME_NOREPLACE = 1
 _NO_SUCH_RENAME = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
+
+
+# What is read whole is JSON, a partition or `videos.parquet`, which has 100 MB in a dataset of a million videos.
+MOST_BYTES_AT_ONCE = 256 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +63,16 @@ class StoredFile:
         return self.name.rpartition("/")[2].startswith(TEMPORARY_PREFIX)
 
 
+class _Temporary(NamedTuple):
+    """A file that is being written: its name to be and the last part of that, its own, its folder, and a stream."""
+
+    final: str
+    last: str
+    name: str
+    folder: int
+    stream: BinaryIO
+
+
 class ReadableStorage(Protocol):
     """The verbs that reading needs. A name that does not exist raises FileNotFoundError, other trouble OutputError."""
 
@@ -69,7 +82,7 @@ class ReadableStorage(Protocol):
         ...
 
     def read(self, name: str) -> bytes:
-        """Return a small file's content."""
+        """Return a small file's content; OutputError for one of more than `MOST_BYTES_AT_ONCE`."""
         ...
 
     def open(self, name: str) -> pa.NativeFile:
@@ -103,6 +116,14 @@ class Storage(ReadableStorage, Protocol):
         """Remove a file, and the folders that it leaves empty; a name that is already gone is no error."""
         ...
 
+    def irregular(self, folder: str) -> Iterator[tuple[str, str]]:
+        """Yield (name, what it is) of links, pipes, sockets and devices below a folder: no listing shows them."""
+        ...
+
+    def move(self, name: str, to: str) -> None:
+        """Rename whatever has a name, also what is no file."""
+        ...
+
 
 class LocalStorage:
     """A folder on a local or network file system.
@@ -121,13 +142,14 @@ class LocalStorage:
 
     def read(self, name: str) -> bytes:
         """Return a small file's content."""
-        with self._explained("read", name):
-            return self._locate(name).read_bytes()
+        with self._explained("read", name), os.fdopen(local_files.open_file(self._root, _checked(name)), "rb") as file:
+            _refuse_huge(f"{self._root}/{name}", os.fstat(file.fileno()).st_size)
+            return file.read(MOST_BYTES_AT_ONCE)
 
     def open(self, name: str) -> pa.NativeFile:
         """Open a file for random access by Arrow."""
         with self._explained("read", name):
-            return pa.OSFile(str(self._locate(name)))
+            return local_files.open_for_arrow(self._root, _checked(name))
 
     def write(self, name: str, content: bytes | pa.Buffer) -> None:
         """Write a file in one atomic step, replacing what was there."""
@@ -137,82 +159,106 @@ class LocalStorage:
     def create(self, name: str, content: bytes) -> bool:
         """Write a file in one atomic step unless the name is taken; return whether this call made it."""
         with self._explained("write", name):
-            final = self._locate(name)
-            if final.exists():
+            if local_files.is_file(self._root, _checked(name)):
                 return False
-            with self._temporary(final) as (temporary, stream):
-                stream.write(content)
-                _flush(stream)
-                if not self._claim(temporary, final):
+            with self._temporary(name) as temporary:
+                temporary.stream.write(content)
+                _flush(temporary.stream)
+                if not self._claim(temporary):
                     return False
-            _flush_folder(final.parent)
-            return True
+                _flush_folder(temporary.folder)
+                return True
 
     @contextmanager
     def writing(self, name: str) -> Iterator[BinaryIO]:
         """Give a stream for a large file, which appears under its name when the block ends without an exception."""
-        with self._explained("write", name):
-            final = self._locate(name)
-            with self._temporary(final) as (temporary, stream):
-                yield stream
-                _flush(stream)
-                temporary.replace(final)
-            _flush_folder(final.parent)
+        with self._explained("write", name), self._temporary(name) as temporary:
+            yield temporary.stream
+            _flush(temporary.stream)
+            os.replace(temporary.name, temporary.last, src_dir_fd=temporary.folder, dst_dir_fd=temporary.folder)
+            _flush_folder(temporary.folder)
 
     def list(self, folder: str) -> Iterator[StoredFile]:
         """Yield every file below a folder, temporary ones too, in no order; nothing when there is no such folder."""
+        for entries in self._walk(folder):
+            for name, status in entries.files:
+                yield StoredFile(name, status.st_size, status.st_mtime)
+
+    def irregular(self, folder: str) -> Iterator[tuple[str, str]]:
+        """Yield (name, what it is) of links, pipes, sockets and devices below a folder: no listing shows them."""
+        for entries in self._walk(folder):
+            yield from entries.irregular
+
+    def delete(self, name: str) -> None:
+        """Remove a file, and the folders that it leaves empty; a name that is already gone is no error."""
+        with self._explained("delete", name):
+            local_files.remove(self._root, _checked(name))
+
+    def move(self, name: str, to: str) -> None:
+        """Rename whatever has a name, also what is no file."""
+        with self._explained("rename", name):
+            local_files.move(self._root, _checked(name), _checked(to))
+
+    def _walk(self, folder: str) -> Iterator[local_files.Entries]:
         with self._explained("list", folder), ThreadPoolExecutor(LISTING_THREADS) as pool:
             level = [folder]
             while level:
                 below: list[str] = []
                 size = max(1, min(_FOLDERS_PER_BLOCK, len(level) // LISTING_THREADS))
                 blocks = [level[start : start + size] for start in range(0, len(level), size)]
-                for folders, files in pool.map(partial(_scan_all, self._root), blocks):
-                    below += folders
-                    yield from files
+                for found in pool.map(partial(_scan_all, self._root), blocks):
+                    for entries in found:
+                        below += entries.folders
+                        yield entries
                 level = below
 
-    def delete(self, name: str) -> None:
-        """Remove a file, and the folders that it leaves empty; a name that is already gone is no error."""
-        with self._explained("delete", name):
-            file = self._locate(name)
-            file.unlink(missing_ok=True)
-            # Best effort, the rest is only tidiness: a folder may be refilled by a worker at this very moment.
-            with suppress(OSError):
-                for folder in file.parents:
-                    if folder == self._root:
-                        break
-                    folder.rmdir()
-
-    def _claim(self, temporary: Path, final: Path) -> bool:
+    def _claim(self, temporary: _Temporary) -> bool:
         """Give a temporary file its final name unless that is taken; return whether it has it."""
+        folder = temporary.folder
         try:
-            os.link(temporary, final)
+            os.link(temporary.name, temporary.last, src_dir_fd=folder, dst_dir_fd=folder)
         except FileExistsError:
             # NFS repeats a request whose answer was lost, and then finds what the first one made.
-            return temporary.samefile(final)
+            return os.path.samestat(
+                os.fstat(temporary.stream.fileno()), os.stat(temporary.last, dir_fd=folder, follow_symlinks=False)
+            )
         except OSError as error:
             if error.errno not in _NO_HARD_LINKS:
                 raise
-            return _rename_new(temporary, final)
+            return self._rename_new(temporary)
         return True
 
-    def _locate(self, name: str) -> Path:
-        """Return the path of a name; a name that would leave the dataset is a mistake of ours and stops the run."""
-        if not name or name.startswith("/") or ".." in name.split("/"):
-            raise ValueError(f"{name!r} is no name of a file in a dataset")
-        return self._root / name
+    def _rename_new(self, temporary: _Temporary) -> bool:
+        """Rename a file unless the name is taken; return whether it was. For file systems without hard links."""
+        rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+        old, new, folder = os.fsencode(temporary.name), os.fsencode(temporary.last), temporary.folder
+        if rename is not None:
+            if rename(folder, old, folder, new, _RENAME_NOREPLACE) == 0:
+                return True
+            number = ctypes.get_errno()
+            if number == errno.EEXIST:
+                return False
+            if number not in _NO_SUCH_RENAME:
+                raise OSError(number, os.strerror(number))
+        # Neither links nor such a rename: a name that another driver takes in this very instant is replaced.
+        if local_files.is_file(self._root, temporary.final):
+            return False
+        os.replace(temporary.name, temporary.last, src_dir_fd=folder, dst_dir_fd=folder)
+        return True
 
     @contextmanager
-    def _temporary(self, final: Path) -> Iterator[tuple[Path, BinaryIO]]:
-        """Give a stream to a temporary file beside `final`, and see to it that nothing is left of it afterwards."""
-        temporary = final.parent / f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}"
+    def _temporary(self, name: str) -> Iterator[_Temporary]:
+        """Give a temporary file in the folder of a name, and see to it that nothing is left of it afterwards."""
+        above, _, last = _checked(name).rpartition("/")
+        temporary = f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}"
+        folder, file = local_files.open_new(self._root, above, temporary)
         try:
-            with _open_new(temporary) as stream:
-                yield temporary, stream
+            with os.fdopen(file, "wb") as stream:
+                yield _Temporary(name, last, temporary, folder, stream)
         finally:
             with suppress(OSError):
-                temporary.unlink(missing_ok=True)
+                os.unlink(temporary, dir_fd=folder)
+            os.close(folder)
 
     @contextmanager
     def _explained(self, verb: str, name: str) -> Iterator[None]:
@@ -244,54 +290,23 @@ def open_storage(path: str) -> Storage:
     return LocalStorage(str(Path(path.removeprefix("file://")).expanduser().absolute()))
 
 
-def _scan_all(root: Path, folders: list[str]) -> tuple[list[str], list[StoredFile]]:
-    """Return the folders and the files right below some folders."""
-    below: list[str] = []
-    files: list[StoredFile] = []
-    for folder in folders:
-        _scan(root, folder, below, files)
-    return below, files
+def _checked(name: str) -> str:
+    """Return a name; one that would leave the dataset is a mistake of ours and stops the run."""
+    if not name or name.startswith("/") or ".." in name.split("/"):
+        raise ValueError(f"{name!r} is no name of a file in a dataset")
+    return name
 
 
-def _scan(root: Path, folder: str, folders: list[str], files: list[StoredFile]) -> None:
-    """Add the folders and the files right below a folder."""
-    with suppress(FileNotFoundError, NotADirectoryError), os.scandir(root / folder) as entries:
-        for entry in entries:
-            name = f"{folder}/{entry.name}" if folder else entry.name
-            # A file may vanish between listing and asking: another process finished or swept it.
-            with suppress(FileNotFoundError):
-                if entry.is_dir(follow_symlinks=False):
-                    folders.append(name)
-                elif stat.S_ISREG((status := entry.stat(follow_symlinks=False)).st_mode):
-                    files.append(StoredFile(name, status.st_size, status.st_mtime))
+def _refuse_huge(where: str, size: int) -> None:
+    if size > MOST_BYTES_AT_ONCE:
+        raise OutputError(
+            f"{where} has {size:,} bytes, and no such file has more than {MOST_BYTES_AT_ONCE:,}: move it away."
+        )
 
 
-def _open_new(path: Path) -> BinaryIO:
-    """Open a new file, making its folder; tries again when a sweep removes the empty folder in between."""
-    for _ in range(3):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with suppress(FileNotFoundError):
-            return path.open("xb")
-        time.sleep(0.01)
-    return path.open("xb")
-
-
-def _rename_new(temporary: Path, final: Path) -> bool:
-    """Rename a file unless the name is taken; return whether it was renamed. For file systems without hard links."""
-    rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
-    if rename is not None:
-        if rename(_HERE, os.fsencode(temporary), _HERE, os.fsencode(final), _RENAME_NOREPLACE) == 0:
-            return True
-        number = ctypes.get_errno()
-        if number == errno.EEXIST:
-            return False
-        if number not in _NO_SUCH_RENAME:
-            raise OSError(number, os.strerror(number))
-    # Neither links nor such a rename: a name that another driver takes in this very instant is replaced.
-    if final.exists():
-        return False
-    temporary.replace(final)
-    return True
+def _scan_all(root: Path, folders: list[str]) -> list[local_files.Entries]:
+    """Return what lies right in each of some folders."""
+    return [local_files.scan_folder(root, folder) for folder in folders]
 
 
 def _flush(stream: BinaryIO) -> None:
@@ -299,10 +314,10 @@ def _flush(stream: BinaryIO) -> None:
     os.fsync(stream.fileno())
 
 
-def _flush_folder(folder: Path) -> None:
+def _flush_folder(folder: int) -> None:
     """Make a rename durable, where the file system lets a folder be flushed."""
     with suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
+        descriptor = os.open(".", os.O_RDONLY, dir_fd=folder)
         try:
             os.fsync(descriptor)
         finally:

@@ -20,12 +20,13 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from phoenix_ray.dataset import json_values, paths
-from phoenix_ray.dataset.encoding import DamagedFile, DamagedFileError, open_parquet, read_footer
+from phoenix_ray.dataset.decoded_size import refuse_bomb_of_all
+from phoenix_ray.dataset.encoding import DamagedFile, DamagedFileError, explain_damage, open_parquet, read_footer
 from phoenix_ray.dataset.identity import DatasetIdentity, find_layout
 from phoenix_ray.dataset.manifest import DataFile, Manifest
 from phoenix_ray.dataset.partitions import FOOTER_THREADS
 from phoenix_ray.dataset.schema import STATUSES
-from phoenix_ray.dataset.sealing import PARQUET_SEAL_BLANK, PARQUET_SEAL_KEY, seal_parquet
+from phoenix_ray.dataset.sealing import PARQUET_SEAL_BLANK, PARQUET_SEAL_KEY, parquet_seal, seal_parquet
 from phoenix_ray.dataset.storage import ReadableStorage, Storage
 from phoenix_ray.dataset.tally import Tally, total
 from phoenix_ray.landmarks import Layout
@@ -145,11 +146,27 @@ def to_video_table(layout: Layout, entries: Sequence[VideoEntry], file: str | No
     return pa.table(columns, schema=video_schema(layout))
 
 
-def read_columns(parquet: pq.ParquetFile, layout: Layout, columns: Sequence[str] | None = None) -> pa.Table | None:
-    """Return columns of an opened `videos.parquet` (None: all), None where it is the table of another layout.
+def read_videos(storage: ReadableStorage, layout: Layout, columns: Sequence[str] | None = None) -> pa.Table | None:
+    """Return columns of `videos.parquet` (None: all), None where it is the table of another layout.
 
     Columns that the version which wrote it did not have are null.
+
+    Raises:
+        FileNotFoundError: There is no such table.
+        DamagedFileError: Its seal is broken, or it decodes to far more than it has bytes.
     """
+    content = storage.read(paths.VIDEOS)
+    # Page checksums do not cover the footer, and no row of this table is compared with anything.
+    if parquet_seal(content) == "broken":
+        raise DamagedFileError(paths.VIDEOS, "its seal is broken: its bytes are not those that were written")
+    source = pa.BufferReader(content)
+    with explain_damage(storage, paths.VIDEOS):
+        parquet = pq.ParquetFile(source, page_checksum_verification=True)
+        refuse_bomb_of_all(source, parquet.metadata, columns)
+        return _read_columns(parquet, layout, columns)
+
+
+def _read_columns(parquet: pq.ParquetFile, layout: Layout, columns: Sequence[str] | None) -> pa.Table | None:
     schema, there = video_schema(layout), parquet.schema_arrow
     expected = pa.schema([one for one in schema if one.name in there.names or one.name not in _LATER_COLUMNS])
     if not there.equals(expected):
@@ -259,8 +276,8 @@ def _try_table(
 
 def _read_table(storage: ReadableStorage, layout: Layout, columns: list[str]) -> pa.Table:
     """Return `videos.parquet`, or an empty table where it is of no use: it is made again from footers."""
-    with suppress(FileNotFoundError, DamagedFileError), open_parquet(storage, paths.VIDEOS) as parquet:
-        table = read_columns(parquet, layout, columns)
+    with suppress(FileNotFoundError, DamagedFileError):
+        table = read_videos(storage, layout, columns)
         if table is not None:
             return table
     return video_schema(layout).empty_table().select(columns)

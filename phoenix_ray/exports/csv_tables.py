@@ -2,6 +2,7 @@
 
 Columns `frame_index`, `frame_name`, `timestamp`, `width`, `height`, `status`, `<part>_score`, then
 `<part>_<point>_<axis>`; empty where a part is missing. Numbers are the shortest decimals that give the same float32.
+A name that a spreadsheet would take for a formula begins with `'`.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import pyarrow.csv as pa_csv
 from phoenix_ray.dataset.video_landmarks import VideoLandmarks
 from phoenix_ray.exports.output import video_file
 from phoenix_ray.exports.selection import Selection
+from phoenix_ray.untrusted_text import spreadsheet_text
 
 
 def write_csv_tables(selection: Selection, output: Path) -> None:
@@ -27,11 +29,11 @@ def to_table(video: VideoLandmarks) -> pa.Table:
     """Return a video as a table with a column per coordinate."""
     columns = {
         "frame_index": pa.array(video.frame_index),
-        "frame_name": pa.array(video.frame_names, pa.string()),
+        "frame_name": pa.array(map(spreadsheet_text, video.frame_names), pa.string()),
         "timestamp": pa.array(video.timestamps, from_pandas=True),
         "width": pa.array(video.sizes[:, 0]),
         "height": pa.array(video.sizes[:, 1]),
-        "status": pa.array(video.status, pa.string()),
+        "status": pa.array(map(spreadsheet_text, video.status), pa.string()),
         **{f"{part}_score": pa.array(scores, from_pandas=True) for part, scores in video.scores.items()},
     }
     for part in video.layout.parts:

@@ -69,6 +69,9 @@ def _finished_files(dataset: str) -> tuple[DataFile, ...]:
     if loose:
         raise OutputError(f"{loose} videos of {dataset} are not compacted yet: `phoenix-ray compact` does it.")
     storage = open_storage(dataset)
+    for name, kind in storage.irregular(paths.DATA):
+        # Delta's library would follow it.
+        raise OutputError(f"{dataset}/{name} is {kind}: `phoenix-ray check --repair` moves it out.")
     return read_manifest(storage, read_identity(storage)).files
 
 

@@ -24,6 +24,7 @@ from phoenix_ray.dataset.video_landmarks import IMAGE_AXES, VideoLandmarks
 from phoenix_ray.exports.kaggle_tables import Participants, sequence_table, write_index
 from phoenix_ray.exports.output import video_file
 from phoenix_ray.exports.selection import Selection, require_holistic
+from phoenix_ray.untrusted_text import spreadsheet_text
 
 _TABLE_COLUMNS = ("path", "participant_id", "sequence_id", "sign")
 POINTS = {"face": 468, "left_hand": 21, "pose": 33, "right_hand": 21}
@@ -45,7 +46,7 @@ def write_kaggle_asl(selection: Selection, output: Path) -> None:
             for video in part.holistic_videos("kaggle"):
                 file = video_file(output, video.split, video.video_id, ".parquet")
                 pq.write_table(to_kaggle_asl(video), file, compression="zstd")
-                path, sign = file.relative_to(output).as_posix(), video.annotation.get("gloss", "")
+                path, sign = file.relative_to(output).as_posix(), spreadsheet_text(video.annotation.get("gloss", ""))
                 signs.add(sign)
                 table.add((path, participants.number(video), next(sequence_ids), sign), video)
     write_index(output / "sign_to_prediction_index_map.json", signs)

@@ -25,6 +25,7 @@ from phoenix_ray.dataset.video_landmarks import IMAGE_AXES, VideoLandmarks
 from phoenix_ray.exports.kaggle_asl import POINTS
 from phoenix_ray.exports.kaggle_tables import Participants, sequence_table, write_index
 from phoenix_ray.exports.selection import Selection, require_holistic
+from phoenix_ray.untrusted_text import spreadsheet_text
 
 SEQUENCES_PER_FILE = 1_000
 # Frames of a row group: 27 MB. One a video would spend more on the statistics of 1,630 columns than on the numbers.
@@ -60,7 +61,8 @@ def write_kaggle_fingerspelling(
                 path = f"{name}_landmarks/{file_id}.parquet"
                 with _WideFile(output / path) as file:
                     for video in file_videos:
-                        sequence_id, phrase = next(sequence_ids), video.annotation.get("translation", "")
+                        sequence_id = next(sequence_ids)
+                        phrase = spreadsheet_text(video.annotation.get("translation", ""))
                         file.add(sequence_id, video)
                         characters.update(phrase)
                         table.add((path, file_id, sequence_id, participants.number(video), phrase), video)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TextIO
 
 from phoenix_ray.dataset.video_landmarks import VideoLandmarks
+from phoenix_ray.untrusted_text import spreadsheet_text
 
 # Behind the competition's own columns: by these a row is found in the dataset.
 _OURS = ("video_id", "signer")
@@ -35,7 +36,8 @@ class SequenceTable:
 
     def add(self, values: Sequence[object], video: VideoLandmarks) -> None:
         """Write a row: the values of the competition's columns, and our own."""
-        csv.writer(self.stream, lineterminator="\n").writerow((*values, video.video_id, _signer(video)))
+        ours = map(spreadsheet_text, (video.video_id, _signer(video)))
+        csv.writer(self.stream, lineterminator="\n").writerow((*values, *ours))
 
 
 @contextmanager

@@ -11,6 +11,8 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from phoenix_ray.sources.picture_parts import TooManyPartsError, refuse_many_header_parts, refuse_many_parts
+
 PICTURE_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF")
 # The dataset keeps width and height as int16.
 MAX_SIDE = 32_767
@@ -31,9 +33,15 @@ def decode_picture(file: IO[bytes], max_pixels: int) -> NDArray[np.uint8]:
     default. The size is read from the header first, so a picture of more than `max_pixels` pixels is never decoded.
 
     Raises:
-        UnreadableFrameError: The file is empty, no picture, too large, truncated or damaged.
+        UnreadableFrameError: The file is empty, no picture, too large, truncated or damaged, or made of so many parts
+            that decoding it takes far longer than its pixels do.
         OSError: The file cannot be read.
     """
+    try:
+        many_parts = refuse_many_header_parts(file)
+    except TooManyPartsError as error:
+        raise UnreadableFrameError(str(error)) from None
+    file.seek(0)
     picture_format, width, height = _read_header(file, max_pixels)
     check_size(width, height, max_pixels)
     file.seek(0)
@@ -43,6 +51,11 @@ def decode_picture(file: IO[bytes], max_pixels: int) -> NDArray[np.uint8]:
         raise UnreadableFrameError(f"more than {most_bytes:,} bytes for {width}x{height} pixels")
     if _lacks_its_end(picture_format, data):
         raise UnreadableFrameError(f"truncated {picture_format}: {len(data):,} bytes without an end")
+    try:
+        if many_parts:
+            refuse_many_parts(picture_format, data)
+    except TooManyPartsError as error:
+        raise UnreadableFrameError(str(error)) from None
     cv2 = _opencv()
     try:
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)

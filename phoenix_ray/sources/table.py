@@ -7,7 +7,7 @@ The path is a video file or a frame folder, absolute or relative to the table. C
 along as annotation. Their names are settings; a table without a split column is one split.
 
 Text may be separated by commas, semicolons (Excel in most of Europe), tabs or bars, whatever the file is called: the
-header decides.
+header decides. A `'` before `=`, `+`, `-` or `@`, by which exports keep a cell from being a formula, is taken off.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from phoenix_ray.errors import SourceError, did_you_mean
 from phoenix_ray.sources.base import NoteLeftOut, SourceProblem, Video, ignore_left_out
 from phoenix_ray.sources.listing import Candidate, list_videos
 from phoenix_ray.sources.tree import DEFAULT_SPLIT
+from phoenix_ray.untrusted_text import from_spreadsheet_text
 
 TEXT_SUFFIXES = (".csv", ".tsv")
 TABLE_SUFFIXES = (*TEXT_SUFFIXES, ".parquet")
@@ -143,7 +144,8 @@ def _read_text(path: Path, wanted: Sequence[str]) -> list[dict[str, str]]:
                     f"{SEPARATORS.get(separator, repr(separator))}"
                 )
             # Separators at the end of every line, as spreadsheets leave them, make columns without a name.
-            rows.append({name: value for name, value in zip(columns, values, strict=True) if name})
+            cells = map(from_spreadsheet_text, values)
+            rows.append({name: value for name, value in zip(columns, cells, strict=True) if name})
         return rows
 
 

@@ -25,7 +25,7 @@ from phoenix_ray.config import OutputSettings, Settings
 from phoenix_ray.dataset.compaction import Compacted, compact
 from phoenix_ray.dataset.compaction_plan import CompactionTask
 from phoenix_ray.dataset.identity import DatasetIdentity
-from phoenix_ray.dataset.storage import LocalStorage, Storage
+from phoenix_ray.dataset.storage import LocalStorage, Storage, _Temporary
 from phoenix_ray.models.base import LandmarkBatch, PoseModel
 from phoenix_ray.sources.decode import decode_picture
 from tests.chaos.faults import Faults, Process
@@ -52,9 +52,9 @@ class DisturbedStorage(LocalStorage):
         self._faults.meet("created", name)
         return made
 
-    def _claim(self, temporary: Path, final: Path) -> bool:
-        self._faults.meet("rename", str(final.relative_to(self.root)))
-        return super()._claim(temporary, final)
+    def _claim(self, temporary: _Temporary) -> bool:
+        self._faults.meet("rename", temporary.final)
+        return super()._claim(temporary)
 
     @contextmanager
     def writing(self, name: str) -> Iterator[BinaryIO]:

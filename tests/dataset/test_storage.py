@@ -41,7 +41,7 @@ def test_a_write_that_fails_half_way_changes_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("links", [True, False])
 def test_creating_never_replaces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: bool) -> None:
-    def no_links(source: object, target: object) -> None:
+    def no_links(source: object, target: object, **folders: int) -> None:
         raise OSError(errno.EPERM, "no hard links here")
 
     if not links:

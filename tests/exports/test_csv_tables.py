@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from phoenix_ray.exports.csv_tables import write_csv_tables
+from phoenix_ray.exports.csv_tables import to_table, write_csv_tables
 from tests.exports.made_up import SELECTION, VIDEOS
 
 
@@ -26,3 +27,8 @@ def test_pandas_reads_equal_numbers(tmp_path: Path) -> None:
         assert np.array_equal(table[column].to_numpy(np.float32), ours, equal_nan=True), column
     coordinates = sum(len(part.points) * len(part.axes) for part in video.layout.parts)
     assert len(table.columns) == len(set(table.columns)) == 6 + 4 + coordinates
+
+
+def test_a_name_that_a_spreadsheet_would_compute_is_marked(tmp_path: Path) -> None:
+    video = replace(VIDEOS[1], frame_names=tuple(f"=cmd|{frame}" for frame in range(len(VIDEOS[1]))))
+    assert to_table(video)["frame_name"][0].as_py() == "'=cmd|0"

@@ -58,7 +58,8 @@ class Watch:
         if event == "open" or event in WRITING:
             for argument in arguments[: 2 if event in ("os.rename", "os.link") else 1]:
                 text = str(argument)
-                if not text.startswith((self.inside, "/dev/null")):
+                # A bare name is relative to a folder's descriptor, which no link led to (`dataset.local_files`).
+                if "/" in text and not text.startswith((self.inside, "/dev/null")):
                     self.outside.append(f"{event} {text}")
 
 

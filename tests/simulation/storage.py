@@ -102,6 +102,14 @@ class SimulatedStorage:
     def delete(self, name: str) -> None:
         self._ask(Step("delete", name))
 
+    def irregular(self, folder: str) -> Iterator[tuple[str, str]]:
+        """Yield nothing: here all names are files."""
+        return iter(())
+
+    def move(self, name: str, to: str) -> None:
+        """Fail: what is not irregular is never moved."""
+        raise AssertionError(f"{name} was to be moved to {to}")
+
     def _find(self, step: Step) -> int:
         content: int | None = self._ask(step)
         if content is None:

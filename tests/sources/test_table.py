@@ -224,3 +224,12 @@ def test_the_source_says_what_it_is(media: Path) -> None:
     table = write_table(media, "video_id,path\n1,frames\n")
     source = open_source(SourceSettings(path=str(table)))
     assert (source.root, source.description) == (str(table), f"videos named by the table {table}")
+
+
+def test_the_mark_of_a_cell_that_would_be_a_formula_is_taken_off(tmp_path: Path) -> None:
+    table = tmp_path / "videos.csv"
+    table.write_text("video_id,path,offset\n'=1+1,'-a.mp4,-5\n'x,b.mp4,7\n")
+    assert read_table(table) == [
+        {"video_id": "=1+1", "path": "-a.mp4", "offset": "-5"},
+        {"video_id": "'x", "path": "b.mp4", "offset": "7"},
+    ]

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from phoenix_ray.dataset import paths
-from phoenix_ray.dataset.encoding import DamagedFileError, open_parquet
+from phoenix_ray.dataset.encoding import DamagedFileError
 from phoenix_ray.dataset.identity import DatasetIdentity
 from phoenix_ray.dataset.integrity.contents import DataFileCheck, PartitionCheck
 from phoenix_ray.dataset.integrity.findings import Finding
@@ -20,7 +20,7 @@ from phoenix_ray.dataset.sealing import json_seal, open_json, parquet_seal
 from phoenix_ray.dataset.storage import Storage, StoredFile
 from phoenix_ray.dataset.survey import Survey
 from phoenix_ray.dataset.unpublished import is_data_file_name
-from phoenix_ray.dataset.videos import VERSION_COLUMNS, read_columns
+from phoenix_ray.dataset.videos import VERSION_COLUMNS, read_videos
 from phoenix_ray.landmarks import Layout
 
 # Where `repair` puts what it takes out of a dataset.
@@ -69,6 +69,13 @@ def check_listing(
             yield Finding("unknown", file.name, "phoenix_ray did not write it")
 
 
+def find_irregular(storage: Storage) -> Iterator[Finding]:
+    """Yield links, pipes and devices where files of the dataset belong; they would hide what lies there."""
+    for name, kind in sorted(storage.irregular("")):
+        if name.partition("/")[0] in paths.TOP_LEVEL - {QUARANTINE}:
+            yield Finding("irregular", name, f"{kind}; nothing else was checked")
+
+
 def check_failures(storage: Storage, files: list[StoredFile]) -> Iterator[Finding]:
     """Yield failure records that are damaged or lie under another name than theirs."""
     for file in files:
@@ -106,8 +113,7 @@ def read_video_table(storage: Storage, layout: Layout) -> pa.Table | None:
     try:
         if parquet_seal(storage.read(paths.VIDEOS)) != "intact":
             return None
-        with open_parquet(storage, paths.VIDEOS) as parquet:
-            return read_columns(parquet, layout)
+        return read_videos(storage, layout)
     except (FileNotFoundError, DamagedFileError):
         return None
 

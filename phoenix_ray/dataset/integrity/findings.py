@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 Kind = Literal[
+    "irregular",
     "damaged",
     "misplaced",
     "lost",
@@ -23,6 +24,7 @@ Kind = Literal[
 
 # What each kind means, in the order of a report. The worst comes first.
 MEANINGS: dict[Kind, str] = {
+    "irregular": "a link, pipe or device, which nothing here follows or reads; --repair moves it out as it is",
     "damaged": "not what was written; --repair takes it out, and `run` computes it again",
     "misplaced": "whole, but under the name of another file; --repair puts it back",
     "lost": "part of the dataset, but gone; --repair strikes it off, and `run` computes it again",
@@ -36,7 +38,9 @@ MEANINGS: dict[Kind, str] = {
     "gone": "in the dataset, but not in the source any more; its rows are kept",
     "unknown": "of no use to the dataset and in nobody's way; left alone",
 }
-TO_REPAIR: frozenset[Kind] = frozenset({"damaged", "misplaced", "lost", "doubled", "foreign", "leftover", "outdated"})
+TO_REPAIR: frozenset[Kind] = frozenset(
+    {"irregular", "damaged", "misplaced", "lost", "doubled", "foreign", "leftover", "outdated"}
+)
 TO_COMPUTE: frozenset[Kind] = frozenset({"missing", "changed"})
 
 

@@ -29,6 +29,7 @@ from phoenix_ray.dataset.integrity.agreement import (
     check_failures,
     check_listing,
     check_videos,
+    find_irregular,
     is_partition,
     lost_files,
 )
@@ -39,7 +40,7 @@ from phoenix_ray.dataset.sealing import json_seal
 from phoenix_ray.dataset.storage import Storage, StoredFile
 from phoenix_ray.dataset.unpublished import is_data_file_name
 from phoenix_ray.dataset.videos import video_schema
-from phoenix_ray.errors import OutputError
+from phoenix_ray.errors import NewerVersionError, OutputError
 from phoenix_ray.landmarks import Layout
 
 # A process takes seconds to start, in which another checks this much.
@@ -56,7 +57,8 @@ class Inspection:
 
     Attributes:
         findings: All that is not as it should be.
-        identity: Of the dataset; None where `dataset.json` is damaged, and then nothing else was checked.
+        identity: Of the dataset; None where `dataset.json` is damaged, or something is irregular: then nothing else was
+            checked.
         manifest: The newest manifest; empty where it is damaged or gone.
         data_files: Each data file, also those that the manifest does not name.
         partitions: Each partition.
@@ -97,8 +99,13 @@ def inspect(storage: Storage, workers: int | None = 1, progress: Progress | None
 
 def _inspect(storage: Storage, workers: int | None, progress: Progress | None) -> Inspection:
     began = time.monotonic()
+    irregular = list(find_irregular(storage))
+    if irregular:
+        return Inspection(tuple(irregular))
     try:
         identity = read_identity(storage)
+    except NewerVersionError:
+        raise
     except OutputError as error:
         _raise_unless_damaged(storage, paths.IDENTITY, error)
         return Inspection((Finding("damaged", paths.IDENTITY, "it cannot be understood; nothing else was checked"),))
@@ -161,6 +168,8 @@ def _check_manifest(
         orphaned = any(is_data_file_name(file.name) for file in files)
         reason = "there is none, and data files are there"
         return Manifest(), [Finding("lost", paths.MANIFESTS, reason)] if orphaned else []
+    except NewerVersionError:
+        raise
     except OutputError as error:
         _raise_unless_damaged(storage, name, error)
     return Manifest(), [Finding("damaged", name, "its bytes are not those that were written")]

@@ -87,6 +87,11 @@ def repair(storage: Storage, inspection: Inspection) -> Repair:
     """
     bench = _Bench(storage, f"{QUARANTINE}/{time.strftime('%Y%m%d-%H%M%S')}")
     wrong = of_kinds(inspection.findings, TO_REPAIR)
+    irregular = of_kinds(wrong, ["irregular"])
+    if irregular:
+        for finding in irregular:
+            bench.move(finding.subject)
+        return bench.done()
     if inspection.identity is None:
         bench.quarantine(paths.IDENTITY)
         return bench.done()
@@ -152,6 +157,11 @@ class _Bench:
         """Move a file into quarantine."""
         self.keep(name)
         self._storage.delete(name)
+
+    def move(self, name: str) -> None:
+        """Move what is no file into quarantine, as it is."""
+        self._storage.move(name, f"{self._folder}/{name}")
+        self._kept.append(name)
 
     def rearrange(self, homes: Mapping[str, str]) -> None:
         """Put whole files where they belong (name → right name), by way of the quarantine since two may be swapped."""

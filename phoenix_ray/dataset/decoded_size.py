@@ -1,0 +1,227 @@
+"""Bounds what Parquet decodes to before it is decoded.
+
+A few hundred kB of Parquet can decode to gigabytes: pages of zeros, runs of one value, a long text that a dictionary
+repeats. What a footer says of that may be untrue, so the header of each page is read too: decoders go by it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+# Of a row group. Holistic takes 14 kB a row, so this is 19,000 rows.
+MOST_BYTES_AT_ONCE = 256 << 20
+# A table of videos may be larger, up to so many times its file: that of a million videos decodes to ten times.
+_MOST_TIMES_A_TABLE = 50
+# What decodes to more than the first of these decodes to no more than so many times its compressed bytes. A row group
+# of 2,740 equal rows of Holistic, which no camera gives, decodes to 1,400 times its size.
+_SMALL_BYTES, _MOST_TIMES_COMPRESSED = 16 << 20, 4_000
+# The same of a video's landmarks, of which missing ones take as much as others: 137 rows of nobody decode to 350 times.
+_SMALL_VIDEO_BYTES, _MOST_TIMES_A_VIDEO = 256 << 20, 1_000
+# Values take so many bytes, and a definition and a repetition level 2 each.
+_WIDTHS = {"BOOLEAN": 1, "INT32": 4, "INT64": 8, "INT96": 12, "FLOAT": 4, "DOUBLE": 8}
+_LEVEL_BYTES = 4
+# Of parquet.thrift: types of pages, and encodings that repeat a value of a dictionary or of the row before.
+_DATA_PAGE, _DICTIONARY_PAGE, _DATA_PAGE_V2 = 0, 2, 3
+_DICTIONARY_ENCODINGS = frozenset({2, 8})
+_PREFIX_ENCODING = 7
+# Fields of a page's header with a header of its own type, and in that of the number of values and the encoding.
+_OWN_HEADER = {_DATA_PAGE: (5, 1, 2), _DICTIONARY_PAGE: (7, 1, 2), _DATA_PAGE_V2: (8, 1, 4)}
+# A header holds the smallest and largest value at the most; ours are shorter than the first of these.
+_HEADER_BYTES, _LONGEST_HEADER = 128, 1 << 20
+
+
+class DecodedSizeError(ValueError):
+    """What is too large, or makes no sense."""
+
+
+class _Page(NamedTuple):
+    kind: int
+    uncompressed: int
+    compressed: int
+    values: int
+    encoding: int
+    start: int
+
+
+def refuse_bomb(source: pa.NativeFile, metadata: pq.FileMetaData, group: int, columns: Collection[str] | None) -> None:
+    """Raise DecodedSizeError where a row group decodes to more than `MOST_BYTES_AT_ONCE`.
+
+    Args:
+        source: The file.
+        metadata: Its footer.
+        group: Number of the row group.
+        columns: Names of top-level columns; None means all.
+    """
+    chunks = metadata.row_group(group)
+    total = compressed = 0
+    for index in range(chunks.num_columns):
+        chunk = chunks.column(index)
+        if columns is None or chunk.path_in_schema.partition(".")[0] in columns:
+            total += _decoded_bytes(source, chunk, MOST_BYTES_AT_ONCE)
+            compressed += chunk.total_compressed_size
+            _refuse(total, MOST_BYTES_AT_ONCE, f"row group {group}")
+    _refuse(total, max(_SMALL_BYTES, _MOST_TIMES_COMPRESSED * compressed), f"row group {group}")
+
+
+def refuse_bomb_of_all(source: pa.NativeFile, metadata: pq.FileMetaData, columns: Collection[str] | None) -> None:
+    """Raise DecodedSizeError where all of a table of videos decodes to far more than its file has bytes."""
+    most = max(MOST_BYTES_AT_ONCE, _MOST_TIMES_A_TABLE * source.size())
+    total = 0
+    for group in range(metadata.num_row_groups):
+        chunks = metadata.row_group(group)
+        for index in range(chunks.num_columns):
+            chunk = chunks.column(index)
+            if columns is None or chunk.path_in_schema.partition(".")[0] in columns:
+                total += _decoded_bytes(source, chunk, most)
+                _refuse(total, most, "it")
+
+
+def refuse_video_bomb(decoded: int, compressed: int) -> None:
+    """Raise DecodedSizeError where the landmarks of a video take far more bytes than its row groups have compressed."""
+    _refuse(decoded, max(_SMALL_VIDEO_BYTES, _MOST_TIMES_A_VIDEO * compressed), "a video")
+
+
+def _refuse(decoded: int, most: int, what: str) -> None:
+    if decoded > most:
+        raise DecodedSizeError(f"{what} decodes to {decoded:,} bytes or more, and no such data to more than {most:,}")
+
+
+def _decoded_bytes(source: pa.NativeFile, chunk: pq.ColumnChunkMetaData, most: int) -> int:
+    """Return how many bytes a column chunk decodes to; it stops counting above `most`."""
+    width = _WIDTHS.get(chunk.physical_type)
+    total = values = longest = 0
+    dictionary: _Page | None = None
+    for page in _pages(source, chunk):
+        total += page.uncompressed
+        if page.kind == _DICTIONARY_PAGE:
+            dictionary = page
+            continue
+        values += page.values
+        if page.encoding == _PREFIX_ENCODING:
+            raise DecodedSizeError(f"{chunk.path_in_schema} has an encoding in which no size can be foreseen")
+        if width is not None:
+            total += page.values * (width + _LEVEL_BYTES)
+        elif page.encoding in _DICTIONARY_ENCODINGS and dictionary is not None:
+            # The dictionary's size bounds that of an entry, and mostly that is enough to know.
+            if not longest and page.values * dictionary.uncompressed > most // 16:
+                longest = _longest_entry(source, chunk, dictionary)
+            total += page.values * (longest or dictionary.uncompressed)
+        if total > most:
+            return total
+    if values > chunk.num_values:
+        raise DecodedSizeError(f"{chunk.path_in_schema} has {values:,} values, the footer says {chunk.num_values:,}")
+    return total
+
+
+def _pages(source: pa.NativeFile, chunk: pq.ColumnChunkMetaData) -> Iterator[_Page]:
+    position = chunk.data_page_offset
+    if chunk.has_dictionary_page and 0 < (chunk.dictionary_page_offset or 0) < position:
+        position = chunk.dictionary_page_offset
+    end = position + chunk.total_compressed_size
+    if not 0 <= position <= end <= source.size():
+        raise DecodedSizeError(f"{chunk.path_in_schema} lies beyond the file's end")
+    values = 0
+    while position < end and values < chunk.num_values:
+        page = _read_page(source, position, end)
+        yield page
+        values += page.values if page.kind != _DICTIONARY_PAGE else 0
+        position = page.start + page.compressed
+
+
+def _read_page(source: pa.NativeFile, position: int, end: int) -> _Page:
+    size = _HEADER_BYTES
+    while True:
+        content = source.read_at(min(size, end - position), position)
+        try:
+            header, length = _read_struct(content, 0, 0)
+        except IndexError:
+            if size >= min(_LONGEST_HEADER, end - position):
+                raise DecodedSizeError("a page has no whole header") from None
+            size *= 16
+            continue
+        own, values_field, encoding_field = _OWN_HEADER.get(header.get(1, -1), (0, 0, 0))
+        about = header.get(own, {})
+        if not isinstance(about, dict):
+            raise DecodedSizeError("the header of a page makes no sense")
+        numbers = (
+            header.get(1),
+            header.get(2),
+            header.get(3),
+            about.get(values_field, 0),
+            about.get(encoding_field, 0),
+        )
+        kind, uncompressed, compressed, values, encoding = (number if type(number) is int else -1 for number in numbers)
+        if min(kind, uncompressed, compressed, values, encoding) < 0:
+            raise DecodedSizeError("the header of a page makes no sense")
+        return _Page(kind, uncompressed, compressed, values, encoding, position + length)
+
+
+def _read_struct(content: bytes, position: int, depth: int) -> tuple[dict[int, Any], int]:
+    """Return the numbers and structures of a structure in Thrift's compact protocol, and where it ends.
+
+    Raises:
+        IndexError: It is cut short.
+    """
+    if depth > 4:
+        raise DecodedSizeError("the header of a page is nested too deeply")
+    fields: dict[int, Any] = {}
+    field = 0
+    while byte := content[position]:
+        kind, delta = byte & 0x0F, byte >> 4
+        position += 1
+        if delta:
+            field += delta
+        else:
+            field, position = _read_number(content, position)
+        if kind in (1, 2):
+            fields[field] = kind == 1
+        elif kind == 3:
+            position += 1
+        elif kind in (4, 5, 6):
+            fields[field], position = _read_number(content, position)
+        elif kind == 7:
+            position += 8
+        elif kind == 8:
+            length, position = _read_varint(content, position)
+            position += length
+        elif kind == 12:
+            fields[field], position = _read_struct(content, position, depth + 1)
+        else:
+            raise DecodedSizeError("the header of a page holds what none does")
+    return fields, position + 1
+
+
+def _read_number(content: bytes, position: int) -> tuple[int, int]:
+    value, position = _read_varint(content, position)
+    return (value >> 1) ^ -(value & 1), position
+
+
+def _read_varint(content: bytes, position: int) -> tuple[int, int]:
+    value = shift = 0
+    while True:
+        byte = content[position]
+        position += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, position
+        shift += 7
+        if shift > 63:
+            raise DecodedSizeError("the header of a page holds a number of more than 64 bits")
+
+
+def _longest_entry(source: pa.NativeFile, chunk: pq.ColumnChunkMetaData, page: _Page) -> int:
+    """Return the length of the longest text in a dictionary."""
+    if page.uncompressed > MOST_BYTES_AT_ONCE:
+        return page.uncompressed
+    content = source.read_at(page.compressed, page.start)
+    if chunk.compression != "UNCOMPRESSED":
+        content = pa.decompress(content, page.uncompressed, codec=chunk.compression.lower(), asbytes=True)
+    longest = position = 0
+    while position + 4 <= len(content):
+        length = int.from_bytes(content[position : position + 4], "little")
+        longest, position = max(longest, length), position + 4 + length
+    return max(1, longest)

@@ -1,0 +1,210 @@
+"""Opens, lists, names and removes what lies below a folder: never through a link, and regular files alone.
+
+A dataset from elsewhere may hold a link in the place of a folder, which would lead writes and deletions out of it, or a
+pipe or a device in the place of a file, on which reading never ends. So each folder of a name is opened relative to the
+one above it, and a link among them is refused. The folder at the top is the user's choice and may be a link.
+
+What these functions raise beside OSError is an OutputError that names the link, pipe or device, and the way out.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import NamedTuple
+
+import pyarrow as pa
+
+from phoenix_ray.errors import OutputError
+
+# A descriptor of a folder that only leads to what lies in it; on a network file system it costs nothing to get one.
+_PASSAGE = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_CLOEXEC
+_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+# Without O_NONBLOCK opening a pipe waits for somebody to write into it.
+_OLD_FILE = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
+# How often a folder is made again that a sweep removes, since it is empty, before a file is in it.
+_ATTEMPTS = 4
+_KINDS = {
+    stat.S_IFLNK: "a symbolic link",
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+
+
+class Entries(NamedTuple):
+    """What lies right in a folder: names of folders, (name, status) of regular files, (name, kind) of all else."""
+
+    folders: list[str]
+    files: list[tuple[str, os.stat_result]]
+    irregular: list[tuple[str, str]]
+
+
+@contextmanager
+def open_folder(root: Path, folder: str, make: bool = False) -> Iterator[int]:
+    """Give a descriptor of a folder below `root`, to be used as `dir_fd`; `make` makes what is missing of it."""
+    with ExitStack() as opened:
+        yield _walk(root, folder, make, opened)[-1]
+
+
+def open_new(root: Path, folder: str, name: str) -> tuple[int, int]:
+    """Make a file in a folder, which is made as well; return the descriptors of the folder and of the file."""
+    for attempt in range(1, _ATTEMPTS + 1):
+        with ExitStack() as opened:
+            above = _walk(root, folder, True, opened)[-1]
+            try:
+                file = os.open(name, _NEW_FILE, 0o666, dir_fd=above)
+            except FileNotFoundError:
+                if attempt == _ATTEMPTS:
+                    raise
+                continue
+            opened.callback(os.close, file)
+            folder_again, file_again = os.dup(above), os.dup(file)
+            return folder_again, file_again
+    raise AssertionError
+
+
+def is_file(root: Path, name: str) -> bool:
+    """Whether there is a regular file of this name; raises as `refuse_irregular` where something else has it."""
+    folder, _, last = name.rpartition("/")
+    try:
+        with open_folder(root, folder) as above:
+            refuse_irregular(root, name, os.stat(last, dir_fd=above, follow_symlinks=False))
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def open_file(root: Path, name: str) -> int:
+    """Return the descriptor of a regular file, to read from."""
+    folder, _, last = name.rpartition("/")
+    with open_folder(root, folder) as above:
+        refuse_irregular(root, name, os.stat(last, dir_fd=above, follow_symlinks=False))
+        descriptor = os.open(last, _OLD_FILE, dir_fd=above)
+        try:
+            refuse_irregular(root, name, os.fstat(descriptor))
+        except BaseException:
+            os.close(descriptor)
+            raise
+        return descriptor
+
+
+def open_for_arrow(root: Path, name: str) -> pa.NativeFile:
+    """As `open_file`, for random access by Arrow."""
+    descriptor = open_file(root, name)
+    same = f"/dev/fd/{descriptor}"
+    if not Path(same).exists():
+        return pa.PythonFile(os.fdopen(descriptor, "rb"), mode="r")
+    try:
+        # Arrow opens paths alone, and this is the path of what was looked at.
+        return pa.OSFile(same)
+    finally:
+        os.close(descriptor)
+
+
+def scan_folder(root: Path, folder: str) -> Entries:
+    """Return what lies right in a folder, nothing when there is none; each name is relative to `root`."""
+    found = Entries([], [], [])
+    with suppress(FileNotFoundError, NotADirectoryError), open_folder(root, folder) as passage:
+        descriptor = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=passage)
+        try:
+            with os.scandir(descriptor) as entries:
+                for entry in entries:
+                    # A file may vanish between listing and asking: another process finished or swept it.
+                    with suppress(FileNotFoundError):
+                        _sort_in(f"{folder}/{entry.name}" if folder else entry.name, entry, found)
+        finally:
+            os.close(descriptor)
+    return found
+
+
+def remove(root: Path, name: str) -> None:
+    """Remove a file, and the folders that it leaves empty; a name that is already gone is no error."""
+    *folders, last = name.split("/")
+    with ExitStack() as opened, suppress(FileNotFoundError):
+        way = _walk(root, "/".join(folders), False, opened)
+        with suppress(FileNotFoundError):
+            os.unlink(last, dir_fd=way[-1])
+        # Best effort, the rest is only tidiness: a folder may be refilled by a worker at this very moment.
+        with suppress(OSError):
+            for folder, above in zip(reversed(folders), reversed(way[:-1]), strict=True):
+                os.rmdir(folder, dir_fd=above)
+
+
+def move(root: Path, name: str, to: str) -> None:
+    """Rename whatever has a name, which is not opened or followed; what has the other name is replaced."""
+    folder, _, last = name.rpartition("/")
+    new_folder, _, new_last = to.rpartition("/")
+    with open_folder(root, folder) as source, open_folder(root, new_folder, make=True) as target:
+        os.rename(last, new_last, src_dir_fd=source, dst_dir_fd=target)
+
+
+def refuse_irregular(root: Path, name: str, status: os.stat_result) -> None:
+    """Raise where a name below `root` has the status of something else than a regular file.
+
+    Raises:
+        IsADirectoryError: It is a folder.
+        OutputError: It is a link, a pipe, a socket or a device.
+    """
+    if stat.S_ISDIR(status.st_mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), name)
+    if not stat.S_ISREG(status.st_mode):
+        raise OutputError(_refusal(root, name, status))
+
+
+def _walk(root: Path, folder: str, make: bool, opened: ExitStack) -> list[int]:
+    """Return descriptors of `root` and of each folder on the way to `folder`, itself the last; `opened` closes them."""
+    if make:
+        root.mkdir(parents=True, exist_ok=True)
+    way = [os.open(root, _PASSAGE)]
+    opened.callback(os.close, way[0])
+    parts = folder.split("/") if folder else []
+    for depth, part in enumerate(parts, start=1):
+        for attempt in range(1, _ATTEMPTS + 1):
+            try:
+                step = os.open(part, _PASSAGE | os.O_NOFOLLOW, dir_fd=way[-1])
+                break
+            except FileNotFoundError:
+                if not make or attempt == _ATTEMPTS:
+                    raise
+                with suppress(FileExistsError):
+                    os.mkdir(part, dir_fd=way[-1])
+            except OSError as error:
+                # Systems differ in what they say of a link here.
+                if error.errno in (errno.ENOTDIR, errno.ELOOP, errno.EMLINK):
+                    status = os.stat(part, dir_fd=way[-1], follow_symlinks=False)
+                    if not stat.S_ISREG(status.st_mode):
+                        raise OutputError(_refusal(root, "/".join(parts[:depth]), status)) from None
+                raise
+        opened.callback(os.close, step)
+        way.append(step)
+    return way
+
+
+def _sort_in(name: str, entry: os.DirEntry[str], found: Entries) -> None:
+    if entry.is_dir(follow_symlinks=False):
+        found.folders.append(name)
+        return
+    status = entry.stat(follow_symlinks=False)
+    if stat.S_ISREG(status.st_mode):
+        found.files.append((name, status))
+    else:
+        found.irregular.append((name, _kind(status)))
+
+
+def _kind(status: os.stat_result) -> str:
+    return _KINDS.get(stat.S_IFMT(status.st_mode), "no regular file")
+
+
+def _refusal(root: Path, name: str, status: os.stat_result) -> str:
+    if stat.S_ISLNK(status.st_mode):
+        return (
+            f"{root / name} is a symbolic link, and below a dataset none is followed. Remove it; or if you trust what "
+            f"it points to, use a copy that holds files in the place of links (`cp -RL`)."
+        )
+    return f"{root / name} is {_kind(status)} where a file or folder belongs: remove it."

@@ -1,0 +1,120 @@
+"""Bounds the number of parts of a picture file before it is decoded.
+
+Each scan of a progressive JPEG goes over all pixels, and each chunk of a PNG and segment of a JPEG costs time however
+small it is, so that a file of a few hundred kB can keep a decoder busy for minutes. Counting takes microseconds.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import IO
+
+import numpy as np
+
+# Encoders write 10 scans of three colours and up to 18 of four.
+MOST_SCANS = 24
+# Segments or chunks before the pixels. An ICC profile has 255 segments at the most.
+MOST_HEADER_PARTS = 4_096
+# Chunks of a PNG: so many, and one more for so many bytes. Encoders write 4 kB of pixels or more in each.
+_MOST_CHUNKS, _BYTES_A_CHUNK = 4_096, 256
+_PNG_START, _JPEG_START = b"\x89PNG\r\n\x1a\n", b"\xff\xd8"
+_START_OF_SCAN, _END_OF_IMAGE = 0xDA, 0xD9
+# What a frame header begins with, by coding process, and those of the sequential ones.
+_START_OF_FRAME = frozenset({0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF})
+_SEQUENTIAL = frozenset({0xC0, 0xC1, 0xC9})
+# Markers without a segment: TEM, restarts, start and end of an image.
+_BARE_MARKERS = frozenset({0x01, *range(0xD0, 0xDA)})
+# A marker among entropy-coded bytes, in which 0xff is followed by zero or is a restart.
+_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
+
+
+class TooManyPartsError(Exception):
+    """Of what a picture has too many parts."""
+
+
+def refuse_many_header_parts(file: IO[bytes]) -> bool:
+    """Raise TooManyPartsError where a JPEG or PNG has too many parts before its pixels; Pillow looks at each.
+
+    Returns:
+        Whether a decoder goes through more than one scan or chunk, so that `refuse_many_parts` is to look.
+    """
+    file.seek(0)
+    start = file.read(len(_PNG_START))
+    if start == _PNG_START:
+        _pass_chunks(file)
+        return True
+    if start.startswith(_JPEG_START):
+        file.seek(len(_JPEG_START))
+        return _pass_segments(file)
+    return False
+
+
+def refuse_many_parts(picture_format: str, data: bytes) -> None:
+    """Raise TooManyPartsError where a whole JPEG has too many scans or a PNG too many chunks."""
+    if picture_format == "JPEG":
+        # Bytes of a video or of other pictures may follow the image, so a suspect is looked at more closely.
+        if _count_marks(data) > MOST_SCANS and _has_many_scans(data):
+            raise TooManyPartsError(f"a JPEG of more than {MOST_SCANS} scans")
+    elif picture_format == "PNG":
+        most = _MOST_CHUNKS + len(data) // _BYTES_A_CHUNK
+        position = len(_PNG_START)
+        for _ in range(most):
+            position += 12 + int.from_bytes(data[position : position + 4], "big")
+            if position >= len(data):
+                return
+        raise TooManyPartsError(f"a PNG of more than {most:,} chunks in {len(data):,} bytes")
+
+
+def _pass_chunks(file: IO[bytes]) -> None:
+    """Go to the pixels of a PNG."""
+    for _ in range(MOST_HEADER_PARTS):
+        head = file.read(8)
+        if len(head) < 8 or head[4:] == b"IDAT":
+            return
+        file.seek(int.from_bytes(head[:4], "big") + 4, 1)
+    raise TooManyPartsError(f"a PNG with more than {MOST_HEADER_PARTS:,} chunks before its pixels")
+
+
+def _pass_segments(file: IO[bytes]) -> bool:
+    """Go to the first scan of a JPEG; return whether there may be others that a decoder goes through.
+
+    As libjpeg has it: one that is sequential and has all colours in its first scan ends with that.
+    """
+    sequential_colours = None
+    # A byte between segments counts as one: Pillow looks at each.
+    for _ in range(MOST_HEADER_PARTS):
+        head = file.read(10)
+        if len(head) < 10:
+            return True
+        marker, length = head[1], int.from_bytes(head[2:4], "big")
+        if head[0] != 0xFF or marker in (0x00, 0xFF):
+            file.seek(-9, 1)
+        elif marker in _BARE_MARKERS:
+            file.seek(-8, 1)
+        elif marker == _START_OF_SCAN:
+            return head[4] != sequential_colours
+        else:
+            if marker in _START_OF_FRAME:
+                sequential_colours = head[9] if marker in _SEQUENTIAL else None
+            file.seek(max(4, length + 2) - 10, 1)
+    raise TooManyPartsError(f"a JPEG with more than {MOST_HEADER_PARTS:,} parts before its pixels")
+
+
+def _count_marks(data: bytes) -> int:
+    """Return how often the marker of a scan occurs, which nothing of the scans themselves looks like."""
+    values = np.frombuffer(data, np.uint8)
+    return int(np.count_nonzero(values[np.flatnonzero(values[:-1] == 0xFF) + 1] == _START_OF_SCAN))
+
+
+def _has_many_scans(data: bytes) -> bool:
+    scans, position = 0, len(_JPEG_START)
+    while found := _MARKER.search(data, position):
+        marker, position = data[found.start() + 1], found.end()
+        if marker == _END_OF_IMAGE:
+            return False
+        if marker not in _BARE_MARKERS:
+            position += int.from_bytes(data[position : position + 2], "big")
+        scans += marker == _START_OF_SCAN
+        if scans > MOST_SCANS:
+            return True
+    return False
