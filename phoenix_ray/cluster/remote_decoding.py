@@ -7,6 +7,7 @@ bounded by `decode.ahead` frames.
 
 from __future__ import annotations
 
+import platform
 import zlib
 from collections import deque
 from collections.abc import Generator, Iterator, Mapping, Sequence
@@ -18,7 +19,7 @@ from ray.exceptions import WorkerCrashedError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from phoenix_ray.config import DecodeSettings
-from phoenix_ray.errors import ClusterError
+from phoenix_ray.errors import ClusterError, SourceError
 from phoenix_ray.sources.base import Frame, Video
 from phoenix_ray.sources.frames import read_frames
 
@@ -36,7 +37,7 @@ def read_remotely(video: Video, first: int, last: int, settings: DecodeSettings)
     """Yield frames `first` to `last - 1` in order, decoded by tasks on other nodes.
 
     Raises:
-        SourceError: A node cannot see the video.
+        SourceError: A node cannot see the video, or has another kind of processor.
         DecoderDiedError: A task's process died, again and again.
     """
     nodes = nodes_to_decode_on(ray.nodes())
@@ -79,10 +80,16 @@ def _start(video: Video, first: int, last: int, settings: DecodeSettings, nodes:
     if nodes:
         chosen = zlib.crc32(f"{video.location}:{first}".encode()) % len(nodes)
         strategy = NodeAffinitySchedulingStrategy(nodes[chosen], soft=True)
-    return _DECODE.options(scheduling_strategy=strategy).remote(video, first, last, settings)
+    return _DECODE.options(scheduling_strategy=strategy).remote(video, first, last, settings, platform.machine())
 
 
-def _decode(video: Video, first: int, last: int, settings: DecodeSettings) -> Iterator[list[Frame]]:
+def _decode(video: Video, first: int, last: int, settings: DecodeSettings, machine: str) -> Iterator[list[Frame]]:
+    # Decoders were compared on x86-64 alone (docs/parity.md), so no other kind of processor may mix in its pixels.
+    if platform.machine() != machine:
+        raise SourceError(
+            f"{platform.node()} has another kind of processor ({platform.machine()}) than the worker ({machine}), and "
+            "would decode other pixels. Take decode.on=workers, or keep nodes of one kind in the cluster."
+        )
     frames = read_frames(video, first, last, settings.model_copy(update={"threads": 1, "ahead": CHUNK_FRAMES}))
     while chunk := list(islice(frames, CHUNK_FRAMES)):
         yield chunk

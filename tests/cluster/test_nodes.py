@@ -103,6 +103,8 @@ def actor_processes() -> list[int]:
 
 DASHBOARD_PORT = 28265
 RAY = str(Path(sys.executable).with_name("ray"))
+# What Ray answers while the head's dashboard is up and the agent that starts jobs is not.
+NO_AGENT = "No available agent to submit job"
 
 
 def lab_environment() -> dict[str, str]:
@@ -132,17 +134,19 @@ def answers(port: int) -> bool:
         return connection.connect_ex(("127.0.0.1", port)) == 0
 
 
+def submit(head: str, words: list[str]) -> subprocess.CompletedProcess[str]:
+    command = [RAY, "job", "submit", "--address", head, "--", *words]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=280, env=lab_environment())
+
+
 def test_ray_job_submit_runs_the_module(head: str, pictures: Path, tmp_path: Path) -> None:
     output = tmp_path / "submitted"
     words = ["python", "-m", "phoenix_ray.run", f"source.path={pictures}", f"output.path={output}", "--splits", "dev"]
-    done = subprocess.run(
-        [RAY, "job", "submit", "--address", head, "--", *words],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=280,
-        env=lab_environment(),
-    )
+    done = submit(head, words)
+    deadline = time.monotonic() + 60
+    while NO_AGENT in done.stdout + done.stderr and time.monotonic() < deadline:
+        time.sleep(1)
+        done = submit(head, words)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Landmark digest" in done.stdout
     assert Dataset.open(str(output)).videos().num_rows >= 1

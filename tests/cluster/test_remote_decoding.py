@@ -61,6 +61,14 @@ def test_a_node_that_cannot_see_the_video_says_so(cluster: None, video: Video) -
         list(read_remotely(gone, 0, FRAMES, DecodeSettings()))
 
 
+def test_another_kind_of_processor_than_the_workers_decodes_nothing(
+    cluster: None, video: Video, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("platform.machine", lambda: "sparc")
+    with pytest.raises(SourceError, match=r"another kind of processor .* \(sparc\).*decode\.on=workers"):
+        list(read_remotely(video, 0, 1, DecodeSettings()))
+
+
 def test_a_process_that_dies_of_its_frames_is_told(
     cluster: None, video: Video, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,6 +5,7 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Barrier
+from typing import Any
 
 import pytest
 
@@ -153,7 +154,7 @@ def test_a_relative_output_is_made_absolute(tmp_path: Path, monkeypatch: pytest.
 def test_without_links_and_exclusive_renames_a_name_that_is_taken_is_left(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def no_links(source: object, target: object) -> None:
+    def no_links(*names: object, **folders: object) -> None:
         raise OSError(errno.EPERM, "no hard links here")
 
     monkeypatch.setattr(os, "link", no_links)
@@ -170,8 +171,8 @@ def test_a_link_that_was_made_although_its_answer_was_lost_counts(
 ) -> None:
     link = os.link
 
-    def answer_lost(source: Path, target: Path) -> None:
-        link(source, target)
+    def answer_lost(source: str, target: str, **folders: Any) -> None:
+        link(source, target, **folders)
         raise FileExistsError(errno.EEXIST, "as NFS says when it repeats a request")
 
     monkeypatch.setattr(os, "link", answer_lost)

@@ -33,7 +33,9 @@ _ARCS = (
 _EVEN = (1.6285819933e-02, 4.9768779427e-02, 6.6610731184e-02, 9.0908870101e-02, 1.4285714924e-01, 3.3333334327e-01)
 _ODD = (-3.6531571299e-02, -5.8335702866e-02, -7.6918758452e-02, -1.1111110449e-01, -2.0000000298e-01)
 _PI, _REST_OF_PI = 3.1415927410, -8.7422776573e-08
-# A tangent whose arc is a quarter turn in float32.
+# From this tangent on, glibc takes the arc for a quarter turn, though some float32 below it is nearer.
+_STEEP = 2.0**25
+# Stands for the tangent of a quarter turn itself.
 _STEEPEST = 2.0**60
 
 # Quadrants per radian in units of 2^-24, and a quadrant in radians (glibc: `hpi_inv`, `hpi`).
@@ -69,8 +71,8 @@ _CUBIC, _SQUARE, _LINEAR = (
     float.fromhex(coefficient) / _STEPS_PER_OCTAVE**power
     for coefficient, power in (("0x1.c6af84b912394p-5", 3), ("0x1.ebfce50fac4f3p-3", 2), ("0x1.62e42ff0c52d6p-1", 1))
 )
-# exp of the first is 0 in float32, that of the last is just not infinite.
-_LEAST_EXPONENT, _GREATEST_EXPONENT = -104.0, 88.0
+# exp of the first is 0 in float32, that of the last is just not infinite (glibc: `expf` overflows above 0x1.62e42ep6).
+_LEAST_EXPONENT, _GREATEST_EXPONENT = -104.0, float.fromhex("0x1.62e42ep6")
 
 
 def atan2(y: Array, x: Array) -> Array:
@@ -80,7 +82,7 @@ def atan2(y: Array, x: Array) -> Array:
     tangent = xp.where((y == 0) & (x == x), 0.0, tangent)
     is_small = tangent < _TANGENTS[0]
     # From the last interval, which has no end, to the first, which needs no development around another arc.
-    reduced = -1.0 / xp.where(is_small, 1.0, tangent)
+    reduced = xp.where(tangent >= _STEEP, 0.0, -1.0 / xp.where(is_small, 1.0, tangent))
     arc, rest = (xp.full_like(tangent, part) for part in _ARCS[3])
     nearer = (
         (tangent - 1.5) / (1.0 + 1.5 * tangent),
@@ -107,7 +109,11 @@ def atan2(y: Array, x: Array) -> Array:
 
 
 def cosine_and_sine(angle: Array) -> tuple[Array, Array]:
-    """Return both for angles float32 of less than 120 radians (glibc: `cosf`, `sinf`)."""
+    """Return both for angles float32 of a few turns (glibc: `cosf`, `sinf`).
+
+    Within a turn, all that an ROI has, every float is glibc's. From some 80 radians on, where glibc fuses products and
+    sums to take whole turns off, one in a million is not.
+    """
     xp = namespace(angle)
     x = xp.astype(angle, xp.float64)
     # The nearest quadrant. glibc counts in integers; floor gives the same and lets NaN through.
@@ -156,7 +162,8 @@ def sigmoid(logits: Array) -> Array:
     """Return 1 / (1 + exp(-logits)) of float32, each of the three operations rounded once (glibc: `expf`)."""
     xp = namespace(logits)
     power = _exponential(-xp.astype(logits, xp.float64))
-    return 1.0 / (1.0 + xp.astype(power, logits.dtype))
+    # exp is infinite there, which numpy would warn of.
+    return xp.where(logits < -_GREATEST_EXPONENT, 0.0, 1.0 / (1.0 + xp.astype(power, logits.dtype)))
 
 
 def _exponential(x: Array) -> Array:

@@ -76,6 +76,16 @@ def test_an_angle_is_that_of_the_c_library_to_the_last_bit(library: Callable[[Va
     np.testing.assert_array_equal(np.asarray(atan2(library(y), library(x))), of_the_c_library("atan2f")(y, x))
 
 
+@needs_old_atan2
+def test_steep_and_flat_angles_are_those_of_the_c_library(library: Callable[[Values], Any]) -> None:
+    x = np.abs(random_floats(0.01, 700))
+    y = (x * np.float32(2) ** np.random.default_rng(0).uniform(-30, 30, COUNT)).astype(np.float32)
+    for up, right in ((y, x), (-y, x), (y, -x), (-y, -x)):
+        np.testing.assert_array_equal(
+            np.asarray(atan2(library(up), library(right))), of_the_c_library("atan2f")(up, right)
+        )
+
+
 @needs_glibc
 def test_sine_and_cosine_are_those_of_the_c_library_to_the_last_bit(library: Callable[[Values], Any]) -> None:
     powers = np.float32(2) ** np.arange(-40, 3, dtype=np.float32)
@@ -87,7 +97,7 @@ def test_sine_and_cosine_are_those_of_the_c_library_to_the_last_bit(library: Cal
 
 @needs_glibc
 def test_a_sigmoid_has_the_exponential_of_the_c_library(library: Callable[[Values], Any]) -> None:
-    logits = np.concatenate([random_floats(-88, 110), random_floats(-1, 1)])
+    logits = np.concatenate([random_floats(-120, 110), random_floats(-1, 1), float32([-1000, 1000, -np.inf, np.inf])])
     expected = np.float32(1) / (np.float32(1) + of_the_c_library("expf")(-logits))
     np.testing.assert_array_equal(np.asarray(sigmoid(library(logits))), expected)
 
