@@ -139,7 +139,14 @@ class Dataset:
         about, rows = self._read((split, video_id))
         named = {name: about[name] for name in NAMED_ANNOTATIONS if about[name] is not None}
         annotation = named | dict(about["annotation"])
-        return from_rows(self.layout, split, video_id, rows, about["fps"], annotation, about["fps_varies"])
+        try:
+            return from_rows(self.layout, split, video_id, rows, about["fps"], annotation, about["fps_varies"])
+        except (ValueError, TypeError) as error:
+            # Such a list has not one value for each point.
+            raise OutputError(
+                f"The rows of {split}/{video_id} in {self._storage.root} are no landmarks of {self.layout.name} "
+                f"({error}). `phoenix-ray check {self._storage.root}` names the file."
+            ) from None
 
     def read_video(self, split: str, video_id: str) -> pa.Table:
         """Return the rows of a video in frame order; those that are committed, if it is not finished.

@@ -43,7 +43,7 @@ from tests.fuzz.foreign import (
 FLIPS_VARIABLE = "PHOENIX_RAY_FLIPS"
 FLIPS = int(os.environ.get(FLIPS_VARIABLE, "40"))
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(120)
 
 
 @pytest.fixture(autouse=True)
@@ -186,7 +186,7 @@ def test_a_text_that_a_dictionary_repeats_takes_no_memory(folder: Path, column: 
     path = min(folder.glob("data/split=train/*.parquet"))
     table = pq.read_table(path, partitioning=None)
     said = footer(path)
-    bomb = long_texts(9 + 5, "x" * 100_000_000, table, column)
+    bomb = long_texts(9 + 5, "x" * 30_000_000, table, column)
     sink = pa.BufferOutputStream()
     with pq.ParquetWriter(sink, bomb.schema, compression="zstd", store_schema=False) as writer:
         writer.write_table(bomb)
@@ -287,6 +287,9 @@ def test_single_flipped_bits_are_found_and_change_no_number(original: Path, tmp_
                 wrong.append(where)
         except PhoenixRayError:
             pass
+        # All of them are to be seen at once.
+        except Exception as error:
+            wrong.append(f"{where}: {error!r}")
         path.write_bytes(original_content)
     assert (missed, wrong) == ([], [])
 

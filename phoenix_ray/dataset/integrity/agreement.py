@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import groupby
 
 import pyarrow as pa
@@ -15,7 +16,7 @@ from phoenix_ray.dataset.identity import DatasetIdentity
 from phoenix_ray.dataset.integrity.contents import DataFileCheck, PartitionCheck
 from phoenix_ray.dataset.integrity.findings import Finding
 from phoenix_ray.dataset.lease import is_alive, read_holder
-from phoenix_ray.dataset.manifest import Manifest
+from phoenix_ray.dataset.manifest import Manifest, list_generations
 from phoenix_ray.dataset.sealing import json_seal, open_json, parquet_seal
 from phoenix_ray.dataset.storage import Storage, StoredFile
 from phoenix_ray.dataset.survey import Survey
@@ -67,6 +68,15 @@ def check_listing(
             continue
         elif file.name not in known and top not in (paths.PARTITIONS, paths.FAILURES, paths.RUNS, QUARANTINE):
             yield Finding("unknown", file.name, "phoenix_ray did not write it")
+
+
+def check_former_manifests(storage: Storage) -> Iterator[Finding]:
+    """Yield generations of the manifest before the newest whose bytes are not those that were written."""
+    former = sorted({0, *list_generations(storage)})[:-1]
+    for name in map(paths.manifest_path, former):
+        with suppress(FileNotFoundError):
+            if json_seal(storage.read(name)) != "intact":
+                yield Finding("leftover", name, "a former generation, and its bytes are not those that were written")
 
 
 def find_irregular(storage: Storage) -> Iterator[Finding]:

@@ -27,6 +27,7 @@ from phoenix_ray.dataset.identity import DatasetIdentity, find_layout, read_iden
 from phoenix_ray.dataset.integrity.agreement import (
     check_coverage,
     check_failures,
+    check_former_manifests,
     check_listing,
     check_videos,
     find_irregular,
@@ -117,6 +118,7 @@ def _inspect(storage: Storage, workers: int | None, progress: Progress | None) -
     findings = [
         *_check_identity_seal(storage),
         *manifest_findings,
+        *check_former_manifests(storage),
         *(finding for check in checks for finding in check.findings),
         *lost_files(manifest, data_files),
         *check_listing(storage, manifest, data_files, files, manifest_sound=not manifest_findings),

@@ -114,6 +114,9 @@ def repair(storage: Storage, inspection: Inspection) -> Repair:
             bench.keep(name)
         else:
             bench.quarantine(name)
+    for finding in of_kinds(wrong, ["leftover"]):
+        if paths.manifest_generation(finding.subject) is not None:
+            bench.quarantine(finding.subject)
     if wrong:
         # To be made from footers alone: a row of the old table would be believed as long as its file is there.
         storage.delete(paths.VIDEOS)
