@@ -43,7 +43,7 @@ def check_output(source: str, output: Path, overwrite: bool) -> None:
     for folder in (target, *target.parents):
         if (folder / paths.IDENTITY).is_file():
             raise OutputError(
-                f"{output} is, or lies in, the dataset {folder}: an export is written beside a dataset, for instance to "
+                f"{output} is, or lies in, the dataset {folder}: write the export beside it, for instance to "
                 f"{folder.parent / f'{folder.name}-export'}."
             )
     if "://" not in source:
@@ -67,7 +67,7 @@ def _find_foreign(folder: Path) -> Path | None:
 
     for parent, _, names in os.walk(folder, onerror=fail):
         # A dataset that lost its `dataset.json` has such folders still.
-        of_a_dataset = any(part.startswith("split=") for part in Path(parent).relative_to(folder).parts)
+        of_a_dataset = any(part.startswith("split=") for part in Path(parent).parts)
         for name in names:
             if of_a_dataset or not _is_of_an_export(name):
                 return Path(parent, name)

@@ -127,7 +127,7 @@ def test_an_export_is_never_written_over_or_into_a_dataset(
     assert contents(folder) == files
 
 
-@pytest.mark.parametrize("where", [".", "partitions", ".."])
+@pytest.mark.parametrize("where", [".", "partitions", "partitions/split=train", ".."])
 def test_an_export_never_replaces_a_dataset_that_lost_its_identity(dataset: str, tmp_path: Path, where: str) -> None:
     folder = Path(write_dataset(tmp_path / "all" / "dataset"))
     (folder / "dataset.json").unlink()
