@@ -22,7 +22,7 @@ _FORMATS = "\n".join(f"  {one.name:15} {one.description} ({one.makes})" for one 
 )
 @click.option("--splits", help="Only these splits, separated by commas: train,dev.")
 @click.option("--videos", multiple=True, metavar="ID", help="Only this video; may be given several times.")
-@click.option("--overwrite", is_flag=True, help="Replace what is at OUTPUT.")
+@click.option("--overwrite", is_flag=True, help="Replace an earlier export at OUTPUT.")
 def export(
     source: str,
     output: Path | None,
@@ -40,7 +40,7 @@ def export(
     Exit codes:
       0    written
       2    a word is wrong, a package is missing, or the format cannot hold these landmarks
-      6    SOURCE cannot be read, OUTPUT exists or cannot be written
+      6    SOURCE cannot be read; OUTPUT exists, cannot be written, or holds what must stay
       130  stopped by Ctrl-C; OUTPUT is as it was
     """
     chosen = [split.strip() for split in splits.split(",")] if splits else None

@@ -9,7 +9,7 @@ from pathlib import Path
 from phoenix_ray.dataset.reader import Dataset
 from phoenix_ray.errors import ConfigError
 from phoenix_ray.exports.imports import open_collection
-from phoenix_ray.exports.output import atomic_output
+from phoenix_ray.exports.output import atomic_output, check_output
 from phoenix_ray.exports.progress import export_progress
 from phoenix_ray.exports.registry import FORMATS, IN_PLACE, find_writer
 from phoenix_ray.exports.selection import Selection, select
@@ -47,11 +47,12 @@ def export(
     Raises:
         ConfigError: The format, a split or a video does not exist, or the format cannot hold these landmarks.
         MissingExtraError: The format needs a package that is not installed.
-        OutputError: The source cannot be read, the output exists or cannot be written.
+        OutputError: The source cannot be read; the output exists, cannot be written, or holds what must stay.
     """
     if format_name == IN_PLACE:
         raise ConfigError(f"The format '{IN_PLACE}' has no output: it is written into the dataset.")
     writer = find_writer(format_name)
+    check_output(source, output, overwrite)
     selection = select(open_collection(source), splits, videos)
     with atomic_output(output, overwrite) as temporary, export_progress(format_name, len(selection.keys)) as progress:
         writer(replace(selection, finished=progress.advance), temporary)

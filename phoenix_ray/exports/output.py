@@ -13,9 +13,81 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from phoenix_ray.dataset import paths
 from phoenix_ray.dataset.paths import safe_name
 from phoenix_ray.dataset.storage import TEMPORARY_PREFIX
 from phoenix_ray.errors import OutputError
+
+# Endings of what the formats write into folders, and how the files without an ending of their own begin (`mska`,
+# `twostream`).
+_WRITTEN_SUFFIXES = frozenset({".pose", ".npz", ".json", ".csv", ".parquet", ".tar", ".pkl"})
+_WRITTEN_PREFIX = "phoenix-2014t"
+# The first byte of a pickle of protocol 2 or later.
+_PICKLE = b"\x80"
+_OF_THE_FILE_SYSTEM = frozenset({".DS_Store", "Thumbs.db", "desktop.ini"})
+
+
+def check_output(source: str, output: Path, overwrite: bool) -> None:
+    """Refuse an output that would replace a dataset, what is exported, or files that no export wrote.
+
+    Args:
+        source: What is exported: a path, or a URI.
+        output: Where to.
+        overwrite: Whether `output` may be replaced by an export.
+
+    Raises:
+        OutputError: `output` is or holds `source`, lies in a dataset, or (with `overwrite`) holds anything else than
+            exports; or it cannot be listed.
+    """
+    target = output.resolve()
+    for folder in (target, *target.parents):
+        if (folder / paths.IDENTITY).is_file():
+            raise OutputError(
+                f"{output} is, or lies in, the dataset {folder}: write the export beside it, for instance to "
+                f"{folder.parent / f'{folder.name}-export'}."
+            )
+    if "://" not in source:
+        exported = Path(source).resolve()
+        if target == exported or target in exported.parents:
+            raise OutputError(f"{output} is what is exported, or holds it ({source}): give another OUTPUT.")
+    if overwrite and target.is_dir() and (foreign := _find_foreign(target)):
+        raise OutputError(
+            f"{output} holds files that no export wrote ({foreign.relative_to(target)}, …), which --overwrite would "
+            "delete: give another OUTPUT."
+        )
+    if overwrite and target.is_file() and not _is_pickle(target):
+        raise OutputError(f"{output} is not a file that an export wrote, so it is not replaced: give another OUTPUT.")
+
+
+def _find_foreign(folder: Path) -> Path | None:
+    """Return a file below `folder` that no export wrote, if there is one."""
+
+    def fail(error: OSError) -> None:
+        raise OutputError(f"Cannot replace {folder}: {error.strerror} ({error.filename}).") from error
+
+    for parent, _, names in os.walk(folder, onerror=fail):
+        # A dataset that lost its `dataset.json` has such folders still.
+        of_a_dataset = any(part.startswith("split=") for part in Path(parent).parts)
+        for name in names:
+            if of_a_dataset or not _is_of_an_export(name):
+                return Path(parent, name)
+    return None
+
+
+def _is_pickle(file: Path) -> bool:
+    """Whether this may be a pickle, the one format that is a single file."""
+    try:
+        with file.open("rb") as opened:
+            return opened.read(1) == _PICKLE
+    except OSError as error:
+        raise OutputError(f"Cannot replace {file}: {error.strerror}.") from error
+
+
+def _is_of_an_export(name: str) -> bool:
+    if name in _OF_THE_FILE_SYSTEM:
+        return True
+    written = Path(name).suffix in _WRITTEN_SUFFIXES or name.lower().startswith(_WRITTEN_PREFIX)
+    return written and name != paths.IDENTITY
 
 
 @contextmanager

@@ -103,3 +103,66 @@ def test_a_rate_that_varies_is_counted_where_the_format_cannot_say_it(tmp_path: 
     write_partition(storage, video.layout, identity, OutputSettings(), about, 0, len(video), records, batch)
     assert export(storage.root, tmp_path / "all", name).uneven_videos == uneven
     assert export(storage.root, tmp_path / "one", name, videos=[video.video_id]).uneven_videos == 0
+
+
+@pytest.mark.parametrize("name", OWN_OUTPUT)
+def test_an_earlier_export_is_replaced(dataset: str, tmp_path: Path, name: str) -> None:
+    if name in NEEDS and importlib.util.find_spec(NEEDS[name]) is None:
+        pytest.skip(f"{NEEDS[name]} is not installed")
+    export(dataset, tmp_path / "out", name)
+    files = contents(tmp_path / "out")
+    export(dataset, tmp_path / "out", name, overwrite=True)
+    assert contents(tmp_path / "out") == files
+
+
+@pytest.mark.parametrize("where", [".", "partitions", "new", ".."])
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_an_export_is_never_written_over_or_into_a_dataset(
+    dataset: str, tmp_path: Path, where: str, overwrite: bool
+) -> None:
+    folder = Path(write_dataset(tmp_path / "all" / "dataset"))
+    files = contents(folder)
+    with pytest.raises(OutputError):
+        export(dataset, folder / where, "csv", overwrite=overwrite)
+    assert contents(folder) == files
+
+
+@pytest.mark.parametrize("where", [".", "partitions", "partitions/split=train", ".."])
+def test_an_export_never_replaces_a_dataset_that_lost_its_identity(dataset: str, tmp_path: Path, where: str) -> None:
+    folder = Path(write_dataset(tmp_path / "all" / "dataset"))
+    (folder / "dataset.json").unlink()
+    files = contents(folder)
+    with pytest.raises(OutputError, match="holds files that no export wrote"):
+        export(dataset, folder / where, "csv", overwrite=True)
+    assert contents(folder) == files
+
+
+@pytest.mark.parametrize("where", ["poses", "."])
+def test_an_export_never_replaces_what_is_exported(dataset: str, tmp_path: Path, where: str) -> None:
+    export(dataset, tmp_path / "poses", "npz")
+    files = contents(tmp_path)
+    with pytest.raises(OutputError, match="is what is exported, or holds it"):
+        export(str(tmp_path / "poses"), tmp_path / where, "csv", overwrite=True)
+    assert contents(tmp_path) == files
+
+
+@pytest.mark.parametrize("file", ["train/clip.mp4", "thesis.docx", ".git/HEAD", "frames/1.png"])
+def test_an_export_never_deletes_files_that_no_export_wrote(dataset: str, tmp_path: Path, file: str) -> None:
+    output = tmp_path / "out"
+    export(dataset, output, "csv")
+    (output / file).parent.mkdir(parents=True, exist_ok=True)
+    (output / file).write_text("precious")
+    with pytest.raises(OutputError, match=f"holds files that no export wrote .{file}"):
+        export(dataset, output, "csv", overwrite=True)
+    assert (output / file).read_text() == "precious"
+
+
+@pytest.mark.parametrize("name", ["csv", "pickle"])
+def test_an_export_replaces_a_file_only_if_it_is_a_pickle(dataset: str, tmp_path: Path, name: str) -> None:
+    export(dataset, tmp_path / "old.pkl", "pickle")
+    export(dataset, tmp_path / "old.pkl", name, overwrite=True)
+    video = tmp_path / "clip.mp4"
+    video.write_bytes(b"precious")
+    with pytest.raises(OutputError, match="is not a file that an export wrote"):
+        export(dataset, video, name, overwrite=True)
+    assert video.read_bytes() == b"precious"
