@@ -47,7 +47,7 @@ test: lint ## check style and types, and run the tests
 	$(BIN)/pytest
 
 fuzz: setup ## try 105,000 hostile inputs: tables, pictures, videos, settings, files of a dataset
-	PHOENIX_RAY_FUZZ_CASES=105000 $(BIN)/pytest tests/fuzz --override-ini timeout=7200
+	PHOENIX_RAY_FUZZ_CASES=105000 PHOENIX_RAY_FLIPS=1000 $(BIN)/pytest tests/fuzz --override-ini timeout=7200
 
 reference: $(REFERENCE)/.installed ## make the environment of legacy MediaPipe, the reference for parity
 

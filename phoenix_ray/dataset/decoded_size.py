@@ -19,8 +19,11 @@ _MOST_TIMES_A_TABLE = 50
 # What decodes to more than the first of these decodes to no more than so many times its compressed bytes. A row group
 # of 2,740 equal rows of Holistic, which no camera gives, decodes to 1,400 times its size.
 _SMALL_BYTES, _MOST_TIMES_COMPRESSED = 16 << 20, 4_000
-# The same of a video's landmarks, of which missing ones take as much as others: 137 rows of nobody decode to 350 times.
-_SMALL_VIDEO_BYTES, _MOST_TIMES_A_VIDEO = 256 << 20, 1_000
+# Missing landmarks take no bytes until they become arrays, so rows are counted as well; runs write 8,192 at the most.
+_MOST_ROWS = 16_384
+# A video's landmarks as arrays. Those of nobody, in row groups of 137, take 350 times their compressed bytes; measuring
+# or exporting a video takes up to nine times its arrays.
+_SMALL_VIDEO_BYTES, _MOST_TIMES_A_VIDEO = 96 << 20, 400
 # Values take so many bytes, and a definition and a repetition level 2 each.
 _WIDTHS = {"BOOLEAN": 1, "INT32": 4, "INT64": 8, "INT96": 12, "FLOAT": 4, "DOUBLE": 8}
 _LEVEL_BYTES = 4
@@ -57,6 +60,8 @@ def refuse_bomb(source: pa.NativeFile, metadata: pq.FileMetaData, group: int, co
         columns: Names of top-level columns; None means all.
     """
     chunks = metadata.row_group(group)
+    if chunks.num_rows > _MOST_ROWS:
+        raise DecodedSizeError(f"row group {group} has {chunks.num_rows:,} rows, and none has more than {_MOST_ROWS:,}")
     total = compressed = 0
     for index in range(chunks.num_columns):
         chunk = chunks.column(index)
