@@ -17,6 +17,7 @@ from phoenix_ray.commands.bench import bench
 from phoenix_ray.commands.check import check
 from phoenix_ray.commands.export import export
 from phoenix_ray.commands.prepare import prepare
+from phoenix_ray.commands.report_files import check_report_path
 from phoenix_ray.commands.settings import SettingsCommand, read_settings, require_places, with_settings
 from phoenix_ray.commands.stats import stats
 from phoenix_ray.commands.verify import verify
@@ -142,6 +143,7 @@ def view(
     from phoenix_ray.config import SourceSettings
     from phoenix_ray.viewer.contact_sheet import write_contact_sheet
 
+    check_report_path(sheet)
     write_contact_sheet(str(output), sheet, SourceSettings(path=source), videos, frames, only, around)
     click.echo(f"{sheet}")
 

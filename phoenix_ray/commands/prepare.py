@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from phoenix_ray.commands.report_files import check_report_path
 from phoenix_ray.untrusted_text import printable_line
 
 if TYPE_CHECKING:
@@ -73,6 +74,7 @@ def prepare(
     from phoenix_ray.dataset.storage import LocalStorage
     from phoenix_ray.prepare.job import prepare_dataset
 
+    check_report_path(output)
     with Progress(transient=True) as bar:
         task = bar.add_task("preparing", total=None)
         report = prepare_dataset(

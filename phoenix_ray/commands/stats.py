@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from phoenix_ray.commands.report_files import check_report_path, write_report
 from phoenix_ray.errors import OutputError
 
 if TYPE_CHECKING:
@@ -43,6 +44,8 @@ def stats(
     from phoenix_ray.exports.imports import open_collection
     from phoenix_ray.statistics import report, summary, survey
 
+    for path in filter(None, (json_file, plots)):
+        check_report_path(path)
     collection = open_collection(dataset)
     if isinstance(collection, Dataset):
         reading = collection.select(parts=image_parts(collection.layout))
@@ -61,11 +64,7 @@ def stats(
     if isinstance(collection, Dataset):
         report.print_notes(console, collection.videos())
     if json_file is not None:
-        text = json.dumps(report.to_json(everything, groups, worst), indent=1, ensure_ascii=False)
-        try:
-            json_file.write_text(text, encoding="utf-8")
-        except OSError as error:
-            raise OutputError(f"{json_file} cannot be written: {error}") from None
+        write_report(json_file, json.dumps(report.to_json(everything, groups, worst), indent=1, ensure_ascii=False))
     if plots is not None:
         from phoenix_ray.statistics.plots import write_plots
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from phoenix_ray.errors import ConfigError, OutputError
+from phoenix_ray.commands.report_files import check_report_path, write_report
+from phoenix_ray.errors import ConfigError
 
 if TYPE_CHECKING:
     from phoenix_ray.verify.report import Report
@@ -76,6 +77,8 @@ def verify(
 
     if [other is not None, recompute, reference is not None].count(True) != 1:
         raise ConfigError("Say what to compare with, one of: another result, --recompute, --reference mediapipe.")
+    for file in filter(None, (json_file, markdown, pictures)):
+        check_report_path(file)
     afresh = other is None
     if afresh and sample is None and not videos and not full:
         sample = _RECOMPUTED
@@ -94,9 +97,9 @@ def verify(
     report = replace(report, mixtures=verification.mixtures())
     print_report(report)
     if json_file:
-        _write(json_file, json.dumps(report.to_json(), indent=2, ensure_ascii=False) + "\n")
+        write_report(json_file, json.dumps(report.to_json(), indent=2, ensure_ascii=False) + "\n")
     if markdown:
-        _write(markdown, report_text(report))
+        write_report(markdown, report_text(report))
     if pictures:
         _draw(report, verification, pictures)
     sys.exit(report.exit_code)
@@ -112,14 +115,6 @@ def _tolerance(atol: float | None, pixels: float | None) -> Tolerance | None:
     if atol is None:
         return None
     return Tolerance("normalised", atol) if atol else BITS
-
-
-def _write(file: Path, text: str) -> None:
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise OutputError(f"{file} cannot be written: {error}") from None
 
 
 def _draw(report: Report, verification: Verification, file: Path) -> None:

@@ -1,0 +1,34 @@
+"""What commands write beside their answer on the screen: reports, pictures, plots, training inputs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from phoenix_ray.errors import OutputError
+
+
+def check_report_path(path: Path) -> None:
+    """Refuse a file or folder that is to be written in a dataset, where it could replace what belongs to it.
+
+    Raises:
+        OutputError: It is a dataset, or lies in one.
+    """
+    from phoenix_ray.dataset.paths import IDENTITY
+
+    target = path.resolve()
+    for folder in (target, *target.parents):
+        if (folder / IDENTITY).is_file():
+            raise OutputError(f"{path} lies in the dataset {folder}: give a name outside of it.")
+
+
+def write_report(file: Path, text: str) -> None:
+    """Write a report as UTF-8, with the folders that it needs.
+
+    Raises:
+        OutputError: It cannot be written.
+    """
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise OutputError(f"{file} cannot be written: {error}") from None
