@@ -7,6 +7,7 @@ small it is, so that a file of a few hundred kB can keep a decoder busy for minu
 from __future__ import annotations
 
 import re
+import struct
 from typing import IO
 
 import numpy as np
@@ -19,6 +20,12 @@ MOST_HEADER_PARTS = 4_096
 _MOST_CHUNKS, _BYTES_A_CHUNK = 4_096, 256
 _PNG_START, _JPEG_START = b"\x89PNG\r\n\x1a\n", b"\xff\xd8"
 _START_OF_SCAN, _END_OF_IMAGE = 0xDA, 0xD9
+# Of TIFF and BigTIFF, in both orders of bytes; numbers in a tag, of which a palette has 196,608 and the strips of a
+# picture as many as it has rows; and kinds of tags whose values are bytes, which nobody looks at one by one.
+_BIG_TIFF_STARTS = frozenset({b"II+\0", b"MM\0+"})
+_TIFF_STARTS = frozenset({b"II*\0", b"MM\0*", *_BIG_TIFF_STARTS})
+_MOST_TAG_NUMBERS = 1 << 18
+_KINDS_OF_BYTES = frozenset({1, 2, 6, 7})
 # What a frame header begins with, by coding process, and those of the sequential ones.
 _START_OF_FRAME = frozenset({0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF})
 _SEQUENTIAL = frozenset({0xC0, 0xC1, 0xC9})
@@ -33,7 +40,7 @@ class TooManyPartsError(Exception):
 
 
 def refuse_many_header_parts(file: IO[bytes]) -> bool:
-    """Raise TooManyPartsError where a JPEG or PNG has too many parts before its pixels; Pillow looks at each.
+    """Raise TooManyPartsError where a JPEG, PNG or TIFF has too many parts before its pixels; Pillow looks at each.
 
     Returns:
         Whether a decoder goes through more than one scan or chunk, so that `refuse_many_parts` is to look.
@@ -46,6 +53,8 @@ def refuse_many_header_parts(file: IO[bytes]) -> bool:
     if start.startswith(_JPEG_START):
         file.seek(len(_JPEG_START))
         return _pass_segments(file)
+    if start[:4] in _TIFF_STARTS:
+        _look_at_tags(file, start[:4])
     return False
 
 
@@ -98,6 +107,25 @@ def _pass_segments(file: IO[bytes]) -> bool:
                 sequential_colours = head[9] if marker in _SEQUENTIAL else None
             file.seek(max(4, length + 2) - 10, 1)
     raise TooManyPartsError(f"a JPEG with more than {MOST_HEADER_PARTS:,} parts before its pixels")
+
+
+def _look_at_tags(file: IO[bytes], start: bytes) -> None:
+    """Raise TooManyPartsError where a tag of a TIFF has more numbers than any of a picture that could be decoded."""
+    order = "<" if start.startswith(b"II") else ">"
+    big = start in _BIG_TIFF_STARTS
+    place, count, tag = [struct.Struct(order + form) for form in (("Q", "Q", "HHQ8x") if big else ("I", "H", "HHI4x"))]
+    try:
+        file.seek(8 if big else 4)
+        file.seek(place.unpack(file.read(place.size))[0])
+        (tags,) = count.unpack(file.read(count.size))
+        if tags > MOST_HEADER_PARTS:
+            raise TooManyPartsError(f"a TIFF of more than {MOST_HEADER_PARTS:,} tags")
+        for number, kind, values in tag.iter_unpack(file.read(tags * tag.size)):
+            if values > _MOST_TAG_NUMBERS and kind not in _KINDS_OF_BYTES:
+                raise TooManyPartsError(f"a TIFF with more than {_MOST_TAG_NUMBERS:,} numbers in its tag {number}")
+    except (struct.error, OverflowError, ValueError):
+        # Cut short: Pillow says what is wrong.
+        return
 
 
 def _count_marks(data: bytes) -> int:

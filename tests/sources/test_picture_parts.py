@@ -49,6 +49,17 @@ def sequential_scans(scans: int) -> bytes:
     return JPEG[:start] + scan * scans + JPEG[end:]
 
 
+def strips(order: str, strips: int) -> bytes:
+    """Return the beginning of a TIFF with so many strips."""
+    mark = b"II*\0" if order == "<" else b"MM\0*"
+    tags = [(256, 50), (257, 50), (258, 8), (259, 1), (262, 1), (273, None), (277, 1), (278, 1), (279, 50)]
+    entries = [
+        struct.pack(f"{order}HHII", tag, 4, strips if value is None else 1, 126 if value is None else value)
+        for tag, value in tags
+    ]
+    return mark + struct.pack(f"{order}IH", 8, len(tags)) + b"".join(entries) + bytes(8) + bytes(4 * strips)
+
+
 HOSTILE = {
     "scans": repeated_scans(2_000),
     "sequential scans": sequential_scans(2_000),
@@ -58,6 +69,8 @@ HOSTILE = {
     "comments": JPEG[:2] + b"\xff\xfe\x00\x02" * 100_000 + JPEG[2:],
     "zeros between segments": JPEG[:2] + bytes(100_000) + JPEG[2:],
     "padding between segments": JPEG[:2] + b"\xff" * 100_000 + JPEG[2:],
+    "strips": strips("<", 300_000),
+    "strips of big endian": strips(">", 300_000),
     "restarts between segments": JPEG[:2] + b"\xff\xd0" * 100_000 + JPEG[2:],
 }
 
