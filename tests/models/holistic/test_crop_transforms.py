@@ -16,12 +16,12 @@ from tests.models.holistic.floats import float32
 SIDE = 256
 
 # Centre, width, height in pixels and rotation, as ROIs come: partly outside of the image, turned by more than a turn.
-# Sides whose corners float32 cannot tell apart are left out: OpenCV solves such a system another way.
+# Where float32 can hardly tell the corners apart, OpenCV takes its system for singular and solves it another way.
 rois = st.builds(
     lambda x, y, side, aspect, rotation: (x, y, side, side * aspect, rotation),
     st.floats(-2000, 2400, width=32),
     st.floats(-2000, 2400, width=32),
-    st.floats(0.0625, 50_000, width=32),
+    st.floats(1, 50_000, width=32),
     st.sampled_from([1.0, 0.2, 1.01, 7.0]),
     st.one_of(st.sampled_from([0.0, math.pi / 2, -math.pi, math.pi / 4]), st.floats(-7, 7, width=32)),
 )
