@@ -25,7 +25,7 @@ EXIT_TERMINATED = 143
 
 
 class PhoenixRayError(Exception):
-    """Base of every error that is told to the user in one readable message.
+    """Base of every error that the user sees as one readable message.
 
     Attributes:
         exit_code: What the command line leaves with.

@@ -82,7 +82,7 @@ def test_words_that_make_no_sense_are_answered_with_the_way_out(words: tuple[str
 def test_compact_takes_the_output_alone(tmp_path: Path) -> None:
     result = invoke("compact", str(tmp_path))
     assert result.exit_code == EXIT_OUTPUT
-    assert f"{tmp_path} is no dataset" in result.output
+    assert f"{tmp_path} is not a dataset" in result.output
 
 
 def test_an_unknown_setting_ends_with_the_usage_code() -> None:

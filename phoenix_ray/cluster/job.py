@@ -98,7 +98,7 @@ def _run(settings: Settings, words: Sequence[str]) -> int:
         registry.prepare(job.settings.model, _say)
         committed = committed_in(sweep(job.storage, job.identity, temporary_seconds=0).survey)
         if committed:
-            # Its rows are there, so the dataset is begun, and whoever lost `dataset.json` gets it back.
+            # Its rows are there, so the dataset exists: a `dataset.json` that was lost is written again.
             open_dataset(job.storage, job.identity)
         expected = Expected(committed)
         plan = plan_job(job.settings, source, expected)

@@ -146,11 +146,11 @@ class RunMonitor:
         self.tell(f"failed: {split}/{video_id}{frames} ({trouble.failure_class}): {trouble.message}")
 
     def spoiled(self, damaged: DamagedFile) -> None:
-        """Tell that a committed file proved to be damaged when it was merged."""
+        """Report that a committed file proved to be damaged when it was merged."""
         self.tell(f"{damaged.name} is damaged ({damaged.reason}); its frames are computed again.")
 
     def lost(self, videos: int, frames: int) -> None:
-        """Tell that something that was committed is gone, and count its frames once more."""
+        """Report that committed frames are gone, and count them once more."""
         self.tell(
             f"{videos:,} video{'s' * (videos != 1)} of the plan are not whole although they were committed: somebody "
             f"deleted or damaged files in {self._storage.root}. {frames:,} frames are computed again."

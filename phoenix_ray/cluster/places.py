@@ -22,12 +22,12 @@ def check_places(source_root: str, output_path: str) -> None:
 
     Args:
         source_root: Absolute path of the source, or a name where it lies in memory.
-        output_path: The output as the settings name it, which need not exist. One that is no path of this machine is
+        output_path: The output as the settings name it, which need not exist. One that is not a path of this machine is
             left to `open_storage` to refuse.
 
     Raises:
         ConfigError: Output and source are in each other's way.
-        OutputError: The output is no dataset and holds other files, or cannot be listed.
+        OutputError: The output is not a dataset and holds other files, or cannot be listed.
     """
     if not output_path or ("://" in output_path and not output_path.startswith("file://")):
         return
@@ -59,13 +59,13 @@ def _refuse_foreign_files(output: Path) -> None:
         named = sorted(foreign)[:_NAMES_SHOWN]
         more = ", …" if len(foreign) > len(named) else ""
         raise OutputError(
-            f"{output} (output.path) is no dataset and holds other files: {', '.join(named)}{more}. Give an empty "
+            f"{output} (output.path) is not a dataset and holds other files: {', '.join(named)}{more}. Give an empty "
             f"folder or one that is not there yet, for instance output.path={output / 'landmarks'}."
         )
 
 
 def _is_foreign(entry: os.DirEntry[str]) -> bool:
-    """Tell whether a run did not write this; what it did write may be there without `dataset.json`, which got lost."""
+    """Return whether no run wrote this; a run's own files may be there although `dataset.json` got lost."""
     if entry.name.startswith(".") or entry.name in _OF_THE_FILE_SYSTEM:
         return False
     if entry.name == paths.DATA and entry.is_dir():

@@ -95,7 +95,7 @@ class BackgroundReduce:
         identity: Its identity.
         settings: `compact_every` says how many partitions are enough.
         confirm: Called before each publication; raises where this driver is to publish no more.
-        tell: Told when there is no room for a compaction, which is tried again later.
+        tell: Receives a line when there is no room for a compaction, which is tried again later.
     """
 
     def __init__(

@@ -22,9 +22,8 @@ def settle_model(
 ) -> Settings:
     """Return the settings with the model's engine, device and batch size decided.
 
-    A dataset that was begun goes on with what it was begun with, so that a resume on other machines is no other
-    dataset; it is never refused for what would be tried or measured now. A new one takes what the cluster has, after a
-    trial where the model asks for one.
+    A resumed dataset keeps its recorded settings, whatever the new machines have; it is never refused for what would be
+    tried or measured now. A new one takes what the cluster has, after a trial where the model asks for one.
 
     Args:
         settings: As the user gave them.

@@ -221,7 +221,7 @@ def _text(look: Look, remark: str = "") -> str:
 
 
 def _refuse_nothing(storage: Storage) -> None:
-    """Raise what `read_identity` raises where there is neither a dataset nor a run that could have begun one."""
+    """Raise what `read_identity` raises where there is neither a dataset nor a run that could have made one."""
     if read_holder(storage) is None and not _status_files(storage):
         read_identity(storage)
 

@@ -13,12 +13,10 @@ def check_report_path(path: Path) -> None:
     Raises:
         OutputError: It is a dataset, or lies in one.
     """
-    from phoenix_ray.dataset.paths import IDENTITY
+    from phoenix_ray.dataset.paths import enclosing_dataset
 
-    target = path.resolve()
-    for folder in (target, *target.parents):
-        if (folder / IDENTITY).is_file():
-            raise OutputError(f"{path} lies in the dataset {folder}: give a name outside of it.")
+    if dataset := enclosing_dataset(path):
+        raise OutputError(f"{path} lies in the dataset {dataset}: give a name outside of it.")
 
 
 def write_report(file: Path, text: str) -> None:

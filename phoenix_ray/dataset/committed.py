@@ -121,7 +121,7 @@ class Expected:
 
 
 def version_key(video: Video) -> VideoKey:
-    """Return what tells a version of a video from all others."""
+    """Return the key of one version of a video."""
     return _key(video.split, video.video_id, video.signature, str(video.frame_count))
 
 

@@ -42,7 +42,7 @@ class Piece:
 
 
 class Absorbed(NamedTuple):
-    """A partition as it was when a compaction was planned: only that is of no use afterwards.
+    """A partition as it was when a compaction was planned: only that may be deleted afterwards.
 
     Another driver may meanwhile have written a later version of the video under the same name.
     """

@@ -45,7 +45,7 @@ class DamagedFile:
         name: The file.
         reason: What is wrong with it.
         foreign: Whether it is whole but not of this dataset, so that deleting it might lose somebody's work.
-        gone: Whether there is no such file any more.
+        gone: Whether the file no longer exists.
     """
 
     name: str

@@ -137,7 +137,7 @@ def check_dataset(storage: ReadableStorage, identity: DatasetIdentity) -> Datase
             "Their rows would not be comparable. Restore the settings to go on with it, or give another output.path."
         )
     raise FingerprintMismatchError(
-        f"{storage.root} was begun with other settings (was → now):\n{listed}"
+        f"{storage.root} was computed with other settings (was → now):\n{listed}"
         f"No row of it is committed yet. To begin it with the settings of now, delete {storage.root}/{paths.IDENTITY}; "
         "else restore the settings, or give another output.path."
     )
@@ -177,8 +177,8 @@ def read_identity(storage: ReadableStorage) -> DatasetIdentity:
         refuse_broken_seal(content)
     except FileNotFoundError:
         raise OutputError(
-            f"{storage.root} is no dataset of phoenix_ray: it has no {paths.IDENTITY}. `phoenix-ray run SOURCE OUTPUT` "
-            "makes one."
+            f"{storage.root} is not a dataset of phoenix_ray: it has no {paths.IDENTITY}. "
+            "`phoenix-ray run SOURCE OUTPUT` makes one."
         ) from None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise OutputError(

@@ -39,7 +39,7 @@ class Holder:
         pid: Its process there.
         since: When it began, seconds since the epoch.
         heartbeat: When it was last known to be alive.
-        process: What tells it from all other processes; empty where the system does not say.
+        process: The mark of its process (`process_mark`); empty where the system has none.
     """
 
     run_id: str
@@ -195,7 +195,7 @@ def is_alive(holder: Holder, now: float) -> bool:
     running = is_running(holder.pid, holder.process)
     if running is not None:
         return running and holder.process != own_mark()
-    # Written by an earlier version, or where processes cannot be told apart.
+    # Written by an earlier version, or where processes have no mark.
     unmarked = not holder.process.machine and holder.host == socket.gethostname()
     if unmarked and (holder.pid == os.getpid() or not _process_exists(holder.pid)):
         return False

@@ -124,7 +124,7 @@ def scan_folder(root: Path, folder: str) -> Entries:
 
 
 def remove(root: Path, name: str) -> None:
-    """Remove a file, and the folders that it leaves empty; a name that is already gone is no error."""
+    """Remove a file, and the folders that it leaves empty; a name that is already gone is not an error."""
     *folders, last = name.split("/")
     with ExitStack() as opened, suppress(FileNotFoundError):
         way = _walk(root, "/".join(folders), False, opened)

@@ -11,6 +11,7 @@ name made here keeps ASCII letters, digits, `-`, `_` and `.` as they are and per
 from __future__ import annotations
 
 import hashlib
+from pathlib import Path
 from urllib.parse import quote
 
 IDENTITY = "dataset.json"
@@ -31,6 +32,12 @@ TOP_LEVEL = frozenset(
 # File systems allow 255 bytes a name; `split=` and room for a suffix are part of it.
 _LONGEST_NAME = 200
 _HASH_DIGITS = 32
+
+
+def enclosing_dataset(path: Path) -> Path | None:
+    """Return the folder of the dataset that a path of this machine is or lies in, links resolved; None without one."""
+    target = path.resolve()
+    return next((folder for folder in (target, *target.parents) if (folder / IDENTITY).is_file()), None)
 
 
 def safe_name(text: str) -> str:

@@ -1,4 +1,4 @@
-"""What tells a process from all others, so that a lease can be asked whether its holder still runs.
+"""A mark that no other process has, so that a lease shows whether its holder still runs.
 
 A process number alone does not: numbers are given again, and each container counts its own. The kernel's boot, the
 namespace of process numbers and the moment at which a process began do, on Linux; elsewhere marks are empty, and say

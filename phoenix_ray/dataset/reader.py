@@ -144,7 +144,7 @@ class Dataset:
         except (ValueError, TypeError) as error:
             # Such a list has not one value for each point.
             raise OutputError(
-                f"The rows of {split}/{video_id} in {self._storage.root} are no landmarks of {self.layout.name} "
+                f"The rows of {split}/{video_id} in {self._storage.root} are not landmarks of {self.layout.name} "
                 f"({error}). `phoenix-ray check {self._storage.root}` names the file."
             ) from None
 

@@ -76,7 +76,7 @@ class RowReader:
 
         Raises:
             FileNotFoundError: There is no such file.
-            DamagedFileError: The file is no Parquet file.
+            DamagedFileError: The file is not a Parquet file.
         """
         opened = self._open(file)
         total = 0

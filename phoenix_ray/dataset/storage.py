@@ -113,7 +113,7 @@ class Storage(ReadableStorage, Protocol):
         ...
 
     def delete(self, name: str) -> None:
-        """Remove a file, and the folders that it leaves empty; a name that is already gone is no error."""
+        """Remove a file, and the folders that it leaves empty; a name that is already gone is not an error."""
         ...
 
     def irregular(self, folder: str) -> Iterator[tuple[str, str]]:
@@ -121,7 +121,7 @@ class Storage(ReadableStorage, Protocol):
         ...
 
     def move(self, name: str, to: str) -> None:
-        """Rename whatever has a name, also what is no file."""
+        """Rename whatever has a name: a file, a link, a pipe, a device."""
         ...
 
 
@@ -190,12 +190,12 @@ class LocalStorage:
             yield from entries.irregular
 
     def delete(self, name: str) -> None:
-        """Remove a file, and the folders that it leaves empty; a name that is already gone is no error."""
+        """Remove a file, and the folders that it leaves empty; a name that is already gone is not an error."""
         with self._explained("delete", name):
             local_files.remove(self._root, _checked(name))
 
     def move(self, name: str, to: str) -> None:
-        """Rename whatever has a name, also what is no file."""
+        """Rename whatever has a name: a file, a link, a pipe, a device."""
         with self._explained("rename", name):
             local_files.move(self._root, _checked(name), _checked(to))
 
@@ -293,7 +293,7 @@ def open_storage(path: str) -> Storage:
 def _checked(name: str) -> str:
     """Return a name; one that would leave the dataset is a mistake of ours and stops the run."""
     if not name or name.startswith("/") or ".." in name.split("/"):
-        raise ValueError(f"{name!r} is no name of a file in a dataset")
+        raise ValueError(f"{name!r} is not the name of a file in a dataset")
     return name
 
 

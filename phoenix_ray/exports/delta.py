@@ -64,7 +64,7 @@ def write_delta(dataset: str, splits: Sequence[str] | None, overwrite: bool) -> 
 
 def _finished_files(dataset: str) -> tuple[DataFile, ...]:
     if not (Path(dataset) / paths.IDENTITY).is_file():
-        raise OutputError(f"{dataset} is no dataset of phoenix_ray on a local disk, which the format 'delta' needs.")
+        raise OutputError(f"{dataset} is not a dataset of phoenix_ray on a local disk, which the format 'delta' needs.")
     loose = Dataset.open(dataset).videos().column("file").null_count
     if loose:
         raise OutputError(f"{loose} videos of {dataset} are not compacted yet: `phoenix-ray compact` does it.")

@@ -40,12 +40,11 @@ def check_output(source: str, output: Path, overwrite: bool) -> None:
             exports; or it cannot be listed.
     """
     target = output.resolve()
-    for folder in (target, *target.parents):
-        if (folder / paths.IDENTITY).is_file():
-            raise OutputError(
-                f"{output} is, or lies in, the dataset {folder}: write the export beside it, for instance to "
-                f"{folder.parent / f'{folder.name}-export'}."
-            )
+    if dataset := paths.enclosing_dataset(target):
+        raise OutputError(
+            f"{output} is, or lies in, the dataset {dataset}: write the export beside it, for instance to "
+            f"{dataset.parent / f'{dataset.name}-export'}."
+        )
     if "://" not in source:
         exported = Path(source).resolve()
         if target == exported or target in exported.parents:

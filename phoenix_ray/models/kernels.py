@@ -64,8 +64,7 @@ def instruction_set() -> str:
 
 def litert_generation() -> str:
     """Return which versions of LiteRT give the bits of the one installed here; its own where that was not checked."""
-    version = _version("litert")
-    return _LITERT_GENERATIONS.get(".".join(version.split(".")[:2]), version)
+    return _generation(_version("litert"))
 
 
 def describe_kernels(libraries: Sequence[str], device: str = "") -> str:

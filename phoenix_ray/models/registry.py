@@ -119,9 +119,9 @@ def refuse_other_machine(settings: ModelSettings, recorded: Mapping[str, str]) -
     here = identity(settings.model_copy(update={"architecture": "auto"})).fields
     differing = [name for name in MACHINE_FIELDS if name in recorded and here.get(name) != recorded[name]]
     if differing:
-        told = ", ".join(f"{name}: {recorded[name]} → {here.get(name, 'none')}" for name in differing)
+        listed = ", ".join(f"{name}: {recorded[name]} → {here.get(name, 'none')}" for name in differing)
         raise ModelError(
-            f"{platform.node()} would compute other landmarks than the dataset has ({told}). Run on machines of one "
+            f"{platform.node()} would compute other landmarks than the dataset has ({listed}). Run on machines of one "
             "kind with the same packages, or give this kind an output of its own (model.architecture names the kind)."
         )
 

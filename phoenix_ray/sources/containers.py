@@ -216,7 +216,7 @@ def _read_timeline(video: Video) -> _Timeline:
 
 
 def _read_times(path: str, container: Any, stream: Any) -> tuple[int, list[int]]:
-    """Return how many frames there are, and when each is shown, ascending; no times unless they tell frames apart."""
+    """Return how many frames there are, and when each is shown, ascending; no times unless each frame has its own."""
     packets, fields = [], []
     for packet in read_packets(container, stream):
         if not packet.is_discard:

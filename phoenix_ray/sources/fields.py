@@ -22,7 +22,7 @@ _PROBED_PACKETS = 64
 
 
 def is_field(packet: Any, stream: Any) -> bool:
-    """Tell whether a packet lasts half a frame by the rate that its H.264 stream declares."""
+    """Return whether a packet lasts half a frame by the rate that its H.264 stream declares."""
     rate = _declared_rate(stream)
     if not rate or not packet.duration:
         return False
@@ -31,7 +31,7 @@ def is_field(packet: Any, stream: Any) -> bool:
 
 
 def looks_split(stream: Any) -> bool:
-    """Tell whether a container names clearly more frames a second than its H.264 stream declares."""
+    """Return whether a container names clearly more frames a second than its H.264 stream declares."""
     rate = _declared_rate(stream)
     return bool(rate and stream.average_rate and stream.average_rate > rate * Fraction(51, 50))
 
@@ -46,7 +46,7 @@ def without_second_fields(items: Sequence[Item], fields: Sequence[bool]) -> Iter
 
 
 def are_fields_split(path: str) -> bool:
-    """Tell whether the decoder makes fewer pictures than a file has packets, because some are fields.
+    """Return whether the decoder makes fewer pictures than a file has packets, because some are fields.
 
     Raises:
         ContainerError, OSError: The file cannot be opened or read.

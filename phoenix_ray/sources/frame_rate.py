@@ -73,7 +73,7 @@ def measure_frame_rate(times: Sequence[int], time_base: Fraction, declared: Frac
 
 
 def _varies(ticks: NDArray[Any], span: int) -> bool:
-    """Tell whether intervals vary. All is multiplied by their number, so that it stays whole."""
+    """Return whether intervals vary. All is multiplied by their number, so that it stays whole."""
     intervals = len(ticks) - 1
     room = span + 2 * intervals
     places = np.arange(len(ticks), dtype=ticks.dtype) * span

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 
-# Of one ending and reason; a tree may hold millions of files that are no videos.
+# Of one ending and reason; a tree may hold millions of files that are not videos.
 MOST_NAMES = 10_000
 # In the place of an ending, for folders that are left out as they are.
 FOLDER = "folder"

@@ -172,10 +172,12 @@ def open_folders(path: Path, settings: SourceSettings) -> MediaTree:
     """Return the frame folders in `path`.
 
     Raises:
-        SourceError: `path` is no folder.
+        SourceError: `path` is not a folder.
     """
     if not path.is_dir():
-        raise SourceError(f"{path} is no folder, so it cannot hold frame folders: check source.path and source.kind.")
+        raise SourceError(
+            f"{path} is not a folder, so it cannot hold frame folders: check source.path and source.kind."
+        )
     return MediaTree(path, settings, "folders")
 
 
@@ -187,6 +189,6 @@ def _picture_names(folder: Path) -> list[str]:
 
 
 def _are_numbered(names: Sequence[str]) -> bool:
-    """Tell whether pictures are several that are named alike but for a number."""
+    """Return whether pictures are several that are named alike but for a number."""
     numbers = [_NUMBERED.fullmatch(PurePath(name).stem) for name in names]
     return len(names) > 1 and all(numbers) and len({match[1] for match in numbers if match}) == 1

@@ -32,11 +32,11 @@ LISTED_MAX_PIXELS = 50_000_000
 
 
 class ContainerError(Exception):
-    """Why a file is no video; it becomes the message of a `SourceProblem`."""
+    """Why a file is not a video; it becomes the message of a `SourceProblem`."""
 
 
 def is_video_name(name: str) -> bool:
-    """Tell whether a file of this name is a video. Hidden files are not: macOS leaves `._name.mp4` beside videos."""
+    """Return whether a file of this name is a video. Hidden files are not: macOS leaves `._name.mp4` beside videos."""
     return not name.startswith(".") and name[name.rfind(".") :].lower() in _SUFFIXES
 
 
@@ -47,7 +47,7 @@ def open_container(path: str, max_pixels: int = LISTED_MAX_PIXELS) -> Iterator[A
     FFmpeg decodes first frames to learn what is in the file, but none of far more than `max_pixels` pixels.
 
     Raises:
-        ContainerError: It is no container.
+        ContainerError: It is not a container.
         OSError: The file cannot be read; raised later as well, by whatever call of PyAV reads.
     """
     import av

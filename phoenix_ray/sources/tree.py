@@ -52,7 +52,7 @@ def walk(root: Path) -> Iterator[Folder]:
 
 
 def is_folder(entry: os.DirEntry[str]) -> bool:
-    """Tell whether an entry is a folder or a link to one; what cannot be told, as of a link to itself, is none."""
+    """Return whether an entry is a folder or a link to one; what cannot be told, as of a link to itself, is none."""
     try:
         return entry.is_dir()
     except OSError:
@@ -60,7 +60,7 @@ def is_folder(entry: os.DirEntry[str]) -> bool:
 
 
 def is_dataset(folder: Path) -> bool:
-    """Tell whether a folder holds a dataset of ours, finished or just begun; what cannot be read is none."""
+    """Return whether a folder holds a dataset, finished or just begun; one that cannot be read does not."""
     for name, mark in _DATASET_MARKS.items():
         try:
             with open_regular_file(folder / name) as file:

@@ -75,7 +75,7 @@ def test_a_folder_of_other_files_is_refused_with_their_names(tmp_path: Path, nam
         touch(output / name)
     with pytest.raises(OutputError) as error:
         check_places("/data", str(output))
-    assert f"{output} (output.path) is no dataset and holds other files: {told}" in str(error.value)
+    assert f"{output} (output.path) is not a dataset and holds other files: {told}" in str(error.value)
     assert f"output.path={output}/landmarks" in str(error.value)
 
 

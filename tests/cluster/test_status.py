@@ -200,7 +200,7 @@ def test_a_watch_of_what_never_becomes_a_dataset_ends_with_the_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(status, "START_SECONDS", 0.0)
-    with pytest.raises(OutputError, match="no dataset of phoenix_ray"):
+    with pytest.raises(OutputError, match="not a dataset of phoenix_ray"):
         show_status(tmp_path, watch=True, as_json=False)
 
 

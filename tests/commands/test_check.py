@@ -98,7 +98,7 @@ def test_the_report_for_programs_names_everything(folder: Path) -> None:
 def test_what_is_no_dataset_ends_with_6(tmp_path: Path) -> None:
     result = invoke(tmp_path)
     assert result.exit_code == 6
-    assert "is no dataset" in result.output
+    assert "is not a dataset" in result.output
 
 
 def test_the_source_is_compared_by_its_signatures(tmp_path: Path) -> None:

@@ -125,7 +125,7 @@ def test_two_drivers_that_start_at_once_agree_on_one_identity(tmp_path: Path) ->
 
 
 def test_a_folder_without_identity_is_told(tmp_path: Path) -> None:
-    with pytest.raises(OutputError, match=r"no dataset of phoenix_ray: it has no dataset\.json"):
+    with pytest.raises(OutputError, match=r"not a dataset of phoenix_ray: it has no dataset\.json"):
         read_identity(LocalStorage(str(tmp_path)))
 
 

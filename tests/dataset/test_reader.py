@@ -144,7 +144,7 @@ def test_a_damaged_file_is_named_with_a_way_out(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_is_no_dataset_is_told(tmp_path: Path) -> None:
-    with pytest.raises(OutputError, match="no dataset"):
+    with pytest.raises(OutputError, match="not a dataset"):
         Dataset.open(str(tmp_path))
 
 

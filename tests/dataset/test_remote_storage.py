@@ -88,7 +88,7 @@ def test_names_of_files_are_relative_to_the_dataset(local: Dataset, tmp_path: Pa
 
 
 def test_a_bucket_without_a_dataset_is_told(tmp_path: Path) -> None:
-    with pytest.raises(OutputError, match="empty is no dataset"):
+    with pytest.raises(OutputError, match="empty is not a dataset"):
         phoenix_ray.open("empty", filesystem=fs.SubTreeFileSystem(str(tmp_path), fs.LocalFileSystem()))
 
 

@@ -115,5 +115,5 @@ def test_names_of_splits_that_are_encoded_on_disk_are_found(tmp_path: Path) -> N
 
 
 def test_what_is_no_dataset_is_told(tmp_path: Path) -> None:
-    with pytest.raises(OutputError, match="no dataset of phoenix_ray on a local disk"):
+    with pytest.raises(OutputError, match="not a dataset of phoenix_ray on a local disk"):
         write_delta(str(tmp_path), None, overwrite=False)

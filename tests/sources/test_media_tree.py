@@ -176,7 +176,7 @@ def test_a_tree_without_pictures_is_an_error(tmp_path: Path) -> None:
 
 def test_a_file_is_no_tree(tmp_path: Path) -> None:
     touch(tmp_path / "file")
-    with pytest.raises(SourceError, match="is no folder, so it cannot hold frame folders"):
+    with pytest.raises(SourceError, match="is not a folder, so it cannot hold frame folders"):
         open_folders(tmp_path / "file", SourceSettings())
 
 

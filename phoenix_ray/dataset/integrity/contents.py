@@ -78,7 +78,7 @@ def check_data_file(
 ) -> DataFileCheck | None:
     """Check a data file against what the manifest says of it, if it says anything; None when the file is gone."""
     try:
-        # What is no Parquet file need not be hashed, however long it is: it belongs nowhere else.
+        # A file that is not Parquet need not be hashed, however long it is: it belongs nowhere else.
         with open_parquet(storage, name):
             pass
         size, sha256 = _hash_file(storage, name)

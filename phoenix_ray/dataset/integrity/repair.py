@@ -5,7 +5,7 @@ to `quarantine/<time>/` under the name it had. In the order of the steps, each o
 
 1. Whole files under wrong names are put where they belong; the sound videos of a data file with damaged pages are
    written to a new one, row by row against their digests.
-2. The damaged files are copied to quarantine. Those that are no data files are deleted.
+2. The damaged files are copied to quarantine. Those that are not data files are deleted.
 3. The next generation of the manifest is published, which condemns the damaged data files, and takes in what no
    manifest names although it should; leftovers are swept, `videos.parquet` is made again from the footers.
 """
@@ -162,7 +162,7 @@ class _Bench:
         self._storage.delete(name)
 
     def move(self, name: str) -> None:
-        """Move what is no file into quarantine, as it is."""
+        """Move a link, pipe or device into quarantine, as it is."""
         self._storage.move(name, f"{self._folder}/{name}")
         self._kept.append(name)
 

@@ -320,5 +320,5 @@ def test_a_newer_dataset_is_no_damage(folder: Path) -> None:
 
 
 def test_a_folder_without_dataset_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(OutputError, match="is no dataset"):
+    with pytest.raises(OutputError, match="is not a dataset"):
         check(tmp_path)
