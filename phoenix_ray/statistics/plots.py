@@ -67,11 +67,17 @@ def _plot_rates(axes: Any, groups: Sequence[GroupSummary]) -> None:
 
 
 def _plot_jitter(axes: Any, jitters: dict[str, list[float | None]]) -> None:
+    from matplotlib.ticker import PercentFormatter
+
     for part, values in jitters.items():
-        known = np.sort([value for value in values if value is not None])
-        axes.step(known, 100 * np.arange(1, len(known) + 1) / max(len(known), 1), label=part.replace("_", " "))
-    axes.set(xlabel="jitter of a video, in pixels", ylabel="videos with at most this, in %", ylim=(0, 100))
-    axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
+        if known := [value for value in values if value is not None]:
+            axes.ecdf(known, label=part.replace("_", " "))
+    axes.set(xlabel="jitter of a video, in pixels", ylabel="videos with at most this", ylim=(0, 1))
+    axes.yaxis.set_major_formatter(PercentFormatter(1))
+    if axes.lines:
+        axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
+    else:
+        axes.set(title="no jitter", xticks=[])
 
 
 def _plot_gaps(axes: Any, gaps: dict[str, list[int]]) -> None:
@@ -83,7 +89,7 @@ def _plot_gaps(axes: Any, gaps: dict[str, list[int]]) -> None:
     if any(gaps.values()):
         axes.set(xscale="log", yscale="log")
     else:
-        axes.set_title("no gaps")
+        axes.set(title="no gaps", xticks=[], yticks=[])
     axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
 
 

@@ -5,10 +5,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from matplotlib import figure
 
 from phoenix_ray.errors import MissingExtraError, OutputError
 from phoenix_ray.statistics.measures import measure_video
-from phoenix_ray.statistics.plots import write_plots
+from phoenix_ray.statistics.plots import _plot_jitter, write_plots
 from phoenix_ray.statistics.summary import group, summarise
 from tests.prepare.made_up import make_video
 
@@ -34,6 +35,13 @@ def test_plots_are_drawn_where_a_dataset_has_no_gaps_or_finds_nobody(
     measured = [measure_video(make_video(10, never_found, 1))]
     files = write_plots(tmp_path, measured, summarise("all", measured), group(measured, "split"))
     assert all(file.read_bytes().startswith(b"\x89PNG") for file in files)
+
+
+def test_the_jitter_of_a_single_video_is_a_line_that_can_be_seen(tmp_path: Path) -> None:
+    axes = figure.Figure().add_subplot()
+    _plot_jitter(axes, {"pose": [0.5], "face": [None]})
+    (line,) = axes.lines
+    assert set(line.get_ydata()) == {0, 1}
 
 
 def test_plots_that_cannot_be_written_are_told(tmp_path: Path) -> None:
