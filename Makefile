@@ -60,13 +60,13 @@ $(REFERENCE)/.installed: pyproject.toml constraints-reference.txt
 
 SOURCE ?=
 parity: reference ## compare our engine with MediaPipe itself, frame by frame: make parity SOURCE=… (default: the sample)
-	$(REFERENCE)/bin/python -m phoenix_ray.bench.parity $(SOURCE)
+	$(REFERENCE)/bin/python -m benchmarks.parity $(SOURCE)
 
 portability: setup ## compute golden frames on an emulated processor without AVX-512 (needs QEMU: apt install qemu-user)
 	$(BIN)/python -m tests.golden.emulated
 
 bench: setup ## run every suite of the benchmark that this machine can; each peer gets an environment in .venv-peers
-	$(BIN)/phoenix-ray bench
+	$(BIN)/python -m benchmarks
 
 chaos: setup ## kill everything at every point, again and again, and write the table of docs/guarantees.md
 	$(BIN)/python -m tests.chaos

@@ -13,7 +13,6 @@ from typing import Any
 import click
 
 from phoenix_ray import __version__
-from phoenix_ray.commands.bench import bench
 from phoenix_ray.commands.check import check
 from phoenix_ray.commands.export import export
 from phoenix_ray.commands.prepare import prepare
@@ -179,7 +178,6 @@ cli.add_command(check)
 cli.add_command(export)
 cli.add_command(stats)
 cli.add_command(verify)
-cli.add_command(bench)
 
 
 @cli.group()

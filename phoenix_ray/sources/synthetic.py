@@ -1,7 +1,7 @@
 """Videos that do not exist: as many as asked for, each frame made in memory when it is read.
 
 They have the lengths and the texts of a sign-language corpus but need no disk, so that plan, driver, partitions and
-compaction can be driven with a million of them (`phoenix_ray.bench.scale`). Called by `catalog` for
+compaction can be driven with a million of them (`benchmarks.scale`). Called by `catalog` for
 `source.kind=synthetic` and by `frames`.
 """
 

@@ -13,7 +13,7 @@ from tests.matrix.wheels import requirements
 
 INSPECT = Path(__file__).with_name("inspect_environment.py")
 # Extras that the commands of `EXTRAS` try. torch is tried where it is asked for, mediapipe by `make parity`.
-TRIED_EXTRAS = ("bench", "demo", "export", "plots", "prepare")
+TRIED_EXTRAS = ("demo", "export", "plots", "prepare")
 
 
 @dataclass(slots=True)
@@ -55,7 +55,6 @@ EXTRAS: tuple[tuple[str, tuple[str, ...]], ...] = (
 WITHOUT_TRIAL: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("torch", ("run", "--config", "videos", "source.path=CLIPS", "output.path=OUT", "model.engine=torch")),
     ("mediapipe", ("run", "--config", "videos", "source.path=CLIPS", "output.path=OUT", "model.engine=mediapipe")),
-    ("bench", ("bench", "losses", "--no-peers", "--output", "OUT")),
 )
 
 

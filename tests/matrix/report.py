@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from phoenix_ray.bench.table import Table
+from benchmarks.table import Table
 from tests.matrix.cell import Outcome
 from tests.matrix.demo_digest import Digests, differing_videos, total_digest
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from benchmarks.parity_report import compare
 from phoenix_ray import landmarks
-from phoenix_ray.bench.parity_report import compare
 from phoenix_ray.config import ModelSettings
 from phoenix_ray.models import kernels
 from phoenix_ray.models.base import LandmarkBatch

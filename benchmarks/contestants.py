@@ -1,0 +1,217 @@
+"""Runs each contestant once, in processes of its own, and returns what was measured.
+
+Ours is the command that a user types, and so is pose-format's. MediaPipe and Ray Data are libraries: what their users
+write around them is `mediapipe_practice.py` and `ray_data_practice.py`, run by environments of their own.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+
+from benchmarks import mediapipe_practice, ray_data_practice
+from benchmarks.frames import BenchmarkFrames
+from benchmarks.results import Measurement
+from phoenix_ray.errors import PhoenixRayError
+
+Measured = TypeVar("Measured")
+
+# pose-format names what it cannot know of a video; any rate will do.
+FRAME_RATE = 25
+
+
+def in_scratch(output: Path, measure: Callable[[Path], Measured]) -> Measured:
+    """Run a measurement in an empty folder below `output`, which is kept only when it fails."""
+    scratch = Path(tempfile.mkdtemp(prefix="run-", dir=output.absolute()))
+    measured = measure(scratch)
+    shutil.rmtree(scratch)
+    return measured
+
+
+def our_settings(table: Path, workers: int) -> dict[str, dict[str, Any]]:
+    """Return the settings that our command runs with, beside `output.path`; all others have their defaults."""
+    return {
+        "source": {"kind": "table", "path": str(table)},
+        "model": {"engine": "litert"},
+        "cluster": {"num_workers": workers, "num_gpus": 0},
+    }
+
+
+def write_table(frames: BenchmarkFrames, passes: int, table: Path) -> Path:
+    """Write a table source that names each video `passes` times, and return its path."""
+    with table.open("w", newline="", encoding="utf-8") as file:
+        rows = csv.writer(file)
+        rows.writerow(("video_id", "path", "split"))
+        for number in range(passes):
+            rows.writerows((f"{number}/{video.video_id}", video.location, video.split) for video in frames.videos)
+    return table
+
+
+def write_command(frames: BenchmarkFrames, workers: int, passes: int, scratch: Path) -> tuple[list[str], Path]:
+    """Write the settings of a run, and return its command and the folder of its dataset.
+
+    Args:
+        frames: What to compute.
+        workers: Actors.
+        passes: How often each video is computed, each time as another video.
+        scratch: An empty folder; the dataset is written below it.
+    """
+    output, config = scratch / "dataset", scratch / "settings.yaml"
+    table = write_table(frames, passes, scratch / "videos.csv")
+    config.write_text(yaml.safe_dump(our_settings(table, workers) | {"output": {"path": str(output)}}))
+    return [sys.executable, "-m", "phoenix_ray.run", "--config", str(config)], output
+
+
+def own_environment() -> dict[str, str]:
+    """Return this process's environment variables without Ray's: a run starts a Ray of its own."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+
+
+def run_ours(frames: BenchmarkFrames, workers: int, passes: int, scratch: Path) -> Measurement:
+    """Measure `python -m phoenix_ray.run`: pictures to a committed, compacted dataset, through a local Ray.
+
+    Raises:
+        PhoenixRayError: The run failed.
+    """
+    command, output = write_command(frames, workers, passes, scratch)
+    wall_seconds = run_command(command, scratch, own_environment())
+    summary = latest_summary(output)
+    if summary["frames_computed"] != passes * len(frames.pictures):
+        raise PhoenixRayError(
+            f"The run computed {summary['frames_computed']} of {passes * len(frames.pictures)} frames."
+        )
+    return Measurement(
+        frames=summary["frames_computed"],
+        steady_seconds=summary["compute_seconds"],
+        wall_seconds=wall_seconds,
+        peak_memory_mb=summary["peak_memory_mb"],
+        details={name: summary[name] for name in ("timings", "digest", "versions")},
+    )
+
+
+def latest_summary(output: Path) -> dict[str, Any]:
+    """Return `summary.json` of the latest run of a dataset."""
+    summary: dict[str, Any] = json.loads(max(output.glob("runs/*/summary.json")).read_text(encoding="utf-8"))
+    return summary
+
+
+def run_mediapipe(
+    python: Path, pictures: Sequence[str], workers: int, scratch: Path, *, stateless: bool
+) -> Measurement:
+    """Measure MediaPipe on pictures: static image mode, and with `stateless` also reset before each.
+
+    Raises:
+        PhoenixRayError: It failed.
+    """
+    asked = {"pictures": list(pictures), "workers": workers, "stateless": stateless}
+    said, wall_seconds = _run_script(python, mediapipe_practice.__file__, asked, scratch)
+    return Measurement(
+        frames=said["frames"],
+        steady_seconds=said["steady_seconds"],
+        wall_seconds=wall_seconds,
+        peak_memory_mb=said["peak_memory_mb"],
+        details={name: said[name] for name in ("found", "versions")},
+    )
+
+
+def run_ray_data(python: Path, pictures: Sequence[str], workers: int, scratch: Path) -> Measurement:
+    """Measure Ray Data: `map_batches` with an actor pool around static MediaPipe, and `write_parquet`.
+
+    Raises:
+        PhoenixRayError: It failed.
+    """
+    asked = {"pictures": list(pictures), "workers": workers, "output": str(scratch / "parquet")}
+    said, wall_seconds = _run_script(python, ray_data_practice.__file__, asked, scratch)
+    return Measurement(said["frames"], said["steady_seconds"], wall_seconds, details={"versions": said["versions"]})
+
+
+def run_pose_format(
+    python: Path, videos: Path, frames: int, workers: int, scratch: Path, start_seconds: float
+) -> Measurement:
+    """Measure pose-format's `videos_to_poses` in static image mode on a folder of video files.
+
+    The command says nothing of when its processes are ready, so its start-up is measured apart.
+
+    Args:
+        python: Of the environment that has pose-format.
+        videos: Folder of video files; the poses go beside them.
+        frames: Frames of all videos together.
+        workers: Processes.
+        scratch: An empty folder.
+        start_seconds: What the command takes on as many videos of one frame each as there are workers.
+
+    Raises:
+        PhoenixRayError: It failed.
+    """
+    wall_seconds = run_command(pose_format_command(python, videos, workers), scratch, os.environ)
+    poses, files = (len(list(videos.glob(f"*.{suffix}"))) for suffix in ("pose", "mov"))
+    if poses != files:
+        raise PhoenixRayError(f"videos_to_poses wrote {poses} files for {files} videos.")
+    return Measurement(frames, wall_seconds - start_seconds, wall_seconds)
+
+
+def pose_format_command(python: Path, videos: Path, workers: int) -> list[str]:
+    """Return pose-format's parallel command in static use."""
+    options = ["--directory", str(videos), "--num-workers", str(workers)]
+    return [str(python.parent / "videos_to_poses"), *options, "--additional-config", "static_image_mode=true"]
+
+
+def write_videos(frames: BenchmarkFrames, passes: int, folder: Path) -> Path:
+    """Write each video `passes` times as a video file of the same pixels (PNG in QuickTime), and return the folder."""
+    import av
+    import numpy as np
+    from PIL import Image
+
+    folder.mkdir()
+    for video in frames.videos:
+        name = video.video_id.replace("/", "-")
+        pictures = [np.asarray(Image.open(Path(video.location, one)).convert("RGB")) for one in frames.names(video)]
+        height, width = pictures[0].shape[:2]
+        first = folder / f"0-{name}.mov"
+        with av.open(str(first), "w") as container:
+            stream = container.add_stream("png", rate=FRAME_RATE)
+            stream.width, stream.height, stream.pix_fmt = width, height, "rgb24"
+            for picture in pictures:
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+            container.mux(stream.encode())
+        for number in range(1, passes):
+            shutil.copy(first, folder / f"{number}-{name}.mov")
+    return folder
+
+
+def run_command(command: Sequence[str], scratch: Path, environment: Mapping[str, str]) -> float:
+    """Run a command to its end and return the seconds it took.
+
+    Raises:
+        PhoenixRayError: It failed; the last of what it said is in the message.
+    """
+    log = scratch / "log"
+    with log.open("wb") as said:
+        began = time.perf_counter()
+        done = subprocess.run(command, stdout=said, stderr=subprocess.STDOUT, env=environment, check=False)
+        seconds = time.perf_counter() - began
+    if done.returncode:
+        last_lines = "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-60:])
+        raise PhoenixRayError(f"{' '.join(command)} ended with exit code {done.returncode}:\n{last_lines}")
+    return seconds
+
+
+def _run_script(python: Path, script: str, asked: Mapping[str, Any], scratch: Path) -> tuple[dict[str, Any], float]:
+    """Run a peer's script with a request in JSON; return what it answered, and the seconds it took."""
+    request, result = scratch / "request.json", scratch / "result.json"
+    request.write_text(json.dumps(asked), encoding="utf-8")
+    # -I: this package's folder must not be where the other environment looks for modules.
+    wall_seconds = run_command([str(python), "-I", script, str(request), str(result)], scratch, own_environment())
+    said: dict[str, Any] = json.loads(result.read_text(encoding="utf-8"))
+    return said, wall_seconds

@@ -1,0 +1,78 @@
+"""The suite `gpu`: what `bench.gpu` measures, on the benchmark's frames and with the installed weights."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from pathlib import Path
+from typing import get_args
+
+from benchmarks.gpu_report import chapters, speed_bars
+from benchmarks.gpu_results import GpuReport, to_plain
+from benchmarks.machine import this_machine
+from benchmarks.report import Findings
+from benchmarks.results import Spread
+from benchmarks.suites import Request
+from phoenix_ray.config import Precision
+from phoenix_ray.errors import MissingExtraError, ModelError
+from phoenix_ray.models.weights import ensure_installed
+
+FACE_POINTS = 468
+# The speeds of `gpu_report.SPEED_BARS` are this device's.
+JUDGED_DEVICE = "H200"
+
+
+def check_machine() -> None:
+    """Return when there is torch, and a CUDA device that it sees.
+
+    Raises:
+        MissingExtraError: torch is not installed.
+        ModelError: There is no such device.
+    """
+    try:
+        import torch
+    except ImportError:
+        raise MissingExtraError("The suite gpu", "torch") from None
+    if not torch.cuda.is_available():
+        raise ModelError(
+            f"torch {torch.__version__} sees no CUDA device here. `python -m benchmarks.gpu` measures others."
+        )
+
+
+def run(request: Request) -> Findings:
+    """Measure once: each time is the mean of as many calls as half a second holds."""
+    from benchmarks.gpu_benchmark import GPU_BATCH_SIZES, LEAST_SECONDS, MINUTES, MOST_FRAMES, GpuBenchmark
+    from phoenix_ray.models.holistic.torch_numerics import choose_device
+
+    pictures = [Path(picture).read_bytes() for picture in request.frames.pictures[:MOST_FRAMES]]
+    weights, threads = ensure_installed(announce=request.tell), this_machine().cores
+    deadline = time.monotonic() + 60 * MINUTES
+    benchmark = GpuBenchmark(weights, choose_device("cuda"), FACE_POINTS, pictures, threads, LEAST_SECONDS, deadline)
+    # Each report holds those before it.
+    (report,) = deque(benchmark.run(get_args(Precision), GPU_BATCH_SIZES, None), maxlen=1)
+    return to_findings(report)
+
+
+def to_findings(report: GpuReport) -> Findings:
+    """Return a report as what a suite found."""
+    read = chapters(report)
+    return Findings(
+        frames=f"{report.conditions.device}, {report.conditions}",
+        rounds=1,
+        tables=[chapter.table for chapter in read],
+        quantities=quantities(report),
+        notes=[f"{chapter.title}: {chapter.words}" for chapter in read]
+        + [f"Left out: {reason}." for reason in report.left_out],
+        raw=to_plain(report),
+    )
+
+
+def quantities(report: GpuReport) -> dict[str, Spread]:
+    """Return what bars are held against: landmarks on any device, speeds on the one that the bars are for."""
+    found = {}
+    if "exact" in report.parity:
+        found["bars of parity that exact landmarks miss"] = Spread.of([len(report.parity["exact"].failures())])
+    if JUDGED_DEVICE in report.conditions.device:
+        for bar in speed_bars(report):
+            found[f"{bar.name}, ÷ what one {JUDGED_DEVICE} should reach"] = Spread.of([bar.best / bar.wanted])
+    return found

@@ -1,0 +1,181 @@
+"""The suite `losses`: what changes with the number of workers, and what a kill costs, for us and for each peer.
+
+Every contestant computes all frames with one process and with several, which should not matter, and is then killed in
+the middle (`kill -9` of all its processes) and started again with the same command, as its users would.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+
+import psutil
+
+from benchmarks import environments
+from benchmarks.contestants import in_scratch, own_environment, run_command
+from benchmarks.outcomes import (
+    Contestant,
+    FramePoints,
+    MediaPipePool,
+    PhoenixRay,
+    PoseFormat,
+    RayData,
+)
+from benchmarks.report import Findings
+from benchmarks.results import Spread
+from benchmarks.suites import Request
+from benchmarks.table import Table
+
+# Landmarks are compared in pixels of the frame; a change below this is rounding of the format.
+SAME_PIXELS = 1e-4
+# Where in the time of an undisturbed run the kill falls.
+KILLED_AT = 0.75
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """What was lost by one contestant.
+
+    Attributes:
+        frames: Frames there are.
+        changed: Frames of which a landmark, or its presence, differs between one process and several.
+        largest: Largest distance of such a landmark in pixels; NaN where only presence differs.
+        survived: Frames whose landmarks could be read after the kill.
+        missing: Frames without a row after the rerun.
+        twice: Frames with more than one row after the rerun.
+        rerun_share: Time of the rerun ÷ that of an undisturbed run.
+    """
+
+    frames: int
+    changed: int
+    largest: float
+    survived: int
+    missing: int
+    twice: int
+    rerun_share: float
+
+
+def run(request: Request) -> Findings:
+    """Measure the losses of everyone, once: they are counts, not times."""
+    contestants: list[Contestant] = [PhoenixRay(request.frames)]
+    if request.peers:
+        mediapipe, pose_format, ray_data = (
+            environments.prepare(one, request.environments, request.tell)
+            for one in (environments.MEDIAPIPE, environments.POSE_FORMAT, environments.RAY_DATA)
+        )
+        contestants += [
+            MediaPipePool(request.frames, mediapipe),
+            PoseFormat(request.frames, pose_format),
+            RayData(request.frames, ray_data),
+        ]
+    losses: dict[str, Loss] = {}
+    for contestant in contestants:
+        loss = in_scratch(request.output, partial(_measure, contestant, request.workers))
+        losses[contestant.name] = loss
+        request.tell(f"{contestant.name}: {loss}")
+    ours = losses[contestants[0].name]
+    quantities = {
+        "frames of ours that change with the number of workers": Spread.of([ours.changed]),
+        "frames of ours lost or twice after a kill and a rerun": Spread.of([ours.missing + ours.twice]),
+    }
+    raw = {name: asdict(loss) for name, loss in losses.items()}
+    return Findings(str(request.frames), 1, [_table(losses)], quantities, _notes(request.workers), raw=raw)
+
+
+def _measure(contestant: Contestant, workers: int, scratch: Path) -> Loss:
+    results: list[FramePoints] = []
+    seconds = 0.0
+    for count in (1, workers):
+        folder = scratch / f"{count}-processes"
+        folder.mkdir()
+        seconds = run_command(contestant.command(folder, count), folder, own_environment())
+        results.append(contestant.landmarks(folder))
+    folder = scratch / "killed"
+    folder.mkdir()
+    _run_and_kill(contestant.command(folder, workers), folder, KILLED_AT * seconds)
+    survived = len(set(contestant.rows(folder)))
+    rerun = run_command(contestant.command(folder, workers), folder, own_environment())
+    rows = Counter(contestant.rows(folder))
+    changed, largest = compare(*results)
+    return Loss(
+        frames=contestant.frame_count,
+        changed=changed,
+        largest=largest,
+        survived=survived,
+        missing=contestant.frame_count - len(rows),
+        twice=sum(count > 1 for count in rows.values()),
+        rerun_share=rerun / seconds,
+    )
+
+
+def compare(one: FramePoints, other: FramePoints) -> tuple[int, float]:
+    """Return how many frames differ between two results, and the largest distance in pixels."""
+    import numpy as np
+
+    changed, largest = 0, 0.0
+    for frame in one.keys() | other.keys():
+        if frame not in one or frame not in other:
+            changed += 1
+            continue
+        left, right = one[frame], other[frame]
+        missing_left, missing_right = np.isnan(left), np.isnan(right)
+        distances = np.abs(left - right)[~(missing_left | missing_right)]
+        distance = float(distances.max(initial=0.0))
+        changed += bool((missing_left != missing_right).any() or distance > SAME_PIXELS)
+        largest = max(largest, distance)
+    return changed, largest
+
+
+def _run_and_kill(command: Sequence[str], folder: Path, seconds: float) -> None:
+    """Start a command and kill it with everything it has started after some seconds."""
+    with (folder / "killed.log").open("wb") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log, env=own_environment(), start_new_session=True)
+        time.sleep(seconds)
+        family = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
+        for pid in (process.pid, *(child.pid for child in family)):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        process.wait()
+
+
+def _table(losses: Mapping[str, Loss]) -> Table:
+    rows = [
+        (
+            name,
+            f"{loss.changed:,} of {loss.frames:,}",
+            f"{loss.largest:.2f}" if loss.changed else "",
+            f"{loss.survived:,}",
+            f"{loss.missing:,}",
+            f"{loss.twice:,}",
+            f"{loss.rerun_share:.2f}",
+        )
+        for name, loss in losses.items()
+    ]
+    head = (
+        "",
+        "frames that change with the number of processes",
+        "by px at most",
+        "frames readable after the kill",
+        "missing after the rerun",
+        "twice after the rerun",
+        "time of the rerun ÷ a whole run",
+    )
+    return Table(head, rows)
+
+
+def _notes(workers: int) -> list[str]:
+    return [
+        f"Results with 1 and with {workers} processes are compared frame by frame. All peers run MediaPipe in static "
+        "image mode, where the regions of hands and face come from the picture before: which picture that is depends "
+        "on how the work is divided.",
+        f"Killed with `kill -9`, all processes at once, after {KILLED_AT:.0%} of the time of an undisturbed run; then "
+        "the same command again, into the same folder, as their users would.",
+    ]

@@ -1,0 +1,108 @@
+"""Compare an engine with MediaPipe itself, frame by frame, in the one environment that holds both.
+
+    make parity SOURCE=…
+    python -m benchmarks.parity [SOURCE…] [--face-points 478] [--every 3] [--engine torch] [--json FILE]
+
+Without a source it compares over the built-in sample dataset. The table goes to standard output, what happens meanwhile
+to standard error. It leaves with 0 when the engine is at parity (`models.holistic.bars`), 1 when it is not, and the
+codes of `phoenix_ray.errors` for everything else.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+
+import click
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+
+from benchmarks.parity_report import ParityReport
+from phoenix_ray.config import DecodeSettings, ModelSettings, SourceSettings
+from phoenix_ray.config_files import load
+from phoenix_ray.errors import PhoenixRayError, SourceError
+from phoenix_ray.models import registry
+from phoenix_ray.models.agreement import PartAgreement, add_up, agree_all
+from phoenix_ray.sources.base import SourceProblem
+from phoenix_ray.sources.catalog import open_source
+from phoenix_ray.sources.frames import read_frames
+
+Image = NDArray[np.uint8]
+
+FRAMES_TOGETHER = 16
+# Wide enough for a whole row of the table; narrower terminals would cut numbers short.
+TABLE_WIDTH = 140
+
+
+@click.command()
+@click.argument("sources", nargs=-1, metavar="[SOURCE]...")
+@click.option("--face-points", type=click.Choice(["468", "478"]), default="468", show_default=True)
+@click.option("--every", type=click.IntRange(min=1), default=1, show_default=True, help="Only every N-th frame.")
+@click.option("--engine", default="litert", show_default=True, help="The engine to compare with MediaPipe.")
+@click.option("--json", "json_file", type=click.Path(path_type=Path, dir_okay=False), help="Write the report here too.")
+def main(sources: tuple[str, ...], face_points: str, every: int, engine: str, json_file: Path | None) -> None:
+    """Compare an engine with MediaPipe 0.10.21 (reset before each image) over datasets, folders or videos.
+
+    Without SOURCE, over the built-in sample dataset.
+    """
+    try:
+        settings = load(overrides=(f"model.engine={engine}", f"model.face_points={face_points}")).model
+        chosen = [SourceSettings(path=path) for path in sources] or [SourceSettings(kind="sample")]
+        report = compare_engines(settings, images(chosen, every))
+    except PhoenixRayError as error:
+        click.echo(f"Error: {error}", err=True)
+        sys.exit(error.exit_code)
+    Console(width=TABLE_WIDTH).print(report.to_table())
+    for failure in report.failures():
+        click.echo(failure, err=True)
+    if json_file:
+        json_file.write_text(json.dumps(report.to_json(), indent=2) + "\n", encoding="utf-8")
+    sys.exit(report.exit_code)
+
+
+def images(sources: Iterable[SourceSettings], every: int) -> Iterator[Image]:
+    """Yield every `every`-th readable frame of each video of each source, RGB; tell of videos and problems on stderr.
+
+    Raises:
+        SourceError: A source cannot be read as a whole.
+    """
+    for settings in sources:
+        for video in open_source(settings).videos():
+            if isinstance(video, SourceProblem):
+                click.echo(f"left out {video.split}/{video.video_id}: {video.message}", err=True)
+                continue
+            click.echo(f"{video.split}/{video.video_id}: {video.frame_count} frames", err=True)
+            for frame in read_frames(video, 0, video.frame_count, DecodeSettings()):
+                if frame.index % every == 0 and frame.image is not None:
+                    yield frame.image
+
+
+def compare_engines(settings: ModelSettings, frames: Iterator[Image]) -> ParityReport:
+    """Return how the engine of the settings compares with the engine `mediapipe` on RGB frames.
+
+    Raises:
+        MissingExtraError: MediaPipe is not installed.
+        SourceError: There are no frames.
+    """
+    reference_settings = settings.model_copy(update={"engine": "mediapipe", "device": "auto", "precision": "exact"})
+    reference, candidate = registry.create(reference_settings), registry.create(settings)
+    compared: list[tuple[PartAgreement, ...]] = []
+    try:
+        while together := list(islice(frames, FRAMES_TOGETHER)):
+            sizes = np.array([(image.shape[1], image.shape[0]) for image in together], np.int32)
+            expected, found = reference.estimate(together), candidate.estimate(together)
+            compared = [add_up([*compared, agree_all(candidate.layout, sizes, expected, found)])]
+    finally:
+        reference.close()
+        candidate.close()
+    if not compared:
+        raise SourceError("There is no readable frame to compare.")
+    return ParityReport("mediapipe", settings.engine, candidate.layout.name, *compared)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,1 +1,0 @@
-"""Benchmarks: side by side with peers, and with the limit of the machine."""
