@@ -7,7 +7,7 @@ video that counts (`coverage.live_holdings`), from data files and partitions tog
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -127,16 +127,48 @@ def read_rows(reader: RowReader, layout: Layout, key: VideoKey, ranges: Sequence
         FileNotFoundError: A file is gone.
         DamagedFileError: A file is damaged where it was read, or decodes to far more than it has bytes.
     """
-    schema = landmark_schema(layout)
     count = sum(piece.rows for piece in ranges)
     if count > _MANY_ROWS:
         _refuse_bomb(reader, layout, ranges)
-    tables = [_fitting(rows, schema, piece.file) for piece in ranges for rows in reader.read(*piece, schema.names)]
-    table = pa.concat_tables(tables) if tables else schema.empty_table()
-    frames = table.column("frame_index").to_numpy()
-    if table.num_rows != count or (np.diff(frames) <= 0).any() or not _are_all(table, key):
+    blocks = list(read_blocks(reader, layout, key, ranges, max(1, count)))
+    return blocks[0] if blocks else landmark_schema(layout).empty_table()
+
+
+def read_blocks(
+    reader: RowReader, layout: Layout, key: VideoKey, ranges: Sequence[RowRange], block_rows: int
+) -> Iterator[pa.Table]:
+    """Yield the rows of a video like `read_rows`, `block_rows` at a time; the last table may have fewer.
+
+    What is wrong with later rows is raised after the earlier ones were given.
+    """
+    schema = landmark_schema(layout)
+    tables = (_fitting(rows, schema, piece.file) for piece in ranges for rows in reader.read(*piece, schema.names))
+    count, last = 0, -1
+    for block in _cut(tables, block_rows):
+        frames = block.column("frame_index").to_numpy()
+        if frames[0] <= last or (np.diff(frames) <= 0).any() or not _are_all(block, key):
+            raise ChangedError
+        count, last = count + block.num_rows, frames[-1]
+        yield block
+    if count != sum(piece.rows for piece in ranges):
         raise ChangedError
-    return table
+
+
+def _cut(tables: Iterable[pa.Table], size: int) -> Iterator[pa.Table]:
+    """Yield the rows of tables as tables of `size` rows, the last of fewer."""
+    held: list[pa.Table] = []
+    missing = size
+    for table in tables:
+        rest = table
+        while rest.num_rows:
+            held.append(rest.slice(0, missing))
+            rest = rest.slice(missing)
+            missing -= held[-1].num_rows
+            if not missing:
+                yield pa.concat_tables(held)
+                held, missing = [], size
+    if held:
+        yield pa.concat_tables(held)
 
 
 def _fitting(rows: pa.Table, schema: pa.Schema, file: str) -> pa.Table:
@@ -154,9 +186,9 @@ def _types(schema: pa.Schema) -> dict[str, pa.DataType]:
     return {field.name: field.type for field in schema}
 
 
-def is_whole(rows: pa.Table) -> bool:
-    """Whether rows are those of the first frames of a video, without a gap."""
-    return np.array_equal(rows.column("frame_index").to_numpy(), np.arange(rows.num_rows))
+def is_whole(rows: pa.Table, first: int = 0) -> bool:
+    """Whether rows are those of the frames of a video from `first` on, without a gap."""
+    return np.array_equal(rows.column("frame_index").to_numpy(), np.arange(first, first + rows.num_rows))
 
 
 def _are_all(table: pa.Table, key: VideoKey) -> bool:

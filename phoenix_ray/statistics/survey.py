@@ -1,4 +1,4 @@
-"""One pass over a collection of landmarks, in threads, with the memory of a few videos.
+"""One pass over a collection of landmarks, in threads, with the memory of a few row groups however long a video is.
 
 Counts that a dataset has in its table of videos need no pass at all: `count_only`.
 """
@@ -16,7 +16,7 @@ from phoenix_ray.dataset.collection import LandmarkCollection, VideoKey
 from phoenix_ray.dataset.reader import Dataset
 from phoenix_ray.dataset.schema import STATUSES
 from phoenix_ray.dataset.video_landmarks import image_parts
-from phoenix_ray.statistics.measures import SCORE_BINS, PartMeasures, VideoMeasures, measure_video
+from phoenix_ray.statistics.measures import SCORE_BINS, PartMeasures, VideoMeasures, measure_blocks, measure_video
 
 # Videos that a thread takes at once: neighbours in the files, so that a row group is decoded once.
 _VIDEOS_AT_ONCE = 32
@@ -38,11 +38,17 @@ def measure_collection(open_collection: Callable[[], LandmarkCollection], thread
     def measure(piece: list[VideoKey]) -> list[VideoMeasures]:
         if not hasattr(own, "collection"):
             own.collection = open_collection()
-        return [measure_video(own.collection.load(*key)) for key in piece]
+        return [_measure(own.collection, key) for key in piece]
 
     with ThreadPoolExecutor(threads) as pool:
         for measures in pool.map(measure, _pieces(keys)):
             yield from measures
+
+
+def _measure(collection: LandmarkCollection, key: VideoKey) -> VideoMeasures:
+    if isinstance(collection, Dataset):
+        return collection.load_blocks(*key, measure_blocks)
+    return measure_video(collection.load(*key))
 
 
 def count_only(dataset: Dataset) -> Iterator[VideoMeasures]:

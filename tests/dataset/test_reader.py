@@ -3,7 +3,7 @@ from __future__ import annotations
 import multiprocessing
 import pickle
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from phoenix_ray.dataset.snapshot import VideoIndex
 from phoenix_ray.dataset.storage import LocalStorage
 from phoenix_ray.dataset.tally import Tally, tally_rows, total
 from phoenix_ray.dataset.totals import tally_splits
+from phoenix_ray.dataset.video_landmarks import VideoLandmarks
 from phoenix_ray.dataset.videos import VideoEntry, to_video_table
 from phoenix_ray.errors import ConfigError, OutputError
 from tests.dataset.made_up import IDENTITY, LAYOUT, commit, make_batch, make_video, new_dataset
@@ -125,6 +126,39 @@ def test_a_compaction_under_way_disturbs_no_reader(tmp_path: Path) -> None:
     assert dataset.read_video("train", "a").num_rows == 10
     dataset.refresh()
     assert dataset.read_video("train", "c").num_rows == 10
+
+
+@pytest.mark.parametrize("block_rows", [1, 3, 4, 10, 99])
+@pytest.mark.parametrize("state", STATES)
+def test_blocks_are_the_whole_video_cut(tmp_path: Path, state: Callable[[LocalStorage], None], block_rows: int) -> None:
+    state(new_dataset(tmp_path))
+    dataset = Dataset.open(str(tmp_path))
+    whole = dataset.load("train", "a")
+    blocks = dataset.load_blocks("train", "a", list, block_rows)
+    assert [len(block) for block in blocks[:-1]] == [block_rows] * (len(blocks) - 1)
+    assert [name for block in blocks for name in block.frame_names] == list(whole.frame_names)
+    for part, points in whole.points.items():
+        np.testing.assert_array_equal(np.concatenate([block.points[part] for block in blocks]), points)
+    assert all((block.fps, block.annotation) == (whole.fps, whole.annotation) for block in blocks)
+
+
+def test_blocks_begin_anew_when_a_compaction_removes_what_they_come_from(tmp_path: Path) -> None:
+    storage = new_dataset(tmp_path)
+    uncompacted(storage)
+    dataset = Dataset.open(str(tmp_path))
+    calls: list[int] = []
+
+    def count(blocks: Iterator[VideoLandmarks]) -> int:
+        calls.append(0)
+        for block in blocks:
+            if not calls[0]:
+                compact_and_publish(storage)
+            calls[-1] += len(block)
+        return calls[-1]
+
+    assert dataset.load_blocks("train", "a", count, 2) == 10
+    assert len(calls) == 2
+    assert calls[0] < 10
 
 
 def test_an_unknown_video_is_told(tmp_path: Path) -> None:

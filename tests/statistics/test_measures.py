@@ -1,6 +1,8 @@
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import astuple, replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -8,7 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from phoenix_ray.dataset.video_landmarks import VideoLandmarks
-from phoenix_ray.statistics.measures import SCORE_BINS, Gap, count_scores, find_gaps, measure_part, measure_video
+from phoenix_ray.statistics import measures as module
+from phoenix_ray.statistics.measures import (
+    SCORE_BINS,
+    Gap,
+    PartMeasures,
+    count_scores,
+    find_gaps,
+    measure_blocks,
+    measure_video,
+)
 from tests.prepare.made_up import make_video
 
 
@@ -19,6 +30,24 @@ def moving(x: list[float], missing: list[int] | None = None) -> VideoLandmarks:
     video.points["left_hand"][present, :, 1] = 0.5
     video.points["left_hand"][present, :, 0] = (np.array(x, np.float32) / 200)[present, np.newaxis]
     return video
+
+
+def measure_part(video: VideoLandmarks, part: str) -> PartMeasures:
+    return measure_video(video).parts[part]
+
+
+def rows_of(video: VideoLandmarks, rows: Sequence[int]) -> VideoLandmarks:
+    chosen = np.array(rows, np.intp)
+    return replace(
+        video,
+        frame_index=video.frame_index[chosen],
+        frame_names=tuple(video.frame_names[row] for row in rows),
+        timestamps=video.timestamps[chosen],
+        sizes=video.sizes[chosen],
+        status=tuple(video.status[row] for row in rows),
+        points={part: points[chosen] for part, points in video.points.items()},
+        scores={part: scores[chosen] for part, scores in video.scores.items()},
+    )
 
 
 def test_jitter_is_the_distance_from_the_middle_of_the_neighbours_in_pixels() -> None:
@@ -112,3 +141,44 @@ def test_points_that_are_missing_for_themselves_do_not_hide_the_movement_of_the_
     assert measures.jitter == pytest.approx(2, rel=1e-4)
     assert measures.jump == pytest.approx(2, rel=1e-4)
     assert measures.jump_frame == 1
+
+
+@given(
+    st.lists(st.sampled_from(["found", "missing", "skipped", "unsized"]), min_size=1, max_size=24),
+    st.sets(st.integers(1, 23)),
+    st.booleans(),
+)
+def test_where_a_video_is_cut_into_blocks_changes_no_measure(frames: list[str], cuts: set[int], counted: bool) -> None:
+    kept = [index for index, kind in enumerate(frames) if kind != "skipped"]
+    missing = [index for index, kind in enumerate(frames) if kind == "missing"]
+    rng = np.random.default_rng(len(frames))
+    video = moving([float(x) for x in rng.uniform(10, 190, len(frames))], missing)
+    video.sizes[[index for index, kind in enumerate(frames) if kind == "unsized"]] = 0
+    video = rows_of(video, kept)
+    edges = [0, *sorted(cut for cut in cuts if cut < len(kept)), len(kept)]
+    blocks = [rows_of(video, range(start, end)) for start, end in pairwise(edges)]
+    with pytest.MonkeyPatch.context() as patch:
+        if counted:
+            patch.setattr(module, "_EXACT_VALUES", 30)
+        whole, cut = measure_video(video), measure_blocks(blocks)
+    assert astuple(replace(whole, parts={})) == astuple(replace(cut, parts={}))
+    for part, expected in whole.parts.items():
+        found = cut.parts[part]
+        np.testing.assert_array_equal(found.scores, expected.scores)
+        assert replace(found, scores=expected.scores) == expected
+
+
+def test_the_jitter_of_a_long_video_is_counted_to_a_thirtieth_of_a_percent(monkeypatch: pytest.MonkeyPatch) -> None:
+    video = moving([float(x) for x in np.random.default_rng(0).uniform(10, 190, 50)])
+    exact = measure_part(video, "left_hand").jitter
+    monkeypatch.setattr(module, "_EXACT_VALUES", 30)
+    counted = measure_part(video, "left_hand").jitter
+    assert counted != exact
+    assert counted == pytest.approx(exact, rel=3e-4)
+    assert measure_part(moving([20.0] * 50), "left_hand").jitter == 0
+
+
+def test_a_video_without_rows_has_measures_and_no_blocks_have_none() -> None:
+    assert measure_video(rows_of(moving([10, 12]), [])).frames == 0
+    with pytest.raises(ValueError, match="at least one block"):
+        measure_blocks([])
