@@ -38,12 +38,13 @@ demo: setup ## run the main job on the built-in sample dataset, with pictures
 	@echo "The pictures:  $(DEMO)/contact-sheet.png  (frames with their landmarks)"
 	@echo "Look again:    $(BIN)/phoenix-ray status $(DEMO)/landmarks"
 
-lint: setup ## check style and types
+lint: setup ## check style, types and which module imports which
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
-test: lint ## check style and types, and run the tests
+test: lint ## lint, and run the tests
 	$(BIN)/pytest
 
 fuzz: setup ## try 105,000 hostile inputs: tables, pictures, videos, settings, files of a dataset
