@@ -154,7 +154,7 @@ class Dataset:
             video_id: The video.
             use: Called with the blocks in order, at least one; called again with all of them when the dataset changes
                 while it is read.
-            block_rows: Rows of a block; the last may have fewer.
+            block_rows: Rows of a block; the last may have fewer, and so may those of a file with very large row groups.
 
         Raises:
             KeyError: The dataset holds no row of such a video.
@@ -221,6 +221,7 @@ class Dataset:
                     raise ChangedError
                 rows += block.num_rows
                 yield self._to_landmarks(key, video, block)
+                del block
         except ChangedError:
             if video["file"] is None:
                 raise

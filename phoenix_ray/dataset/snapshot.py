@@ -18,22 +18,24 @@ import pyarrow.compute as pc
 
 from phoenix_ray.dataset.collection import VideoKey
 from phoenix_ray.dataset.coverage import pick_once
-from phoenix_ray.dataset.decoded_size import DecodedSizeError, refuse_video_bomb
+from phoenix_ray.dataset.decoded_size import SMALL_VIDEO_BYTES, DecodedSizeError, refuse_video_bomb
 from phoenix_ray.dataset.encoding import DamagedFileError
 from phoenix_ray.dataset.identity import DatasetIdentity, find_layout
+from phoenix_ray.dataset.memory_limit import refuse_large_video
 from phoenix_ray.dataset.partitions import PartitionInfo
 from phoenix_ray.dataset.rows import RowReader
 from phoenix_ray.dataset.schema import landmark_schema
 from phoenix_ray.dataset.storage import ReadableStorage
 from phoenix_ray.dataset.survey import take_survey
 from phoenix_ray.dataset.tally import tally_rows, total
+from phoenix_ray.dataset.video_landmarks import frame_bytes
 from phoenix_ray.dataset.videos import VideoEntry, to_video_table, video_schema
 from phoenix_ray.landmarks import Layout
 
-# Of landmarks, which are float32.
-_BYTES_A_VALUE = 4
-# Videos of fewer frames are small however they are compressed.
-_MANY_ROWS = 10_000
+# Of a video that is not compacted, at once.
+_ROWS_TALLIED = 1_024
+# A block of `read_blocks` is given with fewer rows when it holds more: 1,024 rows of Holistic take 8 MB.
+_MOST_BYTES_HELD = 32 << 20
 
 
 class ChangedError(Exception):
@@ -126,12 +128,19 @@ def read_rows(reader: RowReader, layout: Layout, key: VideoKey, ranges: Sequence
         ChangedError: Other rows than expected lie there.
         FileNotFoundError: A file is gone.
         DamagedFileError: A file is damaged where it was read, or decodes to far more than it has bytes.
+        OutputError: There is no memory for the video (`memory_limit`).
     """
     count = sum(piece.rows for piece in ranges)
-    if count > _MANY_ROWS:
-        _refuse_bomb(reader, layout, ranges)
-    blocks = list(read_blocks(reader, layout, key, ranges, max(1, count)))
-    return blocks[0] if blocks else landmark_schema(layout).empty_table()
+    checked, held, blocks = count * frame_bytes(layout), 0, [landmark_schema(layout).empty_table()]
+    _refuse_large(reader, key, ranges, checked)
+    for block in read_blocks(reader, layout, key, ranges, max(1, count)):
+        blocks.append(block)
+        held += block.nbytes
+        # Rows take about what their arrays do, unless they hold long texts or lists.
+        if held > 2 * checked:
+            checked = held
+            _refuse_large(reader, key, ranges, checked)
+    return pa.concat_tables(blocks)
 
 
 def read_blocks(
@@ -139,34 +148,46 @@ def read_blocks(
 ) -> Iterator[pa.Table]:
     """Yield the rows of a video like `read_rows`, `block_rows` at a time; the last table may have fewer.
 
+    So may others where rows take more memory than `_MOST_BYTES_HELD`.
     What is wrong with later rows is raised after the earlier ones were given.
     """
     schema = landmark_schema(layout)
-    tables = (_fitting(rows, schema, piece.file) for piece in ranges for rows in reader.read(*piece, schema.names))
     count, last = 0, -1
-    for block in _cut(tables, block_rows):
+    for block in _cut(_row_groups(reader, schema, ranges), block_rows):
         frames = block.column("frame_index").to_numpy()
         if frames[0] <= last or (np.diff(frames) <= 0).any() or not _are_all(block, key):
             raise ChangedError
         count, last = count + block.num_rows, frames[-1]
         yield block
+        # Here as below: what was given is let go before the next row group is decoded.
+        del block
     if count != sum(piece.rows for piece in ranges):
         raise ChangedError
 
 
+def _row_groups(reader: RowReader, schema: pa.Schema, ranges: Sequence[RowRange]) -> Iterator[pa.Table]:
+    for piece in ranges:
+        for rows in reader.read(*piece, schema.names):
+            yield _fitting(rows, schema, piece.file)
+            del rows
+
+
 def _cut(tables: Iterable[pa.Table], size: int) -> Iterator[pa.Table]:
-    """Yield the rows of tables as tables of `size` rows, the last of fewer."""
+    """Yield the rows of tables as tables of `size` rows; the last has fewer, and those that take much memory."""
     held: list[pa.Table] = []
-    missing = size
+    missing, held_bytes = size, 0
     for table in tables:
         rest = table
         while rest.num_rows:
             held.append(rest.slice(0, missing))
             rest = rest.slice(missing)
             missing -= held[-1].num_rows
-            if not missing:
+            # Of a slice too, all of its row group stays in memory.
+            held_bytes += held[-1].get_total_buffer_size()
+            if not missing or held_bytes > _MOST_BYTES_HELD:
                 yield pa.concat_tables(held)
-                held, missing = [], size
+                held, missing, held_bytes = [], size, 0
+        del table, rest
     if held:
         yield pa.concat_tables(held)
 
@@ -197,15 +218,15 @@ def _are_all(table: pa.Table, key: VideoKey) -> bool:
     return all(pc.all(pc.equal(column, name)).as_py() for column, name in zip(columns, key, strict=True))
 
 
-def _refuse_bomb(reader: RowReader, layout: Layout, ranges: Sequence[RowRange]) -> None:
-    values = sum(len(part.points) * len(part.axes) for part in layout.parts)
+def _refuse_large(reader: RowReader, key: VideoKey, ranges: Sequence[RowRange], size: int) -> None:
+    """Refuse to hold so many bytes of a video where that is far more than its files have, or no memory is left."""
+    if size <= SMALL_VIDEO_BYTES:
+        return
     try:
-        refuse_video_bomb(
-            sum(piece.rows for piece in ranges) * values * _BYTES_A_VALUE,
-            sum(reader.compressed_bytes(*piece) for piece in ranges),
-        )
+        refuse_video_bomb(size, sum(reader.compressed_bytes(*piece) for piece in ranges))
     except DecodedSizeError as error:
         raise DamagedFileError(ranges[0].file, f"refused: {error}") from None
+    refuse_large_video(key, size)
 
 
 def _locate_open(infos: Sequence[PartitionInfo]) -> list[RowRange]:
@@ -222,7 +243,10 @@ def describe_open(reader: RowReader, layout: Layout, key: VideoKey, infos: Seque
     overlap = sum(piece.rows for piece in ranges) != sum(info.rows for info in infos)
     tally = total(info.tally for info in infos)
     if overlap:
-        tally = replace(tally_rows(layout, read_rows(reader, layout, key, ranges)), kernels=tally.kernels)
+        tally = replace(
+            total(tally_rows(layout, rows) for rows in read_blocks(reader, layout, key, ranges, _ROWS_TALLIED)),
+            kernels=tally.kernels,
+        )
     newest = max(infos, key=lambda info: info.modified)
     return VideoEntry(
         *key, newest.frame_count, 0, newest.signature, newest.fps, newest.annotation, tally, newest.fps_varies

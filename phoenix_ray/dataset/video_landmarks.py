@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from phoenix_ray.dataset.schema import to_batch
+from phoenix_ray.dataset.schema import STATUSES, to_batch
 from phoenix_ray.landmarks import Layout, Part
 from phoenix_ray.models.base import is_found
 
@@ -88,6 +89,11 @@ def image_parts(layout: Layout) -> tuple[str, ...]:
     return tuple(part.name for part in layout.parts if part.scored)
 
 
+def frame_bytes(layout: Layout) -> int:
+    """Return how many bytes the points of a frame take as arrays."""
+    return np.dtype(np.float32).itemsize * sum(len(part.points) * len(part.axes) for part in layout.parts)
+
+
 def _find_axes(part: Part, axes: Sequence[str]) -> list[int]:
     for axis in axes:
         if axis not in part.axes:
@@ -104,7 +110,13 @@ def from_rows(
     annotation: Mapping[str, str] | None = None,
     fps_varies: bool | None = None,
 ) -> VideoLandmarks:
-    """Return the rows of a video (`dataset.schema.landmark_schema`, in frame order) as arrays."""
+    """Return the rows of a video (`dataset.schema.landmark_schema`, in frame order) as arrays.
+
+    Raises:
+        ValueError: They are not landmarks of this layout.
+    """
+    if strange := set(pc.unique(rows.column("status")).to_pylist()) - set(STATUSES):
+        raise ValueError(f"{min(map(repr, strange))[:40]} is not a status")
     batch = to_batch(layout, rows)
     sides = [rows.column(name).fill_null(0).to_numpy().astype(np.int32) for name in ("width", "height")]
     return VideoLandmarks(

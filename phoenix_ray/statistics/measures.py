@@ -7,7 +7,7 @@ other tools may not record the size of a frame: movements into and out of such f
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,7 +48,8 @@ class PartMeasures:
             frames of known size in a row.
         jump: Largest movement from one frame to the next, in pixels, of the median point of the part; 0 for none.
         jump_frame: Frame index that it leads to, None for none.
-        gaps: The gaps, in order.
+        gaps: Frames of a gap → how many gaps have as many.
+        longest_gap: The longest gap, the first of several; None when there is none.
         scores: int32 (SCORE_BINS,): frames by presence score, of those in which the network ran.
     """
 
@@ -56,13 +57,9 @@ class PartMeasures:
     jitter: float | None
     jump: float
     jump_frame: int | None
-    gaps: tuple[Gap, ...]
+    gaps: Mapping[int, int]
+    longest_gap: Gap | None
     scores: NDArray[np.int32]
-
-    @property
-    def longest_gap(self) -> Gap | None:
-        """The longest gap, the first of several; None when there is none."""
-        return max(self.gaps, key=lambda gap: gap.frames, default=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +130,8 @@ class _PartInBlocks:
         self._bends = _Median()
         self._jump = 0.0
         self._jump_frame: int | None = None
-        self._gaps: list[Gap] = []
+        self._gaps: Counter[int] = Counter()
+        self._longest_gap: Gap | None = None
         # Rows without the part since it was last found, and the frame index of the first; None before it is found.
         self._missing: int | None = None
         self._missing_first = 0
@@ -164,7 +162,8 @@ class _PartInBlocks:
             jitter=None if bend is None else bend / 2,
             jump=self._jump,
             jump_frame=self._jump_frame,
-            gaps=tuple(self._gaps),
+            gaps=dict(self._gaps),
+            longest_gap=self._longest_gap,
             scores=self._scores,
         )
 
@@ -203,9 +202,12 @@ class _PartInBlocks:
             self._missing += before
         if not len(rows):
             return
+        gaps = find_gaps(present, frames)
         if self._missing:
-            self._gaps.append(Gap(self._missing_first, self._missing))
-        self._gaps += find_gaps(present, frames)
+            gaps.insert(0, Gap(self._missing_first, self._missing))
+        self._gaps.update(gap.frames for gap in gaps)
+        longest = [gap for gap in (self._longest_gap, *gaps) if gap is not None]
+        self._longest_gap = max(longest, key=lambda gap: gap.frames, default=None)
         self._missing = len(present) - 1 - int(rows[-1])
         if self._missing:
             self._missing_first = int(frames[rows[-1] + 1])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ def write_plots(
     except ImportError:
         raise MissingExtraError("Plots", "plots") from None
     jitters = {part: [one.parts[part].jitter for one in videos] for part in everything.parts}
-    gaps = {part: [gap.frames for one in videos for gap in one.parts[part].gaps] for part in everything.parts}
+    gaps = {part: sum((Counter(one.parts[part].gaps) for one in videos), Counter()) for part in everything.parts}
     pictures: dict[str, Callable[[Any], None]] = {
         "rates": lambda axes: _plot_rates(axes, groups),
         "jitter": lambda axes: _plot_jitter(axes, jitters),
@@ -80,10 +81,10 @@ def _plot_jitter(axes: Any, jitters: dict[str, list[float | None]]) -> None:
         axes.set(title="no jitter", xticks=[])
 
 
-def _plot_gaps(axes: Any, gaps: dict[str, list[int]]) -> None:
-    for part, lengths in gaps.items():
-        values, counts = np.unique(lengths, return_counts=True)
-        axes.plot(values, counts, ".-", label=part.replace("_", " "))
+def _plot_gaps(axes: Any, gaps: dict[str, Counter[int]]) -> None:
+    for part, counts in gaps.items():
+        lengths = sorted(counts)
+        axes.plot(lengths, [counts[length] for length in lengths], ".-", label=part.replace("_", " "))
     axes.set(xlabel="length of a gap, in frames", ylabel="gaps")
     # A logarithmic axis cannot be drawn without a value.
     if any(gaps.values()):

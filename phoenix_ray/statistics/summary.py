@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -166,12 +167,14 @@ def _largest(outliers: Iterable[Outlier], count: int) -> list[Outlier]:
 def _summarise_part(part: str, videos: Sequence[VideoMeasures], frames: int) -> PartSummary:
     measures = [video.parts[part] for video in videos]
     jitters = [one.jitter for one in measures if one.jitter is not None]
-    gaps = [gap.frames for one in measures for gap in one.gaps]
+    gaps: Counter[int] = Counter()
+    for one in measures:
+        gaps.update(one.gaps)
     return PartSummary(
         rate=sum(one.found for one in measures) / frames if frames else 0.0,
         jitter=float(np.median(jitters)) if jitters else None,
-        gaps=len(gaps),
-        gap_frames=sum(gaps),
+        gaps=gaps.total(),
+        gap_frames=sum(gaps.elements()),
         longest_gap=max(gaps, default=0),
         scores=np.sum([one.scores for one in measures], axis=0, dtype=np.int64),
     )

@@ -61,7 +61,7 @@ def count_only(dataset: Dataset) -> Iterator[VideoMeasures]:
             }
             frames = sum(statuses.values())
             parts = {
-                part: PartMeasures(round(frames * row[f"{part}_rate"]), None, 0.0, None, (), nothing)
+                part: PartMeasures(round(frames * row[f"{part}_rate"]), None, 0.0, None, {}, None, nothing)
                 for part in image_parts(dataset.layout)
             }
             yield VideoMeasures(row["split"], row["video_id"], row["signer"] or "", frames, statuses, parts)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
@@ -21,7 +22,7 @@ from phoenix_ray.dataset.snapshot import VideoIndex
 from phoenix_ray.dataset.storage import LocalStorage
 from phoenix_ray.dataset.tally import Tally, tally_rows, total
 from phoenix_ray.dataset.totals import tally_splits
-from phoenix_ray.dataset.video_landmarks import VideoLandmarks
+from phoenix_ray.dataset.video_landmarks import VideoLandmarks, from_rows
 from phoenix_ray.dataset.videos import VideoEntry, to_video_table
 from phoenix_ray.errors import ConfigError, OutputError
 from tests.dataset.made_up import IDENTITY, LAYOUT, commit, make_batch, make_video, new_dataset
@@ -159,6 +160,14 @@ def test_blocks_begin_anew_when_a_compaction_removes_what_they_come_from(tmp_pat
     assert dataset.load_blocks("train", "a", count, 2) == 10
     assert len(calls) == 2
     assert calls[0] < 10
+
+
+def test_a_status_that_there_is_none_of_is_refused(tmp_path: Path) -> None:
+    commit(new_dataset(tmp_path), PLAIN, 0, 4)
+    rows = Dataset.open(str(tmp_path)).read_video("dev", "b")
+    rows = rows.set_column(rows.column_names.index("status"), "status", pa.array(["ok", "fine", "ok", "ok"]))
+    with pytest.raises(ValueError, match="'fine' is not a status"):
+        from_rows(LAYOUT, "dev", "b", rows)
 
 
 def test_an_unknown_video_is_told(tmp_path: Path) -> None:

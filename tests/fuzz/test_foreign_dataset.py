@@ -6,6 +6,8 @@ import json
 import os
 import random
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,23 +17,17 @@ import pyarrow.parquet as pq
 import pytest
 
 import phoenix_ray
-from phoenix_ray.config import OutputSettings
 from phoenix_ray.dataset import paths
 from phoenix_ray.dataset.decoded_size import DecodedSizeError, refuse_bomb, refuse_bomb_of_all, refuse_video_bomb
 from phoenix_ray.dataset.failures import FailureRecord, record_failure
-from phoenix_ray.dataset.identity import DatasetIdentity, open_dataset
 from phoenix_ray.dataset.integrity.inspection import inspect
 from phoenix_ray.dataset.json_values import parse_mapping
-from phoenix_ray.dataset.partitions import write_partition
-from phoenix_ray.dataset.schema import FrameRecord
 from phoenix_ray.dataset.sealing import PARQUET_SEAL_BLANK, PARQUET_SEAL_KEY, seal_json, seal_parquet
 from phoenix_ray.dataset.storage import LocalStorage
 from phoenix_ray.errors import OutputError, PhoenixRayError
-from phoenix_ray.landmarks import holistic
-from phoenix_ray.models.base import LandmarkBatch
-from phoenix_ray.sources.base import Video
 from tests.dataset.made_up import commit, make_video
 from tests.dataset.test_crashes import compact_all, work
+from tests.fuzz.bombs import fat, nobody, write_bomb
 from tests.fuzz.foreign import (
     FILES,
     FOLDERS,
@@ -261,28 +257,36 @@ def test_a_video_of_nobody_is_no_bomb_until_it_is_far_longer_than_its_file() -> 
         refuse_video_bomb(decoded=4_600_000_000, compressed=355_000)
 
 
-def test_a_long_video_of_nobody_is_measured_in_the_memory_of_a_block(tmp_path: Path) -> None:
-    # As arrays its landmarks take 820 MB.
-    frames, at_once = 120_000, 8_000
-    storage, layout = LocalStorage(str(tmp_path)), holistic(468)
-    identity = DatasetIdentity(layout.name, {"name": "made-up", "engine": "none"}, source_root="/data")
-    open_dataset(storage, identity)
-    video = Video("train", "empty-room", "frame_folder", "/data", frames, "1", 25.0)
-    missing = {
-        part.name: np.full((at_once, len(part.points), len(part.axes)), np.nan, np.float32) for part in layout.parts
-    }
-    unscored = {part.name: np.full(at_once, np.nan, np.float32) for part in layout.parts if part.scored}
-    batch = LandmarkBatch(missing, unscored)
-    for first in range(0, frames, at_once):
-        records = [
-            FrameRecord(index, f"frame-{index}", index / 25, 210, 260, "no_person")
-            for index in range(first, first + at_once)
-        ]
-        write_partition(storage, layout, identity, OutputSettings(), video, first, first + at_once, records, batch)
-    del missing, batch
-    with bounded_memory():
-        said = invoke(["stats", str(tmp_path)])
-    assert "120,000" in said
+def peak_of(words: list[str]) -> tuple[str, int]:
+    """Return what a command says in a process of its own, and the most bytes that process held."""
+    code = "import sys; from tests.fuzz.foreign import invoke, peak_memory; print(invoke(sys.argv[1:]), peak_memory())"
+    done = subprocess.run(
+        [sys.executable, "-c", code, *words], cwd=Path(__file__).parents[2], capture_output=True, text=True, check=True
+    )
+    said, _, peak = done.stdout.strip().rpartition(" ")
+    return said, int(peak)
+
+
+def test_a_bomb_of_a_million_frames_is_measured_below_a_gigabyte(tmp_path: Path) -> None:
+    # As arrays its landmarks take 7 GB.
+    file = write_bomb(tmp_path / "bomb", nobody(1_000_000), 1_000_000)
+    assert file.stat().st_size < 6_000_000
+    said, peak = peak_of(["stats", str(tmp_path / "bomb")])
+    assert "1,000,000" in said
+    assert peak < 1 << 30
+    said, peak = peak_of(["export", str(tmp_path / "bomb"), str(tmp_path / "csv"), "--format", "csv"])
+    assert "refused: a video decodes to" in said
+    assert peak < 1 << 30
+
+
+def test_row_groups_of_one_row_that_take_much_memory_are_not_held_together(tmp_path: Path) -> None:
+    file = write_bomb(tmp_path, fat(12, 100_000_000), 12)
+    assert file.stat().st_size < 1_000_000
+    said, peak = peak_of(["stats", str(tmp_path)])
+    assert "12" in said
+    assert peak < 1 << 30
+    with pytest.raises(OutputError, match="refused: a video decodes to"):
+        phoenix_ray.open(str(tmp_path)).load("train", "bomb")
 
 
 def test_a_json_of_millions_of_lists_is_refused() -> None:
