@@ -214,9 +214,9 @@ class _PartInBlocks:
 
 
 class _Median:
-    """The median of numbers ≥ 0 that come in blocks: exact up to `_EXACT_VALUES`, to 0.03 % beyond.
+    """Finds the median of numbers ≥ 0 that come in blocks: up to `_EXACT_VALUES` exactly, of more to 0.03 %.
 
-    Beyond, numbers are counted by the first bits of their float32, so that memory does not grow.
+    Of more it counts numbers by the first bits of their float32, so that memory does not grow.
     """
 
     def __init__(self) -> None:
@@ -243,7 +243,7 @@ class _Median:
         ends = np.cumsum(self._counts)
         middle = np.searchsorted(ends, [(self._held - 1) // 2, self._held // 2], side="right").astype(np.uint32)
         low, high = ((middle + step << _BITS_CUT).view(np.float32).astype(np.float64) for step in (0, 1))
-        # Numbers of the lowest bin are zero pixels; infinity has no upper end.
+        # The lowest bin counts as zero pixels; infinity has no upper end.
         return float(np.where((middle == 0) | np.isinf(low), low, (low + high) / 2).mean())
 
 

@@ -174,7 +174,7 @@ def _summarise_part(part: str, videos: Sequence[VideoMeasures], frames: int) -> 
         rate=sum(one.found for one in measures) / frames if frames else 0.0,
         jitter=float(np.median(jitters)) if jitters else None,
         gaps=gaps.total(),
-        gap_frames=sum(gaps.elements()),
+        gap_frames=sum(length * count for length, count in gaps.items()),
         longest_gap=max(gaps, default=0),
         scores=np.sum([one.scores for one in measures], axis=0, dtype=np.int64),
     )

@@ -1,4 +1,4 @@
-"""One pass over a collection of landmarks, in threads, with the memory of a few row groups however long a video is.
+"""Measures a collection of landmarks in one pass, in threads that each hold a few row groups, however long a video is.
 
 Counts that a dataset has in its table of videos need no pass at all: `count_only`.
 """
