@@ -21,8 +21,6 @@ _MOST_TIMES_A_TABLE = 50
 _SMALL_BYTES, _MOST_TIMES_COMPRESSED = 16 << 20, 4_000
 # Missing landmarks take no bytes until they become arrays, so rows are counted as well; runs write 8,192 at the most.
 _MOST_ROWS = 16_384
-# A video that is loaded at once. Arrays of nobody, in row groups of 137, take 350 times their compressed bytes.
-SMALL_VIDEO_BYTES, _MOST_TIMES_A_VIDEO = 96 << 20, 400
 # Values take so many bytes, and a definition and a repetition level 2 each.
 _WIDTHS = {"BOOLEAN": 1, "INT32": 4, "INT64": 8, "INT96": 12, "FLOAT": 4, "DOUBLE": 8}
 _LEVEL_BYTES = 4
@@ -82,11 +80,6 @@ def refuse_bomb_of_all(source: pa.NativeFile, metadata: pq.FileMetaData, columns
             if columns is None or chunk.path_in_schema.partition(".")[0] in columns:
                 total += _decoded_bytes(source, chunk, most)
                 _refuse(total, most, "it")
-
-
-def refuse_video_bomb(decoded: int, compressed: int) -> None:
-    """Raise DecodedSizeError where the landmarks of a video take far more bytes than its row groups have compressed."""
-    _refuse(decoded, max(SMALL_VIDEO_BYTES, _MOST_TIMES_A_VIDEO * compressed), "a video")
 
 
 def _refuse(decoded: int, most: int, what: str) -> None:

@@ -11,40 +11,47 @@ from phoenix_ray.dataset.collection import VideoKey
 from phoenix_ray.errors import ConfigError, OutputError
 
 VARIABLE = "PHOENIX_RAY_MOST_VIDEO_MB"
+_DIGITS = 12
 # Loading a video takes 2.5 times its arrays: it is refused where they take more than this part of what is free.
 _PART_OF_FREE = 3
+# As arrays, real landmarks take 3 times their compressed bytes, those of nobody 350 times, more in large row groups.
+# Beyond this ratio a video is loaded up to 256 MiB, which are 25 minutes of nobody.
+_USUAL_TIMES_COMPRESSED, _UNUSUAL_BYTES = 400, 256 << 20
 _CONTROL_GROUPS = Path("/sys/fs/cgroup")
 # Of version 1 and 2: limit, use, and what of the use are cached files, which are given up when memory is wanted.
 _OLD_FILES = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
 _FILES = ("memory.max", "memory.current", "inactive_file")
 
 
-def refuse_large_video(key: VideoKey, size: int) -> None:
-    """Raise OutputError where a video of so many bytes is not to be loaded at once.
+def refuse_large_video(key: VideoKey, size: int, compressed: int) -> None:
+    """Raise OutputError where a video of `size` bytes is too large to be loaded at once.
 
-    Allowed is a third of the memory that this process can still get, or what the variable says in MB.
+    Allowed is a third of the memory that this process can still get, and less where the files of the video have only so
+    few `compressed` bytes that they may be a bomb; or what the variable says, in MiB.
 
     Raises:
         OutputError: It is larger.
         ConfigError: The variable is not a number.
     """
-    most = _most_bytes()
-    if most is not None and size > most:
+    most = _most_bytes(compressed)
+    if size > most:
+        by = VARIABLE if os.environ.get(VARIABLE) else "the free memory and the size of its files"
         raise OutputError(
-            f"{key[0]}/{key[1]} takes {size >> 20:,} MB or more when it is loaded at once, and {most >> 20:,} MB are "
-            f"allowed: {VARIABLE}, else a third of the memory that is free. Read it in blocks (`Dataset.load_blocks`; "
-            f"`phoenix-ray stats` does), take a machine with more memory, or set {VARIABLE}."
+            f"{key[0]}/{key[1]} takes at least {size >> 20:,} MiB when it is loaded at once, and {most >> 20:,} MiB "
+            f"are allowed by {by}. Allow more with {VARIABLE}={(size >> 20) + 1}, or read it in blocks "
+            "(`Dataset.load_blocks` in Python)."
         )
 
 
-def _most_bytes() -> int | None:
-    said = os.environ.get(VARIABLE, "")
-    if said:
-        if not said.isdecimal():
-            raise ConfigError(f"{VARIABLE} is {said!r}: give a number of MB.")
-        return int(said) << 20
+def _most_bytes(compressed: int) -> int:
+    allowed = os.environ.get(VARIABLE, "")
+    if allowed:
+        if not allowed.isdecimal() or len(allowed) > _DIGITS:
+            raise ConfigError(f"{VARIABLE} is {allowed[:40]!r}: give a whole number of MiB, 0 or more.")
+        return int(allowed) << 20
+    usual = max(_UNUSUAL_BYTES, _USUAL_TIMES_COMPRESSED * compressed)
     free = free_memory()
-    return None if free is None else free // _PART_OF_FREE
+    return usual if free is None else min(usual, free // _PART_OF_FREE)
 
 
 def free_memory() -> int | None:
@@ -55,17 +62,25 @@ def free_memory() -> int | None:
         bounds.append(int(next(line for line in lines if line.startswith("MemAvailable")).split()[1]) << 10)
     for folder, (limit, use, cached) in _control_groups():
         # A group without a limit says "max".
-        with suppress(OSError, ValueError, KeyError):
-            statistics = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
-            used = int((folder / use).read_text()) - int(statistics[cached])
+        with suppress(OSError, ValueError):
+            used = int((folder / use).read_text()) - _cached_bytes(folder / "memory.stat", cached)
             bounds.append(max(0, int((folder / limit).read_text()) - used))
     return min(bounds, default=None)
 
 
+def _cached_bytes(file: Path, name: str) -> int:
+    """Return a number of a control group's statistics, 0 where it is not there."""
+    with suppress(OSError, ValueError):
+        for line in file.read_text().splitlines():
+            if line.startswith(f"{name} "):
+                return int(line.split()[1])
+    return 0
+
+
 def _control_groups() -> Iterator[tuple[Path, tuple[str, str, str]]]:
     """Yield the control groups that may bound this process, with the names of their files."""
-    with suppress(OSError):
-        for line in Path("/proc/self/cgroup").read_text().splitlines():
+    with suppress(OSError, ValueError):
+        for line in Path("/proc/self/cgroup").read_text(errors="surrogateescape").splitlines():
             _, controllers, path = line.split(":", 2)
             if "memory" in controllers.split(",") or not controllers:
                 root, files = (_CONTROL_GROUPS / "memory", _OLD_FILES) if controllers else (_CONTROL_GROUPS, _FILES)

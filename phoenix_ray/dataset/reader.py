@@ -24,7 +24,7 @@ from phoenix_ray.dataset.remote_storage import open_for_reading
 from phoenix_ray.dataset.rows import RowReader
 from phoenix_ray.dataset.schema import landmark_schema
 from phoenix_ray.dataset.selection import Names, choose_videos
-from phoenix_ray.dataset.snapshot import ChangedError, Snapshot, VideoIndex, is_whole, read_blocks, read_rows
+from phoenix_ray.dataset.snapshot import ChangedError, RowRange, Snapshot, VideoIndex, is_whole, read_blocks, read_rows
 from phoenix_ray.dataset.storage import ReadableStorage
 from phoenix_ray.dataset.video_landmarks import VideoLandmarks, from_rows
 from phoenix_ray.dataset.videos import KERNELS_SEPARATOR, NAMED_ANNOTATIONS
@@ -138,8 +138,9 @@ class Dataset:
         """Return a video as arrays, with its annotations; what is committed of it, if it is not finished.
 
         Raises:
+            ConfigError: The limit in PHOENIX_RAY_MOST_VIDEO_MB is not a number.
             KeyError: The dataset holds no row of such a video.
-            OutputError: Its rows cannot be read.
+            OutputError: Its rows cannot be read, or need more memory than is allowed (`memory_limit`).
         """
         key = (split, video_id)
         return self._read(key, lambda video: self._to_landmarks(key, video, self._read_found(key, video)))
@@ -152,16 +153,25 @@ class Dataset:
         Args:
             split: Its split.
             video_id: The video.
-            use: Called with the blocks in order, at least one; called again with all of them when the dataset changes
-                while it is read.
+            use: Called with the blocks in order, at least one, which it must take before it returns; called again with
+                all of them when the dataset changes while it is read.
             block_rows: Rows of a block; the last may have fewer, and so may those of a file with very large row groups.
 
         Raises:
             KeyError: The dataset holds no row of such a video.
             OutputError: Its rows cannot be read.
+            ValueError: `block_rows` is less than 1.
         """
+        if block_rows < 1:
+            raise ValueError(f"block_rows={block_rows}: a block has at least one row")
         key = (split, video_id)
-        return self._read(key, lambda video: use(self._blocks(key, video, block_rows)))
+
+        def read(video: dict[str, Any]) -> Result:
+            # Begun before `use` is called: that may refresh this dataset.
+            tables = read_blocks(self._rows, self.layout, key, self._locate(key, video), block_rows)
+            return use(self._blocks(key, video, tables))
+
+        return self._read(key, read)
 
     def read_video(self, split: str, video_id: str) -> pa.Table:
         """Return the rows of a video in frame order; those that are committed, if it is not finished.
@@ -193,7 +203,7 @@ class Dataset:
     def _read(self, key: VideoKey, read: Callable[[dict[str, Any]], Result]) -> Result:
         """Return what a function reads of a video, given its row in the table of videos."""
         for _ in range(_ATTEMPTS):
-            with suppress(ChangedError, FileNotFoundError), self._explained():
+            with suppress(ChangedError), self._explained():
                 video = self._index.find(key)
                 if video is None:
                     raise KeyError(f"no video {key[1]!r} in the split {key[0]!r} of {self._storage.root}")
@@ -203,25 +213,36 @@ class Dataset:
 
     def _read_found(self, key: VideoKey, video: dict[str, Any]) -> pa.Table:
         """Return the rows of a video that has this row in the table of videos."""
+        ranges = self._locate(key, video)
         try:
-            rows = read_rows(self._rows, self.layout, key, self._snapshot.locate(video))
+            rows = read_rows(self._rows, self.layout, key, ranges)
             if video["file"] is None or is_whole(rows):
                 return rows
+        except FileNotFoundError:
+            raise ChangedError from None
         except ChangedError:
             # A data file is never changed.
             if video["file"] is None:
                 raise
         raise self._elsewhere(key, video)
 
-    def _blocks(self, key: VideoKey, video: dict[str, Any], block_rows: int) -> Iterator[VideoLandmarks]:
+    def _locate(self, key: VideoKey, video: dict[str, Any]) -> list[RowRange]:
+        try:
+            return self._snapshot.locate(video)
+        except ChangedError:
+            raise self._elsewhere(key, video) from None
+
+    def _blocks(self, key: VideoKey, video: dict[str, Any], tables: Iterator[pa.Table]) -> Iterator[VideoLandmarks]:
         rows = 0
         try:
-            for block in read_blocks(self._rows, self.layout, key, self._snapshot.locate(video), block_rows):
+            for block in tables:
                 if video["file"] is not None and not is_whole(block, rows):
                     raise ChangedError
                 rows += block.num_rows
                 yield self._to_landmarks(key, video, block)
                 del block
+        except FileNotFoundError:
+            raise ChangedError from None
         except ChangedError:
             if video["file"] is None:
                 raise

@@ -71,6 +71,15 @@ class RowReader:
             if begin < stop:
                 yield self._row_group(file, group, chosen).slice(begin - start, stop - begin)
 
+    def count_rows(self, file: str) -> int:
+        """Return how many rows a file has.
+
+        Raises:
+            FileNotFoundError: There is no such file.
+            DamagedFileError: The file is not a Parquet file.
+        """
+        return self._open(file).starts[-1]
+
     def compressed_bytes(self, file: str, first_row: int, rows: int) -> int:
         """Return the compressed size of the row groups that hold the rows `first_row` to `first_row + rows` of a file.
 

@@ -18,7 +18,6 @@ import pyarrow.compute as pc
 
 from phoenix_ray.dataset.collection import VideoKey
 from phoenix_ray.dataset.coverage import pick_once
-from phoenix_ray.dataset.decoded_size import SMALL_VIDEO_BYTES, DecodedSizeError, refuse_video_bomb
 from phoenix_ray.dataset.encoding import DamagedFileError
 from phoenix_ray.dataset.identity import DatasetIdentity, find_layout
 from phoenix_ray.dataset.memory_limit import refuse_large_video
@@ -36,6 +35,10 @@ from phoenix_ray.landmarks import Layout
 _ROWS_TALLIED = 1_024
 # A block of `read_blocks` is given with fewer rows when it holds more: 1,024 rows of Holistic take 8 MB.
 _MOST_BYTES_HELD = 32 << 20
+# Videos that need no look at files and free memory: those of a few minutes.
+_SMALL_BYTES = 96 << 20
+# A path of Linux has no more; Python takes up to four bytes a character.
+_LONGEST_NAME_BYTES = 4_096
 
 
 class ChangedError(Exception):
@@ -200,6 +203,9 @@ def _fitting(rows: pa.Table, schema: pa.Schema, file: str) -> pa.Table:
         fits = False
     if not fits:
         raise DamagedFileError(file, "damaged: its columns are not those of the layout")
+    longest = pc.max(pc.binary_length(rows["frame_name"])).as_py() or 0
+    if longest > _LONGEST_NAME_BYTES:
+        raise DamagedFileError(file, f"damaged: the name of a frame has {longest:,} bytes")
     return rows
 
 
@@ -219,14 +225,12 @@ def _are_all(table: pa.Table, key: VideoKey) -> bool:
 
 
 def _refuse_large(reader: RowReader, key: VideoKey, ranges: Sequence[RowRange], size: int) -> None:
-    """Refuse to hold so many bytes of a video where that is far more than its files have, or no memory is left."""
-    if size <= SMALL_VIDEO_BYTES:
+    """Refuse to hold so many bytes of a video; what a table says of rows that no file has is another matter."""
+    if size <= _SMALL_BYTES:
         return
-    try:
-        refuse_video_bomb(size, sum(reader.compressed_bytes(*piece) for piece in ranges))
-    except DecodedSizeError as error:
-        raise DamagedFileError(ranges[0].file, f"refused: {error}") from None
-    refuse_large_video(key, size)
+    if any(piece.first_row + piece.rows > reader.count_rows(piece.file) for piece in ranges):
+        raise ChangedError
+    refuse_large_video(key, size, sum(reader.compressed_bytes(*piece) for piece in ranges))
 
 
 def _locate_open(infos: Sequence[PartitionInfo]) -> list[RowRange]:

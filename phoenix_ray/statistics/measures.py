@@ -242,9 +242,10 @@ class _Median:
             return float(np.median(np.concatenate(self._values))) if self._held else None
         ends = np.cumsum(self._counts)
         middle = np.searchsorted(ends, [(self._held - 1) // 2, self._held // 2], side="right").astype(np.uint32)
-        low, high = ((middle + step << _BITS_CUT).view(np.float32).astype(np.float64) for step in (0, 1))
-        # The lowest bin counts as zero pixels; infinity has no upper end.
-        return float(np.where((middle == 0) | np.isinf(low), low, (low + high) / 2).mean())
+        with np.errstate(invalid="ignore"):
+            low, high = ((middle + step << _BITS_CUT).view(np.float32).astype(np.float64) for step in (0, 1))
+        # The lowest bin counts as zero pixels; above the largest number there is only infinity.
+        return float(np.where((middle == 0) | ~np.isfinite(high), low, (low + high) / 2).mean())
 
 
 def find_gaps(present: NDArray[np.bool_], frames: NDArray[np.int32]) -> list[Gap]:

@@ -30,7 +30,10 @@ def write_plots(
     except ImportError:
         raise MissingExtraError("Plots", "plots") from None
     jitters = {part: [one.parts[part].jitter for one in videos] for part in everything.parts}
-    gaps = {part: sum((Counter(one.parts[part].gaps) for one in videos), Counter()) for part in everything.parts}
+    gaps: dict[str, Counter[int]] = {part: Counter() for part in everything.parts}
+    for part, counts in gaps.items():
+        for one in videos:
+            counts.update(one.parts[part].gaps)
     pictures: dict[str, Callable[[Any], None]] = {
         "rates": lambda axes: _plot_rates(axes, groups),
         "jitter": lambda axes: _plot_jitter(axes, jitters),

@@ -7,7 +7,7 @@ from itertools import chain
 
 from phoenix_ray.dataset.collection import LandmarkCollection, VideoKey
 from phoenix_ray.dataset.video_landmarks import VideoLandmarks
-from phoenix_ray.errors import PhoenixRayError
+from phoenix_ray.errors import ConfigError, PhoenixRayError
 from phoenix_ray.verify.differences import Difference, DifferenceKind
 from phoenix_ray.verify.tolerance import Tolerance
 from phoenix_ray.verify.video import VideoComparison, compare_videos
@@ -68,6 +68,8 @@ def _load(collection: LandmarkCollection, key: VideoKey) -> VideoLandmarks | str
     """Return a video, or why it cannot be read."""
     try:
         return collection.load(*key)
+    except ConfigError:
+        raise
     except PhoenixRayError as error:
         return str(error)
 

@@ -14,10 +14,12 @@ import pyarrow.compute as pc
 import pytest
 
 import phoenix_ray
-from phoenix_ray.dataset import paths
+from phoenix_ray.dataset import paths, snapshot
 from phoenix_ray.dataset.digest import add_digests
+from phoenix_ray.dataset.encoding import DamagedFileError
 from phoenix_ray.dataset.manifest import read_manifest
 from phoenix_ray.dataset.reader import Dataset
+from phoenix_ray.dataset.schema import landmark_schema
 from phoenix_ray.dataset.snapshot import VideoIndex
 from phoenix_ray.dataset.storage import LocalStorage
 from phoenix_ray.dataset.tally import Tally, tally_rows, total
@@ -168,6 +170,60 @@ def test_a_status_that_there_is_none_of_is_refused(tmp_path: Path) -> None:
     rows = rows.set_column(rows.column_names.index("status"), "status", pa.array(["ok", "fine", "ok", "ok"]))
     with pytest.raises(ValueError, match="'fine' is not a status"):
         from_rows(LAYOUT, "dev", "b", rows)
+
+
+def test_a_missing_file_of_the_caller_is_not_taken_for_a_change_of_the_dataset(tmp_path: Path) -> None:
+    uncompacted(new_dataset(tmp_path))
+    calls: list[int] = []
+
+    def fail(blocks: Iterator[VideoLandmarks]) -> None:
+        calls.append(len(next(blocks)))
+        (tmp_path / "missing.csv").read_text()
+
+    with pytest.raises(FileNotFoundError, match=r"missing\.csv"):
+        Dataset.open(str(tmp_path)).load_blocks("train", "a", fail)
+    assert calls == [10]
+
+
+def test_blocks_are_right_when_the_caller_looks_at_the_dataset_anew_before_the_first(tmp_path: Path) -> None:
+    storage = new_dataset(tmp_path)
+    uncompacted(storage)
+    dataset = Dataset.open(str(tmp_path))
+
+    def count(blocks: Iterator[VideoLandmarks]) -> int:
+        if not (tmp_path / "data").exists():
+            compact_and_publish(storage)
+        dataset.refresh()
+        return sum(map(len, blocks))
+
+    assert dataset.load_blocks("train", "a", count, 4) == 10
+
+
+@pytest.mark.parametrize("block_rows", [0, -1])
+def test_a_block_has_at_least_one_row(tmp_path: Path, block_rows: int) -> None:
+    uncompacted(new_dataset(tmp_path))
+    with pytest.raises(ValueError, match=f"block_rows={block_rows}"):
+        Dataset.open(str(tmp_path)).load_blocks("train", "a", list, block_rows)
+
+
+def test_rows_that_no_file_has_are_the_fault_of_the_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    compacted(new_dataset(tmp_path))
+    dataset = Dataset.open(str(tmp_path))
+    video = dict(dataset._index.find(("train", "a")) or {}, frames=4_000_000)
+    monkeypatch.setattr(dataset._index, "find", lambda key: video)
+    for read in (dataset.load, lambda split, name: dataset.load_blocks(split, name, list)):
+        with pytest.raises(OutputError, match=r"videos\.parquet does not say .*--repair"):
+            read("train", "a")
+
+
+def test_a_frame_name_longer_than_any_path_is_damage(tmp_path: Path) -> None:
+    storage = new_dataset(tmp_path)
+    commit(storage, PLAIN, 0, 4)
+    rows = Dataset.open(str(tmp_path)).read_video("dev", "b")
+    names = pa.array(["x", "y" * 4_097, "z", "z"])
+    rows = rows.set_column(rows.column_names.index("frame_name"), "frame_name", names)
+    with pytest.raises(DamagedFileError, match="4,097 bytes"):
+        snapshot._fitting(rows, landmark_schema(LAYOUT), "file")
 
 
 def test_an_unknown_video_is_told(tmp_path: Path) -> None:

@@ -66,10 +66,11 @@ def fat(frames: int, text_bytes: int) -> Iterator[pa.Table]:
     """Yield rows with a row group each, in which a text takes so many bytes and compresses just under 4,000 times."""
     numbers = random.Random(0)
     for frame in range(frames):
-        row = _rows(range(frame, frame + 1), "failed", numbers.randbytes(text_bytes // 2_000).hex())
-        yield row.set_column(row.column_names.index("error"), "error", pa.array(["x" * text_bytes]))
+        row = _rows(range(frame, frame + 1), "failed")
+        text = numbers.randbytes(text_bytes // 2_000).hex() + "x" * text_bytes
+        yield row.set_column(row.column_names.index("error"), "error", pa.array([text]))
 
 
-def _rows(rows: range, status: FrameStatus, name: str = "") -> pa.Table:
-    records = [FrameRecord(row, name, row / 25, 210, 260, status) for row in rows]
+def _rows(rows: range, status: FrameStatus) -> pa.Table:
+    records = [FrameRecord(row, "", row / 25, 210, 260, status) for row in rows]
     return to_table(LAYOUT, "train", "bomb", records, empty_batch(LAYOUT, len(rows)))

@@ -178,6 +178,14 @@ def test_the_jitter_of_a_long_video_is_counted_to_a_thirtieth_of_a_percent(monke
     assert measure_part(moving([20.0] * 50), "left_hand").jitter == 0
 
 
+@pytest.mark.parametrize("number", [0.0, 3.4028e38, np.inf])
+def test_a_counted_median_of_one_number_is_that_number(monkeypatch: pytest.MonkeyPatch, number: float) -> None:
+    monkeypatch.setattr(module, "_EXACT_VALUES", 1)
+    median = module._Median()
+    median.add(np.array([number, number]))
+    assert median.result() == pytest.approx(number, rel=5e-4)
+
+
 def test_a_video_without_rows_has_measures_and_no_blocks_have_none() -> None:
     assert measure_video(rows_of(moving([10, 12]), [])).frames == 0
     with pytest.raises(ValueError, match="at least one block"):
