@@ -21,7 +21,7 @@ from phoenix_ray.commands.settings import SettingsCommand, read_settings, requir
 from phoenix_ray.commands.stats import stats
 from phoenix_ray.commands.verify import verify
 from phoenix_ray.errors import EXIT_INTERRUPTED, ModelError, PhoenixRayError
-from phoenix_ray.untrusted_text import printable_line, printable_text
+from phoenix_ray.text import printable_line, printable_text
 
 _PLACES = ("source.path", "output.path")
 

@@ -59,7 +59,7 @@ from phoenix_ray.models import registry
 from phoenix_ray.sources.base import Source
 from phoenix_ray.sources.catalog import open_source
 from phoenix_ray.sources.left_out import LeftOut
-from phoenix_ray.untrusted_text import printable_line
+from phoenix_ray.text import printable_line
 
 
 def run_job(settings: Settings, words: Sequence[str] = ()) -> int:

@@ -26,7 +26,7 @@ from phoenix_ray.dataset.failures import FailureRecord, clear_failures, read_fai
 from phoenix_ray.dataset.lease import Lease
 from phoenix_ray.dataset.storage import Storage
 from phoenix_ray.errors import OutputError
-from phoenix_ray.untrusted_text import printable_line
+from phoenix_ray.text import printable_line
 
 
 class RunMonitor:

@@ -24,7 +24,7 @@ from phoenix_ray.dataset.storage import Storage, open_storage
 from phoenix_ray.dataset.totals import Extent, measure_extent, unreadable_videos
 from phoenix_ray.dataset.unreadable import UnreadableVideo, describe_unreadable
 from phoenix_ray.errors import OutputError
-from phoenix_ray.untrusted_text import printable_line, printable_text
+from phoenix_ray.text import printable_line, printable_text
 
 WATCH_SECONDS = 2.0
 # Where each look is not drawn over the last one, as in a log.

@@ -22,7 +22,7 @@ from phoenix_ray.dataset.storage import Storage
 from phoenix_ray.dataset.tally import Tally, total
 from phoenix_ray.landmarks import Layout
 from phoenix_ray.models.kernels import describe_mixture
-from phoenix_ray.untrusted_text import printable_line
+from phoenix_ray.text import printable_line
 
 
 @dataclass(frozen=True, slots=True)

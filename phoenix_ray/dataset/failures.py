@@ -15,7 +15,7 @@ from phoenix_ray.dataset import json_values, paths
 from phoenix_ray.dataset.sealing import open_json, seal_json
 from phoenix_ray.dataset.storage import Storage
 from phoenix_ray.errors import OutputError
-from phoenix_ray.untrusted_text import without_secrets
+from phoenix_ray.text import without_secrets
 
 FailureClass = Literal["input", "model", "memory", "infrastructure"]
 

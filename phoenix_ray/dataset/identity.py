@@ -19,7 +19,7 @@ from phoenix_ray.dataset.sealing import refuse_broken_seal, seal_json
 from phoenix_ray.dataset.storage import ReadableStorage, Storage
 from phoenix_ray.errors import FingerprintMismatchError, NewerVersionError, OutputError
 from phoenix_ray.landmarks import LAYOUTS, Layout
-from phoenix_ray.untrusted_text import without_secrets
+from phoenix_ray.text import without_secrets
 
 # Compared fields that a setting of another name decides.
 _SETTINGS = {"model.model": "model.name"}

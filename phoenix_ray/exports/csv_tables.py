@@ -16,7 +16,7 @@ import pyarrow.csv as pa_csv
 from phoenix_ray.dataset.video_landmarks import VideoLandmarks
 from phoenix_ray.exports.output import video_file
 from phoenix_ray.exports.selection import Selection
-from phoenix_ray.untrusted_text import spreadsheet_text
+from phoenix_ray.text import spreadsheet_text
 
 
 def write_csv_tables(selection: Selection, output: Path) -> None:

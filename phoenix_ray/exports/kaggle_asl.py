@@ -24,7 +24,7 @@ from phoenix_ray.dataset.video_landmarks import IMAGE_AXES, VideoLandmarks
 from phoenix_ray.exports.kaggle_tables import Participants, sequence_table, write_index
 from phoenix_ray.exports.output import video_file
 from phoenix_ray.exports.selection import Selection, require_holistic
-from phoenix_ray.untrusted_text import spreadsheet_text
+from phoenix_ray.text import spreadsheet_text
 
 _TABLE_COLUMNS = ("path", "participant_id", "sequence_id", "sign")
 POINTS = {"face": 468, "left_hand": 21, "pose": 33, "right_hand": 21}

@@ -25,7 +25,7 @@ from phoenix_ray.dataset.video_landmarks import IMAGE_AXES, VideoLandmarks
 from phoenix_ray.exports.kaggle_asl import POINTS
 from phoenix_ray.exports.kaggle_tables import Participants, sequence_table, write_index
 from phoenix_ray.exports.selection import Selection, require_holistic
-from phoenix_ray.untrusted_text import spreadsheet_text
+from phoenix_ray.text import spreadsheet_text
 
 SEQUENCES_PER_FILE = 1_000
 # Frames of a row group: 27 MB. One a video would spend more on the statistics of 1,630 columns than on the numbers.

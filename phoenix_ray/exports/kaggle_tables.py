@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TextIO
 
 from phoenix_ray.dataset.video_landmarks import VideoLandmarks
-from phoenix_ray.untrusted_text import spreadsheet_text
+from phoenix_ray.text import spreadsheet_text
 
 # Behind the competition's own columns: by these a row is found in the dataset.
 _OURS = ("video_id", "signer")

@@ -18,7 +18,7 @@ from phoenix_ray.sources import containers, frame_files
 from phoenix_ray.sources.base import SourceProblem, Video
 from phoenix_ray.sources.lookahead import lookahead
 from phoenix_ray.sources.streams import ContainerError
-from phoenix_ray.untrusted_text import without_secrets
+from phoenix_ray.text import without_secrets
 
 # Enough to hide the round trips of a network file system.
 LISTING_THREADS = 16

@@ -25,7 +25,7 @@ from phoenix_ray.errors import SourceError, did_you_mean
 from phoenix_ray.sources.base import NoteLeftOut, SourceProblem, Video, ignore_left_out
 from phoenix_ray.sources.listing import Candidate, list_videos
 from phoenix_ray.sources.tree import DEFAULT_SPLIT
-from phoenix_ray.untrusted_text import from_spreadsheet_text
+from phoenix_ray.text import from_spreadsheet_text
 
 TEXT_SUFFIXES = (".csv", ".tsv")
 TABLE_SUFFIXES = (*TEXT_SUFFIXES, ".parquet")

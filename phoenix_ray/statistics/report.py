@@ -16,7 +16,7 @@ from rich.text import Text
 
 from phoenix_ray.dataset.unreadable import describe_unreadable, unreadable_in
 from phoenix_ray.statistics.summary import GroupSummary, Outlier
-from phoenix_ray.untrusted_text import printable_line
+from phoenix_ray.text import printable_line
 
 
 def to_json(everything: GroupSummary, groups: Sequence[GroupSummary], outliers: Sequence[Outlier]) -> dict[str, Any]:

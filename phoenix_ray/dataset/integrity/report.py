@@ -14,7 +14,7 @@ from phoenix_ray.dataset.integrity.repair import Repair
 from phoenix_ray.dataset.tally import total
 from phoenix_ray.errors import EXIT_DAMAGED, EXIT_INCOMPLETE, EXIT_OK
 from phoenix_ray.models.kernels import describe_mixture
-from phoenix_ray.untrusted_text import printable_line
+from phoenix_ray.text import printable_line
 
 # Findings of one kind that are shown to people.
 _SHOWN = 20

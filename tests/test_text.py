@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from phoenix_ray.untrusted_text import (
+from phoenix_ray.text import (
+    counted,
     from_spreadsheet_text,
     printable_line,
     printable_text,
@@ -35,6 +36,11 @@ def test_a_line_holds_nothing_that_a_terminal_obeys(text: str) -> None:
 )
 def test_control_characters_are_escaped_and_letters_stay(text: str, shown: str) -> None:
     assert printable_line(text) == shown
+
+
+@pytest.mark.parametrize(("number", "shown"), [(0, "0 videos"), (1, "1 video"), (8257, "8,257 videos")])
+def test_a_noun_agrees_with_its_number(number: int, shown: str) -> None:
+    assert counted(number, "video") == shown
 
 
 def test_text_keeps_its_lines() -> None:

@@ -1,4 +1,4 @@
-"""Text from outside, made harmless before it is shown or stored.
+"""Text for people: text from outside made harmless before it is shown or stored, and nouns with their numbers.
 
 Names of videos and files, annotations and error messages may hold anything: escape sequences that move a cursor or
 retitle a window, line ends that forge a line of a log, URIs with a password in them. What prints or logs passes such
@@ -28,6 +28,11 @@ _SECRET_VALUE = re.compile(
     r"([?&;][^=&;#\s]{0,64}?(?:token|key|secret|passw|pwd|signature|sig|credential|auth)[^=&;#\s]{0,64}=)[^&;#\s\"'<>]+",
     re.IGNORECASE,
 )
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a number and its noun, which takes an s in the plural: `1 video`, `8,257 videos`."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def printable_line(text: object) -> str:
