@@ -29,8 +29,8 @@ from phoenix_ray.config import Settings
 from phoenix_ray.dataset.identity import DatasetIdentity
 from phoenix_ray.errors import PhoenixRayError
 from phoenix_ray.models import registry
-from phoenix_ray.models.holistic.crops import WarpCropper
-from phoenix_ray.models.holistic.litert import LitertNetworks
+from phoenix_ray.models.holistic.litert_engine.crops import WarpCropper
+from phoenix_ray.models.holistic.litert_engine.networks import LitertNetworks
 from phoenix_ray.sources import frames as frame_reading
 
 # What is watched, and under which name its time is added up.

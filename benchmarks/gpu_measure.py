@@ -33,9 +33,9 @@ from phoenix_ray.models.holistic.networks import (
     POSE_LANDMARK,
     NetworkInput,
 )
-from phoenix_ray.models.holistic.torch_crops import DeviceCropper
-from phoenix_ray.models.holistic.torch_networks import TorchNetworks
-from phoenix_ray.models.holistic.torch_numerics import numerics
+from phoenix_ray.models.holistic.torch_engine.crops import DeviceCropper
+from phoenix_ray.models.holistic.torch_engine.device import numerics
+from phoenix_ray.models.holistic.torch_engine.networks import TorchNetworks
 from phoenix_ray.sources.decode import decode_picture
 
 Image = NDArray[np.uint8]

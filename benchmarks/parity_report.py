@@ -1,7 +1,7 @@
 """How far two engines' landmarks lie apart, and whether that is near enough.
 
 `bench.parity` compares a run of two engines with `compare`, the golden tests compare an engine with recorded landmarks;
-both judge by the bars of `models.holistic.bars`.
+both judge by the bars of `models.holistic.parity`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from phoenix_ray.errors import EXIT_DIFFERENT, EXIT_OK
 from phoenix_ray.landmarks import Layout
 from phoenix_ray.models.agreement import PartAgreement, agree_all
 from phoenix_ray.models.base import LandmarkBatch
-from phoenix_ray.models.holistic.bars import BARS, missed_bars, presence
+from phoenix_ray.models.holistic.parity import BARS, missed_bars, presence
 from phoenix_ray.verify.agreement_table import agreement_table
 
 

@@ -14,8 +14,8 @@ from phoenix_ray.config import ModelSettings
 from phoenix_ray.errors import ConfigError, ModelError, did_you_mean
 from phoenix_ray.landmarks import Layout
 from phoenix_ray.models.base import ModelFacts, ModelIdentity, ModelInfo, PoseModel, Trial
-from phoenix_ray.models.holistic.engines import HolisticEntry
-from phoenix_ray.models.kernels import MACHINE_FIELDS
+from phoenix_ray.models.holistic.entry import HolisticEntry
+from phoenix_ray.models.provenance import MACHINE_FIELDS
 from phoenix_ray.models.synthetic import SyntheticEntry
 
 
@@ -36,7 +36,7 @@ class ModelEntry(Protocol):
         ...
 
     def kernels(self, settings: ModelSettings) -> str:
-        """Return what computes on this machine: `models.kernels.describe_kernels`."""
+        """Return what computes on this machine: `models.provenance.describe_kernels`."""
         ...
 
     def trial(self, settings: ModelSettings, *, has_gpu: bool) -> Trial | None:

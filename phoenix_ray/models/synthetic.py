@@ -17,7 +17,7 @@ from phoenix_ray import landmarks
 from phoenix_ray.config import ModelSettings
 from phoenix_ray.landmarks import Part
 from phoenix_ray.models.base import LandmarkBatch, ModelFacts, ModelIdentity, ModelInfo, PoseModel, frames_per_call
-from phoenix_ray.models.kernels import describe_kernels
+from phoenix_ray.models.provenance import describe_kernels
 
 LAYOUT = landmarks.holistic(468)
 

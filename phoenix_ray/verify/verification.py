@@ -4,7 +4,7 @@
 |---|---|---|---|
 | are two results the same? | A | B | within a tolerance, by default 1e-6 |
 | is a dataset what its settings give? | computed afresh, without Ray | the dataset | bit for bit, on the same engine |
-| is a dataset what MediaPipe gives? | MediaPipe itself | the dataset | by the bars of `models.holistic.bars` |
+| is a dataset what MediaPipe gives? | MediaPipe itself | the dataset | by the bars of `models.holistic.parity` |
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from phoenix_ray.dataset.reader import Dataset
 from phoenix_ray.errors import ConfigError
 from phoenix_ray.exports.imports import open_collection
 from phoenix_ray.models import registry
-from phoenix_ray.models.holistic.bars import BARS, OTHER_ORDER_BARS, Bars
-from phoenix_ray.models.kernels import describe_mixture
+from phoenix_ray.models.holistic.parity import BARS, OTHER_ORDER_BARS, Bars
+from phoenix_ray.models.provenance import describe_mixture
 from phoenix_ray.verify.digests import agreed_videos
 from phoenix_ray.verify.recompute import RecomputedCollection, recorded_settings
 from phoenix_ray.verify.report import Criterion

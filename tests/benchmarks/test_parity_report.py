@@ -14,7 +14,7 @@ from benchmarks.parity_report import ParityReport, compare
 from phoenix_ray import landmarks
 from phoenix_ray.errors import EXIT_DIFFERENT
 from phoenix_ray.models.base import LandmarkBatch
-from phoenix_ray.models.holistic.bars import BARS
+from phoenix_ray.models.holistic.parity import BARS
 
 LAYOUT = landmarks.holistic(468)
 FRAMES = 8

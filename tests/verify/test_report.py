@@ -9,7 +9,7 @@ import pytest
 from phoenix_ray import landmarks
 from phoenix_ray.dataset.video_landmarks import VideoLandmarks
 from phoenix_ray.errors import EXIT_DIFFERENT
-from phoenix_ray.models.holistic.bars import BARS
+from phoenix_ray.models.holistic.parity import BARS
 from phoenix_ray.verify.report import Criterion, Report, gather
 from phoenix_ray.verify.text import VIDEOS_TOLD, report_text
 from phoenix_ray.verify.tolerance import BITS, Tolerance

@@ -10,12 +10,16 @@ from __future__ import annotations
 
 import math
 
+import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from phoenix_ray.models.holistic.arrays import Array, constant, divide, indices, namespace
 from phoenix_ray.models.holistic.elementary import long_cosine_and_sine
 from phoenix_ray.models.holistic.geometry import Rect
 
+# OpenCV addresses the pixels of a warp's source with 16 bits.
+MAX_SIDE = 2**15 - 2
 # Smaller pivots make a matrix singular for hal::LU.
 SMALLEST_PIVOT = 100 * float(np.finfo(np.float64).eps)
 
@@ -27,6 +31,15 @@ _COFACTORS = (
     (5, 1, 2, 3, 2, 0, 4, 0, 1),
     (7, 8, 4, 8, 6, 5, 6, 7, 3),
 )
+
+
+def within_limits(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return an image whose sides OpenCV can warp: itself, or reduced."""
+    height, width = image.shape[:2]
+    if max(height, width) <= MAX_SIDE:
+        return np.ascontiguousarray(image)
+    reduced = (min(width, MAX_SIDE), min(height, MAX_SIDE))
+    return np.asarray(cv2.resize(image, reduced, interpolation=cv2.INTER_AREA), dtype=np.uint8)
 
 
 def image_from_crop(roi: Rect, side: int) -> Array:

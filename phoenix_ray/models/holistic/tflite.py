@@ -104,9 +104,14 @@ def read(model: bytes, outputs: Sequence[str]) -> Network:
     return Network(names[graph.inputs[0]], tuple(outputs), shapes, kept, tuple(reversed(wanted)))
 
 
+def builtin_code(code: schema.OperatorCodeT) -> int:
+    """Return which of TFLite's own operators a code stands for."""
+    # Files from before the field was widened have it in the narrow one only.
+    return max(int(code.builtinCode), int(code.deprecatedBuiltinCode))
+
+
 def _operator(operator: schema.OperatorT, code: schema.OperatorCodeT, names: Sequence[str]) -> Operator:
-    # Files older than the wide field have the code in the narrow one only.
-    builtin = max(code.builtinCode, code.deprecatedBuiltinCode)
+    builtin = builtin_code(code)
     is_custom = builtin == schema.BuiltinOperator.CUSTOM
     return Operator(
         name=code.customCode.decode() if is_custom else _BUILTIN_NAMES[builtin],

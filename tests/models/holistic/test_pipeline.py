@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from phoenix_ray.models.holistic.anchors import FACE_ANCHORS, POSE_ANCHORS
+from phoenix_ray.models.holistic.decoding import FACE_ANCHORS, POSE_ANCHORS
 from phoenix_ray.models.holistic.geometry import ImageSize, Rect
 from phoenix_ray.models.holistic.networks import Detections, FaceOutput, HandOutput, NetworkInput, PoseOutput
 from phoenix_ray.models.holistic.pipeline import HolisticLandmarks, HolisticPipeline

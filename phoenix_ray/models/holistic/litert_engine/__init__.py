@@ -1,0 +1,1 @@
+"""The engine for CPUs: Holistic's networks in LiteRT, crops by OpenCV."""
