@@ -120,14 +120,14 @@ def time_worker(frames: BenchmarkFrames, output: Path) -> FrameTimes:
     settings = Settings.model_validate(
         {"model": {"engine": "litert"}, "decode": {"threads": 1, "ahead": 1}, "output": {"path": str(output)}}
     )
-    identity = DatasetIdentity(registry.layout(settings.model).name, registry.identity(settings.model).fields)
+    identity = DatasetIdentity(registry.facts(settings.model).layout.name, registry.facts(settings.model).identity)
     worker = ShardWorker(settings, identity)
     worker.ready()
     plan = make_plan(
         frames.videos,
         lambda video: [(0, video.frame_count)],
         settings.cluster.shard_frames,
-        registry.batch_size(settings.model),
+        registry.facts(settings.model).batch_size,
     )
     *_, shortest = plan.shards
     _process(worker, shortest)

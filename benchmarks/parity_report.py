@@ -17,7 +17,7 @@ from phoenix_ray.errors import EXIT_DIFFERENT, EXIT_OK
 from phoenix_ray.landmarks import Layout
 from phoenix_ray.models.agreement import PartAgreement, agree_all
 from phoenix_ray.models.base import LandmarkBatch
-from phoenix_ray.models.holistic.parity import BARS, missed_bars, presence
+from phoenix_ray.models.holistic.parity import PARITY, parity_failures, presence_agreement
 from phoenix_ray.verify.agreement_table import agreement_table
 
 
@@ -40,11 +40,11 @@ class ParityReport:
     @property
     def presence(self) -> float:
         """Share of frame x part in which both found the part, or neither did."""
-        return presence(self.parts, BARS)
+        return presence_agreement(self.parts, PARITY)
 
     def failures(self) -> tuple[str, ...]:
         """Return a sentence for each bar that is missed; none when the candidate may stand for the reference."""
-        return missed_bars(self.parts, BARS)
+        return parity_failures(self.parts, PARITY)
 
     @property
     def exit_code(self) -> int:

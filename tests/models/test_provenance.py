@@ -96,22 +96,22 @@ def test_a_distance_that_was_not_measured_is_not_invented(others: str) -> None:
 
 def test_a_machine_that_computes_the_same_is_welcome() -> None:
     settings = ModelSettings(engine="litert")
-    registry.refuse_other_machine(settings, registry.identity(settings).fields)
+    registry.refuse_other_machine(settings, registry.facts(settings).identity)
 
 
 @pytest.mark.parametrize(("field", "value"), [("architecture", "sparc"), ("litert", "1.4.0")])
 def test_a_machine_that_would_compute_other_landmarks_is_refused(field: str, value: str) -> None:
     settings = ModelSettings(engine="litert")
-    recorded = {**registry.identity(settings).fields, field: value}
+    recorded = {**registry.facts(settings).identity, field: value}
     with pytest.raises(ModelError, match=rf"{field}: {value} → .*model\.architecture"):
         registry.refuse_other_machine(settings, recorded)
 
 
 def test_a_named_architecture_is_the_identitys_whatever_machine_asks() -> None:
     named = ModelSettings(engine="litert", architecture="aarch64")
-    assert registry.identity(named).fields["architecture"] == "aarch64"
+    assert registry.facts(named).identity["architecture"] == "aarch64"
 
 
 def test_the_architecture_does_not_matter_where_a_gpu_computes() -> None:
-    assert "architecture" not in registry.identity(ModelSettings(engine="torch", device="cuda")).fields
-    assert "architecture" in registry.identity(ModelSettings(engine="torch", device="cpu")).fields
+    assert "architecture" not in registry.facts(ModelSettings(engine="torch", device="cuda")).identity
+    assert "architecture" in registry.facts(ModelSettings(engine="torch", device="cpu")).identity

@@ -1,1 +1,1 @@
-"""The engine for CPUs: Holistic's networks in LiteRT, crops by OpenCV."""
+"""The engine for CPUs: `engine` is the `PoseModel`, `networks` and `crops` are what it gives to the pipeline."""

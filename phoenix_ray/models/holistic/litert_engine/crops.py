@@ -1,7 +1,7 @@
 """Crops by OpenCV, bit for bit those of MediaPipe's ImageToTensorCalculator on a CPU.
 
-MediaPipe carries OpenCV 4.10 inside. Its 8-bit `warpPerspective` counts in 1/32 pixel and rounds to whole grey values,
-and the networks notice: an exact bilinear crop moves landmarks. OpenCV 4.10 to 4.13 give the same bits, 5.0 does not.
+MediaPipe contains OpenCV 4.10. Its 8-bit `warpPerspective` counts in 1/32 pixel and rounds to whole grey values, and
+the networks notice: an exact bilinear crop moves landmarks. OpenCV 4.10 to 4.13 give the same bits, 5.0 does not.
 """
 
 from __future__ import annotations
@@ -14,13 +14,16 @@ from numpy.typing import NDArray
 
 from phoenix_ray.models.holistic.crop_transforms import image_from_crop, within_limits
 from phoenix_ray.models.holistic.geometry import ImageSize, Rect
-from phoenix_ray.models.holistic.networks import NetworkInput
+from phoenix_ray.models.holistic.networks import NetworkSpec
 
 
 class WarpCropper:
-    """RGB images, each uint8 (height, width, 3), that are cropped by `cv2.warpPerspective`; sizes may differ.
+    """RGB images that are cropped by `cv2.warpPerspective`; a `networks.Cropper`.
 
     Images with a side longer than OpenCV can warp are reduced first; landmarks are normalised, so nothing else changes.
+
+    Args:
+        images: Each uint8 (height, width, 3); sizes may differ.
     """
 
     def __init__(self, images: Sequence[NDArray[np.uint8]]) -> None:
@@ -33,7 +36,7 @@ class WarpCropper:
         """Width and height that ROIs in pixels refer to."""
         return self._size
 
-    def crop(self, image: NDArray[np.int64], roi: Rect, network: NetworkInput) -> NDArray[np.uint8]:
+    def crop(self, image: NDArray[np.int64], roi: Rect, network: NetworkSpec) -> NDArray[np.uint8]:
         """Return uint8 (M, size, size, 3)."""
         side = network.size
         crops = np.empty((len(image), side, side, 3), dtype=np.uint8)

@@ -1,9 +1,9 @@
 """The engine for CPUs: Holistic's networks in LiteRT (XNNPACK), crops by OpenCV.
 
 Networks run on one item at a time: batches make none of them faster on a CPU, and resizing the batch of some of these
-`.tflite` files gives wrong numbers without a word. A few frames go through the pipeline together all the same, so that
-a network's weights stay in the processor's cache for all of them. A frame's landmarks are the same bits whatever frames
-it goes with.
+`.tflite` files silently gives wrong numbers. A few frames go through the pipeline together all the same, so that a
+network's weights stay in the processor's cache for all of them. A frame's landmarks are the same bits whatever frames
+it is grouped with.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from phoenix_ray.models.holistic.litert_engine.crops import WarpCropper
 from phoenix_ray.models.holistic.litert_engine.networks import LitertNetworks
 from phoenix_ray.models.holistic.pipeline import HolisticPipeline
 
-# Networks that follow each other evict each other's weights: eight frames together cost 4 % less each than one alone,
-# and more gain nothing.
+# Successive networks evict each other's weights from the cache: eight frames together cost 4 % less each than one
+# alone, and more gain nothing.
 FRAMES_TOGETHER = 8
 
 
@@ -32,7 +32,7 @@ class HolisticLitert:
     """MediaPipe Holistic on the CPU; a `PoseModel`.
 
     Args:
-        settings: `face_points`, `heatmap_kernel`, the confidences, `threads` and `batch_size` are honoured.
+        settings: `face_points`, `heatmap_kernel`, the confidences, `threads` and `batch_size` are used.
         weights: Folder of the `.tflite` files that `networks` names.
 
     Raises:
@@ -40,7 +40,7 @@ class HolisticLitert:
     """
 
     def __init__(self, settings: ModelSettings, weights: Path) -> None:
-        # OpenCV's threads are the process's: a worker that shares a machine must not take all cores for a crop.
+        # OpenCV's threads belong to the process: a worker that shares a machine must not take all cores for a crop.
         cv2.setNumThreads(settings.threads)
         self.layout = landmarks.holistic(settings.face_points)
         self.batch_size = frames_per_call(settings)

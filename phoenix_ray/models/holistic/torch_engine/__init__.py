@@ -1,1 +1,1 @@
-"""The engine for GPUs: Holistic's networks and crops in torch, all frames of a batch at once."""
+"""The engine for GPUs: `engine` is the `PoseModel`, `networks` and `crops` are what it gives to the pipeline."""

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from phoenix_ray.models.holistic.crop_transforms import image_from_crop, within_limits
 from phoenix_ray.models.holistic.geometry import ImageSize, Rect
-from phoenix_ray.models.holistic.networks import NetworkInput
+from phoenix_ray.models.holistic.networks import NetworkSpec
 
 # Steps that OpenCV divides a pixel into (INTER_TAB_SIZE), and columns for which it counts from the same start.
 STEPS = 32
@@ -87,7 +87,7 @@ class DeviceCropper:
         """Width and height of the images."""
         return self._size
 
-    def crop(self, image: torch.Tensor, roi: Rect, network: NetworkInput) -> torch.Tensor:
+    def crop(self, image: torch.Tensor, roi: Rect, network: NetworkSpec) -> torch.Tensor:
         """Return uint8 (M, size, size, 3)."""
         transforms = image_from_crop(roi, network.size)
         tables = self._table[:, image]
@@ -101,7 +101,7 @@ class DeviceCropper:
         ]
         return crops[0] if len(crops) == 1 else torch.cat(crops)
 
-    def _warp(self, transforms: torch.Tensor, table: torch.Tensor, network: NetworkInput) -> torch.Tensor:
+    def _warp(self, transforms: torch.Tensor, table: torch.Tensor, network: NetworkSpec) -> torch.Tensor:
         start, width, height = table[:, :, None, None]
         x, y = _source_coordinates(transforms, network.size)
         left, right, left_weight, right_weight = _neighbours(x, width, network.repeat_border)

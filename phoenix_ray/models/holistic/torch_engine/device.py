@@ -1,7 +1,6 @@
 """Where torch computes and how exactly: devices, precisions, and the same bits each time.
 
-`torch_engine` asks for a device once and computes within `numerics`; `torch_networks` has networks turned to half
-precision. What a precision costs in pixels is in docs/engines.md.
+`engine` chooses a device once and computes within `numerics`. docs/engines.md has what a precision costs in pixels.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from phoenix_ray.errors import ModelError
 
 
 def choose_device(asked: str) -> torch.device:
-    """Return the device of the setting `model.device`; 'auto' takes a CUDA device where there is one, else the CPU.
+    """Return the device for the setting `model.device`; 'auto' takes a CUDA device where there is one, else the CPU.
 
     Raises:
         ModelError: This machine, or this build of torch, has no such device.
@@ -30,7 +29,7 @@ def choose_device(asked: str) -> torch.device:
             f"model.device=mps: torch {torch.__version__} sees no Apple GPU here. Use model.device=cpu, or auto."
         )
     if asked == "cuda" or (asked == "auto" and has_cuda):
-        # cuBLAS gives the same bits each time only with a workspace of its own, asked for before it starts.
+        # cuBLAS gives the same bits each time only with a workspace of fixed size, which must be set before it starts.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         return torch.device("cuda", torch.cuda.current_device())
     return torch.device("cpu" if asked == "auto" else asked)
@@ -55,16 +54,16 @@ def _why_no_cuda() -> str:
 
 @contextmanager
 def numerics(precision: Precision) -> Iterator[None]:
-    """Compute with deterministic algorithms and, unless `precision` is 'tf32', with whole float32 products.
+    """Compute with deterministic algorithms and, unless `precision` is 'tf32', with full float32 products.
 
-    These are settings of the process; what they were before is restored.
+    These are settings of the process; their earlier values are restored at the end.
     """
     deterministic = torch.are_deterministic_algorithms_enabled()
     warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
     fills = torch.utils.deterministic.fill_uninitialized_memory
     products = torch.backends.cuda.matmul.allow_tf32
     allow_tf32 = precision == "tf32"
-    # A warning instead of an error: an operator that is not deterministic moves the last bit, and a run goes on.
+    # A warning instead of an error: an operator that is not deterministic moves the last bit; the run continues.
     torch.use_deterministic_algorithms(True, warn_only=True)
     # Nothing here reads memory before it is written; filling it first would cost half as much again as computing.
     torch.utils.deterministic.fill_uninitialized_memory = False

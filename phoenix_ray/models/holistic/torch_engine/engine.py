@@ -1,10 +1,10 @@
 """The engine for GPUs: Holistic's networks and crops in torch, all frames of a batch at once.
 
-A batch's frames go to the device in one copy and its landmarks come back in one; between the two nothing is read back,
-so the device never waits for Python. Networks see as many crops whatever is found, and batches come in a few
+A batch's frames go to the device in one copy and its landmarks come back in another; nothing is read back in between,
+so the device never waits for Python. Networks see the same number of crops whatever is found, and batches come in a few
 sizes: a frame's landmarks do not depend on what its neighbours show, and kernels are chosen once for each size.
 
-It runs on any device that torch has. On a CPU `litert` is faster; there, this engine is for tests.
+It runs on any device that torch supports. On a CPU `litert_engine` is faster; there, this engine is for tests.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ class HolisticTorch:
     """MediaPipe Holistic in torch; a `PoseModel`.
 
     Args:
-        settings: All of `ModelSettings` but `name` and `engine` is honoured.
+        settings: All of `ModelSettings` but `name` and `engine` is used.
         weights: Folder of the `.tflite` files that `networks` names.
 
     Raises:
-        ModelError: A file of weights is missing or damaged, or the device that is asked for is not there, or cannot do
-            what is asked for.
+        ModelError: A file of weights is missing or damaged, this machine lacks the device, or the device cannot compute
+            what the settings ask for.
     """
 
     def __init__(self, settings: ModelSettings, weights: Path) -> None:
@@ -79,11 +79,11 @@ class HolisticTorch:
     def estimate(self, images: Sequence[NDArray[np.uint8]]) -> LandmarkBatch:
         """Return the landmarks of RGB images, each uint8 (height, width, 3); sizes may differ.
 
-        Where memory does not suffice, the frames go through in halves, quarters and so on, and the result's `events`
-        say so.
+        Where memory is too small, the frames go through in halves, quarters and so on, and the result's `events` say
+        so.
 
         Raises:
-            torch.OutOfMemoryError: Memory does not suffice for a single frame.
+            torch.OutOfMemoryError: Memory is too small for a single frame.
         """
         columns = _Columns.of(self.layout)
         table = np.empty((len(images), columns.count), dtype=np.float32)
@@ -103,24 +103,24 @@ class HolisticTorch:
         return columns.split(table, tuple(events))
 
     def close(self) -> None:
-        """Free the networks and what torch keeps for them."""
+        """Free the networks and the memory that torch caches for them."""
         del self._pipeline, self._uploader
         if self._pipeline_device.type == "cuda":
             torch.cuda.empty_cache()
 
     def _rows_if_they_fit(self, images: Sequence[NDArray[np.uint8]], together: int) -> NDArray[np.float32] | None:
-        """Return the landmarks of images as float32 (N, columns), None where memory does not suffice for so many.
+        """Return the landmarks of images as float32 (N, columns), None where memory is too small for so many.
 
         Args:
-            images: Up to `together`.
-            together: Frames of a full batch, by which others are padded.
+            images: Up to `together` images.
+            together: Frames of a full batch; smaller batches are padded to fractions of it.
         """
         try:
             return self._rows(images, together)
         except (MemoryError, RuntimeError) as error:
             if len(images) == 1 or not _is_out_of_memory(error):
                 raise
-        # Only here, after the exception and the tensors of its traceback are gone, memory can be given back.
+        # Memory can be given back only here, after the exception and the tensors of its traceback are gone.
         if self._pipeline_device.type == "cuda":
             torch.cuda.empty_cache()
         return None
@@ -133,7 +133,7 @@ class HolisticTorch:
 
 
 def _is_out_of_memory(error: Exception) -> bool:
-    # Without a GPU torch has no type for it.
+    # On a CPU torch raises a plain RuntimeError.
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
@@ -147,7 +147,7 @@ def _join(found: HolisticLandmarks) -> torch.Tensor:
 
 @dataclass(frozen=True, slots=True)
 class _Columns:
-    """Where in a row which landmarks are: all points part by part, then the score of each scored part."""
+    """The columns of a row of landmarks: all points part by part, then the score of each scored part."""
 
     layout: Layout
     count: int

@@ -1,15 +1,14 @@
-"""Turns a TFLite network into a torch module with a batch axis; `torch_networks` runs what comes out.
+"""Turns a TFLite network into a torch module with a batch axis; `torch_engine.networks` runs the module.
 
-The module is a `torch.fx` graph: one node for each operator of the file, in its order. Feature maps (N, height, width,
-channels) of the file are (N, channels, width, height) here: channels where torch's operators want them, and height last
-because XNNPACK's depthwise convolutions add up along it first (`torch_layers`). All other tensors keep the file's
+The module is a `torch.fx` graph with a node for each operator of the file, in its order. Feature maps are (N, height,
+width, channels) in the file and (N, channels, width, height) here: channels where torch's operators want them, and
+height last because XNNPACK's depthwise convolutions add up along it first (`layers`). All other tensors keep the file's
 shape, with N items instead of one.
 """
 
 from __future__ import annotations
 
 import operator as arithmetic
-from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -22,7 +21,8 @@ from torch.nn import functional
 
 from phoenix_ray.models.holistic import attention
 from phoenix_ray.models.holistic.elementary import sigmoid
-from phoenix_ray.models.holistic.tflite import Constant, Network, Operator
+from phoenix_ray.models.holistic.tflite import Network, Operator
+from phoenix_ray.models.holistic.torch_engine.graph_builder import GraphBuilder
 from phoenix_ray.models.holistic.torch_engine.layers import (
     Convolution,
     MakeLayer,
@@ -31,112 +31,11 @@ from phoenix_ray.models.holistic.torch_engine.layers import (
     mean_of_cells,
 )
 
-# Where axes (N, height, width, channels) of the file are found here.
+# Axis here of each axis (N, height, width, channels) of the file.
 _AXES = (0, 3, 2, 1)
 
 
-def build(network: Network, make_layer: MakeLayer = by_library) -> fx.GraphModule:
-    """Return the network as a module from images float (N, 3, width, height) to the list of its outputs.
-
-    Outputs that are feature maps are (N, height, width, channels), as in the file.
-
-    Args:
-        network: What to build.
-        make_layer: `torch_layers.by_library` or `torch_layers.in_order`.
-
-    Raises:
-        ValueError: An operator, or an option of one, is not known here; it is named.
-    """
-    builder = _Builder(network, make_layer)
-    for operator in network.operators:
-        builder.add(operator)
-    return builder.finish()
-
-
-class _Builder:
-    """The graph while it grows.
-
-    Attributes:
-        graph: Nodes so far.
-        padding: Columns and rows of zeros that the only reader of a tensor, a convolution, is to add on each side.
-        make_layer: Makes a convolution.
-    """
-
-    def __init__(self, network: Network, make_layer: MakeLayer) -> None:
-        self.graph = fx.Graph()
-        self.padding: dict[str, tuple[int, int]] = {}
-        self.make_layer = make_layer
-        self._network = network
-        self._root = nn.Module()
-        self._nodes = {network.input: self.graph.placeholder("images")}
-        self._readers = Counter(name for operator in network.operators for name in operator.inputs)
-        self._readers.update(network.outputs)
-
-    def add(self, operator: Operator) -> None:
-        """Add the node, or nodes, of the next operator."""
-        translate = _OPERATORS.get(operator.name)
-        if translate is None:
-            raise ValueError(f"its operator {operator.name} is not known to the torch engine")
-        self._nodes[operator.outputs[0]] = translate(self, operator)
-
-    def finish(self) -> fx.GraphModule:
-        """Return the module."""
-        nodes = (self.node(name) for name in self._network.outputs)
-        outputs = zip(self._network.outputs, nodes, strict=True)
-        self.graph.output([self.in_file_order(name, node) for name, node in outputs])
-        self.graph.lint()
-        return fx.GraphModule(self._root, self.graph).eval()
-
-    def node(self, name: str) -> fx.Node:
-        """Return the node of a tensor; constants become buffers on first use."""
-        if name not in self._nodes:
-            values = self.constant(name)
-            if values.ndim == 4:
-                values = values.transpose(0, 3, 2, 1)
-            attribute = f"constant_{len(self._root._buffers)}"
-            self._root.register_buffer(attribute, torch.from_numpy(np.array(values)))
-            self._nodes[name] = self.graph.get_attr(attribute)
-        return self._nodes[name]
-
-    def module(self, module: nn.Module, node: fx.Node) -> fx.Node:
-        """Return the node of a module's output."""
-        name = f"layer_{len(self._root._modules)}"
-        self._root.add_module(name, module)
-        return self.graph.call_module(name, (node,))
-
-    def constant(self, name: str) -> Constant:
-        """Return the values of a tensor that is not computed."""
-        if name not in self._network.constants:
-            raise ValueError(f"its tensor {name} is computed where the torch engine needs a constant")
-        return self._network.constants[name]
-
-    def shape(self, name: str) -> tuple[int, ...]:
-        """Return the shape of a tensor for one item, in the file's order of axes."""
-        return self._network.shapes[name]
-
-    def in_file_order(self, name: str, node: fx.Node) -> fx.Node:
-        """Return the node of a tensor with the file's order of axes."""
-        return self.graph.call_method("permute", (node, 0, 3, 2, 1)) if len(self.shape(name)) == 4 else node
-
-    def activate(self, node: fx.Node, activation: int) -> fx.Node:
-        """Return the node behind the activation that is part of an operator; it overwrites the operator's result."""
-        match activation:
-            case schema.ActivationFunctionType.NONE:
-                return node
-            case schema.ActivationFunctionType.RELU:
-                return self.graph.call_function(functional.relu, (node,), {"inplace": True})
-            case schema.ActivationFunctionType.RELU6:
-                return self.graph.call_function(functional.relu6, (node,), {"inplace": True})
-        raise ValueError(f"its activation {activation} is not known to the torch engine")
-
-    def only_reader(self, name: str) -> Operator | None:
-        """Return the operator that reads a tensor, if there is exactly one."""
-        if self._readers[name] != 1:
-            return None
-        return next((operator for operator in self._network.operators if name in operator.inputs), None)
-
-
-def _convolution(builder: _Builder, operator: Operator) -> fx.Node:
+def _convolution(builder: GraphBuilder, operator: Operator) -> fx.Node:
     source, weight_name, *bias_name = operator.inputs
     options = operator.options
     weight = builder.constant(weight_name)
@@ -159,7 +58,7 @@ def _convolution(builder: _Builder, operator: Operator) -> fx.Node:
     return builder.activate(builder.module(layer, node), options.fusedActivationFunction)
 
 
-def _max_pool(builder: _Builder, operator: Operator) -> fx.Node:
+def _max_pool(builder: GraphBuilder, operator: Operator) -> fx.Node:
     options = operator.options
     window, stride = (options.filterWidth, options.filterHeight), (options.strideW, options.strideH)
     node, padding = _pad_for_windows(builder, operator, window, stride, fill=-np.inf)
@@ -168,12 +67,12 @@ def _max_pool(builder: _Builder, operator: Operator) -> fx.Node:
 
 
 def _pad_for_windows(
-    builder: _Builder, operator: Operator, window: tuple[int, int], stride: tuple[int, int], fill: float
+    builder: GraphBuilder, operator: Operator, window: tuple[int, int], stride: tuple[int, int], fill: float
 ) -> tuple[fx.Node, tuple[int, int]]:
-    """Return an operator's input, padded where it has to be, and the padding that is left to the operator itself.
+    """Return an operator's input, padded where it must be, and the padding that is left to the operator itself.
 
-    With TFLite's SAME padding the output has ceil(input / stride) cells, and of an odd number of rows or columns the
-    greater part is added behind. Torch's operators add the same on both sides.
+    With TFLite's SAME padding the output has ceil(input / stride) cells. Of an odd number of rows or columns, the
+    greater part is added at the end; torch's operators add the same on both sides.
     """
     source = operator.inputs[0]
     node = builder.node(source)
@@ -190,11 +89,11 @@ def _pad_for_windows(
     return builder.graph.call_function(functional.pad, (node, padding), {"value": fill}), (0, 0)
 
 
-def _pad(builder: _Builder, operator: Operator) -> fx.Node:
+def _pad(builder: GraphBuilder, operator: Operator) -> fx.Node:
     source, amounts = operator.inputs
     before_and_after = [(int(before), int(after)) for before, after in builder.constant(amounts)]
     if len(before_and_after) != 4 or before_and_after[0] != (0, 0):
-        raise ValueError("its operator PAD pads something else than feature maps")
+        raise ValueError("its operator PAD pads something other than feature maps")
     _, rows, columns, channels = before_and_after
     reader = builder.only_reader(operator.outputs[0])
     if (
@@ -208,29 +107,29 @@ def _pad(builder: _Builder, operator: Operator) -> fx.Node:
     return builder.graph.call_function(functional.pad, (builder.node(source), (*rows, *columns, *channels)))
 
 
-def _elementwise(function: Callable[[Any, Any], Any]) -> Callable[[_Builder, Operator], fx.Node]:
-    def translate(builder: _Builder, operator: Operator) -> fx.Node:
+def _elementwise(function: Callable[[Any, Any], Any]) -> Callable[[GraphBuilder, Operator], fx.Node]:
+    def translate(builder: GraphBuilder, operator: Operator) -> fx.Node:
         nodes = tuple(builder.node(name) for name in operator.inputs)
         return builder.activate(builder.graph.call_function(function, nodes), operator.options.fusedActivationFunction)
 
     return translate
 
 
-def _function(function: Callable[[Any], Any]) -> Callable[[_Builder, Operator], fx.Node]:
-    def translate(builder: _Builder, operator: Operator) -> fx.Node:
+def _function(function: Callable[[Any], Any]) -> Callable[[GraphBuilder, Operator], fx.Node]:
+    def translate(builder: GraphBuilder, operator: Operator) -> fx.Node:
         return builder.graph.call_function(function, (builder.node(operator.inputs[0]),))
 
     return translate
 
 
-def _prelu(builder: _Builder, operator: Operator) -> fx.Node:
+def _prelu(builder: GraphBuilder, operator: Operator) -> fx.Node:
     source, slope = operator.inputs
     layer = nn.PReLU(builder.shape(source)[3])
     layer.weight.data = torch.from_numpy(np.array(builder.constant(slope))).reshape(-1)
     return builder.module(layer, builder.node(source))
 
 
-def _fully_connected(builder: _Builder, operator: Operator) -> fx.Node:
+def _fully_connected(builder: GraphBuilder, operator: Operator) -> fx.Node:
     source, weight, bias = operator.inputs
     layer = builder.make_layer(Convolution(builder.constant(weight)[:, :, None, None], builder.constant(bias)))
     cell = builder.graph.call_method("reshape", (builder.node(source), (-1, builder.constant(weight).shape[1], 1, 1)))
@@ -238,7 +137,7 @@ def _fully_connected(builder: _Builder, operator: Operator) -> fx.Node:
     return builder.activate(values, operator.options.fusedActivationFunction)
 
 
-def _resize_bilinear(builder: _Builder, operator: Operator) -> fx.Node:
+def _resize_bilinear(builder: GraphBuilder, operator: Operator) -> fx.Node:
     options = operator.options
     if not (options.alignCorners or options.halfPixelCenters):
         raise ValueError("its operator RESIZE_BILINEAR aligns neither corners nor centres of pixels")
@@ -248,17 +147,17 @@ def _resize_bilinear(builder: _Builder, operator: Operator) -> fx.Node:
     return builder.module(layer, builder.node(source))
 
 
-def _depth_to_space(builder: _Builder, operator: Operator) -> fx.Node:
+def _depth_to_space(builder: GraphBuilder, operator: Operator) -> fx.Node:
     block = operator.options.blockSize
     _, rows, columns, channels = builder.shape(operator.outputs[0])
-    # TFLite has the place within a block as the slower part of the channel, torch's pixel_shuffle as the faster one.
+    # In TFLite the place within a block is the slower part of the channel index, in torch's pixel_shuffle the faster.
     split = (-1, block, block, channels, columns // block, rows // block)
     blocks = builder.graph.call_method("reshape", (builder.node(operator.inputs[0]), split))
     spread = builder.graph.call_method("permute", (blocks, 0, 3, 4, 2, 5, 1))
     return builder.graph.call_method("reshape", (spread, (-1, channels, columns, rows)))
 
 
-def _concatenation(builder: _Builder, operator: Operator) -> fx.Node:
+def _concatenation(builder: GraphBuilder, operator: Operator) -> fx.Node:
     rank = len(builder.shape(operator.outputs[0]))
     axis = operator.options.axis % rank
     nodes = [builder.node(name) for name in operator.inputs]
@@ -266,7 +165,7 @@ def _concatenation(builder: _Builder, operator: Operator) -> fx.Node:
     return builder.activate(joined, operator.options.fusedActivationFunction)
 
 
-def _reshape(builder: _Builder, operator: Operator) -> fx.Node:
+def _reshape(builder: GraphBuilder, operator: Operator) -> fx.Node:
     source, target = operator.inputs[0], operator.outputs[0]
     shape = builder.shape(target)
     if (builder.shape(source)[0], shape[0]) != (1, 1):
@@ -275,21 +174,21 @@ def _reshape(builder: _Builder, operator: Operator) -> fx.Node:
     return builder.graph.call_method("permute", (node, 0, 3, 2, 1)) if len(shape) == 4 else node
 
 
-def _mean(builder: _Builder, operator: Operator) -> fx.Node:
+def _mean(builder: GraphBuilder, operator: Operator) -> fx.Node:
     source, axes = operator.inputs
     over_cells = sorted(int(axis) for axis in builder.constant(axes).reshape(-1)) == [1, 2]
     if len(builder.shape(source)) != 4 or not over_cells or operator.options.keepDims:
-        raise ValueError("its operator MEAN is not that of a feature map's cells")
+        raise ValueError("its operator MEAN does not take the mean of a feature map's cells")
     return builder.graph.call_function(mean_of_cells, (builder.node(source),))
 
 
-def _strided_slice(builder: _Builder, operator: Operator) -> fx.Node:
+def _strided_slice(builder: GraphBuilder, operator: Operator) -> fx.Node:
     source, *bounds = operator.inputs
     options = operator.options
     masks = (options.beginMask, options.endMask, options.ellipsisMask, options.newAxisMask, options.shrinkAxisMask)
     starts, stops, steps = ([int(value) for value in builder.constant(bound)] for bound in bounds)
     if any(masks) or len(starts) != 4 or (starts[0], stops[0]) != (0, 1):
-        raise ValueError("its operator STRIDED_SLICE cuts something else than feature maps")
+        raise ValueError("its operator STRIDED_SLICE cuts something other than feature maps")
     cuts = [slice(*bound) for bound in zip(starts, stops, steps, strict=True)]
     _, rows, columns, channels = cuts
     return builder.graph.call_function(
@@ -297,18 +196,18 @@ def _strided_slice(builder: _Builder, operator: Operator) -> fx.Node:
     )
 
 
-def _landmarks_to_transform(builder: _Builder, operator: Operator) -> fx.Node:
+def _landmarks_to_transform(builder: GraphBuilder, operator: Operator) -> fx.Node:
     options = flexbuffers.Loads(operator.custom_options)
     options["subset_idxs"] = tuple(options["subset_idxs"])
-    return builder.graph.call_function(landmarks_to_transform, (builder.node(operator.inputs[0]),), options)
+    return builder.graph.call_function(_transform_of_region, (builder.node(operator.inputs[0]),), options)
 
 
-def landmarks_to_transform(landmarks: torch.Tensor, **region: Any) -> torch.Tensor:
-    """Return `attention.landmarks_to_transform` for the fields of a `RegionOfFace`."""
+def _transform_of_region(landmarks: torch.Tensor, **region: Any) -> torch.Tensor:
+    """Call `attention.landmarks_to_transform` with the fields of a `RegionOfFace`."""
     return attention.landmarks_to_transform(landmarks, attention.RegionOfFace(**region))
 
 
-def _sample_bilinear(builder: _Builder, operator: Operator) -> fx.Node:
+def _sample_bilinear(builder: GraphBuilder, operator: Operator) -> fx.Node:
     features, transform = operator.inputs
     options = flexbuffers.Loads(operator.custom_options)
     node = builder.graph.call_function(
@@ -323,12 +222,12 @@ def _sample_bilinear(builder: _Builder, operator: Operator) -> fx.Node:
     return builder.graph.call_method("permute", (node, 0, 3, 2, 1))
 
 
-def _transform_landmarks(builder: _Builder, operator: Operator) -> fx.Node:
+def _transform_landmarks(builder: GraphBuilder, operator: Operator) -> fx.Node:
     nodes = tuple(builder.node(name) for name in operator.inputs)
     return builder.graph.call_function(attention.transform_landmarks, nodes)
 
 
-_OPERATORS: dict[str, Callable[[_Builder, Operator], fx.Node]] = {
+_OPERATORS: dict[str, Callable[[GraphBuilder, Operator], fx.Node]] = {
     "ADD": _elementwise(arithmetic.add),
     "CONCATENATION": _concatenation,
     "CONV_2D": _convolution,
@@ -345,8 +244,29 @@ _OPERATORS: dict[str, Callable[[_Builder, Operator], fx.Node]] = {
     "RESHAPE": _reshape,
     "RESIZE_BILINEAR": _resize_bilinear,
     "STRIDED_SLICE": _strided_slice,
-    # MediaPipe's own, of the attention network.
+    # MediaPipe's own operators, in the attention network.
     "Landmarks2TransformMatrix": _landmarks_to_transform,
     "TransformLandmarks": _transform_landmarks,
     "TransformTensorBilinear": _sample_bilinear,
 }
+
+
+def build_module(network: Network, make_layer: MakeLayer = by_library) -> fx.GraphModule:
+    """Return the network as a module from images float (N, 3, width, height) to the list of its outputs.
+
+    Outputs that are feature maps are (N, height, width, channels), as in the file.
+
+    Args:
+        network: The network to build.
+        make_layer: `layers.by_library` or `layers.in_order`.
+
+    Raises:
+        ValueError: An operator, or an option of an operator, is not supported here; the message names it.
+    """
+    builder = GraphBuilder(network, make_layer)
+    for operator in network.operators:
+        translate = _OPERATORS.get(operator.name)
+        if translate is None:
+            raise ValueError(f"its operator {operator.name} is not known to the torch engine")
+        builder.add(operator, translate(builder, operator))
+    return builder.finish()

@@ -1,6 +1,7 @@
 """Tries torch on a worker's GPU before a new dataset is begun: whether its landmarks are right, and how fast it is.
 
-`engines.HolisticEntry.trial` offers both functions here, and `cluster.trial` has one of them run where a worker would.
+`holistic.entry` offers `try_engine` and `try_batch_sizes`, and `cluster` runs one of them where a worker would run. A
+measured batch size is never the same twice; so it is recorded with the dataset, and a resume does not measure.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 
 from phoenix_ray.config import ModelSettings
 from phoenix_ray.models.agreement import PartAgreement, agree_all
-from phoenix_ray.models.base import LandmarkBatch, PoseModel, TrialConditions, Verdict
+from phoenix_ray.models.base import LandmarkBatch, PoseModel, TrialConditions, TrialDecision
 from phoenix_ray.models.holistic.batching import (
     LEAST_TRIED,
     BatchRate,
@@ -31,88 +32,17 @@ from phoenix_ray.models.holistic.batching import (
     sizes_to_try,
 )
 from phoenix_ray.models.holistic.litert_engine.engine import HolisticLitert
-from phoenix_ray.models.holistic.parity import largest_distance, objection
+from phoenix_ray.models.holistic.parity import largest_distance, objection_to_gpu
 from phoenix_ray.models.holistic.torch_engine.device import choose_device
 from phoenix_ray.models.holistic.torch_engine.engine import HolisticTorch
 
 Images = Sequence[NDArray[np.uint8]]
 
 
-def try_batch_sizes(settings: ModelSettings, weights: Path, conditions: TrialConditions) -> Verdict:
-    """Decide `model.batch_size` alone, for an engine that is settled.
-
-    Where no size fits it is the least, which the engine halves until it does. Raises what `measure_device` raises.
-    """
-    measured = measure_device(settings, weights, conditions)
-    size = measured.best.batch_size if measured.best else LEAST_TRIED
-    return Verdict(settings.model_copy(update={"batch_size": size}), f"Batch size {size}, as measured: {measured}")
-
-
-def try_engine(
-    candidate: ModelSettings, otherwise: ModelSettings, weights: Path, conditions: TrialConditions
-) -> Verdict:
-    """Decide between torch and the CPU engine, by landmarks first and speed second; the batch size of torch as well.
-
-    Args:
-        candidate: Settings with torch.
-        otherwise: The same with the CPU engine.
-        weights: Folder of the weights.
-        conditions: Its images are what both engines compute.
-
-    Raises:
-        ModelError: An engine cannot be loaded.
-        RuntimeError: A library of the GPU fails.
-    """
-    measured = measure_device(candidate, weights, conditions)
-    if measured.best is None:
-        return _refusal(otherwise, measured.device, "a batch does not fit into a worker's share of its memory")
-    best = measured.best
-    if is_batch_size_open(candidate):
-        candidate = candidate.model_copy(update={"batch_size": best.batch_size})
-    expected, cpu_rate = _by_cpu(otherwise, weights, conditions.images)
-    cpu_rate *= conditions.cpu_workers_per_gpu
-    parts = _compare(candidate, weights, conditions.images, expected)
-    against = objection(parts, best.rate, cpu_rate)
-    if against:
-        return _refusal(otherwise, measured.device, against)
-    return Verdict(
-        candidate,
-        f"Engine torch on {measured.device}: the landmarks of {len(conditions.images)} frames are those of the CPU "
-        f"engine (at most {largest_distance(parts):.2g} px apart); {best.rate:,.0f} frames/s with batches of "
-        f"{best.batch_size}, against {cpu_rate:,.0f} of the CPU workers in its place",
-    )
-
-
-def _refusal(otherwise: ModelSettings, device: str, against: str) -> Verdict:
-    told = f"Engine litert, since torch was tried on {device} (model.engine=torch takes it all the same): {against}"
-    return Verdict(otherwise, told)
-
-
-def _by_cpu(settings: ModelSettings, weights: Path, images: Images) -> tuple[LandmarkBatch, float]:
-    """Return the landmarks of the CPU engine, and its frames a second."""
-    with closing(HolisticLitert(settings, weights)) as model:
-        model.estimate(images[:1])
-        began = time.perf_counter()
-        found = model.estimate(images)
-        return found, len(images) / (time.perf_counter() - began)
-
-
-def _compare(
-    settings: ModelSettings, weights: Path, images: Images, expected: LandmarkBatch
-) -> tuple[PartAgreement, ...]:
-    """Compare what torch finds as a worker computes it: in full batches, for which libraries choose their kernels."""
-    with closing(HolisticTorch(settings, weights)) as model:
-        whole = -(-len(images) // model.batch_size) * model.batch_size
-        found = model.estimate([images[index % len(images)] for index in range(whole)])
-        points = {name: values[: len(images)] for name, values in found.points.items()}
-        sizes = np.array([(image.shape[1], image.shape[0]) for image in images], np.int32)
-        return agree_all(model.layout, sizes, expected, LandmarkBatch(points, {}))
-
-
-# No size is begun after this time. Five sizes of a second each are through before, unless the device is slow; then the
-# small sizes keep it busy.
+# No size is begun after this time. Five sizes of a second each are done before, unless the device is slow; then small
+# sizes keep it busy.
 ALL_SIZES_SECONDS = 10.0
-# A size is measured for this long, and for this many calls at least, of which the median counts.
+# A size is measured for this long and for at least this many calls; their median counts.
 ONE_SIZE_SECONDS = 1.0
 LEAST_CALLS = 3
 # Calls before the clock starts: the first chooses kernels, the second finds memory allocated.
@@ -121,11 +51,11 @@ WARM_UP_CALLS = 2
 
 @dataclass(frozen=True, slots=True)
 class DeviceRates:
-    """What was measured of a device.
+    """How fast a device computes, by batch size.
 
     Attributes:
         device: Its name.
-        rates: Of each size that was tried.
+        rates: The rate of each size that was tried.
         best: The size to take; None where none fits into a worker's share of memory.
     """
 
@@ -138,19 +68,94 @@ class DeviceRates:
         return f"frames/s on {self.device}: {rates or 'none fitted into memory'}"
 
 
+def try_batch_sizes(settings: ModelSettings, weights: Path, conditions: TrialConditions) -> TrialDecision:
+    """Decide `model.batch_size` alone, where the settings name engine torch.
+
+    Where no size fits, the decision is the smallest, which the engine halves until it fits. Raises what
+    `measure_device` raises.
+    """
+    measured = measure_device(settings, weights, conditions)
+    size = measured.best.batch_size if measured.best else LEAST_TRIED
+    decided = settings.model_copy(update={"batch_size": size})
+    return TrialDecision(decided, f"Batch size {size}, as measured: {measured}")
+
+
+def try_engine(
+    torch_settings: ModelSettings, litert_settings: ModelSettings, weights: Path, conditions: TrialConditions
+) -> TrialDecision:
+    """Decide between torch and the CPU engine, first by landmarks, then by speed; also the batch size of torch.
+
+    Args:
+        torch_settings: The settings with engine torch.
+        litert_settings: The settings with the CPU engine.
+        weights: Folder of the weights.
+        conditions: Both engines compute its images.
+
+    Raises:
+        ModelError: An engine cannot be loaded.
+        RuntimeError: A library of the GPU fails.
+    """
+    measured = measure_device(torch_settings, weights, conditions)
+    best = measured.best
+    if best is None:
+        reason = "a batch does not fit into a worker's share of its memory"
+        return _keep_cpu_engine(litert_settings, measured.device, reason)
+    if is_batch_size_open(torch_settings):
+        torch_settings = torch_settings.model_copy(update={"batch_size": best.batch_size})
+    expected, cpu_rate = _run_cpu_engine(litert_settings, weights, conditions.images)
+    cpu_rate *= conditions.cpu_workers_per_gpu
+    parts = _compare(torch_settings, weights, conditions.images, expected)
+    objection = objection_to_gpu(parts, best.rate, cpu_rate)
+    if objection:
+        return _keep_cpu_engine(litert_settings, measured.device, objection)
+    return TrialDecision(
+        torch_settings,
+        f"Engine torch on {measured.device}: the landmarks of {len(conditions.images)} frames are those of the CPU "
+        f"engine (at most {largest_distance(parts):.2g} px apart); {best.rate:,.0f} frames/s with batches of "
+        f"{best.batch_size}, against {cpu_rate:,.0f} of the CPU workers in its place",
+    )
+
+
+def _keep_cpu_engine(settings: ModelSettings, device: str, reason: str) -> TrialDecision:
+    return TrialDecision(
+        settings,
+        f"Engine litert, since torch was tried on {device} (model.engine=torch takes it all the same): {reason}",
+    )
+
+
+def _run_cpu_engine(settings: ModelSettings, weights: Path, images: Images) -> tuple[LandmarkBatch, float]:
+    """Return the landmarks of the CPU engine, and its frames per second."""
+    with closing(HolisticLitert(settings, weights)) as model:
+        model.estimate(images[:1])
+        began = time.perf_counter()
+        found = model.estimate(images)
+        return found, len(images) / (time.perf_counter() - began)
+
+
+def _compare(
+    settings: ModelSettings, weights: Path, images: Images, expected: LandmarkBatch
+) -> tuple[PartAgreement, ...]:
+    """Compare torch with what was expected. It computes as in a worker: libraries choose kernels for full batches."""
+    with closing(HolisticTorch(settings, weights)) as model:
+        whole = -(-len(images) // model.batch_size) * model.batch_size
+        found = model.estimate([images[index % len(images)] for index in range(whole)])
+        points = {name: values[: len(images)] for name, values in found.points.items()}
+        sizes = np.array([(image.shape[1], image.shape[0]) for image in images], np.int32)
+        return agree_all(model.layout, sizes, expected, LandmarkBatch(points, {}))
+
+
 def measure_device(settings: ModelSettings, weights: Path, conditions: TrialConditions) -> DeviceRates:
     """Return the rates of a device, from about ten seconds of measurement.
 
     Args:
-        settings: Of the model; device, precision, face points and memory fraction are a worker's. A batch size that is
-            given is the only one to be measured.
+        settings: The settings of a worker's model. If they give a batch size, only that is measured.
         weights: Folder of the weights.
-        conditions: Batches are made of its images, and grow until they take a video whole. The memory that is free is
-            divided among its workers.
+        conditions: Batches are made of its images, and grow until they hold a whole video. Free memory is divided among
+            its workers.
 
     Raises:
-        ModelError: What `HolisticTorch` raises: no such device, no weights.
-        torch.OutOfMemoryError: Memory does not suffice for a single frame.
+        ModelError: As `HolisticTorch`: this machine lacks the device, or weights are missing.
+        torch.OutOfMemoryError: Memory is too small for a single frame.
     """
     device = choose_device(settings.device)
     limit = _memory_limit(device, settings.memory_fraction, conditions.workers_per_gpu)
@@ -171,15 +176,15 @@ def measure_sizes(
     memory_limit: float,
     clock: Callable[[], float] = time.perf_counter,
 ) -> list[BatchRate]:
-    """Return what was measured, size after size, until one does not fit, is no faster, or time is over.
+    """Measure size after size until a size does not fit or is not faster, or time is up.
 
     Args:
-        model: Takes up to the largest size.
-        images: RGB uint8 (height, width, 3), over and over in the batches.
-        sizes: Ascending.
-        device: The model's.
+        model: A model that takes batches of up to the largest size.
+        images: RGB uint8 (height, width, 3); batches repeat them.
+        sizes: Batch sizes, ascending.
+        device: The model's device.
         memory_limit: Bytes that a batch and the model may take.
-        clock: Gives seconds.
+        clock: Returns seconds.
     """
     rates: list[BatchRate] = []
     began = clock()
@@ -196,7 +201,7 @@ def measure_sizes(
 def _measure(
     batch: Sequence[NDArray[np.uint8]], model: PoseModel, device: torch.device, clock: Callable[[], float]
 ) -> BatchRate | None:
-    """Return what was measured of one size, None where the model ran out of memory."""
+    """Return the rate of one batch size, None where the model ran out of memory."""
     if device.type == "cuda":
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(device)

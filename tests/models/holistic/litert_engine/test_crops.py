@@ -6,11 +6,11 @@ from numpy.typing import NDArray
 from phoenix_ray.models.holistic.crop_transforms import MAX_SIDE
 from phoenix_ray.models.holistic.geometry import Rect
 from phoenix_ray.models.holistic.litert_engine.crops import WarpCropper
-from phoenix_ray.models.holistic.networks import NetworkInput
+from phoenix_ray.models.holistic.networks import NetworkSpec
 from tests.models.holistic.floats import float32
 
-BLACK_OUTSIDE = NetworkInput("", 16, 0.0, repeat_border=False)
-REPEATED_OUTSIDE = NetworkInput("", 16, 0.0, repeat_border=True)
+BLACK_OUTSIDE = NetworkSpec("", 16, 0.0, repeat_border=False)
+REPEATED_OUTSIDE = NetworkSpec("", 16, 0.0, repeat_border=True)
 
 
 def noise(height: int, width: int, seed: int = 0) -> NDArray[np.uint8]:

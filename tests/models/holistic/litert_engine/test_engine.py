@@ -14,7 +14,7 @@ from phoenix_ray.config import ModelSettings
 from phoenix_ray.errors import ModelError
 from phoenix_ray.models.base import LandmarkBatch
 from phoenix_ray.models.holistic.litert_engine.engine import HolisticLitert
-from phoenix_ray.models.holistic.networks import FACE_LANDMARK, HAND_RECROP, NetworkInput
+from phoenix_ray.models.holistic.networks import FACE_LANDMARK, HAND_RECROP, NetworkSpec
 
 Image = NDArray[np.uint8]
 
@@ -145,7 +145,7 @@ def copied_weights(weights: Path, tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("network", [HAND_RECROP, FACE_LANDMARK[478]], ids=lambda network: network.file)
-def test_missing_and_damaged_weights_are_named_with_the_way_out(copied_weights: Path, network: NetworkInput) -> None:
+def test_missing_and_damaged_weights_are_named_with_the_way_out(copied_weights: Path, network: NetworkSpec) -> None:
     file = copied_weights / network.file
     whole = file.read_bytes()
     file.unlink()

@@ -14,7 +14,7 @@ from phoenix_ray.models.holistic.networks import (
     HAND_RECROP,
     POSE_DETECTION,
     POSE_LANDMARK,
-    NetworkInput,
+    NetworkSpec,
 )
 
 
@@ -29,7 +29,7 @@ def run(model: bytes, *inputs: np.ndarray) -> dict[str, np.ndarray]:
 
 def part_of(content: bytes, outputs: list[str], inputs: list[str] | None = None) -> bytes:
     model = tflite_surgery.load_model(content)
-    tflite_surgery.cut(model, outputs, inputs)
+    tflite_surgery.cut_out(model, outputs, inputs)
     return tflite_surgery.pack_model(model)
 
 
@@ -132,7 +132,7 @@ def outputs(model: bytes, size: int) -> list[np.ndarray]:
 @pytest.mark.parametrize(
     "network", [HAND_LANDMARK, POSE_LANDMARK, POSE_DETECTION], ids=lambda network: str(network.file)
 )
-def test_outputs_are_the_same_bits_without_dead_channels(weights: Path, network: NetworkInput) -> None:
+def test_outputs_are_the_same_bits_without_dead_channels(weights: Path, network: NetworkSpec) -> None:
     whole = (weights / network.file).read_bytes()
     for expected, found in zip(
         outputs(whole, network.size), outputs(without_dead_channels(whole), network.size), strict=True

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from phoenix_ray.models.holistic.crop_transforms import MAX_SIDE
 from phoenix_ray.models.holistic.geometry import Rect
 from phoenix_ray.models.holistic.litert_engine.crops import WarpCropper
-from phoenix_ray.models.holistic.networks import NetworkInput
+from phoenix_ray.models.holistic.networks import NetworkSpec
 from tests.models.holistic.floats import float32
 
 torch = pytest.importorskip("torch")
@@ -33,7 +33,7 @@ rois = st.tuples(
 
 
 def both_crops(
-    images: list[NDArray[np.uint8]], index: list[int], regions: Sequence[tuple[float, ...]], network: NetworkInput
+    images: list[NDArray[np.uint8]], index: list[int], regions: Sequence[tuple[float, ...]], network: NetworkSpec
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     x, y, side, aspect, rotation = float32(regions).T
     roi = Rect(x, y, side, side * aspect, rotation)
@@ -66,7 +66,7 @@ def test_crops_are_the_same_bits_as_those_of_opencv(
     random = np.random.default_rng(seed)
     images = [random.integers(0, 256, (*shape, 3), dtype=np.uint8) for shape in sizes]
     index = [item % 2 for item in range(ROIS)]
-    expected, result = both_crops(images, index, regions, NetworkInput("", size, 0.0, repeat_border))
+    expected, result = both_crops(images, index, regions, NetworkSpec("", size, 0.0, repeat_border))
     np.testing.assert_array_equal(result, expected)
 
 
@@ -75,7 +75,7 @@ def test_a_bound_on_memory_changes_nothing(monkeypatch: pytest.MonkeyPatch, pixe
     monkeypatch.setattr(crops, "PIXELS_AT_ONCE_ON_A_CPU", pixels_at_once)
     image = np.random.default_rng(0).integers(0, 256, (50, 40, 3), dtype=np.uint8)
     regions = [(20.0 + item, 20.0, 30.0, 1.0, 0.1 * item) for item in range(ROIS)]
-    expected, result = both_crops([image], [0] * ROIS, regions, NetworkInput("", 24, 0.0, repeat_border=True))
+    expected, result = both_crops([image], [0] * ROIS, regions, NetworkSpec("", 24, 0.0, repeat_border=True))
     np.testing.assert_array_equal(result, expected)
 
 
@@ -84,7 +84,7 @@ def test_the_last_image_stands_in_for_those_that_lack() -> None:
     cropper = crops.Uploader(torch.device("cpu")).upload(images, 4)
     assert cropper.size.height.tolist() == [4, 5, 5, 5]
     roi = Rect(*(torch.full((4,), value) for value in (2.5, 2.0, 2.0, 2.0, 0.0)))
-    cropped = cropper.crop(torch.arange(4), roi, NetworkInput("", 2, 0.0, repeat_border=True))
+    cropped = cropper.crop(torch.arange(4), roi, NetworkSpec("", 2, 0.0, repeat_border=True))
     assert cropped[:, 0, 0, 0].tolist() == [0, 50, 50, 50]
 
 
@@ -94,7 +94,7 @@ def test_memory_for_the_upload_is_used_again_and_grows() -> None:
     for image in (small, large, small):
         cropper = uploader.upload([image], 1)
         roi = Rect(*(torch.full((1,), value) for value in (1.0, 1.0, 2.0, 2.0, 0.0)))
-        crop = cropper.crop(torch.tensor([0]), roi, NetworkInput("", 2, 0.0, repeat_border=True))
+        crop = cropper.crop(torch.tensor([0]), roi, NetworkSpec("", 2, 0.0, repeat_border=True))
         assert (crop == image[0, 0, 0]).all()
 
 
@@ -104,7 +104,7 @@ def test_views_and_images_too_long_to_warp_are_cropped_as_by_opencv() -> None:
         random.integers(0, 256, (20, 30, 3), dtype=np.uint8)[::-1, ::2],
         random.integers(0, 256, (2, MAX_SIDE + 900, 3), dtype=np.uint8),
     ]
-    network = NetworkInput("", 16, 0.0, repeat_border=True)
+    network = NetworkSpec("", 16, 0.0, repeat_border=True)
     expected, result = both_crops(images, [0, 1], [(7.0, 9.0, 16.0, 1.0, 0.2), (9000.0, 1.0, 12.0, 1.0, 0.0)], network)
     np.testing.assert_array_equal(result, expected)
 
@@ -113,4 +113,4 @@ def test_an_roi_without_area_gives_a_crop_all_the_same() -> None:
     image = np.full((9, 9, 3), 7, dtype=np.uint8)
     roi = Rect(*(torch.tensor([value, value]) for value in (1e7, 1e7, 1e-6, 1e-6, 0.4)))
     cropper = crops.Uploader(torch.device("cpu")).upload([image], 1)
-    assert (cropper.crop(torch.tensor([0, 0]), roi, NetworkInput("", 8, 0.0, repeat_border=True)) == 7).all()
+    assert (cropper.crop(torch.tensor([0, 0]), roi, NetworkSpec("", 8, 0.0, repeat_border=True)) == 7).all()

@@ -37,7 +37,7 @@ def run(
         constants=dict(zip(names, constants, strict=True)),
         operators=(Operator(name, ("images", *names), ("result",), SimpleNamespace(**options), custom),),
     )
-    module = graph.build(network)
+    module = graph.build_module(network)
     (result,) = module(torch.from_numpy(images).permute(0, 3, 2, 1))
     values: Array = result.detach().numpy()
     return values
@@ -165,7 +165,7 @@ def test_padding_before_a_convolution_becomes_part_of_it() -> None:
             Operator("CONV_2D", ("padded", "weight"), ("result",), options, b""),
         ),
     )
-    module = graph.build(network)
+    module = graph.build_module(network)
     (sums,) = module(torch.ones(1, 1, 4, 4))
     assert [node.op for node in module.graph.nodes].count("call_function") == 0
     np.testing.assert_array_equal(sums.detach()[0, :, :, 0], [[4, 6, 6, 4], [6, 9, 9, 6], [6, 9, 9, 6], [4, 6, 6, 4]])

@@ -22,7 +22,7 @@ from phoenix_ray.models.holistic.networks import (
     HAND_RECROP,
     POSE_DETECTION,
     POSE_LANDMARK,
-    NetworkInput,
+    NetworkSpec,
 )
 from tests.models.holistic.floats import float32
 
@@ -46,7 +46,7 @@ class Case:
     """A network, and how far its outputs may be from LiteRT's: the largest error as a share of their range."""
 
     name: str
-    expects: NetworkInput
+    expects: NetworkSpec
     tolerance: float
     face_points: int = 468
 
@@ -66,10 +66,10 @@ CASES = (
 
 
 @pytest.fixture(scope="module")
-def crops(astronaut: Crops) -> Callable[[NetworkInput, int], Crops]:
+def crops(astronaut: Crops) -> Callable[[NetworkSpec, int], Crops]:
     """Crops of face, body and hands from whole to near."""
 
-    def make(expects: NetworkInput, count: int) -> Crops:
+    def make(expects: NetworkSpec, count: int) -> Crops:
         step = np.arange(count, dtype=np.float32)
         side = 150 + 400 * step / count
         roi = Rect(220 + step % 5, 130 + 60 * step / count, side, side, 0.1 * (step % 7) - 0.3)
@@ -98,7 +98,7 @@ def outputs(networks: Any, case: Case, crops: Any) -> list[NDArray[np.float32]]:
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_outputs_are_those_of_litert_at_every_batch_size(
     case: Case,
-    crops: Callable[[NetworkInput, int], Crops],
+    crops: Callable[[NetworkSpec, int], Crops],
     litert: dict[int, LitertNetworks],
     exact: dict[int, TorchNetworks],
 ) -> None:
@@ -119,7 +119,7 @@ def test_outputs_are_those_of_litert_at_every_batch_size(
 @pytest.mark.parametrize("case", [CASES[2], CASES[4]], ids=str)
 def test_a_batch_of_64_is_no_different(
     case: Case,
-    crops: Callable[[NetworkInput, int], Crops],
+    crops: Callable[[NetworkSpec, int], Crops],
     litert: dict[int, LitertNetworks],
     exact: dict[int, TorchNetworks],
 ) -> None:
@@ -132,7 +132,7 @@ def test_a_batch_of_64_is_no_different(
 
 
 def test_sums_in_any_order_are_near(
-    weights: Path, crops: Callable[[NetworkInput, int], Crops], exact: dict[int, TorchNetworks]
+    weights: Path, crops: Callable[[NetworkSpec, int], Crops], exact: dict[int, TorchNetworks]
 ) -> None:
     case = CASES[4]
     images = torch.from_numpy(crops(case.expects, 2))
@@ -143,7 +143,7 @@ def test_sums_in_any_order_are_near(
 
 @pytest.mark.parametrize("case", CASES[4:], ids=str)
 def test_half_precision_is_near_and_gives_single_precision(
-    case: Case, weights: Path, crops: Callable[[NetworkInput, int], Crops], exact: dict[int, TorchNetworks]
+    case: Case, weights: Path, crops: Callable[[NetworkSpec, int], Crops], exact: dict[int, TorchNetworks]
 ) -> None:
     images = torch.from_numpy(crops(case.expects, 1))
     expected = outputs(exact[case.face_points], case, images)

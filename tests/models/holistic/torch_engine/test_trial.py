@@ -68,16 +68,18 @@ def conditions(images: list[Image], cpu_workers: float = 1.0) -> TrialConditions
 def test_torch_is_taken_when_its_landmarks_are_those_of_the_cpu_engine(
     fast: None, weights: Path, people: list[Image]
 ) -> None:
-    verdict = try_engine(OPEN, LITERT, weights, conditions(people))
-    assert verdict.settings == TORCH
-    assert verdict.told.startswith("Engine torch on NVIDIA H200: the landmarks of 4 frames are those of the CPU engine")
-    assert "; 7,900 frames/s with batches of 3, against " in verdict.told
+    decision = try_engine(OPEN, LITERT, weights, conditions(people))
+    assert decision.settings == TORCH
+    assert decision.reason.startswith(
+        "Engine torch on NVIDIA H200: the landmarks of 4 frames are those of the CPU engine"
+    )
+    assert "; 7,900 frames/s with batches of 3, against " in decision.reason
 
 
-def test_a_gpu_is_tried_from_weights_to_the_verdict(one_call: None, weights: Path, people: list[Image]) -> None:
+def test_a_gpu_is_tried_from_weights_to_the_decision(one_call: None, weights: Path, people: list[Image]) -> None:
     # On a CPU torch is the slower engine, so it wins only where hardly any worker would take its place.
-    verdict = try_engine(OPEN, LITERT, weights, conditions(people, cpu_workers=0.001))
-    assert verdict.settings == TORCH.model_copy(update={"batch_size": LEAST_TRIED})
+    decision = try_engine(OPEN, LITERT, weights, conditions(people, cpu_workers=0.001))
+    assert decision.settings == TORCH.model_copy(update={"batch_size": LEAST_TRIED})
 
 
 class _OffByOne(TorchNetworks):
@@ -92,33 +94,35 @@ def test_a_gpu_that_computes_other_landmarks_is_refused(
     fast: None, monkeypatch: pytest.MonkeyPatch, weights: Path, people: list[Image]
 ) -> None:
     monkeypatch.setattr(engine, "TorchNetworks", _OffByOne)
-    verdict = try_engine(TORCH, LITERT, weights, conditions(people))
-    assert verdict.settings == LITERT
-    assert verdict.told.startswith("Engine litert, since torch was tried on NVIDIA H200 (model.engine=torch takes it")
-    assert "its landmarks are not those of the CPU engine (left_hand: mean" in verdict.told
+    decision = try_engine(TORCH, LITERT, weights, conditions(people))
+    assert decision.settings == LITERT
+    assert decision.reason.startswith(
+        "Engine litert, since torch was tried on NVIDIA H200 (model.engine=torch takes it"
+    )
+    assert "its landmarks are not those of the CPU engine (left_hand: mean" in decision.reason
 
 
 def test_a_gpu_that_is_slower_than_the_cpus_in_its_place_is_refused(
     fast: None, weights: Path, people: list[Image]
 ) -> None:
-    verdict = try_engine(TORCH, LITERT, weights, conditions(people, cpu_workers=1e6))
-    assert verdict.settings == LITERT
-    assert "it computes 7,900 frames/s, the CPU workers in its place " in verdict.told
+    decision = try_engine(TORCH, LITERT, weights, conditions(people, cpu_workers=1e6))
+    assert decision.settings == LITERT
+    assert "it computes 7,900 frames/s, the CPU workers in its place " in decision.reason
 
 
 def test_frames_of_nobody_prove_nothing(fast: None, weights: Path, astronaut: Image) -> None:
-    verdict = try_engine(TORCH, LITERT, weights, conditions([render(astronaut, view) for view in NOBODY]))
-    assert verdict.settings == LITERT
-    assert "the CPU engine found 0 poses, 0 hands, 0 faces in 1 frames" in verdict.told
+    decision = try_engine(TORCH, LITERT, weights, conditions([render(astronaut, view) for view in NOBODY]))
+    assert decision.settings == LITERT
+    assert "the CPU engine found 0 poses, 0 hands, 0 faces in 1 frames" in decision.reason
 
 
 def test_a_gpu_without_memory_for_a_batch_is_refused(
     monkeypatch: pytest.MonkeyPatch, weights: Path, people: list[Image]
 ) -> None:
     monkeypatch.setattr(trial, "measure_device", lambda *_: replace(RATES, best=None))
-    verdict = try_engine(TORCH, LITERT, weights, conditions(people))
-    assert verdict.settings == LITERT
-    assert "a batch does not fit into a worker's share of its memory" in verdict.told
+    decision = try_engine(TORCH, LITERT, weights, conditions(people))
+    assert decision.settings == LITERT
+    assert "a batch does not fit into a worker's share of its memory" in decision.reason
 
 
 @pytest.mark.parametrize(("best", "size"), [(RATES.best, 3), (None, LEAST_TRIED)])
@@ -126,9 +130,9 @@ def test_a_batch_size_alone_is_the_best_one_or_the_least_where_none_fits(
     monkeypatch: pytest.MonkeyPatch, weights: Path, people: list[Image], best: BatchRate | None, size: int
 ) -> None:
     monkeypatch.setattr(trial, "measure_device", lambda *_: replace(RATES, best=best))
-    verdict = try_batch_sizes(OPEN, weights, conditions(people))
-    assert verdict.settings == TORCH.model_copy(update={"batch_size": size})
-    assert verdict.told == f"Batch size {size}, as measured: frames/s on NVIDIA H200: 7,900 with 3"
+    decision = try_batch_sizes(OPEN, weights, conditions(people))
+    assert decision.settings == TORCH.model_copy(update={"batch_size": size})
+    assert decision.reason == f"Batch size {size}, as measured: frames/s on NVIDIA H200: 7,900 with 3"
 
 
 @pytest.mark.samples
