@@ -30,12 +30,12 @@ from phoenix_ray.dataset.identity import DatasetIdentity
 from phoenix_ray.errors import PhoenixRayError
 from phoenix_ray.models import registry
 from phoenix_ray.models.holistic.litert_engine.crops import WarpCropper
-from phoenix_ray.models.holistic.litert_engine.networks import LitertNetworks
+from phoenix_ray.models.holistic.networks import Networks
 from phoenix_ray.sources import frames as frame_reading
 
 # What is watched, and under which name its time is added up.
 WATCHED: tuple[tuple[object, Mapping[str, str]], ...] = (
-    (LitertNetworks, {name: name for name in NETWORKS}),
+    (Networks, {name: name for name in NETWORKS}),
     (WarpCropper, {"crop": "crops"}),
     (frame_reading, {"decode_picture": "decode"}),
 )

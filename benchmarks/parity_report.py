@@ -1,7 +1,7 @@
 """How far two engines' landmarks lie apart, and whether that is near enough.
 
 `bench.parity` compares a run of two engines with `compare`, the golden tests compare an engine with recorded landmarks;
-both judge by the bars of `models.holistic.parity`.
+both judge by the tolerances of `models.holistic.parity`.
 """
 
 from __future__ import annotations
@@ -43,12 +43,12 @@ class ParityReport:
         return presence_agreement(self.parts, PARITY)
 
     def failures(self) -> tuple[str, ...]:
-        """Return a sentence for each bar that is missed; none when the candidate may stand for the reference."""
+        """Return a sentence for each tolerance that is exceeded; none if the candidate may stand for the reference."""
         return parity_failures(self.parts, PARITY)
 
     @property
     def exit_code(self) -> int:
-        """0 when every bar is met, else 1."""
+        """0 when every tolerance is kept, else 1."""
         return EXIT_DIFFERENT if self.failures() else EXIT_OK
 
     def to_json(self) -> dict[str, Any]:

@@ -1,9 +1,9 @@
-"""What a model's numbers depend on beside weights and settings: the processor and the libraries that compute.
+"""What computed the landmarks: the processor and the libraries that a model's numbers depend on.
 
-Two uses. The *architecture*, and the generation of LiteRT's arithmetic, belong to a dataset's identity: rows that
-differ in them are not comparable. Everything else is recorded with each partition as *kernels*, one line of text such
-as `arch=x86_64 isa=avx512 litert=2.3.0 numpy=2.4.6 opencv=4.13.0`, so that it can be said later which rows come from
-unlike machines and how far these are apart (`compare_kernels`; measured in docs/parity.md).
+The *architecture* and the generation of LiteRT's arithmetic belong to a dataset's identity: rows that differ in them
+are not comparable. Everything else is recorded with each partition, in a line of text named *kernels*, such as
+`arch=x86_64 isa=avx512 litert=2.3.0 numpy=2.4.6 opencv=4.13.0`. It shows later which rows come from unlike machines,
+and `compare_kernels` how far these lie apart (measured in docs/parity.md).
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ from functools import lru_cache
 from itertools import combinations
 from pathlib import Path
 
-# Fields of a model's identity that the machine decides, not the settings.
+# Fields of a model's identity that depend on the machine, not on the settings.
 MACHINE_FIELDS = ("architecture", "litert")
 
-# Names of processors as Python gives them → as an identity has them.
+# Names of processors as Python reports them → as an identity records them.
 _ARCHITECTURES = {"amd64": "x86_64", "x86_64": "x86_64", "arm64": "aarch64", "aarch64": "aarch64"}
-# x86-64 without FMA and AVX2 (before 2013) rounds each product before it is added: an architecture of its own.
+# x86-64 without FMA and AVX2 (before 2013) rounds each product before it is added, so it counts as an architecture.
 WITHOUT_FMA = "x86_64-without-fma"
 
-# Instruction sets → the flag by which Linux knows them, the widest first.
+# Instruction set → its flag in Linux, the widest first.
 _INSTRUCTION_SETS = {"avx512": "avx512f", "avx2": "avx2", "sse4": "sse4_2", "sve": "sve", "neon": "asimd"}
 
-# Libraries that compute networks: without one a model computes nothing that processors round differently.
+# Libraries that compute networks: without them a model computes nothing that processors round differently.
 _NETWORK_LIBRARIES = frozenset({"litert", "mediapipe", "torch"})
 
-# Distributions that may bring a library; the first that is installed counts.
+# Library → distributions that may contain it; the first installed one counts.
 _DISTRIBUTIONS: Mapping[str, Sequence[str]] = {
     "litert": ("ai-edge-litert",),
     "mediapipe": ("mediapipe",),
@@ -38,10 +38,10 @@ _DISTRIBUTIONS: Mapping[str, Sequence[str]] = {
     "torch": ("torch",),
 }
 
-# Versions of LiteRT whose landmarks are the same bits (docs/parity.md); 1.2, 1.4 and 2.0 are up to 2.3 px off.
+# Version of LiteRT → versions that give the same bits (docs/parity.md); 1.2, 1.4 and 2.0 are up to 2.3 px off.
 _LITERT_GENERATIONS = {"2.1": "2.1-2.3", "2.2": "2.1-2.3", "2.3": "2.1-2.3"}
 
-# How far landmarks of two architectures are apart at most, in pixels of a 210x260 to 480x640 frame (docs/parity.md).
+# Largest distance of landmarks of two architectures, in pixels of a 210x260 to 480x640 frame (docs/parity.md).
 _PIXELS_APART = {
     frozenset(("x86_64", "aarch64")): 1.25,
     frozenset(("x86_64", WITHOUT_FMA)): 0.27,
@@ -57,21 +57,21 @@ def architecture() -> str:
 
 
 def instruction_set() -> str:
-    """Return the widest vector instructions of this machine's processor, among which libraries choose kernels."""
+    """Return the widest vector instructions of this machine's processor, by which libraries choose kernels."""
     flags = _processor_flags()
     return next((name for name, needed in _INSTRUCTION_SETS.items() if needed in flags), "unknown")
 
 
 def litert_generation() -> str:
-    """Return which versions of LiteRT give the bits of the one installed here; its own where that was not checked."""
+    """Return which versions of LiteRT give the same bits as the installed one; that version alone if not checked."""
     return _generation(_version("litert"))
 
 
 def describe_kernels(libraries: Sequence[str], device: str = "") -> str:
-    """Return what computes on this machine.
+    """Return the line of text that partitions record of this machine.
 
     Args:
-        libraries: Those whose version may matter: `litert`, `numpy`, `opencv`, `torch`, `mediapipe`.
+        libraries: The libraries whose version may matter, of `litert`, `numpy`, `opencv`, `torch`, `mediapipe`.
         device: Name of the GPU that computes, empty for the processor.
     """
     facts = {"arch": architecture(), "isa": instruction_set(), "device": device.replace(" ", "_")}
@@ -80,7 +80,7 @@ def describe_kernels(libraries: Sequence[str], device: str = "") -> str:
 
 
 def compare_kernels(kernels: Collection[str]) -> str | None:
-    """Return how far rows of several kernels are apart, in a clause; None where they are the same bits.
+    """Return how far rows of several kernels lie apart, as a clause; None where they are the same bits.
 
     Args:
         kernels: Lines of `describe_kernels`.
@@ -95,10 +95,10 @@ def compare_kernels(kernels: Collection[str]) -> str | None:
 
 
 def describe_mixture(kernels: Mapping[str, int]) -> tuple[str, ...]:
-    """Return lines that say which rows come from unlike machines; none where all are the same bits.
+    """Return lines for the user about rows from unlike machines; none where all are the same bits.
 
     Args:
-        kernels: Lines of `describe_kernels` → frames that they computed.
+        kernels: Line of `describe_kernels` → number of frames with it.
     """
     distance = compare_kernels(kernels)
     if distance is None:
@@ -111,7 +111,7 @@ def describe_mixture(kernels: Mapping[str, int]) -> tuple[str, ...]:
 
 
 def _pixels_apart(some: Mapping[str, str], others: Mapping[str, str]) -> float | None:
-    """Return the largest distance that was measured between two kernels, None where none was."""
+    """Return the largest distance measured between two kernels, None where none was measured."""
     if some and others and _NETWORK_LIBRARIES.isdisjoint(some.keys() | others.keys()):
         return 0.0
     if any(some.get(name) != others.get(name) for name in ("device", "torch", "mediapipe")):
@@ -121,7 +121,7 @@ def _pixels_apart(some: Mapping[str, str], others: Mapping[str, str]) -> float |
     architectures = frozenset((some.get("arch", ""), others.get("arch", "")))
     if len(architectures) > 1:
         return _PIXELS_APART.get(architectures)
-    # On x86-64 our own engines were tried with each instruction set. Elsewhere, and of the legacy package, none was.
+    # Our own engines were tried with each instruction set of x86-64; other processors and the legacy package were not.
     tried = architectures == {"x86_64"} and "mediapipe" not in some
     return 0.0 if tried or some.get("isa") == others.get("isa") else None
 
@@ -135,14 +135,14 @@ def _parse(kernels: str) -> dict[str, str]:
 
 
 def _version(library: str) -> str:
-    """Return the version of a library that is installed here, empty where it is not."""
+    """Return the installed version of a library, empty if it is not installed."""
     installed = (found for name in _DISTRIBUTIONS[library] for found in importlib.metadata.distributions(name=name))
     return next((found.version for found in installed), "")
 
 
 @lru_cache(maxsize=1)
 def _processor_flags() -> frozenset[str]:
-    """Return what Linux says the processor can do; empty on other systems."""
+    """Return the processor's features as Linux lists them; empty on other systems."""
     try:
         lines = Path("/proc/cpuinfo").read_text(errors="replace").splitlines()
     except OSError:

@@ -67,7 +67,7 @@ def test_a_process_that_chose_a_window_of_7_cannot_go_back_to_9(monkeypatch: pyt
     monkeypatch.setattr(mediapipe_reference, "require_mediapipe", lambda: None)
     options = mediapipe_reference._KERNEL_OPTIONS
     monkeypatch.setitem(sys.modules, options, types.ModuleType(options))
-    with pytest.raises(ModelError, match=r"heatmap_kernel=9 can no longer be had .* Use another process"):
+    with pytest.raises(ModelError, match=r"can no longer use model.heatmap_kernel=9: .* Use another process"):
         MediapipeHolistic(SETTINGS)
 
 

@@ -68,7 +68,7 @@ def test_the_cpu_engine_does_not_mind_batches() -> None:
     assert not {"device", "precision", "batch_size"} & registry.facts(litert).identity.keys()
 
 
-def test_torch_wants_a_gpu_unless_told_otherwise() -> None:
+def test_torch_wants_a_gpu_unless_the_device_is_the_cpu() -> None:
     assert registry.facts(ModelSettings(engine="torch")).uses_gpu
     assert registry.facts(ModelSettings(engine="torch", device="cuda")).uses_gpu
     assert not registry.facts(ModelSettings(engine="torch", device="cpu")).uses_gpu

@@ -43,7 +43,7 @@ def test_landmarks_that_are_off_by_a_pixel_in_one_part_are_refused(part: str) ->
     assert largest_distance(parts) == pytest.approx(1, abs=0.001)
 
 
-def test_a_hundredth_of_a_pixel_is_accepted_and_told() -> None:
+def test_a_hundredth_of_a_pixel_is_accepted_and_reported() -> None:
     candidate = everything_found()
     candidate["face"][:, :, 1] += np.float32(0.01 / 100)
     parts = compared(everything_found(), candidate)
@@ -74,15 +74,15 @@ def hidden(*parts: str) -> Points:
 
 
 @pytest.mark.parametrize(
-    ("points", "told"),
+    ("points", "counts"),
     [
         (hidden("face"), "10 poses, 20 hands, 3 faces"),
         (hidden("pose"), "3 poses, 20 hands, 10 faces"),
     ],
 )
-def test_frames_without_a_part_prove_nothing_of_its_networks(points: Points, told: str) -> None:
+def test_frames_without_a_part_prove_nothing_of_its_networks(points: Points, counts: str) -> None:
     against = objection_to_gpu(compared(points, points), FAST, SLOW)
-    assert against == f"the CPU engine found {told} in 10 frames of the source, too few to judge by"
+    assert against == f"the CPU engine found {counts} in 10 frames of the source, too few to judge by"
 
 
 def test_hands_of_one_side_prove_the_networks_of_both() -> None:

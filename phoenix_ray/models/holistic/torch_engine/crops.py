@@ -1,9 +1,9 @@
-"""Crops on the device that the networks run on, bit for bit those of `crops`: OpenCV's warp in torch, all ROIs at once.
+"""Crops on the device, bit for bit those of `litert_engine.crops`: OpenCV's warp in torch, all ROIs at once.
 
-OpenCV 4.10 to 4.13 warp 8-bit images in fixed point: where a pixel comes from is counted in 1/32 pixel, what it is made
-of in whole grey values. The arithmetic below follows `warpPerspective` with INTER_LINEAR and `remap` step by step; the
-matrices are those of `crop_transforms`. Frames go to the device once; of everything else no value is ever brought back,
-so the device never waits.
+OpenCV 4.10 to 4.13 warp 8-bit images in fixed point: source coordinates are counted in 1/32 pixel, mixed colours in
+whole grey values. The arithmetic below follows `warpPerspective` with INTER_LINEAR and `remap` step by step; the
+matrices are those of `crop_transforms`. Frames go to the device once, and no value is read back, so the device never
+waits.
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ from phoenix_ray.models.holistic.crop_transforms import image_from_crop, within_
 from phoenix_ray.models.holistic.geometry import ImageSize, Rect
 from phoenix_ray.models.holistic.networks import NetworkSpec
 
-# Steps that OpenCV divides a pixel into (INTER_TAB_SIZE), and columns for which it counts from the same start.
+# Steps into which OpenCV divides a pixel (INTER_TAB_SIZE), and columns of a block that it computes from one start.
 STEPS = 32
 BLOCK_COLUMNS = 64
-# Pixels that are warped together, about 100 bytes each while they are. On a CPU, what fits into its caches is fastest.
+# Pixels warped together; each takes about 100 bytes meanwhile. On a CPU it is fastest to stay within its caches.
 PIXELS_AT_ONCE_ON_A_CPU = 2**15
 PIXELS_AT_ONCE_ON_A_GPU = 2**23
 
-# A pixel is one 64-bit word of three channels. A sum of its values weighted by 32 x 32 parts needs 18 bits.
+# A pixel is a 64-bit word of three channels. A weighted sum of values, with weights in 32 x 32 parts, needs 18 bits.
 _CHANNEL_BITS = 21
 _ONE_PER_CHANNEL = sum(1 << (_CHANNEL_BITS * channel) for channel in range(3))
 
 
 class Uploader:
-    """Brings frames to a device, in one copy from page-locked memory where that is a GPU.
+    """Copies frames to a device; to a GPU in one copy from page-locked memory.
 
-    The memory is used again by the next call; wait for what was computed from the frames before.
+    The next call overwrites that memory; wait for results of the previous frames before.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -46,7 +46,7 @@ class Uploader:
 
         Args:
             images: RGB, each uint8 (height, width, 3); sizes may differ.
-            count: Images to return, at least as many as are given; the last one stands in for those that lack.
+            count: Number of images to return, at least those given; the last image fills up the rest.
         """
         images = [within_limits(image) for image in images]
         shapes = np.array([image.shape[:2] for image in images], dtype=np.int64)
@@ -70,7 +70,7 @@ class DeviceCropper:
 
     Args:
         pixels: uint8 (pixels of all images, 3), image after image, row after row.
-        table: int64 (3, N): of each image its first pixel, width and height.
+        table: int64 (3, N): first pixel, width and height of each image.
     """
 
     def __init__(self, pixels: torch.Tensor, table: torch.Tensor) -> None:
@@ -116,13 +116,13 @@ class DeviceCropper:
         mixed += STEPS * STEPS // 2 * _ONE_PER_CHANNEL
         crops = torch.empty((*mixed.shape, 3), dtype=torch.uint8, device=mixed.device)
         for channel in range(3):
-            # Conversion to 8 bits drops the channels above.
+            # Conversion to 8 bits drops the higher channels.
             crops[..., channel] = mixed >> (_CHANNEL_BITS * channel + 10)
         return crops
 
 
 def _source_coordinates(transforms: torch.Tensor, side: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return x and y, in steps of 1/32 pixel, of where each pixel of square crops lies: int64 (M, side, side)."""
+    """Return x and y in the image, in steps of 1/32 pixel, of each pixel of square crops: int64 (M, side, side)."""
     entry = transforms[:, :, None, None, None]
     blocks = -(-side // BLOCK_COLUMNS)
     within = torch.arange(BLOCK_COLUMNS, device=transforms.device, dtype=torch.float64)
@@ -142,16 +142,16 @@ def _source_coordinates(transforms: torch.Tensor, side: int) -> tuple[torch.Tens
 def _neighbours(
     coordinate: torch.Tensor, length: torch.Tensor, repeat_border: bool
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Return, for coordinates along an axis in steps, the two pixels they lie between and the weight of each.
+    """Return, for coordinates along an axis, the two pixels between which they lie and the weight of each.
 
     Args:
         coordinate: int64 (M, ...), steps of 1/32 pixel.
         length: int64 (M, 1, 1), pixels along the axis.
-        repeat_border: Whether pixels outside are those of the border, or black.
+        repeat_border: Whether pixels outside repeat the border, or are black.
     """
     second_weight = coordinate & (STEPS - 1)
     first_weight = STEPS - second_weight
-    # OpenCV keeps whole pixels in 16 bits.
+    # OpenCV stores whole pixels in 16 bits.
     first = (coordinate >> 5).clamp_(-(2**15), 2**15 - 1)
     second = first + 1
     last = length - 1

@@ -1,10 +1,10 @@
-"""Layers of the torch networks: convolutions that add up as the CPU engine's do, or as torch's libraries like.
+"""Layers of the torch networks: convolutions that add up in the CPU engine's order, or in that of torch's libraries.
 
-XNNPACK, which computes inside LiteRT and MediaPipe, begins each sum with the bias and adds one product after the other,
+XNNPACK, which computes inside LiteRT and MediaPipe, starts each sum with the bias and adds product after product,
 rounding once for both (fused multiply-add): a convolution's products row by row of its kernel and channel by channel, a
-depthwise convolution's column by column. The networks turn a last bit into tenths of pixels two networks on, so the
-order of the sums is what decides how near landmarks are. `in_order` keeps it; `by_library` leaves it to cuDNN or
-oneDNN. `torch_graph` asks for either.
+depthwise convolution's column by column. A last bit becomes tenths of pixels two networks later, so the order of the
+sums decides how near landmarks are. `in_order` keeps it; `by_library` leaves it to cuDNN or oneDNN. `graph` takes
+either.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ class Convolution:
     Attributes:
         weight: float32 (outputs, channels / groups, kernel's columns, kernel's rows).
         bias: float32 (outputs,).
-        stride: Cells between the windows.
-        padding: Cells of zeros that are added on both sides.
-        dilation: Cells between the taps of a window.
-        groups: 1, or for a depthwise convolution the number of channels.
+        stride: Cells from one window to the next.
+        padding: Cells of zeros added on both sides.
+        dilation: Cells from one tap of a window to the next.
+        groups: 1; for a depthwise convolution the number of channels.
     """
 
     weight: FloatArray
@@ -65,7 +65,7 @@ def by_library(convolution: Convolution) -> nn.Module:
 def in_order(convolution: Convolution) -> nn.Module:
     """Return a convolution that adds up in XNNPACK's order.
 
-    On a CPU the sums are the same bits. On a GPU, too, as far as cuBLAS adds up the products of a matrix one by one.
+    On a CPU the sums are the same bits. On a GPU they are as far as cuBLAS adds up the products of a matrix in order.
     """
     if convolution.groups == 1:
         return ConvolutionInOrder(convolution)
@@ -75,7 +75,7 @@ def in_order(convolution: Convolution) -> nn.Module:
 
 
 class ConvolutionInOrder(nn.Module):  # type: ignore[misc]  # torch is not analysed
-    """A convolution as a product of matrices, with the bias as the first factor of a one."""
+    """A convolution as a product of matrices, with the bias as the factor of a leading 1."""
 
     def __init__(self, convolution: Convolution) -> None:
         super().__init__()
@@ -91,7 +91,7 @@ class ConvolutionInOrder(nn.Module):  # type: ignore[misc]  # torch is not analy
         if any(self._padding):
             along_width, along_height = self._padding
             features = functional.pad(features, (along_height, along_height, along_width, along_width))
-        # Slices along width and height that hold, for one column and one row of the kernel, what it meets there.
+        # For each column and row of the kernel, the slices along width and height that it is multiplied with.
         widths = self._slices(features.shape[2], axis=0, taps=self._columns)
         heights = self._slices(features.shape[3], axis=1, taps=self._rows)
         taps = [features[:, :, width, height] for height in heights for width in widths]
@@ -107,8 +107,8 @@ class ConvolutionInOrder(nn.Module):  # type: ignore[misc]  # torch is not analy
 class DepthwiseInOrder(nn.Module):  # type: ignore[misc]  # torch is not analysed
     """A convolution of each channel on its own.
 
-    Torch's kernels for feature maps whose channels lie one behind the other begin with the bias, too, and go along the
-    last axis first: the height here.
+    Torch's kernels for contiguous feature maps, channel after channel, also start with the bias and go along the last
+    axis first: the height here.
     """
 
     def __init__(self, convolution: Convolution) -> None:
@@ -122,7 +122,10 @@ class DepthwiseInOrder(nn.Module):  # type: ignore[misc]  # torch is not analyse
 
 
 class ChannelScaling(nn.Module):  # type: ignore[misc]  # torch is not analysed
-    """A depthwise convolution of single cells: a multiplication and an addition, as `graph.split_channel_scaling`."""
+    """A depthwise convolution of single cells: a multiplication and an addition, each rounded as in MediaPipe.
+
+    `litert_engine.tflite_surgery.split_channel_scaling` does the same for LiteRT.
+    """
 
     def __init__(self, convolution: Convolution) -> None:
         super().__init__()
@@ -136,12 +139,12 @@ class ChannelScaling(nn.Module):  # type: ignore[misc]  # torch is not analysed
 
 
 class ResizeBilinear(nn.Module):  # type: ignore[misc]  # torch is not analysed
-    """Resizing of feature maps: along the width, then along the height, each step rounded as XNNPACK does.
+    """Resizes feature maps along the width, then along the height, and rounds each step as XNNPACK does.
 
     Args:
         source: Cells along width and height.
         target: Cells along width and height of the result.
-        align_corners: Whether the first and last cells' centres stay where they are, or the edges of the map.
+        align_corners: Whether the centres of the first and last cells stay in place, or the edges of the map.
     """
 
     def __init__(self, source: tuple[int, int], target: tuple[int, int], align_corners: bool) -> None:
@@ -172,15 +175,15 @@ def mean_of_cells(features: torch.Tensor) -> torch.Tensor:
 def product_in_order(factors: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
     """Return float32 (N, M, P): factors (M, K) times values (N, K, P), added up from the first of K to the last."""
     if values.device.type == "cpu" and torch.backends.mkldnn.is_available():
-        # A matrix product adds up in blocks of K, and the blocks. A kernel as long as an image of one channel does not.
-        # With AVX-512, oneDNN adds up an image of a single column otherwise, so such columns become one image together.
+        # A matrix product adds up blocks of K, then the blocks. A kernel as long as an image of one channel does not.
+        # With AVX-512, oneDNN adds up an image of a single column differently, so all such columns become one image.
         is_column = values.shape[2] == 1
         image = values[:, :, 0].T[None, None] if is_column else values.unsqueeze(1)
         kernels = factors[:, None, :, None]
         product: torch.Tensor = torch.ops.aten.mkldnn_convolution(image, kernels, None, [0, 0], [1, 1], [1, 1], 1)
         return product[0].permute(2, 0, 1) if is_column else product.squeeze(2)
     if values.shape[2] == 1:
-        # Of so small products cuBLAS would share out K.
+        # For such small products cuBLAS would split K.
         return torch.mm(factors, values[:, :, 0].T).T[:, :, None]
     return torch.bmm(factors.expand(len(values), -1, -1), values)
 

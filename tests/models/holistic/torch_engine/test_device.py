@@ -43,9 +43,7 @@ def test_auto_takes_what_is_there() -> None:
 
 
 @pytest.mark.parametrize("visible", [None, "", "-1"])
-def test_a_device_that_is_not_there_is_told_with_the_way_out(
-    monkeypatch: pytest.MonkeyPatch, visible: str | None
-) -> None:
+def test_a_missing_device_is_named_with_the_way_out(monkeypatch: pytest.MonkeyPatch, visible: str | None) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
     monkeypatch.setattr(torch.version, "cuda", None if visible is None else "13.0")

@@ -194,7 +194,7 @@ class _Forgetful(TorchNetworks):
 
 
 @pytest.mark.parametrize("frames_at_once", [6, 5, 4])
-def test_out_of_memory_halves_the_batch_gives_all_rows_and_is_told(
+def test_out_of_memory_halves_the_batch_gives_all_rows_and_is_reported(
     monkeypatch: pytest.MonkeyPatch, weights: Path, model: HolisticTorch, frames: list[Image], frames_at_once: int
 ) -> None:
     monkeypatch.setattr(engine, "TorchNetworks", _Forgetful)
@@ -230,7 +230,7 @@ def test_a_worker_short_of_memory_commits_all_rows_and_reports_it(
             np.testing.assert_array_equal(np.array(row["pose_x"], np.float32), points[:, 0])
 
 
-def test_memory_that_suffices_for_a_quarter_of_the_batch_is_told_twice(
+def test_memory_for_a_quarter_of_the_batch_is_reported_twice(
     monkeypatch: pytest.MonkeyPatch, weights: Path, frames: list[Image]
 ) -> None:
     monkeypatch.setattr(engine, "TorchNetworks", _Forgetful)
