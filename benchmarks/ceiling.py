@@ -98,11 +98,11 @@ def count_operations() -> dict[str, float]:
     Counted in the networks as engine litert runs them, without the dead channels that it takes out. Activations, sums
     and resizing are left out, so that the least time stays below what any implementation needs.
     """
-    from phoenix_ray.models.holistic import graph, litert
+    from phoenix_ray.models.holistic.litert_engine import networks, tflite_surgery
     from phoenix_ray.models.weights import ensure_installed
 
-    with _recorded(graph, "pack_model") as models:
-        litert.LitertNetworks(ensure_installed(), face_points=468, threads=1)
+    with _recorded(tflite_surgery, "pack_model") as models:
+        networks.LitertNetworks(ensure_installed(), face_points=468, threads=1)
     return {name: float(sum(_products(model))) for name, model in zip(NETWORKS, models, strict=True)}
 
 
@@ -126,7 +126,7 @@ def _products(model: Any) -> Iterator[float]:
     """Yield the operations of every layer of a `.tflite` model that multiplies with weights."""
     from ai_edge_litert import schema_py_generated as schema
 
-    from phoenix_ray.models.holistic.graph import builtin_code
+    from phoenix_ray.models.holistic.tflite import builtin_code
 
     graph = model.subgraphs[0]
     for operator in graph.operators:

@@ -29,13 +29,13 @@ from phoenix_ray.config import Settings
 from phoenix_ray.dataset.identity import DatasetIdentity
 from phoenix_ray.errors import PhoenixRayError
 from phoenix_ray.models import registry
-from phoenix_ray.models.holistic.crops import WarpCropper
-from phoenix_ray.models.holistic.litert import LitertNetworks
+from phoenix_ray.models.holistic.litert_engine.crops import WarpCropper
+from phoenix_ray.models.holistic.networks import Networks
 from phoenix_ray.sources import frames as frame_reading
 
 # What is watched, and under which name its time is added up.
 WATCHED: tuple[tuple[object, Mapping[str, str]], ...] = (
-    (LitertNetworks, {name: name for name in NETWORKS}),
+    (Networks, {name: name for name in NETWORKS}),
     (WarpCropper, {"crop": "crops"}),
     (frame_reading, {"decode_picture": "decode"}),
 )
@@ -120,14 +120,14 @@ def time_worker(frames: BenchmarkFrames, output: Path) -> FrameTimes:
     settings = Settings.model_validate(
         {"model": {"engine": "litert"}, "decode": {"threads": 1, "ahead": 1}, "output": {"path": str(output)}}
     )
-    identity = DatasetIdentity(registry.layout(settings.model).name, registry.identity(settings.model).fields)
+    identity = DatasetIdentity(registry.facts(settings.model).layout.name, registry.facts(settings.model).identity)
     worker = ShardWorker(settings, identity)
     worker.ready()
     plan = make_plan(
         frames.videos,
         lambda video: [(0, video.frame_count)],
         settings.cluster.shard_frames,
-        registry.batch_size(settings.model),
+        registry.facts(settings.model).batch_size,
     )
     *_, shortest = plan.shards
     _process(worker, shortest)

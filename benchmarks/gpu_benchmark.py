@@ -37,10 +37,10 @@ from phoenix_ray.config import ModelSettings, Precision
 from phoenix_ray.errors import ModelError
 from phoenix_ray.models.base import LandmarkBatch
 from phoenix_ray.models.holistic.batching import GPU_BATCH_SIZE
-from phoenix_ray.models.holistic.torch_crops import Uploader
-from phoenix_ray.models.holistic.torch_engine import HolisticTorch
-from phoenix_ray.models.holistic.torch_layers import by_library
-from phoenix_ray.models.holistic.torch_networks import TorchNetworks
+from phoenix_ray.models.holistic.torch_engine.crops import Uploader
+from phoenix_ray.models.holistic.torch_engine.engine import HolisticTorch
+from phoenix_ray.models.holistic.torch_engine.layers import by_library
+from phoenix_ray.models.holistic.torch_engine.networks import TorchNetworks
 
 Found = TypeVar("Found")
 
@@ -218,7 +218,7 @@ class GpuBenchmark:
                     raise ModelError(f"{file} holds the landmarks of other frames: choose another --reference.")
                 return LandmarkBatch({name: stored[name] for name in stored if name != "digest"}, {})
         try:
-            from phoenix_ray.models.holistic.litert import HolisticLitert
+            from phoenix_ray.models.holistic.litert_engine.engine import HolisticLitert
         except ImportError as error:
             self._left_out.append(f"landmarks: {error}, and there is no --reference")
             return None

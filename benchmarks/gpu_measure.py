@@ -31,11 +31,11 @@ from phoenix_ray.models.holistic.networks import (
     HAND_RECROP,
     POSE_DETECTION,
     POSE_LANDMARK,
-    NetworkInput,
+    NetworkSpec,
 )
-from phoenix_ray.models.holistic.torch_crops import DeviceCropper
-from phoenix_ray.models.holistic.torch_networks import TorchNetworks
-from phoenix_ray.models.holistic.torch_numerics import numerics
+from phoenix_ray.models.holistic.torch_engine.crops import DeviceCropper
+from phoenix_ray.models.holistic.torch_engine.device import numerics
+from phoenix_ray.models.holistic.torch_engine.networks import TorchNetworks
 from phoenix_ray.sources.decode import decode_picture
 
 Image = NDArray[np.uint8]
@@ -65,7 +65,7 @@ class Stage:
     """A network of the pipeline, and how many of its crops a frame has."""
 
     name: str
-    expects: NetworkInput
+    expects: NetworkSpec
     crops_per_frame: int
 
 

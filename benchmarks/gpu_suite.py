@@ -42,7 +42,7 @@ def check_machine() -> None:
 def run(request: Request) -> Findings:
     """Measure once: each time is the mean of as many calls as half a second holds."""
     from benchmarks.gpu_benchmark import GPU_BATCH_SIZES, LEAST_SECONDS, MINUTES, MOST_FRAMES, GpuBenchmark
-    from phoenix_ray.models.holistic.torch_numerics import choose_device
+    from phoenix_ray.models.holistic.torch_engine.device import choose_device
 
     pictures = [Path(picture).read_bytes() for picture in request.frames.pictures[:MOST_FRAMES]]
     weights, threads = ensure_installed(announce=request.tell), this_machine().cores

@@ -4,7 +4,7 @@
     python -m benchmarks.parity [SOURCE…] [--face-points 478] [--every 3] [--engine torch] [--json FILE]
 
 Without a source it compares over the built-in sample dataset. The table goes to standard output, what happens meanwhile
-to standard error. It leaves with 0 when the engine is at parity (`models.holistic.bars`), 1 when it is not, and the
+to standard error. It leaves with 0 when the engine is at parity (`models.holistic.parity`), 1 when it is not, and the
 codes of `phoenix_ray.errors` for everything else.
 """
 

@@ -1,7 +1,7 @@
 """How far two engines' landmarks lie apart, and whether that is near enough.
 
 `bench.parity` compares a run of two engines with `compare`, the golden tests compare an engine with recorded landmarks;
-both judge by the bars of `models.holistic.bars`.
+both judge by the tolerances of `models.holistic.parity`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from phoenix_ray.errors import EXIT_DIFFERENT, EXIT_OK
 from phoenix_ray.landmarks import Layout
 from phoenix_ray.models.agreement import PartAgreement, agree_all
 from phoenix_ray.models.base import LandmarkBatch
-from phoenix_ray.models.holistic.bars import BARS, missed_bars, presence
+from phoenix_ray.models.holistic.parity import PARITY, parity_failures, presence_agreement
 from phoenix_ray.verify.agreement_table import agreement_table
 
 
@@ -40,15 +40,15 @@ class ParityReport:
     @property
     def presence(self) -> float:
         """Share of frame x part in which both found the part, or neither did."""
-        return presence(self.parts, BARS)
+        return presence_agreement(self.parts, PARITY)
 
     def failures(self) -> tuple[str, ...]:
-        """Return a sentence for each bar that is missed; none when the candidate may stand for the reference."""
-        return missed_bars(self.parts, BARS)
+        """Return a sentence for each tolerance that is exceeded; none if the candidate may stand for the reference."""
+        return parity_failures(self.parts, PARITY)
 
     @property
     def exit_code(self) -> int:
-        """0 when every bar is met, else 1."""
+        """0 when every tolerance is kept, else 1."""
         return EXIT_DIFFERENT if self.failures() else EXIT_OK
 
     def to_json(self) -> dict[str, Any]:

@@ -48,7 +48,7 @@ class Request:
         Raises:
             PhoenixRayError: The source cannot be read, or weights are missing and cannot be installed.
         """
-        registry.prepare(ModelSettings(engine="litert"), self.tell)
+        registry.ensure_ready(ModelSettings(engine="litert"), self.tell)
         return list_frames(choose_source(self.source))
 
 

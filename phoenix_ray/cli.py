@@ -203,7 +203,7 @@ def models_install(wheel: Path | None, path: str) -> None:
     """Install the networks' weights out of the mediapipe 0.10.21 wheel that pip gets."""
     from phoenix_ray.models import weights
 
-    click.echo(f"Weights are in {weights.install(weights.weights_folder(path), wheel)}")
+    click.echo(f"Weights are in {weights.install_weights(weights.weights_folder(path), wheel)}")
 
 
 @models.command("check")
@@ -213,7 +213,7 @@ def models_check(path: str) -> None:
     from phoenix_ray.models import weights
 
     folder = weights.weights_folder(path)
-    statuses = weights.check(folder)
+    statuses = weights.check_weights(folder)
     for one in statuses:
         click.echo(f"{one.state:8} {one.path}")
     if any(one.state != "ok" for one in statuses):

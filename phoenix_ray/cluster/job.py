@@ -95,7 +95,7 @@ def _run(settings: Settings, words: Sequence[str]) -> int:
         open_job(settings, source, session, _say) as job,
         stop_on_signals() as stop,
     ):
-        registry.prepare(job.settings.model, _say)
+        registry.ensure_ready(job.settings.model, _say)
         committed = committed_in(sweep(job.storage, job.identity, temporary_seconds=0).survey)
         if committed:
             # Its rows are there, so the dataset exists: a `dataset.json` that was lost is written again.
@@ -184,7 +184,7 @@ def plan_job(settings: Settings, source: Source, committed: Committed | Expected
     Raises:
         SourceError: The source cannot be listed.
     """
-    batch_size = registry.batch_size(settings.model)
+    batch_size = registry.facts(settings.model).batch_size
     left_out: list[LeftOut] = []
     listing = source.videos(left_out.append)
     plan = make_plan(listing, committed.missing_ranges, settings.cluster.shard_frames, batch_size)
@@ -209,14 +209,16 @@ def _compute(job: Job, plan: Plan, session: RaySession, monitor: RunMonitor, sto
     with BackgroundReduce(job.storage, job.identity, settings.output, job.lease.confirm, monitor.tell) as reduce:
         monitor.housekeeping = reduce.tick
         if plan.shards:
-            worker_plan = plan_workers(settings.cluster, resources, engine_uses_gpu=registry.uses_gpu(settings.model))
+            worker_plan = plan_workers(
+                settings.cluster, resources, engine_uses_gpu=registry.facts(settings.model).uses_gpu
+            )
             workers = min(worker_plan.count, len(plan.shards))
             worker_plan = replace(worker_plan, count=workers)
             if settings.decode.on == "cpu_nodes":
                 require_spare_cpu(worker_plan, resources)
             _say(f"Starting {worker_plan}")
             pool = ActorPool(worker_plan, settings, job.identity)
-            blame = Blame(settings.cluster.max_attempts, registry.batch_size(settings.model))
+            blame = Blame(settings.cluster.max_attempts, registry.facts(settings.model).batch_size)
             scheduler = Scheduler(plan.shards, settings.cluster.shards_in_flight, blame)
             try:
                 Driver(

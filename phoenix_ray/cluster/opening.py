@@ -67,8 +67,8 @@ def hold_lease(storage: Storage, settings: Settings, prefix: str = "") -> Iterat
 def make_identity(settings: Settings, source_root: str) -> DatasetIdentity:
     """Return what rows computed with these settings have in common."""
     return DatasetIdentity(
-        layout=registry.layout(settings.model).name,
-        model=registry.identity(settings.model).fields,
+        layout=registry.facts(settings.model).layout.name,
+        model=registry.facts(settings.model).identity,
         limit_frames=settings.source.limit_frames,
         signature=settings.source.signature,
         source_root=source_root,

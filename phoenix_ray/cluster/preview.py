@@ -54,9 +54,10 @@ def preview(settings: Settings) -> None:
 
 def _pass_over(trial: Trial, console: Console) -> ModelSettings:
     """Return the settings that hold without the trial, and say so."""
-    model = trial.otherwise
+    model = trial.fallback
+    batch_size = registry.facts(model).batch_size
     console.print(
-        f"Planned with engine {model.engine} and batch size {registry.batch_size(model)}: a plan tries nothing. `run` "
+        f"Planned with engine {model.engine} and batch size {batch_size}: a plan tries nothing. `run` "
         f"first tries {trial.candidate.engine} on a worker's GPU and may decide otherwise.",
         highlight=False,
         soft_wrap=True,
@@ -79,7 +80,7 @@ def _preview(settings: Settings, source: Source, storage: Storage, session: RayS
             left += f", but {len(plan.problems):,} video{'s' * (len(plan.problems) != 1)} cannot be opened"
         console.print(f"{left}.", highlight=False)
         return
-    uses_gpu = registry.uses_gpu(settings.model)
+    uses_gpu = registry.facts(settings.model).uses_gpu
     workers = plan_workers(settings.cluster, session.resources(), engine_uses_gpu=uses_gpu)
     console.print(f"Workers: {workers}", highlight=False, soft_wrap=True)
     rate, basis = _rate(storage, workers.count)

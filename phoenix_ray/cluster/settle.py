@@ -41,7 +41,7 @@ def settle_model(
     may_use_gpus = model.engine in ("auto", "torch") and settings.cluster.num_gpus != 0
     has_gpu = may_use_gpus and resources().get("GPU", 0) > 0
     trial = None if recorded else registry.trial(model, has_gpu=has_gpu)
-    decided = hold_trial(trial) if trial else registry.resolve(model, has_gpu=has_gpu)
+    decided = hold_trial(trial) if trial else registry.resolve_auto(model, has_gpu=has_gpu)
     return settings.model_copy(update={"model": decided})
 
 

@@ -21,7 +21,7 @@ from phoenix_ray.dataset import paths
 from phoenix_ray.dataset.storage import Storage
 from phoenix_ray.dataset.tally import Tally, total
 from phoenix_ray.landmarks import Layout
-from phoenix_ray.models.kernels import describe_mixture
+from phoenix_ray.models.provenance import describe_mixture
 from phoenix_ray.text import printable_line
 
 

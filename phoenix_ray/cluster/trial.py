@@ -21,7 +21,7 @@ from phoenix_ray.cluster.resources import WorkerPlan, plan_workers
 from phoenix_ray.config import DecodeSettings, ModelSettings, Settings
 from phoenix_ray.errors import PhoenixRayError, SourceError
 from phoenix_ray.models import registry
-from phoenix_ray.models.base import Trial, TrialConditions, Verdict
+from phoenix_ray.models.base import Trial, TrialConditions, TrialDecision
 from phoenix_ray.sources.base import Source, Video
 from phoenix_ray.sources.frames import read_frames
 
@@ -55,20 +55,20 @@ def hold_trial(
     """
     try:
         announce("Trying a GPU, once for this dataset")
-        registry.prepare(trial.candidate, announce)
+        registry.ensure_ready(trial.candidate, announce)
         verdict = _hold_on_a_node(settings, trial, source, cluster)
     except Exception as error:
         # Whatever it is, the drivers and libraries of a GPU included, a trial is no reason to compute nothing.
-        if isinstance(error, PhoenixRayError) and trial.otherwise == trial.candidate:
+        if isinstance(error, PhoenixRayError) and trial.fallback == trial.candidate:
             raise
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
-        announce(f"{trial.untried}: {reason}")
-        return trial.otherwise
-    announce(verdict.told)
+        announce(f"{trial.fallback_notice}: {reason}")
+        return trial.fallback
+    announce(verdict.reason)
     return verdict.settings
 
 
-def _hold_on_a_node(settings: Settings, trial: Trial, source: Source, cluster: Mapping[str, float]) -> Verdict:
+def _hold_on_a_node(settings: Settings, trial: Trial, source: Source, cluster: Mapping[str, float]) -> TrialDecision:
     """Return the verdict of a task that reserves what a worker would.
 
     Raises:
@@ -77,14 +77,14 @@ def _hold_on_a_node(settings: Settings, trial: Trial, source: Source, cluster: M
     """
     videos = [video for video in islice(source.videos(), VIDEOS_LOOKED_AT) if isinstance(video, Video)]
     on_gpus, otherwise = (
-        plan_workers(settings.cluster, cluster, engine_uses_gpu=registry.uses_gpu(model))
-        for model in (trial.candidate, trial.otherwise)
+        plan_workers(settings.cluster, cluster, engine_uses_gpu=registry.facts(model).uses_gpu)
+        for model in (trial.candidate, trial.fallback)
     )
     task = _TRIAL.options(**on_gpus.task_options())
     reference = task.remote(trial, videos, settings, cpu_workers_per_gpu(on_gpus, otherwise, cluster))
     patience = settings.cluster.start_seconds + PATIENCE_SECONDS
     try:
-        verdict: Verdict = ray.get(reference, timeout=patience)
+        verdict: TrialDecision = ray.get(reference, timeout=patience)
     except RayTaskError as error:
         raise error.cause from None
     except GetTimeoutError:
@@ -98,13 +98,13 @@ def cpu_workers_per_gpu(on_gpus: WorkerPlan, otherwise: WorkerPlan, cluster: Map
     return otherwise.capacity(cluster) / (on_gpus.capacity(cluster) * on_gpus.gpus)
 
 
-def _hold(trial: Trial, videos: Sequence[Video], settings: Settings, cpu_workers: float) -> Verdict:
+def _hold(trial: Trial, videos: Sequence[Video], settings: Settings, cpu_workers: float) -> TrialDecision:
     shard_frames = settings.cluster.shard_frames
     images = sample_frames(videos, shard_frames, settings.decode)
     if not images:
         raise LookupError(f"no frame of the first {VIDEOS_LOOKED_AT} videos can be read")
     workers = settings.cluster.workers_per_gpu
-    return trial.hold(TrialConditions(images, typical_length(videos, shard_frames), workers, cpu_workers))
+    return trial.run(TrialConditions(images, typical_length(videos, shard_frames), workers, cpu_workers))
 
 
 # A process of its own, which gives the GPU back; a second try would only take longer.

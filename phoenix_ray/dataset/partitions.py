@@ -105,7 +105,7 @@ def write_partition(
 ) -> PartitionInfo:
     """Commit the rows of frames `first` to `last` (exclusive) of a video, and return the receipt.
 
-    `kernels` says what computed them (`models.kernels.describe_kernels`), empty where that is not known.
+    `kernels` says what computed them (`models.provenance.describe_kernels`), empty where that is not known.
 
     Raises:
         ValueError: The records are not exactly those frames in order, or the batch does not fit them.

@@ -193,7 +193,7 @@ class Dataset:
         return add_digests(int(text, 16) for text in self.videos().column("landmark_digest").to_pylist())
 
     def kernels(self) -> dict[str, int]:
-        """Return what computed the videos (`models.kernels`) → frames; those of a video count for all it names."""
+        """Return what computed the videos (`models.provenance`) → frames; those of a video count for all it names."""
         counts: Counter[str] = Counter()
         videos = self.videos().select(["kernels", "frames"]).group_by("kernels").aggregate([("frames", "sum")])
         for line, frames in zip(videos["kernels"].to_pylist(), videos["frames_sum"].to_pylist(), strict=True):

@@ -28,7 +28,7 @@ class Tally:
         digest: Landmark digest (`dataset.digest`).
         statuses: Frames of each status; statuses that do not occur are left out.
         detected: Part → frames in which it was found.
-        kernels: What computed (`models.kernels.describe_kernels`) → frames. It is not in the rows themselves, so
+        kernels: What computed (`models.provenance.describe_kernels`) → frames. It is not in the rows themselves, so
             tallies that differ in nothing else are equal.
     """
 

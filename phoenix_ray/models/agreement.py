@@ -1,11 +1,12 @@
 """How far the landmarks of the same frames lie apart, part by part, as numbers that add up over videos.
 
-`verify.video` compares videos with it, `bench.parity_report` and `holistic.torch_trial` engines; `holistic.bars` judges
-the sum.
+`verify` compares videos with it, `benchmarks.parity_report` and `holistic.torch_engine.trial` engines;
+`holistic.parity` judges the sum.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -15,25 +16,94 @@ from numpy.typing import NDArray
 
 from phoenix_ray.landmarks import Layout, Part
 from phoenix_ray.models.base import LandmarkBatch, is_found
-from phoenix_ray.models.spread import Spread
 
 Points = NDArray[np.float32]
+
+# Bins 1 % wide between a ten-billionth and a million of whatever unit. The first holds exact zeros, the last all above.
+_SMALLEST, _LARGEST, _STEP = 1e-10, 1e6, math.log(1.01)
+_BINS = math.ceil(math.log(_LARGEST / _SMALLEST) / _STEP) + 3
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorDistribution:
+    """The distribution of absolute errors of one kind over any number of values, in a few kilobytes that add up.
+
+    Count, mean and maximum are exact; a quantile is an upper bound at most 1 % above the true one.
+
+    Attributes:
+        count: Number of values.
+        total: Their sum.
+        maximum: The largest value; infinite where only one side had a number and the other NaN.
+        bins: int64 array: values in each bin.
+    """
+
+    count: int
+    total: float
+    maximum: float
+    bins: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, values: NDArray[np.float64]) -> ErrorDistribution:
+        """Return the distribution of at least one value, each 0 or more."""
+        bins = np.zeros(_BINS, np.int64)
+        above = values[values > 0]
+        bins[0] = values.size - above.size
+        places = np.ceil(np.log(np.clip(above, _SMALLEST, _LARGEST * 2) / _SMALLEST) / _STEP)
+        bins += np.bincount(np.minimum(places.astype(np.intp) + 1, _BINS - 1), minlength=_BINS)
+        return cls(values.size, float(values.sum()), float(values.max()), bins)
+
+    def __add__(self, other: ErrorDistribution) -> ErrorDistribution:
+        return ErrorDistribution(
+            self.count + other.count,
+            self.total + other.total,
+            max(self.maximum, other.maximum),
+            self.bins + other.bins,
+        )
+
+    @property
+    def mean(self) -> float:
+        """Mean of the values."""
+        return self.total / self.count
+
+    @property
+    def median(self) -> float:
+        """Half of the values are at most this."""
+        return self.quantile(0.5)
+
+    @property
+    def p99(self) -> float:
+        """99 % of the values are at most this."""
+        return self.quantile(0.99)
+
+    def quantile(self, share: float) -> float:
+        """Return the upper edge of the bin in which that share of the values is reached, at most the maximum."""
+        place = int(np.searchsorted(np.cumsum(self.bins), share * self.count))
+        if place == 0:
+            return 0.0
+        if place == _BINS - 1:
+            return self.maximum
+        return min(self.maximum, _SMALLEST * math.exp((place - 1) * _STEP))
+
+    def to_json(self) -> dict[str, float | None]:
+        """Return mean, median, p99 and maximum; None where one is infinite."""
+        values = {"mean": self.mean, "median": self.median, "p99": self.p99, "maximum": self.maximum}
+        return {name: value if math.isfinite(value) else None for name, value in values.items()}
 
 
 @dataclass(frozen=True, slots=True)
 class PartAgreement:
-    """One part, compared.
+    """How one part of the reference and the candidate compare.
 
     Attributes:
-        part: Its name.
+        part: The part's name.
         frames: Frames compared.
-        both: Frames in which it was found on both sides.
+        both: Frames in which both sides have the part.
         only_reference: Frames in which only the reference has it.
         only_candidate: Frames in which only the candidate has it.
         identical: Frames of `both` in which every value is the same to the bit.
-        errors: Kind of error → its spread; empty where `both` is 0. `xy px` is the distance in the image, `z px` the
-            difference of z in pixels of the image's width (`xy` and `z` where the image's size is not known), `xyz mm`
-            a distance in space, `visibility` a difference of probabilities.
+        errors: Kind of error → distribution of its values; empty where `both` is 0. `xy px` is the distance in the
+            image, `z px` the difference of z in pixels of the image's width (`xy` and `z` where the image's size is not
+            known), `xyz mm` a distance in space, `visibility` a difference of probabilities.
     """
 
     part: str
@@ -42,7 +112,7 @@ class PartAgreement:
     only_reference: int
     only_candidate: int
     identical: int
-    errors: Mapping[str, Spread]
+    errors: Mapping[str, ErrorDistribution]
 
     def __add__(self, other: PartAgreement) -> PartAgreement:
         kinds = [*self.errors, *(kind for kind in other.errors if kind not in self.errors)]
@@ -65,7 +135,7 @@ class PartAgreement:
             "only_reference": self.only_reference,
             "only_candidate": self.only_candidate,
             "identical": self.identical,
-            "errors": {kind: spread.to_json() for kind, spread in self.errors.items()},
+            "errors": {kind: errors.to_json() for kind, errors in self.errors.items()},
         }
 
 
@@ -73,7 +143,7 @@ def agree(part: Part, sizes: NDArray[np.int32], reference: Points, candidate: Po
     """Compare one part in the same frames.
 
     Args:
-        part: Names the axes.
+        part: The part, which names the axes.
         sizes: int (frames, 2): width and height of each frame in pixels, 0 where they are not known.
         reference: float32 (frames, points, axes), NaN where it was not found.
         candidate: As `reference`.
@@ -124,9 +194,9 @@ def same_bits(reference: Points, candidate: Points) -> NDArray[np.bool_]:
     return result
 
 
-def _errors(part: Part, sizes: NDArray[np.int32], difference: NDArray[np.float64]) -> dict[str, Spread]:
+def _errors(part: Part, sizes: NDArray[np.int32], difference: NDArray[np.float64]) -> dict[str, ErrorDistribution]:
     if not part.scored:
-        return _spreads({"xyz mm": 1000 * np.linalg.norm(difference, axis=2)})
+        return _distributions({"xyz mm": 1000 * np.linalg.norm(difference, axis=2)})
     along = {axis: difference[:, :, index] for index, axis in enumerate(part.axes)}
     known = (sizes > 0).all(axis=1)
     errors: dict[str, NDArray[np.float64]] = {}
@@ -139,15 +209,15 @@ def _errors(part: Part, sizes: NDArray[np.int32], difference: NDArray[np.float64
             errors[f"z{unit}"] = along["z"][rows] * width
     if "visibility" in along:
         errors["visibility"] = along["visibility"]
-    return _spreads(errors)
+    return _distributions(errors)
 
 
-def _spreads(errors: Mapping[str, NDArray[np.float64]]) -> dict[str, Spread]:
-    return {kind: Spread.of(values.ravel()) for kind, values in errors.items() if values.size}
+def _distributions(errors: Mapping[str, NDArray[np.float64]]) -> dict[str, ErrorDistribution]:
+    return {kind: ErrorDistribution.of(values.ravel()) for kind, values in errors.items() if values.size}
 
 
-def _sum(spreads: list[Spread]) -> Spread:
-    first, *others = spreads
+def _sum(distributions: list[ErrorDistribution]) -> ErrorDistribution:
+    first, *others = distributions
     for other in others:
         first = first + other
     return first

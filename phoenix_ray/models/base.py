@@ -1,4 +1,4 @@
-"""What every pose model gives: a layout, an identity, and landmarks for a batch of frames.
+"""What every pose model provides: a layout, an identity, and landmarks for a batch of frames.
 
 Workers call `estimate`; `dataset.schema` turns the `LandmarkBatch` into columns by the layout alone, so a new model
 needs no change anywhere else.
@@ -26,7 +26,7 @@ class LandmarkBatch:
             x and y are normalised to the image (0..1 inside it), NaN throughout where the part is missing.
         scores: Part name → float32 array (N,): the network's presence score, NaN where its network did not run.
             Parts without a score of their own (`Part.scored` is false) have no entry.
-        events: What happened on the way that a run should record, each in a line: a batch that did not fit into memory.
+        events: Incidents that the run should record, one line each, such as a batch that did not fit into memory.
     """
 
     points: Mapping[str, NDArray[np.float32]]
@@ -41,20 +41,20 @@ class LandmarkBatch:
 def is_found(points: NDArray[np.float32]) -> NDArray[np.bool_]:
     """Return a bool array (frames,): where a part (frames, points, axes) has at least one point.
 
-    Models find a part whole; files of other tools may mask single points of it.
+    Models find all points of a part or none; files of other tools may mask single points.
     """
     return np.asarray(np.any(~np.isnan(points[:, :, 0]), axis=1), dtype=np.bool_)
 
 
 @dataclass(frozen=True, slots=True)
 class ModelInfo:
-    """What a user sees of a model in `phoenix-ray models list`.
+    """What `phoenix-ray models list` shows of a model.
 
     Attributes:
         name: Value of the setting `model.name`.
         description: One line.
-        engines: Values of `model.engine` it takes beside 'auto'; empty when there is no choice.
-        layouts: Names of the landmark layouts it can give.
+        engines: Values that `model.engine` accepts beside 'auto'; empty when there is no choice.
+        layouts: Names of the landmark layouts that the model can return.
     """
 
     name: str
@@ -64,7 +64,7 @@ class ModelInfo:
 
 
 class PoseModel(Protocol):
-    """A model held by a worker. It is stateless: a frame's landmarks depend on that frame alone."""
+    """A model loaded in a worker. It is stateless: a frame's landmarks depend on that frame alone."""
 
     @property
     def layout(self) -> Layout:
@@ -73,7 +73,7 @@ class PoseModel(Protocol):
 
     @property
     def batch_size(self) -> int:
-        """Frames per call at the most; shards are cut at its multiples."""
+        """The largest number of frames per call; shards are cut at its multiples."""
         ...
 
     def estimate(self, images: Sequence[NDArray[np.uint8]]) -> LandmarkBatch:
@@ -81,46 +81,37 @@ class PoseModel(Protocol):
         ...
 
     def close(self) -> None:
-        """Free what the model holds."""
+        """Release memory and devices. Called once; the model is not used afterwards."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
-class ModelIdentity:
-    """What makes two runs of a model comparable; compared field by field when a dataset is resumed.
-
-    Known without loading the model, so the driver can check a resume before it starts an actor.
-    """
-
-    fields: Mapping[str, str]
-
-
-@dataclass(frozen=True, slots=True)
 class ModelFacts:
-    """What settings decide about a model, known without loading it; the driver plans with it.
+    """What settings determine about a model before it is loaded; the driver plans with it.
 
     Attributes:
-        layout: Of the landmarks.
-        identity: All that the landmarks depend on beside the pixels.
+        layout: Layout of the landmarks.
+        identity: Everything that the landmarks depend on beside the pixels, by name. A resume compares it field by
+            field with what the dataset recorded.
         batch_size: Frames per call; equals `PoseModel.batch_size` of the loaded model.
         uses_gpu: Whether a worker should be given a GPU, or a share of one.
     """
 
     layout: Layout
-    identity: ModelIdentity
+    identity: Mapping[str, str]
     batch_size: int
     uses_gpu: bool
 
 
 @dataclass(frozen=True, slots=True)
 class TrialConditions:
-    """What a trial knows of the run that it decides for.
+    """What a trial needs to know about the run that it decides for.
 
     Attributes:
         images: Frames of the source, at least one, each RGB uint8 (height, width, 3).
-        video_frames: How many a worker mostly has of a video at once: of a long video, those of a shard.
+        video_frames: Typical number of frames that a worker gets of a video at once: of a long video, those of a shard.
         workers_per_gpu: Workers that will share a GPU.
-        cpu_workers_per_gpu: Workers there would be for each GPU if they computed on the cluster's CPUs instead.
+        cpu_workers_per_gpu: Workers that the cluster's CPUs could hold for each GPU, if they computed instead.
     """
 
     images: Sequence[NDArray[np.uint8]]
@@ -130,39 +121,40 @@ class TrialConditions:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
-    """What came of a trial.
+class TrialDecision:
+    """The result of a trial.
 
     Attributes:
-        settings: To go on with.
-        told: What speaks for them, in one line.
+        settings: The settings that the run takes.
+        reason: Why, in one line for the user.
     """
 
     settings: ModelSettings
-    told: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """Decides what settings leave open by trying it on a worker's GPU, once for a new dataset.
+    """Decides what settings leave to 'auto' by trying it on a worker's GPU, once for a new dataset.
 
     Attributes:
-        candidate: What is tried; the trial needs what a worker with these settings reserves.
-        otherwise: What holds where the trial fails. Equal to `candidate` where a worker would fail like the trial.
-        untried: What to tell then, before the reason.
-        hold: To be called on a machine like those of the workers; it can be pickled.
+        candidate: The settings to try; the trial reserves the resources of a worker with these settings.
+        fallback: The settings that the run takes if the trial fails. Equal to `candidate` where a worker would fail
+            just as the trial did.
+        fallback_notice: Names the fallback in a message to the user, which goes on with the reason of the failure.
+        run: Runs the trial; called on a machine like those of the workers. It can be pickled.
     """
 
     candidate: ModelSettings
-    otherwise: ModelSettings
-    untried: str
-    hold: Callable[[TrialConditions], Verdict]
+    fallback: ModelSettings
+    fallback_notice: str
+    run: Callable[[TrialConditions], TrialDecision]
 
 
 def frames_per_call(settings: ModelSettings, auto: int = 16) -> int:
-    """Return the frames to hand to a model at once, `auto` where that is not configured.
+    """Return how many frames to pass to a model at once, `auto` where the settings leave it open.
 
-    The default is for models that gain nothing from batches; it only bounds the frames held at once.
+    The default is for models that gain nothing from batches; it only bounds the frames in memory.
     """
     if not settings.enable_batching:
         return 1

@@ -1,11 +1,11 @@
 """The engine `mediapipe`: the legacy `mp.solutions.holistic`, made stateless; the reference of every other engine.
 
-`HolisticEntry` creates it for `model.engine=mediapipe`; `bench.parity` and the golden files compare against it. It
-needs the extra [mediapipe], which pins numpy<2 and therefore lives in an environment of its own (`make reference`).
+`holistic.entry` creates it for `model.engine=mediapipe`; `benchmarks.parity` and the golden files compare against it.
+It needs the extra [mediapipe], which pins numpy<2 and therefore needs its own environment (`make reference`).
 
-Even with `static_image_mode=True` MediaPipe keeps the hand and face regions of the image before and reuses them where
-they fit, so its results depend on the order of calls. `reset()` before each image, which rebuilds the graph, takes that
-away at about double the time.
+Even with `static_image_mode=True` MediaPipe keeps the hand and face regions of the previous image and reuses them where
+they fit, so its results depend on the order of calls. `reset()` before each image rebuilds the graph and prevents that,
+at about double the time.
 """
 
 from __future__ import annotations
@@ -36,18 +36,18 @@ _RESULT_FIELDS = {
 }
 
 # MediaPipe's graph file asks for a heat-map window of 7. Its Python layer copies the graph through protobuf and loses
-# options of types that were never imported, so that the default of 9 holds - unless this module was imported first.
+# options of types that were never imported, so the default of 9 applies, unless this module was imported first.
 _KERNEL_OPTIONS = "mediapipe.calculators.util.refine_landmarks_from_heatmap_calculator_pb2"
 
 
 class MediapipeHolistic:
     """MediaPipe Holistic, model complexity 1, reset before each image.
 
-    MediaPipe does not give the networks' presence scores: `LandmarkBatch.scores` is NaN throughout.
+    MediaPipe does not return the networks' presence scores: `LandmarkBatch.scores` is NaN throughout.
 
     Raises:
         MissingExtraError: MediaPipe is not installed.
-        ModelError: Another version of it is, or this process can no longer give the heat-map kernel asked for.
+        ModelError: Another version is installed, or this process can no longer use the configured heat-map kernel.
     """
 
     def __init__(self, settings: ModelSettings) -> None:
@@ -87,7 +87,7 @@ class MediapipeHolistic:
 
 
 def require_mediapipe() -> None:
-    """Raise MissingExtraError where MediaPipe is not installed, ModelError where it is another version."""
+    """Raise MissingExtraError if MediaPipe is not installed, ModelError if it is another version."""
     if importlib.util.find_spec("mediapipe") is None:
         raise MissingExtraError("model.engine=mediapipe", "mediapipe")
     found = importlib.metadata.version("mediapipe")
@@ -103,8 +103,8 @@ def _choose_heatmap_kernel(kernel: int) -> None:
         importlib.import_module(_KERNEL_OPTIONS)
     elif _KERNEL_OPTIONS in sys.modules:
         raise ModelError(
-            f"model.heatmap_kernel=9 can no longer be had from MediaPipe in this process: {_KERNEL_OPTIONS} has been "
-            "imported (model.heatmap_kernel=7 does), and that sets 7 until the process ends. Use another process."
+            f"This process can no longer use model.heatmap_kernel=9: {_KERNEL_OPTIONS} has been imported "
+            "(model.heatmap_kernel=7 does that), which sets 7 until the process ends. Use another process."
         )
 
 

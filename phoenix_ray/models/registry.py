@@ -1,7 +1,7 @@
-"""The models there are, and what is known of one before it is loaded.
+"""All models by name, and what is known of each before it is loaded.
 
-The driver asks for layout, identity and batch size to plan a run and to judge a resume; each worker calls `create`.
-A further model is one file with a `ModelEntry`, and one line in the table here.
+The driver asks for `facts` to plan a run and to judge a resume; each worker calls `create`. To add a model, write a
+module with a `ModelEntry` and add it to the table below.
 """
 
 from __future__ import annotations
@@ -12,38 +12,37 @@ from typing import Protocol
 
 from phoenix_ray.config import ModelSettings
 from phoenix_ray.errors import ConfigError, ModelError, did_you_mean
-from phoenix_ray.landmarks import Layout
-from phoenix_ray.models.base import ModelFacts, ModelIdentity, ModelInfo, PoseModel, Trial
-from phoenix_ray.models.holistic.engines import HolisticEntry
-from phoenix_ray.models.kernels import MACHINE_FIELDS
+from phoenix_ray.models.base import ModelFacts, ModelInfo, PoseModel, Trial
+from phoenix_ray.models.holistic.entry import HolisticEntry
+from phoenix_ray.models.provenance import MACHINE_FIELDS
 from phoenix_ray.models.synthetic import SyntheticEntry
 
 
 class ModelEntry(Protocol):
-    """A model by name, not loaded."""
+    """A model in the registry, not loaded. The functions of this module with the same names document the verbs."""
 
     @property
     def info(self) -> ModelInfo:
         """Name, description, engines, layouts."""
         ...
 
-    def resolve(self, settings: ModelSettings, *, has_gpu: bool) -> ModelSettings:
+    def resolve_auto(self, settings: ModelSettings, *, has_gpu: bool) -> ModelSettings:
         """Return the settings with every 'auto' decided that depends on whether workers have GPUs."""
         ...
 
+    def trial(self, settings: ModelSettings, *, has_gpu: bool) -> Trial | None:
+        """Return the trial that decides in place of `resolve_auto`, None where settings or the lack of GPUs decide."""
+        ...
+
     def facts(self, settings: ModelSettings) -> ModelFacts:
-        """Return what these settings decide: a pure function that loads nothing."""
+        """Return what these settings determine. A pure function of settings and machine; it loads nothing."""
         ...
 
     def kernels(self, settings: ModelSettings) -> str:
-        """Return what computes on this machine: `models.kernels.describe_kernels`."""
+        """Return a line of `provenance.describe_kernels`. Called on a worker, after the model is loaded."""
         ...
 
-    def trial(self, settings: ModelSettings, *, has_gpu: bool) -> Trial | None:
-        """Return what is to be tried on a GPU before `resolve` decides, None where settings or the lack of GPUs do."""
-        ...
-
-    def prepare(self, settings: ModelSettings, announce: Callable[[str], None]) -> None:
+    def ensure_ready(self, settings: ModelSettings, announce: Callable[[str], None]) -> None:
         """Make sure that `create` can succeed on this machine: install weights, check optional packages."""
         ...
 
@@ -60,28 +59,28 @@ def available() -> tuple[ModelInfo, ...]:
     return tuple(entry.info for entry in _ENTRIES.values())
 
 
-def resolve(settings: ModelSettings, *, has_gpu: bool) -> ModelSettings:
+def resolve_auto(settings: ModelSettings, *, has_gpu: bool) -> ModelSettings:
     """Return the settings with every 'auto' decided that depends on whether workers have GPUs.
 
-    The driver calls it once, before anything else here: what a run is identified and planned by must be what its
-    workers do, and the driver's own machine may have other devices than theirs.
+    The driver calls it once, before `facts`: a run must be planned and identified by what its workers will do, and the
+    driver's own machine may have other devices than theirs.
 
     Args:
-        settings: As the user gave them.
-        has_gpu: Whether workers are to have GPUs: the cluster has some, and `cluster.num_gpus` does not forbid them.
+        settings: The user's settings.
+        has_gpu: Whether workers will have GPUs: the cluster has some, and `cluster.num_gpus` does not forbid them.
 
     Raises:
         ConfigError: There is no such model or engine, or settings contradict each other.
     """
-    return _find(settings).resolve(settings, has_gpu=has_gpu)
+    return _find(settings).resolve_auto(settings, has_gpu=has_gpu)
 
 
 def trial(settings: ModelSettings, *, has_gpu: bool) -> Trial | None:
-    """Return what decides 'auto' by trying it on a worker's GPU, None where `resolve` needs no trial.
+    """Return the trial on a worker's GPU that decides 'auto', None where `resolve_auto` decides without one.
 
     Args:
-        settings: As the user gave them.
-        has_gpu: As for `resolve`.
+        settings: The user's settings.
+        has_gpu: As for `resolve_auto`.
 
     Raises:
         ConfigError: There is no such model or engine, or settings contradict each other.
@@ -89,14 +88,13 @@ def trial(settings: ModelSettings, *, has_gpu: bool) -> Trial | None:
     return _find(settings).trial(settings, has_gpu=has_gpu)
 
 
-def layout(settings: ModelSettings) -> Layout:
-    """Return the layout of the landmarks; ConfigError when there is no such model or engine."""
-    return _find(settings).facts(settings).layout
+def facts(settings: ModelSettings) -> ModelFacts:
+    """Return layout, identity, batch size and need of a GPU without loading the model.
 
-
-def identity(settings: ModelSettings) -> ModelIdentity:
-    """Return what makes two runs of the model comparable; ConfigError when there is no such model or engine."""
-    return _find(settings).facts(settings).identity
+    Raises:
+        ConfigError: There is no such model or engine, or settings contradict each other.
+    """
+    return _find(settings).facts(settings)
 
 
 def kernels(settings: ModelSettings) -> str:
@@ -104,7 +102,7 @@ def kernels(settings: ModelSettings) -> str:
 
     Raises:
         ConfigError: There is no such model or engine.
-        ModelError: This machine lacks the device that is asked for.
+        ModelError: This machine lacks the device that the settings ask for.
     """
     return _find(settings).kernels(settings)
 
@@ -113,42 +111,32 @@ def refuse_other_machine(settings: ModelSettings, recorded: Mapping[str, str]) -
     """Raise ModelError where this machine would compute other landmarks than those that a dataset records.
 
     Args:
-        settings: Of the run, with every 'auto' decided.
-        recorded: `ModelIdentity.fields` of the dataset.
+        settings: The run's settings, with every 'auto' decided.
+        recorded: `ModelFacts.identity` as the dataset records it.
     """
-    here = identity(settings.model_copy(update={"architecture": "auto"})).fields
+    here = facts(settings.model_copy(update={"architecture": "auto"})).identity
     differing = [name for name in MACHINE_FIELDS if name in recorded and here.get(name) != recorded[name]]
     if differing:
         listed = ", ".join(f"{name}: {recorded[name]} → {here.get(name, 'none')}" for name in differing)
         raise ModelError(
-            f"{platform.node()} would compute other landmarks than the dataset has ({listed}). Run on machines of one "
-            "kind with the same packages, or give this kind an output of its own (model.architecture names the kind)."
+            f"{platform.node()} would compute other landmarks than the dataset has ({listed}). Run on machines of the "
+            "same kind with the same packages, or give this kind an output of its own (model.architecture names it)."
         )
 
 
-def batch_size(settings: ModelSettings) -> int:
-    """Return the frames per call; ConfigError when there is no such model or engine."""
-    return _find(settings).facts(settings).batch_size
-
-
-def uses_gpu(settings: ModelSettings) -> bool:
-    """Return whether the engine runs on a GPU; ConfigError when there is no such model or engine."""
-    return _find(settings).facts(settings).uses_gpu
-
-
-def prepare(settings: ModelSettings, announce: Callable[[str], None] = print) -> None:
-    """Install what the model needs on this machine, telling `announce` in a line when that takes a download.
+def ensure_ready(settings: ModelSettings, announce: Callable[[str], None] = print) -> None:
+    """Install what the model needs on this machine. `announce` receives a line when that takes a download.
 
     Raises:
         ConfigError: There is no such model or engine.
         MissingExtraError: The engine's packages are not installed.
         ModelError: Weights are damaged or cannot be installed.
     """
-    _find(settings).prepare(settings, announce)
+    _find(settings).ensure_ready(settings, announce)
 
 
 def create(settings: ModelSettings) -> PoseModel:
-    """Load the model, installing its weights first where this machine lacks them; raises what `prepare` raises."""
+    """Load the model, and install its weights first where they are missing. Raises what `ensure_ready` raises."""
     return _find(settings).create(settings)
 
 

@@ -1,8 +1,8 @@
-"""The model `synthetic`: landmarks made from the pixels by arithmetic, without weights and in a fraction of a ms.
+"""The model `synthetic`: landmarks computed from the pixels by arithmetic, without weights, in a fraction of a ms.
 
-It stands in for a real model where the model is not the point: tests of the cluster, and measurements of how the rest
-scales. Like a real model it is a pure function of each frame, and misses persons and hands in some frames; all of it is
-integer and IEEE arithmetic, so the same frame gives the same bits on every machine.
+It stands in for a real model where the model is not the point: in tests of the cluster, and in measurements of how the
+rest scales. Like a real model it is a pure function of each frame, and misses persons and hands in some frames. It uses
+integer and IEEE arithmetic only, so the same frame gives the same bits on every machine.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from numpy.typing import NDArray
 from phoenix_ray import landmarks
 from phoenix_ray.config import ModelSettings
 from phoenix_ray.landmarks import Part
-from phoenix_ray.models.base import LandmarkBatch, ModelFacts, ModelIdentity, ModelInfo, PoseModel, frames_per_call
-from phoenix_ray.models.kernels import describe_kernels
+from phoenix_ray.models.base import LandmarkBatch, ModelFacts, ModelInfo, PoseModel, frames_per_call
+from phoenix_ray.models.provenance import describe_kernels
 
 LAYOUT = landmarks.holistic(468)
 
-# Raise it when a landmark of this model moves.
+# Raise it when a change moves a landmark of this model.
 VERSION = "1"
 
 # A frame is reduced to the mean colours of GRID x GRID cells; everything follows from these.
 GRID = 8
-# The checksum of the cells decides what is missing: no person in a frame of 16, no left hand in 3 of 8, no right hand
-# in 2 of 8, no face in one of 8.
+# The checksum of the cells decides what is missing: the person in 1 frame of 16, the left hand in 3 of 8, the right
+# hand in 2 of 8, the face in 1 of 8.
 NO_PERSON_OF_16 = 1
 MISSING_OF_8 = {"pose": 0, "pose_world": 0, "left_hand": 3, "right_hand": 2, "face": 1}
 
@@ -58,7 +58,7 @@ class SyntheticModel:
         return LandmarkBatch(points, scores)
 
     def close(self) -> None:
-        """Hold nothing, free nothing."""
+        """Do nothing: the model holds no resources."""
 
 
 class SyntheticEntry:
@@ -71,24 +71,24 @@ class SyntheticEntry:
         layouts=(LAYOUT.name,),
     )
 
-    def resolve(self, settings: ModelSettings, *, has_gpu: bool) -> ModelSettings:  # noqa: ARG002 - the protocol has it
+    def resolve_auto(self, settings: ModelSettings, *, has_gpu: bool) -> ModelSettings:  # noqa: ARG002 - the protocol has it
         """Return the settings: there is nothing to decide."""
         return settings
 
     def facts(self, settings: ModelSettings) -> ModelFacts:
-        """Return the one layout, and name and version as identity: no setting changes a landmark."""
-        identity = ModelIdentity({"model": self.info.name, "pipeline_version": VERSION})
+        """Return the only layout; the identity is name and version, since no setting changes a landmark."""
+        identity = {"model": self.info.name, "pipeline_version": VERSION}
         return ModelFacts(LAYOUT, identity, frames_per_call(settings), uses_gpu=False)
 
     def kernels(self, settings: ModelSettings) -> str:  # noqa: ARG002 - the protocol has it
-        """Return processor and libraries of this machine; none of them matters."""
+        """Return processor and libraries of this machine; none of them changes a landmark."""
         return describe_kernels(("numpy", "opencv"))
 
     def trial(self, settings: ModelSettings, *, has_gpu: bool) -> None:
-        """Offer none: there is nothing to decide."""
+        """Return None: there is nothing to decide."""
 
-    def prepare(self, settings: ModelSettings, announce: Callable[[str], None]) -> None:
-        """Need nothing."""
+    def ensure_ready(self, settings: ModelSettings, announce: Callable[[str], None]) -> None:
+        """Do nothing: the model needs no weights."""
 
     def create(self, settings: ModelSettings) -> PoseModel:
         """Return the model."""
@@ -99,7 +99,7 @@ def mean_colours(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Return the mean colours, rounded down, of a grid of cells: uint8 (GRID, GRID, 3)."""
     height, width, _ = image.shape
     top, left = np.arange(GRID) * height // GRID, np.arange(GRID) * width // GRID
-    # Frames of fewer pixels than cells repeat them: reduceat takes a single pixel where two bounds are equal.
+    # A frame with fewer pixels than cells repeats pixels: reduceat takes a single pixel where two bounds are equal.
     sums: NDArray[np.int64] = np.add.reduceat(np.add.reduceat(image, top, axis=0, dtype=np.int64), left, axis=1)
     rows, columns = np.diff(top, append=height).clip(1), np.diff(left, append=width).clip(1)
     means: NDArray[np.uint8] = (sums // (rows[:, None] * columns)[..., None]).astype(np.uint8)
@@ -110,7 +110,7 @@ def _points(part: Part, index: int, cells: NDArray[np.uint8], checksum: int) -> 
     shape = (len(part.points), len(part.axes))
     if not _present(index, part.name, checksum):
         return np.full(shape, np.nan, np.float32)
-    # A point rests at a place of its own and is moved by the colours of one cell by up to a tenth of the picture.
+    # Each point has a place of rest, from which the colours of a cell move it by up to a tenth of the picture.
     numbers = np.arange(shape[0] * shape[1], dtype=np.int64).reshape(shape)
     rest = (numbers * 7919 % 1000).astype(np.float32) / np.float32(1250) + np.float32(0.1)
     moved = cells.reshape(-1)[(numbers * 31 + index) % cells.size].astype(np.float32) / np.float32(2550)

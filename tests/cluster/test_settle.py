@@ -40,7 +40,7 @@ def passed(trial: Trial) -> ModelSettings:
 
 
 def failed(trial: Trial) -> ModelSettings:
-    return trial.otherwise
+    return trial.fallback
 
 
 TORCH = Settings(model=ModelSettings(engine="torch"))
@@ -109,7 +109,7 @@ ON_GPU = Settings(model=ModelSettings(engine="torch", device="cuda"))
 
 
 def begin_with(storage: Storage, settings: Settings) -> None:
-    open_dataset(storage, DatasetIdentity("holistic-468", registry.identity(settings.model).fields))
+    open_dataset(storage, DatasetIdentity("holistic-468", registry.facts(settings.model).identity))
 
 
 def measured(trial: Trial) -> ModelSettings:
@@ -123,7 +123,7 @@ def with_model(settings: Settings, **changes: object) -> Settings:
 def test_the_batch_size_of_a_new_dataset_on_gpus_is_measured_and_becomes_its_identity(storage: Storage) -> None:
     settled = settle_model(TORCH, storage, gpus, measured)
     assert settled == with_model(ON_GPU, batch_size=96)
-    assert registry.identity(settled.model).fields["batch_size"] == "96"
+    assert registry.facts(settled.model).identity["batch_size"] == "96"
 
 
 @pytest.mark.parametrize("change", [{"engine": "litert", "device": "auto"}, {"device": "cpu"}, {"batch_size": 32}])

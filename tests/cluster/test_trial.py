@@ -17,7 +17,7 @@ from phoenix_ray.config import ClusterSettings, DecodeSettings, ModelSettings, S
 from phoenix_ray.dataset.identity import open_dataset
 from phoenix_ray.errors import ConfigError, ModelError
 from phoenix_ray.models import registry
-from phoenix_ray.models.base import Trial, TrialConditions, Verdict
+from phoenix_ray.models.base import Trial, TrialConditions, TrialDecision
 from phoenix_ray.sources.base import Source, Video
 from phoenix_ray.sources.catalog import open_source
 
@@ -26,7 +26,7 @@ RESOURCES = {"CPU": 4.0, "GPU": 1.0}
 TORCH = ModelSettings(engine="torch", device="cuda")
 LITERT = ModelSettings(engine="litert")
 
-Hold = Callable[[TrialConditions], Verdict]
+Hold = Callable[[TrialConditions], TrialDecision]
 
 
 @pytest.fixture(scope="module")
@@ -64,21 +64,21 @@ def held(trial: Trial, source: Source, settings: Settings = SETTINGS) -> tuple[M
     return decided, said
 
 
-def no_device(conditions: TrialConditions) -> Verdict:
+def no_device(conditions: TrialConditions) -> TrialDecision:
     raise ModelError("no CUDA device here")
 
 
 @pytest.mark.usefixtures("cluster", "prepared")
 class TestOnACluster:
     def test_a_worker_s_share_is_reserved_and_the_verdict_is_taken_and_told(self, source: Source) -> None:
-        def hold(conditions: TrialConditions) -> Verdict:
+        def hold(conditions: TrialConditions) -> TrialDecision:
             share = ray.get_runtime_context().get_assigned_resources()
             shapes = {image.shape for image in conditions.images}
             told = (
                 f"{len(conditions.images)} images {shapes}, {conditions.video_frames} frames, {share['GPU']} GPU, "
                 f"{share['CPU']} CPU, {conditions.workers_per_gpu} on a GPU, {conditions.cpu_workers_per_gpu} on CPUs"
             )
-            return Verdict(TORCH.model_copy(update={"batch_size": 96}), told)
+            return TrialDecision(TORCH.model_copy(update={"batch_size": 96}), told)
 
         model, said = held(of_engine(hold), source)
         assert model == ModelSettings(engine="torch", device="cuda", batch_size=96)
@@ -96,16 +96,16 @@ class TestOnACluster:
 
     @pytest.mark.parametrize("kind", [of_engine, of_batch_size])
     def test_a_trial_that_fails_leaves_what_holds_without(self, source: Source, kind: Callable[[Hold], Trial]) -> None:
-        def raises(conditions: TrialConditions) -> Verdict:
+        def raises(conditions: TrialConditions) -> TrialDecision:
             raise RuntimeError("CUDA error: misaligned address\nmore")
 
-        def dies(conditions: TrialConditions) -> Verdict:
+        def dies(conditions: TrialConditions) -> TrialDecision:
             os._exit(1)
 
         failing = kind(raises)
         model, said = held(failing, source)
-        assert (model, said) == (failing.otherwise, [f"{failing.untried}: CUDA error: misaligned address"])
-        assert held(kind(dies), source)[0] == failing.otherwise
+        assert (model, said) == (failing.fallback, [f"{failing.fallback_notice}: CUDA error: misaligned address"])
+        assert held(kind(dies), source)[0] == failing.fallback
 
     def test_a_trial_that_takes_for_ever_is_not_waited_for(
         self, monkeypatch: pytest.MonkeyPatch, source: Source
@@ -113,7 +113,7 @@ class TestOnACluster:
         monkeypatch.setattr(trial, "PATIENCE_SECONDS", 0.0)
         hurried = Settings(cluster=ClusterSettings(start_seconds=0.01))
 
-        def sleeps(conditions: TrialConditions) -> Verdict:
+        def sleeps(conditions: TrialConditions) -> TrialDecision:
             time.sleep(600)
             raise AssertionError("nobody waits for this")
 

@@ -65,7 +65,7 @@ def test_a_partition_says_what_computed_it(video: Video, settings: Settings) -> 
 @pytest.mark.parametrize(("field", "value"), [("architecture", "aarch64-imagined"), ("litert", "1.4.0")])
 def test_a_worker_that_would_find_other_landmarks_does_not_start(settings: Settings, field: str, value: str) -> None:
     litert = settings.model_copy(update={"model": ModelSettings(engine="litert")})
-    recorded = {**registry.identity(litert.model).fields, field: value}
+    recorded = {**registry.facts(litert.model).identity, field: value}
     with pytest.raises(ModelError, match=f"would compute other landmarks than the dataset has .{field}: {value} →"):
         ShardWorker(litert, DatasetIdentity("holistic-468", recorded)).ready()
 

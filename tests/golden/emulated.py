@@ -33,9 +33,9 @@ def main() -> int:
         done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
         found = done.stdout.strip() or f"failed with exit code {done.returncode}"
         expected = EXPECTED["few", face_points]
-        verdict = "as expected" if found == expected else f"({expected} expected)"
+        outcome = "as expected" if found == expected else f"({expected} expected)"
         wrong += found != expected
-        print(f"litert, {face_points} face points, on an emulated {PROCESSOR}: {found} {verdict}")
+        print(f"litert, {face_points} face points, on an emulated {PROCESSOR}: {found} {outcome}")
     return min(wrong, 1)
 
 

@@ -3,7 +3,7 @@
     python -m tests.golden.fingerprint ENGINE FACE_POINTS [all|few]
 
 prints the fingerprint of an engine's landmarks and scores. `tests/models/test_portability.py` runs it in processes
-whose libraries are told to leave AVX-512 alone, `make portability` on an emulated processor.
+whose libraries have AVX-512 disabled, `make portability` on an emulated processor.
 """
 
 from __future__ import annotations

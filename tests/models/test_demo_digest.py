@@ -11,7 +11,7 @@ from phoenix_ray.dataset.digest import digest_text
 from phoenix_ray.dataset.schema import to_table
 from phoenix_ray.dataset.tally import tally_rows
 from phoenix_ray.estimation import estimate_frames
-from phoenix_ray.models import kernels, registry
+from phoenix_ray.models import provenance, registry
 from phoenix_ray.sources.base import Video
 from phoenix_ray.sources.catalog import open_source
 from phoenix_ray.sources.frames import read_frames
@@ -20,7 +20,7 @@ from tests.matrix.demo_digest import differing_videos, read_expected
 DEMO = Path(__file__).parents[2] / "configs" / "demo.yaml"
 
 
-@pytest.mark.skipif(kernels.architecture() != "x86_64", reason="the digests are those of x86-64 with FMA")
+@pytest.mark.skipif(provenance.architecture() != "x86_64", reason="the digests are those of x86-64 with FMA")
 def test_the_demo_has_the_committed_digests(weights: Path) -> None:
     settings = config_files.load(DEMO, overrides=["model.engine=litert"])
     model = registry.create(settings.model)

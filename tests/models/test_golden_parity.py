@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from benchmarks.parity_report import compare
 from phoenix_ray import landmarks
 from phoenix_ray.config import ModelSettings
-from phoenix_ray.models import kernels
+from phoenix_ray.models import provenance
 from phoenix_ray.models.base import LandmarkBatch
-from phoenix_ray.models.holistic.litert import HolisticLitert
+from phoenix_ray.models.holistic.litert_engine.engine import HolisticLitert
 from tests.golden import GOLDEN, PARTS
 from tests.golden.astronaut import LEFT_HAND, NOBODY, RIGHT_HAND, VIEWS, render
 from tests.models.conftest import Image
@@ -66,7 +66,7 @@ def test_landmarks_are_those_of_mediapipe(
     assert errors["pose_world"]["xyz mm"].p99 < 1
 
 
-@pytest.mark.skipif(kernels.architecture() != "x86_64", reason="only x86-64 with FMA adds up in MediaPipe's order")
+@pytest.mark.skipif(provenance.architecture() != "x86_64", reason="only x86-64 with FMA adds up in MediaPipe's order")
 @pytest.mark.parametrize("face_points", [468, 478])
 def test_on_x86_landmarks_are_those_of_mediapipe_to_the_last_bit(
     golden: dict[str, NDArray[np.float32]], frames: list[Image], weights: Path, face_points: int

@@ -67,18 +67,18 @@ def test_a_process_that_chose_a_window_of_7_cannot_go_back_to_9(monkeypatch: pyt
     monkeypatch.setattr(mediapipe_reference, "require_mediapipe", lambda: None)
     options = mediapipe_reference._KERNEL_OPTIONS
     monkeypatch.setitem(sys.modules, options, types.ModuleType(options))
-    with pytest.raises(ModelError, match=r"heatmap_kernel=9 can no longer be had .* Use another process"):
+    with pytest.raises(ModelError, match=r"can no longer use model.heatmap_kernel=9: .* Use another process"):
         MediapipeHolistic(SETTINGS)
 
 
 @needs_mediapipe
 def test_the_registry_creates_it() -> None:
     settings = SETTINGS.model_copy(update={"face_points": 478, "batch_size": 3})
-    registry.prepare(settings)
+    registry.ensure_ready(settings)
     model = registry.create(settings)
     assert isinstance(model, MediapipeHolistic)
-    assert model.layout == registry.layout(settings) == landmarks.holistic(478)
-    assert model.batch_size == registry.batch_size(settings) == 3
+    assert model.layout == registry.facts(settings).layout == landmarks.holistic(478)
+    assert model.batch_size == registry.facts(settings).batch_size == 3
     model.close()
 
 

@@ -1,8 +1,8 @@
 """Landmarks are the same bits on every x86-64 processor.
 
-Libraries choose kernels by what the processor can do. Here they are told, one process each, to do without AVX-512, and
-numpy and OpenCV without anything newer than their baseline. What comes out must have the committed fingerprint, which
-machines of both kinds share.
+Libraries choose kernels by the processor's features. Here AVX-512 is disabled, in a process for each library, and for
+numpy and OpenCV everything newer than their baseline. The landmarks must have the committed fingerprint, which machines
+of both kinds share.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def numpy_features() -> tuple[list[str], bool]:
-    """Return what numpy can be told to leave out, and whether it uses AVX-512 here."""
+    """Return the features that numpy can disable, and whether it uses AVX-512 here."""
     core: Any = importlib.import_module(f"numpy.{'_core' if np.__version__ >= '2' else 'core'}._multiarray_umath")
     return [name for name in core.__cpu_dispatch__ if core.__cpu_features__[name]], core.__cpu_features__["AVX512F"]
 

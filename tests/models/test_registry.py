@@ -49,28 +49,28 @@ def differing(settings: list[ModelSettings]) -> set[str]:
 @given(data=st.data())
 def test_identity_changes_exactly_with_what_moves_landmarks(engine: str, data: st.DataObject) -> None:
     settings = data.draw(two_settings(engine, VALUES))
-    first, second = map(registry.identity, settings)
+    first, second = (registry.facts(changed).identity for changed in settings)
     assert (first != second) == bool(differing(settings) & MOVES_LANDMARKS)
 
 
 @given(data=st.data())
 def test_identity_of_torch_also_holds_device_precision_and_frames_together(data: st.DataObject) -> None:
     settings = data.draw(two_settings("torch", VALUES | OF_TORCH_ALONE))
-    first, second = map(registry.identity, settings)
+    first, second = (registry.facts(changed).identity for changed in settings)
     moves = differing(settings) & MOVES_LANDMARKS_OF_TORCH
-    batches = {registry.batch_size(one) for one in settings}
+    batches = {registry.facts(one).batch_size for one in settings}
     assert (first != second) == (bool(moves) or len(batches) > 1)
 
 
 def test_engines_are_never_mixed_in_one_dataset() -> None:
     engines = ("litert", "torch", "mediapipe")
-    identities = [registry.identity(ModelSettings(engine=engine)).fields for engine in engines]
+    identities = [registry.facts(ModelSettings(engine=engine)).identity for engine in engines]
     assert len({fields["engine"] for fields in identities}) == 3
 
 
 def test_identity_names_the_bytes_of_every_network_that_is_used() -> None:
     used = {
-        face_points: {name for name in registry.identity(settings).fields if name.startswith("weights.")}
+        face_points: {name for name in registry.facts(settings).identity if name.startswith("weights.")}
         for face_points in (468, 478)
         if (settings := ModelSettings.model_validate({"face_points": face_points}))
     }
@@ -81,10 +81,10 @@ def test_identity_names_the_bytes_of_every_network_that_is_used() -> None:
 
 def test_identity_of_the_synthetic_model_depends_on_nothing() -> None:
     plain, other = ModelSettings(name="synthetic"), ModelSettings(name="synthetic", batch_size=3, face_points=478)
-    assert registry.identity(plain) == registry.identity(other) != registry.identity(ModelSettings())
+    assert registry.facts(plain).identity == registry.facts(other).identity != registry.facts(ModelSettings()).identity
 
 
-@pytest.mark.parametrize("ask", [registry.layout, registry.identity, registry.batch_size, registry.prepare])
+@pytest.mark.parametrize("ask", [registry.facts, registry.kernels, registry.ensure_ready, registry.create])
 def test_an_unknown_model_names_the_nearest(ask: Any) -> None:
     with pytest.raises(
         ConfigError, match=r"no model 'holistik'.*Did you mean 'holistic'\? Models: holistic, synthetic"
@@ -100,30 +100,30 @@ def test_a_model_refuses_an_engine_it_does_not_have() -> None:
 def test_what_is_shown_of_models_is_what_they_give() -> None:
     for info in registry.available():
         assert set(info.layouts) <= LAYOUTS.keys()
-        assert registry.layout(ModelSettings(name=info.name)).name == info.layouts[0]
-    assert registry.layout(ModelSettings(face_points=478)).name == "holistic-478"
+        assert registry.facts(ModelSettings(name=info.name)).layout.name == info.layouts[0]
+    assert registry.facts(ModelSettings(face_points=478)).layout.name == "holistic-478"
 
 
 def test_what_is_planned_with_is_what_is_created() -> None:
     settings = ModelSettings(name="synthetic", batch_size=5)
     model = registry.create(settings)
     assert isinstance(model, SyntheticModel)
-    assert model.layout == registry.layout(settings)
-    assert model.batch_size == registry.batch_size(settings) == 5
-    assert not registry.uses_gpu(settings)
+    assert model.layout == registry.facts(settings).layout
+    assert model.batch_size == registry.facts(settings).batch_size == 5
+    assert not registry.facts(settings).uses_gpu
     model.close()
 
 
 def test_one_frame_at_a_time_when_batches_are_off() -> None:
     for name in ("synthetic", "holistic"):
-        assert registry.batch_size(ModelSettings(name=name, batch_size=16, enable_batching=False)) == 1
+        assert registry.facts(ModelSettings(name=name, batch_size=16, enable_batching=False)).batch_size == 1
 
 
 def test_the_synthetic_model_needs_no_weights(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PHOENIX_RAY_MODELS", "/nowhere")
     said: list[str] = []
     settings = ModelSettings(name="synthetic")
-    registry.prepare(settings, said.append)
+    registry.ensure_ready(settings, said.append)
     batch = registry.create(settings).estimate([np.zeros((9, 9, 3), np.uint8)])
     assert said == []
     assert len(batch.points["pose"]) == 1
@@ -131,7 +131,7 @@ def test_the_synthetic_model_needs_no_weights(monkeypatch: pytest.MonkeyPatch) -
 
 def test_the_mediapipe_engine_names_its_extra_where_it_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    for ask in (registry.prepare, registry.create):
+    for ask in (registry.ensure_ready, registry.create):
         with pytest.raises(MissingExtraError, match=r"model\.engine=mediapipe needs .*'phoenix-ray\[mediapipe\]'"):
             ask(ModelSettings(engine="mediapipe"))
 
@@ -140,4 +140,4 @@ def test_the_mediapipe_engine_refuses_another_version(monkeypatch: pytest.Monkey
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
     monkeypatch.setattr(importlib.metadata, "version", lambda name: "1.2.2")
     with pytest.raises(ModelError, match=r"needs mediapipe 0\.10\.21, but 1\.2\.2 is installed"):
-        registry.prepare(ModelSettings(engine="mediapipe"))
+        registry.ensure_ready(ModelSettings(engine="mediapipe"))

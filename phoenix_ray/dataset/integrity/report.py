@@ -13,7 +13,7 @@ from phoenix_ray.dataset.integrity.inspection import Inspection
 from phoenix_ray.dataset.integrity.repair import Repair
 from phoenix_ray.dataset.tally import total
 from phoenix_ray.errors import EXIT_DAMAGED, EXIT_INCOMPLETE, EXIT_OK
-from phoenix_ray.models.kernels import describe_mixture
+from phoenix_ray.models.provenance import describe_mixture
 from phoenix_ray.text import printable_line
 
 # Findings of one kind that are shown to people.
@@ -48,7 +48,7 @@ class Report:
 
     @property
     def kernels(self) -> dict[str, int]:
-        """What computed the rows (`models.kernels`) → frames."""
+        """What computed the rows (`models.provenance`) → frames."""
         tallies = [self.inspection.manifest.tally]
         tallies += [check.info.tally for check in self.inspection.partitions if check.info is not None]
         return dict(total(tallies).kernels)

@@ -1,11 +1,10 @@
 """Batched arithmetic for whatever array library an engine computes with.
 
-Everything that `geometry`, `decoding`, `attention` and `pipeline` compute goes through the array API standard (see
-`namespace`), never changes an array in place and never loops over frames: the same lines serve numpy on a CPU and torch
-on a GPU.
+`geometry`, `decoding`, `attention` and `pipeline` compute through the array API standard (see `namespace`), never
+change an array in place and never loop over frames: the same lines serve numpy on a CPU and torch on a GPU.
 
 They follow the rounding of MediaPipe's C++, because the networks amplify it: a ROI that differs in its last bit is
-cropped to other grey values here and there, and landmarks move by up to a pixel.
+cropped to slightly different grey values, and landmarks move by up to a pixel.
 """
 
 from __future__ import annotations
@@ -16,17 +15,17 @@ from typing import Any
 
 from array_api_compat import array_namespace, device, is_torch_array
 
-# An array of any library that follows the array API standard. The standard has no type that all of them share.
+# An array of any library that follows the array API standard, which defines no common type.
 Array = Any
 
-# Enough for a window of 9 x 9 cells, and for all boxes that overlap one person's.
+# Enough for a window of 9 x 9 cells, and for all boxes that overlap those of one person.
 TERMS_IN_ORDER = 81
 
 _NAMESPACES: dict[type, Any] = {}
 
 
 def namespace(array: Array) -> Any:
-    """Return the array API namespace of an array: that of array-api-compat, looked up once for each type of array."""
+    """Return the array API namespace of an array, from array-api-compat, looked up once for each type of array."""
     found = _NAMESPACES.get(type(array))
     if found is None:
         found = _NAMESPACES.setdefault(type(array), array_namespace(array))
@@ -39,7 +38,7 @@ def indices(count: int, like: Array) -> Array:
 
 
 def constant(values: Sequence[int], like: Array) -> Array:
-    """Return int64 (len(values),) on the device of an array, where it is brought only once."""
+    """Return int64 (len(values),) on the device of an array; each constant is copied to a device only once."""
     return _constant(tuple(values), namespace(like), device(like))
 
 
@@ -51,7 +50,7 @@ def _constant(values: tuple[int, ...], library: Any, where: Any) -> Array:
 def divide(values: Array, number: float) -> Array:
     """Return values / number, rounded once on every device.
 
-    On CUDA torch multiplies by the reciprocal where a tensor is divided by a Python number, which moves the last bit.
+    On CUDA torch divides a tensor by a Python number by multiplying with its reciprocal, which moves the last bit.
     """
     if not is_torch_array(values):
         return values / number
@@ -64,16 +63,17 @@ def _scalar(number: float, library: Any, where: Any, dtype: Any) -> Array:
 
 
 def shapes_are_fixed(like: Array) -> bool:
-    """Return whether no array may be shaped by the values of another.
+    """Return whether the shape of an array must not depend on the values of another array.
 
-    True of torch: a GPU would have to be waited for, each new shape costs it a choice of kernels, and what is found in
-    one frame must not change how another is computed. False of numpy, where leaving out what is missing saves time.
+    True for torch: the program would have to wait for the GPU, each new shape costs a choice of kernels, and what is
+    found in one frame must not change how another is computed. False for numpy, where skipping what is missing saves
+    time.
     """
     return bool(is_torch_array(like))
 
 
 def missing(shape: tuple[int, ...], like: Array) -> Array:
-    """Return NaN in a shape, with the type and on the device of an array."""
+    """Return NaN in a shape, with the dtype and on the device of an array."""
     xp = namespace(like)
     return xp.full(shape, xp.nan, dtype=like.dtype, device=device(like))
 
@@ -81,8 +81,8 @@ def missing(shape: tuple[int, ...], like: Array) -> Array:
 def sum_in_order(values: Array) -> Array:
     """Return the sums over K of values (N, K, ...) as (N, ...), rounded after each addition from first to last.
 
-    Torch's running sums are rounded otherwise, so there the first `TERMS_IN_ORDER` are added one by one. What comes
-    after them, most often zeros, is folded in halves: the order of torch's own sum depends on the processor.
+    Torch rounds running sums differently, so its first `TERMS_IN_ORDER` terms are added one by one. The rest, most
+    often zeros, is folded in halves: the order of torch's own sum depends on the processor.
     """
     xp = namespace(values)
     if not is_torch_array(values):
@@ -98,7 +98,7 @@ def sum_in_order(values: Array) -> Array:
 
 
 def scatter_rows(rows: Array, present: Array) -> Array:
-    """Put the rows of present items back among all items.
+    """Return an array with a row for each item from the rows of the present items.
 
     Args:
         rows: Array (M, ...), M at least 1, with one row for each true value of `present`, in order; or, where shapes

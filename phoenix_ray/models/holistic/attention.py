@@ -1,8 +1,8 @@
-"""What the attention network adds to the face: lips, eyes and irises, refined.
+"""What the attention network adds to the face: refined lips, eyes and irises.
 
-`refine_face` merges its outputs into 478 points. The other functions are the operators of MediaPipe's own that its
-`.tflite` file calls (mediapipe/util/tflite/operations), for engines that do not know them. All work on arrays with a
-leading batch axis (see `arrays`).
+`refine_face` merges its outputs into 478 points. The other functions are MediaPipe's custom operators that its
+`.tflite` file calls (mediapipe/util/tflite/operations), for engines that lack them. All work on arrays with a leading
+batch axis (see `arrays`).
 """
 
 from __future__ import annotations
@@ -47,9 +47,9 @@ LEFT_EYE_CONTOUR = (
 
 
 def refine_face(mesh: Array, refinements: Sequence[Array]) -> Array:
-    """Return the 478 points that the attention network's outputs make together.
+    """Return 478 points from the outputs of the attention network.
 
-    A vertex takes x and y from the last refinement that has it, and z from the mesh. The irises come after the mesh;
+    A vertex takes x and y from the last refinement that contains it, and z from the mesh. The irises follow the mesh;
     their z is the mean over the contour of their eye. MediaPipe: LandmarksRefinementCalculator.
 
     Args:
@@ -71,10 +71,10 @@ class RegionOfFace:
     """Options of Landmarks2TransformMatrix: a part of the face, and the grid it is sampled on.
 
     Attributes:
-        left_rotation_idx: Vertex from which the horizontal line of the region is drawn.
-        right_rotation_idx: Vertex to which it is drawn.
+        left_rotation_idx: Vertex at which the horizontal line of the region starts.
+        right_rotation_idx: Vertex at which it ends.
         target_rotation_radians: Angle of this line on the grid.
-        subset_idxs: Vertices that the region is bounded by.
+        subset_idxs: Vertices that bound the region.
         scale_x: Width of the region in widths of these bounds.
         scale_y: Height of the region in heights of these bounds.
         output_width: Columns of the grid.
@@ -92,7 +92,10 @@ class RegionOfFace:
 
 
 def landmarks_to_transform(landmarks: Array, region: RegionOfFace) -> Array:
-    """Return the matrices float32 (N, 4, 4) from the grid of a region to where it lies among landmarks (N, 468, 3)."""
+    """Return float32 matrices (N, 4, 4) from the grid of a region to the coordinates of landmarks (N, 468, 3).
+
+    MediaPipe: Landmarks2TransformMatrix.
+    """
     xp = namespace(landmarks)
     right, left = landmarks[:, region.right_rotation_idx, :], landmarks[:, region.left_rotation_idx, :]
     rotation = region.target_rotation_radians - atan2(right[:, 1] - left[:, 1], right[:, 0] - left[:, 0])
@@ -121,9 +124,9 @@ def landmarks_to_transform(landmarks: Array, region: RegionOfFace) -> Array:
 
 
 def sample_bilinear(features: Array, transform: Array, rows: int, columns: int) -> Array:
-    """Return features (N, H, W, C) at the points of a grid, float32 (N, rows, columns, C); 0 outside of them.
+    """Return features (N, H, W, C) at the points of a grid, float32 (N, rows, columns, C); 0 outside of the map.
 
-    MediaPipe: TransformTensorBilinear. It mixes single and double precision as its C++ does.
+    MediaPipe: TransformTensorBilinear. Single and double precision alternate here as in its C++.
     """
     xp = namespace(features)
     batch, height, width, channels = features.shape
@@ -145,7 +148,7 @@ def sample_bilinear(features: Array, transform: Array, rows: int, columns: int) 
     cells = xp.reshape(features, (batch * height * width, channels))
 
     def at(row: Array, column: Array) -> Array:
-        # A point on the last row or column takes nothing from beyond, so what is read there does not matter.
+        # A point on the last row or column has no weight beyond it, so the value read there does not matter.
         row, column = xp.where(row < height, row, row - 1), xp.where(column < width, column, column - 1)
         index = (indices(batch, like=features)[:, None, None] * height + row) * width + column
         return xp.reshape(xp.take(cells, xp.reshape(index, (-1,)), axis=0), (batch, rows, columns, channels))
@@ -181,7 +184,7 @@ def _mean_depth(mesh: Array, contour: Sequence[int]) -> Array:
 
 
 def _source_of_point() -> list[int]:
-    """Return, for each of the 478 points, its index among mesh and refinements one after the other."""
+    """Return the index of each of the 478 points in the concatenation of mesh and refinements."""
     vertices = (*range(MESH_POINTS), *LIPS, *RIGHT_EYE, *LEFT_EYE, *range(MESH_POINTS, MESH_POINTS + 2 * IRIS_POINTS))
     last = {vertex: position for position, vertex in enumerate(vertices)}
     return [last[vertex] for vertex in range(MESH_POINTS + 2 * IRIS_POINTS)]

@@ -1,7 +1,7 @@
 """How many frames go through the torch engine at once: known to the driver, which need not have torch.
 
-`engines` plans with it, `torch_engine` keeps to it. Landmarks depend on it in their last digits, and all workers of a
-run must agree, so a size that was measured (`torch_batch_size`) becomes a setting before anything is planned.
+`entry` plans with it, `torch_engine.engine` keeps to it. Landmarks depend on it in their last digits, and all workers
+of a run must agree, so a size that was measured (`torch_engine.trial`) becomes a setting before anything is planned.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ from dataclasses import dataclass
 from phoenix_ray.config import ModelSettings
 from phoenix_ray.models.base import frames_per_call
 
-# Where none was measured. A PHOENIX video has 116 frames on average, so most go through in one batch: the 3,200
-# operations of a batch take as long to launch as dozens of frames to compute. With frames of 210x260 the tensors of
-# such a batch take 2 GB.
+# The size if none was measured. A PHOENIX video has 116 frames on average, so most go through in one batch: the 3,200
+# operations of a batch take as long to launch as dozens of frames take to compute. With frames of 210x260 the tensors
+# of such a batch take 2 GB.
 GPU_BATCH_SIZE = 128
 # On a CPU more frames at once are no faster, only larger.
 CPU_BATCH_SIZE = 8
-# Batches that are not full come in this many sizes: kernels are chosen anew for each, which takes a GPU seconds.
+# Number of sizes in which batches come that are not full: a GPU needs seconds to choose kernels for each size.
 SIZES_OF_BATCHES = 16
 
-# Sizes that a measurement tries. Fewer frames than the least keep no GPU busy; a trial of more takes too long.
+# Range of the sizes that a measurement tries. Fewer frames keep no GPU busy; to try more takes too long.
 LEAST_TRIED, MOST_TRIED = 8, 512
-# A size counts as fast as the fastest when it is this close: repeats of a measurement differ by as much, and smaller
-# batches take less memory and fill up with fewer frames.
+# A size counts as fast as the fastest if it reaches this share of its rate: repeated measurements differ by as much,
+# and smaller batches take less memory and fill up with fewer frames.
 NEARLY_BEST = 0.97
 # Share of the memory that a batch may take. The rest is for frames larger than the typical one, and for what CUDA
 # itself keeps for each process.
@@ -34,12 +34,12 @@ MEMORY_TO_USE = 0.9
 
 @dataclass(frozen=True, slots=True)
 class BatchRate:
-    """What was measured of a batch size.
+    """How fast a device computes batches of one size.
 
     Attributes:
-        batch_size: Frames at once.
-        rate: Frames a second.
-        peak_bytes: Memory of the device that model and batch took at most; 0 where the device does not tell.
+        batch_size: Frames per batch.
+        rate: Frames per second.
+        peak_bytes: Largest memory of the device that model and batch took; 0 where the device does not report it.
     """
 
     batch_size: int
@@ -53,12 +53,12 @@ def batch_size(settings: ModelSettings) -> int:
 
 
 def is_batch_size_open(settings: ModelSettings) -> bool:
-    """Whether the settings leave the batch size to a measurement."""
+    """Return whether the settings leave the batch size to a measurement."""
     return settings.batch_size == "auto" and settings.enable_batching
 
 
 def padded_count(count: int, size: int) -> int:
-    """Return the frames that are computed for `count` frames, in batches of up to `size`: some for nothing."""
+    """Return to how many frames a batch of `count` is padded, where full batches have `size`."""
     step = max(1, size // SIZES_OF_BATCHES)
     return -(-count // step) * step
 
@@ -66,8 +66,9 @@ def padded_count(count: int, size: int) -> int:
 def sizes_to_try(frames: int) -> list[int]:
     """Return the batch sizes to measure, ascending, for videos (or the shards they are cut into) of so many frames.
 
-    Powers of two up to the first that takes such a video whole: batches never cross videos, so larger ones would stay
-    unfilled. All are whole steps of `padded_count` for the largest, so one model computes each of them without padding.
+    They are powers of two up to the first that holds such a video whole: batches never cross videos, so larger batches
+    would stay unfilled. All are whole steps of `padded_count` for the largest, so one model computes each of them
+    without padding.
     """
     largest = min(MOST_TRIED, max(LEAST_TRIED, 2 ** math.ceil(math.log2(frames))))
     return [size for halvings in range(4, -1, -1) if (size := largest >> halvings) >= LEAST_TRIED]
@@ -77,8 +78,8 @@ def memory_for_a_worker(free: float, total: float, memory_fraction: float, worke
     """Return the bytes of a GPU that one worker's model and batches may take.
 
     Args:
-        free: Bytes of the GPU that nobody holds.
-        total: Bytes of the GPU.
+        free: Free bytes of the GPU.
+        total: All bytes of the GPU.
         memory_fraction: The setting `model.memory_fraction`, a share of all memory.
         workers: Workers that share the GPU.
     """
@@ -86,7 +87,7 @@ def memory_for_a_worker(free: float, total: float, memory_fraction: float, worke
 
 
 def is_worth_growing(rates: Sequence[BatchRate], memory_limit: float) -> bool:
-    """Whether a larger size may be the better one: the last was faster than all before it, and fitted."""
+    """Return whether a larger size may be better: the last was faster than all before it, and fitted."""
     *before, last = rates
     rises = all(NEARLY_BEST * last.rate > earlier.rate for earlier in before)
     return rises and last.peak_bytes <= memory_limit

@@ -1,26 +1,29 @@
 """Where the pixels of a crop lie in its image: the matrices that OpenCV computes for a rotated rectangle.
 
 OpenCV 4.10 to 4.13 compute them in `RotatedRect::points`, `getPerspectiveTransform` (`hal::LU`) and `invert`. Here they
-are written out over arrays with a batch axis, one operation after the other, so that they do not depend on the C
-library's cosine nor on how a compiler fused OpenCV's products and sums, and so that both engines share them. On x86-64
-the bits are OpenCV's own.
+are written out over arrays with a batch axis, operation by operation. So they depend neither on the C library's cosine
+nor on how a compiler fused OpenCV's products and sums, and both engines share them. On x86-64 the bits are OpenCV's.
 """
 
 from __future__ import annotations
 
 import math
 
+import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from phoenix_ray.models.holistic.arrays import Array, constant, divide, indices, namespace
 from phoenix_ray.models.holistic.elementary import long_cosine_and_sine
 from phoenix_ray.models.holistic.geometry import Rect
 
+# OpenCV addresses the pixels of a warp's source with 16 bits.
+MAX_SIDE = 2**15 - 2
 # Smaller pivots make a matrix singular for hal::LU.
 SMALLEST_PIVOT = 100 * float(np.finfo(np.float64).eps)
 
-# Entries of a 3x3 matrix, row by row, of whose products the cofactors are differences: entry of the first list times
-# entry of the second, less third times fourth.
+# Cofactors of a 3x3 matrix, by entries counted row by row: the entry in the first row here times that in the second,
+# less that in the third times that in the fourth.
 _COFACTORS = (
     (4, 2, 1, 5, 0, 2, 3, 1, 0),
     (8, 7, 5, 6, 8, 3, 7, 6, 4),
@@ -29,10 +32,19 @@ _COFACTORS = (
 )
 
 
-def image_from_crop(roi: Rect, side: int) -> Array:
-    """Return the matrices that take a place in a crop to its place in the image, float64 (M, 9), row by row.
+def within_limits(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return the image, reduced if a side is longer than OpenCV can warp."""
+    height, width = image.shape[:2]
+    if max(height, width) <= MAX_SIDE:
+        return np.ascontiguousarray(image)
+    reduced = (min(width, MAX_SIDE), min(height, MAX_SIDE))
+    return np.asarray(cv2.resize(image, reduced, interpolation=cv2.INTER_AREA), dtype=np.uint8)
 
-    Where a ROI spans no area, the matrix takes everything to (0, 0).
+
+def image_from_crop(roi: Rect, side: int) -> Array:
+    """Return the matrices that map a place in a crop to its place in the image, float64 (M, 9), row by row.
+
+    Where a ROI spans no area, the matrix maps everything to (0, 0).
 
     Args:
         roi: M ROIs in pixels.
@@ -56,19 +68,20 @@ def _corners(roi: Rect) -> Array:
 
 
 def _perspective_transform(corners: Array, side: int) -> Array:
-    """Return the matrices float64 (M, 9) that take corners (M, 4, 2) to those of a square.
+    """Return the matrices float64 (M, 9) that map corners (M, 4, 2) to those of a square.
 
-    All 0 but for the last entry where the corners do not span an area.
+    Where the corners do not span an area, all entries but the last are 0.
 
-    OpenCV solves eight equations of eight unknowns: four corners times column and row of the square. Those for columns
-    have zeros where those for rows have x, y and 1, and the other way round, and a product with zero changes nothing.
-    So hal::LU works on two systems with three unknowns each and two in common; here they go side by side. The first
-    has one row more than unknowns of its own, and that row takes part in the pivoting of the second: it stands before
-    the second's rows, as zeros and marked by the last coefficient, until all that is left are the unknowns in common.
+    OpenCV solves eight equations of eight unknowns: four corners times column and row of the square. The equations for
+    columns have zeros where those for rows have x, y and 1, and vice versa, and a product with zero changes nothing. So
+    hal::LU in effect solves two systems with three unknowns each and two in common; here they are solved side by side.
+    The first has one row more than unknowns of its own, and that row takes part in the pivoting of the second: it
+    stands before the second's rows, as zeros and marked by the last coefficient, until only the unknowns in common
+    remain.
     """
     xp = namespace(corners)
     x, y = corners[:, :, 0], corners[:, :, 1]
-    # The square's corners, from the bottom left clockwise; made on the device by comparison alone.
+    # The square's corners, from the bottom left clockwise, computed on the device by comparison alone.
     order = indices(4, like=corners)
     targets = (side * xp.astype(order >= 2, x.dtype), side * xp.astype((order == 0) | (order == 3), x.dtype))
     one, nothing = xp.ones_like(x), xp.zeros_like(x)
@@ -91,7 +104,7 @@ def _perspective_transform(corners: Array, side: int) -> Array:
     first, second = rest[:, 0, 0, :], rest[:, 0, 1, :]
     smallest = xp.min(xp.concat([*pivots, pivot, xp.abs(second[:, 1:2])], axis=1), axis=1)
     is_singular = smallest < SMALLEST_PIVOT
-    # Nothing is divided by what is as good as zero: the matrix of a singular system is replaced below.
+    # Avoid divisions by numbers that are practically zero: the matrix of a singular system is replaced below.
     seventh = second[:, 2] / _or_one(second[:, 1], is_singular)
     sixth = (first[:, 2] - first[:, 1] * seventh) / _or_one(first[:, 0], is_singular)
 
@@ -111,14 +124,14 @@ def _perspective_transform(corners: Array, side: int) -> Array:
 
 
 def _eliminate(system: Array, step: int) -> tuple[Array, Array]:
-    """Bring the first largest pivot of a column to its row and take it out of the rows below, as a step of hal::LU.
+    """Swap the first largest pivot of a column into its row and eliminate it from the rows below, as a step of hal::LU.
 
     Args:
         system: float64 (M, S, rows, columns).
-        step: The column, and the row.
+        step: Number of the column, and of the row.
 
     Returns:
-        The system after the step, and the size of the pivot, float64 (M, S).
+        The system after the step, and the absolute value of the pivot, float64 (M, S).
     """
     xp = namespace(system)
     sizes = xp.abs(system[:, :, step:, step])
@@ -133,7 +146,7 @@ def _eliminate(system: Array, step: int) -> tuple[Array, Array]:
 
 
 def _inverse(matrices: Array) -> Array:
-    """Return the inverse of matrices (M, 9), by cofactors; of singular ones one that takes everything to (0, 0)."""
+    """Return the inverse of matrices (M, 9), by cofactors; for singular matrices, one that maps all to (0, 0)."""
     xp = namespace(matrices)
     first, second, third, fourth = (
         xp.take(matrices, constant(entries, like=matrices), axis=1) for entries in _COFACTORS
@@ -141,7 +154,7 @@ def _inverse(matrices: Array) -> Array:
     cofactors = first * second - third * fourth
     products = matrices[:, :3] * cofactors[:, ::3]
     determinant = (products[:, 0] + products[:, 1] + products[:, 2])[:, None]
-    # OpenCV gives zeros, and takes a division by zero for 0.
+    # OpenCV returns zeros, and takes a division by zero for 0.
     nowhere = xp.astype(indices(9, like=matrices) == 8, matrices.dtype)
     is_singular = determinant == 0
     return xp.where(is_singular, nowhere, cofactors * (1 / _or_one(determinant, is_singular)))

@@ -1,9 +1,14 @@
-"""What the networks' raw outputs mean: detections and the pose refined by its heat map.
+"""Decodes the networks' raw outputs: detections from boxes around anchors, and the pose refined by its heat map.
 
-All functions work on arrays with a leading batch axis (see `arrays`). Points are 0..1 in the network's input.
+Functions of arrays take a leading batch axis (see `arrays`). Points are 0..1 in the network's input.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
 
 from phoenix_ray.models.holistic.arrays import (
     Array,
@@ -16,23 +21,23 @@ from phoenix_ray.models.holistic.arrays import (
 )
 from phoenix_ray.models.holistic.elementary import sigmoid
 
-# Boxes that overlap the best one by more than this (intersection over union) say the same person:
+# Boxes that overlap the best box by more than this (intersection over union) belong to the same person:
 # `min_suppression_threshold` of both detectors.
 SAME_DETECTION_OVERLAP = 0.3
-# Heat maps whose window stays below this say nothing about their point: `min_confidence_to_refine`.
+# A heat map whose window stays below this does not move its point: `min_confidence_to_refine`.
 MIN_HEATMAP_CONFIDENCE = 0.5
 
 
 def best_detection(regressors: Array, logits: Array, anchors: Array, input_size: int, min_score: float) -> Array:
     """Return the keypoints of the best detection, as MediaPipe's weighted suppression gives them first.
 
-    The keypoints are the mean over all boxes that overlap the best one, weighted by score. Holistic uses the first
-    detection only, so there is nothing to suppress.
+    The keypoints are the mean over all boxes that overlap the best box, weighted by score. Holistic uses only the first
+    detection, so there is nothing to suppress.
     MediaPipe: TensorsToDetectionsCalculator, NonMaxSuppressionCalculator with `WEIGHTED`.
 
     Args:
-        regressors: float32 (N, A, 4 + 2 K): centre, size and keypoints of each box, in pixels of the input from the
-            anchor.
+        regressors: float32 (N, A, 4 + 2 K): centre, size and keypoints of each box, in pixels of the input relative to
+            its anchor.
         logits: float32 (N, A).
         anchors: float32 (A, 2).
         input_size: Pixels per side of the network's input.
@@ -42,11 +47,11 @@ def best_detection(regressors: Array, logits: Array, anchors: Array, input_size:
         float32 (N, K, 2): keypoints, NaN where nothing was detected.
     """
     xp = namespace(regressors)
-    # Of thousands of boxes, only the few dozen that count in some image are decoded, where shapes allow it.
+    # Where shapes may vary, only the few dozen of thousands of boxes are decoded that count in some image.
     if shapes_are_fixed(logits):
         chosen = indices(logits.shape[1], like=logits)
     else:
-        # NaN counts for nothing, and must not hide what another image has in the same box.
+        # NaN does not count, and must not hide what another image has in the same box.
         highest = xp.max(xp.where(logits == logits, logits, -xp.inf), axis=0)
         chosen = xp.nonzero(sigmoid(highest) >= min_score)[0]
     batch, boxes = logits.shape[0], chosen.shape[0]
@@ -70,7 +75,7 @@ def best_detection(regressors: Array, logits: Array, anchors: Array, input_size:
     order = xp.reshape(order, (-1,))
     weight = xp.reshape(xp.take(xp.reshape(weight, (-1,)), order), weight.shape)
     keypoints = xp.reshape(xp.take(xp.reshape(keypoints, (batch * boxes, -1)), order, axis=0), (batch, boxes, -1, 2))
-    # What has no weight adds nothing, not even NaN: which boxes are here depends on the other images.
+    # A box without weight must add nothing, not even NaN: which boxes are decoded depends on the other images.
     weighted = xp.where(weight[:, :, None, None] > 0, keypoints * weight[:, :, None, None], 0.0)
     weighted = xp.reshape(weighted, (batch, boxes, -1))
     sums = sum_in_order(xp.concat([weight[:, :, None], weighted], axis=2))
@@ -79,7 +84,7 @@ def best_detection(regressors: Array, logits: Array, anchors: Array, input_size:
 
 
 def _overlaps(lowest: Array, highest: Array, is_best: Array) -> Array:
-    """Return a bool array (N, C): boxes with corners (N, C, 1, 2) that overlap the best one of their image."""
+    """Return a bool array (N, C): boxes with corners (N, C, 1, 2) that overlap the best box of their image."""
     xp = namespace(lowest)
     best = is_best[:, :, None, None]
     best_lowest = xp.sum(xp.where(best, lowest, 0.0), axis=1, keepdims=True)
@@ -94,8 +99,9 @@ def _overlaps(lowest: Array, highest: Array, is_best: Array) -> Array:
 def refine_by_heatmap(x: Array, y: Array, heatmap: Array, kernel: int) -> tuple[Array, Array]:
     """Return points moved to the centre of mass of their heat map in a window around them.
 
-    A point stays where it is outside of the map, or where no cell of its window reaches `MIN_HEATMAP_CONFIDENCE`. A
-    cell's place is its index, without the half cell to its centre. MediaPipe: RefineLandmarksFromHeatmapCalculator.
+    A point stays where it is if it lies outside of the map, or if no cell of its window reaches
+    `MIN_HEATMAP_CONFIDENCE`. A cell's place is its index, without the half cell to its centre. MediaPipe:
+    RefineLandmarksFromHeatmapCalculator.
 
     Args:
         x: float32 (N, K).
@@ -129,3 +135,30 @@ def refine_by_heatmap(x: Array, y: Array, heatmap: Array, kernel: int) -> tuple[
     column_mean = divide(totals[:, :, 1], columns) / weight
     row_mean = divide(totals[:, :, 2], rows) / weight
     return xp.where(refined, column_mean, x), xp.where(refined, row_mean, y)
+
+
+def grid_anchors(cells_and_repeats: Sequence[tuple[int, int]]) -> NDArray[np.float32]:
+    """Return anchor centres, the points that a detector's outputs are offsets from.
+
+    MediaPipe: SsdAnchorsCalculator with `fixed_anchor_size`.
+
+    Args:
+        cells_and_repeats: For each feature map, from fine to coarse, its cells per side and the anchors per cell.
+
+    Returns:
+        float32 (anchors, 2): x, y of each centre, 0..1 in the detector's square input; row by row, each centre repeated
+        for the anchors of its cell.
+    """
+    return np.concatenate([np.repeat(_cell_centres(cells), repeats, axis=0) for cells, repeats in cells_and_repeats])
+
+
+def _cell_centres(cells: int) -> NDArray[np.float32]:
+    centre = (np.arange(cells, dtype=np.float32) + np.float32(0.5)) / np.float32(cells)
+    y, x = np.meshgrid(centre, centre, indexing="ij")
+    return np.stack([x.ravel(), y.ravel()], axis=-1)
+
+
+# Input 224, strides 8, 16 and three times 32, two anchors a cell and stride.
+POSE_ANCHORS = grid_anchors([(28, 2), (14, 2), (7, 6)])
+# Input 128, strides 8 and three times 16, two anchors a cell and stride.
+FACE_ANCHORS = grid_anchors([(16, 2), (8, 6)])

@@ -1,9 +1,9 @@
 """Elementary functions that give the same bits on every processor: those of the GNU C library that MediaPipe calls.
 
 IEEE 754 fixes the result of + - * / and the square root, and of nothing else. For an angle, a sine or an exponential,
-numpy, torch and the C library each use other polynomials on each kind of processor and in each release, and the
-networks amplify a last bit into pixels. So these functions consist of + - * / alone, each rounded once, in the order of
-the C library's source; they work on numpy and torch arrays alike.
+numpy, torch and the C library each use different polynomials, by processor and release, and the networks amplify a last
+bit into pixels. So these functions consist of + - * / alone, each rounded once, in the order of the C library's source;
+they work on numpy and torch arrays alike.
 
 `sine`, `cosine` and the exponential are glibc's since version 2.28 (`s_sincosf.h`, `e_expf.c`). `atan2` is glibc's up
 to 2.40 (fdlibm's `s_atanf.c`); later versions round it correctly, which moves the last bit of some angles.
@@ -20,8 +20,8 @@ from array_api_compat import device
 
 from phoenix_ray.models.holistic.arrays import Array, namespace
 
-# `atan` between these tangents is developed around the one whose arc follows, in two parts: what float32 can hold, and
-# the rest.
+# Between these tangents `atan` is expanded around a point in the interval. Its arc follows in two parts: the nearest
+# float32, and the rest.
 _TANGENTS = (7 / 16, 11 / 16, 19 / 16, 39 / 16)
 _ARCS = (
     (4.6364760399e-01, 5.0121582440e-09),
@@ -29,11 +29,11 @@ _ARCS = (
     (9.8279368877e-01, 3.4473217170e-08),
     (1.5707962513, 7.5497894159e-08),
 )
-# Odd and even coefficients of the development, from the highest power to the lowest.
+# Even and odd coefficients of the expansion, from the highest power to the lowest.
 _EVEN = (1.6285819933e-02, 4.9768779427e-02, 6.6610731184e-02, 9.0908870101e-02, 1.4285714924e-01, 3.3333334327e-01)
 _ODD = (-3.6531571299e-02, -5.8335702866e-02, -7.6918758452e-02, -1.1111110449e-01, -2.0000000298e-01)
 _PI, _REST_OF_PI = 3.1415927410, -8.7422776573e-08
-# From this tangent on, glibc takes the arc for a quarter turn, though some float32 below it is nearer.
+# From this tangent on, glibc returns a quarter turn, although a smaller float32 would be nearer.
 _STEEP = 2.0**25
 # Stands for the tangent of a quarter turn itself.
 _STEEPEST = 2.0**60
@@ -81,7 +81,7 @@ def atan2(y: Array, x: Array) -> Array:
     tangent = xp.where((x == 0) & (y == y), _STEEPEST, xp.abs(y / xp.where(x == 0, 1.0, x)))
     tangent = xp.where((y == 0) & (x == x), 0.0, tangent)
     is_small = tangent < _TANGENTS[0]
-    # From the last interval, which has no end, to the first, which needs no development around another arc.
+    # From the last interval, which has no end, to the first, which is expanded around zero.
     reduced = xp.where(tangent >= _STEEP, 0.0, -1.0 / xp.where(is_small, 1.0, tangent))
     arc, rest = (xp.full_like(tangent, part) for part in _ARCS[3])
     nearer = (
@@ -109,14 +109,14 @@ def atan2(y: Array, x: Array) -> Array:
 
 
 def cosine_and_sine(angle: Array) -> tuple[Array, Array]:
-    """Return both for angles float32 of a few turns (glibc: `cosf`, `sinf`).
+    """Return cosine and sine of float32 angles of a few turns (glibc: `cosf`, `sinf`).
 
-    Within a turn, all that an ROI has, every float is glibc's. From some 80 radians on, where glibc fuses products and
-    sums to take whole turns off, one in a million is not.
+    Within a turn, and a ROI needs no more, every result is glibc's. From about 80 radians on, where glibc fuses
+    products and sums to remove whole turns, one in a million differs.
     """
     xp = namespace(angle)
     x = xp.astype(angle, xp.float64)
-    # The nearest quadrant. glibc counts in integers; floor gives the same and lets NaN through.
+    # The nearest quadrant. glibc counts in integers; floor gives the same result and lets NaN pass.
     quadrant = xp.floor((xp.trunc(x * _UNITS_PER_RADIAN) + 0.5 * _QUADRANT_UNIT) * (1 / _QUADRANT_UNIT))
     x = x - quadrant * _QUADRANT
 
@@ -131,7 +131,7 @@ def cosine_and_sine(angle: Array) -> tuple[Array, Array]:
 
 
 def long_cosine_and_sine(angle: Array) -> tuple[Array, Array]:
-    """Return both for angles float64 of a few turns, to less than one unit in the last place (fdlibm: `cos`, `sin`)."""
+    """Return cosine and sine of float64 angles of a few turns, within one unit in the last place (fdlibm)."""
     xp = namespace(angle)
     quadrant = xp.round(angle * _QUADRANTS_PER_RADIAN)
     first, second, third = _QUADRANT_PARTS
@@ -153,7 +153,7 @@ def long_cosine_and_sine(angle: Array) -> tuple[Array, Array]:
 
 
 def square_root(values: Array) -> Array:
-    """Return square roots of float32, correctly rounded; torch's own in single precision are not, on a CPU."""
+    """Return correctly rounded square roots of float32; torch's own in single precision are not so on a CPU."""
     xp = namespace(values)
     return xp.astype(xp.sqrt(xp.astype(values, xp.float64)), values.dtype)
 
@@ -162,25 +162,25 @@ def sigmoid(logits: Array) -> Array:
     """Return 1 / (1 + exp(-logits)) of float32, each of the three operations rounded once (glibc: `expf`)."""
     xp = namespace(logits)
     power = _exponential(-xp.astype(logits, xp.float64))
-    # exp is infinite there, which numpy would warn of.
+    # exp is infinite there, and numpy would warn.
     return xp.where(logits < -_GREATEST_EXPONENT, 0.0, 1.0 / (1.0 + xp.astype(power, logits.dtype)))
 
 
 def _exponential(x: Array) -> Array:
-    """Return exp of float64 that hold float32 values, exact enough to be rounded to float32 as `expf` rounds it."""
+    """Return exp of float32 values in float64, exact enough that rounding to float32 gives the result of `expf`."""
     xp = namespace(x)
     x = xp.where(x < _LEAST_EXPONENT, _LEAST_EXPONENT, xp.where(x > _GREATEST_EXPONENT, _GREATEST_EXPONENT, x))
     steps = x * _STEPS_PER_E
     whole = xp.round(steps)
     rest = steps - whole
-    # NaN has no place in the table; it stays in the rest.
+    # NaN has no place in the table; it passes through the rest.
     place = xp.astype(xp.where(whole == whole, whole, 0.0), xp.int64) - _least_step()
     power = xp.reshape(xp.take(_powers_of_two(xp, device(x)), xp.reshape(place, (-1,))), place.shape)
     return ((_CUBIC * rest + _SQUARE) * (rest * rest) + (_LINEAR * rest + 1.0)) * power
 
 
 def _turn(cosine: Array, sine: Array, quadrant: Array) -> tuple[Array, Array]:
-    """Return cosine and sine of an angle from those of the angle less whole quadrants."""
+    """Return cosine and sine of an angle from those of its remainder after whole quadrants."""
     xp = namespace(quadrant)
     quadrant = quadrant - 4.0 * xp.floor(quadrant * 0.25)
     is_odd, turned = (quadrant == 1.0) | (quadrant == 3.0), quadrant >= 2.0

@@ -1,4 +1,4 @@
-"""Regions of interest (ROIs): where they come from, what of them is cropped, how points get back to the image.
+"""Regions of interest (ROIs): how they are found, what is cropped for them, how points get back to the image.
 
 All functions work on arrays with a leading batch axis (see `arrays`). Coordinates are *normalised* (x divided by the
 image's width, y by its height) unless a name says pixels; y points down, angles are radians, clockwise on the screen.
@@ -36,7 +36,7 @@ class Rect(NamedTuple):
 
 
 class Letterbox(NamedTuple):
-    """Share of a crop that is padding on the left (= right) and on the top (= bottom), each float32 (N,)."""
+    """Share of a crop that is padding on the left (and on the right) and on the top (and bottom), each float32 (N,)."""
 
     left: Array
     top: Array
@@ -46,9 +46,9 @@ class View(NamedTuple):
     """What a network sees of N images.
 
     Attributes:
-        roi: Normalised ROIs.
-        crop: What is cropped for them, in pixels.
-        letterbox: How much of the crops is padding around the ROIs.
+        roi: The normalised ROIs.
+        crop: The rectangles that are cropped for them, in pixels.
+        letterbox: Share of the crops that is padding around the ROIs.
         size: Size of the images.
     """
 
@@ -89,8 +89,8 @@ def bounds_of_keypoints(points: Array, rotation: Array) -> Rect:
 def bounds_of_landmarks(points: Array, rotation: Array) -> Rect:
     """Return the upright bounds of points (N, K, 2), with a rotation; they always reach into the image.
 
-    MediaPipe begins its search for the highest coordinate at the smallest positive number, so points left of or above
-    the image are bounded by its edge. MediaPipe: LandmarksToDetectionCalculator.
+    MediaPipe starts its search for the highest coordinate at the smallest positive number, so bounds of points left of
+    or above the image end at its edge. MediaPipe: LandmarksToDetectionCalculator.
     """
     xp = namespace(points)
     lowest, highest = xp.min(points, axis=1), xp.max(points, axis=1)
@@ -100,9 +100,9 @@ def bounds_of_landmarks(points: Array, rotation: Array) -> Rect:
 
 
 def rotation_towards(start: Array, end: Array, target: float) -> Array:
-    """Return the rotation (N,) of a ROI in which the line from `start` to `end`, in pixels as (N, 2), is at `target`.
+    """Return the rotation (N,) of a ROI in which the line from `start` to `end`, in pixels (N, 2), has angle `target`.
 
-    `target` counts counter-clockwise from the x axis: with pi / 2, `end` shows above `start`.
+    `target` is counter-clockwise from the x axis: with pi / 2, `end` appears above `start`.
     MediaPipe: DetectionsToRectsCalculator.
     """
     return normalize_radians(target - atan2(-(end[:, 1] - start[:, 1]), end[:, 0] - start[:, 0]))
@@ -112,7 +112,7 @@ def normalize_radians(angle: Array) -> Array:
     """Return the angle within [-pi, pi), rounded once."""
     xp = namespace(angle)
     turns = xp.floor(divide(angle + math.pi, 2 * math.pi))
-    # Two pi in two pieces, of which the first is subtracted exactly.
+    # Two pi in two parts; the first is subtracted exactly.
     return (angle - 6.28125 * turns) - (2 * math.pi - 6.28125) * turns
 
 
@@ -146,7 +146,7 @@ def stretched_view(roi: Rect, size: ImageSize) -> View:
 
 
 def padded_view(roi: Rect, size: ImageSize) -> View:
-    """Return the view in which ROIs keep their aspect, in the middle of square crops.
+    """Return the view in which ROIs keep their aspect ratio, in the middle of square crops.
 
     MediaPipe: PadRoi of ImageToTensorCalculator.
     """
@@ -161,7 +161,7 @@ def padded_view(roi: Rect, size: ImageSize) -> View:
 
 
 def remove_letterbox(points: Array, view: View) -> Array:
-    """Return points (N, K, 2), 0..1 in a crop, as 0..1 in the ROI that was padded to it.
+    """Return points (N, K, 2), 0..1 in a crop, as 0..1 in the ROI inside its padding.
 
     MediaPipe: DetectionLetterboxRemovalCalculator, LandmarkLetterboxRemovalCalculator.
     """
@@ -188,7 +188,7 @@ def project(points: Array, view: View) -> Array:
 def project_keypoints(points: Array, view: View) -> Array:
     """Return points (N, K, 2), 0..1 in a crop, normalised to the image.
 
-    MediaPipe multiplies a detector's keypoints by a matrix where it projects landmarks step by step; only the rounding
+    MediaPipe multiplies a detector's keypoints by a matrix, but projects landmarks step by step; only the rounding
     differs. MediaPipe: GetRotatedSubRectToRectTransformMatrix, DetectionProjectionCalculator.
     """
     crop = Rect(*(values[:, None, None] for values in view.crop))
@@ -213,9 +213,9 @@ def in_pixels(points: Array, size: ImageSize) -> Array:
 
 
 def through_pixels(points: Array, size: ImageSize) -> Array:
-    """Return normalised points (N, K, 3) rounded as numbers of pixels.
+    """Return normalised points (N, K, 3) after a conversion to pixels and back, which rounds them.
 
-    MediaPipe sends the pose through pixels even where it does not smooth it. MediaPipe: LandmarksSmoothingCalculator.
+    MediaPipe converts the pose even where it does not smooth it. MediaPipe: LandmarksSmoothingCalculator.
     """
     width, height = size.width[:, None, None], size.height[:, None, None]
     scale = namespace(points).concat([width, height, width], axis=2)

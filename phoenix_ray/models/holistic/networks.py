@@ -1,11 +1,13 @@
-"""What the pipeline asks of an engine: seven networks, and a cropper that cuts their inputs out of the images.
+"""What the pipeline asks of an engine: networks, and a cropper that cuts their inputs out of the images.
 
-An engine implements `Networks` and `Cropper` on the arrays of one library. Crops travel from one to the other as the
-cropper made them; the pipeline never looks inside. Networks must not depend on what else is in a batch.
+An engine loads each network and implements `Cropper`, both on the arrays of its library. Crops travel from one to the
+other as the cropper made them; the pipeline never looks inside. What a network computes for a crop must not depend on
+the other crops of a batch.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -17,8 +19,8 @@ from phoenix_ray.models.holistic.geometry import ImageSize, Rect
 
 
 @dataclass(frozen=True, slots=True)
-class NetworkInput:
-    """What one network wants to see.
+class NetworkSpec:
+    """What one network takes, and which of its tensors are read.
 
     Attributes:
         file: Its file in the folder of weights.
@@ -26,6 +28,7 @@ class NetworkInput:
         lowest: The value of black, 0 or -1; white is 1.
         repeat_border: What lies outside of the image: its border repeated, or black.
         stretches: Whether a ROI that is not quite square is stretched to the input, or padded.
+        outputs: Names of the tensors that `Networks` reads, in its order.
     """
 
     file: str
@@ -33,23 +36,47 @@ class NetworkInput:
     lowest: float
     repeat_border: bool
     stretches: bool = False
+    outputs: tuple[str, ...] = ()
 
 
-# From the expanded graph of mediapipe 0.10.21's holistic_landmark_cpu.
-POSE_DETECTION = NetworkInput("pose_detection.tflite", 224, -1.0, repeat_border=False)
-POSE_LANDMARK = NetworkInput("pose_landmark_full.tflite", 256, 0.0, repeat_border=True)
-HAND_RECROP = NetworkInput("hand_recrop.tflite", 256, 0.0, repeat_border=True)
-HAND_LANDMARK = NetworkInput("hand_landmark_full.tflite", 224, 0.0, repeat_border=True)
-# Tensors before the last operator, a logistic function that XNNPACK computes otherwise on each kind of processor.
+# Inputs are those of the expanded graph of mediapipe 0.10.21's holistic_landmark_cpu. Where a network ends in a
+# logistic function, which XNNPACK computes differently on each kind of processor, the tensor before it is read.
+POSE_DETECTION = NetworkSpec(
+    "pose_detection.tflite", 224, -1.0, repeat_border=False, outputs=("Identity", "Identity_1")
+)
 POSE_LOGIT = (
     "model_1/model/conv_poseflag/BiasAdd;model_1/model/conv_poseflag/Conv2D;"
     "model_1/model/conv_poseflag/BiasAdd/ReadVariableOp/resource1"
 )
+POSE_LANDMARK = NetworkSpec(
+    "pose_landmark_full.tflite",
+    256,
+    0.0,
+    repeat_border=True,
+    outputs=("Identity", POSE_LOGIT, "Identity_3", "Identity_4"),
+)
+HAND_RECROP = NetworkSpec("hand_recrop.tflite", 256, 0.0, repeat_border=True, outputs=("output_crop",))
 HAND_LOGIT = "model_1/model/conv_handflag/MatMul;model_1/model/conv_handflag/BiasAdd"
-FACE_DETECTION = NetworkInput("face_detection_short_range.tflite", 128, -1.0, repeat_border=False)
+HAND_LANDMARK = NetworkSpec("hand_landmark_full.tflite", 224, 0.0, repeat_border=True, outputs=("Identity", HAND_LOGIT))
+FACE_DETECTION = NetworkSpec(
+    "face_detection_short_range.tflite", 128, -1.0, repeat_border=False, outputs=("regressors", "classificators")
+)
 FACE_LANDMARK = {
-    468: NetworkInput("face_landmark.tflite", 192, 0.0, repeat_border=True, stretches=True),
-    478: NetworkInput("face_landmark_with_attention.tflite", 192, 0.0, repeat_border=True, stretches=True),
+    468: NetworkSpec(
+        "face_landmark.tflite", 192, 0.0, repeat_border=True, stretches=True, outputs=("conv2d_21", "conv2d_31")
+    ),
+    478: NetworkSpec(
+        "face_landmark_with_attention.tflite",
+        192,
+        0.0,
+        repeat_border=True,
+        stretches=True,
+        # Left and right in these names are those of the picture; `FaceOutput` has the person's right eye first.
+        outputs=(
+            *("output_mesh_identity", "conv_faceflag", "output_lips"),
+            *("output_left_eye", "output_right_eye", "output_left_iris", "output_right_iris"),
+        ),
+    ),
 }
 
 
@@ -112,37 +139,54 @@ class FaceOutput(NamedTuple):
     logit: Array
 
 
-class Networks(Protocol):
-    """The networks of an engine, each on M crops made for its `NetworkInput`; M is at least 1."""
+class Networks:
+    """The networks of one engine, each on M crops made for its `NetworkSpec`; M is at least 1.
 
-    @property
-    def face_points(self) -> int:
-        """468, or 478 with the attention network."""
-        ...
+    Args:
+        face_points: 468, or 478 with the attention network.
+        load: Loads a network of the engine. What it returns takes crops and returns an array (M, ...) for each of
+            `NetworkSpec.outputs`.
+    """
+
+    def __init__(self, face_points: int, load: Callable[[NetworkSpec], Callable[[Array], Sequence[Array]]]) -> None:
+        self.face_points = face_points
+        self._pose_detection = load(POSE_DETECTION)
+        self._pose_landmark = load(POSE_LANDMARK)
+        self._hand_recrop = load(HAND_RECROP)
+        self._hand_landmark = load(HAND_LANDMARK)
+        self._face_detection = load(FACE_DETECTION)
+        self._face_landmark = load(FACE_LANDMARK[face_points])
 
     def pose_detection(self, crops: Array) -> Detections:
         """Return 2254 boxes with 4 keypoints."""
-        ...
+        regressors, logits = self._pose_detection(crops)
+        return Detections(regressors, logits[:, :, 0])
 
     def pose_landmark(self, crops: Array) -> PoseOutput:
         """Return the pose in the middle of each crop."""
-        ...
+        points, logit, heatmap, world = self._pose_landmark(crops)
+        return PoseOutput(points.reshape(-1, 39, 5), logit.reshape(-1), heatmap, world.reshape(-1, 39, 3))
 
     def hand_recrop(self, crops: Array) -> Array:
         """Return float32 (M, 2, 2): x, y in input pixels of a hand's middle and of a point on its edge."""
-        ...
+        (points,) = self._hand_recrop(crops)
+        return points.reshape(-1, 2, 2)
 
     def hand_landmark(self, crops: Array) -> HandOutput:
         """Return the hand in the middle of each crop."""
-        ...
+        points, logit = self._hand_landmark(crops)
+        return HandOutput(points.reshape(-1, 21, 3), logit[:, 0])
 
     def face_detection(self, crops: Array) -> Detections:
         """Return 896 boxes with 6 keypoints."""
-        ...
+        regressors, logits = self._face_detection(crops)
+        return Detections(regressors, logits[:, :, 0])
 
     def face_landmark(self, crops: Array) -> FaceOutput:
         """Return the face in the middle of each crop."""
-        ...
+        mesh, logit, *refinements = self._face_landmark(crops)
+        contours = tuple(points.reshape(len(points), -1, 2) for points in refinements)
+        return FaceOutput(mesh.reshape(-1, 468, 3), contours, logit.reshape(-1))
 
 
 class Cropper(Protocol):
@@ -153,12 +197,12 @@ class Cropper(Protocol):
         """Size of each image."""
         ...
 
-    def crop(self, image: Array, roi: Rect, network: NetworkInput) -> Array:
+    def crop(self, image: Array, roi: Rect, network: NetworkSpec) -> Array:
         """Return M crops for a network.
 
         Args:
-            image: int64 (M,): index of the image each crop comes from.
+            image: int64 (M,): index of the image from which each crop is taken.
             roi: M squares in pixels.
-            network: Whose input is cropped.
+            network: The network that will take the crops.
         """
         ...

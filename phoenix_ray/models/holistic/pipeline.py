@@ -1,10 +1,10 @@
 """MediaPipe Holistic as one function of N images: detector, pose, then hands and face found from the pose.
 
-Every engine runs this pipeline with networks and a cropper of its own. It holds no state: an image's landmarks depend
-on that image alone, unlike MediaPipe's own static mode, whose hands and face remember the image before. All items of a
-batch go through each step together; those for which nothing was found carry NaN, and only the others are cropped and
+Every engine runs this pipeline with its own networks and cropper. It holds no state: an image's landmarks depend on
+that image alone, unlike MediaPipe's own static mode, whose hands and face remember the previous image. All items of a
+batch go through each step together; items for which nothing was found carry NaN, and only the others are cropped and
 shown to the next network. Where shapes are fixed (`arrays.shapes_are_fixed`), the networks see the whole image in place
-of what was not found, and what they say of it is dropped.
+of a missing region, and the pipeline drops what they return for it.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ from phoenix_ray.models.holistic.networks import (
     POSE_DETECTION,
     POSE_LANDMARK,
     Cropper,
-    NetworkInput,
     Networks,
+    NetworkSpec,
 )
 
 UPWARDS = math.pi / 2
@@ -55,12 +55,12 @@ LEFT_HAND, RIGHT_HAND = (15, 17, 19), (16, 18, 20)
 FACE_OF_POSE, RIGHT_EYE_OF_POSE, LEFT_EYE_OF_POSE = slice(0, 11), 5, 2
 
 POSE_POINTS, HAND_POINTS = 33, 21
-# A hand whose wrist is less visible than this is not looked for (MediaPipe: hand_landmarks_from_pose).
+# The pipeline does not look for a hand whose wrist is less visible (MediaPipe: hand_landmarks_from_pose).
 MIN_WRIST_VISIBILITY = 0.1
 MIN_FACE_DETECTION_SCORE = 0.5
 MIN_HAND_SCORE = 0.5
 MIN_FACE_SCORE = 0.5
-# The hand network counts z in other units than x (MediaPipe: `normalize_z`).
+# The hand network's z has another unit than its x (MediaPipe: `normalize_z`).
 HAND_DEPTH_SCALE = 0.4
 
 
@@ -86,12 +86,12 @@ class HolisticPipeline:
     """The pipeline with the networks of one engine.
 
     Attributes:
-        networks: Networks of the engine.
-        pose_anchors: `anchors.POSE_ANCHORS` as an array of the engine.
-        face_anchors: `anchors.FACE_ANCHORS` as an array of the engine.
+        networks: The engine's networks.
+        pose_anchors: `decoding.POSE_ANCHORS` as an array of the engine.
+        face_anchors: `decoding.FACE_ANCHORS` as an array of the engine.
         heatmap_kernel: Cells per side of the window in which a pose point is refined.
-        min_detection_confidence: Score from which a detected person counts.
-        min_tracking_confidence: Score above which a pose counts.
+        min_detection_confidence: A detected person counts from this score.
+        min_tracking_confidence: A pose counts above this score.
     """
 
     networks: Networks
@@ -145,7 +145,7 @@ class HolisticPipeline:
         return FoundPart(_where_found(found, points), score), _where_found(found, world)
 
     def _hands(self, images: Cropper, pose: Array) -> tuple[FoundPart, FoundPart]:
-        """Return both hands; they go through the networks as one batch, left hands first."""
+        """Return left and right hands; they go through the networks as one batch, left hands first."""
         xp = namespace(pose)
         size = ImageSize(*(xp.concat([side, side]) for side in images.size))
         pixels = geometry.in_pixels(pose, images.size)
@@ -180,7 +180,7 @@ class HolisticPipeline:
         return FoundPart(points[:count, ...], score[:count, ...]), FoundPart(points[count:, ...], score[count:, ...])
 
     def _face_roi(self, images: Cropper, pose: Array) -> Rect:
-        """Return the ROI of the face that the face detector sees where the pose has its face."""
+        """Return the ROI of the face that the detector finds around the face points of the pose."""
 
         def read(view: View, crops: Array) -> tuple[Array]:
             boxes = self.networks.face_detection(crops)
@@ -219,24 +219,24 @@ class HolisticPipeline:
         images: Cropper,
         size: ImageSize,
         roi: Rect,
-        network: NetworkInput,
+        network: NetworkSpec,
         read: Callable[[View, Array], tuple[Array, ...]],
         shapes: Sequence[tuple[int, ...]],
         worthwhile: Array | None = None,
     ) -> tuple[Array, ...]:
-        """Crop the ROIs that have an area, `read` them, and put what was read back among all items.
+        """Crop the ROIs that have an area, `read` them, and return the results for all items.
 
         Args:
             images: Images to crop from.
             size: Image size of each item; items are the images, or (for hands) all images twice.
             roi: Normalised ROI of each item.
-            network: What the crops are for.
+            network: The network that will take the crops.
             read: Takes the view and its M crops, runs the network and returns arrays with M rows.
             shapes: Shape of a row of each of these arrays.
-            worthwhile: Items that are looked at, if not all.
+            worthwhile: Bool array: the items to look at; all if None.
 
         Returns:
-            The arrays of `read` with a row for each item, NaN where it was not looked at.
+            The arrays of `read` with a row for each item, NaN for items that were not looked at.
         """
         xp = namespace(roi.width)
         present = roi.has_area() if worthwhile is None else roi.has_area() & worthwhile

@@ -1,7 +1,7 @@
 """Reads a `.tflite` file into plain arrays and operators, for engines that compute its network themselves.
 
-`torch_networks` builds modules from it. What the file stores compressed is unpacked here: half-precision constants
-(DEQUANTIZE) become float32, sparse ones (DENSIFY) dense, and operators that no wanted output needs are left out.
+`torch_engine.graph` builds modules from it. What the file stores compressed is unpacked here: half-precision constants
+(DEQUANTIZE) become float32, sparse ones (DENSIFY) dense. Operators that no wanted output needs are left out.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Operator:
     Attributes:
         name: TFLite's name (`CONV_2D`), or the name of a custom operator.
         inputs: Names of the tensors it takes.
-        outputs: Names of the tensors it gives.
+        outputs: Names of the tensors it computes.
         options: TFLite's options of the operator, an object of the schema; None where it has none.
         custom_options: Options of a custom operator, a flexbuffer; empty where it has none.
     """
@@ -46,14 +46,14 @@ class Operator:
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """A network for one image, as its file has it.
+    """A network for one image, as its file describes it.
 
     Attributes:
         input: Name of the input.
         outputs: Names of the outputs.
         shapes: Shape of every tensor; images are (1, height, width, channels).
         constants: Values of the tensors that are not computed, float32 or int32.
-        operators: Steps in the order of computation.
+        operators: Operators in the order of computation.
     """
 
     input: str
@@ -64,14 +64,14 @@ class Network:
 
 
 def read(model: bytes, outputs: Sequence[str]) -> Network:
-    """Return the part of a network that computes some of its outputs.
+    """Return the part of a network that computes some of its tensors.
 
     Args:
-        model: Content of a `.tflite` file with one subgraph of one input, and a name of its own for each tensor.
+        model: Content of a `.tflite` file with one subgraph of one input, and a unique name for each tensor.
         outputs: Names of the tensors to compute.
 
     Raises:
-        ValueError: The file has no tensor of a name, or stores one in a way that is not known here.
+        ValueError: The file has no tensor of such a name, or stores one in a way that is not supported here.
     """
     tree = schema.ModelT.InitFromPackedBuf(model, 0)
     (graph,) = tree.subgraphs
@@ -87,7 +87,7 @@ def read(model: bytes, outputs: Sequence[str]) -> Network:
             constants[name] = _values(name, tensor, data)
     steps = []
     for operator in graph.operators:
-        step = _operator(operator, tree.operatorCodes[operator.opcodeIndex], names)
+        step = read_operator(operator, tree.operatorCodes[operator.opcodeIndex], names)
         if step.name in ("DEQUANTIZE", "DENSIFY") and step.inputs[0] in constants:
             constants[step.outputs[0]] = constants[step.inputs[0]]
         else:
@@ -104,9 +104,9 @@ def read(model: bytes, outputs: Sequence[str]) -> Network:
     return Network(names[graph.inputs[0]], tuple(outputs), shapes, kept, tuple(reversed(wanted)))
 
 
-def _operator(operator: schema.OperatorT, code: schema.OperatorCodeT, names: Sequence[str]) -> Operator:
-    # Files older than the wide field have the code in the narrow one only.
-    builtin = max(code.builtinCode, code.deprecatedBuiltinCode)
+def read_operator(operator: schema.OperatorT, code: schema.OperatorCodeT, names: Sequence[str]) -> Operator:
+    """Return an operator of a file's tree, with its code and the names of all tensors."""
+    builtin = builtin_code(code)
     is_custom = builtin == schema.BuiltinOperator.CUSTOM
     return Operator(
         name=code.customCode.decode() if is_custom else _BUILTIN_NAMES[builtin],
@@ -115,6 +115,12 @@ def _operator(operator: schema.OperatorT, code: schema.OperatorCodeT, names: Seq
         options=operator.builtinOptions,
         custom_options=b"" if operator.customOptions is None else bytes(operator.customOptions),
     )
+
+
+def builtin_code(code: schema.OperatorCodeT) -> int:
+    """Return the number of TFLite's own operator that a code stands for."""
+    # Files from before the field was widened have it in the narrow field only.
+    return max(int(code.builtinCode), int(code.deprecatedBuiltinCode))
 
 
 def _shape(tensor: schema.TensorT) -> tuple[int, ...]:
@@ -133,9 +139,9 @@ def _values(name: str, tensor: schema.TensorT, data: NDArray[np.uint8]) -> Const
 
 
 def _dense(name: str, values: Constant, shape: tuple[int, ...], sparsity: schema.SparsityParametersT) -> Constant:
-    """Return stored values among the zeros that were left out: rows are dense, columns of the last axis are listed.
+    """Return a sparse tensor with its zeros filled in. Its rows are dense; columns of the last axis are listed.
 
-    TFLite can store sparse tensors in more ways; MediaPipe's files use this one.
+    TFLite can store sparse tensors in more ways; MediaPipe's files use only this one.
     """
     *outer, last = sparsity.dimMetadata
     in_order = list(sparsity.traversalOrder) == list(range(len(shape))) and not sparsity.blockMap

@@ -16,7 +16,7 @@ from tests.models.holistic.floats import float32
 SIDE = 256
 
 # Centre, width, height in pixels and rotation, as ROIs come: partly outside of the image, turned by more than a turn.
-# Where float32 can hardly tell the corners apart, OpenCV takes its system for singular and solves it another way.
+# Where corners hardly differ in float32, OpenCV takes its system for singular and solves it in another way.
 rois = st.builds(
     lambda x, y, side, aspect, rotation: (x, y, side, side * aspect, rotation),
     st.floats(-2000, 2400, width=32),

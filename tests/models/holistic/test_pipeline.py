@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from phoenix_ray.models.holistic.anchors import FACE_ANCHORS, POSE_ANCHORS
+from phoenix_ray.models.holistic.decoding import FACE_ANCHORS, POSE_ANCHORS
 from phoenix_ray.models.holistic.geometry import ImageSize, Rect
-from phoenix_ray.models.holistic.networks import Detections, FaceOutput, HandOutput, NetworkInput, PoseOutput
+from phoenix_ray.models.holistic.networks import Detections, FaceOutput, HandOutput, Networks, NetworkSpec, PoseOutput
 from phoenix_ray.models.holistic.pipeline import HolisticLandmarks, HolisticPipeline
 from tests.models.holistic.floats import float32
 
@@ -21,7 +21,7 @@ LEFT_WRIST, RIGHT_WRIST = 15, 16
 
 
 @dataclass
-class Scene:
+class Scene(Networks):
     """What the networks see in each image; crops are the indices of the images they come from."""
 
     persons: list[bool]
@@ -44,7 +44,7 @@ class Scene:
         width, height = np.full((2, len(self.persons)), [[200], [100]], dtype=np.float32)
         return ImageSize(self.library.asarray(width), self.library.asarray(height))
 
-    def crop(self, image: Any, roi: Rect, network: NetworkInput) -> NDArray[np.int64]:
+    def crop(self, image: Any, roi: Rect, network: NetworkSpec) -> NDArray[np.int64]:
         assert len({len(np.asarray(values)) for values in (image, *roi)}) == 1
         assert all(np.isfinite(np.asarray(values)).all() for values in roi)
         images = np.asarray(image)

@@ -15,11 +15,11 @@ torch = pytest.importorskip("torch")
 
 from torch.utils._python_dispatch import TorchDispatchMode  # noqa: E402 - needs torch
 
-from phoenix_ray.models.holistic.anchors import FACE_ANCHORS, POSE_ANCHORS  # noqa: E402
 from phoenix_ray.models.holistic.arrays import divide  # noqa: E402
+from phoenix_ray.models.holistic.decoding import FACE_ANCHORS, POSE_ANCHORS  # noqa: E402
 from phoenix_ray.models.holistic.pipeline import HolisticPipeline  # noqa: E402
-from phoenix_ray.models.holistic.torch_crops import DeviceCropper  # noqa: E402
-from phoenix_ray.models.holistic.torch_networks import TorchNetworks  # noqa: E402
+from phoenix_ray.models.holistic.torch_engine.crops import DeviceCropper  # noqa: E402
+from phoenix_ray.models.holistic.torch_engine.networks import TorchNetworks  # noqa: E402
 
 META = torch.device("meta")
 DIVISIONS = ("aten.div.", "aten.div_.", "aten.true_divide", "aten.floor_divide")
