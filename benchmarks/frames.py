@@ -10,8 +10,8 @@ from pathlib import Path
 from phoenix_ray.config import SourceSettings
 from phoenix_ray.errors import ConfigError, SourceError
 from phoenix_ray.sources.base import SourceProblem, Video
-from phoenix_ray.sources.catalog import open_source
-from phoenix_ray.sources.frame_files import frame_names
+from phoenix_ray.sources.folders import frame_names
+from phoenix_ray.sources.registry import open_source
 
 SAMPLES_VARIABLE = "PHOENIX_RAY_SAMPLES"
 SAMPLES_BESIDE_CHECKOUT = Path("..", "shared", "samples")

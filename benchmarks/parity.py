@@ -28,8 +28,8 @@ from phoenix_ray.errors import PhoenixRayError, SourceError
 from phoenix_ray.models import registry
 from phoenix_ray.models.agreement import PartAgreement, add_up, agree_all
 from phoenix_ray.sources.base import SourceProblem
-from phoenix_ray.sources.catalog import open_source
 from phoenix_ray.sources.frames import read_frames
+from phoenix_ray.sources.registry import open_source
 
 Image = NDArray[np.uint8]
 

@@ -36,7 +36,7 @@ from phoenix_ray.dataset.storage import LocalStorage
 from phoenix_ray.dataset.sweeping import sweep
 from phoenix_ray.dataset.totals import tally_splits
 from phoenix_ray.errors import PhoenixRayError
-from phoenix_ray.sources.catalog import open_source
+from phoenix_ray.sources.registry import open_source
 from phoenix_ray.sources.synthetic import make_video
 
 # A look lists all partitions, in the time of the driver that is measured.

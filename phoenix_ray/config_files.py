@@ -85,7 +85,7 @@ def shipped_configs() -> Path:
     return inside if inside.is_dir() else Path(__file__).parents[1] / "configs"
 
 
-def describe(settings: Section) -> Iterator[tuple[str, object, object, str]]:
+def describe_settings(settings: Section) -> Iterator[tuple[str, object, object, str]]:
     """Yield (key, value, default, description) of every setting, in the order of the tree."""
     defaults = type(settings)()
     for section_name in type(settings).model_fields:
@@ -103,7 +103,7 @@ def to_markdown(settings: Settings) -> str:
         "This page is written by `phoenix-ray config --markdown`.",
     ]
     section = ""
-    for key, value, _, text in describe(settings):
+    for key, value, _, text in describe_settings(settings):
         name = key.partition(".")[0]
         if name != section:
             section = name
@@ -220,4 +220,4 @@ def _explain(kind: type[Section], problem: Mapping[str, Any], where: str) -> str
 
 
 def _all_keys(kind: type[Section]) -> list[str]:
-    return [key for key, *_ in describe(kind())]
+    return [key for key, *_ in describe_settings(kind())]

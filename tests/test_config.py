@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from phoenix_ray.config import Settings
-from phoenix_ray.config_files import describe, find_config, load, shipped_configs, to_markdown
+from phoenix_ray.config_files import describe_settings, find_config, load, shipped_configs, to_markdown
 from phoenix_ray.errors import ConfigError
 
 
@@ -85,7 +85,7 @@ def test_shipped_configs_load(file: Path) -> None:
 
 
 def test_every_setting_says_what_it_means() -> None:
-    entries = list(describe(Settings()))
+    entries = list(describe_settings(Settings()))
     assert len(entries) == len({key for key, *_ in entries})
     assert [key for key, _, _, text in entries if len(text) < 20] == []
 

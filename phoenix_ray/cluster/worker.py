@@ -35,8 +35,7 @@ from phoenix_ray.estimation import Estimate, error_message, estimate_frames
 from phoenix_ray.models import registry
 from phoenix_ray.models.base import PoseModel
 from phoenix_ray.sources.base import Frame
-from phoenix_ray.sources.frames import read_frames
-from phoenix_ray.sources.undecoded import name_frames
+from phoenix_ray.sources.frames import name_frames, read_frames
 
 
 @dataclass(frozen=True, slots=True)

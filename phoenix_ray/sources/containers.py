@@ -22,11 +22,16 @@ from numpy.typing import NDArray
 
 from phoenix_ray.sources.base import Frame, Video
 from phoenix_ray.sources.decode import UnreadableFrameError, check_size
-from phoenix_ray.sources.fields import are_fields_split, is_field, looks_split, without_second_fields
-from phoenix_ray.sources.frame_rate import FrameRate, measure_frame_rate
-from phoenix_ray.sources.regular_files import open_regular_file
-from phoenix_ray.sources.storage_trouble import blame_storage, is_storage_trouble
+from phoenix_ray.sources.files import blame_storage, is_storage_trouble, open_regular_file
 from phoenix_ray.sources.streams import ContainerError, open_container, read_packets, video_stream
+from phoenix_ray.sources.timing import (
+    FrameRate,
+    are_fields_split,
+    is_field,
+    looks_split,
+    measure_frame_rate,
+    without_second_fields,
+)
 
 SIGNED_BYTES = 64 * 1024
 # Program streams time some frames only, and FFmpeg's guesses between them are off by a frame now and then. The rate
@@ -45,7 +50,7 @@ class ContainerFile:
     signature: str
 
 
-def examine(path: str, limit_frames: int | None = None) -> ContainerFile:
+def examine_container(path: str, limit_frames: int | None = None) -> ContainerFile:
     """Count and sign the first `limit_frames` frames of a video file (None: all).
 
     The signature covers the size and the first and last 64 KiB, so that planning does not read whole videos.

@@ -7,16 +7,17 @@ in parallel, and gives the result in the order of the dataset.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from phoenix_ray.config import SourceSettings
 from phoenix_ray.errors import SourceError, did_you_mean
-from phoenix_ray.sources import containers, frame_files
-from phoenix_ray.sources.base import SourceProblem, Video
-from phoenix_ray.sources.lookahead import lookahead
+from phoenix_ray.sources.base import LeftOut, SourceProblem, Video
+from phoenix_ray.sources.containers import examine_container
+from phoenix_ray.sources.files import lookahead
+from phoenix_ray.sources.folders import FRAME_SUFFIXES, examine_folder
 from phoenix_ray.sources.streams import ContainerError
 from phoenix_ray.text import without_secrets
 
@@ -96,14 +97,14 @@ def _look_at(candidate: Candidate | SourceProblem, settings: SourceSettings) -> 
     try:
         if not Path(candidate.location).is_dir():
             return _look_at_container(candidate, settings)
-        folder = frame_files.examine(candidate.location, settings.signature, settings.limit_frames)
+        folder = examine_folder(candidate.location, settings.signature, settings.limit_frames)
     except FileNotFoundError:
         return _problem(candidate, f"{candidate.named_by} names '{candidate.location}', which does not exist.")
     except (OSError, ValueError, ContainerError) as error:
         # ValueError: a location that can be no path, with a null byte.
         return _problem(candidate, f"{candidate.location} cannot be read: {error}")
     if folder.frame_count == 0:
-        suffixes = " ".join(frame_files.FRAME_SUFFIXES)
+        suffixes = " ".join(FRAME_SUFFIXES)
         return _problem(candidate, f"{candidate.location} holds no frames ({suffixes}).")
     return Video(
         split=candidate.split,
@@ -118,7 +119,7 @@ def _look_at(candidate: Candidate | SourceProblem, settings: SourceSettings) -> 
 
 
 def _look_at_container(candidate: Candidate, settings: SourceSettings) -> Video:
-    container = containers.examine(candidate.location, settings.limit_frames)
+    container = examine_container(candidate.location, settings.limit_frames)
     return Video(
         split=candidate.split,
         video_id=candidate.video_id,
@@ -143,3 +144,60 @@ def _without_secrets(annotation: Mapping[str, str]) -> dict[str, str]:
 def _storable(text: str) -> str:
     """Return `text` with what is no UTF-8, as in some file names, written as an escape: a dataset stores no other."""
     return text.encode("utf-8", "backslashreplace").decode()
+
+
+# Of one ending and reason; a tree may hold millions of files that are not videos.
+MOST_NAMES = 10_000
+# In the place of an ending, for folders that are left out as they are.
+FOLDER = "folder"
+_NAMES_SHOWN = 3
+
+
+class LeftOutFiles:
+    """Collects what a source leaves out."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[tuple[str, str]] = Counter()
+        self._names: dict[tuple[str, str], list[str]] = {}
+
+    def add(self, reason: str, name: PurePath | str, ending: str | None = None, count: int = 1) -> None:
+        """Note a file, or a folder with `count` files of an ending."""
+        key = (reason, ending_of(PurePath(name).name) if ending is None else ending)
+        self._counts[key] += count
+        names = self._names.setdefault(key, [])
+        if len(names) < MOST_NAMES:
+            names.append(str(name).encode("utf-8", "backslashreplace").decode())
+
+    def groups(self) -> tuple[LeftOut, ...]:
+        """Return what was noted, by reason, the most frequent endings first."""
+        order = sorted(self._counts, key=lambda key: (key[0], -self._counts[key], not key[1], key[1]))
+        return tuple(LeftOut(*key, self._counts[key], tuple(self._names[key])) for key in order)
+
+
+def ending_of(name: str) -> str:
+    """Return the ending of a file name in lower case, empty where there is none."""
+    return PurePath(name).suffix.lower().encode("utf-8", "backslashreplace").decode()
+
+
+def count_endings(groups: Iterable[LeftOut]) -> str:
+    """Return counts by ending: `3 .txt, 1 .eaf, 2 without an ending`."""
+    counts: Counter[str] = Counter()
+    for group in groups:
+        counts[group.ending] += group.count
+    ordered = sorted(counts.items(), key=lambda item: (-item[1], not item[0], item[0]))
+    return ", ".join(f"{count:,} {_name_ending(ending, count)}" for ending, count in ordered)
+
+
+def _name_ending(ending: str, count: int) -> str:
+    return "folders" if ending == FOLDER and count != 1 else ending or "without an ending"
+
+
+def describe_left_out(groups: Sequence[LeftOut]) -> list[str]:
+    """Return one line a reason: counts by ending, the reason, a few names."""
+    lines = []
+    for reason in dict.fromkeys(group.reason for group in groups):
+        of_reason = [group for group in groups if group.reason == reason]
+        names = [name for group in of_reason for name in group.names[:_NAMES_SHOWN]][:_NAMES_SHOWN]
+        more = ", …" if sum(group.count for group in of_reason) > len(names) else ""
+        lines.append(f"Left out: {count_endings(of_reason)} ({', '.join(names)}{more}): {reason}.")
+    return lines

@@ -21,11 +21,9 @@ from typing import Literal
 from phoenix_ray.config import SourceSettings
 from phoenix_ray.errors import SourceError
 from phoenix_ray.sources.base import NoteLeftOut, SourceProblem, Video, ignore_left_out
-from phoenix_ray.sources.frame_files import FRAME_SUFFIXES, frame_names, is_frame_name
-from phoenix_ray.sources.left_out import FOLDER, LeftOutFiles, count_endings, ending_of
-from phoenix_ray.sources.listing import Candidate, list_videos
+from phoenix_ray.sources.folders import FRAME_SUFFIXES, frame_names, is_frame_name, split_and_id, walk
+from phoenix_ray.sources.listing import FOLDER, Candidate, LeftOutFiles, count_endings, ending_of, list_videos
 from phoenix_ray.sources.streams import is_video_name
-from phoenix_ray.sources.tree import split_and_id, walk
 
 Reads = Literal["both", "videos", "folders"]
 NEITHER = "neither video files nor pictures of a format that is read"

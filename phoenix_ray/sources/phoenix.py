@@ -18,9 +18,8 @@ from pathlib import Path
 from phoenix_ray.config import SourceSettings
 from phoenix_ray.errors import SourceError, did_you_mean
 from phoenix_ray.sources.base import NoteLeftOut, SourceProblem, Video, ignore_left_out
-from phoenix_ray.sources.left_out import FOLDER, LeftOutFiles
-from phoenix_ray.sources.listing import Candidate, check_splits, list_videos
-from phoenix_ray.sources.tree import is_folder
+from phoenix_ray.sources.folders import is_folder
+from phoenix_ray.sources.listing import FOLDER, Candidate, LeftOutFiles, check_splits, list_videos
 
 SPLITS = ("train", "dev", "test")
 FRAMES_PER_SECOND = 25.0

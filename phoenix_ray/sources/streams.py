@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from typing import Any
 
-from phoenix_ray.sources.storage_trouble import PatientReader
+from phoenix_ray.sources.files import PatientReader
 
 VIDEO_SUFFIXES = (
     # MP4 and its relatives, Matroska, and what Windows and the web used.

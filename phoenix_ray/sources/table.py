@@ -22,9 +22,8 @@ from pathlib import Path
 
 from phoenix_ray.config import SourceSettings
 from phoenix_ray.errors import SourceError, did_you_mean
-from phoenix_ray.sources.base import NoteLeftOut, SourceProblem, Video, ignore_left_out
+from phoenix_ray.sources.base import DEFAULT_SPLIT, NoteLeftOut, SourceProblem, Video, ignore_left_out
 from phoenix_ray.sources.listing import Candidate, list_videos
-from phoenix_ray.sources.tree import DEFAULT_SPLIT
 from phoenix_ray.text import from_spreadsheet_text
 
 TEXT_SUFFIXES = (".csv", ".tsv")

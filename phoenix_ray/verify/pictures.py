@@ -11,9 +11,8 @@ from phoenix_ray.config import DecodeSettings, SourceSettings
 from phoenix_ray.dataset.video_landmarks import VideoLandmarks
 from phoenix_ray.errors import OutputError, SourceError
 from phoenix_ray.sources.base import Frame, Video
-from phoenix_ray.sources.catalog import open_source
-from phoenix_ray.sources.frames import read_frames
-from phoenix_ray.sources.undecoded import name_frames
+from phoenix_ray.sources.frames import name_frames, read_frames
+from phoenix_ray.sources.registry import open_source
 from phoenix_ray.verify.recompute import failed_frames
 from phoenix_ray.verify.report import Report
 from phoenix_ray.verify.verification import Verification

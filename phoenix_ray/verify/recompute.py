@@ -22,7 +22,7 @@ from phoenix_ray.landmarks import Layout
 from phoenix_ray.models import registry
 from phoenix_ray.models.base import PoseModel
 from phoenix_ray.sources.base import Video
-from phoenix_ray.sources.undecoded import read_frames_but
+from phoenix_ray.sources.frames import read_frames_but
 
 
 class RecomputedCollection:

@@ -7,13 +7,13 @@ import pytest
 
 from phoenix_ray.config import SourceSettings
 from phoenix_ray.errors import SourceError
-from phoenix_ray.sources.base import SourceProblem
-from phoenix_ray.sources.catalog import open_source
-from phoenix_ray.sources.left_out import LeftOut, describe
+from phoenix_ray.sources.base import LeftOut, SourceProblem
+from phoenix_ray.sources.listing import describe_left_out
 from phoenix_ray.sources.media_tree import NEITHER, open_folders
+from phoenix_ray.sources.registry import open_source
 from tests.dataset.made_up import commit, make_video, new_dataset
 from tests.sources.made_up import listed, listed_videos, problem, write_audio, write_video
-from tests.sources.test_tree import forbid_listing
+from tests.sources.test_folders import forbid_listing
 
 
 @pytest.fixture(scope="module")
@@ -222,7 +222,7 @@ def test_files_of_other_formats_are_left_out_by_name_and_ending(tmp_path: Path, 
         LeftOut(NEITHER, ".eaf", 1, ("signer.eaf",)),
         LeftOut(NEITHER, "", 1, ("notes",)),
     ]
-    assert describe(groups) == [
+    assert describe_left_out(groups) == [
         "Left out: 2 .xyz, 1 .eaf, 1 without an ending (b.XYZ, deep/c.xyz, signer.eaf, …): "
         "neither video files nor pictures of a format that is read."
     ]

@@ -7,10 +7,9 @@ import pytest
 
 from phoenix_ray.config import SourceSettings
 from phoenix_ray.errors import SourceError
-from phoenix_ray.sources.base import Video
-from phoenix_ray.sources.catalog import open_source
-from phoenix_ray.sources.left_out import LeftOut
+from phoenix_ray.sources.base import LeftOut, Video
 from phoenix_ray.sources.phoenix import FRAMES_FOLDER, PhoenixSource, annotation_path, open_phoenix
+from phoenix_ray.sources.registry import open_source
 from tests.sources.made_up import listed, listed_videos, problem
 
 HEADER = "name|video|start|end|speaker|orth|translation"

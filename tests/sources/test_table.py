@@ -13,7 +13,7 @@ from pyarrow import parquet
 from phoenix_ray.config import SourceSettings
 from phoenix_ray.errors import SourceError
 from phoenix_ray.sources.base import SourceProblem
-from phoenix_ray.sources.catalog import open_source
+from phoenix_ray.sources.registry import open_source
 from phoenix_ray.sources.table import SEPARATORS, open_table, read_table
 from tests.sources.made_up import listed, listed_videos, problem, write_frames, write_video
 

@@ -1,5 +1,6 @@
-"""Storage that is away for a while, told apart from a file that is bad: only the latter may be held against a frame.
+"""How files of a source are read: only regular ones, patiently, and ahead of the consumer.
 
+Storage that is away for a while is told apart from a file that is bad: only the latter may be held against a frame.
 `frames` and `containers` read through `patiently`. What is still wrong after its pauses says that this machine cannot
 read now; the frame may be sound, so it must not become a flagged row.
 """
@@ -8,13 +9,31 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 import time
-from collections.abc import Callable
-from typing import TypeVar
+from collections import deque
+from collections.abc import Callable, Generator, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import BinaryIO, TypeVar
 
 from phoenix_ray.errors import SourceError
-from phoenix_ray.sources.regular_files import open_regular_file
 
+
+def open_regular_file(path: str | os.PathLike[str]) -> BinaryIO:
+    """Open a file, or what a link to it points to, for reading.
+
+    Raises:
+        OSError: It cannot be opened, or is a pipe, a device or a socket, on which reading might never end.
+    """
+    # Without O_NONBLOCK opening a pipe waits for somebody to write into it.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "It is no regular file", os.fspath(path))
+    return os.fdopen(descriptor, "rb")
+
+
+Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 # Seconds before the second, third and fourth try: longer outages are the driver's to wait for, on whatever node.
@@ -116,3 +135,24 @@ class PatientReader:
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+
+
+def lookahead(
+    function: Callable[[Item], Result], items: Iterable[Item], threads: int, ahead: int
+) -> Generator[Result, None, None]:
+    """Yield `function(item)` of each item in order, with up to `ahead` results computed before they are asked for.
+
+    `items` is read in the caller's thread. Whatever `function` raises is raised in place of its result. Closing the
+    iterator drops what has not begun and waits for what has, so no thread outlives it.
+    """
+    pending: deque[Future[Result]] = deque()
+    executor = ThreadPoolExecutor(threads, thread_name_prefix="lookahead")
+    try:
+        for item in items:
+            pending.append(executor.submit(function, item))
+            if len(pending) >= ahead:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
+    finally:
+        executor.shutdown(wait=True, cancel_futures=True)

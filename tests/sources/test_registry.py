@@ -8,9 +8,9 @@ import pytest
 
 from phoenix_ray.config import SourceSettings
 from phoenix_ray.errors import ConfigError, SourceError
-from phoenix_ray.sources.catalog import OPENERS, open_source
 from phoenix_ray.sources.media_tree import MediaTree
 from phoenix_ray.sources.phoenix import FRAMES_FOLDER, PhoenixSource
+from phoenix_ray.sources.registry import OPENERS, open_source
 from phoenix_ray.sources.table import TableSource
 
 

@@ -7,13 +7,17 @@ was cut from. The rate is the number of intervals over the time they span. Clock
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
+from itertools import islice
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+
+from phoenix_ray.sources.streams import LISTED_MAX_PIXELS, open_container, read_packets, video_stream
 
 # The rates of broadcast, film, cameras and screens. Those with 1001 go back to NTSC colour television.
 COMMON_RATES = (
@@ -87,3 +91,62 @@ def _spread(ticks: NDArray[Any], frames_a_tick: Fraction) -> Fraction:
     frames, over = frames_a_tick.numerator, frames_a_tick.denominator
     off = ticks * frames - np.arange(len(ticks), dtype=ticks.dtype) * over
     return Fraction(int(off.max() - off.min()), frames)
+
+
+Item = TypeVar("Item")
+
+# Enough to see past the frames that a decoder holds back.
+_PROBED_PACKETS = 64
+
+
+def is_field(packet: Any, stream: Any) -> bool:
+    """Return whether a packet lasts half a frame by the rate that its H.264 stream declares."""
+    rate = _declared_rate(stream)
+    if not rate or not packet.duration:
+        return False
+    frames: Fraction = packet.duration * stream.time_base * rate
+    return abs(2 * frames - 1) < Fraction(1, 10)
+
+
+def looks_split(stream: Any) -> bool:
+    """Return whether a container names clearly more frames a second than its H.264 stream declares."""
+    rate = _declared_rate(stream)
+    return bool(rate and stream.average_rate and stream.average_rate > rate * Fraction(51, 50))
+
+
+def without_second_fields(items: Sequence[Item], fields: Sequence[bool]) -> Iterator[Item]:
+    """Yield what begins a frame: all but the second of each two fields that follow one another."""
+    second = False
+    for item, field in zip(items, fields, strict=True):
+        second = field and not second
+        if second or not field:
+            yield item
+
+
+def are_fields_split(path: str) -> bool:
+    """Return whether the decoder makes fewer pictures than a file has packets, because some are fields.
+
+    Raises:
+        ContainerError, OSError: The file cannot be opened or read.
+    """
+    import av
+
+    with open_container(path) as container:
+        stream = video_stream(container)
+        decoder = stream.codec_context
+        decoder.options = {"max_pixels": str(2 * LISTED_MAX_PIXELS)}
+        decoder.thread_count = 1
+        packets = list(islice(read_packets(container, stream), _PROBED_PACKETS))
+        fields = [is_field(packet, stream) for packet in packets]
+        pictures = 0
+        for packet in [*packets, None]:
+            with suppress(av.FFmpegError):
+                pictures += len(decoder.decode(packet))
+    # A damaged frame more or less does not matter.
+    pairs = len(packets) - sum(1 for _ in without_second_fields(packets, fields))
+    return pairs > 0 and pictures <= len(packets) - (pairs + 1) // 2
+
+
+def _declared_rate(stream: Any) -> Fraction | None:
+    decoder = stream.codec_context
+    return decoder.framerate if decoder.codec.name == "h264" else None
