@@ -26,7 +26,7 @@ def test_overrides_win_over_the_file_and_the_file_over_defaults(tmp_path: Path) 
         ("cluster.num_worker=3", "Did you mean 'cluster.num_workers'?"),
         ("sorce.path=/data", "Did you mean 'source'?"),
         ("num_workers=3", "write section.key=value"),
-        ("/data/videos", "is no setting"),
+        ("/data/videos", "is not a setting"),
     ],
 )
 def test_an_unknown_key_is_refused_with_the_nearest_known_one(word: str, hint: str) -> None:
@@ -128,15 +128,17 @@ def test_variables_and_the_home_are_expanded_in_paths(
     assert getattr(getattr(load(overrides=[f"{key}={written}"]), section), name) == read
 
 
-def test_a_variable_that_is_not_set_is_told_with_the_nearest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_names_a_variable_that_is_not_set_and_the_nearest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("VIDEO_DATA", "/data")
     file = tmp_path / "run.yaml"
     file.write_text("source:\n  path: ${VIDEO_DATE}/x\n")
     with pytest.raises(ConfigError) as error:
         load(file)
     assert str(error.value) == (
-        f"Setting 'source.path' in {file}: the variable ${{VIDEO_DATE}} is not set in the environment (in "
-        "'${VIDEO_DATE}/x'). Did you mean 'VIDEO_DATA'? Set it, or write $$ for a dollar sign."
+        f"Setting 'source.path' in {file}: the environment variable ${{VIDEO_DATE}} in '${{VIDEO_DATE}}/x' is not set. "
+        "Did you mean 'VIDEO_DATA'? Set it, or write $$ for a dollar sign."
     )
 
 

@@ -1,6 +1,7 @@
-"""Walks a folder tree of videos, and reads split and video ID from where a video lies in it.
+"""Folders of a source: walking a tree, and which files of a folder are frames, in which order.
 
-Called by the sources `folders` and `videos`, and by `catalog` to see what a path holds.
+The sources `phoenix` and `media_tree` walk trees. The driver counts and signs a frame folder with `examine_folder`; a
+worker lists the same folder again with `frame_names`, so a `Video` need not carry names across the cluster.
 """
 
 from __future__ import annotations
@@ -19,21 +20,23 @@ from phoenix_ray.sources.base import DEFAULT_SPLIT
 from phoenix_ray.sources.files import open_regular_file
 
 SPLIT_NAMES = frozenset({"train", "dev", "test", "val", "validation"})
-# Files that a dataset of ours begins with, and keys of them; others may have files of these names.
+FRAME_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
+_FRAME_SUFFIXES = frozenset(FRAME_SUFFIXES)
+# The files that our datasets begin with. Other files may have these names, so the keys inside are looked for as well.
 _DATASET_MARKS = {"dataset.json": (b'"fingerprint"', b'"layout"'), "lease.json": (b'"run_id"',)}
 _MARK_BYTES = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
 class Folder:
-    """A folder of the tree.
+    """A folder of a tree.
 
     Attributes:
         path: Its path.
-        relative: The same, relative to the root of the tree.
-        files: Names of its files, sorted; hidden files and folders are left out of the tree.
-        listed: Whether it could be listed; a folder below the root that could not has no `files`.
-        is_dataset: Whether a dataset of ours lies there, which is not walked: it has no `files`.
+        relative: Its path relative to the root of the tree.
+        files: Sorted names of its files, without hidden ones.
+        listed: Whether it could be listed. A folder below the root that could not be listed has no `files`.
+        is_dataset: Whether it is a dataset of phoenix_ray. Such a folder is not entered and has no `files`.
     """
 
     path: Path
@@ -44,7 +47,9 @@ class Folder:
 
 
 def walk(root: Path) -> Iterator[Folder]:
-    """Yield the folders of a tree in sorted order, `root` first. Links are followed, but never into a loop.
+    """Yield the folders of a tree in sorted order, `root` first. Links are followed, but never in a circle.
+
+    Hidden folders are not entered.
 
     Raises:
         SourceError: The root cannot be listed.
@@ -56,7 +61,7 @@ def walk(root: Path) -> Iterator[Folder]:
 
 
 def is_folder(entry: os.DirEntry[str]) -> bool:
-    """Return whether an entry is a folder or a link to one; what cannot be told, as of a link to itself, is none."""
+    """Return whether an entry is a folder or a link to a folder; False for a link that cannot be followed."""
     try:
         return entry.is_dir()
     except OSError:
@@ -64,7 +69,7 @@ def is_folder(entry: os.DirEntry[str]) -> bool:
 
 
 def is_dataset(folder: Path) -> bool:
-    """Return whether a folder holds a dataset, finished or just begun; one that cannot be read does not."""
+    """Return whether a folder holds a dataset of phoenix_ray, even if it has just been begun; False if unreadable."""
     for name, mark in _DATASET_MARKS.items():
         try:
             with open_regular_file(folder / name) as file:
@@ -76,33 +81,10 @@ def is_dataset(folder: Path) -> bool:
     return False
 
 
-def _walk(path: Path, relative: PurePath, above: frozenset[tuple[int, int]]) -> Iterator[Folder]:
-    try:
-        status = path.stat()
-        identity = (status.st_dev, status.st_ino)
-        if identity in above:
-            return
-        with os.scandir(path) as entries:
-            shown = sorted((entry.name, is_folder(entry)) for entry in entries if not entry.name.startswith("."))
-    except OSError:
-        if not above:
-            raise
-        yield Folder(path, relative, files=(), listed=False)
-        return
-    files = tuple(name for name, nested in shown if not nested)
-    if above and not _DATASET_MARKS.keys().isdisjoint(files) and is_dataset(path):
-        yield Folder(path, relative, files=(), is_dataset=True)
-        return
-    yield Folder(path, relative, files)
-    for name, nested in shown:
-        if nested:
-            yield from _walk(path / name, relative / name, above | {identity})
-
-
 def split_and_id(relative: PurePath) -> tuple[str, str]:
     """Return the split and the ID of the video at a path relative to the root.
 
-    A first folder named as a split is the split; the rest is the ID, with `/` between nested folders.
+    If the first folder is named like a split, it is the split. The rest is the ID, with `/` between nested folders.
     """
     first, *rest = relative.parts
     if rest and first.lower() in SPLIT_NAMES:
@@ -110,13 +92,9 @@ def split_and_id(relative: PurePath) -> tuple[str, str]:
     return DEFAULT_SPLIT, "/".join(relative.parts)
 
 
-FRAME_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
-_SUFFIXES = frozenset(FRAME_SUFFIXES)
-
-
 @dataclass(frozen=True, slots=True)
 class FrameFolder:
-    """A folder's number of frames and the signature of their names, and of their sizes where those were asked for."""
+    """A folder's number of frames, and the signature of their names and, if asked for, of their sizes."""
 
     frame_count: int
     signature: str
@@ -146,18 +124,41 @@ def frame_names(folder: str) -> list[str]:
 
 
 def is_frame_name(name: str) -> bool:
-    """Tell whether a file of this name is a frame. Hidden files are not: macOS leaves `._name.png` beside pictures."""
-    return not name.startswith(".") and name[name.rfind(".") :].lower() in _SUFFIXES
+    """Return whether a file of this name is a frame. Hidden files are not: macOS puts `._name.png` beside pictures."""
+    return not name.startswith(".") and name[name.rfind(".") :].lower() in _FRAME_SUFFIXES
+
+
+def _walk(path: Path, relative: PurePath, above: frozenset[tuple[int, int]]) -> Iterator[Folder]:
+    try:
+        status = path.stat()
+        identity = (status.st_dev, status.st_ino)
+        if identity in above:
+            return
+        with os.scandir(path) as entries:
+            shown = sorted((entry.name, is_folder(entry)) for entry in entries if not entry.name.startswith("."))
+    except OSError:
+        if not above:
+            raise
+        yield Folder(path, relative, files=(), listed=False)
+        return
+    files = tuple(name for name, nested in shown if not nested)
+    if above and not _DATASET_MARKS.keys().isdisjoint(files) and is_dataset(path):
+        yield Folder(path, relative, files=(), is_dataset=True)
+        return
+    yield Folder(path, relative, files)
+    for name, nested in shown:
+        if nested:
+            yield from _walk(path / name, relative / name, above | {identity})
 
 
 def _frame_entries(folder: str) -> Iterator[os.DirEntry[str]]:
     with os.scandir(folder) as entries:
-        # A broken link is no directory and so counts as a frame: it becomes a flagged row, not a missing one.
+        # A broken link is not a folder and so counts as a frame: it becomes a flagged row, not a missing one.
         yield from (entry for entry in entries if is_frame_name(entry.name) and not is_folder(entry))
 
 
 def _in_natural_order(names: Iterable[str]) -> list[str]:
-    # `1.png` and `01.png` are equal to natsort; sorted first, they do not keep the order of the file system.
+    # natsort takes `1.png` and `01.png` for equal; sorting first makes their order independent of the file system.
     return natsorted(sorted(names))
 
 
@@ -165,5 +166,5 @@ def _size(entry: os.DirEntry[str]) -> int:
     try:
         return entry.stat().st_size
     except OSError:
-        # A broken link, most often. Its frame is flagged, and read again once it has a size.
+        # Most often a broken link. Its frame is flagged, and read again once the file has a size.
         return -1

@@ -149,7 +149,7 @@ def test_a_file_that_became_shorter_since_it_was_counted_is_flagged(tmp_path: Pa
     write_video(tmp_path / "clip.mkv", 5)
     frames = list(decode_video(planned, 3, 9, MAX_PIXELS))
     assert [frame.image is not None for frame in frames] == [True] * 2 + [False] * 4
-    assert frames[-1].error == "12 frames were counted; after frame 5: the file ends"
+    assert frames[-1].error == "the video was planned with 12 frames; after frame 5: the file ends"
 
 
 def test_a_file_that_is_gone_since_it_was_counted_is_flagged(tmp_path: Path) -> None:

@@ -109,7 +109,7 @@ def test_an_empty_file_is_told() -> None:
 
 
 def test_a_file_of_another_kind_is_told() -> None:
-    with pytest.raises(UnreadableFrameError, match=r"of 12 bytes is no PNG, JPEG"):
+    with pytest.raises(UnreadableFrameError, match=r"of 12 bytes is not a PNG, JPEG"):
         decode_picture(io.BytesIO(b"not a frame\n"), MAX_PIXELS)
 
 

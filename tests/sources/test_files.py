@@ -15,7 +15,7 @@ from phoenix_ray.config import DecodeSettings
 from phoenix_ray.errors import SourceError
 from phoenix_ray.sources import frames as frames_module
 from phoenix_ray.sources.base import Frame, Video
-from phoenix_ray.sources.files import PAUSES, PatientReader, is_storage_trouble, lookahead, open_regular_file, patiently
+from phoenix_ray.sources.files import PAUSES, RetryingFile, is_storage_error, lookahead, open_regular_file, with_retries
 from phoenix_ray.sources.frames import read_frames
 from tests.sources.made_up import container_video, folder_video, no_thread_left, write_frames, write_video
 
@@ -63,17 +63,17 @@ def read(video: Video) -> list[Frame]:
 @pytest.mark.parametrize("name", TRANSIENT)
 def test_a_read_is_tried_again_while_the_storage_is_in_trouble(name: str, pauses: list[float]) -> None:
     number = getattr(errno, name)
-    assert patiently(failing(len(PAUSES), number, lambda: "content")) == "content"
+    assert with_retries(failing(len(PAUSES), number, lambda: "content")) == "content"
     assert pauses == list(PAUSES)
     with pytest.raises(OSError, match=r"Errno") as caught:
-        patiently(failing(len(PAUSES) + 1, number, lambda: "content"))
-    assert is_storage_trouble(caught.value)
+        with_retries(failing(len(PAUSES) + 1, number, lambda: "content"))
+    assert is_storage_error(caught.value)
 
 
 @pytest.mark.parametrize("name", ["ENOENT", "EACCES", "EISDIR", "ELOOP", "EINVAL", "ENAMETOOLONG"])
 def test_what_is_wrong_with_one_file_is_told_at_once(name: str, pauses: list[float]) -> None:
     with pytest.raises(OSError, match=r"Errno"):
-        patiently(failing(1, getattr(errno, name), lambda: "content"))
+        with_retries(failing(1, getattr(errno, name), lambda: "content"))
     assert pauses == []
 
 
@@ -117,7 +117,7 @@ def test_a_video_file_that_the_storage_does_not_give_is_not_flagged(tmp_path: Pa
     video = container_video(write_video(tmp_path / "clip.mp4"))
     (tmp_path / "clip.mp4").unlink()
     (tmp_path / "clip.mp4").symlink_to(UNREADABLE)
-    with pytest.raises(SourceError, match="that is the storage, not the file"):
+    with pytest.raises(SourceError, match="the storage failed; nothing says that the file is damaged"):
         read(video)
 
 
@@ -135,7 +135,7 @@ def test_an_outage_within_a_video_file_is_not_taken_for_its_end(
         return pread(descriptor, count, offset)
 
     monkeypatch.setattr(os, "pread", pread_with_trouble)
-    with pytest.raises(SourceError, match="that is the storage, not the file"):
+    with pytest.raises(SourceError, match="the storage failed; nothing says that the file is damaged"):
         read(video)
     monkeypatch.undo()
     assert [frame.error for frame in read(video)] == [frame.error for frame in sound] == [None] * 200
@@ -143,7 +143,7 @@ def test_an_outage_within_a_video_file_is_not_taken_for_its_end(
 
 def test_a_place_that_no_file_has_is_refused_and_not_raised(tmp_path: Path) -> None:
     (tmp_path / "clip.mp4").write_bytes(b"abcdef")
-    reader = PatientReader(str(tmp_path / "clip.mp4"))
+    reader = RetryingFile(str(tmp_path / "clip.mp4"))
     assert reader.seek(-2, os.SEEK_END) == 4
     assert [reader.seek(-5, os.SEEK_CUR), reader.seek((1 << 63) - 1)] == [-errno.EINVAL] * 2
     assert (reader.tell(), reader.read(9), reader.read(9)) == (4, b"ef", b"")

@@ -19,7 +19,7 @@ from phoenix_ray.sources import frames as frames_module
 from phoenix_ray.sources.base import Frame, Video
 from phoenix_ray.sources.decode import decode_picture
 from phoenix_ray.sources.files import open_regular_file
-from phoenix_ray.sources.frames import name_frames, read_frames, read_frames_but
+from phoenix_ray.sources.frames import read_frames, read_frames_except, undecoded_frames
 from phoenix_ray.sources.synthetic import make_video
 from tests.sources.made_up import (
     container_video,
@@ -191,7 +191,7 @@ def test_the_real_clips_give_every_frame(samples: Path) -> None:
 def test_frames_of_a_folder_have_the_names_and_times_they_are_read_with(tmp_path: Path) -> None:
     video = Video("train", "v", "frame_folder", str(write_frames(tmp_path / "v", 12)), 12, "s", 25.0)
     read = [replace(frame, image=None) for frame in read_frames(video, 8, 11, DecodeSettings())]
-    assert list(name_frames(video, 8, 11)) == read
+    assert list(undecoded_frames(video, 8, 11)) == read
 
 
 def test_a_video_file_is_not_opened(tmp_path: Path) -> None:
@@ -200,13 +200,13 @@ def test_a_video_file_is_not_opened(tmp_path: Path) -> None:
     video = Video("train", "v", "video_file", str(path), 6, "s", 25.0)
     names = [frame.name for frame in read_frames(video, 0, 6, DecodeSettings())]
     path.write_bytes(b"whoever decodes this dies")
-    assert [frame.name for frame in name_frames(video, 0, 6)] == names
+    assert [frame.name for frame in undecoded_frames(video, 0, 6)] == names
 
 
 def test_a_folder_that_is_not_seen_is_no_fault_of_its_frames(tmp_path: Path) -> None:
     video = Video("train", "v", "frame_folder", str(tmp_path / "gone"), 12, "s")
     with pytest.raises(SourceError, match="gone"):
-        list(name_frames(video, 0, 1))
+        list(undecoded_frames(video, 0, 1))
 
 
 @pytest.mark.parametrize("undecoded", [set(), {0}, {3, 4}, {11}, {0, 5, 11}, set(range(12)), {4, 99}])
@@ -220,7 +220,7 @@ def test_all_frames_come_but_some_without_an_image(kind: str, undecoded: set[int
         case _:
             video = make_video(7, 12)
     whole = list(read_frames(video, 0, 12, DecodeSettings()))
-    some = list(read_frames_but(video, undecoded, DecodeSettings()))
+    some = list(read_frames_except(video, undecoded, DecodeSettings()))
     assert [frame.name for frame in some] == [frame.name for frame in whole]
     for frame, expected in zip(some, whole, strict=True):
         if frame.index in undecoded:
@@ -238,5 +238,5 @@ def test_a_picture_that_must_not_be_decoded_is_not_opened(tmp_path: Path, monkey
         return open_regular_file(path)
 
     monkeypatch.setattr(frames, "open_regular_file", noted)
-    assert len(list(read_frames_but(video, {1, 2}, DecodeSettings()))) == 4
+    assert len(list(read_frames_except(video, {1, 2}, DecodeSettings()))) == 4
     assert sorted(opened) == ["1.png", "4.png"]

@@ -48,7 +48,7 @@ def test_a_pipe_among_frames_is_flagged_without_waiting(tmp_path: Path) -> None:
     video = folder_video(folder)
     errors = [frame.error for frame in read_frames(video, 0, 3, SETTINGS)]
     assert errors[:2] == [None, None]
-    assert "It is no regular file" in (errors[2] or "")
+    assert "It is not a regular file" in (errors[2] or "")
 
 
 @pytest.mark.timeout(60)
@@ -64,7 +64,7 @@ def test_a_link_to_a_device_or_to_itself_is_flagged(tmp_path: Path, target: str)
 @pytest.mark.timeout(60)
 def test_a_pipe_that_calls_itself_a_video_is_a_problem(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "clip.mp4")
-    assert "It is no regular file" in problem(tmp_path).message
+    assert "It is not a regular file" in problem(tmp_path).message
 
 
 def test_links_out_of_the_source_are_followed(tmp_path: Path) -> None:

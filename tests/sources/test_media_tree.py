@@ -100,7 +100,7 @@ def test_a_limit_of_frames_holds_for_each(tmp_path: Path, clip: Path) -> None:
 
 
 def test_a_folder_without_videos_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match=r"holds no video files\. There is no file in it"):
+    with pytest.raises(SourceError, match=r"holds no video files\. It and the folders in it hold no files"):
         listed(tmp_path, kind="videos")
 
 
@@ -146,7 +146,7 @@ def test_ids_may_hold_any_text(tmp_path: Path) -> None:
 def test_a_name_that_is_no_utf8_is_a_problem_that_can_be_stored(tmp_path: Path) -> None:
     touch(tmp_path / "good" / "1.png", tmp_path / "\udcff" / "1.png")
     found = problem(tmp_path)
-    assert (found.video_id, found.message) == ("\\udcff", "The name is no valid UTF-8. Rename it.")
+    assert (found.video_id, found.message) == ("\\udcff", "The name is not valid UTF-8. Rename it.")
     assert len(listed(tmp_path)) == 2
 
 
@@ -238,15 +238,15 @@ def test_frame_folders_beside_video_files_are_read_too(tmp_path: Path, clip: Pat
 @pytest.mark.parametrize(
     ("pictures", "reason"),
     [
-        (["poster.png"], "pictures in one folder with video files"),
-        (["poster1.png", "poster2.png"], "pictures in one folder with video files"),
-        (["thumbs/clip1.png", "thumbs/clip2.png"], "pictures named as a video file is"),
-        (["thumbs/cut0.png", "thumbs/clip2.png"], "pictures named as a video file is"),
-        (["frames/clip1/0001.png", "frames/clip1/0002.png"], "pictures named as a video file is"),
-        (["clip1/0001.png", "clip1/0002.png"], "pictures named as a video file is"),
-        (["signers/anna.png", "signers/bo.png"], "pictures that no number puts in order"),
-        (["signers/anna1.png", "signers/bo2.png"], "pictures that no number puts in order"),
-        (["cover/1.png"], "pictures that no number puts in order"),
+        (["poster.png"], "pictures in the same folder as video files"),
+        (["poster1.png", "poster2.png"], "pictures in the same folder as video files"),
+        (["thumbs/clip1.png", "thumbs/clip2.png"], "pictures named like a video file"),
+        (["thumbs/cut0.png", "thumbs/clip2.png"], "pictures named like a video file"),
+        (["frames/clip1/0001.png", "frames/clip1/0002.png"], "pictures named like a video file"),
+        (["clip1/0001.png", "clip1/0002.png"], "pictures named like a video file"),
+        (["signers/anna.png", "signers/bo.png"], "pictures without numbers that put them in order"),
+        (["signers/anna1.png", "signers/bo2.png"], "pictures without numbers that put them in order"),
+        (["cover/1.png"], "pictures without numbers that put them in order"),
     ],
 )
 def test_pictures_that_may_be_no_video_are_left_out_beside_video_files(

@@ -208,7 +208,9 @@ def test_a_byte_order_mark_and_windows_line_ends_do_not_matter(dataset: Path) ->
 
 
 def test_another_tree_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match=r"is no PHOENIX-2014-T tree: give the folder that holds features/.*=folders"):
+    with pytest.raises(
+        SourceError, match=r"is not a PHOENIX-2014-T tree: give the folder that holds features/.*=folders"
+    ):
         open_phoenix(tmp_path, SourceSettings())
 
 

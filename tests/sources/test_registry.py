@@ -71,7 +71,9 @@ def test_a_path_that_holds_nothing_is_told(tmp_path: Path) -> None:
 
 
 def test_an_empty_folder_is_told(tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match="There is no file in it or below; hidden files and folders do not count"):
+    with pytest.raises(
+        SourceError, match="It and the folders in it hold no files; hidden files and folders do not count"
+    ):
         open_source(SourceSettings(path=str(tmp_path)))
 
 

@@ -181,18 +181,18 @@ def test_a_missing_column_is_told_with_the_nearest(media: Path) -> None:
     [
         ("video_id,path\n", "has no rows"),
         ("", "has no rows"),
-        ("video_id,path\n1\n", "line 2 has 1 values, the header 2, separated by commas"),
+        ("video_id,path\n1\n", "line 2 has 1 value, the header 2, separated by commas"),
         (
             "video_id;path\n1;2;3\n",
             r"videos\.csv cannot be read as a table: line 2 has 3 values, the header 2, separated by semicolons\. "
-            "Expected: a header with video_id and path, then a line a video, separated by commas, semicolons, tabs or "
+            "Expected: a header with video_id and path, then one line for each video, separated by commas, semicolons, tabs or "
             "bars, in UTF-8",
         ),
         ("PK\x03\x04 zipped\n", "has no rows|has no column"),
         ('video_id,path\n1,"frames\n', "cannot be read as a table: unexpected end of data"),
     ],
 )
-def test_a_table_that_is_no_table_is_an_error(media: Path, text: str, reason: str) -> None:
+def test_what_cannot_be_read_as_a_table_is_an_error(media: Path, text: str, reason: str) -> None:
     with pytest.raises(SourceError, match=reason):
         listed(write_table(media, text))
 
@@ -216,7 +216,7 @@ def test_a_column_that_is_no_text_is_an_error(tmp_path: Path) -> None:
 
 
 def test_a_folder_is_no_table(tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match=r"is no table: give a file that ends in \.csv \.tsv \.parquet"):
+    with pytest.raises(SourceError, match=r"is not a table: give a file that ends in \.csv \.tsv \.parquet"):
         open_table(tmp_path, SourceSettings())
 
 
