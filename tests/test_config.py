@@ -58,7 +58,7 @@ def test_a_wrong_value_is_refused_with_the_setting_and_the_reason(word: str, rea
 
 
 @pytest.mark.parametrize("content", ["- a\n- b\n", "source: 3\n", "a: [\n", "\x00"])
-def test_a_file_that_is_no_tree_of_settings_is_refused(tmp_path: Path, content: str) -> None:
+def test_a_file_without_sections_of_settings_is_refused(tmp_path: Path, content: str) -> None:
     file = tmp_path / "settings.yaml"
     file.write_text(content)
     with pytest.raises(ConfigError, match=r"settings\.yaml"):

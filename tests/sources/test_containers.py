@@ -112,7 +112,7 @@ def test_a_file_cut_behind_its_index_keeps_its_frames_and_flags_the_rest(tmp_pat
         np.testing.assert_array_equal(frame.image, whole[frame.index].image)
 
 
-def test_a_file_cut_before_its_index_is_no_video(tmp_path: Path) -> None:
+def test_a_file_cut_before_its_index_is_not_a_video(tmp_path: Path) -> None:
     path = write_video(tmp_path / "clip.mp4")
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     with pytest.raises(ContainerError, match="it cannot be opened as a video: Invalid data"):
@@ -189,7 +189,7 @@ def write_unknown_codec(path: Path) -> None:
         ("text.mp4", lambda path: path.write_text("no video"), "it cannot be opened as a video"),
     ],
 )
-def test_a_file_without_frames_is_no_video(
+def test_a_file_without_frames_is_not_a_video(
     tmp_path: Path, name: str, write: Callable[[Path], object], reason: str
 ) -> None:
     write(tmp_path / name)
@@ -227,7 +227,7 @@ def test_frames_that_an_edit_list_hides_are_left_out(tmp_path: Path, codec: str)
         np.testing.assert_equal(before.image, after.image)
 
 
-def test_a_title_that_is_no_utf8_does_not_matter(tmp_path: Path) -> None:
+def test_a_title_that_is_not_utf8_does_not_matter(tmp_path: Path) -> None:
     path = tmp_path / "clip.mkv"
     with av.open(str(path), "w") as container:
         container.metadata["title"] = "Gebaerden"
@@ -268,7 +268,7 @@ def test_times_ascend_also_where_the_codec_reorders_frames(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("name", "answer"), [("a.mp4", True), ("a.MOV", True), ("a.gif", True), ("._a.mp4", False), ("a.png", False)]
 )
-def test_videos_are_told_by_their_names(name: str, answer: bool) -> None:
+def test_videos_are_recognised_by_their_names(name: str, answer: bool) -> None:
     assert is_video_name(name) is answer
 
 

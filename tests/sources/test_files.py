@@ -71,7 +71,7 @@ def test_a_read_is_tried_again_while_the_storage_is_in_trouble(name: str, pauses
 
 
 @pytest.mark.parametrize("name", ["ENOENT", "EACCES", "EISDIR", "ELOOP", "EINVAL", "ENAMETOOLONG"])
-def test_what_is_wrong_with_one_file_is_told_at_once(name: str, pauses: list[float]) -> None:
+def test_an_error_of_one_file_is_raised_without_a_retry(name: str, pauses: list[float]) -> None:
     with pytest.raises(OSError, match=r"Errno"):
         with_retries(failing(1, getattr(errno, name), lambda: "content"))
     assert pauses == []

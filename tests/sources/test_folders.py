@@ -118,7 +118,7 @@ def test_other_files_are_not_frames(name: str) -> None:
     assert not is_frame_name(name)
 
 
-def test_a_folder_named_like_a_picture_is_no_frame(tmp_path: Path) -> None:
+def test_a_folder_named_like_a_picture_is_not_a_frame(tmp_path: Path) -> None:
     folder = make(tmp_path, a_png=1)
     (tmp_path / "b.png").mkdir()
     assert frame_names(folder) == ["a.png"]
@@ -174,5 +174,5 @@ def test_a_limit_signs_the_first_frames_in_natural_order(tmp_path: Path) -> None
     assert examine_folder(folder, "sizes", limit_frames=2) != limited
 
 
-def test_a_limit_beyond_the_last_frame_is_no_limit(tmp_path: Path) -> None:
+def test_a_limit_beyond_the_last_frame_changes_nothing(tmp_path: Path) -> None:
     assert examine_folder(make(tmp_path, a_png=1), "sizes", limit_frames=5).frame_count == 1

@@ -158,7 +158,7 @@ def test_a_folder_that_this_machine_cannot_see_says_nothing_about_its_frames(tmp
         read(video)
 
 
-def test_a_frame_whose_name_is_no_utf8_is_read_under_a_name_that_can_be_stored(tmp_path: Path) -> None:
+def test_a_frame_whose_name_is_not_utf8_is_read_under_a_name_that_can_be_stored(tmp_path: Path) -> None:
     folder = write_frames(tmp_path / "clip", 1)
     (folder / "images0001.png").rename(folder / "\udcff.png")
     (frame,) = read(folder_video(folder))
@@ -203,7 +203,7 @@ def test_a_video_file_is_not_opened(tmp_path: Path) -> None:
     assert [frame.name for frame in undecoded_frames(video, 0, 6)] == names
 
 
-def test_a_folder_that_is_not_seen_is_no_fault_of_its_frames(tmp_path: Path) -> None:
+def test_a_folder_that_this_machine_cannot_see_is_not_held_against_its_frames(tmp_path: Path) -> None:
     video = Video("train", "v", "frame_folder", str(tmp_path / "gone"), 12, "s")
     with pytest.raises(SourceError, match="gone"):
         list(undecoded_frames(video, 0, 1))

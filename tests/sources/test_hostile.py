@@ -172,7 +172,7 @@ def test_secrets_in_a_table_are_not_passed_on(tmp_path: Path) -> None:
     assert "geheim" not in found.message
 
 
-def test_folders_around_a_table_are_no_columns(tmp_path: Path) -> None:
+def test_folders_around_a_table_are_not_columns(tmp_path: Path) -> None:
     folder = tmp_path / "path=elsewhere" / "split=test"
     write_frames(folder / "frames", 1)
     parquet.write_table(pa.table({"video_id": ["1"], "path": ["frames"]}), folder / "videos.parquet")

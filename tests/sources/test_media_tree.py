@@ -60,7 +60,7 @@ def test_sound_alone_is_a_problem(tmp_path: Path) -> None:
     assert problem(tmp_path).message.endswith("cannot be read: it has no video stream")
 
 
-def test_two_files_of_one_name_are_told_and_the_first_is_used(tmp_path: Path, clip: Path) -> None:
+def test_of_two_files_of_one_name_the_first_is_used_and_the_second_is_a_problem(tmp_path: Path, clip: Path) -> None:
     shutil.copy(clip, tmp_path / "a.mp4")
     shutil.copy(clip, tmp_path / "a.mov")
     video, found = listed(tmp_path)
@@ -70,7 +70,7 @@ def test_two_files_of_one_name_are_told_and_the_first_is_used(tmp_path: Path, cl
     assert f"names a second video of this split and ID, {tmp_path / 'a.mp4'}" in found.message
 
 
-def test_names_that_are_no_utf8_are_problems_that_can_be_stored(tmp_path: Path, clip: Path) -> None:
+def test_names_that_are_not_utf8_are_problems_that_can_be_stored(tmp_path: Path, clip: Path) -> None:
     folder = tmp_path / "\udcfe"
     folder.mkdir()
     for name in ("good.mp4", "\udcff.mp4", "\udcff.mov"):
@@ -143,7 +143,7 @@ def test_ids_may_hold_any_text(tmp_path: Path) -> None:
     assert {video.video_id for video in listed_videos(tmp_path)} == {f"frames/{name}" for name in names}
 
 
-def test_a_name_that_is_no_utf8_is_a_problem_that_can_be_stored(tmp_path: Path) -> None:
+def test_a_name_that_is_not_utf8_is_a_problem_that_can_be_stored(tmp_path: Path) -> None:
     touch(tmp_path / "good" / "1.png", tmp_path / "\udcff" / "1.png")
     found = problem(tmp_path)
     assert (found.video_id, found.message) == ("\\udcff", "The name is not valid UTF-8. Rename it.")
@@ -174,7 +174,7 @@ def test_a_tree_without_pictures_is_an_error(tmp_path: Path) -> None:
         listed(tmp_path, kind="folders")
 
 
-def test_a_file_is_no_tree(tmp_path: Path) -> None:
+def test_a_file_is_not_a_tree(tmp_path: Path) -> None:
     touch(tmp_path / "file")
     with pytest.raises(SourceError, match="is not a folder, so it cannot hold frame folders"):
         open_folders(tmp_path / "file", SourceSettings())

@@ -91,7 +91,7 @@ def test_what_lies_beside_splits_and_videos_is_said(dataset: Path) -> None:
     ]
 
 
-def test_stray_files_are_no_frames(dataset: Path) -> None:
+def test_stray_files_are_not_frames(dataset: Path) -> None:
     before = listed_videos(dataset)
     for name in ("createDnnTrainingLabels-profile.py.lprof", "Thumbs.db", "._images0001.png"):
         (frames_folder(dataset, "dev", "25October-1") / name).touch()
@@ -176,7 +176,7 @@ def test_a_tree_without_any_split_is_an_error(dataset: Path) -> None:
         listed(dataset)
 
 
-def test_an_unknown_split_is_told_with_the_nearest(dataset: Path) -> None:
+def test_the_error_for_an_unknown_split_names_the_nearest(dataset: Path) -> None:
     with pytest.raises(SourceError, match=r"no video in split 'tran'.* Did you mean 'train'\? .*: dev, test, train\."):
         listed(dataset, splits=("tran",))
 

@@ -149,7 +149,7 @@ def test_a_damaged_second_field_leaves_the_count_as_it_is(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("name", ["clip.mts", "clip.mp4", "clip.mkv", "clip.h264"])
-def test_whole_frames_are_no_fields_whatever_their_intervals(tmp_path: Path, name: str) -> None:
+def test_whole_frames_are_not_fields_whatever_their_intervals(tmp_path: Path, name: str) -> None:
     even = write_video(tmp_path / "even" / name, codec="libx264")
     assert not are_fields_split(str(even))
     if name in ("clip.mp4", "clip.mkv"):
