@@ -60,8 +60,8 @@ def _run(suite: Suite, request: Request) -> bool:
     began = datetime.datetime.now().astimezone().isoformat(timespec="minutes")
     request.announce(f"{suite.name}: {machine.processor}, {machine.cores} cores, load {machine.load}")
     findings = suite.run(request)
-    bars = judge(findings.quantities, read_bars(suite.name))
-    report = SuiteReport(suite.name, began, machine, findings, bars)
+    verdicts = judge(findings.quantities, read_bars(suite.name))
+    report = SuiteReport(suite.name, began, machine, findings, verdicts)
     text = to_markdown(report)
     for suffix, content in (("md", text), ("json", to_json(report))):
         (request.output / f"{suite.name}.{suffix}").write_text(content, encoding="utf-8")

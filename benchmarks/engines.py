@@ -93,14 +93,14 @@ def run(request: Request) -> Findings:
     ceiling = ceiling.raised(network_rates(times, ceiling.operations))
     tables = [_frame_table(times, ceiling), _process_table(times, static, stateless)]
     quantities = {
-        "share of the networks in a frame": Rounds.of(one.in_networks / one.whole for one in times),
-        "peak memory of a worker, MB": Rounds.of(one.peak_memory_mb for one in times),
+        "share of the networks in a frame": Rounds.of(worker.in_networks / worker.whole for worker in times),
+        "peak memory of a worker, MB": Rounds.of(worker.peak_memory_mb for worker in times),
     }
     raw = {
-        "worker": [asdict(one) for one in times],
+        "worker": [asdict(worker) for worker in times],
         "ceiling": asdict(ceiling),
-        "static": [asdict(one) for one in static],
-        "stateless": [asdict(one) for one in stateless],
+        "static": [asdict(measurement) for measurement in static],
+        "stateless": [asdict(measurement) for measurement in stateless],
     }
     return Findings(str(request.frames), request.rounds, tables, quantities, _notes(ceiling), raw=raw)
 
@@ -178,9 +178,9 @@ def network_rates(times: Sequence[FrameTimes], operations: Mapping[str, float]) 
         operations: Network → operations for one crop.
     """
     return {
-        name: max(operations[name] * one.seen[name] / one.networks[name] / 1e6 for one in times)
+        name: max(operations[name] * worker.seen[name] / worker.networks[name] / 1e6 for worker in times)
         for name in operations
-        if all(one.networks[name] for one in times)
+        if all(worker.networks[name] for worker in times)
     }
 
 
@@ -212,28 +212,28 @@ def _mediapipe(request: Request, python: Path, pictures: Sequence[str], *, state
 
 def _frame_table(times: Sequence[FrameTimes], ceiling: Ceiling) -> Table:
     """Return a row for each part of a frame: its time, its share, and for networks the time the CPU could do it in."""
-    whole = Rounds.of(one.whole for one in times).median
+    whole = Rounds.of(worker.whole for worker in times).median
     rows = []
     for name in NETWORKS:
-        spread = Rounds.of(one.networks[name] for one in times)
+        spread = Rounds.of(worker.networks[name] for worker in times)
         least = ceiling.least_ms(name, times[0].seen[name])
         reached = f"{least / spread.median:.0%}" if least else ""
         rows.append((f"network {name}", spread.show(2), f"{spread.median / whole:.1%}", f"{least:.2f}", reached))
     for name in ("crops", "rest", "decode", "write"):
-        spread = Rounds.of(getattr(one, name) for one in times)
+        spread = Rounds.of(getattr(worker, name) for worker in times)
         rows.append((name, spread.show(2), f"{spread.median / whole:.1%}", "", ""))
-    rows.append(("together", Rounds.of(one.whole for one in times).show(2), "", "", ""))
+    rows.append(("together", Rounds.of(worker.whole for worker in times).show(2), "", "", ""))
     return Table(("one worker alone", "ms a frame", "share", "least ms on this CPU", "reached"), rows)
 
 
 def _process_table(
     times: Sequence[FrameTimes], static: Sequence[Measurement], stateless: Sequence[Measurement]
 ) -> Table:
-    ours = Rounds.of(one.whole for one in times)
+    ours = Rounds.of(worker.whole for worker in times)
     rows = [("**phoenix_ray** litert, pictures to a committed partition", ours.show(1), f"{1000 / ours.median:.1f}")]
     for name, measured in (("MediaPipe static", static), ("MediaPipe stateless (reset before each frame)", stateless)):
         if measured:
-            spread = Rounds.of(1000 / one.steady_rate for one in measured)
+            spread = Rounds.of(1000 / measurement.steady_rate for measurement in measured)
             rows.append((name, spread.show(1), f"{1000 / spread.median:.1f}"))
     return Table(("one process", "ms a frame", "frames/s"), rows)
 

@@ -137,8 +137,8 @@ def count_work(weights: Path, face_points: int, precision: Precision) -> dict[st
             with torch.no_grad(), _Counter() as counter:
                 getattr(networks, stage.name)(crops)
             counters.append(counter)
-        one, two = counters
-        work[stage.name] = Work(two.operations - one.operations, two.bytes_moved - one.bytes_moved)
+        of_one, of_two = counters
+        work[stage.name] = Work(of_two.operations - of_one.operations, of_two.bytes_moved - of_one.bytes_moved)
     return work
 
 

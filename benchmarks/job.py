@@ -45,7 +45,10 @@ def run(request: Request) -> Findings:
         rates = ", ".join(f"{count} workers {measured[-1].steady_rate:.1f}" for count, measured in runs.items())
         request.announce(f"round {number}: frames/s: {rates}; first commit after {commit_seconds:.1f} s")
     efficiency = {
-        count: Rounds.of(one.steady_rate * by.whole / 1000 / count for one, by in zip(measured, alone, strict=True))
+        count: Rounds.of(
+            measurement.steady_rate * worker.whole / 1000 / count
+            for measurement, worker in zip(measured, alone, strict=True)
+        )
         for count, measured in runs.items()
     }
     quantities = {
@@ -53,8 +56,8 @@ def run(request: Request) -> Findings:
         "seconds from the command to the first committed video": Rounds.of(first),
     }
     raw = {
-        "alone": [asdict(one) for one in alone],
-        "runs": {count: [asdict(one) for one in measured] for count, measured in runs.items()},
+        "alone": [asdict(worker) for worker in alone],
+        "runs": {count: [asdict(measurement) for measurement in measured] for count, measured in runs.items()},
         "first_commit_seconds": first,
         "resume_seconds": resume,
     }
@@ -87,29 +90,29 @@ def _start_and_resume(frames: BenchmarkFrames, workers: int, scratch: Path) -> t
 def _waterfall(alone: Sequence[FrameTimes], measured: Sequence[Measurement], workers: int) -> list[Step]:
     """Return the steps in the round with the median rate, so that all were measured at about the same time."""
     middle = sorted(range(len(measured)), key=lambda number: measured[number].steady_rate)[len(measured) // 2]
-    one = measured[middle]
+    median = measured[middle]
     ceiling = measure_ceiling()
     ceiling = ceiling.raised(network_rates(alone, ceiling.operations))
-    return waterfall.steps(alone[middle], ceiling, workers, one.steady_rate, one.whole_rate)
+    return waterfall.steps(alone[middle], ceiling, workers, median.steady_rate, median.whole_rate)
 
 
 def _rates(runs: Mapping[int, Sequence[Measurement]], efficiency: Mapping[int, Rounds]) -> Table:
     rows = []
     for count, measured in runs.items():
-        shares = [_shares(one) for one in measured]
+        shares = [_shares(measurement) for measurement in measured]
         rows.append(
             (
                 f"{count}",
-                Rounds.of(one.steady_rate for one in measured).show(),
+                Rounds.of(measurement.steady_rate for measurement in measured).show(),
                 efficiency[count].show(2),
-                *(f"{Rounds.of(one[share] for one in shares).median:.1%}" for share in SHARES),
+                *(f"{Rounds.of(values[share] for values in shares).median:.1%}" for share in SHARES),
             )
         )
     return Table(("workers", "frames/s, steady", "÷ one alone ÷ workers", *SHARES), rows)
 
 
 def _moments(measured: Sequence[Measurement], first: Sequence[float], resume: Sequence[float]) -> Table:
-    ends = Rounds.of(one.wall_seconds - one.steady_seconds for one in measured)
+    ends = Rounds.of(measurement.wall_seconds - measurement.steady_seconds for measurement in measured)
     rows = [
         ("from the command to the first committed video, including Ray's start", Rounds.of(first).show()),
         ("start and end of the command, without computing but with compaction", ends.show()),

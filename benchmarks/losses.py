@@ -113,16 +113,16 @@ def _measure(contestant: Contestant, workers: int, scratch: Path) -> Loss:
     )
 
 
-def compare(one: FramePoints, other: FramePoints) -> tuple[int, float]:
+def compare(first: FramePoints, second: FramePoints) -> tuple[int, float]:
     """Return how many frames differ between two results, and the largest distance in pixels."""
     import numpy as np
 
     changed, largest = 0, 0.0
-    for frame in one.keys() | other.keys():
-        if frame not in one or frame not in other:
+    for frame in first.keys() | second.keys():
+        if frame not in first or frame not in second:
             changed += 1
             continue
-        left, right = one[frame], other[frame]
+        left, right = first[frame], second[frame]
         missing_left, missing_right = np.isnan(left), np.isnan(right)
         distances = np.abs(left - right)[~(missing_left | missing_right)]
         distance = float(distances.max(initial=0.0))

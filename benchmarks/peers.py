@@ -50,14 +50,13 @@ def run(request: Request) -> Findings:
     measured: dict[str, list[Measurement]] = defaultdict(list)
     for number in range(1, request.rounds + 1):
         for name, contestant in contestants.items():
-            one = in_scratch(request.output, contestant)
-            measured[name].append(one)
-            request.announce(
-                f"round {number}: {name} {one.steady_rate:.1f} frames/s, {one.whole_rate:.1f} with start-up"
-            )
+            measurement = in_scratch(request.output, contestant)
+            measured[name].append(measurement)
+            steady, whole = measurement.steady_rate, measurement.whole_rate
+            request.announce(f"round {number}: {name} {steady:.1f} frames/s, {whole:.1f} with start-up")
     quantities = {f"÷ {name}": ratios(measured[OURS], theirs) for name, theirs in measured.items() if name != OURS}
     frames = f"{request.frames}, {request.passes} times, {request.workers} processes each"
-    raw = {name: [asdict(one) for one in runs] for name, runs in measured.items()}
+    raw = {name: [asdict(measurement) for measurement in runs] for name, runs in measured.items()}
     return Findings(frames, request.rounds, [_table(measured)], quantities, _notes(measured), raw=raw)
 
 
@@ -98,13 +97,13 @@ def _pose_format_start(python: Path, frames: BenchmarkFrames, workers: int, scra
 def _table(measured: Mapping[str, Sequence[Measurement]]) -> Table:
     rows = []
     for name, runs in measured.items():
-        memory = [one.peak_memory_mb for one in runs if one.peak_memory_mb is not None]
+        memory = [found for measurement in runs if (found := measurement.peak_memory_mb) is not None]
         rows.append(
             (
                 DESCRIPTIONS[name],
                 f"{runs[0].frames:,}",
-                Rounds.of(one.steady_rate for one in runs).show(),
-                Rounds.of(one.whole_rate for one in runs).show(),
+                Rounds.of(measurement.steady_rate for measurement in runs).show(),
+                Rounds.of(measurement.whole_rate for measurement in runs).show(),
                 f"{max(memory):.0f}" if memory else "",
                 "" if name == OURS else ratios(measured[OURS], runs).show(2),
             )

@@ -43,12 +43,12 @@ class SuiteReport:
     date: str
     machine: Machine
     findings: Findings
-    bars: Sequence[BarResult]
+    verdicts: Sequence[BarResult]
 
     @property
     def passed(self) -> bool:
         """Whether every bar that was measured is met."""
-        return all(result.met is not False for result in self.bars)
+        return all(result.met is not False for result in self.verdicts)
 
 
 def to_json(report: SuiteReport) -> str:
@@ -65,8 +65,8 @@ def to_markdown(report: SuiteReport) -> str:
     ]
     for table in findings.tables:
         lines += ["", *table.lines()]
-    if report.bars:
-        lines += ["", *Table(("bar", "wanted", "measured", ""), list(_bar_rows(report.bars))).lines()]
+    if report.verdicts:
+        lines += ["", *Table(("bar", "wanted", "measured", ""), list(_bar_rows(report.verdicts))).lines()]
     for picture in findings.pictures:
         lines += ["", f"![{picture}]({picture})"]
     if findings.notes:

@@ -82,7 +82,7 @@ def run(request: Request) -> Findings:
         again.append(measure(rerun, staged[committed]))
         null.append(in_scratch(request.output, partial(_drive, drive_nothing, shards)))
         driven.append(in_scratch(request.output, partial(_drive, drive, shards)))
-        rates = (f"{one.found['shards_per_second']:,.0f} shards/s" for one in (null[-1], driven[-1]))
+        rates = (f"{cost.found['shards_per_second']:,.0f} shards/s" for cost in (null[-1], driven[-1]))
         request.announce(f"round {number}: null work {next(rates)}, one frame each {next(rates)}")
     growth = Growth(plan, resumed, committed, again, shards, null, driven)
     tables = [_sizes(growth), _command(growth), _runs(growth)]
@@ -100,8 +100,8 @@ def quantities(growth: Growth) -> dict[str, Rounds]:
     found = {}
     for videos, plans in growth.plan.items():
         resumes = growth.resume[videos]
-        found[f"seconds to plan {videos:,} videos"] = Rounds.of(one.seconds for one in plans)
-        found[f"seconds to resume {videos:,} videos"] = Rounds.of(one.seconds for one in resumes)
+        found[f"seconds to plan {videos:,} videos"] = Rounds.of(cost.seconds for cost in plans)
+        found[f"seconds to resume {videos:,} videos"] = Rounds.of(cost.seconds for cost in resumes)
         found[f"driver's memory for {videos:,} videos, MB"] = Rounds.of(
             max(plan.peak_mb, resume.peak_mb) for plan, resume in zip(plans, resumes, strict=True)
         )
@@ -164,9 +164,9 @@ def _runs(growth: Growth) -> Table:
         (
             name,
             _found(costs, "shards_per_second").show(0),
-            Rounds.of(1000 * one.cpu_seconds / growth.shards for one in costs).show(2),
-            Rounds.of(one.peak_mb for one in costs).show(0),
-            *(f"{max(one.found.get(f'most_{count}', 0) for one in costs):,.0f}" for count in COUNTS_OF_A_RUN),
+            Rounds.of(1000 * cost.cpu_seconds / growth.shards for cost in costs).show(2),
+            Rounds.of(cost.peak_mb for cost in costs).show(0),
+            *(f"{max(cost.found.get(f'most_{count}', 0) for cost in costs):,.0f}" for count in COUNTS_OF_A_RUN),
         )
         for name, costs in (("null work", growth.null), ("one frame each, committed", growth.run))
     ]
@@ -178,13 +178,13 @@ def _head(action: str) -> tuple[str, ...]:
 
 
 def _cells(costs: Sequence[Cost]) -> Iterable[str]:
-    yield Rounds.of(one.seconds for one in costs).show()
-    yield Rounds.of(one.cpu_seconds for one in costs).show()
-    yield Rounds.of(one.peak_mb for one in costs).show(0)
+    yield Rounds.of(cost.seconds for cost in costs).show()
+    yield Rounds.of(cost.cpu_seconds for cost in costs).show()
+    yield Rounds.of(cost.peak_mb for cost in costs).show(0)
 
 
 def _found(costs: Sequence[Cost], name: str) -> Rounds:
-    return Rounds.of(one.found[name] for one in costs)
+    return Rounds.of(cost.found[name] for cost in costs)
 
 
 def _seconds(cost: Cost) -> str:

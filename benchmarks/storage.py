@@ -106,7 +106,7 @@ def _measure(request: Request, scratch: Path) -> Findings:
         "ms to read one video out of the dataset": Rounds.of([statistics.median(stored[OURS].read_ms)]),
         "kB a frame, 543 points": Rounds.of([sum(_bytes_of_points(where / file) for file in files) / frames / 1000]),
     }
-    raw = {name: {"bytes_a_frame": one.bytes_a_frame, "read_ms": list(one.read_ms)} for name, one in stored.items()}
+    raw = {name: {"bytes_a_frame": form.bytes_a_frame, "read_ms": list(form.read_ms)} for name, form in stored.items()}
     described = f"{count:,} videos with {frames:,} frames, grown from {request.frames}"
     return Findings(described, 1, [Table(("", ""), works), _table(stored)], quantities, _notes(), raw=raw)
 
@@ -219,11 +219,11 @@ def _table(stored: Mapping[str, Stored]) -> Table:
     rows = [
         (
             name,
-            f"{one.bytes_a_frame:,.0f}",
-            f"{statistics.median(one.read_ms):,.1f}",
-            f"{max(one.read_ms):,.1f}",
+            f"{form.bytes_a_frame:,.0f}",
+            f"{statistics.median(form.read_ms):,.1f}",
+            f"{max(form.read_ms):,.1f}",
         )
-        for name, one in stored.items()
+        for name, form in stored.items()
     ]
     return Table(("", "bytes a frame", "ms to one video at random, median", "largest"), rows)
 

@@ -110,19 +110,24 @@ class MediaTree:
             if pictures:
                 picture_folders.append(_PictureFolder(folder.path, folder.relative, beside_videos=clips > 0))
         for pictured in picture_folders:
-            # Names are listed only where there is doubt, so that the names of millions of frames are not kept.
-            doubtful = self.reads == "videos" or (self.reads == "both" and video_stems)
-            names = _picture_names(pictured.path) if doubtful else []
-            reason = self._why_left_out(pictured, names, video_stems) if names else None
-            if reason is None:
+            if not self._leave_out(pictured, video_stems, left_out):
                 # Pictures directly in the root are one video, named after the root.
                 relative = pictured.relative if pictured.relative.parts else PurePath(self.path.name)
                 found.append(self._candidate(pictured.path, relative))
-                continue
-            place = pictured.relative / names[0] if len(names) == 1 else f"{pictured.relative}/"
-            for ending, count in Counter(map(ending_of, names)).items():
-                left_out.add(reason, place, ending, count)
         return found
+
+    def _leave_out(self, folder: _PictureFolder, video_stems: Collection[str], left_out: LeftOutFiles) -> bool:
+        """Add the pictures of a folder to `left_out` if they are not read as a video; return whether that is so."""
+        # Names are listed only where there is doubt, so that the names of millions of frames are not kept.
+        doubtful = self.reads == "videos" or (self.reads == "both" and video_stems)
+        names = _picture_names(folder.path) if doubtful else []
+        reason = self._why_left_out(folder, names, video_stems) if names else None
+        if reason is None:
+            return False
+        place = folder.relative / names[0] if len(names) == 1 else f"{folder.relative}/"
+        for ending, count in Counter(map(ending_of, names)).items():
+            left_out.add(reason, place, ending, count)
+        return True
 
     def _why_left_out(self, folder: _PictureFolder, names: Sequence[str], video_stems: Collection[str]) -> str | None:
         """Return why the pictures of a folder are not read as a video; None if they are."""
