@@ -1,4 +1,4 @@
-"""Runs suites one after the other and writes a report of each; `python -m benchmarks` calls it."""
+"""Runs suites one after another and writes a report of each, for `python -m benchmarks`."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ import datetime
 from collections.abc import Sequence
 
 from benchmarks.machine import this_machine
-from benchmarks.report import Report, to_json, to_markdown
+from benchmarks.report import SuiteReport, to_json, to_markdown
 from benchmarks.results import judge, read_bars
 from benchmarks.suites import SUITES, Request, Suite
 from phoenix_ray.errors import ConfigError, PhoenixRayError, did_you_mean
 
 
 def run_suites(names: Sequence[str], request: Request) -> bool:
-    """Run the named suites and return whether no bar that was measured is missed.
+    """Run the named suites and return whether every bar that was measured is met.
 
-    When none is named, all run but those that cannot run on this machine; why not is told.
+    If none is named, all suites run that can run on this machine; the others are announced with the reason.
 
     Raises:
-        ConfigError: A suite is not known.
-        PhoenixRayError: A named suite cannot run on this machine, or something cannot be measured; reports of the
-            suites before it are written.
+        ConfigError: There is no such suite.
+        PhoenixRayError: A named suite cannot run on this machine, or a measurement failed. The reports of the suites
+            before it have been written.
     """
     suites = choose_suites(names)
     if names:
@@ -34,7 +34,7 @@ def run_suites(names: Sequence[str], request: Request) -> bool:
 
 
 def choose_suites(names: Sequence[str]) -> list[Suite]:
-    """Return suites by name, all when none is named.
+    """Return suites by name, or all suites if none is named.
 
     Raises:
         ConfigError: There is no such suite.
@@ -50,7 +50,7 @@ def _can_run(suite: Suite, request: Request) -> bool:
     try:
         suite.check_machine()
     except PhoenixRayError as reason:
-        request.tell(f"{suite.name} is left out: {reason}")
+        request.announce(f"{suite.name} is left out: {reason}")
         return False
     return True
 
@@ -58,12 +58,12 @@ def _can_run(suite: Suite, request: Request) -> bool:
 def _run(suite: Suite, request: Request) -> bool:
     machine = this_machine()
     began = datetime.datetime.now().astimezone().isoformat(timespec="minutes")
-    request.tell(f"{suite.name}: {machine.processor}, {machine.cores} cores, load {machine.load}")
+    request.announce(f"{suite.name}: {machine.processor}, {machine.cores} cores, load {machine.load}")
     findings = suite.run(request)
     verdicts = judge(findings.quantities, read_bars(suite.name))
-    report = Report(suite.name, began, machine, findings, verdicts)
+    report = SuiteReport(suite.name, began, machine, findings, verdicts)
     text = to_markdown(report)
     for suffix, content in (("md", text), ("json", to_json(report))):
         (request.output / f"{suite.name}.{suffix}").write_text(content, encoding="utf-8")
-    request.tell(f"\n{text}")
+    request.announce(f"\n{text}")
     return report.passed

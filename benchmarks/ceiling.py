@@ -1,11 +1,11 @@
-"""The CPU's own limit: how fast one core multiplies matrices and copies memory, and what the networks need of it.
+"""The CPU's limit: how fast one core multiplies matrices and copies memory, and how much of that the networks need.
 
-A network cannot run faster than its operations at the core's matrix rate. What is reached of that says how much a
-better implementation of the same networks could still gain.
+A network cannot run faster than its operations divided by the core's matrix rate. The share of that rate that it
+reaches shows how much a better implementation of the same network could gain.
 
-The rate is measured, never computed from a clock and a vector width, which say nothing about turbo and about processors
-that split wide vectors. It is the best of many short products whose matrices stay in the core's cache: a large product
-waits for memory, and a long one is interrupted on a busy machine, so both give less than networks reach.
+The rate is measured, not computed from clock and vector width, which do not account for turbo and for processors that
+split wide vectors. It is the best of many short products whose matrices stay in the core's cache: a large product waits
+for memory, and a long one is interrupted on a busy machine, so both give less than networks reach.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import Any
 
 NETWORKS = ("pose_detection", "pose_landmark", "hand_recrop", "hand_landmark", "face_detection", "face_landmark")
 
-# Runs in a process of its own: BLAS reads the number of threads when it is loaded.
+# Runs in its own process, because BLAS reads the number of threads when it is loaded.
 _MEASURE = """
 import json, time
 import numpy as np
@@ -53,10 +53,10 @@ class Ceiling:
     """What one core can do.
 
     Attributes:
-        gigaflops: 10^9 float32 operations a second, the most that a matrix product or a network reached.
-        gigabytes: 10^9 bytes read and written a second when 128 MB are copied.
+        gigaflops: 10^9 float32 operations per second: the most that a matrix product or a network reached.
+        gigabytes: 10^9 bytes read and written per second by a copy of 128 MB.
         operations: Network → operations for one crop.
-        set_by: The network that was faster than every matrix product; empty where none was.
+        set_by: The network that was faster than every matrix product; empty if none was.
     """
 
     gigaflops: float
@@ -65,14 +65,14 @@ class Ceiling:
     set_by: str = ""
 
     def least_ms(self, network: str, crops: float) -> float:
-        """Return the milliseconds that a network needs for so many crops at this rate."""
+        """Return the milliseconds that a network needs at least for so many crops."""
         return self.operations[network] * crops / self.gigaflops / 1e6
 
     def raised(self, rates: Mapping[str, float]) -> Ceiling:
-        """Return the ceiling that networks with these rates (10^9 operations a second) do not exceed.
+        """Return the ceiling raised to the fastest of these rates (10^9 operations per second), if it is faster.
 
-        BLAS may know narrower vectors of a processor than XNNPACK does. A network that beats every product then is
-        the best measurement of the core's rate there is.
+        BLAS may use narrower vectors than XNNPACK on some processors. A network that beats every product is then the
+        best available measurement of the core's rate.
         """
         fastest = max(rates, key=rates.__getitem__, default="")
         if not fastest or rates[fastest] <= self.gigaflops:
@@ -81,7 +81,7 @@ class Ceiling:
 
     @property
     def source(self) -> str:
-        """What gave the rate, in words."""
+        """What reached the rate, in words."""
         return f"the network {self.set_by}" if self.set_by else "a float32 matrix product"
 
 
@@ -93,10 +93,10 @@ def measure_ceiling() -> Ceiling:
 
 
 def count_operations() -> dict[str, float]:
-    """Return the operations of each network for one crop, two for each multiplication with its addition.
+    """Return the operations of each network for one crop; a multiplication with its addition counts as two.
 
-    Counted in the networks as engine litert runs them, without the dead channels that it takes out. Activations, sums
-    and resizing are left out, so that the least time stays below what any implementation needs.
+    The networks are counted as engine litert runs them, without the dead channels that it removes. Activations, sums
+    and resizing are not counted, so the least time stays below what any implementation needs.
     """
     from phoenix_ray.models.holistic.litert_engine import networks, tflite_surgery
     from phoenix_ray.models.weights import ensure_installed
@@ -108,7 +108,7 @@ def count_operations() -> dict[str, float]:
 
 @contextmanager
 def _recorded(module: Any, name: str) -> Iterator[list[Any]]:
-    """Yield a list that gets the first argument of every call of a module's function in this block."""
+    """Yield a list that collects the first argument of every call to a module's function in this block."""
     original, arguments = getattr(module, name), []
 
     def call(argument: Any) -> Any:
@@ -123,7 +123,7 @@ def _recorded(module: Any, name: str) -> Iterator[list[Any]]:
 
 
 def _products(model: Any) -> Iterator[float]:
-    """Yield the operations of every layer of a `.tflite` model that multiplies with weights."""
+    """Yield the operations of every layer of a `.tflite` model that multiplies by weights."""
     from ai_edge_litert import schema_py_generated as schema
 
     from phoenix_ray.models.holistic.tflite import builtin_code

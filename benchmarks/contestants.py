@@ -1,7 +1,7 @@
-"""Runs each contestant once, in processes of its own, and returns what was measured.
+"""Runs each contestant once, in its own processes, and returns the measurement.
 
-Ours is the command that a user types, and so is pose-format's. MediaPipe and Ray Data are libraries: what their users
-write around them is `mediapipe_practice.py` and `ray_data_practice.py`, run by environments of their own.
+Our contestant and pose-format's are the commands that a user types. MediaPipe and Ray Data are libraries; the programs
+that their users write are `mediapipe_practice.py` and `ray_data_practice.py`, run in their own environments.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from phoenix_ray.errors import PhoenixRayError
 
 Measured = TypeVar("Measured")
 
-# pose-format names what it cannot know of a video; any rate will do.
+# pose-format needs a rate; any will do.
 FRAME_RATE = 25
 
 
 def in_scratch(output: Path, measure: Callable[[Path], Measured]) -> Measured:
-    """Run a measurement in an empty folder below `output`, which is kept only when it fails."""
+    """Run a measurement in an empty folder below `output`, which is kept only if the measurement fails."""
     scratch = Path(tempfile.mkdtemp(prefix="run-", dir=output.absolute()))
     measured = measure(scratch)
     shutil.rmtree(scratch)
@@ -40,7 +40,7 @@ def in_scratch(output: Path, measure: Callable[[Path], Measured]) -> Measured:
 
 
 def our_settings(table: Path, workers: int) -> dict[str, dict[str, Any]]:
-    """Return the settings that our command runs with, beside `output.path`; all others have their defaults."""
+    """Return the settings of our command except `output.path`; all others have their defaults."""
     return {
         "source": {"kind": "table", "path": str(table)},
         "model": {"engine": "litert"},
@@ -62,9 +62,9 @@ def write_command(frames: BenchmarkFrames, workers: int, passes: int, scratch: P
     """Write the settings of a run, and return its command and the folder of its dataset.
 
     Args:
-        frames: What to compute.
-        workers: Actors.
-        passes: How often each video is computed, each time as another video.
+        frames: The frames to compute.
+        workers: Number of workers.
+        passes: How often each video is computed, each time under another ID.
         scratch: An empty folder; the dataset is written below it.
     """
     output, config = scratch / "dataset", scratch / "settings.yaml"
@@ -74,12 +74,12 @@ def write_command(frames: BenchmarkFrames, workers: int, passes: int, scratch: P
 
 
 def own_environment() -> dict[str, str]:
-    """Return this process's environment variables without Ray's: a run starts a Ray of its own."""
+    """Return this process's environment variables without Ray's, so that a run starts its own Ray."""
     return {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
 
 
 def run_ours(frames: BenchmarkFrames, workers: int, passes: int, scratch: Path) -> Measurement:
-    """Measure `python -m phoenix_ray.run`: pictures to a committed, compacted dataset, through a local Ray.
+    """Measure `python -m phoenix_ray.run`, from pictures to a committed and compacted dataset, through a local Ray.
 
     Raises:
         PhoenixRayError: The run failed.
@@ -101,7 +101,7 @@ def run_ours(frames: BenchmarkFrames, workers: int, passes: int, scratch: Path) 
 
 
 def latest_summary(output: Path) -> dict[str, Any]:
-    """Return `summary.json` of the latest run of a dataset."""
+    """Return the `summary.json` of a dataset's latest run."""
     summary: dict[str, Any] = json.loads(max(output.glob("runs/*/summary.json")).read_text(encoding="utf-8"))
     return summary
 
@@ -109,19 +109,19 @@ def latest_summary(output: Path) -> dict[str, Any]:
 def run_mediapipe(
     python: Path, pictures: Sequence[str], workers: int, scratch: Path, *, stateless: bool
 ) -> Measurement:
-    """Measure MediaPipe on pictures: static image mode, and with `stateless` also reset before each.
+    """Measure MediaPipe on pictures in static image mode; with `stateless`, also reset before each picture.
 
     Raises:
-        PhoenixRayError: It failed.
+        PhoenixRayError: The contestant failed.
     """
-    asked = {"pictures": list(pictures), "workers": workers, "stateless": stateless}
-    said, wall_seconds = _run_script(python, mediapipe_practice.__file__, asked, scratch)
+    request = {"pictures": list(pictures), "workers": workers, "stateless": stateless}
+    result, wall_seconds = _run_script(python, mediapipe_practice.__file__, request, scratch)
     return Measurement(
-        frames=said["frames"],
-        steady_seconds=said["steady_seconds"],
+        frames=result["frames"],
+        steady_seconds=result["steady_seconds"],
         wall_seconds=wall_seconds,
-        peak_memory_mb=said["peak_memory_mb"],
-        details={name: said[name] for name in ("found", "versions")},
+        peak_memory_mb=result["peak_memory_mb"],
+        details={name: result[name] for name in ("found", "versions")},
     )
 
 
@@ -129,11 +129,13 @@ def run_ray_data(python: Path, pictures: Sequence[str], workers: int, scratch: P
     """Measure Ray Data: `map_batches` with an actor pool around static MediaPipe, and `write_parquet`.
 
     Raises:
-        PhoenixRayError: It failed.
+        PhoenixRayError: The contestant failed.
     """
-    asked = {"pictures": list(pictures), "workers": workers, "output": str(scratch / "parquet")}
-    said, wall_seconds = _run_script(python, ray_data_practice.__file__, asked, scratch)
-    return Measurement(said["frames"], said["steady_seconds"], wall_seconds, details={"versions": said["versions"]})
+    request = {"pictures": list(pictures), "workers": workers, "output": str(scratch / "parquet")}
+    result, wall_seconds = _run_script(python, ray_data_practice.__file__, request, scratch)
+    return Measurement(
+        result["frames"], result["steady_seconds"], wall_seconds, details={"versions": result["versions"]}
+    )
 
 
 def run_pose_format(
@@ -141,18 +143,18 @@ def run_pose_format(
 ) -> Measurement:
     """Measure pose-format's `videos_to_poses` in static image mode on a folder of video files.
 
-    The command says nothing of when its processes are ready, so its start-up is measured apart.
+    The command does not report when its processes are ready, so its start-up is measured separately.
 
     Args:
-        python: Of the environment that has pose-format.
-        videos: Folder of video files; the poses go beside them.
-        frames: Frames of all videos together.
-        workers: Processes.
+        python: The Python of the environment that has pose-format.
+        videos: Folder of video files; the poses are written beside them.
+        frames: Number of frames in all videos.
+        workers: Number of processes.
         scratch: An empty folder.
-        start_seconds: What the command takes on as many videos of one frame each as there are workers.
+        start_seconds: How long the command takes on as many videos of one frame each as there are workers.
 
     Raises:
-        PhoenixRayError: It failed.
+        PhoenixRayError: The contestant failed.
     """
     wall_seconds = run_command(pose_format_command(python, videos, workers), scratch, os.environ)
     poses, files = (len(list(videos.glob(f"*.{suffix}"))) for suffix in ("pose", "mov"))
@@ -162,7 +164,7 @@ def run_pose_format(
 
 
 def pose_format_command(python: Path, videos: Path, workers: int) -> list[str]:
-    """Return pose-format's parallel command in static use."""
+    """Return pose-format's parallel command in static image mode."""
     options = ["--directory", str(videos), "--num-workers", str(workers)]
     return [str(python.parent / "videos_to_poses"), *options, "--additional-config", "static_image_mode=true"]
 
@@ -175,10 +177,10 @@ def write_videos(frames: BenchmarkFrames, passes: int, folder: Path) -> Path:
 
     folder.mkdir()
     for video in frames.videos:
-        name = video.video_id.replace("/", "-")
-        pictures = [np.asarray(Image.open(Path(video.location, one)).convert("RGB")) for one in frames.names(video)]
+        video_name = video.video_id.replace("/", "-")
+        pictures = [np.asarray(Image.open(Path(video.location, name)).convert("RGB")) for name in frames.names(video)]
         height, width = pictures[0].shape[:2]
-        first = folder / f"0-{name}.mov"
+        first = folder / f"0-{video_name}.mov"
         with av.open(str(first), "w") as container:
             stream = container.add_stream("png", rate=FRAME_RATE)
             stream.width, stream.height, stream.pix_fmt = width, height, "rgb24"
@@ -186,7 +188,7 @@ def write_videos(frames: BenchmarkFrames, passes: int, folder: Path) -> Path:
                 container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
             container.mux(stream.encode())
         for number in range(1, passes):
-            shutil.copy(first, folder / f"{number}-{name}.mov")
+            shutil.copy(first, folder / f"{number}-{video_name}.mov")
     return folder
 
 
@@ -194,12 +196,12 @@ def run_command(command: Sequence[str], scratch: Path, environment: Mapping[str,
     """Run a command to its end and return the seconds it took.
 
     Raises:
-        PhoenixRayError: It failed; the last of what it said is in the message.
+        PhoenixRayError: The command failed; the message ends with its last lines.
     """
     log = scratch / "log"
-    with log.open("wb") as said:
+    with log.open("wb") as output:
         began = time.perf_counter()
-        done = subprocess.run(command, stdout=said, stderr=subprocess.STDOUT, env=environment, check=False)
+        done = subprocess.run(command, stdout=output, stderr=subprocess.STDOUT, env=environment, check=False)
         seconds = time.perf_counter() - began
     if done.returncode:
         last_lines = "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-60:])
@@ -207,11 +209,16 @@ def run_command(command: Sequence[str], scratch: Path, environment: Mapping[str,
     return seconds
 
 
-def _run_script(python: Path, script: str, asked: Mapping[str, Any], scratch: Path) -> tuple[dict[str, Any], float]:
-    """Run a peer's script with a request in JSON; return what it answered, and the seconds it took."""
-    request, result = scratch / "request.json", scratch / "result.json"
-    request.write_text(json.dumps(asked), encoding="utf-8")
-    # -I: this package's folder must not be where the other environment looks for modules.
-    wall_seconds = run_command([str(python), "-I", script, str(request), str(result)], scratch, own_environment())
-    said: dict[str, Any] = json.loads(result.read_text(encoding="utf-8"))
-    return said, wall_seconds
+def script_command(python: Path, script: str, request: Mapping[str, Any], scratch: Path) -> list[str]:
+    """Write a request for a peer's script and return the command, which writes `scratch/result.json`."""
+    file = scratch / "request.json"
+    file.write_text(json.dumps(request), encoding="utf-8")
+    # -I keeps the other environment from finding modules in this package's folder.
+    return [str(python), "-I", script, str(file), str(scratch / "result.json")]
+
+
+def _run_script(python: Path, script: str, request: Mapping[str, Any], scratch: Path) -> tuple[dict[str, Any], float]:
+    """Run a peer's script; return its result, and the seconds it took."""
+    wall_seconds = run_command(script_command(python, script, request, scratch), scratch, own_environment())
+    result: dict[str, Any] = json.loads((scratch / "result.json").read_text(encoding="utf-8"))
+    return result, wall_seconds

@@ -1,7 +1,7 @@
-"""The suite `engines`: where the time of a frame goes in one worker that nothing disturbs, and what the CPU allows.
+"""The suite `engines`: how one undisturbed worker spends its time on a frame, and what the CPU allows.
 
-The worker is the actor's own code, run in this process without Ray. The methods to be timed are wrapped from outside
-for as long as the measurement lasts; the code that is measured knows nothing of it.
+The worker runs the actor's own code in this process, without Ray. While the measurement lasts, the methods to be timed
+are wrapped from outside; the measured code does not know about it.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from typing import Any
 
 from benchmarks.ceiling import NETWORKS, Ceiling, measure_ceiling
 from benchmarks.contestants import in_scratch, run_mediapipe
-from benchmarks.environments import MEDIAPIPE, prepare
+from benchmarks.environments import MEDIAPIPE, install
 from benchmarks.frames import BenchmarkFrames
 from benchmarks.report import Findings
-from benchmarks.results import Measurement, Spread
+from benchmarks.results import Measurement, Rounds
 from benchmarks.suites import Request
 from benchmarks.table import Table
 from phoenix_ray.cluster.plan import make_plan
@@ -33,7 +33,7 @@ from phoenix_ray.models.holistic.litert_engine.crops import WarpCropper
 from phoenix_ray.models.holistic.networks import Networks
 from phoenix_ray.sources import frames as frame_reading
 
-# What is watched, and under which name its time is added up.
+# The functions that are timed, and the name under which their times are added up.
 WATCHED: tuple[tuple[object, Mapping[str, str]], ...] = (
     (Networks, {name: name for name in NETWORKS}),
     (WarpCropper, {"crop": "crops"}),
@@ -45,16 +45,16 @@ STATELESS_FRAMES = 40
 
 @dataclass(frozen=True, slots=True)
 class FrameTimes:
-    """Where the time of one frame goes in one worker process that nothing else disturbs, in milliseconds.
+    """How one undisturbed worker process spends its time on a frame, in milliseconds.
 
     Attributes:
-        networks: In each network, filling its inputs included.
-        crops: Cutting ROIs out of the frame.
-        rest: In the model beside these two: geometry, decoding of detections.
-        decode: Reading the picture file into pixels.
-        write: Encoding and committing the partition.
-        peak_memory_mb: Of the process.
-        seen: Crops of a frame that went through each network, in the mean: none in frames that show nobody.
+        networks: Time in each network, including filling its inputs.
+        crops: Time to cut ROIs out of the frame.
+        rest: Time in the rest of the model: geometry, decoding of detections.
+        decode: Time to read the picture file into pixels.
+        write: Time to encode and commit the partition.
+        peak_memory_mb: Largest resident size of the process.
+        seen: Mean number of crops per frame that went through each network; a frame without a person has none.
     """
 
     networks: Mapping[str, float]
@@ -67,24 +67,24 @@ class FrameTimes:
 
     @property
     def in_networks(self) -> float:
-        """Milliseconds in all networks together."""
+        """Milliseconds in all networks."""
         return sum(self.networks.values())
 
     @property
     def whole(self) -> float:
-        """Milliseconds of a frame."""
+        """Milliseconds for the whole frame."""
         return self.in_networks + self.crops + self.rest + self.decode + self.write
 
 
 def run(request: Request) -> Findings:
-    """Measure one worker, and MediaPipe in one process, in turn."""
-    python = prepare(MEDIAPIPE, request.environments, request.tell) if request.peers else None
+    """Measure one worker and, in turn with it, MediaPipe in one process."""
+    python = install(MEDIAPIPE, request.environments, request.announce) if request.peers else None
     times: list[FrameTimes] = []
     static: list[Measurement] = []
     stateless: list[Measurement] = []
     for number in range(1, request.rounds + 1):
         times.append(in_scratch(request.output, lambda scratch: time_worker(request.frames, scratch)))
-        request.tell(f"round {number}: {times[-1].whole:.1f} ms a frame, {times[-1].in_networks:.1f} in networks")
+        request.announce(f"round {number}: {times[-1].whole:.1f} ms a frame, {times[-1].in_networks:.1f} in networks")
         if python:
             some = request.frames.pictures
             static.append(_mediapipe(request, python, some[:STATIC_FRAMES], stateless=False))
@@ -93,14 +93,14 @@ def run(request: Request) -> Findings:
     ceiling = ceiling.raised(network_rates(times, ceiling.operations))
     tables = [_frame_table(times, ceiling), _process_table(times, static, stateless)]
     quantities = {
-        "share of the networks in a frame": Spread.of(one.in_networks / one.whole for one in times),
-        "peak memory of a worker, MB": Spread.of(one.peak_memory_mb for one in times),
+        "share of the networks in a frame": Rounds.of(worker.in_networks / worker.whole for worker in times),
+        "peak memory of a worker, MB": Rounds.of(worker.peak_memory_mb for worker in times),
     }
     raw = {
-        "worker": [asdict(one) for one in times],
+        "worker": [asdict(worker) for worker in times],
         "ceiling": asdict(ceiling),
-        "static": [asdict(one) for one in static],
-        "stateless": [asdict(one) for one in stateless],
+        "static": [asdict(measurement) for measurement in static],
+        "stateless": [asdict(measurement) for measurement in stateless],
     }
     return Findings(str(request.frames), request.rounds, tables, quantities, _notes(ceiling), raw=raw)
 
@@ -108,10 +108,10 @@ def run(request: Request) -> Findings:
 def time_worker(frames: BenchmarkFrames, output: Path) -> FrameTimes:
     """Measure one worker on all frames, after one shard to warm up.
 
-    Decoding runs one frame ahead in a thread, as little as it can, so that it hardly disturbs what else is timed.
+    Decoding runs only one frame ahead, in one thread, so that it hardly disturbs the other times.
 
     Args:
-        frames: What to compute.
+        frames: The frames to compute.
         output: Folder in which the worker commits its partitions.
 
     Raises:
@@ -152,13 +152,13 @@ def time_worker(frames: BenchmarkFrames, output: Path) -> FrameTimes:
 
 @contextmanager
 def watch(owner: object, shares: Mapping[str, str], seconds: dict[str, float], items: dict[str, int]) -> Iterator[None]:
-    """Add up what calls of some functions of `owner`, a class or module, take and get in this block.
+    """Add up the durations, and the lengths of the last arguments, of calls to some functions in this block.
 
     Args:
-        owner: Has the functions.
-        shares: Name of a function → key of `seconds` and `items`.
-        seconds: Where the times of calls are added up.
-        items: Where the lengths of their last arguments are added up: a network's crops.
+        owner: The class or module that has the functions.
+        shares: Name of a function → key in `seconds` and `items`.
+        seconds: Receives the sums of durations.
+        items: Receives the sums of lengths: the number of crops of a network.
     """
     originals = {name: getattr(owner, name) for name in shares}
     for name, function in originals.items():
@@ -178,9 +178,9 @@ def network_rates(times: Sequence[FrameTimes], operations: Mapping[str, float]) 
         operations: Network → operations for one crop.
     """
     return {
-        name: max(operations[name] * one.seen[name] / one.networks[name] / 1e6 for one in times)
+        name: max(operations[name] * worker.seen[name] / worker.networks[name] / 1e6 for worker in times)
         for name in operations
-        if all(one.networks[name] for one in times)
+        if all(worker.networks[name] for worker in times)
     }
 
 
@@ -212,37 +212,37 @@ def _mediapipe(request: Request, python: Path, pictures: Sequence[str], *, state
 
 def _frame_table(times: Sequence[FrameTimes], ceiling: Ceiling) -> Table:
     """Return a row for each part of a frame: its time, its share, and for networks the time the CPU could do it in."""
-    whole = Spread.of(one.whole for one in times).median
+    whole = Rounds.of(worker.whole for worker in times).median
     rows = []
     for name in NETWORKS:
-        spread = Spread.of(one.networks[name] for one in times)
+        spread = Rounds.of(worker.networks[name] for worker in times)
         least = ceiling.least_ms(name, times[0].seen[name])
         reached = f"{least / spread.median:.0%}" if least else ""
         rows.append((f"network {name}", spread.show(2), f"{spread.median / whole:.1%}", f"{least:.2f}", reached))
     for name in ("crops", "rest", "decode", "write"):
-        spread = Spread.of(getattr(one, name) for one in times)
+        spread = Rounds.of(getattr(worker, name) for worker in times)
         rows.append((name, spread.show(2), f"{spread.median / whole:.1%}", "", ""))
-    rows.append(("together", Spread.of(one.whole for one in times).show(2), "", "", ""))
+    rows.append(("together", Rounds.of(worker.whole for worker in times).show(2), "", "", ""))
     return Table(("one worker alone", "ms a frame", "share", "least ms on this CPU", "reached"), rows)
 
 
 def _process_table(
     times: Sequence[FrameTimes], static: Sequence[Measurement], stateless: Sequence[Measurement]
 ) -> Table:
-    ours = Spread.of(one.whole for one in times)
+    ours = Rounds.of(worker.whole for worker in times)
     rows = [("**phoenix_ray** litert, pictures to a committed partition", ours.show(1), f"{1000 / ours.median:.1f}")]
     for name, measured in (("MediaPipe static", static), ("MediaPipe stateless (reset before each frame)", stateless)):
         if measured:
-            spread = Spread.of(1000 / one.steady_rate for one in measured)
+            spread = Rounds.of(1000 / measurement.steady_rate for measurement in measured)
             rows.append((name, spread.show(1), f"{1000 / spread.median:.1f}"))
     return Table(("one process", "ms a frame", "frames/s"), rows)
 
 
 def _notes(ceiling: Ceiling) -> list[str]:
     return [
-        "Start-up and one shard to warm up are left out. MediaPipe's process is not pinned and uses more than one "
-        "thread; ours uses one.",
+        "Start-up and one shard to warm up are not counted. MediaPipe's process is not pinned to a core and uses more "
+        "than one thread; ours uses one.",
         f"Least ms: operations of the network ÷ {ceiling.gigaflops:.0f} GFLOP/s, the highest rate of one core in this "
-        f"run: that of {ceiling.source} ({ceiling.gigabytes:.1f} GB/s is copied beside). A network that beats every "
-        "product sets it, so none exceeds 100 %.",
+        f"run, which {ceiling.source} reached (a copy of memory reached {ceiling.gigabytes:.1f} GB/s). A network that "
+        "beats every product sets this rate, so none exceeds 100 %.",
     ]

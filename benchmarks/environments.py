@@ -1,6 +1,7 @@
-"""An environment for each peer: its own packages at the versions its users have today, apart from ours and others'.
+"""A Python environment for each peer, with the versions of packages that its users have today.
 
-MediaPipe 0.10.21 needs numpy 1; ours runs on numpy 2. Environments lie in a folder, are made on first use and kept.
+They are separate because MediaPipe 0.10.21 needs numpy 1, and we run on numpy 2. Environments are installed into a
+folder on first use, and kept.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ _PYTHONS = ((3, 10), (3, 12))
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """A peer's packages, and the folder they are in."""
+    """A peer's packages, and the name of the folder they are installed in."""
 
     name: str
     packages: tuple[str, ...]
@@ -33,11 +34,11 @@ POSE_FORMAT = Environment("pose-format", (*_MEDIAPIPE, "pose-format==0.15.0"))
 RAY_DATA = Environment("ray-data", (*_MEDIAPIPE, "ray[data]==2.60.0", "pyarrow==25.0.1"))
 
 
-def prepare(environment: Environment, folder: Path, tell: Callable[[str], None]) -> Path:
-    """Return the Python of an environment, which is made where it is missing.
+def install(environment: Environment, folder: Path, announce: Callable[[str], None]) -> Path:
+    """Return the Python of an environment, installing the environment first if it is missing.
 
     Raises:
-        ConfigError: This Python is too new for MediaPipe, or pip cannot get the packages.
+        ConfigError: MediaPipe has no wheel for this Python, or pip cannot install the packages.
     """
     home = folder.absolute() / environment.name
     python = home / "bin" / "python"
@@ -47,9 +48,9 @@ def prepare(environment: Environment, folder: Path, tell: Callable[[str], None])
     if not _PYTHONS[0] <= sys.version_info[:2] <= _PYTHONS[1]:
         raise ConfigError(
             f"MediaPipe 0.10.21 has no wheel for Python {sys.version_info.major}.{sys.version_info.minor}: run the "
-            "benchmark with Python 3.10 to 3.12, or measure us alone with --no-peers."
+            "benchmark with Python 3.10 to 3.12, or measure phoenix_ray alone with --no-peers."
         )
-    tell(f"installing {', '.join(environment.packages)} into {home}")
+    announce(f"installing {', '.join(environment.packages)} into {home}")
     venv.create(home, clear=True, with_pip=True)
     command = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *environment.packages]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -57,6 +58,14 @@ def prepare(environment: Environment, folder: Path, tell: Callable[[str], None])
         raise ConfigError(f"pip cannot install {environment.name} into {home}:\n{done.stderr.strip()[-2000:]}")
     complete.write_text(_content(environment), encoding="utf-8")
     return python
+
+
+def install_peers(folder: Path, announce: Callable[[str], None]) -> tuple[Path, Path, Path]:
+    """Return the Pythons of MediaPipe, pose-format and Ray Data; as `install`."""
+    mediapipe, pose_format, ray_data = (
+        install(environment, folder, announce) for environment in (MEDIAPIPE, POSE_FORMAT, RAY_DATA)
+    )
+    return mediapipe, pose_format, ray_data
 
 
 def _content(environment: Environment) -> str:

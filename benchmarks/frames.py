@@ -10,8 +10,9 @@ from pathlib import Path
 from phoenix_ray.config import SourceSettings
 from phoenix_ray.errors import ConfigError, SourceError
 from phoenix_ray.sources.base import SourceProblem, Video
-from phoenix_ray.sources.catalog import open_source
-from phoenix_ray.sources.frame_files import frame_names
+from phoenix_ray.sources.folders import frame_names
+from phoenix_ray.sources.registry import open_source
+from phoenix_ray.text import counted
 
 SAMPLES_VARIABLE = "PHOENIX_RAY_SAMPLES"
 SAMPLES_BESIDE_CHECKOUT = Path("..", "shared", "samples")
@@ -20,13 +21,13 @@ PHOENIX_SAMPLE = Path("phoenix_layout_demo", "PHOENIX-2014-T")
 
 @dataclass(frozen=True, slots=True)
 class BenchmarkFrames:
-    """What every contestant is given.
+    """The frames that every contestant computes.
 
     Attributes:
         root: Absolute path of the dataset.
-        videos: Its videos, each a folder of frames.
+        videos: Its videos, all of them frame folders.
         pictures: Absolute paths of all frames, video by video, in order.
-        sizes: "width x height" of the videos' first frames, without repetition.
+        sizes: The different sizes of the videos' first frames, as "<width>x<height>".
     """
 
     root: str
@@ -36,21 +37,22 @@ class BenchmarkFrames:
 
     def __str__(self) -> str:
         sizes = ", ".join(self.sizes)
-        return f"{len(self.pictures):,} frames ({sizes}) of {len(self.videos):,} videos in {Path(self.root).name}"
+        frames, videos = counted(len(self.pictures), "frame"), counted(len(self.videos), "video")
+        return f"{frames} ({sizes}) of {videos} in {Path(self.root).name}"
 
     def names(self, video: Video) -> list[str]:
         """Return the file names of a video's frames, in order."""
         return frame_names(video.location)[: video.frame_count]
 
     def shortened(self, frame_count: int) -> BenchmarkFrames:
-        """Return the first frames of each video; for what is asked of a peer only (ours reads whole folders)."""
+        """Return the first frames of each video. Only for peers: our command reads whole folders."""
         videos = tuple(replace(video, frame_count=min(frame_count, video.frame_count)) for video in self.videos)
         pictures = [str(Path(video.location, name)) for video in videos for name in self.names(video)[:frame_count]]
         return BenchmarkFrames(self.root, videos, tuple(pictures), self.sizes)
 
 
 def choose_source(path: Path | None) -> SourceSettings:
-    """Return the dataset at `path`; else real sign-language videos where this machine has them; else the sample."""
+    """Return the dataset at `path`; without a path, sign-language videos if this machine has them, else the sample."""
     if path is not None:
         return SourceSettings(path=str(path))
     phoenix = Path(os.environ.get(SAMPLES_VARIABLE, SAMPLES_BESIDE_CHECKOUT)) / PHOENIX_SAMPLE
@@ -62,7 +64,7 @@ def list_frames(settings: SourceSettings) -> BenchmarkFrames:
 
     Raises:
         SourceError: The dataset or one of its videos cannot be read.
-        ConfigError: It holds video files: MediaPipe's side of the benchmark reads pictures.
+        ConfigError: It holds video files; the MediaPipe contestants can only read pictures.
     """
     source = open_source(settings)
     videos = []
@@ -70,7 +72,7 @@ def list_frames(settings: SourceSettings) -> BenchmarkFrames:
         if isinstance(video, SourceProblem):
             raise SourceError(f"{video.split}/{video.video_id} cannot be measured: {video.message}")
         if video.kind != "frame_folder":
-            raise ConfigError(f"{video.location} is a video file; the benchmark compares on folders of pictures.")
+            raise ConfigError(f"{video.location} is a video file; the benchmark needs folders of pictures.")
         videos.append(video)
     pictures = [[str(Path(video.location, name)) for name in frame_names(video.location)] for video in videos]
     sizes = sorted({_size(frames[0]) for frames in pictures})
@@ -84,4 +86,4 @@ def _size(picture: str) -> str:
         with Image.open(picture) as image:
             return f"{image.width}x{image.height}"
     except OSError as error:
-        raise SourceError(f"{picture} cannot be read: {error}. A benchmark needs whole frames.") from None
+        raise SourceError(f"{picture} cannot be read: {error}. A benchmark needs readable frames.") from None

@@ -1,11 +1,11 @@
-"""Measure Holistic in torch where it runs: how fast, how near to what the device could do, and how near to the CPU.
+"""Measures Holistic in torch on a device: how fast it is, how near to the device's limits, and to the CPU's landmarks.
 
     python -m benchmarks.gpu --weights DIR [--frames FOLDER] [--minutes 8] --out DIR
 
-The suite `gpu` of `python -m benchmarks` measures the same. This program is for where little else is installed: it
-needs torch, neither Ray nor MediaPipe, and of LiteRT only what describes `.tflite` files. LiteRT itself is asked for
-the landmarks to compare with, unless `--reference` holds them: written on a machine that has it, they travel with the
-frames. What the minutes do not suffice for is left out, and the page says so. docs/engines.md tells how to read it.
+The suite `gpu` of `python -m benchmarks` measures the same. This program is for machines with little else installed: it
+needs torch and LiteRT's description of `.tflite` files, but neither Ray nor MediaPipe. The landmarks to compare with
+come from LiteRT, or from the file `--reference`, which a machine with LiteRT has written. The report lists what there
+was no time for. docs/engines.md says how to read it.
 """
 
 from __future__ import annotations
@@ -35,20 +35,26 @@ PICTURES = (".png", ".jpg", ".jpeg")
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--weights", type=click.Path(path_type=Path, exists=True), required=True, help="Folder of .tflite files.")
-@click.option("--frames", "folder", type=click.Path(path_type=Path), help="Pictures, at any depth. Default: samples.")
 @click.option(
-    "--limit", type=click.IntRange(min=1), default=MOST_FRAMES, show_default=True, help="Frames to use at most."
+    "--weights", type=click.Path(path_type=Path, exists=True), required=True, help="Folder of the .tflite files."
 )
+@click.option(
+    "--frames", "folder", type=click.Path(path_type=Path), help="Folder tree of pictures. Default: the samples."
+)
+@click.option("--limit", type=click.IntRange(min=1), default=MOST_FRAMES, show_default=True, help="Most frames to use.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for gpu.md and gpu.json.")
-@click.option("--reference", type=click.Path(path_type=Path), help="Landmarks of the CPU engine: read, or written.")
-@click.option("--minutes", type=float, default=MINUTES, show_default=True, help="After these nothing new is begun.")
-@click.option("--seconds", type=float, default=LEAST_SECONDS, show_default=True, help="Least time of one measurement.")
+@click.option(
+    "--reference",
+    type=click.Path(path_type=Path),
+    help="The CPU engine's landmarks: read if the file exists, else written.",
+)
+@click.option("--minutes", type=float, default=MINUTES, show_default=True, help="After these, no measurement is begun.")
+@click.option("--seconds", type=float, default=LEAST_SECONDS, show_default=True, help="Least time for one measurement.")
 @click.option("--device", default="auto", show_default=True, help="auto, cuda, mps or cpu.")
 @click.option("--precision", "precisions", multiple=True, type=click.Choice(get_args(Precision)), help="Repeatable.")
 @click.option("--batch-size", "batch_sizes", multiple=True, type=click.IntRange(min=1), help="Repeatable.")
 @click.option("--face-points", type=click.Choice(["468", "478"]), default="468", show_default=True)
-@click.option("--threads", type=click.IntRange(min=1), help="Threads that decode. Default: all cores.")
+@click.option("--threads", type=click.IntRange(min=1), help="Decoding threads. Default: one for each core.")
 def main(
     weights: Path,
     folder: Path | None,
@@ -77,7 +83,7 @@ def main(
             batch_sizes or (GPU_BATCH_SIZES if on_gpu else CPU_BATCH_SIZES),
             reference,
         ):
-            # Written again and again: who is cut off in the middle keeps what was measured until then.
+            # Written after each step, so that an interrupted program leaves what it has measured.
             page = to_markdown(report)
             (out / "gpu.md").write_text(page, encoding="utf-8")
             (out / "gpu.json").write_text(to_json(report), encoding="utf-8")
@@ -88,10 +94,10 @@ def main(
 
 
 def read_pictures(folder: Path | None, limit: int) -> list[bytes]:
-    """Return the bytes of the first pictures below a folder, by path; without one, of the samples.
+    """Return the bytes of the first pictures below a folder in order of their paths; without a folder, of the samples.
 
     Raises:
-        SourceError: There is none.
+        SourceError: There is no picture.
     """
     if folder is None:
         from benchmarks.frames import choose_source, list_frames

@@ -1,6 +1,6 @@
-"""The measurements of one device, the most important first, until time is up.
+"""All measurements of one device, the most important first, until time is up.
 
-Called by the program `bench.gpu` and the suite `bench.gpu_suite`.
+The program `benchmarks.gpu` and the suite `benchmarks.gpu_suite` run it.
 """
 
 from __future__ import annotations
@@ -44,23 +44,26 @@ from phoenix_ray.models.holistic.torch_engine.networks import TorchNetworks
 
 Found = TypeVar("Found")
 
-# The first one matters most.
-GPU_BATCH_SIZES, CPU_BATCH_SIZES = (GPU_BATCH_SIZE, 256, 64, 32, 8), (4, 1)
-# What is measured unless the caller chooses: frames, minutes after which nothing new is begun, time of a measurement.
-MOST_FRAMES, MINUTES, LEAST_SECONDS = 512, 8.0, 0.5
+# The first matters most.
+GPU_BATCH_SIZES = (GPU_BATCH_SIZE, 256, 64, 32, 8)
+CPU_BATCH_SIZES = (4, 1)
+# Defaults: most frames, minutes after which no measurement is begun, least seconds for one measurement.
+MOST_FRAMES = 512
+MINUTES = 8.0
+LEAST_SECONDS = 0.5
 
 
 class GpuBenchmark:
-    """Holistic in torch on one device, to be measured.
+    """Measures Holistic in torch on one device.
 
     Args:
         weights: Folder of the `.tflite` files.
         device: Where torch computes.
         face_points: 468 or 478.
         pictures: Bytes of picture files.
-        threads: Threads that decode them; of torch too where the device is a CPU.
-        least_seconds: Least time of one measurement.
-        deadline: `time.monotonic()` after which nothing new is begun.
+        threads: Threads that decode them; torch uses as many if the device is a CPU.
+        least_seconds: Least time for one measurement.
+        deadline: `time.monotonic()` after which no measurement is begun.
     """
 
     def __init__(
@@ -73,10 +76,15 @@ class GpuBenchmark:
         least_seconds: float,
         deadline: float,
     ) -> None:
-        self._weights, self._device, self._face_points = weights, device, face_points
-        self._pictures, self._images = pictures, [decode(picture) for picture in pictures]
-        self._threads, self._least_seconds, self._deadline = threads, least_seconds, deadline
-        # Apple's GPUs run the networks only; see the engine.
+        self._weights = weights
+        self._device = device
+        self._face_points = face_points
+        self._pictures = pictures
+        self._images = [decode(picture) for picture in pictures]
+        self._threads = threads
+        self._least_seconds = least_seconds
+        self._deadline = deadline
+        # On Apple's GPUs only the networks run; the engine says why.
         self._pipeline_device = torch.device("cpu") if device.type == "mps" else device
         self._left_out: list[str] = []
         self._conditions = take_conditions(device, self._images, face_points, threads)
@@ -84,12 +92,12 @@ class GpuBenchmark:
     def run(
         self, precisions: Sequence[Precision], batch_sizes: Sequence[int], reference: Path | None
     ) -> Iterator[GpuReport]:
-        """Measure everything there is time for; yield all that is known after each precision and batch size.
+        """Measure everything there is time for, yielding all results so far after each precision and batch size.
 
         Args:
-            precisions: The first one matters most.
-            batch_sizes: The first one matters most; stages and landmarks are looked at with it alone.
-            reference: File of the CPU engine's landmarks: read, or written where there is none.
+            precisions: The first matters most.
+            batch_sizes: The first matters most; stages and landmarks are measured only with the first.
+            reference: File of the CPU engine's landmarks; read if it exists, else written.
 
         Raises:
             ModelError: Weights are missing or damaged, or `reference` belongs to other frames.
@@ -113,7 +121,7 @@ class GpuBenchmark:
                 )
 
     def _measure(self, case: Rate, limits: Limits) -> tuple[Rate, list[StageTime]]:
-        """Return the rates of a precision and batch size, and the stages they are made of."""
+        """Return the rates of a precision and batch size, and the times of their stages."""
         rate = case
         times = self._attempt(case, "stages", lambda: self._time_stages(case, limits)) or []
         if times:
@@ -132,7 +140,7 @@ class GpuBenchmark:
         return self._attempt(case, "landmarks", estimate)
 
     def _attempt(self, case: Rate, subject: str, measure: Callable[[], Found]) -> Found | None:
-        """Return what `measure` finds; None, with a note in the report, where time or memory is up, or torch fails."""
+        """Return the result of `measure`; None, with a note in the report, if time or memory is up or torch fails."""
         what = f"{case.precision}, batch size {case.batch_size}: {subject}"
         if time.monotonic() > self._deadline:
             self._left_out.append(f"{what}: time was up")
@@ -142,7 +150,7 @@ class GpuBenchmark:
         except torch.OutOfMemoryError:
             self._left_out.append(f"{what}: did not fit into the GPU's memory")
         except RuntimeError as error:
-            # What a device's libraries refuse; the other figures are worth having all the same.
+            # A library of the device refused. The other measurements are still useful.
             self._left_out.append(f"{what}: {str(error).splitlines()[0]}")
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
@@ -210,7 +218,7 @@ class GpuBenchmark:
         return compare(layout, sizes, expected, found, names=("CPU engine", "torch"))
 
     def _cpu_landmarks(self, file: Path | None) -> LandmarkBatch | None:
-        """Return the landmarks of the CPU engine: from a file, else from LiteRT, else None."""
+        """Return the CPU engine's landmarks: from the file, else from LiteRT; None without either."""
         digest = hashlib.sha256(b"".join(self._pictures)).hexdigest()
         if file is not None and file.exists():
             with np.load(file) as stored:

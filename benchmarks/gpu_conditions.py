@@ -1,4 +1,4 @@
-"""Under what a benchmark of torch holds: device, versions, frames; `gpu_benchmark` asks before it measures."""
+"""The conditions under which torch is measured: device, versions, frames. `gpu_benchmark` records them first."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from benchmarks.machine import this_machine
 
 
 def take_conditions(device: torch.device, images: Sequence[Image], face_points: int, threads: int) -> Conditions:
-    """Return what there is at this moment.
+    """Return the conditions at this moment.
 
     Args:
         device: Where torch computes.
         images: The frames, RGB uint8 (height, width, 3).
         face_points: 468 or 478.
-        threads: Threads that decode.
+        threads: Decoding threads.
     """
     sizes = sorted({f"{image.shape[1]}x{image.shape[0]}" for image in images})
     return Conditions(

@@ -1,6 +1,6 @@
-"""Measures Holistic in torch on one device: the device's limits, the work of each network, and how long it takes.
+"""Single measurements of Holistic in torch on one device: the device's limits, and each network's work and time.
 
-`bench.gpu` decides what is measured. All figures are wall time with the device idle before and after.
+`gpu_benchmark` decides what is measured. All times are wall time with the device idle before and after.
 """
 
 from __future__ import annotations
@@ -40,20 +40,20 @@ from phoenix_ray.sources.decode import decode_picture
 
 Image = NDArray[np.uint8]
 
-# Warm-up calls before the clock starts: the first chooses kernels, the second finds memory allocated.
+# Calls before the clock starts: the first chooses kernels, and from the second on memory is allocated.
 WARM_UP_CALLS = 2
-# Side of the square matrices, and bytes, with which a device's limits are measured; a CPU has smaller ones.
+# Side of the square matrices, and bytes copied, by which the limits of a device are measured.
 GPU_MATRIX, CPU_MATRIX = 8192, 1024
 GPU_COPY_BYTES, CPU_COPY_BYTES = 2**30, 2**26
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What the device can do at most, as measured.
+    """The measured limits of a device.
 
     Attributes:
-        memory: Bytes a second, read and written, of a copy within its memory.
-        products: Floating-point operations a second of a large matrix product, by precision.
+        memory: Bytes read and written per second by a copy within its memory.
+        products: Precision → floating-point operations per second of a large matrix product.
     """
 
     memory: float
@@ -62,7 +62,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """A network of the pipeline, and how many of its crops a frame has."""
+    """A network of the pipeline, and how many crops it gets from a frame."""
 
     name: str
     expects: NetworkSpec
@@ -71,7 +71,7 @@ class Stage:
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What a stage does for a frame: multiplications and additions, and bytes its operators read and write."""
+    """What a stage does for a frame: multiplications and additions, and bytes that its operators read and write."""
 
     operations: float
     bytes_moved: float
@@ -90,7 +90,7 @@ def stages(face_points: int) -> tuple[Stage, ...]:
 
 
 def seconds_per_call(run: Callable[[], object], device: torch.device, least_seconds: float) -> float:
-    """Return the mean time of a call, over as many as `least_seconds` hold and at least two."""
+    """Return the mean time of a call, over at least two calls and at least `least_seconds`."""
     for _ in range(WARM_UP_CALLS):
         run()
     _wait_for(device)
@@ -99,14 +99,14 @@ def seconds_per_call(run: Callable[[], object], device: torch.device, least_seco
         run()
         calls += 1
         if calls % 8 == 0:
-            # Launches run ahead of the device; without this the clock would only see the launches.
+            # Launches run ahead of the device; without this only the launches would be timed.
             _wait_for(device)
     _wait_for(device)
     return (time.perf_counter() - began) / calls
 
 
 def measure_limits(device: torch.device, precisions: Sequence[Precision], least_seconds: float) -> Limits:
-    """Return what a copy and matrix products reach on the device."""
+    """Return the rates that a copy and matrix products reach on the device."""
     on_gpu = device.type == "cuda"
     source = torch.ones((GPU_COPY_BYTES if on_gpu else CPU_COPY_BYTES) // 4, device=device)
     target = torch.empty_like(source)
@@ -122,9 +122,9 @@ def measure_limits(device: torch.device, precisions: Sequence[Precision], least_
 
 
 def count_work(weights: Path, face_points: int, precision: Precision) -> dict[str, Work]:
-    """Return the work of each stage for a frame more, by its name; counted on shapes alone, without a device.
+    """Return the name of each stage → its work for one more frame. It is counted on shapes, without a device.
 
-    What a batch reads once, however many frames it has, is no frame's: the weights.
+    The weights, which a batch reads once however many frames it has, are not counted.
     """
     nowhere = torch.device("meta")
     networks = TorchNetworks(weights, face_points, nowhere, precision)
@@ -137,13 +137,13 @@ def count_work(weights: Path, face_points: int, precision: Precision) -> dict[st
             with torch.no_grad(), _Counter() as counter:
                 getattr(networks, stage.name)(crops)
             counters.append(counter)
-        one, two = counters
-        work[stage.name] = Work(two.operations - one.operations, two.bytes_moved - one.bytes_moved)
+        of_one, of_two = counters
+        work[stage.name] = Work(of_two.operations - of_one.operations, of_two.bytes_moved - of_one.bytes_moved)
     return work
 
 
 class _Counter(TorchDispatchMode):  # type: ignore[misc]  # torch is not analysed
-    """Adds up what operators do."""
+    """Adds up the work of operators."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -165,7 +165,7 @@ class _Counter(TorchDispatchMode):  # type: ignore[misc]  # torch is not analyse
 def time_network(
     networks: TorchNetworks, stage: Stage, frames: int, device: torch.device, precision: Precision, least_seconds: float
 ) -> float:
-    """Return seconds a frame of a stage's network, on noise that lies on the device."""
+    """Return the seconds per frame of a stage's network, on noise that lies on the device."""
     side = stage.expects.size
     generator = torch.Generator(device).manual_seed(0)
     shape = (frames * stage.crops_per_frame, side, side, 3)
@@ -176,7 +176,7 @@ def time_network(
 
 
 def time_crop(cropper: DeviceCropper, stage: Stage, least_seconds: float) -> float:
-    """Return seconds a frame for cropping what a stage's network sees: a turned square as large as the image."""
+    """Return the seconds per frame of cutting a stage's crops: turned squares as wide as the image."""
     width = cropper.size.width
     frames, device = len(width), width.device
     image = torch.arange(frames, device=device).repeat(stage.crops_per_frame)
@@ -191,12 +191,12 @@ def _turned_squares(cropper: DeviceCropper) -> Rect:
 
 
 def time_pipeline(model: PoseModel, images: Sequence[Image], device: torch.device, least_seconds: float) -> float:
-    """Return seconds a frame of a model, from frames in memory to landmarks in memory."""
+    """Return a model's seconds per frame, from frames in memory to landmarks in memory."""
     return seconds_per_call(lambda: model.estimate(images), device, least_seconds) / len(images)
 
 
 def time_end_to_end(model: PoseModel, pictures: Sequence[bytes], threads: int, least_seconds: float) -> float:
-    """Return seconds a frame from the bytes of picture files to landmarks; threads decode the next batch meanwhile."""
+    """Return the seconds per frame from bytes of picture files to landmarks, decoding the next batch meanwhile."""
     size = model.batch_size
 
     def batches() -> Iterator[Sequence[bytes]]:
@@ -225,7 +225,7 @@ def time_end_to_end(model: PoseModel, pictures: Sequence[bytes], threads: int, l
 
 
 def decode(picture: bytes) -> Image:
-    """Return a picture file's pixels, RGB uint8 (height, width, 3), decoded as a run decodes them."""
+    """Return the pixels of a picture file, RGB uint8 (height, width, 3), decoded as in a run."""
     return decode_picture(BytesIO(picture), DecodeSettings().max_pixels)
 
 

@@ -1,4 +1,4 @@
-"""What `bench.gpu` found as a page; the suite `gpu` takes its tables and its speeds from here."""
+"""The report of `benchmarks.gpu` as a page. The suite `gpu` takes its tables and bars from here too."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from benchmarks.gpu_results import GpuReport, Rate, StageTime, to_plain
 from benchmarks.parity_report import ParityReport
 from benchmarks.table import Table
 
-# All frames of PHOENIX-2014-T, for the time a whole dataset would take.
+# Frames of PHOENIX-2014-T, for the time that a whole dataset would take.
 PHOENIX_FRAMES = 947_756
 
-# Frames a second that one NVIDIA H200 with 16 cores should reach: precision, what of a `Rate`, at least.
+# Frames per second that one NVIDIA H200 with 16 cores should reach: (precision, attribute of `Rate`, least rate).
 SPEED_BARS = (("exact", "networks", 8_000), ("exact", "end_to_end", 6_000), ("fp16", "end_to_end", 15_000))
 
 
 @dataclass(frozen=True, slots=True)
 class SpeedBar:
-    """A speed that one NVIDIA H200 with 16 cores should reach, and the best of the batch sizes, in frames a second."""
+    """Frames per second that one NVIDIA H200 with 16 cores should reach, and those of the best batch size."""
 
     name: str
     wanted: float
@@ -28,7 +28,7 @@ class SpeedBar:
 
 @dataclass(frozen=True, slots=True)
 class Chapter:
-    """A table, and what a reader must know to read it."""
+    """A table, and what a reader must know to interpret it."""
 
     title: str
     words: str
@@ -62,9 +62,9 @@ def chapters(report: GpuReport) -> tuple[Chapter, ...]:
     limits = ", ".join(f"{rate / 1e12:,.2f} TFLOP/s ({name})" for name, rate in report.product_limits.items())
     return (
         Chapter(
-            "Frames a second",
-            "Networks: on crops that lie on the device. Pipeline: frames in memory to landmarks in memory. End to end: "
-            "bytes of picture files to landmarks in memory, the next batch decoded meanwhile.",
+            "Frames per second",
+            "Networks: on crops that lie on the device. Pipeline: from frames in memory to landmarks in memory. End to "
+            "end: from bytes of picture files to landmarks in memory, decoding the next batch meanwhile.",
             Table(
                 ("precision", "batch", "networks", "with crops", "pipeline", "end to end", "PHOENIX-2014-T", "GPU MB"),
                 [_rate_cells(rate) for rate in report.rates],
@@ -72,22 +72,24 @@ def chapters(report: GpuReport) -> tuple[Chapter, ...]:
         ),
         Chapter(
             "Bars",
-            "Speeds are for one NVIDIA H200 with 16 cores, the best of the batch sizes; landmarks for any device.",
+            "Bars on speed are for one NVIDIA H200 with 16 cores and the best batch size; bars on landmarks are for "
+            "any device.",
             Table(("what", "bar", "found", "met"), [*map(_speed_cells, speed_bars(report)), *_landmark_bars(report)]),
         ),
         Chapter(
             "Stages against the roofline",
             f"A copy moves {report.memory_limit / 1e9:,.0f} GB/s; a matrix product reaches {limits}. The bound is the "
-            "larger of operations and bytes divided by these; bytes are what operators read and write when none is "
-            "fused with another.",
+            "time that operations or bytes need at these rates, whichever is longer. Bytes are what operators read and "
+            "write if none is fused with another.",
             Table(
                 ("stage", "precision", "batch", "µs a frame", "bound µs", "bound / time"),
                 [_stage_cells(stage) for stage in report.stage_times],
             ),
         ),
         Chapter(
-            "What stages are made of",
-            "Sums in any order: the network as torch's libraries like to add up, which may differ by batch size.",
+            "Parts of the stages",
+            "Sums in any order: the network with sums in the order that torch's libraries choose, which may depend on "
+            "the batch size.",
             Table(
                 ("stage", "precision", "crops, µs a frame", "sums in any order, µs a frame", "MFLOP", "MB moved"),
                 [_further_cells(stage) for stage in report.stage_times],
@@ -95,7 +97,7 @@ def chapters(report: GpuReport) -> tuple[Chapter, ...]:
         ),
         Chapter(
             "Landmarks against the CPU engine",
-            "Distances are in pixels of the frame, where both found the part.",
+            "Distances in pixels of the frame, for parts that both engines found.",
             Table(
                 ("precision", "part", "both", "only one", "mean px", "median px", "p99 px", "max px"),
                 [cells for name, parity in report.parity.items() for cells in _parity_cells(name, parity)],
@@ -105,7 +107,7 @@ def chapters(report: GpuReport) -> tuple[Chapter, ...]:
 
 
 def speed_bars(report: GpuReport) -> Iterator[SpeedBar]:
-    """Yield the bars of what was measured."""
+    """Yield the bars on speeds that were measured."""
     for precision, name, wanted in SPEED_BARS:
         found = [getattr(rate, name) for rate in report.rates if rate.precision == precision]
         if measured := [speed for speed in found if speed is not None]:

@@ -1,4 +1,4 @@
-"""What `bench.gpu` found, as data. It needs no torch."""
+"""The results of `benchmarks.gpu` as data, without torch."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from phoenix_ray.config import Precision
 
 @dataclass(frozen=True, slots=True)
 class Conditions:
-    """Under what the figures hold.
+    """The conditions under which results were measured.
 
     Attributes:
-        date: When it began, ISO 8601.
-        machine: Its processor and cores.
+        date: When the benchmark began, ISO 8601.
+        machine: The machine's processor and cores.
         device: Name of the device.
-        versions: Of torch and what it computes with.
-        frames: What the frames are.
+        versions: Versions of torch and of the libraries it computes with.
+        frames: Describes the frames.
         face_points: 468 or 478.
-        threads: Threads that decode; of torch too where the device is a CPU.
+        threads: Decoding threads; torch uses as many if the device is a CPU.
     """
 
     date: str
@@ -40,16 +40,16 @@ class Conditions:
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """Frames a second at one precision and batch size; None where it was left out.
+    """Frames per second at one precision and batch size; None for what was not measured.
 
     Attributes:
-        precision: Of the products.
-        batch_size: Frames at once.
+        precision: Precision of products.
+        batch_size: Frames in a batch.
         networks: The networks alone, on crops that lie on the device.
-        with_crops: And the crops.
-        pipeline: Frames in memory to landmarks in memory, geometry and copies included.
-        end_to_end: Bytes of picture files to landmarks in memory.
-        memory_mb: Most memory that tensors took on the GPU; None on others.
+        with_crops: The networks and cutting their crops.
+        pipeline: From frames in memory to landmarks in memory, including geometry and copies.
+        end_to_end: From bytes of picture files to landmarks in memory.
+        memory_mb: Most memory that tensors took on the GPU; None on other devices.
     """
 
     precision: Precision
@@ -63,18 +63,18 @@ class Rate:
 
 @dataclass(frozen=True, slots=True)
 class StageTime:
-    """A stage beside what the device's limits would allow it.
+    """The time of a stage, and the time that the device's limits would allow. Everything is per frame.
 
     Attributes:
-        name: Of the stage.
-        precision: Of the products.
-        batch_size: Frames at once.
-        microseconds: Time a frame of the network.
-        crop_microseconds: Time a frame of its crops.
-        library_microseconds: Time a frame of the network with sums in whatever order torch's libraries like.
-        operations: Floating-point operations a frame.
-        bytes_moved: Bytes a frame that operators read and write, each its inputs and outputs once.
-        bound_microseconds: The larger of operations and bytes divided by what the device was seen to reach.
+        name: Name of the stage.
+        precision: Precision of products.
+        batch_size: Frames in a batch.
+        microseconds: Time of the network.
+        crop_microseconds: Time to cut its crops.
+        library_microseconds: Time of the network with sums in the order that torch's libraries choose.
+        operations: Floating-point operations.
+        bytes_moved: Bytes of the inputs and outputs of all operators.
+        bound_microseconds: Time that operations or bytes need at the device's limits, whichever is longer.
     """
 
     name: str
@@ -93,12 +93,12 @@ class GpuReport:
     """Everything that was measured.
 
     Attributes:
-        conditions: Under what.
-        memory_limit: Bytes a second that a copy reaches.
-        product_limits: Operations a second that a matrix product reaches, by precision.
-        rates: For each precision and batch size.
-        stage_times: For one batch size, by precision.
-        parity: Precision → how landmarks compare with the CPU engine's.
+        conditions: The conditions of the measurement.
+        memory_limit: Bytes per second that a copy reaches.
+        product_limits: Precision → operations per second that a matrix product reaches.
+        rates: The rates of each precision and batch size.
+        stage_times: The stages of each precision, at one batch size.
+        parity: Precision → comparison of landmarks with the CPU engine's.
         left_out: What was not measured, and why.
     """
 

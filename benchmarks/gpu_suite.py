@@ -1,4 +1,4 @@
-"""The suite `gpu`: what `bench.gpu` measures, on the benchmark's frames and with the installed weights."""
+"""The suite `gpu`: the measurements of `benchmarks.gpu` on the benchmark's frames, with the installed weights."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from benchmarks.gpu_report import chapters, speed_bars
 from benchmarks.gpu_results import GpuReport, to_plain
 from benchmarks.machine import this_machine
 from benchmarks.report import Findings
-from benchmarks.results import Spread
+from benchmarks.results import Rounds
 from benchmarks.suites import Request
 from phoenix_ray.config import Precision
 from phoenix_ray.errors import MissingExtraError, ModelError
 from phoenix_ray.models.weights import ensure_installed
 
 FACE_POINTS = 468
-# The speeds of `gpu_report.SPEED_BARS` are this device's.
+# The speeds in `gpu_report.SPEED_BARS` are for this device.
 JUDGED_DEVICE = "H200"
 
 
 def check_machine() -> None:
-    """Return when there is torch, and a CUDA device that it sees.
+    """Do nothing if torch is installed and sees a CUDA device.
 
     Raises:
         MissingExtraError: torch is not installed.
-        ModelError: There is no such device.
+        ModelError: torch sees no CUDA device.
     """
     try:
         import torch
@@ -35,26 +35,26 @@ def check_machine() -> None:
         raise MissingExtraError("The suite gpu", "torch") from None
     if not torch.cuda.is_available():
         raise ModelError(
-            f"torch {torch.__version__} sees no CUDA device here. `python -m benchmarks.gpu` measures others."
+            f"torch {torch.__version__} sees no CUDA device here. `python -m benchmarks.gpu` can measure other devices."
         )
 
 
 def run(request: Request) -> Findings:
-    """Measure once: each time is the mean of as many calls as half a second holds."""
+    """Measure once; each time is already a mean over at least half a second."""
     from benchmarks.gpu_benchmark import GPU_BATCH_SIZES, LEAST_SECONDS, MINUTES, MOST_FRAMES, GpuBenchmark
     from phoenix_ray.models.holistic.torch_engine.device import choose_device
 
     pictures = [Path(picture).read_bytes() for picture in request.frames.pictures[:MOST_FRAMES]]
-    weights, threads = ensure_installed(announce=request.tell), this_machine().cores
+    weights, threads = ensure_installed(announce=request.announce), this_machine().cores
     deadline = time.monotonic() + 60 * MINUTES
     benchmark = GpuBenchmark(weights, choose_device("cuda"), FACE_POINTS, pictures, threads, LEAST_SECONDS, deadline)
-    # Each report holds those before it.
+    # Each report contains those before it.
     (report,) = deque(benchmark.run(get_args(Precision), GPU_BATCH_SIZES, None), maxlen=1)
     return to_findings(report)
 
 
 def to_findings(report: GpuReport) -> Findings:
-    """Return a report as what a suite found."""
+    """Return a report as the findings of a suite."""
     read = chapters(report)
     return Findings(
         frames=f"{report.conditions.device}, {report.conditions}",
@@ -67,12 +67,12 @@ def to_findings(report: GpuReport) -> Findings:
     )
 
 
-def quantities(report: GpuReport) -> dict[str, Spread]:
-    """Return what bars are held against: landmarks on any device, speeds on the one that the bars are for."""
+def quantities(report: GpuReport) -> dict[str, Rounds]:
+    """Return the quantities that bars limit: landmarks on any device, speeds only on the device they are for."""
     found = {}
     if "exact" in report.parity:
-        found["bars of parity that exact landmarks miss"] = Spread.of([len(report.parity["exact"].failures())])
+        found["bars of parity that exact landmarks miss"] = Rounds.of([len(report.parity["exact"].failures())])
     if JUDGED_DEVICE in report.conditions.device:
         for bar in speed_bars(report):
-            found[f"{bar.name}, ÷ what one {JUDGED_DEVICE} should reach"] = Spread.of([bar.best / bar.wanted])
+            found[f"{bar.name}, ÷ what one {JUDGED_DEVICE} should reach"] = Rounds.of([bar.best / bar.wanted])
     return found

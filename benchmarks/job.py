@@ -1,4 +1,4 @@
-"""The suite `job`: the command through Ray, from start-up to a compacted dataset, and a resume with nothing to do."""
+"""The suite `job`: the command through Ray, from start-up to a compacted dataset, then again with nothing to do."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from benchmarks.contestants import in_scratch, own_environment, run_command, run
 from benchmarks.engines import FrameTimes, network_rates, time_worker
 from benchmarks.frames import BenchmarkFrames
 from benchmarks.report import Findings
-from benchmarks.results import Measurement, Spread
+from benchmarks.results import Measurement, Rounds
 from benchmarks.suites import Request
 from benchmarks.table import Table
 from benchmarks.waterfall import Step
@@ -29,7 +29,7 @@ SHARES = ("decode", "inference", "write", "idle")
 
 
 def run(request: Request) -> Findings:
-    """Measure one worker alone, then the command with 1 and with all workers, its first commit and its resume."""
+    """Measure one worker alone, the command with one and with all workers, its first commit, and its resume."""
     frames = request.frames
     alone: list[FrameTimes] = []
     runs: dict[int, list[Measurement]] = defaultdict(list)
@@ -43,18 +43,21 @@ def run(request: Request) -> Findings:
         first.append(commit_seconds)
         resume.append(resume_seconds)
         rates = ", ".join(f"{count} workers {measured[-1].steady_rate:.1f}" for count, measured in runs.items())
-        request.tell(f"round {number}: frames/s: {rates}; first commit after {commit_seconds:.1f} s")
+        request.announce(f"round {number}: frames/s: {rates}; first commit after {commit_seconds:.1f} s")
     efficiency = {
-        count: Spread.of(one.steady_rate * by.whole / 1000 / count for one, by in zip(measured, alone, strict=True))
+        count: Rounds.of(
+            measurement.steady_rate * worker.whole / 1000 / count
+            for measurement, worker in zip(measured, alone, strict=True)
+        )
         for count, measured in runs.items()
     }
     quantities = {
         "frames/s through Ray ÷ one worker alone ÷ workers": efficiency[request.workers],
-        "seconds from the command to the first committed video": Spread.of(first),
+        "seconds from the command to the first committed video": Rounds.of(first),
     }
     raw = {
-        "alone": [asdict(one) for one in alone],
-        "runs": {count: [asdict(one) for one in measured] for count, measured in runs.items()},
+        "alone": [asdict(worker) for worker in alone],
+        "runs": {count: [asdict(measurement) for measurement in measured] for count, measured in runs.items()},
         "first_commit_seconds": first,
         "resume_seconds": resume,
     }
@@ -66,7 +69,7 @@ def run(request: Request) -> Findings:
 
 
 def _start_and_resume(frames: BenchmarkFrames, workers: int, scratch: Path) -> tuple[float, float]:
-    """Return seconds from the command's start to its first committed partition, and those of the same command again."""
+    """Return the seconds from the command's start to its first commit, and the seconds of the same command again."""
     command, output = write_command(frames, workers, 1, scratch)
     began = time.perf_counter()
     with (scratch / "log").open("wb") as log:
@@ -74,46 +77,46 @@ def _start_and_resume(frames: BenchmarkFrames, workers: int, scratch: Path) -> t
     try:
         while not any(path.name[0].isdigit() for path in output.glob("partitions/**/*.parquet")):
             if process.poll() is not None or time.perf_counter() - began > START_UP_DEADLINE_SECONDS:
-                raise PhoenixRayError(f"{' '.join(command)} committed nothing; {scratch / 'log'} says why.")
+                raise PhoenixRayError(f"{' '.join(command)} committed nothing; see {scratch / 'log'}.")
             time.sleep(POLL_SECONDS)
         seconds = time.perf_counter() - began
         if process.wait():
-            raise PhoenixRayError(f"{' '.join(command)} failed; {scratch / 'log'} says why.")
+            raise PhoenixRayError(f"{' '.join(command)} failed; see {scratch / 'log'}.")
     finally:
         process.kill()
     return seconds, run_command(command, scratch, own_environment())
 
 
 def _waterfall(alone: Sequence[FrameTimes], measured: Sequence[Measurement], workers: int) -> list[Step]:
-    """Return the steps of the round with the median rate, so that all of them are of one moment."""
+    """Return the steps in the round with the median rate, so that all were measured at about the same time."""
     middle = sorted(range(len(measured)), key=lambda number: measured[number].steady_rate)[len(measured) // 2]
-    one = measured[middle]
+    median = measured[middle]
     ceiling = measure_ceiling()
     ceiling = ceiling.raised(network_rates(alone, ceiling.operations))
-    return waterfall.steps(alone[middle], ceiling, workers, one.steady_rate, one.whole_rate)
+    return waterfall.steps(alone[middle], ceiling, workers, median.steady_rate, median.whole_rate)
 
 
-def _rates(runs: Mapping[int, Sequence[Measurement]], efficiency: Mapping[int, Spread]) -> Table:
+def _rates(runs: Mapping[int, Sequence[Measurement]], efficiency: Mapping[int, Rounds]) -> Table:
     rows = []
     for count, measured in runs.items():
-        shares = [_shares(one) for one in measured]
+        shares = [_shares(measurement) for measurement in measured]
         rows.append(
             (
                 f"{count}",
-                Spread.of(one.steady_rate for one in measured).show(),
+                Rounds.of(measurement.steady_rate for measurement in measured).show(),
                 efficiency[count].show(2),
-                *(f"{Spread.of(one[share] for one in shares).median:.1%}" for share in SHARES),
+                *(f"{Rounds.of(values[share] for values in shares).median:.1%}" for share in SHARES),
             )
         )
     return Table(("workers", "frames/s, steady", "÷ one alone ÷ workers", *SHARES), rows)
 
 
 def _moments(measured: Sequence[Measurement], first: Sequence[float], resume: Sequence[float]) -> Table:
-    ends = Spread.of(one.wall_seconds - one.steady_seconds for one in measured)
+    ends = Rounds.of(measurement.wall_seconds - measurement.steady_seconds for measurement in measured)
     rows = [
-        ("from the command to the first committed video, Ray's start included", Spread.of(first).show()),
-        ("the command's start and end beside computing, compaction included", ends.show()),
-        ("the same command again, with nothing left to do", Spread.of(resume).show()),
+        ("from the command to the first committed video, including Ray's start", Rounds.of(first).show()),
+        ("start and end of the command, without computing but with compaction", ends.show()),
+        ("the same command again, with nothing left to do", Rounds.of(resume).show()),
     ]
     return Table(("moment", "seconds"), rows)
 
@@ -121,14 +124,14 @@ def _moments(measured: Sequence[Measurement], first: Sequence[float], resume: Se
 def _shares(measurement: Measurement) -> dict[str, float]:
     timings = measurement.details["timings"]
     if not isinstance(timings, Mapping):
-        raise PhoenixRayError(f"The run's summary.json tells no timings: {timings!r}")
+        raise PhoenixRayError(f"The run's summary.json has no timings: {timings!r}")
     whole = sum(timings[share] for share in SHARES)
     return {share: timings[share] / whole for share in SHARES}
 
 
 def _notes() -> list[str]:
     return [
-        "The limit: all operations of the networks at the highest rate of one core in this run, times the workers.",
-        "One worker alone is the actor's own code without Ray, measured in the same round on all frames once.",
-        "Decode, inference, write, idle: shares of the actors' time; decode is waiting for frames that threads decode.",
+        "The limit: the operations of all networks at the highest rate of one core in this run, times the workers.",
+        "One worker alone: the actor's own code without Ray, measured in the same round, on all frames once.",
+        "Decode, inference, write, idle: shares of the workers' time. Decode is waiting for frames from the threads.",
     ]

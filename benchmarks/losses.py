@@ -1,7 +1,7 @@
-"""The suite `losses`: what changes with the number of workers, and what a kill costs, for us and for each peer.
+"""The suite `losses`: whose results change with the number of workers, and what a kill costs each contestant.
 
-Every contestant computes all frames with one process and with several, which should not matter, and is then killed in
-the middle (`kill -9` of all its processes) and started again with the same command, as its users would.
+Every contestant computes all frames with one process and with several, which should make no difference. Then it is
+killed in the middle (`kill -9` of all its processes) and started again with the same command, as its users would do.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from pathlib import Path
 
 import psutil
 
-from benchmarks import environments
 from benchmarks.contestants import in_scratch, own_environment, run_command
+from benchmarks.environments import install_peers
 from benchmarks.outcomes import (
     Contestant,
     FramePoints,
@@ -30,28 +30,28 @@ from benchmarks.outcomes import (
     RayData,
 )
 from benchmarks.report import Findings
-from benchmarks.results import Spread
+from benchmarks.results import Rounds
 from benchmarks.suites import Request
 from benchmarks.table import Table
 
-# Landmarks are compared in pixels of the frame; a change below this is rounding of the format.
+# Pixels of the frame. Smaller differences come from rounding in a file format.
 SAME_PIXELS = 1e-4
-# Where in the time of an undisturbed run the kill falls.
+# When the kill comes, as a share of the time of an undisturbed run.
 KILLED_AT = 0.75
 
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """What was lost by one contestant.
+    """The losses of one contestant.
 
     Attributes:
-        frames: Frames there are.
-        changed: Frames of which a landmark, or its presence, differs between one process and several.
-        largest: Largest distance of such a landmark in pixels; NaN where only presence differs.
+        frames: Number of frames.
+        changed: Frames in which a landmark, or its presence, differs between one process and several.
+        largest: Largest distance of such a landmark in pixels; 0 if only presence differs.
         survived: Frames whose landmarks could be read after the kill.
         missing: Frames without a row after the rerun.
         twice: Frames with more than one row after the rerun.
-        rerun_share: Time of the rerun ÷ that of an undisturbed run.
+        rerun_share: Time of the rerun ÷ time of an undisturbed run.
     """
 
     frames: int
@@ -64,13 +64,10 @@ class Loss:
 
 
 def run(request: Request) -> Findings:
-    """Measure the losses of everyone, once: they are counts, not times."""
+    """Measure the losses of all contestants once: they are counts, not times."""
     contestants: list[Contestant] = [PhoenixRay(request.frames)]
     if request.peers:
-        mediapipe, pose_format, ray_data = (
-            environments.prepare(one, request.environments, request.tell)
-            for one in (environments.MEDIAPIPE, environments.POSE_FORMAT, environments.RAY_DATA)
-        )
+        mediapipe, pose_format, ray_data = install_peers(request.environments, request.announce)
         contestants += [
             MediaPipePool(request.frames, mediapipe),
             PoseFormat(request.frames, pose_format),
@@ -80,11 +77,11 @@ def run(request: Request) -> Findings:
     for contestant in contestants:
         loss = in_scratch(request.output, partial(_measure, contestant, request.workers))
         losses[contestant.name] = loss
-        request.tell(f"{contestant.name}: {loss}")
+        request.announce(f"{contestant.name}: {loss}")
     ours = losses[contestants[0].name]
     quantities = {
-        "frames of ours that change with the number of workers": Spread.of([ours.changed]),
-        "frames of ours lost or twice after a kill and a rerun": Spread.of([ours.missing + ours.twice]),
+        "frames of ours that change with the number of workers": Rounds.of([ours.changed]),
+        "frames of ours lost or twice after a kill and a rerun": Rounds.of([ours.missing + ours.twice]),
     }
     raw = {name: asdict(loss) for name, loss in losses.items()}
     return Findings(str(request.frames), 1, [_table(losses)], quantities, _notes(request.workers), raw=raw)
@@ -116,16 +113,16 @@ def _measure(contestant: Contestant, workers: int, scratch: Path) -> Loss:
     )
 
 
-def compare(one: FramePoints, other: FramePoints) -> tuple[int, float]:
+def compare(first: FramePoints, second: FramePoints) -> tuple[int, float]:
     """Return how many frames differ between two results, and the largest distance in pixels."""
     import numpy as np
 
     changed, largest = 0, 0.0
-    for frame in one.keys() | other.keys():
-        if frame not in one or frame not in other:
+    for frame in first.keys() | second.keys():
+        if frame not in first or frame not in second:
             changed += 1
             continue
-        left, right = one[frame], other[frame]
+        left, right = first[frame], second[frame]
         missing_left, missing_right = np.isnan(left), np.isnan(right)
         distances = np.abs(left - right)[~(missing_left | missing_right)]
         distance = float(distances.max(initial=0.0))
@@ -135,7 +132,7 @@ def compare(one: FramePoints, other: FramePoints) -> tuple[int, float]:
 
 
 def _run_and_kill(command: Sequence[str], folder: Path, seconds: float) -> None:
-    """Start a command and kill it with everything it has started after some seconds."""
+    """Start a command, and after some seconds kill it and all processes that it has started."""
     with (folder / "killed.log").open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, env=own_environment(), start_new_session=True)
         time.sleep(seconds)
@@ -162,7 +159,7 @@ def _table(losses: Mapping[str, Loss]) -> Table:
     head = (
         "",
         "frames that change with the number of processes",
-        "by px at most",
+        "largest change, px",
         "frames readable after the kill",
         "missing after the rerun",
         "twice after the rerun",
@@ -174,8 +171,8 @@ def _table(losses: Mapping[str, Loss]) -> Table:
 def _notes(workers: int) -> list[str]:
     return [
         f"Results with 1 and with {workers} processes are compared frame by frame. All peers run MediaPipe in static "
-        "image mode, where the regions of hands and face come from the picture before: which picture that is depends "
-        "on how the work is divided.",
-        f"Killed with `kill -9`, all processes at once, after {KILLED_AT:.0%} of the time of an undisturbed run; then "
-        "the same command again, into the same folder, as their users would.",
+        "image mode, where the regions of hands and face come from the picture before, which depends on how "
+        "the work is divided.",
+        f"All processes are killed at once with `kill -9` after {KILLED_AT:.0%} of the time of an undisturbed run. "
+        "Then the same command runs again into the same folder, as users would do.",
     ]

@@ -1,4 +1,4 @@
-"""The machine that a benchmark ran on: figures mean nothing without it."""
+"""The machine that a benchmark ran on, without which its figures mean nothing."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """What the figures depend on beside the code.
+    """What the figures depend on, apart from the code.
 
     Attributes:
         processor: The CPU's name.
         cores: Logical cores that this process may use.
         system: Operating system.
-        load: Processes that wanted a core, on average over the minute before; near 0 on a quiet machine.
+        load: Mean number of processes that wanted a core in the last minute; near 0 on a quiet machine.
     """
 
     processor: str

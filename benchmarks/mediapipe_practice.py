@@ -1,12 +1,12 @@
-"""Landmarks with MediaPipe 0.10.21 as it is commonly done today: a pool of processes, each with a Holistic of its own.
+"""Landmarks with MediaPipe 0.10.21 as people commonly do it today: a pool of processes, each with its own Holistic.
 
-`contestants` runs this file with the Python of the reference environment, so it stands alone: mediapipe, OpenCV and
-numpy are all it imports.
+`contestants` runs this file with the Python of an environment of its own, so it imports only mediapipe, OpenCV and
+numpy.
 
     python mediapipe_practice.py REQUEST RESULT
 
-REQUEST is a JSON file: `pictures` (paths), `workers`, `stateless` (reset before each picture). The landmarks go to
-RESULT.pickle, what was measured to RESULT.
+REQUEST is a JSON file: `pictures` (paths), `workers`, `stateless` (reset before each picture). The landmarks are
+written to RESULT.pickle, the measurements to RESULT.
 """
 
 import importlib.metadata
@@ -22,7 +22,7 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
-# Holistic's result, part by part: attribute, number of points.
+# Attribute of Holistic's result → number of points.
 PARTS = {
     "pose_landmarks": 33,
     "left_hand_landmarks": 21,
@@ -31,7 +31,7 @@ PARTS = {
 }
 PACKAGES = ("mediapipe", "numpy", "opencv-contrib-python", "opencv-python", "opencv-python-headless")
 
-# The model of this process. A pool hands its tasks no other way to what a process was prepared with.
+# The model of this process. A pool has no other way to give its tasks what a process was prepared with.
 _holistic: Any = None
 
 
@@ -46,7 +46,7 @@ def prepare(warm_up: str, everybody_ready: Any) -> None:
 
 
 def measure(pictures: list[str], stateless: bool) -> dict[str, Any]:
-    """Return the landmarks of a process's share of the pictures, when it began and ended, and its peak memory."""
+    """Return the landmarks of this process's share of the pictures, when it began and ended, and its peak memory."""
     began = time.monotonic()
     found = find_landmarks(pictures, stateless)
     ended = time.monotonic()
@@ -56,7 +56,7 @@ def measure(pictures: list[str], stateless: bool) -> dict[str, Any]:
 
 
 def find_landmarks(pictures: list[str], stateless: bool = False) -> list[dict[str, Any]]:
-    """Return, for each picture, float32 (points, 3) of each part that was found, else None."""
+    """Return for each picture: part → float32 (points, 3), None if the part was not found."""
     import cv2
 
     rows = []
@@ -82,24 +82,24 @@ def to_array(landmarks: Any, points: int) -> Any:
 
 
 def share_out(pictures: list[str], workers: int) -> list[list[str]]:
-    """Return one run of consecutive pictures for each process, of sizes that differ by one at most."""
+    """Return consecutive pictures for each process, in shares whose sizes differ by at most one."""
     cuts = [len(pictures) * worker // workers for worker in range(workers + 1)]
     return [pictures[first:last] for first, last in itertools.pairwise(cuts)]
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of what computes."""
+    """Return the versions of Python and of the packages that compute."""
     packages = importlib.metadata.distributions()
     installed = {package.metadata["Name"]: package.version for package in packages}
     return {"python": platform.python_version(), **{name: installed[name] for name in PACKAGES if name in installed}}
 
 
 def main(request_file: str, result_file: str) -> None:
-    """Measure what the request asks for."""
+    """Run the request and write its result."""
     request = json.loads(Path(request_file).read_text(encoding="utf-8"))
     shares = share_out(request["pictures"], request["workers"])
     everybody_ready = multiprocessing.Barrier(len(shares))
-    # Unlike multiprocessing.Pool this one ends with an error when a process cannot be prepared.
+    # Unlike multiprocessing.Pool, it ends with an error if a process cannot be prepared.
     with ProcessPoolExecutor(len(shares), None, prepare, (request["pictures"][0], everybody_ready)) as pool:
         answers = list(pool.map(measure, shares, [request["stateless"]] * len(shares)))
     found = [row for answer in answers for row in answer["found"]]

@@ -1,8 +1,7 @@
-"""What each contestant leaves on disk, read back as landmarks in pixels; the suite `losses` compares and counts."""
+"""Reads what each contestant leaves on disk as landmarks in pixels, for suite `losses` to compare and count."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -13,7 +12,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from benchmarks import mediapipe_practice, ray_data_practice
-from benchmarks.contestants import pose_format_command, write_command, write_videos
+from benchmarks.contestants import pose_format_command, script_command, write_command, write_videos
 from benchmarks.frames import BenchmarkFrames
 from phoenix_ray.dataset.reader import Dataset
 from phoenix_ray.errors import OutputError
@@ -25,24 +24,24 @@ FramePoints = Mapping[int, NDArray[np.float64]]
 
 
 class Contestant(Protocol):
-    """A command that computes the benchmark's frames into a folder, and what can be read there."""
+    """A command that computes the benchmark's frames into a folder, and a reader of that folder."""
 
     @property
     def name(self) -> str:
-        """As in the tables."""
+        """The name in tables."""
         ...
 
     @property
     def frame_count(self) -> int:
-        """Frames that should come out."""
+        """Number of frames that should be in the folder."""
         ...
 
     def command(self, folder: Path, workers: int) -> list[str]:
-        """Return the command; called again for the same folder it is the same command."""
+        """Return the command; for the same folder always the same."""
         ...
 
     def rows(self, folder: Path) -> Iterator[int]:
-        """Yield the position of the frame of each row that can be read, whatever state the folder is in."""
+        """Yield the frame's position for each row that can be read, whatever state the folder is in."""
         ...
 
     def landmarks(self, folder: Path) -> FramePoints:
@@ -51,7 +50,7 @@ class Contestant(Protocol):
 
 
 class PhoenixRay:
-    """Our command."""
+    """Our contestant: `python -m phoenix_ray.run`."""
 
     name = "**phoenix_ray**"
 
@@ -64,7 +63,7 @@ class PhoenixRay:
         return write_command(self._frames, workers, 1, folder)[0]
 
     def rows(self, folder: Path) -> Iterator[int]:
-        """Yield the frames of data files and partitions."""
+        """Yield the frames in data files and partitions."""
         try:
             dataset = Dataset.open(str(folder / "dataset"))
         except OutputError:
@@ -84,7 +83,7 @@ class PhoenixRay:
         return found
 
     def _first(self, split: str, video_id: str) -> int:
-        """Return the position of a video's first frame; the table of the run calls it `<pass>/<video ID>`."""
+        """Return the position of a video's first frame; in the run's table its ID is `<pass>/<video ID>`."""
         position = 0
         for video in self._frames.videos:
             if (video.split, f"0/{video.video_id}") == (split, video_id):
@@ -94,7 +93,7 @@ class PhoenixRay:
 
 
 class MediaPipePool:
-    """Static MediaPipe in a process pool, one pickle at the end."""
+    """MediaPipe in static image mode in a process pool, which writes one pickle at the end."""
 
     name = "MediaPipe static, process pool"
 
@@ -105,11 +104,11 @@ class MediaPipePool:
 
     def command(self, folder: Path, workers: int) -> list[str]:
         """Return the script with its request."""
-        asked = {"pictures": list(self._frames.pictures), "workers": workers, "stateless": False}
-        return _script(self._python, mediapipe_practice.__file__, asked, folder)
+        request = {"pictures": list(self._frames.pictures), "workers": workers, "stateless": False}
+        return script_command(self._python, mediapipe_practice.__file__, request, folder)
 
     def rows(self, folder: Path) -> Iterator[int]:
-        """Yield the rows of the pickle, if it is there."""
+        """Yield the rows of the pickle, if it exists."""
         pickled = folder / "result.json.pickle"
         if pickled.is_file():
             yield from range(len(_load_rows(pickled)))
@@ -128,7 +127,7 @@ class MediaPipePool:
 
 
 class PoseFormat:
-    """pose-format's `videos_to_poses` on the same pixels as video files; a `.pose` beside each."""
+    """pose-format's `videos_to_poses` on video files of the same pixels, which writes a `.pose` file beside each."""
 
     name = "pose-format static"
 
@@ -138,7 +137,7 @@ class PoseFormat:
         self.frame_count = len(frames.pictures)
 
     def command(self, folder: Path, workers: int) -> list[str]:
-        """Return the command; the video files are written the first time."""
+        """Return the command, having written the video files if they do not exist."""
         videos = folder / "videos"
         if not videos.is_dir():
             write_videos(self._frames, 1, videos)
@@ -164,7 +163,7 @@ class PoseFormat:
 
 
 class RayData:
-    """Ray Data around static MediaPipe, Parquet in a folder."""
+    """Ray Data around MediaPipe in static image mode, which writes Parquet files."""
 
     name = "Ray Data, static MediaPipe"
 
@@ -176,8 +175,8 @@ class RayData:
     def command(self, folder: Path, workers: int) -> list[str]:
         """Return the script with its request."""
         output = str(folder / "parquet")
-        asked = {"pictures": list(self._frames.pictures), "workers": workers, "output": output}
-        return _script(self._python, ray_data_practice.__file__, asked, folder)
+        request = {"pictures": list(self._frames.pictures), "workers": workers, "output": output}
+        return script_command(self._python, ray_data_practice.__file__, request, folder)
 
     def rows(self, folder: Path) -> Iterator[int]:
         """Yield the rows of the Parquet files that can be read."""
@@ -195,12 +194,6 @@ class RayData:
         return found
 
 
-def _script(python: Path, script: str, asked: Mapping[str, object], folder: Path) -> list[str]:
-    request = folder / "request.json"
-    request.write_text(json.dumps(asked), encoding="utf-8")
-    return [str(python), "-I", script, str(request), str(folder / "result.json")]
-
-
 def _load_rows(file: Path) -> list[dict[str, NDArray[np.float32] | None]]:
     rows: list[dict[str, NDArray[np.float32] | None]] = load_pickle(file)
     return rows
@@ -211,7 +204,7 @@ def _read_pose(file: Path) -> NDArray[np.float64]:
 
     Raises:
         OutputError: It cannot be read.
-        FileNotFoundError: There is none.
+        FileNotFoundError: It does not exist.
     """
     if not file.is_file():
         raise FileNotFoundError(file)

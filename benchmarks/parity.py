@@ -1,11 +1,11 @@
-"""Compare an engine with MediaPipe itself, frame by frame, in the one environment that holds both.
+"""Compares an engine with MediaPipe itself, frame by frame, in the environment that has both.
 
     make parity SOURCE=…
     python -m benchmarks.parity [SOURCE…] [--face-points 478] [--every 3] [--engine torch] [--json FILE]
 
-Without a source it compares over the built-in sample dataset. The table goes to standard output, what happens meanwhile
-to standard error. It leaves with 0 when the engine is at parity (`models.holistic.parity`), 1 when it is not, and the
-codes of `phoenix_ray.errors` for everything else.
+Without SOURCE it compares them on the built-in sample dataset. It prints the table to standard output and its progress
+to standard error. It exits with 0 if the engine is at parity (`models.holistic.parity`), with 1 if it is not, and with
+the codes of `phoenix_ray.errors` if it fails.
 """
 
 from __future__ import annotations
@@ -28,26 +28,31 @@ from phoenix_ray.errors import PhoenixRayError, SourceError
 from phoenix_ray.models import registry
 from phoenix_ray.models.agreement import PartAgreement, add_up, agree_all
 from phoenix_ray.sources.base import SourceProblem
-from phoenix_ray.sources.catalog import open_source
 from phoenix_ray.sources.frames import read_frames
+from phoenix_ray.sources.registry import open_source
+from phoenix_ray.text import counted
 
 Image = NDArray[np.uint8]
 
 FRAMES_TOGETHER = 16
-# Wide enough for a whole row of the table; narrower terminals would cut numbers short.
+# Wide enough for a whole row of the table: in narrower terminals numbers would be cut.
 TABLE_WIDTH = 140
 
 
 @click.command()
 @click.argument("sources", nargs=-1, metavar="[SOURCE]...")
 @click.option("--face-points", type=click.Choice(["468", "478"]), default="468", show_default=True)
-@click.option("--every", type=click.IntRange(min=1), default=1, show_default=True, help="Only every N-th frame.")
+@click.option(
+    "--every", type=click.IntRange(min=1), default=1, show_default=True, help="Compare only every N-th frame."
+)
 @click.option("--engine", default="litert", show_default=True, help="The engine to compare with MediaPipe.")
-@click.option("--json", "json_file", type=click.Path(path_type=Path, dir_okay=False), help="Write the report here too.")
+@click.option(
+    "--json", "json_file", type=click.Path(path_type=Path, dir_okay=False), help="Also write the report to this file."
+)
 def main(sources: tuple[str, ...], face_points: str, every: int, engine: str, json_file: Path | None) -> None:
-    """Compare an engine with MediaPipe 0.10.21 (reset before each image) over datasets, folders or videos.
+    """Compare an engine with MediaPipe 0.10.21 (reset before each image) on datasets, folders or videos.
 
-    Without SOURCE, over the built-in sample dataset.
+    Without SOURCE, compare them on the built-in sample dataset.
     """
     try:
         settings = load(overrides=(f"model.engine={engine}", f"model.face_points={face_points}")).model
@@ -65,7 +70,7 @@ def main(sources: tuple[str, ...], face_points: str, every: int, engine: str, js
 
 
 def images(sources: Iterable[SourceSettings], every: int) -> Iterator[Image]:
-    """Yield every `every`-th readable frame of each video of each source, RGB; tell of videos and problems on stderr.
+    """Yield each `every`-th frame of all videos, RGB, if it is readable; print videos and problems to standard error.
 
     Raises:
         SourceError: A source cannot be read as a whole.
@@ -75,14 +80,14 @@ def images(sources: Iterable[SourceSettings], every: int) -> Iterator[Image]:
             if isinstance(video, SourceProblem):
                 click.echo(f"left out {video.split}/{video.video_id}: {video.message}", err=True)
                 continue
-            click.echo(f"{video.split}/{video.video_id}: {video.frame_count} frames", err=True)
+            click.echo(f"{video.split}/{video.video_id}: {counted(video.frame_count, 'frame')}", err=True)
             for frame in read_frames(video, 0, video.frame_count, DecodeSettings()):
                 if frame.index % every == 0 and frame.image is not None:
                     yield frame.image
 
 
 def compare_engines(settings: ModelSettings, frames: Iterator[Image]) -> ParityReport:
-    """Return how the engine of the settings compares with the engine `mediapipe` on RGB frames.
+    """Compare the engine of the settings with engine `mediapipe` on RGB frames.
 
     Raises:
         MissingExtraError: MediaPipe is not installed.

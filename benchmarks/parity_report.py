@@ -1,7 +1,7 @@
-"""How far two engines' landmarks lie apart, and whether that is near enough.
+"""How far apart the landmarks of two engines are, and whether that is near enough.
 
-`bench.parity` compares a run of two engines with `compare`, the golden tests compare an engine with recorded landmarks;
-both judge by the tolerances of `models.holistic.parity`.
+`benchmarks.parity` compares two engines, and the golden tests compare an engine with recorded landmarks. Both apply the
+bars of `models.holistic.parity`.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ class ParityReport:
     """Two engines, compared on the same frames.
 
     Attributes:
-        reference: Names what is compared with.
-        candidate: Names what is judged.
+        reference: Name of the engine that gives the expected landmarks.
+        candidate: Name of the engine that is judged.
         layout: Name of the layout of both.
-        parts: In the order of the layout.
+        parts: The agreement on each part, in the order of the layout.
     """
 
     reference: str
@@ -39,20 +39,20 @@ class ParityReport:
 
     @property
     def presence(self) -> float:
-        """Share of frame x part in which both found the part, or neither did."""
+        """Share of all pairs of frame and part in which both engines found the part, or neither did."""
         return presence_agreement(self.parts, PARITY)
 
     def failures(self) -> tuple[str, ...]:
-        """Return a sentence for each tolerance that is exceeded; none if the candidate may stand for the reference."""
+        """Return a sentence for each bar that is missed; none if the candidate is at parity."""
         return parity_failures(self.parts, PARITY)
 
     @property
     def exit_code(self) -> int:
-        """0 when every tolerance is kept, else 1."""
+        """0 if every bar is met, else 1."""
         return EXIT_DIFFERENT if self.failures() else EXIT_OK
 
     def to_json(self) -> dict[str, Any]:
-        """Return the report, and what it concludes, as plain data."""
+        """Return the report and its conclusions as plain values."""
         return {
             "reference": self.reference,
             "candidate": self.candidate,
@@ -63,7 +63,7 @@ class ParityReport:
         }
 
     def to_table(self) -> Table:
-        """Return the report as a table that is Markdown when printed."""
+        """Return the report as a table that prints as Markdown."""
         return agreement_table(self.reference, self.candidate, self.parts)
 
 
@@ -78,10 +78,10 @@ def compare(
     """Compare the landmarks of the same frames.
 
     Args:
-        layout: Of both.
+        layout: The layout of both.
         sizes: Width and height of each frame in pixels, (N, 2).
-        reference: What the landmarks should be.
-        candidate: What they are.
-        names: What to call the two in the report.
+        reference: The expected landmarks.
+        candidate: The landmarks to judge.
+        names: The names of reference and candidate in the report.
     """
     return ParityReport(*names, layout.name, agree_all(layout, sizes, reference, candidate))

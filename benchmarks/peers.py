@@ -1,6 +1,6 @@
-"""The suite `peers`: our command beside what people run today, on the same frames, in turn.
+"""The suite `peers`: our command and what people run today, in turn on the same frames.
 
-Ratios are taken within a round, so that noise that lasts longer than a contestant hits both sides.
+Ratios are taken within a round, so that noise that lasts longer than one contestant affects both.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
-from benchmarks import environments
 from benchmarks.contestants import (
     in_scratch,
     own_environment,
@@ -23,51 +22,50 @@ from benchmarks.contestants import (
     run_ray_data,
     write_videos,
 )
+from benchmarks.environments import install_peers
 from benchmarks.frames import BenchmarkFrames
 from benchmarks.report import Findings
-from benchmarks.results import Measurement, Spread, ratios
+from benchmarks.results import Measurement, Rounds, ratios
 from benchmarks.suites import Request
 from benchmarks.table import Table
 
 OURS = "phoenix_ray"
-# Stateless MediaPipe rebuilds its graph for each frame; a quarter of the frames gives its rate just as well.
+# Stateless MediaPipe rebuilds its graph for each frame. It is slow, and a quarter of the frames gives the same rate.
 STATELESS_EVERY = 4
-# In the order they run; a name is also what the bars call the peer.
+# In the order in which they run. The bars use the same names.
 DESCRIPTIONS = {
     OURS: "**phoenix_ray**, pictures to committed and compacted Parquet through Ray",
-    "MediaPipe static": "MediaPipe in static image mode in a process pool, one pickle at the end",
+    "MediaPipe static": "MediaPipe in static image mode in a process pool, with one pickle at the end",
     "MediaPipe stateless": "the same, reset before each frame",
     "pose-format static": "pose-format's `videos_to_poses`, static image mode, the same pixels as video files",
     "Ray Data": "Ray Data `map_batches` with an actor pool around static MediaPipe, `write_parquet`",
 }
 
-Contestant = Callable[[Path], Measurement]
+Run = Callable[[Path], Measurement]
 
 
 def run(request: Request) -> Findings:
-    """Measure all contestants, one after the other, round after round."""
+    """Measure all contestants one after another, round after round."""
     contestants = _contestants(request)
     measured: dict[str, list[Measurement]] = defaultdict(list)
     for number in range(1, request.rounds + 1):
         for name, contestant in contestants.items():
-            one = in_scratch(request.output, contestant)
-            measured[name].append(one)
-            request.tell(f"round {number}: {name} {one.steady_rate:.1f} frames/s, {one.whole_rate:.1f} with start-up")
+            measurement = in_scratch(request.output, contestant)
+            measured[name].append(measurement)
+            steady, whole = measurement.steady_rate, measurement.whole_rate
+            request.announce(f"round {number}: {name} {steady:.1f} frames/s, {whole:.1f} with start-up")
     quantities = {f"÷ {name}": ratios(measured[OURS], theirs) for name, theirs in measured.items() if name != OURS}
     frames = f"{request.frames}, {request.passes} times, {request.workers} processes each"
-    raw = {name: [asdict(one) for one in runs] for name, runs in measured.items()}
+    raw = {name: [asdict(measurement) for measurement in runs] for name, runs in measured.items()}
     return Findings(frames, request.rounds, [_table(measured)], quantities, _notes(measured), raw=raw)
 
 
-def _contestants(request: Request) -> dict[str, Contestant]:
+def _contestants(request: Request) -> dict[str, Run]:
     frames, workers, passes = request.frames, request.workers, request.passes
-    ours: dict[str, Contestant] = {OURS: partial(run_ours, frames, workers, passes)}
+    ours: dict[str, Run] = {OURS: partial(run_ours, frames, workers, passes)}
     if not request.peers:
         return ours
-    mediapipe, pose_format, ray_data = (
-        environments.prepare(one, request.environments, request.tell)
-        for one in (environments.MEDIAPIPE, environments.POSE_FORMAT, environments.RAY_DATA)
-    )
+    mediapipe, pose_format, ray_data = install_peers(request.environments, request.announce)
     pictures = frames.pictures * passes
     start_seconds = in_scratch(request.output, partial(_pose_format_start, pose_format, frames, workers))
     return {
@@ -89,7 +87,7 @@ def _pose_format(
 
 
 def _pose_format_start(python: Path, frames: BenchmarkFrames, workers: int, scratch: Path) -> float:
-    """Return the seconds of the command on a video of one frame for each worker."""
+    """Return the seconds of the command on as many videos of one frame as there are workers."""
     videos = write_videos(frames.shortened(1), workers, scratch / "videos")
     for surplus in sorted(videos.iterdir())[workers:]:
         surplus.unlink()
@@ -99,27 +97,27 @@ def _pose_format_start(python: Path, frames: BenchmarkFrames, workers: int, scra
 def _table(measured: Mapping[str, Sequence[Measurement]]) -> Table:
     rows = []
     for name, runs in measured.items():
-        memory = [one.peak_memory_mb for one in runs if one.peak_memory_mb is not None]
+        memory = [found for measurement in runs if (found := measurement.peak_memory_mb) is not None]
         rows.append(
             (
                 DESCRIPTIONS[name],
                 f"{runs[0].frames:,}",
-                Spread.of(one.steady_rate for one in runs).show(),
-                Spread.of(one.whole_rate for one in runs).show(),
+                Rounds.of(measurement.steady_rate for measurement in runs).show(),
+                Rounds.of(measurement.whole_rate for measurement in runs).show(),
                 f"{max(memory):.0f}" if memory else "",
                 "" if name == OURS else ratios(measured[OURS], runs).show(2),
             )
         )
-    head = ("", "frames", "frames/s, steady", "frames/s, whole command", "MB a process", "phoenix_ray ÷ it")
+    head = ("", "frames", "frames/s, steady", "frames/s, whole command", "MB per process", "phoenix_ray ÷ it")
     return Table(head, rows)
 
 
 def _notes(measured: Mapping[str, Sequence[Measurement]]) -> list[str]:
     notes = [
         "Contestants run in turn, and ratios are taken within a round. No process is pinned to cores.",
-        "Steady: from the first process that is ready to the last frame that is done; ours ends with the last commit. "
-        "pose-format does not tell when it is ready: what its command takes on one frame a worker is left out instead. "
-        "Whole command: from its start to its exit, Ray's start and compaction included.",
+        "Steady: from when the first process is ready until the last frame is done; for phoenix_ray, until the last "
+        "commit. pose-format does not report when it is ready, so the time of its command on one frame for each worker "
+        "is subtracted. Whole command: from its start to its exit, including Ray's start and compaction.",
     ]
     for name, runs in measured.items():
         versions = runs[0].details.get("versions")

@@ -1,10 +1,11 @@
-"""Landmarks with Ray Data, as its documentation shows batch inference: an actor pool around MediaPipe, then Parquet.
+"""Landmarks with Ray Data as its documentation shows batch inference: an actor pool around MediaPipe, then Parquet.
 
-`contestants` runs this file with the Python of an environment of its own, so it stands alone.
+`contestants` runs this file with the Python of an environment of its own, so it imports nothing of ours.
 
     python ray_data_practice.py REQUEST RESULT
 
-REQUEST is a JSON file: `pictures` (paths), `workers`, `output` (folder for Parquet). What was measured goes to RESULT.
+REQUEST is a JSON file: `pictures` (paths), `workers`, `output` (folder for Parquet). The measurements are
+written to RESULT.
 """
 
 import importlib.metadata
@@ -18,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-# Part of Holistic's result → number of points.
+# Attribute of Holistic's result → number of points.
 PARTS = {"pose_landmarks": 33, "left_hand_landmarks": 21, "right_hand_landmarks": 21, "face_landmarks": 468}
 PACKAGES = ("mediapipe", "numpy", "opencv-contrib-python", "pyarrow", "ray")
 BATCH_SIZE = 16
@@ -55,18 +56,18 @@ class Landmarker:
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of what computes."""
+    """Return the versions of Python and of the packages that compute."""
     installed = {package.metadata["Name"]: package.version for package in importlib.metadata.distributions()}
     return {"python": platform.python_version(), **{name: installed[name] for name in PACKAGES if name in installed}}
 
 
 def main(request_file: str, result_file: str) -> None:
-    """Measure what the request asks for."""
+    """Run the request and write its result."""
     import ray
 
     request = json.loads(Path(request_file).read_text(encoding="utf-8"))
     workers, output = request["workers"], request["output"]
-    # One CPU more than actors: Ray Data needs room for its own reading and writing tasks.
+    # One CPU more than there are actors, for Ray Data's own reading and writing tasks.
     ray.init(address="local", num_cpus=workers + 1, include_dashboard=False, logging_level=logging.ERROR)
     rows = [{"path": path, "index": index} for index, path in enumerate(request["pictures"])]
     blocks = max(2 * workers, len(rows) // (4 * BATCH_SIZE))

@@ -1,7 +1,7 @@
-"""What a benchmark measured, and the bars it is held against. Pure: no clock, no process.
+"""Measurements, and the bars that they must meet. Pure functions: no clock, no process.
 
-Bars are ratios and shares wherever they can be: a figure in frames/s says as much about the machine as about the code.
-They lie in `bars.yaml` beside this module, by suite.
+Bars are ratios and shares where possible, because a figure in frames/s says as much about the machine as about the
+code. `bars.yaml`, beside this module, holds them by suite.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ class Measurement:
     """One run of one contestant.
 
     Attributes:
-        frames: Frames it finished.
-        steady_seconds: Wall time without start-up: from the first process that is ready to the last frame that is done.
+        frames: Frames that it finished.
+        steady_seconds: Wall time without start-up: from when the first process is ready until the last frame is done.
         wall_seconds: Wall time of the whole command.
-        peak_memory_mb: Largest resident size of a process that holds a model; None where nobody looked.
-        details: What else the contestant says of itself.
+        peak_memory_mb: Largest resident size of a process that holds a model; None if it was not measured.
+        details: Further facts that the contestant reports.
     """
 
     frames: int
@@ -47,28 +47,28 @@ class Measurement:
 
 
 @dataclass(frozen=True, slots=True)
-class Spread:
-    """Median, smallest and largest of what the rounds gave."""
+class Rounds:
+    """Median, smallest and largest value over the rounds."""
 
     median: float
     low: float
     high: float
 
     @classmethod
-    def of(cls, values: Iterable[float]) -> Spread:
-        """Return the spread of at least one value."""
+    def of(cls, values: Iterable[float]) -> Rounds:
+        """Return the median and extremes of at least one value."""
         known = list(values)
         return cls(statistics.median(known), min(known), max(known))
 
     def show(self, digits: int = 1) -> str:
-        """Return "median (low to high)", or the median alone where there is no more to tell."""
+        """Return "median (low to high)", or only the median if low and high look the same."""
         median, low, high = (f"{value:,.{digits}f}" for value in (self.median, self.low, self.high))
         return median if low == high else f"{median} ({low} to {high})"
 
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """What must hold for the median of a quantity."""
+    """A limit on the median of a quantity."""
 
     quantity: str
     sense: Literal["at least", "at most"]
@@ -80,16 +80,16 @@ class Bar:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
-    """A bar, what was measured, and whether it is met; None where nothing was measured."""
+class BarResult:
+    """A bar, the measured quantity, and whether the bar is met; None if the quantity was not measured."""
 
     bar: Bar
-    measured: Spread | None
+    measured: Rounds | None
     met: bool | None
 
 
 def read_bars(suite: str, file: Path = BARS) -> list[Bar]:
-    """Return the bars of a suite, in the order of the file; none where it names none."""
+    """Return the bars of a suite in the order of the file, which may have none."""
     tree: dict[str, dict[str, dict[str, float]]] = yaml.safe_load(file.read_text(encoding="utf-8"))
     senses: dict[str, Literal["at least", "at most"]] = {"at_least": "at least", "at_most": "at most"}
     return [
@@ -99,15 +99,17 @@ def read_bars(suite: str, file: Path = BARS) -> list[Bar]:
     ]
 
 
-def judge(found: Mapping[str, Spread], bars: Iterable[Bar]) -> list[Verdict]:
-    """Return a verdict for each bar."""
-    verdicts = []
+def judge(found: Mapping[str, Rounds], bars: Iterable[Bar]) -> list[BarResult]:
+    """Return the result for each bar."""
+    results = []
     for bar in bars:
         measured = found.get(bar.quantity)
-        verdicts.append(Verdict(bar, measured, None if measured is None else bar.met_by(measured.median)))
-    return verdicts
+        results.append(BarResult(bar, measured, None if measured is None else bar.met_by(measured.median)))
+    return results
 
 
-def ratios(ours: Sequence[Measurement], theirs: Sequence[Measurement]) -> Spread:
-    """Return our steady rate over theirs, taken within each round: noise that lasts hits both sides."""
-    return Spread.of(mine.steady_rate / other.steady_rate for mine, other in zip(ours, theirs, strict=True))
+def ratios(ours: Sequence[Measurement], theirs: Sequence[Measurement]) -> Rounds:
+    """Return our steady rate ÷ theirs, taken within each round, so that noise that lasts affects both."""
+    return Rounds.of(
+        our_run.steady_rate / their_run.steady_rate for our_run, their_run in zip(ours, theirs, strict=True)
+    )

@@ -1,7 +1,7 @@
-"""The suite `scale`: how plan, resume and driver grow with the number of videos, up to a million.
+"""The suite `scale`: how the costs of plan, resume and driver grow with the number of videos, up to a million.
 
-The datasets that are resumed are staged, not computed, and stay in the output folder for the next time: to write one of
-a million videos takes minutes. docs/scale.md says how to read the report.
+The datasets to resume are written directly, not computed, and stay in the output folder for the next time: writing a
+million videos takes minutes. docs/scale.md says how to read the report.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from benchmarks.contestants import in_scratch
 from benchmarks.report import Findings
-from benchmarks.results import Spread
+from benchmarks.results import Rounds
 from benchmarks.scale_measure import (
     Cost,
     drive,
@@ -29,12 +29,13 @@ from benchmarks.suites import Request
 from benchmarks.table import Table
 from phoenix_ray.cluster.opening import make_identity
 from phoenix_ray.config import Settings
+from phoenix_ray.text import counted
 
-# Videos of PHOENIX-2014-T: a dataset of so many should be found whole before anyone has to wait.
+# Videos in PHOENIX-2014-T. The command should find such a dataset complete before anyone has to wait.
 PHOENIX_VIDEOS = 8_257
 SIZES = (1_000, PHOENIX_VIDEOS, 100_000)
 SHARDS = 10_000
-# Often enough for a short run to compact several times beside its workers.
+# So that even a short run compacts several times while its workers work.
 COMPACTIONS_OF_A_RUN = 4
 RESUME_STEPS = ("sweep", "committed", "plan", "totals")
 COUNTS_OF_A_RUN = ("partitions", "largest_folder", "descriptors")
@@ -42,16 +43,16 @@ COUNTS_OF_A_RUN = ("partitions", "largest_folder", "descriptors")
 
 @dataclass(frozen=True, slots=True)
 class Growth:
-    """What was measured, a `Cost` for each round.
+    """All measurements, as one `Cost` for each round.
 
     Attributes:
-        plan: Videos → planning them when none is committed.
-        resume: Videos → finding out that all are committed and compacted.
-        committed: Videos of the dataset for which the command was typed again.
+        plan: Number of videos → planning them when none is committed.
+        resume: Number of videos → finding out that all are committed and compacted.
+        committed: Number of videos in the complete dataset on which the command ran again.
         rerun: That command.
-        shards: Shards of the two runs.
-        null: A run of workers that do nothing.
-        run: A run of workers that commit one frame a shard.
+        shards: Number of shards in `null` and `run`.
+        null: A run whose workers do nothing.
+        run: A run whose workers commit one frame for each shard.
     """
 
     plan: Mapping[int, Sequence[Cost]]
@@ -64,7 +65,7 @@ class Growth:
 
 
 def run(request: Request) -> Findings:
-    """Measure datasets of growing size, the command on one of them, and two runs of one frame a shard."""
+    """Measure datasets of growing size, the command on one of them, and two runs with one frame for each shard."""
     staged = {size: _stage_once(size, request) for size in sizes_up_to(request.videos)}
     committed, shards = min(PHOENIX_VIDEOS, request.videos), min(SHARDS, request.videos)
     plan: dict[int, list[Cost]] = {size: [] for size in staged}
@@ -76,13 +77,13 @@ def run(request: Request) -> Findings:
         for size, settings in staged.items():
             plan[size].append(measure(plan_all, settings))
             resumed[size].append(measure(resume, settings))
-            told = f"plan {_seconds(plan[size][-1])}, resume {_seconds(resumed[size][-1])}"
-            request.tell(f"round {number}: {size:,} videos: {told}")
+            times = f"plan {_seconds(plan[size][-1])}, resume {_seconds(resumed[size][-1])}"
+            request.announce(f"round {number}: {counted(size, 'video')}: {times}")
         again.append(measure(rerun, staged[committed]))
         null.append(in_scratch(request.output, partial(_drive, drive_nothing, shards)))
         driven.append(in_scratch(request.output, partial(_drive, drive, shards)))
-        rates = (f"{one.found['shards_per_second']:,.0f} shards/s" for one in (null[-1], driven[-1]))
-        request.tell(f"round {number}: null work {next(rates)}, one frame each {next(rates)}")
+        rates = (f"{cost.found['shards_per_second']:,.0f} shards/s" for cost in (null[-1], driven[-1]))
+        request.announce(f"round {number}: null work {next(rates)}, one frame each {next(rates)}")
     growth = Growth(plan, resumed, committed, again, shards, null, driven)
     tables = [_sizes(growth), _command(growth), _runs(growth)]
     described = f"Synthetic videos, up to {request.videos:,}"
@@ -90,18 +91,18 @@ def run(request: Request) -> Findings:
 
 
 def sizes_up_to(videos: int) -> list[int]:
-    """Return the sizes at which growth is measured; the last one is `videos`."""
+    """Return the numbers of videos at which growth is measured; `videos` is the last."""
     return [*(size for size in SIZES if size < videos), videos]
 
 
-def quantities(growth: Growth) -> dict[str, Spread]:
-    """Return what bars are held against. Each name has its size, so that nothing smaller stands for a million."""
+def quantities(growth: Growth) -> dict[str, Rounds]:
+    """Return the quantities that bars limit. Names include the size, so that no smaller one stands for a million."""
     found = {}
     for videos, plans in growth.plan.items():
         resumes = growth.resume[videos]
-        found[f"seconds to plan {videos:,} videos"] = Spread.of(one.seconds for one in plans)
-        found[f"seconds to resume {videos:,} videos"] = Spread.of(one.seconds for one in resumes)
-        found[f"driver's memory for {videos:,} videos, MB"] = Spread.of(
+        found[f"seconds to plan {videos:,} videos"] = Rounds.of(cost.seconds for cost in plans)
+        found[f"seconds to resume {videos:,} videos"] = Rounds.of(cost.seconds for cost in resumes)
+        found[f"driver's memory for {videos:,} videos, MB"] = Rounds.of(
             max(plan.peak_mb, resume.peak_mb) for plan, resume in zip(plans, resumes, strict=True)
         )
     found[f"seconds of the command when {growth.committed:,} videos are committed"] = _found(growth.rerun, "seconds")
@@ -110,13 +111,13 @@ def quantities(growth: Growth) -> dict[str, Spread]:
 
 
 def _stage_once(videos: int, request: Request) -> Settings:
-    """Return the settings of a dataset in the output folder, which is written first where it is missing."""
+    """Return the settings of a dataset in the output folder, which is written first if it is missing."""
     fingerprint = make_identity(settings_for(videos, Path()), "").fingerprint
     folder = request.output.absolute() / f"scale-{videos}-{fingerprint[:8]}"
     if folder.is_dir():
-        request.tell(f"{folder} is there already: delete it to have it written anew")
+        request.announce(f"{folder} exists already: delete it to have it written again")
     else:
-        request.tell(f"writing a dataset of {videos:,} videos into {folder}")
+        request.announce(f"writing a dataset of {videos:,} videos into {folder}")
 
         def write(scratch: Path) -> None:
             dataset = scratch / "dataset"
@@ -156,16 +157,16 @@ def _command(growth: Growth) -> Table:
 
 def _runs(growth: Growth) -> Table:
     head = (
-        *(f"{growth.shards:,} shards through Ray", "shards/s", "driver's CPU, ms a shard", "driver's MB"),
+        *(f"{growth.shards:,} shards through Ray", "shards/s", "driver's CPU, ms per shard", "driver's MB"),
         *("open partitions at most", "entries of a folder at most", "open files at most"),
     )
     rows = [
         (
             name,
             _found(costs, "shards_per_second").show(0),
-            Spread.of(1000 * one.cpu_seconds / growth.shards for one in costs).show(2),
-            Spread.of(one.peak_mb for one in costs).show(0),
-            *(f"{max(one.found.get(f'most_{count}', 0) for one in costs):,.0f}" for count in COUNTS_OF_A_RUN),
+            Rounds.of(1000 * cost.cpu_seconds / growth.shards for cost in costs).show(2),
+            Rounds.of(cost.peak_mb for cost in costs).show(0),
+            *(f"{max(cost.found.get(f'most_{count}', 0) for cost in costs):,.0f}" for count in COUNTS_OF_A_RUN),
         )
         for name, costs in (("null work", growth.null), ("one frame each, committed", growth.run))
     ]
@@ -177,13 +178,13 @@ def _head(action: str) -> tuple[str, ...]:
 
 
 def _cells(costs: Sequence[Cost]) -> Iterable[str]:
-    yield Spread.of(one.seconds for one in costs).show()
-    yield Spread.of(one.cpu_seconds for one in costs).show()
-    yield Spread.of(one.peak_mb for one in costs).show(0)
+    yield Rounds.of(cost.seconds for cost in costs).show()
+    yield Rounds.of(cost.cpu_seconds for cost in costs).show()
+    yield Rounds.of(cost.peak_mb for cost in costs).show(0)
 
 
-def _found(costs: Sequence[Cost], name: str) -> Spread:
-    return Spread.of(one.found[name] for one in costs)
+def _found(costs: Sequence[Cost], name: str) -> Rounds:
+    return Rounds.of(cost.found[name] for cost in costs)
 
 
 def _seconds(cost: Cost) -> str:
@@ -192,10 +193,11 @@ def _seconds(cost: Cost) -> str:
 
 def _notes() -> list[str]:
     return [
-        "Seconds are the clock's, which the load of the machine lengthens; CPU seconds beside them are those of all "
+        "Seconds are wall time, which grows with the load of the machine; CPU seconds beside them are those of all "
         "threads of the process.",
-        "Plan: whole videos of which none is committed. Resume: all are committed and compacted, one frame each. "
-        "Memory is the largest resident size of a process that has not started Ray.",
-        "The command: from its start to its exit, Python's start included; with nothing to do it starts no Ray.",
-        "Null work: workers answer at once and commit nothing. What lies open in a run is looked at every few seconds.",
+        "Plan: none of the videos, of full length, is committed. Resume: all are committed and compacted, with one "
+        "frame each. Memory is the largest resident size of a process that has not started Ray.",
+        "The command: from its start to its exit, including Python's start. With nothing to do it does not start Ray.",
+        "Null work: workers answer at once and commit nothing. Partitions and open files are counted every few "
+        "seconds.",
     ]

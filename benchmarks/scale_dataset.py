@@ -1,8 +1,8 @@
-"""A dataset of any number of compacted videos, made in minutes: what a run that computed them would have left.
+"""Writes a dataset of any number of compacted videos in minutes, as a run that computed them would have left it.
 
-Each video has one frame on which nobody was found, so that a row takes a few bytes. Files, their footers, the manifest
-and the table of videos are in every other way what they are for whole videos, and written with the package's own
-functions. `bench.scale_measure` stages with it, since to compute a million videos takes days.
+Each video has one frame without a person, so that a row takes a few bytes. In every other way data files, footers, the
+manifest and the table of videos are those of whole videos, and the package's own functions write them.
+`scale_measure` uses it because computing a million videos takes days.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from phoenix_ray.dataset.tally import Tally
 from phoenix_ray.dataset.videos import VideoEntry, describe_data_file
 from phoenix_ray.sources.base import Video
 
-# 256 MB (output.target_file_mb) hold about this many videos of 115 frames at 5 kB each.
+# About as many videos of 115 frames at 5 kB each as fit into 256 MB (output.target_file_mb).
 VIDEOS_PER_FILE = 440
 _NOBODY = FrameRecord(0, "frame-0", 0.0, None, None, "no_person")
 
@@ -33,7 +33,7 @@ _NOBODY = FrameRecord(0, "frame-0", 0.0, None, None, "no_person")
 def write_compacted(
     storage: Storage, identity: DatasetIdentity, settings: OutputSettings, videos: Sequence[Video]
 ) -> Manifest:
-    """Write videos of one frame and of one split, sorted by ID, as a compaction would have left them."""
+    """Write videos of one frame each, all of one split and sorted by ID, as a compaction would have left them."""
     chunks = [videos[start : start + VIDEOS_PER_FILE] for start in range(0, len(videos), VIDEOS_PER_FILE)]
     files = [_write_data_file(storage, identity, settings, chunk) for chunk in chunks]
     manifest = read_manifest(storage, identity)

@@ -1,7 +1,7 @@
-"""What the suite `scale` measures, a function each: planning, resuming or driving N videos.
+"""The measurements of suite `scale`, each a function: planning, resuming or driving N videos.
 
-Each runs in a process of its own, so that its memory is its own, and says the CPU seconds beside those of the clock:
-on a busy machine the former tell more.
+Each runs in its own process, so that its memory can be measured, and reports CPU seconds as well as wall time, because
+CPU seconds depend less on how busy the machine is.
 """
 
 from __future__ import annotations
@@ -36,22 +36,22 @@ from phoenix_ray.dataset.storage import LocalStorage
 from phoenix_ray.dataset.sweeping import sweep
 from phoenix_ray.dataset.totals import tally_splits
 from phoenix_ray.errors import PhoenixRayError
-from phoenix_ray.sources.catalog import open_source
+from phoenix_ray.sources.registry import open_source
 from phoenix_ray.sources.synthetic import make_video
 
-# A look lists all partitions, in the time of the driver that is measured.
+# Counting lists all partitions and takes time from the driver that is measured, so it is rare.
 SAMPLE_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What a measurement took.
+    """The cost of an action.
 
     Attributes:
-        seconds: By the clock.
-        cpu_seconds: Of all threads of the process.
+        seconds: Wall time.
+        cpu_seconds: CPU time of all threads of the process.
         peak_mb: Largest resident size of the process.
-        found: What else it found out, by name.
+        found: Further results, by name.
     """
 
     seconds: float
@@ -61,10 +61,10 @@ class Cost:
 
 
 def measure(action: Callable[..., dict[str, float]], *arguments: object) -> Cost:
-    """Return what an action of this module takes in a new process.
+    """Return the cost of an action of this module in a new process.
 
     Raises:
-        PhoenixRayError: It failed; what it raised is on standard error.
+        PhoenixRayError: It failed; its traceback is on standard error.
     """
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
@@ -74,7 +74,7 @@ def measure(action: Callable[..., dict[str, float]], *arguments: object) -> Cost
     try:
         cost: Cost = receiver.recv()
     except EOFError:
-        raise PhoenixRayError(f"The measurement {action.__name__} failed, with what is written above.") from None
+        raise PhoenixRayError(f"The measurement {action.__name__} failed; its error is above.") from None
     finally:
         process.join()
     return cost
@@ -92,14 +92,14 @@ def settings_for(videos: int, output: Path) -> Settings:
 
 
 def plan_all(settings: Settings) -> dict[str, float]:
-    """Plan whole videos of which none is committed."""
+    """Plan videos of full length, none of which is committed."""
     whole = settings.source.model_copy(update={"limit_frames": None})
     plan = plan_job(settings, open_source(whole), Committed((), ()))
     return {"shards": len(plan.shards), "frames": plan.missing_frames}
 
 
 def stage(settings: Settings) -> dict[str, float]:
-    """Write the dataset of a run in which every video was computed and compacted."""
+    """Write the dataset that a run leaves when every video is computed and compacted."""
     storage = LocalStorage(settings.output.path)
     identity = open_dataset(storage, make_identity(settings, ""))
     videos = [make_video(number, 1) for number in range(settings.source.max_videos_per_split or 0)]
@@ -122,38 +122,38 @@ def resume(settings: Settings) -> dict[str, float]:
     rows = sum(tally.rows for tally in tally_splits(storage, identity).values())
     clock.append(time.perf_counter())
     if len(plan.shards) or rows != settings.source.max_videos_per_split:
-        raise RuntimeError(f"{len(plan.shards)} shards are missing of a dataset of {rows} rows that should be whole")
+        raise RuntimeError(f"{len(plan.shards)} shards are missing in a dataset of {rows} rows that should be complete")
     steps = zip(("sweep", "committed", "plan", "totals"), clock, clock[1:], strict=False)
     return {name: after - before for name, before, after in steps} | _count_files(Path(settings.output.path))
 
 
 def rerun(settings: Settings) -> dict[str, float]:
-    """Type the command once more for a dataset that is whole: seconds from its start to its exit, without any Ray."""
+    """Run the command on a complete dataset, where it does not start Ray, from its start to its exit."""
     with tempfile.TemporaryDirectory() as scratch:
         config = Path(scratch, "settings.yaml")
         config.write_text(yaml.safe_dump(settings.model_dump(mode="json", exclude_unset=True)), encoding="utf-8")
         command = [sys.executable, "-m", "phoenix_ray.run", "--config", str(config)]
         seconds = run_command(command, Path(scratch), own_environment())
     if computed := latest_summary(Path(settings.output.path))["frames_computed"]:
-        raise RuntimeError(f"{computed} frames were computed of a dataset that should be whole")
+        raise RuntimeError(f"{computed} frames were computed in a dataset that should be complete")
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return {"seconds": seconds, "cpu_seconds": used.ru_utime + used.ru_stime, "peak_mb": used.ru_maxrss / 1024}
 
 
 def drive_nothing(settings: Settings) -> dict[str, float]:
-    """Run shards through Ray on workers that answer at once and commit nothing: what the driver can do at most."""
+    """Run shards through Ray on workers that answer at once and commit nothing, to find the limit of the driver."""
     import ray
 
     with (
         mock.patch("phoenix_ray.cluster.actors.ShardActor", ray.remote(_NullWorker)),
-        # A run would notice that nothing was committed, and compute it again.
+        # Otherwise the run would notice that nothing was committed, and compute it again.
         mock.patch("phoenix_ray.cluster.job.make_up", return_value=0),
     ):
         return _run_watched(settings)
 
 
 def drive(settings: Settings) -> dict[str, float]:
-    """Run shards of one frame through Ray on workers that commit them, compacting beside them."""
+    """Run shards of one frame through Ray on workers that commit them, while the driver compacts."""
     return _run_watched(settings)
 
 
@@ -163,7 +163,7 @@ class _NullWorker(ShardWorker):
 
 
 def _run_watched(settings: Settings) -> dict[str, float]:
-    """Run a job, looking at its output and its own open files all the time."""
+    """Run a job while a thread counts the files in its output and its open files."""
     output, process = Path(settings.output.path), psutil.Process()
     most: Counter[str] = Counter()
     ended = threading.Event()
@@ -177,7 +177,7 @@ def _run_watched(settings: Settings) -> dict[str, float]:
     watcher = threading.Thread(target=watch)
     watcher.start()
     try:
-        # Standard output is the report's.
+        # Standard output is for the report.
         with redirect_stdout(sys.stderr):
             code = run_job(settings)
     finally:
@@ -192,7 +192,7 @@ def _run_watched(settings: Settings) -> dict[str, float]:
 
 
 def _count_files(output: Path) -> dict[str, float]:
-    """Return how many partitions and data files lie open, and the entries of the largest folder."""
+    """Return the number of partitions, of data files, and of entries in the largest folder."""
     storage = LocalStorage(str(output))
     partitions = [file.name for file in storage.list(paths.PARTITIONS)]
     data = [file.name for file in storage.list(paths.DATA)]

@@ -1,7 +1,7 @@
-"""The suite `storage`: writing, compacting and reading a dataset, beside the same content in the formats people keep.
+"""The suite `storage`: writing, compacting and reading a dataset, and the same content in the formats people keep.
 
-The content is the landmarks of the benchmark's frames, played back and forth at changing speed with the drift and noise
-of a tracker, until there are as many videos as asked for: real enough for compression, which repeated rows are not.
+The content is grown from the landmarks of the benchmark's frames, played back and forth at changing speed with the
+drift and noise of a tracker. Plain repetition would compress too well.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 
 from benchmarks.contestants import in_scratch, own_environment, run_command, write_command
 from benchmarks.report import Findings
-from benchmarks.results import Spread
+from benchmarks.results import Rounds
 from benchmarks.suites import Request
 from benchmarks.table import Table
 from phoenix_ray.config import OutputSettings
@@ -40,12 +40,13 @@ from phoenix_ray.dataset.videos import read_entries
 from phoenix_ray.exports.job import export
 from phoenix_ray.models.base import LandmarkBatch
 from phoenix_ray.sources.base import Video
+from phoenix_ray.text import counted
 
-# With the default of 4 passes a thousand videos; 33 passes are as many as PHOENIX-2014-T has.
+# The default of 4 passes gives 1,000 videos; 33 passes give as many as PHOENIX-2014-T has.
 VIDEOS_A_PASS = 250
 FRAMES_A_VIDEO = 115
 RANDOM_READS = 200
-# Of a tracker on PHOENIX' frames: the drift of a part from frame to frame, and about 0.1 px of noise at each point.
+# As of a tracker on PHOENIX' frames: the drift of a part from frame to frame, and about 0.1 px of noise on each point.
 DRIFT, NOISE = 3e-4, 4e-4
 OURS = "**phoenix_ray**"
 OTHERS = ("npz", "pose", "pickle")
@@ -59,8 +60,8 @@ class Stored:
     """A format on disk.
 
     Attributes:
-        bytes_a_frame: Size of all files.
-        read_ms: Milliseconds of each read of one video at random; one value for what can only be read whole.
+        bytes_a_frame: Size of all files ÷ number of frames.
+        read_ms: Milliseconds of each read of one video at random; one value if the format can only be read whole.
     """
 
     bytes_a_frame: float
@@ -68,7 +69,7 @@ class Stored:
 
 
 def run(request: Request) -> Findings:
-    """Measure once, on many videos: each time is a median over them, or a sum over all."""
+    """Measure once, on many videos; each time is a median or a sum over them."""
     return in_scratch(request.output, partial(_measure, request))
 
 
@@ -81,18 +82,18 @@ def _measure(request: Request, scratch: Path) -> Findings:
     storage = LocalStorage(str(where))
     open_dataset(storage, small.identity)
 
-    request.tell(f"writing {count:,} videos")
+    request.announce(f"writing {counted(count, 'video')}")
     frames, committing = _commit(storage, small.identity, grow(clips, count))
-    request.tell("compacting")
+    request.announce("compacting")
     compacting, files = _timed(lambda: _compact(storage, small.identity))
-    request.tell("reading")
+    request.announce("reading")
     opening, large = _timed(lambda: Dataset.open(str(where)))
     keys = list(large.keys())
     epoch, _ = _timed(lambda: [len(large.load(*key)) for key in keys])
     size = sum((where / file).stat().st_size for file in files) / frames
     stored = {OURS: Stored(size, read_at_random(keys, lambda key: large.load(*key)))}
     for name in OTHERS:
-        request.tell(f"the same as {name}")
+        request.announce(f"exporting and reading {name}")
         stored[name] = _store_otherwise(name, where, scratch / name, keys, frames)
 
     works = [
@@ -102,21 +103,21 @@ def _measure(request: Request, scratch: Path) -> Findings:
         ("reading all videos in order, one process", f"{frames / epoch:,.0f} frames/s"),
     ]
     quantities = {
-        "ms to read one video out of the dataset": Spread.of([statistics.median(stored[OURS].read_ms)]),
-        "kB a frame, 543 points": Spread.of([sum(_bytes_of_points(where / file) for file in files) / frames / 1000]),
+        "ms to read one video out of the dataset": Rounds.of([statistics.median(stored[OURS].read_ms)]),
+        "kB a frame, 543 points": Rounds.of([sum(_bytes_of_points(where / file) for file in files) / frames / 1000]),
     }
-    raw = {name: {"bytes_a_frame": one.bytes_a_frame, "read_ms": list(one.read_ms)} for name, one in stored.items()}
+    raw = {name: {"bytes_a_frame": form.bytes_a_frame, "read_ms": list(form.read_ms)} for name, form in stored.items()}
     described = f"{count:,} videos with {frames:,} frames, grown from {request.frames}"
     return Findings(described, 1, [Table(("", ""), works), _table(stored)], quantities, _notes(), raw=raw)
 
 
 def grow(clips: Sequence[VideoLandmarks], count: int) -> Iterator[VideoLandmarks]:
-    """Yield `count` videos of about `FRAMES_A_VIDEO` frames each; the same ones each time."""
+    """Yield `count` videos of about `FRAMES_A_VIDEO` frames each, the same at every call."""
     numbers = np.random.default_rng(0)
     for index in range(count):
         clip = clips[index % len(clips)]
         frames = int(numbers.integers(FRAMES_A_VIDEO // 2, 3 * FRAMES_A_VIDEO // 2))
-        # Back and forth through the clip, sometimes standing, sometimes skipping a frame.
+        # Back and forth through the clip, sometimes holding and sometimes skipping a frame.
         steps = np.cumsum(numbers.choice([0, 1, 1, 1, 2], frames)) % max(1, 2 * len(clip) - 2)
         rows = np.minimum(steps, 2 * len(clip) - 2 - steps)
         drift = np.cumsum(numbers.normal(0, DRIFT, (frames, 1, 1)), axis=0)
@@ -139,13 +140,13 @@ def grow(clips: Sequence[VideoLandmarks], count: int) -> Iterator[VideoLandmarks
 
 
 def read_at_random(keys: Sequence[VideoKey], load: Callable[[VideoKey], object]) -> list[float]:
-    """Return the milliseconds of reads of single videos in random order, after a few to warm up."""
+    """Return the milliseconds of each read of a video at random, after a few reads to warm up."""
     chosen = random.Random(0).choices(keys, k=RANDOM_READS + 10)
     return [1000 * _timed(partial(load, key))[0] for key in chosen][10:]
 
 
 def _commit(storage: Storage, identity: DatasetIdentity, videos: Iterator[VideoLandmarks]) -> tuple[int, float]:
-    """Commit each video as one partition; return the frames, and the seconds that committing took."""
+    """Commit each video as one partition; return the number of frames, and the seconds that committing took."""
     frames, seconds = 0, 0.0
     for video in videos:
         about = Video(video.split, video.video_id, "frame_folder", "/", len(video), video.video_id, video.fps)
@@ -175,10 +176,10 @@ def _compact(storage: Storage, identity: DatasetIdentity) -> list[str]:
 
 
 def _store_otherwise(name: str, dataset: Path, folder: Path, keys: Sequence[VideoKey], frames: int) -> Stored:
-    """Export the dataset, and read it as users of that format do: with its own library, or numpy, or pickle."""
+    """Export the dataset, and read it as users of the format do: with its own library, numpy, or pickle."""
     exported = export(str(dataset), folder, name)
     if name == "pickle":
-        # Whoever wants one video out of a pickle loads all of it.
+        # To get one video out of a pickle, users load all of it.
         return Stored(exported.bytes / frames, [1000 * _timed(lambda: pickle.loads(exported.path.read_bytes()))[0]])
     files = {file.stem: file for file in exported.path.rglob("*.*")}
     read = _read_npz if name == "npz" else _read_pose
@@ -197,7 +198,7 @@ def _read_pose(file: Path) -> object:
 
 
 def _bytes_of_points(file: Path) -> int:
-    """Return the bytes of a data file without what other formats do not hold: world landmarks and visibility."""
+    """Return the bytes of a data file without world landmarks and visibility, which other formats do not hold."""
     metadata = pq.read_metadata(file)
     surplus: int = sum(
         chunk.total_compressed_size
@@ -218,11 +219,11 @@ def _table(stored: Mapping[str, Stored]) -> Table:
     rows = [
         (
             name,
-            f"{one.bytes_a_frame:,.0f}",
-            f"{statistics.median(one.read_ms):,.1f}",
-            f"{max(one.read_ms):,.1f}",
+            f"{form.bytes_a_frame:,.0f}",
+            f"{statistics.median(form.read_ms):,.1f}",
+            f"{max(form.read_ms):,.1f}",
         )
-        for name, one in stored.items()
+        for name, form in stored.items()
     ]
     return Table(("", "bytes a frame", "ms to one video at random, median", "largest"), rows)
 
@@ -230,10 +231,10 @@ def _table(stored: Mapping[str, Stored]) -> Table:
 def _notes() -> list[str]:
     return [
         f"Videos of {FRAMES_A_VIDEO} frames on average: the landmarks of the benchmark's frames, played back and forth "
-        "at changing speed, with drift and noise of a tracker, since repeated rows would compress too well.",
-        "npz and pose: a file for each video, read with numpy and pose-format. pickle: one file, of which all must be "
-        "loaded for any. .pose rounds pixels to float32, and pads missing parts with zeros; its world landmarks are in "
-        "it. Files lie in the page cache: what is measured is decoding, not the disk.",
-        "543 points: x, y and z of pose, hands and face with scores, names and status; world landmarks and visibility "
-        "left out.",
+        "at changing speed, with the drift and noise of a tracker, because repeated rows would compress too well.",
+        "npz and pose: one file for each video, read with numpy and pose-format. pickle: one file, which must be "
+        "loaded whole. .pose rounds pixels to float32, pads missing parts with zeros, and includes world landmarks. "
+        "Files lie in the page cache, so decoding is measured, not the disk.",
+        "543 points: x, y and z of pose, hands and face with scores, names and status, without world landmarks and "
+        "visibility.",
     ]

@@ -1,4 +1,4 @@
-"""The suites of `python -m benchmarks`: what each measures, what it is given, and where it cannot run."""
+"""The suites of `python -m benchmarks`: what each measures, what it receives, and where it cannot run."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from phoenix_ray.config import ModelSettings
 from phoenix_ray.models import registry
 
 
-# Without slots, so that it can keep its frames.
+# Without slots, because `cached_property` needs a __dict__.
 @dataclass(frozen=True)
 class Request:
-    """What a suite is asked for.
+    """What a suite is to measure.
 
     Attributes:
-        source: Folders of frames; None is the sample videos.
-        rounds: How often everything is measured.
-        passes: How often each frame is computed in a round, so that its ends weigh little.
-        workers: Processes of each contestant.
+        source: Dataset of frame folders; None for the sample videos.
+        rounds: How often each measurement is repeated.
+        passes: How often each frame is computed in a round.
+        workers: Processes that each contestant runs.
         peers: Whether other programs are measured too.
-        videos: Size of the largest dataset whose growth is measured.
-        output: Folder for reports and pictures; work is done in folders below it, on the caller's disk.
-        environments: Folder with an environment for each peer; made where one is missing.
-        tell: Takes a line about what is going on.
+        videos: Videos in the largest dataset of suite `scale`.
+        output: Folder for reports and pictures. Datasets are written to folders below it.
+        environments: Folder with an environment for each peer; missing ones are installed.
+        announce: Receives a line about what is going on.
     """
 
     source: Path | None
@@ -39,16 +39,16 @@ class Request:
     videos: int
     output: Path
     environments: Path
-    tell: Callable[[str], None]
+    announce: Callable[[str], None]
 
     @cached_property
     def frames(self) -> BenchmarkFrames:
-        """What every contestant computes; listed, and weights to compute them installed, when first asked for.
+        """The frames that every contestant computes. First use lists them, and installs the weights to compute them.
 
         Raises:
             PhoenixRayError: The source cannot be read, or weights are missing and cannot be installed.
         """
-        registry.ensure_ready(ModelSettings(engine="litert"), self.tell)
+        registry.ensure_ready(ModelSettings(engine="litert"), self.announce)
         return list_frames(choose_source(self.source))
 
 
@@ -56,7 +56,7 @@ class Request:
 class Suite:
     """A part of the benchmark.
 
-    Its module has `run(Request) -> Findings` and, when not every machine has what it measures, `check_machine()`.
+    Its module has `run(Request) -> Findings` and, if not every machine can run it, `check_machine()`.
     """
 
     name: str
@@ -64,32 +64,37 @@ class Suite:
     module: str
 
     def check_machine(self) -> None:
-        """Return when the suite can run on this machine.
+        """Do nothing if the suite can run on this machine.
 
         Raises:
-            PhoenixRayError: It cannot, for the reason of the message.
+            PhoenixRayError: It cannot; the message says why.
         """
         check: Callable[[], None] | None = getattr(import_module(self.module), "check_machine", None)
         if check is not None:
             check()
 
     def run(self, request: Request) -> Findings:
-        """Measure.
+        """Return what the suite measures.
 
         Raises:
-            PhoenixRayError: Something cannot be measured.
+            PhoenixRayError: A measurement failed.
         """
         run: Callable[[Request], Findings] = import_module(self.module).run
         return run(request)
 
 
-_PACKAGE = "benchmarks"
 SUITES = (
-    Suite("engines", "a frame in one process: networks, crops, decoding; the CPU's limit", f"{_PACKAGE}.engines"),
-    Suite("job", "the command through Ray: start-up, 1 to N workers, resume", f"{_PACKAGE}.job"),
-    Suite("peers", "side by side with MediaPipe in a pool, pose-format and Ray Data", f"{_PACKAGE}.peers"),
-    Suite("losses", "results that change with workers; frames lost or twice after a kill", f"{_PACKAGE}.losses"),
-    Suite("storage", "size, one video at random, an epoch; beside pickle and .pose", f"{_PACKAGE}.storage"),
-    Suite("scale", "plan, resume and driver by number of videos, up to a million", f"{_PACKAGE}.scale"),
-    Suite("gpu", "a GPU: rates by batch size and precision, beside its limits and the CPU", f"{_PACKAGE}.gpu_suite"),
+    Suite(
+        "engines", "time of a frame in one process: networks, crops, decoding; the CPU's limit", "benchmarks.engines"
+    ),
+    Suite("job", "the command through Ray: start-up, 1 and N workers, resume", "benchmarks.job"),
+    Suite("peers", "side by side with MediaPipe in a pool, pose-format and Ray Data", "benchmarks.peers"),
+    Suite(
+        "losses",
+        "results that change with the number of workers; frames lost or doubled by a kill",
+        "benchmarks.losses",
+    ),
+    Suite("storage", "size and reading speed, beside npz, .pose and pickle", "benchmarks.storage"),
+    Suite("scale", "plan, resume and driver as the number of videos grows to a million", "benchmarks.scale"),
+    Suite("gpu", "rates of a GPU by batch size and precision, beside its limits and the CPU", "benchmarks.gpu_suite"),
 )

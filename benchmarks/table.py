@@ -1,4 +1,4 @@
-"""A table of a report. It needs the standard library alone, as the program that measures a GPU does."""
+"""A table of a report. It needs only the standard library, so that `benchmarks.gpu` runs where little is installed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Rows under a head; each row has a cell for each word of the head."""
+    """A head and rows; each row has as many cells as the head."""
 
     head: tuple[str, ...]
     rows: Sequence[tuple[str, ...]]

@@ -1,4 +1,4 @@
-"""From the CPU's limit down to what the command delivers: the rate after each loss, as rows and as a picture."""
+"""The rate after each loss, from the CPU's limit down to the whole command, as a table and as a picture."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ _BAR_COLOUR, _LOSS_COLOUR = "#2a6f97", "#d9d9d9"
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A rate in frames/s, and what is in it."""
+    """A rate in frames/s, and the name of the cost that it includes."""
 
     name: str
     rate: float
 
 
 def steps(alone: FrameTimes, ceiling: Ceiling, workers: int, steady: float, whole: float) -> list[Step]:
-    """Return the rates from the limit down to the whole command; each step has one more cost in it.
+    """Return the rates from the limit down to the whole command; each step includes one more cost.
 
     Args:
         alone: One worker without Ray.
-        ceiling: Of one core.
-        workers: Processes, each on a core of its own.
+        ceiling: The limit of one core.
+        workers: Number of processes, each on its own core.
         steady: Frames/s of the command without start-up.
         whole: Frames/s of the whole command.
     """
@@ -49,7 +49,7 @@ def steps(alone: FrameTimes, ceiling: Ceiling, workers: int, steady: float, whol
 
 
 def to_table(found: Sequence[Step]) -> Table:
-    """Return a row for each step, with what it loses against the one before."""
+    """Return a table with a row for each step, and its loss against the step before."""
     rows = [(found[0].name, f"{found[0].rate:.1f}", "", "100%")]
     for before, step in pairwise(found):
         rows.append(
@@ -59,7 +59,7 @@ def to_table(found: Sequence[Step]) -> Table:
 
 
 def draw(found: Sequence[Step], picture: Path) -> bool:
-    """Write the waterfall as a picture; return whether matplotlib is there to draw it."""
+    """Draw the waterfall as a picture; return False if matplotlib is not installed."""
     try:
         from matplotlib.figure import Figure
     except ImportError:

@@ -1,17 +1,17 @@
 #!/usr/bin/env bash
-# Runs the job on a Ray cluster that is already there, and follows its log to the end.
+# Runs the job on a running Ray cluster, and follows its log to the end.
 #
 #   RAY_API_SERVER_ADDRESS=http://HEAD:8265 jobs/submit.sh --config phoenix-gpu SOURCE OUTPUT
 #
-# The words are those of `phoenix-ray run`; paths are as the cluster's nodes see them. To resume, submit the same words
-# again: the output folder says what is done. This machine needs `ray[default]` only; the nodes need the package and the
-# weights (jobs/README.md).
+# The arguments are those of `phoenix-ray run`; paths are as the cluster's nodes see them. To resume, submit the same
+# arguments again: the output folder records what is done. This machine only needs `ray[default]`; the nodes need the
+# package and the weights (jobs/README.md).
 #
 # Environment:
 #   RAY_API_SERVER_ADDRESS   the cluster's dashboard
-#   RAY_AUTH_TOKEN           the cluster's token; else the file $RAY_AUTH_TOKEN_PATH, else ~/.ray/auth_token
-#   PHOENIX_RAY_PYTHON       Python of the nodes' environment (default: python)
-#   PHOENIX_RAY_MODELS       folder of the weights on the nodes, where their own environment does not name it
+#   RAY_AUTH_TOKEN           the cluster's token; default: the file $RAY_AUTH_TOKEN_PATH, else ~/.ray/auth_token
+#   PHOENIX_RAY_PYTHON       the Python of the nodes' environment (default: python)
+#   PHOENIX_RAY_MODELS       folder of the weights on the nodes, if their own environment does not set it
 set -euo pipefail
 
 if [[ $# -eq 0 || -z ${RAY_API_SERVER_ADDRESS:-} ]]; then
@@ -22,21 +22,21 @@ if [[ -z ${RAY_AUTH_MODE:-} ]] && [[ -n ${RAY_AUTH_TOKEN:-}${RAY_AUTH_TOKEN_PATH
     export RAY_AUTH_MODE=token
 fi
 
-# Ray takes no submission ID twice, so each resume gets a new one.
+# Ray accepts a submission ID only once, so each resume gets a new one.
 id="phoenix-ray-$(date -u +%Y%m%d-%H%M%S)-$$"
 run=("${PHOENIX_RAY_PYTHON:-python}" -m phoenix_ray.run "$@")
 if [[ -n ${PHOENIX_RAY_MODELS:-} ]]; then
     run+=("model.weights_path=$PHOENIX_RAY_MODELS")
 fi
-# `ray job stop` sends SIGTERM and kills after 3 s; the run wants cluster.drain_seconds to finish its shards.
+# `ray job stop` sends SIGTERM and by default kills after 3 s; the run needs cluster.drain_seconds to finish its shards.
 environment='{"env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": "90"}}'
 
-echo "Ctrl-C leaves the job running. Stop it, losing nothing: ray job stop $id" >&2
+echo "Ctrl-C leaves the job running. To stop it without losing work: ray job stop $id" >&2
 status=0
 ray job submit --submission-id "$id" --runtime-env-json "$environment" -- "${run[@]}" || status=$?
 
-# `ray job submit` ends with 1 whatever went wrong, and with 0 when the job was stopped. The cluster knows the run's own
-# exit code (docs/cli.md).
+# `ray job submit` exits with 1 for any failure, and with 0 if the job was stopped. The cluster knows the run's own exit
+# code (docs/cli.md).
 known=$("$(dirname "$(command -v ray)")/python" -c '
 import sys
 from ray.job_submission import JobSubmissionClient

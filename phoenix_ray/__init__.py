@@ -18,12 +18,12 @@ __all__ = ["open"]
 
 
 def open(path: str, filesystem: FileSystem | AbstractFileSystem | None = None) -> Dataset:  # noqa: A001
-    """Open a dataset, also while a run still writes it.
+    """Open a dataset, even while a run is writing it.
 
     Args:
-        path: Its folder, or a URI: `s3://`, `gs://`, `abfs://`, `hdfs://` through Arrow, others (`hf://`, `memory://`)
-            through fsspec. User and password, and options after `?`, are used but never shown.
-        filesystem: Where `path` lies, of Arrow or of fsspec; None goes by the path.
+        path: Its folder or URI. Arrow opens `s3://`, `gs://`, `abfs://` and `hdfs://`; fsspec opens others (`hf://`,
+            `memory://`). User, password, and options after `?` are used but never shown.
+        filesystem: The file system of Arrow or fsspec in which `path` lies; None chooses it by the path.
 
     Raises:
         phoenix_ray.errors.OutputError: There is no dataset, or this version cannot read it.

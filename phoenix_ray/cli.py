@@ -39,7 +39,7 @@ class _Group(click.Group):
             return super().invoke(ctx)
         except PhoenixRayError as error:
             click.echo(f"error: {printable_text(error)}", err=True)
-            for line in error.told_after:
+            for line in error.closing_lines:
                 click.echo(printable_line(line), err=True)
             sys.exit(error.exit_code)
         except KeyboardInterrupt:
@@ -161,13 +161,13 @@ def compact(config: Path | None, words: tuple[str, ...], **switches: Any) -> Non
 @click.option("--markdown", is_flag=True, help="Print the page docs/configuration.md.")
 def config(config: Path | None, words: tuple[str, ...], markdown: bool, **switches: Any) -> None:
     """Print the effective settings, each with what it means; * marks what differs from the default."""
-    from phoenix_ray.config_files import describe, format_value, to_markdown
+    from phoenix_ray.config_files import describe_settings, format_value, to_markdown
 
     settings = read_settings(config, words, switches, *_PLACES)
     if markdown:
         click.echo(to_markdown(settings), nl=False)
         return
-    for key, value, default, text in describe(settings):
+    for key, value, default, text in describe_settings(settings):
         shown = printable_line(format_value(value))
         click.secho(f"{'*' if value != default else ' '} {key}: {shown}", bold=value != default)
         click.echo(click.wrap_text(text, 100, "      ", "      "))

@@ -1,7 +1,7 @@
 """Every setting of a run, in one typed tree.
 
-`config_files.load` fills it from a YAML file and the command line. `phoenix-ray config` prints it with the
-descriptions, so a description says why the setting exists and what turning it does.
+`config_files.load` fills it from a YAML file and the command line. `phoenix-ray config` prints each setting with its
+description, so a description says why the setting exists and what changing it does.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ Auto = Literal["auto"]
 Precision = Literal["exact", "tf32", "fp16"]
 PositiveInt = Annotated[int, Field(ge=1)]
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
-# Marks settings that are paths: where they are written as text, variables of the environment and `~` stand for others.
+# Marks settings that hold a path: in a file or a word, `$NAME` and `~` are expanded in them.
 IS_PATH = "is a path"
 PathText = Annotated[str, IS_PATH]
 
@@ -30,119 +30,134 @@ class SourceSettings(Section):
 
     kind: Literal["auto", "phoenix", "folders", "videos", "table", "sample", "synthetic"] = Field(
         "auto",
-        description="How the source is laid out. 'auto' looks: a PHOENIX-2014-T tree, a CSV or Parquet table, else a "
-        "tree of video files and frame folders; 'videos' and 'folders' read one of the two and leave the other out. "
-        "'sample' is the built-in demo dataset. 'synthetic' makes noise in memory, max_videos_per_split videos of it, "
-        "to measure how the cluster scales.",
+        description="How the source is laid out. 'auto' detects a PHOENIX-2014-T tree or a CSV or Parquet table, and "
+        "reads anything else as a tree of video files and frame folders. 'videos' and 'folders' read only one of the "
+        "two. 'sample' is the built-in demo dataset. 'synthetic' makes max_videos_per_split videos of noise in memory, "
+        "to measure how a cluster scales.",
     )
-    path: PathText = Field("", description="The dataset. Every node must see it under this same path.")
-    splits: tuple[str, ...] = Field((), description="Only these splits; empty means all.")
+    path: PathText = Field("", description="The folder or file to read. Every node must see it under this same path.")
+    splits: tuple[str, ...] = Field((), description="Read only these splits; empty reads all.")
     max_videos_per_split: PositiveInt | None = Field(
         None,
-        description="Only the first videos of each split, for a trial. A later run without it adds the rest.",
+        description="Read only the first videos of each split, for a trial run. A later run without it adds the rest.",
     )
     limit_frames: PositiveInt | None = Field(
         None,
-        description="Only the first frames of each video, for a trial. Part of a dataset's identity: a dataset begun "
-        "with it cannot be finished without it.",
+        description="Read only the first frames of each video, for a trial run. It is part of a dataset's identity: a "
+        "dataset begun with it cannot be finished without it.",
     )
     signature: Literal["sizes", "names"] = Field(
         "sizes",
-        description="How a changed video is noticed. 'sizes' asks the file system for the size of each frame; 'names' "
-        "only lists folders, which is faster on a slow network file system and misses a frame replaced in place.",
+        description="How a run notices that a frame folder has changed. 'sizes' asks the file system for the size of "
+        "each frame; 'names' only lists folders, which is faster on a slow network file system but misses a frame that "
+        "was replaced in place.",
     )
-    video_id_column: str = Field("video_id", description="Column of a table that names the video.")
-    path_column: str = Field("path", description="Column of a table that says where the video lies.")
-    split_column: str = Field("split", description="Column of a table with the split; 'all' where it is missing.")
+    video_id_column: str = Field("video_id", description="Column of a table that names each video.")
+    path_column: str = Field("path", description="Column of a table with the path of each video.")
+    split_column: str = Field(
+        "split", description="Column of a table with the split of each video. Without it all are in split 'all'."
+    )
 
 
 class DecodeSettings(Section):
     """How files become pixels."""
 
     threads: PositiveInt = Field(
-        2, description="Decoding threads of a worker. On GPU nodes about (cores / workers); a frame costs about 1 ms."
+        2,
+        description="Decoding threads of each worker. On GPU nodes, set about (cores / workers); a frame takes about "
+        "1 ms.",
     )
     on: Literal["workers", "cpu_nodes"] = Field(
         "workers",
-        description="Who decodes. 'workers': each worker its own frames, in threads; no pixel travels. 'cpu_nodes': "
-        "Ray tasks with one CPU each, on nodes without a GPU where there are any, which send the pixels to the "
-        "workers: for GPU nodes with too few cores. Costs the network width*height*3 bytes a frame; landmarks stay "
-        "as they are.",
+        description="Where frames are decoded. 'workers': in threads of each worker, so no pixels travel. 'cpu_nodes': "
+        "in Ray tasks of one CPU each, on nodes without a GPU if there are any, which send the pixels to the workers: "
+        "for GPU nodes with too few cores. This costs width*height*3 bytes of network traffic for each frame; the "
+        "landmarks are the same.",
     )
     ahead: PositiveInt = Field(
         64,
-        description="Frames decoded ahead of the model. More hides slow storage; each costs width*height*3 bytes.",
+        description="Frames decoded ahead of the model. More hides slow storage; each takes width*height*3 bytes of "
+        "memory.",
     )
     max_pixels: PositiveInt = Field(
         50_000_000,
         description="Larger pictures are recorded as unreadable instead of decoded, so that one damaged or hostile "
-        "file cannot take a node's memory.",
+        "file cannot fill a node's memory.",
     )
 
 
 class ModelSettings(Section):
-    """What finds the landmarks. What landmarks depend on is a dataset's identity and cannot change on resume."""
+    """What finds the landmarks. Those that change landmarks are part of a dataset's identity: a resume keeps them."""
 
     name: str = Field("holistic", description="The model; `phoenix-ray models list` shows all.")
     engine: Literal["auto", "litert", "torch", "mediapipe"] = Field(
         "auto",
-        description="What runs Holistic's networks. 'litert' (CPU: MediaPipe's landmarks, on x86-64 bit for bit), "
-        "'torch' (GPU, in batches; needs the extra [torch]), 'mediapipe' (the legacy package, reset before each frame: "
-        "the reference, slow; needs the extra [mediapipe]). 'auto' takes torch where model.device or model.precision "
-        "ask for it; else, where the cluster has GPUs, a new dataset's first run tries torch on one and takes it if "
-        "its landmarks are those of litert and it is faster; else litert. A resume takes what is recorded.",
+        description="What runs Holistic's networks. 'litert' runs on the CPU and gives MediaPipe's landmarks, on "
+        "x86-64 bit for bit. 'torch' runs batches on a GPU and needs the extra [torch]. 'mediapipe' is the legacy "
+        "package, reset before each frame: the reference, slow; it needs the extra [mediapipe]. 'auto' takes torch if "
+        "model.device or model.precision asks for it. Otherwise, if the cluster has GPUs, it tries torch on one of "
+        "them and takes it if it is faster and its landmarks agree with those of litert; in all other cases it takes "
+        "litert.",
     )
     device: Literal["auto", "cuda", "mps", "cpu"] = Field(
         "auto",
-        description="Where engine torch computes. 'auto' takes a CUDA GPU where there is one, else the CPU. Devices "
-        "round differently, so it is part of a dataset's identity.",
+        description="Where engine torch computes. 'auto' takes a CUDA GPU if there is one, else the CPU. Devices round "
+        "differently, so the device is part of a dataset's identity.",
     )
     architecture: Literal["auto", "x86_64", "x86_64-without-fma", "aarch64"] = Field(
         "auto",
-        description="Processors whose arithmetic computes on the CPU: x86-64 since 2013, x86-64 before, ARM. Landmarks "
-        "of two of them are up to a pixel apart, so it is part of a dataset's identity, and a worker on another is "
-        "refused. 'auto' takes that of the machine where the run starts; name it where the workers have another.",
+        description="Kind of processor that computes on the CPU: x86-64 since 2013, older x86-64, or ARM. Their "
+        "landmarks differ by up to a pixel, so it is part of a dataset's identity, and workers on another kind are "
+        "refused. 'auto' takes the kind of the machine where the run starts; set it if the workers' is another.",
     )
     precision: Precision = Field(
         "exact",
         description="How engine torch multiplies. 'exact' is float32 throughout: the landmarks of the CPU engine to a "
-        "hundredth of a pixel. 'tf32' and 'fp16' use a GPU's matrix units, which keep 10 bits of a factor: faster, and "
-        "landmarks move by about a tenth of a pixel (docs/engines.md). Part of a dataset's identity.",
+        "hundredth of a pixel. 'tf32' and 'fp16' use a GPU's matrix units, which keep 10 bits of each factor: faster, "
+        "but landmarks move by about a tenth of a pixel (docs/engines.md). Part of a dataset's identity.",
     )
     face_points: Literal[468, 478] = Field(
-        468, description="478 runs MediaPipe's attention model (`refine_face_landmarks`): better lips, eyes and irises."
+        468,
+        description="478 runs MediaPipe's attention model (`refine_face_landmarks`), with better lips and eyes, and "
+        "with irises. Part of a dataset's identity.",
     )
     heatmap_kernel: Literal[7, 9] = Field(
         9,
         description="Window of the pose refinement. 9 is what `mp.solutions.holistic` has always computed from Python; "
-        "7 is what its graph file says and what MediaPipe Tasks computes.",
+        "7 is what its graph file says and what MediaPipe Tasks computes. Part of a dataset's identity.",
     )
     min_detection_confidence: Fraction = Field(
-        0.5, description="Score from which the detector's person counts, as MediaPipe's parameter of this name."
+        0.5,
+        description="Lowest score at which the detector's person counts; MediaPipe's parameter of this name. Part of a "
+        "dataset's identity.",
     )
     min_tracking_confidence: Fraction = Field(
-        0.5, description="Score from which the pose network's pose counts, as MediaPipe's parameter of this name."
+        0.5,
+        description="Lowest score at which the pose network's pose counts; MediaPipe's parameter of this name. Part of "
+        "a dataset's identity.",
     )
     batch_size: PositiveInt | Auto = Field(
         "auto",
-        description="Frames handed to the model at once. Batches never cross videos and are cut at multiples of this "
-        "size from a video's first frame, so results do not depend on shards. 'auto': with torch on CUDA, a new "
-        "dataset's first run measures it for about ten seconds on a worker's GPU (128 where that fails); with torch on "
-        "a CPU 8. With torch it is part of a dataset's identity, and a resume takes what is recorded; a batch that "
-        "does not fit into memory is halved, and the run records it.",
+        description="Frames that the model computes at once. Batches never cross videos and are cut at multiples of "
+        "this size from a video's first frame, so results do not depend on shards. 'auto' measures it for about ten "
+        "seconds with torch on CUDA (128 if that fails), and is 8 with torch on a CPU. With torch it is part of a "
+        "dataset's identity. A batch that does not fit into memory is halved, and the run records that.",
     )
     enable_batching: bool = Field(
         True,
-        description="false hands the model one frame at a time. With torch this takes away the last dependence on "
-        "batches, which is in the last digits, and most of the speed.",
+        description="false gives the model one frame at a time. With torch this removes the last dependence on "
+        "batches, which is in the last digits, but also most of the speed.",
     )
     memory_fraction: Annotated[float, Field(gt=0, le=1)] = Field(
         1.0,
-        description="Share of a GPU's memory that one worker's engine torch may take. With cluster.workers_per_gpu=n, "
-        "1/n keeps a worker from starving the others: it runs out of memory by itself, and halves its batch.",
+        description="Share of a GPU's memory that engine torch may take in one worker. With "
+        "cluster.workers_per_gpu=n, 1/n keeps a worker from starving the others: it runs out of memory alone, and "
+        "halves its batch.",
     )
     threads: PositiveInt = Field(
-        1, description="Threads of one model on the CPU. One a worker and many workers is fastest; more lowers latency."
+        1,
+        description="Threads of one model on the CPU. Many workers of one thread each are fastest; more threads lower "
+        "the latency of a frame.",
     )
     weights_path: PathText = Field(
         "", description="Folder of the weights. Empty: $PHOENIX_RAY_MODELS, else a folder in the user's cache."
@@ -154,58 +169,69 @@ class ClusterSettings(Section):
 
     address: str = Field(
         "",
-        description="Ray cluster to join ('auto', 'host:6379'). Empty: $RAY_ADDRESS, else a local Ray is started and "
-        "stopped with the run.",
+        description="Ray cluster to join: 'auto' for the one on this machine, or 'host:6379'. Empty: $RAY_ADDRESS, "
+        "else a local Ray starts and stops with the run.",
     )
     num_workers: PositiveInt | Auto = Field(
-        "auto", description="Actors, each with one model. 'auto': one a GPU share where there are GPUs, else one a CPU."
+        "auto",
+        description="Workers: Ray actors, each with its own model. 'auto' takes one for each share of a GPU if GPUs "
+        "are used, else one for each CPU.",
     )
     num_gpus: Annotated[int, Field(ge=0)] | Auto = Field(
-        "auto", description="GPUs to use in the whole cluster. 'auto': all, when the engine can use one. 0: none."
+        "auto",
+        description="GPUs to use in the whole cluster. 'auto' takes all if the engine can use them; 0 takes none.",
     )
     workers_per_gpu: PositiveInt = Field(
-        1, description="Actors that share one GPU, each reserving 1/n of it. 2 hides decode gaps; each costs memory."
+        1,
+        description="Workers that share a GPU, each reserving 1/n of it. 2 keeps the GPU busy while one worker waits "
+        "for frames; each takes GPU memory.",
     )
     cpus_per_worker: Annotated[float, Field(ge=0)] = Field(
-        1.0, description="CPUs each actor reserves. Raise it with decode.threads where nodes run other work too."
+        1.0,
+        description="CPUs that each worker reserves. Raise it with decode.threads where nodes run other work too.",
     )
     memory_per_worker_mb: Annotated[int, Field(ge=0)] = Field(
-        0, description="Memory each actor reserves with Ray (0: none). A reservation, not a limit."
+        0,
+        description="Memory that each worker reserves with Ray (0: none), so that Ray places no more workers on a node "
+        "than fit. It is a reservation, not a limit.",
     )
     start_seconds: Annotated[float, Field(gt=0)] = Field(
         60.0,
-        description="How long to wait for all actors. The run starts with the first; when the time is over, or the "
-        "cluster is full, it says how many are missing, and takes them in when they come.",
+        description="How long to wait for all workers. The run starts with the first. When this time is over, or the "
+        "cluster is full, it reports how many are missing, and uses them when they come.",
     )
     shards_in_flight: Annotated[int, Field(ge=1, le=4)] = Field(
         2,
-        description="Shards at an actor: one is computed, those before it are encoded and written meanwhile. 2 keeps a "
-        "CPU fed. A fast GPU may want 4: one core encodes about 4,000 frames/s. More makes the end of a run uneven.",
+        description="Shards at a worker: while it computes one, it encodes and writes those before. 2 keeps a CPU "
+        "busy. A fast GPU may need 4, because one core encodes about 4,000 frames/s. More leaves workers idle at the "
+        "end of a run.",
     )
     shard_frames: PositiveInt = Field(
         512,
         le=16_384,
-        description="Longer videos are split into ranges of about this many frames. Smaller spreads long videos better "
-        "and loses less when a node dies; each range is one file until compaction.",
+        description="Longer videos are split into ranges of about this many frames. Smaller ranges spread long videos "
+        "better and lose less when a node dies; but each range is a file until compaction.",
     )
     max_attempts: PositiveInt = Field(
         3,
-        description="Tries of a shard that fails while it runs alone, before it goes to the failure list; of one that "
-        "kills its worker, before it is searched for the frame that does it.",
+        description="How often a shard that fails while it runs alone is tried before it goes to the failure list, and "
+        "how often one that kills its worker is tried before the run searches for the frame that does it.",
     )
     stall_seconds: Annotated[float, Field(gt=0)] = Field(
         300.0,
-        description="A shard without an answer for this long is given up on: its actor is replaced, the shard "
+        description="A shard that gives no answer for this long is abandoned: its worker is replaced, and the shard is "
         "tried again.",
     )
     recycle_memory_mb: Annotated[int, Field(ge=0)] | Auto = Field(
         "auto",
-        description="An actor that holds more memory than this after a shard is replaced, so that a leak in a library "
-        "never takes a node down. 'auto': three times what it held after its first shard, and at least 1,024 MB more. "
-        "0: never.",
+        description="A worker that holds more memory than this after a shard is replaced, so that a leak in a library "
+        "never takes a node down. 'auto' is three times what the worker held after its first shard, and at least "
+        "1,024 MB more. 0 never replaces it.",
     )
     drain_seconds: Annotated[float, Field(ge=0)] = Field(
-        60.0, description="After SIGINT or SIGTERM, time for shards in flight to finish. A second signal stops at once."
+        60.0,
+        description="After SIGINT or SIGTERM, how long shards in flight may take to finish. A second signal stops at "
+        "once.",
     )
 
 
@@ -214,22 +240,27 @@ class OutputSettings(Section):
 
     path: PathText = Field("", description="The dataset's folder. Every node must see it under this same path.")
     compact: bool = Field(
-        True, description="Merge partitions into few large files at the end of a run (the reduce step)."
+        True,
+        description="Merge partitions into a few large files at the end of a run (the reduce step). false leaves this "
+        "to `phoenix-ray compact`.",
     )
     compact_every: PositiveInt = Field(
         20_000,
-        description="Also merge during a run whenever this many partitions lie open, so they never pile up.",
+        description="Merge during a run too, whenever this many partitions have not been merged, so that files never "
+        "pile up.",
     )
     row_group_rows: PositiveInt = Field(
         137,
         le=8_192,
-        description="Rows a row group: what a reader decodes at the least to get at one video. With 137, bytes of one "
-        "kind fill zstd's blocks of 128 KiB (two of four byte streams of 478 face points), so it costs 2.5 % of size "
-        "beside 1,024 and one video at random is read in about half the CPU time (8.1 instead of 16.0 ms).",
+        description="Rows in a row group: the least that a reader decodes to get at one video. With 137, bytes of one "
+        "kind fill zstd's blocks of 128 KiB (two of the four byte streams of 478 face points). That takes 2.5 % more "
+        "space than 1,024 rows, and a video at random is read in about half the CPU time (8.1 instead of 16.0 ms).",
     )
-    target_file_mb: PositiveInt = Field(256, description="Size at which a compacted file is full.")
+    target_file_mb: PositiveInt = Field(
+        256, description="Size at which a compacted file is full. Larger files are fewer, and take longer to rewrite."
+    )
     compression_level: Annotated[int, Field(ge=1, le=22)] = Field(
-        3, description="zstd level. Above 3 costs time and saves under 1 %."
+        3, description="Level of zstd. Levels above 3 take more time and save less than 1 %."
     )
 
 
@@ -237,16 +268,29 @@ class RunSettings(Section):
     """How the run behaves."""
 
     max_failures: Annotated[int, Field(ge=-1)] = Field(
-        -1, description="Stop after this many failed shards; -1 never stops. Failed shards are tried again next time."
+        -1,
+        description="Stop after this many failed shards; -1 never stops. The next run tries failed shards again.",
     )
-    force: bool = Field(False, description="Start although another driver seems to work on this output.")
+    force: bool = Field(
+        False,
+        description="Start although another driver seems to work on this output. Only for a driver that is certainly "
+        "dead: two at once waste each other's work.",
+    )
     progress_seconds: Annotated[float, Field(gt=0)] = Field(
-        10.0, description="Interval of progress lines where the output is no terminal, and of status.json."
+        10.0,
+        description="Seconds between two progress lines where the output is not a terminal, and between two updates of "
+        "status.json.",
     )
 
 
 class Settings(Section):
-    """The whole tree."""
+    """The whole tree.
+
+    `auto` leaves a choice to the run. `model.engine`, `model.device`, `model.architecture` and `model.batch_size` can
+    change landmarks: the first run of a dataset chooses them before it plans and records them, and every resume takes
+    what is recorded, whatever the new machines have. All other choices (how the source is laid out, how many workers
+    and GPUs, how much memory) are made anew by each run, and do not change landmarks.
+    """
 
     source: SourceSettings = Field(default_factory=SourceSettings)
     decode: DecodeSettings = Field(default_factory=DecodeSettings)

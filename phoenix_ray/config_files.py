@@ -1,11 +1,12 @@
 """Settings as text: YAML files and `section.key=value` words in, descriptions and docs/configuration.md out.
 
-`load` merges, in this order: the defaults of `config.Settings`, a YAML file, words from the command line. Other trees
-of settings (`prepare.settings`) are read and described by the same functions.
+`load` merges, in this order: the defaults of `config.Settings`, a YAML file, words from the command line. The same
+functions read and describe other trees of settings (`prepare.settings`).
 """
 
 from __future__ import annotations
 
+import inspect
 import os
 import re
 import reprlib
@@ -26,7 +27,7 @@ Tree = TypeVar("Tree", bound=Section)
 def load(
     config: Path | None = None, overrides: Sequence[str] = (), given: Mapping[str, object] | None = None
 ) -> Settings:
-    """Return the settings of a run; as `load_tree`."""
+    """Return the settings of a run; see `load_tree`."""
     return load_tree(Settings, config, overrides, given)
 
 
@@ -38,19 +39,19 @@ def load_tree(
     Args:
         kind: The tree of settings: its fields are sections, whose fields are settings.
         config: The YAML file; None means defaults.
-        overrides: The words.
-        given: `section.key` → value, taken as it is and not as YAML; applied last.
+        overrides: Words of the form `section.key=value`, whose values are YAML.
+        given: `section.key` → value, taken as it is; applied last.
 
     Raises:
-        ConfigError: The file is missing or no YAML mapping, a key is unknown (with the nearest known one), a value
-            has the wrong type, or a path names a variable of the environment that is not set.
+        ConfigError: The file is missing or not a YAML mapping, a key is unknown, a value has the wrong type, or a path
+            names an environment variable that is not set.
     """
     tree: dict[str, Any] = _read_yaml(kind, config) if config else {}
     where = f"in {config}" if config else "on the command line"
     for word in overrides:
         key, separator, text = word.partition("=")
         if not separator:
-            raise ConfigError(f"'{word}' is no setting: write section.key=value.")
+            raise ConfigError(f"'{word}' is not a setting: write section.key=value.")
         value = _parse_yaml(text, f"'{reprlib.repr(word)}'") if text else ""
         _assign(kind, tree, key, _expand(kind, key, value, "on the command line"), word)
         where = "on the command line" if not config else f"in {config} or on the command line"
@@ -63,10 +64,10 @@ def load_tree(
 
 
 def find_config(path: Path) -> Path:
-    """Return `path` when it is a file, else the file of this name that comes with the package (`phoenix`, `demo.yaml`).
+    """Return `path` if it is a file, else the file of this name that comes with the package (`phoenix`, `demo.yaml`).
 
     Raises:
-        ConfigError: There is neither.
+        ConfigError: Neither exists.
     """
     if path.is_file():
         return path
@@ -75,7 +76,7 @@ def find_config(path: Path) -> Path:
         return shipped[path.stem]
     raise ConfigError(
         f"There is no settings file {path}.{did_you_mean(path.stem, shipped)} "
-        f"With the package come: {', '.join(shipped)}."
+        f"The package comes with: {', '.join(shipped)}."
     )
 
 
@@ -85,8 +86,8 @@ def shipped_configs() -> Path:
     return inside if inside.is_dir() else Path(__file__).parents[1] / "configs"
 
 
-def describe(settings: Section) -> Iterator[tuple[str, object, object, str]]:
-    """Yield (key, value, default, description) of every setting, in the order of the tree."""
+def describe_settings(settings: Section) -> Iterator[tuple[str, object, object, str]]:
+    """Yield (key, value, default, description) for every setting, in the order of the tree."""
     defaults = type(settings)()
     for section_name in type(settings).model_fields:
         section, default = getattr(settings, section_name), getattr(defaults, section_name)
@@ -95,15 +96,17 @@ def describe(settings: Section) -> Iterator[tuple[str, object, object, str]]:
 
 
 def to_markdown(settings: Settings) -> str:
-    """Return the settings as a page of tables, one for each section."""
+    """Return the settings as a page with a table for each section."""
     lines = [
         "# Configuration",
         "",
-        "Every setting, with its default. Set it in a YAML file (`--config`) or as a `section.key=value` word.",
-        "This page is written by `phoenix-ray config --markdown`.",
+        "All settings and their defaults. Set them in a YAML file (`--config`) or as `section.key=value` words.",
+        "`phoenix-ray config --markdown` writes this page.",
+        "",
+        inspect.cleandoc(type(settings).__doc__ or "").partition("\n\n")[2],
     ]
     section = ""
-    for key, value, _, text in describe(settings):
+    for key, value, _, text in describe_settings(settings):
         name = key.partition(".")[0]
         if name != section:
             section = name
@@ -114,7 +117,7 @@ def to_markdown(settings: Settings) -> str:
 
 
 def format_value(value: object) -> str:
-    """Return a value as YAML would have it."""
+    """Return a value as YAML writes it."""
     match value:
         case None:
             return "none"
@@ -147,12 +150,12 @@ def _read_yaml(kind: type[Section], path: Path) -> dict[str, Any]:
     }
 
 
-# `$$` is a dollar sign; one that no name follows stays as it is.
+# `$$` is a dollar sign; a `$` that no name follows stays as it is.
 _VARIABLE = re.compile(r"\$(?:(?P<escaped>\$)|(?P<bare>[A-Za-z_]\w*)|\{(?P<braced>[^}]*)\})")
 
 
 def _expand(kind: type[Section], key: str, value: object, where: str) -> object:
-    """Return a value with `$NAME`, `${NAME}` and a leading `~` replaced, provided that it is a path.
+    """Return a value with `$NAME`, `${NAME}` and a leading `~` expanded if the setting holds a path.
 
     Raises:
         ConfigError: A variable is not set.
@@ -169,23 +172,23 @@ def _expand(kind: type[Section], key: str, value: object, where: str) -> object:
         variable = match["bare"] or match["braced"] or ""
         if variable not in os.environ:
             raise ConfigError(
-                f"Setting '{key}' {where}: the variable {match[0]} is not set in the environment (in {value!r})."
+                f"Setting '{key}' {where}: the environment variable {match[0]} in {value!r} is not set."
                 f"{did_you_mean(variable, os.environ)} Set it, or write $$ for a dollar sign."
             )
         return os.environ[variable]
 
     expanded = _VARIABLE.sub(replacement, value)
     if expanded.startswith("~"):
-        # Whoever opens the path says that a user is not there.
+        # If there is no such user, opening the path says so.
         with suppress(RuntimeError):
             return str(Path(expanded).expanduser())
     return expanded
 
 
 class _Loader(yaml.SafeLoader):
-    """Safe YAML in which only true and false are booleans, as in YAML 1.2: `decode.on` is a key, `no` a language."""
+    """Safe YAML in which only true and false are booleans, as in YAML 1.2; `decode.on` is a key and `no` a language."""
 
-    yaml_implicit_resolvers = {  # noqa: RUF012 - not annotated in the base either
+    yaml_implicit_resolvers = {  # noqa: RUF012 - the base class does not annotate it either
         first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:bool"]
         for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
@@ -199,7 +202,7 @@ def _parse_yaml(text: str, where: str) -> Any:
         return yaml.load(text, Loader=_Loader)
     except RecursionError:
         raise ConfigError(f"{where} cannot be read as YAML: it is nested too deeply.") from None
-    # ValueError: what looks like a date or a number and is none. TypeError: a mapping as a key.
+    # ValueError: text that looks like a date or a number but is not. TypeError: a mapping as a key.
     except (yaml.YAMLError, ValueError, TypeError) as error:
         raise ConfigError(f"{where} cannot be read as YAML: {error}") from None
 
@@ -207,7 +210,7 @@ def _parse_yaml(text: str, where: str) -> Any:
 def _assign(kind: type[Section], tree: dict[str, Any], key: str, value: object, word: str) -> None:
     section, dot, name = key.partition(".")
     if not dot or not section or not name:
-        raise ConfigError(f"'{word}' is no setting: write section.key=value.{did_you_mean(key, _all_keys(kind))}")
+        raise ConfigError(f"'{word}' is not a setting: write section.key=value.{did_you_mean(key, _all_keys(kind))}")
     tree.setdefault(section, {})[name] = value
 
 
@@ -220,4 +223,4 @@ def _explain(kind: type[Section], problem: Mapping[str, Any], where: str) -> str
 
 
 def _all_keys(kind: type[Section]) -> list[str]:
-    return [key for key, *_ in describe(kind())]
+    return [key for key, *_ in describe_settings(kind())]

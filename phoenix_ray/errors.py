@@ -1,7 +1,7 @@
-"""Errors a user can meet, and the exit code of each.
+"""Errors that a user can meet, and the exit code of each.
 
-Every error names the thing that is wrong and the way out. The command line prints the message without a traceback and
-leaves with `exit_code`; `docs/cli.md` lists the codes.
+Every message names the thing that is wrong and the way out. The command line prints it without a traceback and exits
+with `exit_code`; `docs/cli.md` lists the codes.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 EXIT_OK = 0
 EXIT_INTERNAL = 1
-# What was compared differs, as `diff` and `cmp` leave.
+# Two things that were compared differ, as with `diff` and `cmp`.
 EXIT_DIFFERENT = 1
 EXIT_USAGE = 2
 EXIT_INCOMPLETE = 3
@@ -28,12 +28,12 @@ class PhoenixRayError(Exception):
     """Base of every error that the user sees as one readable message.
 
     Attributes:
-        exit_code: What the command line leaves with.
-        told_after: Lines for the command line to print after the message.
+        exit_code: The exit code of the command line.
+        closing_lines: Lines that the command line prints after the message.
     """
 
     exit_code = EXIT_INTERNAL
-    told_after: tuple[str, ...] = ()
+    closing_lines: tuple[str, ...] = ()
 
 
 class ConfigError(PhoenixRayError):
@@ -43,7 +43,7 @@ class ConfigError(PhoenixRayError):
 
 
 class MissingExtraError(PhoenixRayError):
-    """An optional part was asked for whose packages are not installed."""
+    """An optional feature needs packages that are not installed."""
 
     exit_code = EXIT_USAGE
 
@@ -58,32 +58,32 @@ class SourceError(PhoenixRayError):
 
 
 class ModelError(PhoenixRayError):
-    """A model cannot be loaded: weights missing or damaged, engine not available."""
+    """A model cannot be loaded: its weights are missing or damaged, or its engine is not available."""
 
     exit_code = EXIT_MODEL
 
 
 class OutputError(PhoenixRayError):
-    """The output folder cannot be written, or is not what this run may continue."""
+    """The output cannot be read or written, or is not a dataset that this run may continue."""
 
     exit_code = EXIT_OUTPUT
 
 
 class NewerVersionError(OutputError):
-    """A newer phoenix_ray wrote the dataset: it is whole, but only that one can read it."""
+    """A newer version of phoenix_ray wrote the dataset, and only that version can read it."""
 
 
 class FingerprintMismatchError(OutputError):
-    """The output was computed with other settings than the ones given now."""
+    """The dataset was computed with other settings than those given now."""
 
 
 class ClusterError(PhoenixRayError):
-    """Ray cannot be reached, or has not a single worker to give."""
+    """Ray cannot be reached, or cannot start a single worker."""
 
     exit_code = EXIT_CLUSTER
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """Return " Did you mean 'x'?" for the nearest known word, or an empty string when none is near."""
+    """Return " Did you mean 'x'?" for the most similar known word, or an empty string if no word is similar."""
     near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
     return f" Did you mean '{near[0]}'?" if near else ""

@@ -1,7 +1,7 @@
-"""Frames of a video in, their landmarks out: the computation itself, whoever asks for it.
+"""Turns the frames of a video into landmarks.
 
-Workers call `estimate_frames` for each shard, and `phoenix-ray verify --recompute` calls it without a cluster, so that
-the two cannot differ. It commits nothing and knows neither Ray nor an output.
+Workers call `estimate_frames` for each shard, and `phoenix-ray verify --recompute` calls it without a cluster, so the
+two cannot differ. It writes nothing, and knows neither Ray nor an output.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ class Estimate:
     """The landmarks of a range of frames.
 
     Attributes:
-        records: One for each frame.
+        records: What is stored of each frame beside its landmarks.
         rows: One row of landmarks for each record.
-        decode_seconds: Waiting for decoded frames (decoding itself runs ahead in threads).
-        inference_seconds: In the model.
-        events: What the model wants recorded (`LandmarkBatch.events`).
+        decode_seconds: Time spent waiting for decoded frames; decoding itself runs ahead in threads.
+        inference_seconds: Time spent in the model.
+        events: Events that the model reports (`LandmarkBatch.events`).
     """
 
     records: list[FrameRecord]
@@ -42,12 +42,12 @@ class Estimate:
 def estimate_frames(model: PoseModel, frames: Iterator[Frame], first: int, last: int) -> Estimate:
     """Return the landmarks of frames `first` to `last - 1` of a video, which `frames` yields in order.
 
-    Batches hold the frames of one video between two multiples of the model's batch size, counted from the video's first
-    frame: a frame meets the same neighbours however the video is sharded.
+    Batches are cut at multiples of the model's batch size, counted from the video's first frame, so a frame shares its
+    batch with the same neighbours however the video is split into shards.
 
     Raises:
-        Exception: Whatever the model raised, when not one of the frames got through it. A model that fails on some
-            frames only gives rows of status `failed` for these.
+        Exception: Whatever the model raised, if it failed on every frame. If it failed on some frames only, their rows
+            have status `failed`.
     """
     watched = _Stopwatch(frames)
     rows = empty_batch(model.layout, last - first)
@@ -73,7 +73,7 @@ def estimate_frames(model: PoseModel, frames: Iterator[Frame], first: int, last:
 
 
 def error_message(error: Exception) -> str:
-    """Return what to record of an exception: our own messages are whole sentences, others need their type."""
+    """Return the text to record of an exception. Our own messages are whole sentences; others need their type."""
     return str(error) if isinstance(error, PhoenixRayError) else f"{type(error).__name__}: {error}"
 
 
@@ -82,7 +82,7 @@ _Found = list[tuple[Sequence[int], LandmarkBatch]]
 
 
 def _estimate_batch(model: PoseModel, images: _Images) -> tuple[_Found, dict[int, Exception]]:
-    """Estimate a batch; when the model fails on it, estimate frame by frame to keep all but the culprits."""
+    """Estimate a batch. If the model fails on it, estimate each frame alone, so that only the culprits are lost."""
     if not images:
         return [], {}
     try:
@@ -120,7 +120,7 @@ def _record(frame: Frame, rows: LandmarkBatch, first: int, error: Exception | No
 
 
 class _Stopwatch:
-    """An iterator that measures how long its consumer waited for it."""
+    """An iterator that measures how long its consumer waits for it."""
 
     def __init__(self, frames: Iterator[Frame]) -> None:
         self._frames = frames

@@ -1,4 +1,4 @@
-"""Landmark layouts: which parts a model finds, what their points are called, and which points a drawing joins.
+"""Landmark layouts: which parts a model finds, the names of their points, and which points a drawing joins.
 
 A layout is data. The Parquet columns (`dataset.schema`), the pictures (`viewer`) and the exports follow from it.
 """
@@ -14,15 +14,15 @@ Edge = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One group of points that is found or missing as a whole.
+    """A group of points that is found or missing as a whole.
 
     Attributes:
         name: Prefix of its columns: `<name>_<axis>`, `<name>_score`.
-        points: Name of each point.
-        axes: Values of each point. `x`, `y` are normalised to the image and `z` is scaled like `x`, unless the part is
-            in metres (`pose_world`); `visibility` is a probability.
+        points: The name of each point.
+        axes: The values of each point. `x` and `y` are fractions of the image's width and height and `z` is scaled like
+            `x`, except in `pose_world`, which is in metres; `visibility` is a probability.
         edges: Pairs of points that a drawing joins.
-        scored: Whether the model gives the part a presence score of its own.
+        scored: Whether the model gives the part its own presence score.
     """
 
     name: str
@@ -44,14 +44,14 @@ class Layout:
     parts: tuple[Part, ...]
 
     def part(self, name: str) -> Part:
-        """Return the part of this name; KeyError when the layout has none."""
+        """Return the part of this name; raise KeyError if the layout has none."""
         for part in self.parts:
             if part.name == name:
                 return part
         raise KeyError(f"layout {self.name} has no part {name!r}")
 
     def only(self, names: Collection[str]) -> Layout:
-        """Return the layout with some of its parts, in its own order; KeyError when it lacks one."""
+        """Return the layout reduced to some of its parts, in its own order; raise KeyError if it lacks one."""
         wanted = [self.part(name) for name in names]
         return replace(self, parts=tuple(part for part in self.parts if part in wanted))
 
@@ -64,7 +64,7 @@ def _loop(*points: int) -> tuple[Edge, ...]:
     return _chain(*points, points[0])
 
 
-# Names and order of BlazePose's 33 points: MediaPipe's PoseLandmark.
+# BlazePose's 33 points, named and ordered as in MediaPipe's PoseLandmark.
 POSE_POINTS = (
     *("nose", "left_eye_inner", "left_eye", "left_eye_outer", "right_eye_inner", "right_eye", "right_eye_outer"),
     *("left_ear", "right_ear", "mouth_left", "mouth_right", "left_shoulder", "right_shoulder"),
@@ -87,7 +87,7 @@ POSE_EDGES = (
 
 _FINGERS = ("thumb", "index_finger", "middle_finger", "ring_finger", "pinky")
 _JOINTS = {"thumb": ("cmc", "mcp", "ip", "tip")}
-# Names and order of the 21 hand points: MediaPipe's HandLandmark.
+# The 21 points of a hand, named and ordered as in MediaPipe's HandLandmark.
 HAND_POINTS = (
     "wrist",
     *(f"{finger}_{joint}" for finger in _FINGERS for joint in _JOINTS.get(finger, ("mcp", "pip", "dip", "tip"))),
@@ -118,7 +118,7 @@ FACE_EDGES = (
     *_chain(46, 53, 52, 65, 55),
     *_chain(70, 63, 105, 66, 107),
 )
-# The attention model's irises: a centre (468, 473) and four points around it.
+# The irises of the attention model: a centre (468, 473), which nothing joins, and four points around it.
 IRIS_EDGES = (*_loop(469, 470, 471, 472), *_loop(474, 475, 476, 477))
 
 

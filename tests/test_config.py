@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from phoenix_ray.config import Settings
-from phoenix_ray.config_files import describe, find_config, load, shipped_configs, to_markdown
+from phoenix_ray.config_files import describe_settings, find_config, load, shipped_configs, to_markdown
 from phoenix_ray.errors import ConfigError
 
 
@@ -26,7 +26,7 @@ def test_overrides_win_over_the_file_and_the_file_over_defaults(tmp_path: Path) 
         ("cluster.num_worker=3", "Did you mean 'cluster.num_workers'?"),
         ("sorce.path=/data", "Did you mean 'source'?"),
         ("num_workers=3", "write section.key=value"),
-        ("/data/videos", "is no setting"),
+        ("/data/videos", "is not a setting"),
     ],
 )
 def test_an_unknown_key_is_refused_with_the_nearest_known_one(word: str, hint: str) -> None:
@@ -58,7 +58,7 @@ def test_a_wrong_value_is_refused_with_the_setting_and_the_reason(word: str, rea
 
 
 @pytest.mark.parametrize("content", ["- a\n- b\n", "source: 3\n", "a: [\n", "\x00"])
-def test_a_file_that_is_no_tree_of_settings_is_refused(tmp_path: Path, content: str) -> None:
+def test_a_file_without_sections_of_settings_is_refused(tmp_path: Path, content: str) -> None:
     file = tmp_path / "settings.yaml"
     file.write_text(content)
     with pytest.raises(ConfigError, match=r"settings\.yaml"):
@@ -85,7 +85,7 @@ def test_shipped_configs_load(file: Path) -> None:
 
 
 def test_every_setting_says_what_it_means() -> None:
-    entries = list(describe(Settings()))
+    entries = list(describe_settings(Settings()))
     assert len(entries) == len({key for key, *_ in entries})
     assert [key for key, _, _, text in entries if len(text) < 20] == []
 
@@ -128,15 +128,17 @@ def test_variables_and_the_home_are_expanded_in_paths(
     assert getattr(getattr(load(overrides=[f"{key}={written}"]), section), name) == read
 
 
-def test_a_variable_that_is_not_set_is_told_with_the_nearest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_names_a_variable_that_is_not_set_and_the_nearest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("VIDEO_DATA", "/data")
     file = tmp_path / "run.yaml"
     file.write_text("source:\n  path: ${VIDEO_DATE}/x\n")
     with pytest.raises(ConfigError) as error:
         load(file)
     assert str(error.value) == (
-        f"Setting 'source.path' in {file}: the variable ${{VIDEO_DATE}} is not set in the environment (in "
-        "'${VIDEO_DATE}/x'). Did you mean 'VIDEO_DATA'? Set it, or write $$ for a dollar sign."
+        f"Setting 'source.path' in {file}: the environment variable ${{VIDEO_DATE}} in '${{VIDEO_DATE}}/x' is not set. "
+        "Did you mean 'VIDEO_DATA'? Set it, or write $$ for a dollar sign."
     )
 
 

@@ -118,7 +118,7 @@ def test_opencv_is_the_one_whose_crops_equal_mediapipes() -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["phoenix_ray.sources.catalog", "phoenix_ray.dataset.reader", "phoenix_ray.models.registry"]
+    "module", ["phoenix_ray.sources.registry", "phoenix_ray.dataset.reader", "phoenix_ray.models.registry"]
 )
 def test_layers_below_the_cluster_know_no_ray(module: str) -> None:
     program = f"import sys, {module}; print([name for name in ('ray', 'torch', 'mediapipe') if name in sys.modules])"

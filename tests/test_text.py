@@ -79,7 +79,7 @@ def test_hostile_text_is_done_in_the_time_of_its_length(text: str) -> None:
 @given(
     st.text() | st.builds(lambda start, rest: start + rest, st.sampled_from(["=", "+", "-", "@", "\t", "'"]), st.text())
 )
-def test_a_cell_is_no_formula_and_gives_its_text_back(text: str) -> None:
+def test_a_cell_is_not_a_formula_and_gives_its_text_back(text: str) -> None:
     cell = spreadsheet_text(text)
     assert from_spreadsheet_text(cell) == text
     if cell[:1] and cell[0] in "=+-@\t\r\n":

@@ -56,9 +56,8 @@ from phoenix_ray.errors import (
     PhoenixRayError,
 )
 from phoenix_ray.models import registry
-from phoenix_ray.sources.base import Source
-from phoenix_ray.sources.catalog import open_source
-from phoenix_ray.sources.left_out import LeftOut
+from phoenix_ray.sources.base import LeftOut, Source
+from phoenix_ray.sources.registry import open_source
 from phoenix_ray.text import printable_line
 
 
@@ -81,7 +80,7 @@ def run_job(settings: Settings, words: Sequence[str] = ()) -> int:
             _say(line)
         return EXIT_INTERRUPTED
     except (ModelError, ClusterError) as error:
-        error.told_after = error.told_after or tuple(Ending("failed", output, words=words).lines())
+        error.closing_lines = error.closing_lines or tuple(Ending("failed", output, words=words).lines())
         raise
 
 
@@ -117,7 +116,7 @@ def _run(settings: Settings, words: Sequence[str]) -> int:
             last = monitor.close("failed")
             if isinstance(error, PhoenixRayError):
                 left = count_left(plan, None, last.frames_done)
-                error.told_after = tuple(Ending("failed", job.storage.root, left, words=words).lines())
+                error.closing_lines = tuple(Ending("failed", job.storage.root, left, words=words).lines())
             raise
         state = "stopped" if stop else "incomplete" if monitor.failures else "finished"
         last = monitor.close(state)

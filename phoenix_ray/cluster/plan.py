@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 from phoenix_ray.cluster.backlog import PackedShards
 from phoenix_ray.cluster.shard import FrameRange, Shard, cut
-from phoenix_ray.sources.base import SourceProblem, Video
-from phoenix_ray.sources.left_out import LeftOut, describe
+from phoenix_ray.sources.base import LeftOut, SourceProblem, Video
+from phoenix_ray.sources.listing import describe_left_out
 
 MissingRanges = Callable[[Video], list[FrameRange]]
 
@@ -57,7 +57,7 @@ class Plan:
 
     def notes(self) -> list[str]:
         """Return what the user should know of the source beside the totals, a line each: nothing of it is an error."""
-        lines = describe(self.left_out)
+        lines = describe_left_out(self.left_out)
         if varying := self.total.varying_videos:
             of = "1 video" if varying == 1 else f"{varying:,} videos"
             lines.append(

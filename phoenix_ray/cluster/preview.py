@@ -27,7 +27,7 @@ from phoenix_ray.dataset.survey import take_survey
 from phoenix_ray.models import registry
 from phoenix_ray.models.base import Trial
 from phoenix_ray.sources.base import Source
-from phoenix_ray.sources.catalog import open_source
+from phoenix_ray.sources.registry import open_source
 from phoenix_ray.text import printable_line
 
 # Without an earlier run to go by: Holistic on one core of a 2.6 GHz server (docs/performance.md), and the size of a row

@@ -35,8 +35,7 @@ from phoenix_ray.estimation import Estimate, error_message, estimate_frames
 from phoenix_ray.models import registry
 from phoenix_ray.models.base import PoseModel
 from phoenix_ray.sources.base import Frame
-from phoenix_ray.sources.frames import read_frames
-from phoenix_ray.sources.undecoded import name_frames
+from phoenix_ray.sources.frames import read_frames, undecoded_frames
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,7 +203,7 @@ def flag_shard(model: PoseModel, shard: Shard, reason: str) -> Estimate:
     """
     records = [
         FrameRecord(frame.index, frame.name, frame.timestamp, None, None, "failed", reason)
-        for frame in name_frames(shard.video, shard.first, shard.last)
+        for frame in undecoded_frames(shard.video, shard.first, shard.last)
     ]
     return Estimate(records, empty_batch(model.layout, shard.frames), 0.0, 0.0, ())
 

@@ -78,7 +78,7 @@ def _compare(inspection: Inspection, source: str) -> Iterator[Finding]:
     """Yield how the dataset differs from the source, if one was given."""
     from phoenix_ray.config import SourceSettings
     from phoenix_ray.dataset.integrity.against_source import compare_with_source
-    from phoenix_ray.sources.catalog import open_source
+    from phoenix_ray.sources.registry import open_source
 
     identity = inspection.identity
     if source and identity is not None:

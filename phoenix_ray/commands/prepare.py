@@ -59,9 +59,9 @@ def prepare(
     """
     settings = _load(config, overrides, switches)
     if show_settings:
-        from phoenix_ray.config_files import describe, format_value
+        from phoenix_ray.config_files import describe_settings, format_value
 
-        for key, value, default, text in describe(settings):
+        for key, value, default, text in describe_settings(settings):
             click.secho(f"{'*' if value != default else ' '} {key}: {format_value(value)}", bold=value != default)
             click.echo(click.wrap_text(text, 100, "      ", "      "))
         return

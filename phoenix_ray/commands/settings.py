@@ -149,6 +149,6 @@ def _setting_named(option: str) -> str | None:
 
 def _known_settings() -> list[str]:
     from phoenix_ray.config import Settings
-    from phoenix_ray.config_files import describe
+    from phoenix_ray.config_files import describe_settings
 
-    return [key for key, *_ in describe(Settings())]
+    return [key for key, *_ in describe_settings(Settings())]

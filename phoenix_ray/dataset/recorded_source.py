@@ -5,7 +5,7 @@ from __future__ import annotations
 from phoenix_ray.config import SourceSettings
 from phoenix_ray.errors import SourceError
 from phoenix_ray.sources.base import Source
-from phoenix_ray.sources.catalog import open_source
+from phoenix_ray.sources.registry import open_source
 
 
 def open_recorded_source(settings: SourceSettings, recorded: str) -> Source:

@@ -1,7 +1,8 @@
-"""What every source gives: videos to plan with, and frames to run a model on.
+"""What every source provides: videos to plan with, and frames to run a model on.
 
-`cluster.plan` walks `Source.videos()` on the driver; a worker turns one `Video` and a frame range into `Frame`s with
-`sources.frames.read_frames`. A `Video` therefore carries all that a worker on another node needs, and no pixel.
+`cluster.plan` iterates over `Source.videos()` on the driver; a worker turns one `Video` and a range of its frames into
+`Frame`s with `sources.frames.read_frames`. A `Video` therefore carries all that a worker on another node needs, and no
+pixels.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from typing import Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from phoenix_ray.sources.left_out import LeftOut
+# The split of every video in a source that has no splits.
+DEFAULT_SPLIT = "all"
 
 VideoKind = Literal["frame_folder", "video_file", "synthetic"]
 
@@ -23,15 +25,15 @@ class Video:
     """One video of a source.
 
     Attributes:
-        split: Name of the split, "all" where a source has none.
-        video_id: Unique within the split; any unicode text, also with slashes. It is data, never a path.
+        split: Name of the split, `DEFAULT_SPLIT` where the source has none.
+        video_id: Unique within the split; any unicode text, slashes included. It is data, never a path.
         kind: How its frames are stored.
-        location: Absolute path of the frame folder or of the video file, as every node sees it.
-        frame_count: Number of frames, each of which becomes one row.
+        location: Absolute path of the frame folder or video file; the same on every node.
+        frame_count: Number of frames. Each frame becomes one row.
         signature: Changes when the content of the video changes; a changed video is computed again.
-        fps: Frames per second, None where the source has no clock; the average where the rate varies.
-        annotation: Text that belongs to the video (`signer`, `gloss`, `translation`, ...), taken along unchanged.
-        fps_varies: Whether intervals between frames differ, so that only time stamps say when a frame is shown.
+        fps: Frames per second: the average where the rate varies, None where the source has no clock.
+        annotation: Text that belongs to the video (`signer`, `gloss`, `translation`, …), copied to the dataset.
+        fps_varies: Whether the intervals between frames differ, so that only time stamps say when a frame is shown.
     """
 
     split: str
@@ -53,8 +55,8 @@ class Frame:
         index: 0-based position in the video.
         name: File name of the frame, or `frame-<index>` in a video file.
         timestamp: Seconds from the start of the video, None where the source has no clock.
-        image: RGB uint8 of shape (height, width, 3), or None when the frame is unreadable.
-        error: Why the frame is unreadable, None when `image` is there.
+        image: RGB uint8 of shape (height, width, 3), None when the frame is unreadable or must not be decoded.
+        error: Why the frame is unreadable, None otherwise.
     """
 
     index: int
@@ -73,33 +75,51 @@ class SourceProblem:
     message: str
 
 
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """Files of one ending that a source leaves out for one reason.
+
+    Attributes:
+        reason: Why, and how to read them where that is possible.
+        ending: `.xyz` in lower case; empty for names without an ending; `listing.FOLDER` for whole folders.
+        count: Number of files.
+        names: Their paths relative to the source, at most `listing.MOST_NAMES`; a folder stands for its files.
+    """
+
+    reason: str
+    ending: str
+    count: int
+    names: tuple[str, ...]
+
+
 NoteLeftOut = Callable[[LeftOut], object]
 
 
 def ignore_left_out(left_out: LeftOut) -> None:
-    """Take no note of what a source leaves out: for callers that only want the videos."""
+    """Ignore what a source leaves out, for callers that only want the videos."""
 
 
 class Source(Protocol):
-    """A dataset that can be listed."""
+    """A collection of videos that can be listed."""
 
     @property
     def root(self) -> str:
-        """Absolute path of the dataset; part of the identity of an output."""
+        """Absolute path of the source; part of the identity of an output."""
         ...
 
     @property
     def description(self) -> str:
-        """What was found, in one line for the run's print-out: layout, path, annotations."""
+        """What was found (layout, path, annotations), as one line that a run prints."""
         ...
 
     def videos(self, note_left_out: NoteLeftOut = ignore_left_out) -> Iterator[Video | SourceProblem]:
-        """Yield the selected videos sorted by (split, video_id), and a problem in the place of each bad one.
+        """Yield the selected videos sorted by (split, video_id), and a problem in place of each bad video.
 
         Args:
-            note_left_out: Called, before the first video, with the files in the source's place that it does not read.
+            note_left_out: Called before the first video is yielded, once for each group of files that the source
+                does not read.
 
         Raises:
-            SourceError: When nothing can be listed: the root, a split or an annotation file is missing or empty.
+            SourceError: Nothing can be listed: the root, a split or an annotation file is missing or empty.
         """
         ...

@@ -1,6 +1,6 @@
-"""Bytes of a picture file → RGB pixels, or the reason why there are none.
+"""Decodes picture files to RGB pixels, or says why that is impossible.
 
-Called by `frames` in decoding threads. The pixels are those of `cv2.imread(path)`, in RGB order.
+`frames` calls it in its decoding threads. The pixels are those of `cv2.imread(path)`, in RGB order.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from phoenix_ray.sources.picture_parts import TooManyPartsError, refuse_many_header_parts, refuse_many_parts
 
 PICTURE_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF")
-# The dataset keeps width and height as int16.
+# The dataset stores width and height as int16.
 MAX_SIDE = 32_767
-# A file is read whole, so its size is bounded too: four channels of 32 bits, and room for profiles and thumbnails.
-BYTES_A_PIXEL = 16
+# A file is read whole, so its size is bounded too: four channels of 32 bits, plus room for profiles and thumbnails.
+BYTES_PER_PIXEL = 16
 BYTES_AROUND_PIXELS = 64 << 20
 _TIFF_TILE_WIDTH, _TIFF_TILE_HEIGHT = 322, 323
 
@@ -29,12 +29,12 @@ class UnreadableFrameError(Exception):
 def decode_picture(file: IO[bytes], max_pixels: int) -> NDArray[np.uint8]:
     """Return a picture as RGB uint8 (height, width, 3).
 
-    Grey, palette, 16-bit and alpha pictures are converted and EXIF orientation is applied, both as OpenCV does by
-    default. The size is read from the header first, so a picture of more than `max_pixels` pixels is never decoded.
+    Grey, palette, 16-bit and alpha pictures are converted, and EXIF orientation is applied, as OpenCV does by default.
+    The size is read from the header first, so a picture of more than `max_pixels` pixels is never decoded.
 
     Raises:
-        UnreadableFrameError: The file is empty, no picture, too large, truncated or damaged, or made of so many parts
-            that decoding it takes far longer than its pixels do.
+        UnreadableFrameError: The file is empty, not a picture, too large, truncated or damaged, or has so many parts
+            that decoding takes far longer than its number of pixels explains.
         OSError: The file cannot be read.
     """
     try:
@@ -45,7 +45,7 @@ def decode_picture(file: IO[bytes], max_pixels: int) -> NDArray[np.uint8]:
     picture_format, width, height = _read_header(file, max_pixels)
     check_size(width, height, max_pixels)
     file.seek(0)
-    most_bytes = BYTES_AROUND_PIXELS + width * height * BYTES_A_PIXEL
+    most_bytes = BYTES_AROUND_PIXELS + width * height * BYTES_PER_PIXEL
     data = file.read(most_bytes + 1)
     if len(data) > most_bytes:
         raise UnreadableFrameError(f"more than {most_bytes:,} bytes for {width}x{height} pixels")
@@ -78,39 +78,41 @@ def check_size(width: int, height: int, max_pixels: int) -> None:
 
 
 def _read_header(file: IO[bytes], max_pixels: int) -> tuple[str, int, int]:
-    """Return (format, width, height) without decoding: OpenCV cannot, so Pillow reads the header."""
+    """Return (format, width, height) without decoding. OpenCV cannot do this, so Pillow reads the header."""
     from PIL import UnidentifiedImageError
 
     try:
         with _pillow().open(file, formats=PICTURE_FORMATS) as picture:
             if picture.format == "TIFF":
-                # A decoder takes memory for a tile however small the picture is that it holds.
+                # A decoder allocates a whole tile, however small the picture in it is.
                 tags = picture.tag_v2
                 check_size(int(tags.get(_TIFF_TILE_WIDTH, 0)), int(tags.get(_TIFF_TILE_HEIGHT, 0)), max_pixels)
             return picture.format or "picture", *picture.size
     except UnidentifiedImageError:
         file.seek(0, 2)
         size = file.tell()
-        reason = "is empty (0 bytes)" if size == 0 else f"of {size:,} bytes is no {', '.join(PICTURE_FORMATS)} picture"
+        reason = (
+            "is empty (0 bytes)" if size == 0 else f"of {size:,} bytes is not a {', '.join(PICTURE_FORMATS)} picture"
+        )
         raise UnreadableFrameError(f"the file {reason}") from None
     except (OSError, UnreadableFrameError):
         raise
     except Exception as error:
-        # Damaged headers make Pillow raise whatever its parsers run into: ValueError, EOFError, zlib.error, ...
+        # Damaged headers make Pillow raise whatever its parsers run into: ValueError, EOFError, zlib.error, …
         raise UnreadableFrameError(f"its header is damaged: {error}") from None
 
 
 def _lacks_its_end(picture_format: str, data: bytes) -> bool:
-    """Tell whether a PNG or JPEG was cut, also where a crash left zeros instead of its end, which decode to grey."""
+    """Return whether a PNG or JPEG was cut off. Zeros that a crash left in place of the end would decode to grey."""
     if picture_format == "PNG":
         return b"IEND" not in data
-    # The end of the image must come after the last start of a scan: a thumbnail in the header has an end of its own.
+    # The end of the image must come after the last start of a scan: a thumbnail in the header has its own end.
     return picture_format == "JPEG" and data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda")
 
 
 @cache
 def _pillow() -> Any:
-    """Return `PIL.Image` without its own limit on pixels: `max_pixels` is the limit."""
+    """Return `PIL.Image` without its own limit on pixels; `max_pixels` is the limit."""
     from PIL import Image
 
     Image.MAX_IMAGE_PIXELS = None
@@ -119,9 +121,9 @@ def _pillow() -> Any:
 
 @cache
 def _opencv() -> Any:
-    """Return cv2 with its log off: a damaged frame is told by its row, not on the worker's standard error."""
+    """Return cv2 with its log off: a damaged frame is recorded in its row, not on the worker's standard error."""
     import cv2
 
-    # Builds differ in where they keep the log level.
+    # The place of the log level differs between builds.
     getattr(cv2.utils, "logging", cv2).setLogLevel(0)
     return cv2

@@ -1,28 +1,37 @@
-"""From the places where videos should be to `Video`s and `SourceProblem`s: the common half of every source.
+"""What every source shares when it is listed: turning places into videos, and reporting the files it does not read.
 
-A source knows its layout and says where each video should lie (`Candidate`); `list_videos` chooses, looks at the files
-in parallel, and gives the result in the order of the dataset.
+A source knows its layout and says where each video should lie (`Candidate`). `list_videos` selects the candidates,
+examines their files in parallel, and yields `Video`s and `SourceProblem`s in the order of the dataset. No file is left
+out silently: a source adds the files it does not read to a `LeftOutFiles`; `phoenix-ray plan` and `run` print
+`describe_left_out`, and a run keeps the names beside its status.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from phoenix_ray.config import SourceSettings
 from phoenix_ray.errors import SourceError, did_you_mean
-from phoenix_ray.sources import containers, frame_files
-from phoenix_ray.sources.base import SourceProblem, Video
-from phoenix_ray.sources.lookahead import lookahead
+from phoenix_ray.sources.base import LeftOut, SourceProblem, Video
+from phoenix_ray.sources.containers import examine_container
+from phoenix_ray.sources.files import lookahead
+from phoenix_ray.sources.folders import FRAME_SUFFIXES, examine_folder
 from phoenix_ray.sources.streams import ContainerError
-from phoenix_ray.text import without_secrets
+from phoenix_ray.text import counted, storable_text, without_secrets
 
 # Enough to hide the round trips of a network file system.
 LISTING_THREADS = 16
 LISTED_AHEAD = 256
+
+# The ending of folders that are left out without looking inside.
+FOLDER = "folder"
+# Names kept for each ending and reason: a tree may hold millions of files that are not videos.
+MOST_NAMES = 10_000
+_NAMES_SHOWN = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +41,7 @@ class Candidate:
     Attributes:
         split, video_id, fps, annotation: As in `Video`.
         location: Absolute path of a frame folder or a video file, which may not exist.
-        named_by: What says that there is such a video, for the message when there is none.
+        named_by: The file or folder that names the video; the message says so when there is no such video.
     """
 
     split: str
@@ -44,7 +53,7 @@ class Candidate:
 
 
 def list_videos(candidates: Iterable[Candidate], settings: SourceSettings) -> Iterator[Video | SourceProblem]:
-    """Yield the selected videos sorted by (split, video_id), and a problem in the place of each bad one.
+    """Yield the selected videos sorted by (split, video_id), and a problem in place of each bad video.
 
     Raises:
         SourceError: `settings.splits` names a split that has no video.
@@ -52,7 +61,7 @@ def list_videos(candidates: Iterable[Candidate], settings: SourceSettings) -> It
     ordered = sorted(candidates, key=lambda candidate: (candidate.split, candidate.video_id))
     check_splits(settings.splits, {candidate.split for candidate in ordered})
     selected = _select(ordered, settings)
-    yield from lookahead(partial(_look_at, settings=settings), selected, LISTING_THREADS, LISTED_AHEAD)
+    yield from lookahead(partial(_examine, settings=settings), selected, LISTING_THREADS, LISTED_AHEAD)
 
 
 def check_splits(wanted: Iterable[str], found: Iterable[str]) -> None:
@@ -66,8 +75,57 @@ def check_splits(wanted: Iterable[str], found: Iterable[str]) -> None:
             )
 
 
+class LeftOutFiles:
+    """Collects the files that a source leaves out."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[tuple[str, str]] = Counter()
+        self._names: dict[tuple[str, str], list[str]] = {}
+
+    def add(self, reason: str, name: PurePath | str, ending: str | None = None, count: int = 1) -> None:
+        """Add a file, or a folder that holds `count` files of an ending."""
+        key = (reason, ending_of(PurePath(name).name) if ending is None else ending)
+        self._counts[key] += count
+        names = self._names.setdefault(key, [])
+        if len(names) < MOST_NAMES:
+            names.append(storable_text(str(name)))
+
+    def groups(self) -> tuple[LeftOut, ...]:
+        """Return the files by reason, the most frequent endings first."""
+        order = sorted(self._counts, key=lambda key: (key[0], -self._counts[key], not key[1], key[1]))
+        return tuple(LeftOut(*key, self._counts[key], tuple(self._names[key])) for key in order)
+
+
+def ending_of(name: str) -> str:
+    """Return the ending of a file name in lower case, empty where there is none."""
+    return storable_text(PurePath(name).suffix.lower())
+
+
+def count_endings(groups: Iterable[LeftOut]) -> str:
+    """Return counts by ending: `3 .txt, 2 without an ending, 1 folder`."""
+    counts: Counter[str] = Counter()
+    for group in groups:
+        counts[group.ending] += group.count
+    ordered = sorted(counts.items(), key=lambda item: (-item[1], not item[0], item[0]))
+    return ", ".join(
+        counted(count, FOLDER) if ending == FOLDER else f"{count:,} {ending or 'without an ending'}"
+        for ending, count in ordered
+    )
+
+
+def describe_left_out(groups: Sequence[LeftOut]) -> list[str]:
+    """Return one line for each reason: counts by ending, a few names, the reason."""
+    lines = []
+    for reason in dict.fromkeys(group.reason for group in groups):
+        of_reason = [group for group in groups if group.reason == reason]
+        names = [name for group in of_reason for name in group.names[:_NAMES_SHOWN]][:_NAMES_SHOWN]
+        more = ", …" if sum(group.count for group in of_reason) > len(names) else ""
+        lines.append(f"Left out: {count_endings(of_reason)} ({', '.join(names)}{more}): {reason}.")
+    return lines
+
+
 def _select(ordered: Iterable[Candidate], settings: SourceSettings) -> Iterator[Candidate | SourceProblem]:
-    """Keep the wanted splits and the first videos of each; a second video of the same name becomes a problem."""
+    """Yield the first videos of each wanted split; a second video of the same name becomes a problem."""
     taken: Counter[str] = Counter()
     previous: Candidate | None = None
     for candidate in ordered:
@@ -86,25 +144,28 @@ def _select(ordered: Iterable[Candidate], settings: SourceSettings) -> Iterator[
             yield candidate
 
 
-def _look_at(candidate: Candidate | SourceProblem, settings: SourceSettings) -> Video | SourceProblem:
+def _examine(candidate: Candidate | SourceProblem, settings: SourceSettings) -> Video | SourceProblem:
     if isinstance(candidate, SourceProblem):
         return candidate
     if not candidate.video_id:
         return _problem(candidate, f"{candidate.named_by} gives no video ID.")
-    if _storable(candidate.video_id) != candidate.video_id:
-        return _problem(candidate, "The name is no valid UTF-8. Rename it.")
+    if storable_text(candidate.video_id) != candidate.video_id:
+        return _problem(candidate, "The name is not valid UTF-8. Rename it.")
     try:
-        if not Path(candidate.location).is_dir():
-            return _look_at_container(candidate, settings)
-        folder = frame_files.examine(candidate.location, settings.signature, settings.limit_frames)
+        if Path(candidate.location).is_dir():
+            return _frame_folder(candidate, settings)
+        return _video_file(candidate, settings)
     except FileNotFoundError:
         return _problem(candidate, f"{candidate.named_by} names '{candidate.location}', which does not exist.")
     except (OSError, ValueError, ContainerError) as error:
-        # ValueError: a location that can be no path, with a null byte.
+        # ValueError: the location cannot be a path because it holds a null byte.
         return _problem(candidate, f"{candidate.location} cannot be read: {error}")
+
+
+def _frame_folder(candidate: Candidate, settings: SourceSettings) -> Video | SourceProblem:
+    folder = examine_folder(candidate.location, settings.signature, settings.limit_frames)
     if folder.frame_count == 0:
-        suffixes = " ".join(frame_files.FRAME_SUFFIXES)
-        return _problem(candidate, f"{candidate.location} holds no frames ({suffixes}).")
+        return _problem(candidate, f"{candidate.location} holds no frames ({' '.join(FRAME_SUFFIXES)}).")
     return Video(
         split=candidate.split,
         video_id=candidate.video_id,
@@ -117,8 +178,8 @@ def _look_at(candidate: Candidate | SourceProblem, settings: SourceSettings) -> 
     )
 
 
-def _look_at_container(candidate: Candidate, settings: SourceSettings) -> Video:
-    container = containers.examine(candidate.location, settings.limit_frames)
+def _video_file(candidate: Candidate, settings: SourceSettings) -> Video:
+    container = examine_container(candidate.location, settings.limit_frames)
     return Video(
         split=candidate.split,
         video_id=candidate.video_id,
@@ -133,13 +194,10 @@ def _look_at_container(candidate: Candidate, settings: SourceSettings) -> Video:
 
 
 def _problem(candidate: Candidate, message: str) -> SourceProblem:
-    return SourceProblem(_storable(candidate.split), _storable(candidate.video_id), without_secrets(_storable(message)))
+    return SourceProblem(
+        storable_text(candidate.split), storable_text(candidate.video_id), without_secrets(storable_text(message))
+    )
 
 
 def _without_secrets(annotation: Mapping[str, str]) -> dict[str, str]:
     return {name: without_secrets(text) for name, text in annotation.items()}
-
-
-def _storable(text: str) -> str:
-    """Return `text` with what is no UTF-8, as in some file names, written as an escape: a dataset stores no other."""
-    return text.encode("utf-8", "backslashreplace").decode()

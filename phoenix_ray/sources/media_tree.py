@@ -1,11 +1,11 @@
-"""A video file, or a folder tree of video files and of frame folders.
+"""A video file, or a tree of video files and frame folders: the sources `videos`, `folders` and, by default, both.
 
 videos/train/monday/clip one.mp4         → split "train", ID "monday/clip one"
 videos/clip2.mov                         → split "all", ID "clip2"
 frames/train/monday/clip one/frame1.jpg  → split "train", ID "monday/clip one"
 
-A folder that holds pictures is one video. Beside video files pictures may as well be thumbnails, or frames of these
-very videos; `_why_not` decides which folders are videos of their own beyond doubt.
+A folder that holds pictures is one video. Where there are video files too, pictures may also be thumbnails, or frames
+of these same videos; `_why_left_out` leaves out every folder that is not certainly a video of its own.
 """
 
 from __future__ import annotations
@@ -21,21 +21,25 @@ from typing import Literal
 from phoenix_ray.config import SourceSettings
 from phoenix_ray.errors import SourceError
 from phoenix_ray.sources.base import NoteLeftOut, SourceProblem, Video, ignore_left_out
-from phoenix_ray.sources.frame_files import FRAME_SUFFIXES, frame_names, is_frame_name
-from phoenix_ray.sources.left_out import FOLDER, LeftOutFiles, count_endings, ending_of
-from phoenix_ray.sources.listing import Candidate, list_videos
+from phoenix_ray.sources.folders import FRAME_SUFFIXES, frame_names, is_frame_name, split_and_id, walk
+from phoenix_ray.sources.listing import FOLDER, Candidate, LeftOutFiles, count_endings, ending_of, list_videos
 from phoenix_ray.sources.streams import is_video_name
-from phoenix_ray.sources.tree import split_and_id, walk
 
 Reads = Literal["both", "videos", "folders"]
 NEITHER = "neither video files nor pictures of a format that is read"
-_FRAMES_ONLY = "to read them as frames, give a run of its own source.kind=folders; it may go into the same output"
+_FRAMES_ONLY = "to read them as frames, start another run with source.kind=folders; it may have the same output"
 _NUMBERED = re.compile(r"(.*?)(\d+)", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
 class _PictureFolder:
-    """A folder that holds pictures, not necessarily a video: its place, and whether video files lie in it too."""
+    """A folder that holds pictures, which may or may not be a video.
+
+    Attributes:
+        path: Its path.
+        relative: Its path relative to the root of the tree.
+        beside_videos: Whether it holds video files too.
+    """
 
     path: Path
     relative: PurePath
@@ -47,9 +51,9 @@ class MediaTree:
     """The video file `path`, or what lies anywhere below the folder `path`.
 
     Attributes:
-        path: As given.
-        settings: Of the source.
-        reads: Video files, frame folders, or both.
+        path: The path that the user gave.
+        settings: The source's settings.
+        reads: Whether video files, frame folders, or both are read.
     """
 
     path: Path
@@ -84,10 +88,10 @@ class MediaTree:
     def _candidates(self, left_out: LeftOutFiles) -> list[Candidate]:
         found: list[Candidate] = []
         picture_folders: list[_PictureFolder] = []
-        stems: set[str] = set()
+        video_stems: set[str] = set()
         for folder in walk(self.path):
             if not folder.listed:
-                # It may hold videos: as a candidate it becomes a problem with the reason.
+                # It may hold videos. As a candidate it becomes a problem with the reason.
                 found.append(self._candidate(folder.path, folder.relative))
             if folder.is_dataset:
                 left_out.add("datasets of phoenix_ray", f"{folder.relative}/", FOLDER)
@@ -101,35 +105,40 @@ class MediaTree:
                     left_out.add("video files, and source.kind is folders", folder.relative / name)
                 else:
                     clips += 1
-                    stems.add(PurePath(name).stem)
+                    video_stems.add(PurePath(name).stem)
                     found.append(self._candidate(folder.path / name, (folder.relative / name).with_suffix("")))
             if pictures:
                 picture_folders.append(_PictureFolder(folder.path, folder.relative, beside_videos=clips > 0))
-        for one in picture_folders:
-            # Names are looked at only where there is a doubt; millions of frames are not kept for it.
-            doubtful = self.reads == "videos" or (self.reads == "both" and stems)
-            names = _picture_names(one.path) if doubtful else []
-            reason = self._why_not(one, names, stems) if names else None
-            if reason is None:
-                # Pictures right in the root make it one video, named after it.
-                relative = one.relative if one.relative.parts else PurePath(self.path.name)
-                found.append(self._candidate(one.path, relative))
-                continue
-            where = one.relative / names[0] if len(names) == 1 else f"{one.relative}/"
-            for ending, count in Counter(map(ending_of, names)).items():
-                left_out.add(reason, where, ending, count)
+        for pictured in picture_folders:
+            if not self._leave_out(pictured, video_stems, left_out):
+                # Pictures directly in the root are one video, named after the root.
+                relative = pictured.relative if pictured.relative.parts else PurePath(self.path.name)
+                found.append(self._candidate(pictured.path, relative))
         return found
 
-    def _why_not(self, folder: _PictureFolder, names: Sequence[str], stems: Collection[str]) -> str | None:
-        """Return why the pictures of a folder are not read as a video; None when they are."""
+    def _leave_out(self, folder: _PictureFolder, video_stems: Collection[str], left_out: LeftOutFiles) -> bool:
+        """Add the pictures of a folder to `left_out` if they are not read as a video; return whether that is so."""
+        # Names are listed only where there is doubt, so that the names of millions of frames are not kept.
+        doubtful = self.reads == "videos" or (self.reads == "both" and video_stems)
+        names = _picture_names(folder.path) if doubtful else []
+        reason = self._why_left_out(folder, names, video_stems) if names else None
+        if reason is None:
+            return False
+        place = folder.relative / names[0] if len(names) == 1 else f"{folder.relative}/"
+        for ending, count in Counter(map(ending_of, names)).items():
+            left_out.add(reason, place, ending, count)
+        return True
+
+    def _why_left_out(self, folder: _PictureFolder, names: Sequence[str], video_stems: Collection[str]) -> str | None:
+        """Return why the pictures of a folder are not read as a video; None if they are."""
         if self.reads == "videos":
             return "pictures, and source.kind is videos"
         if folder.beside_videos:
-            return f"pictures in one folder with video files; {_FRAMES_ONLY}"
-        if not {PurePath(names[0]).stem, PurePath(names[-1]).stem, folder.path.name}.isdisjoint(stems):
-            return f"pictures named as a video file is; {_FRAMES_ONLY}"
+            return f"pictures in the same folder as video files; {_FRAMES_ONLY}"
+        if not {PurePath(names[0]).stem, PurePath(names[-1]).stem, folder.path.name}.isdisjoint(video_stems):
+            return f"pictures named like a video file; {_FRAMES_ONLY}"
         if not _are_numbered(names):
-            return f"pictures that no number puts in order, among video files; {_FRAMES_ONLY}"
+            return f"pictures without numbers that put them in order, among video files; {_FRAMES_ONLY}"
         return None
 
     def _candidate(self, path: Path, relative: PurePath) -> Candidate:
@@ -146,16 +155,13 @@ class MediaTree:
 
 
 def describe_content(left_out: LeftOutFiles) -> str:
-    """Return a sentence that says what is there instead of a source."""
+    """Return sentences that say what a path holds in place of videos."""
     groups = left_out.groups()
     if not groups:
-        return "There is no file in it or below; hidden files and folders do not count."
+        return "It and the folders in it hold no files; hidden files and folders do not count."
     reasons = {group.reason for group in groups} - {NEITHER}
-    return (
-        f"There are: {count_endings(groups)}. "
-        + "".join(f"Left out are {reason}. " for reason in sorted(reasons))
-        + ("Formats that are read: docs/sources.md.")
-    )
+    left_out_for = "".join(f"Left out are {reason}. " for reason in sorted(reasons))
+    return f"There are: {count_endings(groups)}. {left_out_for}Formats that are read: docs/sources.md."
 
 
 def open_media_tree(path: Path, settings: SourceSettings) -> MediaTree:
@@ -182,13 +188,13 @@ def open_folders(path: Path, settings: SourceSettings) -> MediaTree:
 
 
 def _picture_names(folder: Path) -> list[str]:
-    """Return the pictures of a folder in order; none where it is gone meanwhile, which becomes a problem later."""
+    """Return the pictures of a folder in order; none if the folder has since gone, which becomes a problem later."""
     with suppress(OSError):
         return frame_names(str(folder))
     return []
 
 
 def _are_numbered(names: Sequence[str]) -> bool:
-    """Return whether pictures are several that are named alike but for a number."""
+    """Return whether there are several pictures whose names differ only in a number."""
     numbers = [_NUMBERED.fullmatch(PurePath(name).stem) for name in names]
     return len(names) > 1 and all(numbers) and len({match[1] for match in numbers if match}) == 1

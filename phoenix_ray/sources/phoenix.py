@@ -1,10 +1,10 @@
-"""The PHOENIX-2014-T tree: one frame folder per video, three splits, annotations beside them where the user has them.
+"""The PHOENIX-2014-T tree: a frame folder for each video, three splits, and annotations if the user has them.
 
     PHOENIX-2014-T/features/fullFrame-210x260px/{train,dev,test}/<video>/images0001.png ...
     PHOENIX-2014-T/annotations/manual/PHOENIX-2014-T.{train,dev,test}.corpus.csv
 
-What the folders hold and what the CSVs say is joined by name: a folder without a row is a video without annotation, a
-row without a folder is a `SourceProblem`. Stray files beside the frames and further CSVs are left alone.
+Folders and rows of the CSV files are joined by name: a folder without a row is a video without annotation, a row
+without a folder is a `SourceProblem`. Other files beside the frames, and other CSV files, are ignored.
 """
 
 from __future__ import annotations
@@ -18,9 +18,8 @@ from pathlib import Path
 from phoenix_ray.config import SourceSettings
 from phoenix_ray.errors import SourceError, did_you_mean
 from phoenix_ray.sources.base import NoteLeftOut, SourceProblem, Video, ignore_left_out
-from phoenix_ray.sources.left_out import FOLDER, LeftOutFiles
-from phoenix_ray.sources.listing import Candidate, check_splits, list_videos
-from phoenix_ray.sources.tree import is_folder
+from phoenix_ray.sources.folders import is_folder
+from phoenix_ray.sources.listing import FOLDER, Candidate, LeftOutFiles, check_splits, list_videos
 
 SPLITS = ("train", "dev", "test")
 FRAMES_PER_SECOND = 25.0
@@ -83,7 +82,7 @@ class PhoenixSource:
         ]
 
     def _left_out(self) -> LeftOutFiles:
-        """Return what lies where splits and videos are expected and is neither; frame folders are not looked into."""
+        """Return what lies among splits and videos but is neither. Frame folders are not searched."""
         left_out = LeftOutFiles()
         splits = _entries(self.dataset / FRAMES_FOLDER)
         for name, nested in sorted(splits.items()):
@@ -106,7 +105,7 @@ class PhoenixSource:
 
 
 def find_dataset(path: Path) -> Path | None:
-    """Return the `PHOENIX-2014-T` folder that `path` is, holds, or lies in at `features/...`; None without one."""
+    """Return the `PHOENIX-2014-T` folder that `path` is, contains, or lies in at `features/…`; None without one."""
     inside = [folder for folder in (path, path / DATASET_FOLDER) if (folder / FRAMES_FOLDER).is_dir()]
     around = [
         folder for folder in path.parents[:2] if path in (folder / FRAMES_FOLDER, (folder / FRAMES_FOLDER).parent)
@@ -118,27 +117,27 @@ def open_phoenix(path: Path, settings: SourceSettings) -> PhoenixSource:
     """Return the PHOENIX-2014-T tree at `path`.
 
     Raises:
-        SourceError: There is none.
+        SourceError: There is no such tree.
     """
     dataset = find_dataset(path)
     if dataset is None:
         raise SourceError(
-            f"{path} is no PHOENIX-2014-T tree: give the folder that holds {FRAMES_FOLDER}, or use source.kind=folders "
-            f"for frame folders of another layout."
+            f"{path} is not a PHOENIX-2014-T tree: give the folder that holds {FRAMES_FOLDER}, or use "
+            "source.kind=folders for frame folders of another layout."
         )
     return PhoenixSource(dataset, settings)
 
 
 def annotation_path(dataset: Path, split: str) -> Path:
-    """Return where the annotations of a split lie."""
+    """Return the path of the annotations of a split."""
     return dataset / ANNOTATIONS_FOLDER / f"PHOENIX-2014-T.{split}.corpus.csv"
 
 
 def read_annotations(path: Path) -> dict[str, dict[str, str]]:
     """Return video name → {signer, gloss, translation}.
 
-    The file is separated by `|` without any quoting, so a quotation mark is text. Its `video`, `start` and `end`
-    columns are not used: frames do not lie where `video` says, and the other two are always -1.
+    Values are separated by `|` and never quoted, so a quotation mark is text. The columns `video`, `start` and `end`
+    are not used: frames do not lie where `video` says, and the other two are always -1.
 
     Raises:
         SourceError: The file cannot be read, or lacks a column.
@@ -164,7 +163,7 @@ def _folder_names(folder: Path) -> set[str]:
 
 
 def _entries(folder: Path) -> dict[str, bool]:
-    """Return name → whether it is a folder, without hidden ones; nothing where the folder is not there."""
+    """Return name → whether it is a folder, without hidden names; nothing if the folder does not exist."""
     try:
         with os.scandir(folder) as entries:
             return {entry.name: is_folder(entry) for entry in entries if not entry.name.startswith(".")}

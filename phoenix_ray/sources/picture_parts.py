@@ -1,7 +1,7 @@
-"""Bounds the number of parts of a picture file before it is decoded.
+"""Limits the number of parts in a picture file before it is decoded.
 
-Each scan of a progressive JPEG goes over all pixels, and each chunk of a PNG and segment of a JPEG costs time however
-small it is, so that a file of a few hundred kB can keep a decoder busy for minutes. Counting takes microseconds.
+Each scan of a progressive JPEG passes over all pixels, and each chunk of a PNG and segment of a JPEG costs time however
+small it is, so a file of a few hundred kB can keep a decoder busy for minutes. Counting the parts takes microseconds.
 """
 
 from __future__ import annotations
@@ -12,38 +12,42 @@ from typing import IO
 
 import numpy as np
 
-# Encoders write 10 scans of three colours and up to 18 of four.
+# Encoders write 10 scans for three colours and up to 18 for four.
 MOST_SCANS = 24
-# Segments or chunks before the pixels. An ICC profile has 255 segments at the most.
+# Segments or chunks before the pixels. An ICC profile has at most 255 segments.
 MOST_HEADER_PARTS = 4_096
-# Chunks of a PNG: so many, and one more for so many bytes. Encoders write 4 kB of pixels or more in each.
-_MOST_CHUNKS, _BYTES_A_CHUNK = 4_096, 256
-_PNG_START, _JPEG_START = b"\x89PNG\r\n\x1a\n", b"\xff\xd8"
-_START_OF_SCAN, _END_OF_IMAGE = 0xDA, 0xD9
-# Of TIFF and BigTIFF, in both orders of bytes; numbers in a tag, of which a palette has 196,608 and the strips of a
-# picture as many as it has rows; and kinds of tags whose values are bytes, which nobody looks at one by one.
+# A PNG may have this many chunks, and another for every so many bytes. Encoders write at least 4 kB of pixels in each.
+_MOST_CHUNKS = 4_096
+_BYTES_PER_CHUNK = 256
+_PNG_START = b"\x89PNG\r\n\x1a\n"
+_JPEG_START = b"\xff\xd8"
+_START_OF_SCAN = 0xDA
+_END_OF_IMAGE = 0xD9
+# The first bytes of TIFF and BigTIFF files, in both byte orders.
 _BIG_TIFF_STARTS = frozenset({b"II+\0", b"MM\0+"})
 _TIFF_STARTS = frozenset({b"II*\0", b"MM\0*", *_BIG_TIFF_STARTS})
+# Numbers in one tag: a palette has 196,608, and a list of strips at most as many as the picture has rows.
 _MOST_TAG_NUMBERS = 1 << 18
+# Types of tags whose values are bytes, which decoders do not parse one by one.
 _KINDS_OF_BYTES = frozenset({1, 2, 6, 7})
-# What a frame header begins with, by coding process, and those of the sequential ones.
+# Markers of a frame header, one for each coding process, and those of the sequential processes among them.
 _START_OF_FRAME = frozenset({0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF})
 _SEQUENTIAL = frozenset({0xC0, 0xC1, 0xC9})
 # Markers without a segment: TEM, restarts, start and end of an image.
 _BARE_MARKERS = frozenset({0x01, *range(0xD0, 0xDA)})
-# A marker among entropy-coded bytes, in which 0xff is followed by zero or is a restart.
+# A marker among entropy-coded bytes, where 0xff is otherwise followed by zero or belongs to a restart.
 _MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 
 
 class TooManyPartsError(Exception):
-    """Of what a picture has too many parts."""
+    """Says which parts a picture has too many of."""
 
 
 def refuse_many_header_parts(file: IO[bytes]) -> bool:
-    """Raise TooManyPartsError where a JPEG, PNG or TIFF has too many parts before its pixels; Pillow looks at each.
+    """Raise TooManyPartsError if a JPEG, PNG or TIFF has too many parts before its pixels; Pillow parses each.
 
     Returns:
-        Whether a decoder goes through more than one scan or chunk, so that `refuse_many_parts` is to look.
+        Whether a decoder may pass over more than one scan or chunk, so that `refuse_many_parts` has to check.
     """
     file.seek(0)
     start = file.read(len(_PNG_START))
@@ -59,13 +63,13 @@ def refuse_many_header_parts(file: IO[bytes]) -> bool:
 
 
 def refuse_many_parts(picture_format: str, data: bytes) -> None:
-    """Raise TooManyPartsError where a whole JPEG has too many scans or a PNG too many chunks."""
+    """Raise TooManyPartsError if a whole JPEG has too many scans or a PNG too many chunks."""
     if picture_format == "JPEG":
-        # Bytes of a video or of other pictures may follow the image, so a suspect is looked at more closely.
+        # A video or other pictures may follow the image in the file, so a suspect is parsed.
         if _count_marks(data) > MOST_SCANS and _has_many_scans(data):
             raise TooManyPartsError(f"a JPEG of more than {MOST_SCANS} scans")
     elif picture_format == "PNG":
-        most = _MOST_CHUNKS + len(data) // _BYTES_A_CHUNK
+        most = _MOST_CHUNKS + len(data) // _BYTES_PER_CHUNK
         position = len(_PNG_START)
         for _ in range(most):
             position += 12 + int.from_bytes(data[position : position + 4], "big")
@@ -75,7 +79,7 @@ def refuse_many_parts(picture_format: str, data: bytes) -> None:
 
 
 def _pass_chunks(file: IO[bytes]) -> None:
-    """Go to the pixels of a PNG."""
+    """Move to the pixels of a PNG."""
     for _ in range(MOST_HEADER_PARTS):
         head = file.read(8)
         if len(head) < 8 or head[4:] == b"IDAT":
@@ -85,12 +89,12 @@ def _pass_chunks(file: IO[bytes]) -> None:
 
 
 def _pass_segments(file: IO[bytes]) -> bool:
-    """Go to the first scan of a JPEG; return whether there may be others that a decoder goes through.
+    """Move to the first scan of a JPEG; return whether a decoder may pass over further scans.
 
-    As libjpeg has it: one that is sequential and has all colours in its first scan ends with that.
+    libjpeg stops after the first scan of a sequential JPEG if that scan has all colours.
     """
     sequential_colours = None
-    # A byte between segments counts as one: Pillow looks at each.
+    # A byte between segments counts as a part: Pillow looks at each.
     for _ in range(MOST_HEADER_PARTS):
         head = file.read(10)
         if len(head) < 10:
@@ -110,7 +114,7 @@ def _pass_segments(file: IO[bytes]) -> bool:
 
 
 def _look_at_tags(file: IO[bytes], start: bytes) -> None:
-    """Raise TooManyPartsError where a tag of a TIFF has more numbers than any of a picture that could be decoded."""
+    """Raise TooManyPartsError if a tag of a TIFF has more numbers than the tags of any picture that can be decoded."""
     order = "<" if start.startswith(b"II") else ">"
     big = start in _BIG_TIFF_STARTS
     place, count, tag = [struct.Struct(order + form) for form in (("Q", "Q", "HHQ8x") if big else ("I", "H", "HHI4x"))]
@@ -124,12 +128,12 @@ def _look_at_tags(file: IO[bytes], start: bytes) -> None:
             if values > _MOST_TAG_NUMBERS and kind not in _KINDS_OF_BYTES:
                 raise TooManyPartsError(f"a TIFF with more than {_MOST_TAG_NUMBERS:,} numbers in its tag {number}")
     except (struct.error, OverflowError, ValueError):
-        # Cut short: Pillow says what is wrong.
+        # The file is cut short; Pillow will say what is wrong.
         return
 
 
 def _count_marks(data: bytes) -> int:
-    """Return how often the marker of a scan occurs, which nothing of the scans themselves looks like."""
+    """Return how often the marker of a scan occurs. The data of scans never looks like a marker."""
     values = np.frombuffer(data, np.uint8)
     return int(np.count_nonzero(values[np.flatnonzero(values[:-1] == 0xFF) + 1] == _START_OF_SCAN))
 

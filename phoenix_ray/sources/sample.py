@@ -1,7 +1,7 @@
 """The built-in demo dataset: short "videos" in the PHOENIX-2014-T layout, with a face and a body in every frame.
 
 A camera pans, zooms and rotates over the public-domain astronaut picture of scikit-image (NASA, Eileen Collins), so
-that `make demo` has real landmarks to find without a download. Called by `catalog` for `source.kind=sample`.
+`make demo` finds real landmarks without a download. `registry` opens it for `source.kind=sample`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ WIDTH, HEIGHT = 210, 260
 # Pixels of the astronaut picture that show head, shoulders and arms.
 VIEW_CENTRE = (235.0, 220.0)
 VIEW_HEIGHT = 410.0
-# Written last. Another version of the pictures gets another name, and so is written anew.
+# Marks a complete sample; written last. A new version of the pictures gets a new name, so that they are written again.
 COMPLETE = "sample-v1.complete"
 
 
@@ -33,7 +33,7 @@ class CameraMove:
 
     Attributes:
         pan: Pixels of the astronaut picture, to the right.
-        zoom: Factor on the size of the person.
+        zoom: Factor by which the person grows.
         roll: Degrees, counterclockwise.
     """
 
@@ -46,7 +46,7 @@ class CameraMove:
 
     @property
     def gloss(self) -> str:
-        """What the annotation says in the place of a gloss: the move."""
+        """The annotation's gloss, which names the move."""
         return self.name.removeprefix("sample-").replace("-", " ").upper()
 
 
@@ -61,7 +61,7 @@ MOVES = (
 
 
 def open_sample(settings: SourceSettings) -> PhoenixSource:
-    """Write the sample where it is not there yet, to `settings.path` or the user's cache, and return it as a source.
+    """Return the sample as a source, writing it first if needed, to `settings.path` or the user's cache.
 
     Raises:
         MissingExtraError: scikit-image is not installed.
@@ -78,7 +78,7 @@ def default_folder() -> Path:
 
 
 def write_sample_dataset(folder: Path) -> Path:
-    """Write the sample into `folder` and return its PHOENIX-2014-T folder. A complete one is left as it is.
+    """Write the sample into `folder` and return its PHOENIX-2014-T folder. A complete sample is left as it is.
 
     Raises:
         MissingExtraError: scikit-image is not installed.
@@ -88,7 +88,7 @@ def write_sample_dataset(folder: Path) -> Path:
     if (dataset / COMPLETE).is_file():
         return dataset
     if dataset.exists():
-        raise SourceError(f"{dataset} is there and is not the sample: remove it, or choose another source.path.")
+        raise SourceError(f"{dataset} exists and is not the sample: remove it, or choose another source.path.")
     picture = _astronaut()
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -99,14 +99,14 @@ def write_sample_dataset(folder: Path) -> Path:
             (fresh / COMPLETE).touch()
             fresh.rename(dataset)
     except OSError as error:
-        # Another process may have been first with the same content.
+        # Another process may have written the same content first.
         if not (dataset / COMPLETE).is_file():
             raise SourceError(f"The sample cannot be written to {folder}: {error}") from None
     return dataset
 
 
 def render(picture: NDArray[np.uint8], move: CameraMove) -> Iterator[NDArray[np.uint8]]:
-    """Yield the frames of a camera move over `picture`, in its colour order: uint8 (260, 210, 3)."""
+    """Yield the frames of a camera move over `picture`: uint8 (260, 210, 3), in the colour order of `picture`."""
     import cv2
 
     for index in range(move.frames):

@@ -1,7 +1,7 @@
 """Opening video files with FFmpeg: which formats are read, and the compressed frames of a file's video stream.
 
-FFmpeg would open far more than video files: playlists, devices, addresses. Here it gets plain containers and streams
-alone, and only as files.
+FFmpeg would open far more than video files: playlists, devices, network addresses. This module gives it only plain
+containers and streams, and only as files.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from typing import Any
 
-from phoenix_ray.sources.storage_trouble import PatientReader
+from phoenix_ray.sources.files import RetryingFile
 
 VIDEO_SUFFIXES = (
     # MP4 and its relatives, Matroska, and what Windows and the web used.
@@ -22,12 +22,12 @@ VIDEO_SUFFIXES = (
     *(".h264", ".264", ".h265", ".265", ".hevc", ".m1v", ".m2v", ".mjpeg", ".mjpg", ".ivf", ".y4m"),
 )
 _SUFFIXES = frozenset(VIDEO_SUFFIXES)
-# FFmpeg's names of the formats behind the suffixes. Others are not tried: playlists and the like name further files,
-# and a file that calls itself .mp4 could so make us read what its author could not.
+# FFmpeg's names of the formats behind the suffixes. Others are not tried: a playlist names further files, so a file
+# called .mp4 could make this process read what the file's author could not.
 _FORMATS = (
     "mov,mp4,matroska,webm,ogg,avi,asf,flv,rm,gif,mpegts,mpeg,mxf,dv,h264,hevc,m4v,mpegvideo,mjpeg,ivf,yuv4mpegpipe"
 )
-# While frames are only counted nobody has said how many pixels are too many: the default of `decode.max_pixels`.
+# The default of `decode.max_pixels`: a source is listed without decode settings.
 LISTED_MAX_PIXELS = 50_000_000
 
 
@@ -42,21 +42,21 @@ def is_video_name(name: str) -> bool:
 
 @contextmanager
 def open_container(path: str, max_pixels: int = LISTED_MAX_PIXELS) -> Iterator[Any]:
-    """Open a container; only as a file, so that a name with a colon or a playlist never reaches the network.
+    """Open a container, always as a file: a name with a colon or a playlist never reaches the network.
 
-    FFmpeg decodes first frames to learn what is in the file, but none of far more than `max_pixels` pixels.
+    FFmpeg decodes the first frames to learn what is in the file, but no frame of far more than `max_pixels` pixels.
 
     Raises:
-        ContainerError: It is not a container.
-        OSError: The file cannot be read; raised later as well, by whatever call of PyAV reads.
+        ContainerError: The file is not a container.
+        OSError: The file cannot be read. Raised here, and by any later call of PyAV that reads.
     """
     import av
 
     most_pixels = max(max_pixels, LISTED_MAX_PIXELS)
     options = {"protocol_whitelist": "file", "format_whitelist": _FORMATS, "max_pixels": str(most_pixels)}
-    # Titles need not be UTF-8: nobody reads them. PyAV 19 takes any bytes and no longer knows the argument.
+    # Titles are not used, so they need not be UTF-8. PyAV 19 accepts any bytes and no longer takes the argument.
     any_title = {"metadata_errors": "ignore"} if int(av.__version__.split(".")[0]) < 19 else {}
-    with closing(PatientReader(path)) as file:
+    with closing(RetryingFile(path)) as file:
         try:
             container = av.open(file, options=options, **any_title)
         except av.FFmpegError as error:
@@ -66,10 +66,10 @@ def open_container(path: str, max_pixels: int = LISTED_MAX_PIXELS) -> Iterator[A
 
 
 def video_stream(container: Any) -> Any:
-    """Return the stream of pictures of a container.
+    """Return the video stream of a container.
 
     Raises:
-        ContainerError: There is none that can be decoded.
+        ContainerError: It has none that can be decoded.
     """
     stream = container.streams.best("video")
     if stream is None:
@@ -80,7 +80,7 @@ def video_stream(container: Any) -> Any:
 
 
 def read_packets(container: Any, stream: Any) -> Iterator[Any]:
-    """Yield the compressed frames of a stream up to its end, or to the place where the container breaks off."""
+    """Yield the compressed frames of a stream up to its end, or up to where the container breaks off."""
     import av
 
     packets = container.demux(stream)
@@ -90,9 +90,9 @@ def read_packets(container: Any, stream: Any) -> Iterator[Any]:
         except (StopIteration, av.FFmpegError):
             return
         except IndexError:
-            # A stream that was not there at the start, as MPEG-TS may have, ends PyAV's iterator, not the file.
+            # A stream that begins later, as in MPEG-TS, ends PyAV's iterator but not the file.
             packets = container.demux(stream)
             continue
-        # The last packet is empty: it stands for the end.
+        # The last packet is empty: it marks the end.
         if packet.size:
             yield packet

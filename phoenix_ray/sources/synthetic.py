@@ -1,8 +1,8 @@
-"""Videos that do not exist: as many as asked for, each frame made in memory when it is read.
+"""Synthetic videos: any number of them, each frame made in memory when it is read.
 
-They have the lengths and the texts of a sign-language corpus but need no disk, so that plan, driver, partitions and
-compaction can be driven with a million of them (`benchmarks.scale`). Called by `catalog` for
-`source.kind=synthetic` and by `frames`.
+Their lengths and annotations are like those of a sign-language corpus, but they need no disk, so plan, driver,
+partitions and compaction can be tried with a million videos (`benchmarks.scale`). `registry` opens the source for
+`source.kind=synthetic`, and `frames` reads its frames.
 """
 
 from __future__ import annotations
@@ -17,25 +17,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from phoenix_ray.config import SourceSettings
-from phoenix_ray.sources.base import Frame, NoteLeftOut, SourceProblem, Video, ignore_left_out
+from phoenix_ray.sources.base import DEFAULT_SPLIT, Frame, NoteLeftOut, SourceProblem, Video, ignore_left_out
 from phoenix_ray.sources.listing import check_splits
+from phoenix_ray.text import counted
 
-SPLIT = "all"
 FRAMES_PER_SECOND = 25.0
 DEFAULT_VIDEOS = 1_000
 
-# PHOENIX-2014-T's 8,257 videos have 16 to 475 frames, half of them 110 or more. This log-normal distribution has their
-# mean of 115 frames.
+# PHOENIX-2014-T's 8,257 videos have 16 to 475 frames, half of them 110 or more. This log-normal distribution has the
+# same mean, 115 frames.
 MEDIAN_FRAMES = 106.0
 SPREAD = 0.42
 FEWEST_FRAMES, MOST_FRAMES = 16, 475
-# Steps by the golden ratio fill (0, 1) evenly however many are taken.
+# Multiples of the golden ratio modulo 1 fill (0, 1) evenly, however many are taken.
 GOLDEN_RATIO = (math.sqrt(5) - 1) / 2
 
-# Pixels of a frame, which is noise: enough for the synthetic model, and made in microseconds.
+# Pixels of a frame of noise: enough for the synthetic model, and made in microseconds.
 WIDTH = HEIGHT = 16
 
-# About as long as those of PHOENIX-2014-T, so that a plan takes the memory that a real one would.
+# About as long as the annotations of PHOENIX-2014-T, so that a plan takes as much memory as a real one.
 SIGNERS = 9
 GLOSS = "MORGEN WOLKE REGEN SCHAUER NORD SUED SONNE"
 TRANSLATION = "am tag ist es im norden wechselhaft mit regen und schauern im süden scheint oft die sonne"
@@ -43,19 +43,19 @@ TRANSLATION = "am tag ist es im norden wechselhaft mit regen und schauern im sü
 
 @dataclass(frozen=True, slots=True)
 class SyntheticSource:
-    """`source.max_videos_per_split` videos in one split."""
+    """`source.max_videos_per_split` videos in one split; 1,000 if it is not set."""
 
     settings: SourceSettings
 
     @property
     def root(self) -> str:
-        """The path of the settings, which names nothing here."""
+        """The path of the settings, which has no meaning here."""
         return self.settings.path
 
     @property
     def description(self) -> str:
         """How many videos, in one line."""
-        return f"{self._videos:,} synthetic videos, made in memory"
+        return f"{counted(self._videos, 'synthetic video')}, made in memory"
 
     @property
     def _videos(self) -> int:
@@ -63,10 +63,10 @@ class SyntheticSource:
 
     def videos(
         self,
-        note_left_out: NoteLeftOut = ignore_left_out,  # noqa: ARG002 - it reads all that it names
+        note_left_out: NoteLeftOut = ignore_left_out,  # noqa: ARG002 - there are no files to leave out
     ) -> Iterator[Video | SourceProblem]:
-        """Yield the videos, which are the same at every call; see `Source.videos`."""
-        check_splits(self.settings.splits, [SPLIT])
+        """Yield the videos, the same at every call; see `Source.videos`."""
+        check_splits(self.settings.splits, [DEFAULT_SPLIT])
         most = self.settings.limit_frames or MOST_FRAMES
         for number in range(self._videos):
             yield make_video(number, most)
@@ -78,14 +78,14 @@ def open_synthetic(settings: SourceSettings) -> SyntheticSource:
 
 
 def make_video(number: int, most_frames: int = MOST_FRAMES) -> Video:
-    """Return a video by its number, cut off after `most_frames` frames."""
+    """Return the video of a number, with at most `most_frames` frames."""
     video_id = f"synthetic-{number:09}"
     frames = min(count_frames(number), most_frames)
     return Video(
-        split=SPLIT,
+        split=DEFAULT_SPLIT,
         video_id=video_id,
         kind="synthetic",
-        location=f"synthetic/fullFrame-{WIDTH}x{HEIGHT}px/{SPLIT}/{video_id}",
+        location=f"synthetic/fullFrame-{WIDTH}x{HEIGHT}px/{DEFAULT_SPLIT}/{video_id}",
         frame_count=frames,
         signature=hashlib.blake2b(f"{video_id} {frames}".encode(), digest_size=16).hexdigest(),
         fps=FRAMES_PER_SECOND,
@@ -98,14 +98,14 @@ def make_video(number: int, most_frames: int = MOST_FRAMES) -> Video:
 
 
 def count_frames(number: int) -> int:
-    """Return the length of a video: any run of consecutive videos has the distribution of lengths of the corpus."""
+    """Return the length of the video of a number; consecutive videos are distributed in length like the corpus."""
     share = (number + 0.5) * GOLDEN_RATIO % 1
     length = MEDIAN_FRAMES * math.exp(SPREAD * NormalDist().inv_cdf(share))
     return min(MOST_FRAMES, max(FEWEST_FRAMES, round(length)))
 
 
 def read_synthetic(video: Video, first: int, last: int) -> Generator[Frame, None, None]:
-    """Yield frames `first` to `last - 1` of a video: noise that depends on video and index alone."""
+    """Yield frames `first` to `last - 1` of a video: noise that depends only on the video ID and the index."""
     for index in range(first, last):
         yield Frame(index, f"frame-{index}", index / FRAMES_PER_SECOND, _picture(video.video_id, index))
 

@@ -1,13 +1,13 @@
-"""A table of videos: a CSV or Parquet file with one row per video.
+"""A table of videos: a CSV or Parquet file with one row for each video.
 
     video_id,path,split,signer
     monday/1,clips/monday 1.mp4,train,Anna
 
-The path is a video file or a frame folder, absolute or relative to the table. Columns beyond ID, path and split go
-along as annotation. Their names are settings; a table without a split column is one split.
+The path is a video file or a frame folder, absolute or relative to the table. Settings name the columns of ID, path
+and split; all other columns become annotations. Without a split column, all videos are in one split.
 
-Text may be separated by commas, semicolons (Excel in most of Europe), tabs or bars, whatever the file is called: the
-header decides. A `'` before `=`, `+`, `-` or `@`, by which exports keep a cell from being a formula, is taken off.
+A text file may be separated by commas, semicolons (Excel in most of Europe), tabs or bars, whatever its ending: the
+header decides. A `'` before `=`, `+`, `-` or `@`, which exports write to keep a cell from being a formula, is removed.
 """
 
 from __future__ import annotations
@@ -22,17 +22,16 @@ from pathlib import Path
 
 from phoenix_ray.config import SourceSettings
 from phoenix_ray.errors import SourceError, did_you_mean
-from phoenix_ray.sources.base import NoteLeftOut, SourceProblem, Video, ignore_left_out
+from phoenix_ray.sources.base import DEFAULT_SPLIT, NoteLeftOut, SourceProblem, Video, ignore_left_out
 from phoenix_ray.sources.listing import Candidate, list_videos
-from phoenix_ray.sources.tree import DEFAULT_SPLIT
-from phoenix_ray.text import from_spreadsheet_text
+from phoenix_ray.text import counted, from_spreadsheet_text
 
 TEXT_SUFFIXES = (".csv", ".tsv")
 TABLE_SUFFIXES = (*TEXT_SUFFIXES, ".parquet")
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
-# Excel takes a first line like this for the separator, and writes it on request.
-_LONGEST_MARK = 8
-_EXCEL_SEPARATOR = re.compile(r"sep=(.)\r?\n")
+# Excel reads the separator from a first line like this.
+_LONGEST_SEPARATOR_LINE = 8
+_SEPARATOR_LINE = re.compile(r"sep=(.)\r?\n")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +53,7 @@ class TableSource:
 
     def videos(
         self,
-        note_left_out: NoteLeftOut = ignore_left_out,  # noqa: ARG002 - it reads all that it names
+        note_left_out: NoteLeftOut = ignore_left_out,  # noqa: ARG002 - a table leaves nothing out
     ) -> Iterator[Video | SourceProblem]:
         """Yield the selected videos and problems; see `Source.videos`."""
         rows = read_table(self.table, (self.settings.video_id_column, self.settings.path_column))
@@ -90,10 +89,10 @@ def open_table(path: Path, settings: SourceSettings) -> TableSource:
     """Return the videos named by the table at `path`.
 
     Raises:
-        SourceError: `path` is no file of a known table format.
+        SourceError: `path` is not a file of a known table format.
     """
     if path.suffix.lower() not in TABLE_SUFFIXES or not path.is_file():
-        raise SourceError(f"{path} is no table: give a file that ends in {' '.join(TABLE_SUFFIXES)}.")
+        raise SourceError(f"{path} is not a table: give a file that ends in {' '.join(TABLE_SUFFIXES)}.")
     return TableSource(path, settings)
 
 
@@ -102,7 +101,7 @@ def read_table(path: Path, wanted: Sequence[str] = ("video_id", "path")) -> list
 
     Args:
         path: The file.
-        wanted: Columns that it should have, by which the separator of a text is found.
+        wanted: Columns that it should have. They decide what separates the values of a text file.
 
     Raises:
         SourceError: The file cannot be read as a table.
@@ -119,15 +118,15 @@ def read_table(path: Path, wanted: Sequence[str] = ("video_id", "path")) -> list
 def _expected(wanted: Sequence[str]) -> str:
     *most, last = SEPARATORS.values()
     separated = f"{', '.join(most)} or {last}"
-    return f"a header with {' and '.join(wanted)}, then a line a video, separated by {separated}, in UTF-8"
+    return f"a header with {' and '.join(wanted)}, then one line for each video, separated by {separated}, in UTF-8"
 
 
 def _read_text(path: Path, wanted: Sequence[str]) -> list[dict[str, str]]:
     with path.open("rb") as binary:
-        begins_with_mark_of_utf16 = binary.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+        is_utf16 = binary.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
     # Excel's "Unicode text" is UTF-16.
-    with path.open(encoding="utf-16" if begins_with_mark_of_utf16 else "utf-8-sig", newline="") as file:
-        named = _EXCEL_SEPARATOR.fullmatch(file.readline(_LONGEST_MARK))
+    with path.open(encoding="utf-16" if is_utf16 else "utf-8-sig", newline="") as file:
+        named = _SEPARATOR_LINE.fullmatch(file.readline(_LONGEST_SEPARATOR_LINE))
         start = file.tell() if named else 0
         file.seek(start)
         separator = named[1] if named else _find_separator(file.readline(), wanted)
@@ -136,26 +135,26 @@ def _read_text(path: Path, wanted: Sequence[str]) -> list[dict[str, str]]:
         reader = csv.reader(file, delimiter=separator, strict=True)
         columns = [name.strip() for name in next(reader, [])]
         rows = []
-        # Excel leaves lines of separators alone where something was deleted.
+        # Where rows were deleted, Excel leaves lines that hold only separators.
         for values in filter(any, reader):
             if len(values) != len(columns):
                 raise ValueError(
-                    f"line {reader.line_num} has {len(values)} values, the header {len(columns)}, separated by "
-                    f"{SEPARATORS.get(separator, repr(separator))}"
+                    f"line {reader.line_num} has {counted(len(values), 'value')}, the header {len(columns):,}, "
+                    f"separated by {SEPARATORS.get(separator, repr(separator))}"
                 )
-            # Separators at the end of every line, as spreadsheets leave them, make columns without a name.
+            # Spreadsheets may end every line with separators, which make columns without a name.
             cells = map(from_spreadsheet_text, values)
             rows.append({name: value for name, value in zip(columns, cells, strict=True) if name})
         return rows
 
 
 def _find_separator(header: str, wanted: Sequence[str]) -> str:
-    """Return the separator that finds the wanted columns in a header, else the one that finds the most columns."""
+    """Return the separator that gives most of the wanted columns; among equals, the one that gives most columns."""
 
     def columns(separator: str) -> list[str]:
         return [name.strip() for name in next(csv.reader([header], delimiter=separator), [])]
 
-    return max(SEPARATORS, key=lambda one: (len({*columns(one)}.intersection(wanted)), len(columns(one))))
+    return max(SEPARATORS, key=lambda mark: (len({*columns(mark)}.intersection(wanted)), len(columns(mark))))
 
 
 def _read_parquet(path: Path) -> list[dict[str, str]]:
@@ -163,7 +162,7 @@ def _read_parquet(path: Path) -> list[dict[str, str]]:
     from pyarrow import parquet
 
     try:
-        # The folders around the table are no columns, however they are named.
+        # Without `partitioning=None`, Arrow would take parent folders named `key=value` for columns.
         table = parquet.read_table(path, partitioning=None)
         rows = table.cast(pa.schema([(name, pa.string()) for name in table.column_names])).to_pylist()
     except pa.ArrowException as error:

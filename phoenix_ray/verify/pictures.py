@@ -11,9 +11,8 @@ from phoenix_ray.config import DecodeSettings, SourceSettings
 from phoenix_ray.dataset.video_landmarks import VideoLandmarks
 from phoenix_ray.errors import OutputError, SourceError
 from phoenix_ray.sources.base import Frame, Video
-from phoenix_ray.sources.catalog import open_source
-from phoenix_ray.sources.frames import read_frames
-from phoenix_ray.sources.undecoded import name_frames
+from phoenix_ray.sources.frames import read_frames, undecoded_frames
+from phoenix_ray.sources.registry import open_source
 from phoenix_ray.verify.recompute import failed_frames
 from phoenix_ray.verify.report import Report
 from phoenix_ray.verify.verification import Verification
@@ -63,7 +62,9 @@ def _row(verification: Verification, comparison: VideoComparison, video: Video) 
 def _tiles(sides: list[VideoLandmarks], video: Video, number: int) -> Iterator[Tile]:
     failed = any(number in failed_frames(side) for side in sides)
     read = (
-        name_frames(video, number, number + 1) if failed else read_frames(video, number, number + 1, DecodeSettings())
+        undecoded_frames(video, number, number + 1)
+        if failed
+        else read_frames(video, number, number + 1, DecodeSettings())
     )
     (frame,) = read
     for name, landmarks in zip(("reference", "candidate"), sides, strict=True):

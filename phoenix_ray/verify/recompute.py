@@ -22,7 +22,7 @@ from phoenix_ray.landmarks import Layout
 from phoenix_ray.models import registry
 from phoenix_ray.models.base import PoseModel
 from phoenix_ray.sources.base import Video
-from phoenix_ray.sources.undecoded import read_frames_but
+from phoenix_ray.sources.frames import read_frames_except
 
 
 class RecomputedCollection:
@@ -67,7 +67,7 @@ class RecomputedCollection:
         video = self._videos[split, video_id]
         failed = failed_frames(self._committed.load(split, video_id))
         try:
-            frames = read_frames_but(video, failed, self._decode)
+            frames = read_frames_except(video, failed, self._decode)
             estimate = estimate_frames(self._model, frames, 0, video.frame_count)
         except PhoenixRayError:
             raise

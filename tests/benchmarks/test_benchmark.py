@@ -52,7 +52,7 @@ def pretend(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], list[str]]:
         monkeypatch.setattr(peers, "run_pose_format", contestant("pose-format", 30.0))
         monkeypatch.setattr(peers, "run_ray_data", contestant("Ray Data", 20.0))
         monkeypatch.setattr(peers, "run_command", lambda *_: 1.0)
-        monkeypatch.setattr(environments, "prepare", lambda *_: Path(sys.executable))
+        monkeypatch.setattr(environments, "install", lambda *_: Path(sys.executable))
         monkeypatch.setattr("phoenix_ray.models.registry.ensure_ready", lambda *_: None)
         return ran
 

@@ -13,7 +13,7 @@ from benchmarks.frames import BenchmarkFrames
 from phoenix_ray.config import Settings, SourceSettings
 from phoenix_ray.errors import PhoenixRayError
 from phoenix_ray.sources.base import Video
-from phoenix_ray.sources.catalog import open_source
+from phoenix_ray.sources.registry import open_source
 
 
 def test_our_settings_are_settings() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import environments
-from benchmarks.environments import Environment, prepare
+from benchmarks.environments import Environment, install
 from phoenix_ray.errors import ConfigError
 
 
@@ -16,24 +16,24 @@ def any_python(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_finished_environment_is_used_again(tmp_path: Path) -> None:
-    told: list[str] = []
+    announced: list[str] = []
     empty = Environment("empty", ("pip",))
-    python = prepare(empty, tmp_path, told.append)
+    python = install(empty, tmp_path, announced.append)
     assert python.is_file()
-    assert len(told) == 1
-    assert prepare(empty, tmp_path, told.append) == python
-    assert len(told) == 1
+    assert len(announced) == 1
+    assert install(empty, tmp_path, announced.append) == python
+    assert len(announced) == 1
 
 
 def test_packages_that_pip_cannot_get_are_an_error_that_names_them(tmp_path: Path) -> None:
     broken = Environment("broken", ("--no-such-option",))
     with pytest.raises(ConfigError, match=r"pip cannot install broken(.|\n)*no-such-option"):
-        prepare(broken, tmp_path, lambda _: None)
+        install(broken, tmp_path, lambda _: None)
     assert not (tmp_path / "broken" / ".installed").exists()
 
 
 def test_a_python_without_mediapipe_says_which_ones_have_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(environments, "_PYTHONS", ((3, 0), (3, 9)))
     with pytest.raises(ConfigError, match=r"3\.10 to 3\.12.*--no-peers"):
-        prepare(Environment("empty", ()), tmp_path, lambda _: None)
+        install(Environment("empty", ()), tmp_path, lambda _: None)
     assert sys.version_info >= (3, 10)

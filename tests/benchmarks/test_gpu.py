@@ -96,7 +96,7 @@ def test_stored_landmarks_stand_in_for_litert_and_must_be_of_these_frames(
     assert "holds the landmarks of other frames" in result.output
 
 
-def test_what_there_is_no_time_or_reference_for_is_told(
+def test_the_report_lists_what_there_was_no_time_or_reference_for(
     weights: Path, frames: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "phoenix_ray.models.holistic.litert_engine.engine", None)
@@ -108,7 +108,7 @@ def test_what_there_is_no_time_or_reference_for_is_told(
     assert "## Left out" in (tmp_path / "gpu.md").read_text(encoding="utf-8")
 
 
-def test_what_does_not_fit_into_memory_is_told_and_the_rest_measured(
+def test_the_report_lists_what_does_not_fit_into_memory_and_the_rest_is_measured(
     weights: Path, frames: Path, report: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: object) -> float:
@@ -156,7 +156,7 @@ def test_the_page_says_which_bars_are_met(report: Path) -> None:
     assert "| exact, landmarks | those of docs/parity.md | all met | yes |" in page
 
 
-def test_what_a_library_refuses_is_left_out_and_told(
+def test_the_report_lists_what_a_library_refuses(
     monkeypatch: pytest.MonkeyPatch, weights: Path, frames: Path, tmp_path: Path
 ) -> None:
     def refuse(*arguments: object) -> None:

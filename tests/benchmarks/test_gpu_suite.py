@@ -56,7 +56,7 @@ def test_speeds_are_judged_on_the_device_that_they_are_for() -> None:
     for device, speeds in (("NVIDIA T4 (15 GB)", {}), ("NVIDIA H200 (140 GB)", SPEEDS)):
         quantities = gpu_suite.quantities(make_report(device))
         assert {name: spread.median for name, spread in quantities.items() if "H200" in name} == speeds
-    met = {verdict.bar.quantity: verdict.met for verdict in judge(quantities, read_bars("gpu"))}
+    met = {result.bar.quantity: result.met for result in judge(quantities, read_bars("gpu"))}
     # fp16 was not measured.
     assert [met[name] for name in SPEEDS] == [True, False]
     assert list(met.values()).count(None) == 1

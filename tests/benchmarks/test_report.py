@@ -3,20 +3,22 @@ from __future__ import annotations
 import json
 
 from benchmarks.machine import Machine, this_machine
-from benchmarks.report import Findings, Report, to_json, to_markdown
-from benchmarks.results import Bar, Spread, judge
+from benchmarks.report import Findings, SuiteReport, to_json, to_markdown
+from benchmarks.results import Bar, Rounds, judge
 from benchmarks.table import Table
 
 BARS = [Bar("÷ MediaPipe", "at least", 1.25), Bar("memory, MB", "at most", 450.0)]
 
 
-def make_report(ratio: float = 1.5, *, peers: bool = True) -> Report:
-    quantities = {"memory, MB": Spread(400.0, 390.0, 410.0)}
+def make_report(ratio: float = 1.5, *, peers: bool = True) -> SuiteReport:
+    quantities = {"memory, MB": Rounds(400.0, 390.0, 410.0)}
     if peers:
-        quantities["÷ MediaPipe"] = Spread.of([ratio])
+        quantities["÷ MediaPipe"] = Rounds.of([ratio])
     table = Table(("", "frames/s"), [("**phoenix_ray**", "35.0"), ("MediaPipe", "28.0")])
     findings = Findings("267 frames", 3, [table], quantities, ["Processes are not pinned."], ["rates.png"], {"raw": 1})
-    return Report("peers", "2026-01-01", Machine("Imaginary CPU", 2, "Linux", 0.1), findings, judge(quantities, BARS))
+    return SuiteReport(
+        "peers", "2026-01-01", Machine("Imaginary CPU", 2, "Linux", 0.1), findings, judge(quantities, BARS)
+    )
 
 
 def test_every_row_of_a_table_has_as_many_cells_as_its_head() -> None:

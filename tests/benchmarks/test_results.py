@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.results import Bar, Measurement, Spread, judge, ratios, read_bars
+from benchmarks.results import Bar, Measurement, Rounds, judge, ratios, read_bars
 from benchmarks.suites import SUITES, Suite
 
 
@@ -19,14 +19,14 @@ def test_ratios_are_taken_within_a_round_so_that_a_slow_minute_hits_both_sides()
     assert (found.median, found.low, found.high) == pytest.approx((2.0, 2.0, 2.0))
 
 
-def test_a_missing_round_is_no_ratio() -> None:
+def test_a_missing_round_gives_no_ratio() -> None:
     with pytest.raises(ValueError, match="shorter"):
         ratios([measured(60), measured(30)], [measured(30)])
 
 
 def test_what_was_not_measured_has_no_verdict() -> None:
     bars = [Bar("speed", "at least", 2.0), Bar("memory", "at most", 450.0)]
-    verdicts = judge({"memory": Spread.of([450.0, 451.0, 449.0])}, bars)
+    verdicts = judge({"memory": Rounds.of([450.0, 451.0, 449.0])}, bars)
     assert [verdict.met for verdict in verdicts] == [None, True]
 
 
@@ -47,7 +47,7 @@ def test_every_suite_has_bars_that_can_be_met(suite: Suite) -> None:
 
 @given(st.lists(st.floats(0.01, 1000), min_size=1, max_size=9))
 def test_a_spread_encloses_its_median(values: list[float]) -> None:
-    spread = Spread.of(values)
+    spread = Rounds.of(values)
     assert spread.low <= spread.median <= spread.high
     assert {spread.low, spread.high} <= set(values)
 
@@ -59,5 +59,5 @@ def test_at_least_and_at_most_disagree_except_at_the_limit(value: float, limit: 
 
 
 def test_a_spread_without_width_is_one_number() -> None:
-    assert Spread(1.5, 1.5, 1.5).show(2) == "1.50"
-    assert Spread(1.5, 1.2, 1.7).show() == "1.5 (1.2 to 1.7)"
+    assert Rounds(1.5, 1.5, 1.5).show(2) == "1.50"
+    assert Rounds(1.5, 1.2, 1.7).show() == "1.5 (1.2 to 1.7)"

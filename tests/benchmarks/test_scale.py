@@ -31,7 +31,7 @@ def test_a_staged_dataset_is_one_that_a_run_has_nothing_to_do_on(
     assert set(rerun(settings)) == {"seconds", "cpu_seconds", "peak_mb"}
 
 
-def test_a_resume_that_is_not_whole_is_no_measurement(tmp_path: Path) -> None:
+def test_a_resume_with_missing_rows_is_not_measured(tmp_path: Path) -> None:
     stage(settings_for(3, tmp_path))
     with pytest.raises(RuntimeError, match="1 shards are missing"):
         resume(settings_for(4, tmp_path))
@@ -42,8 +42,8 @@ def test_a_measurement_that_fails_in_its_process_is_an_error_that_names_it(tmp_p
         measure(resume, settings_for(4, tmp_path))
 
 
-def ask(output: Path, told: list[str], videos: int = 200) -> Request:
-    return Request(None, 1, 1, 1, False, videos, output, output, told.append)
+def ask(output: Path, announced: list[str], videos: int = 200) -> Request:
+    return Request(None, 1, 1, 1, False, videos, output, output, announced.append)
 
 
 def test_some_hundred_videos_are_planned_resumed_and_driven_through_ray(tmp_path: Path) -> None:
@@ -78,14 +78,14 @@ def without_processes(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
 def test_datasets_are_written_once_and_found_by_the_next_run(
     tmp_path: Path, without_processes: list[tuple[str, int]]
 ) -> None:
-    told: list[str] = []
-    scale.run(ask(tmp_path, told, 20_000))
+    announced: list[str] = []
+    scale.run(ask(tmp_path, announced, 20_000))
     written = [videos for name, videos in without_processes if name == "stage"]
     assert written == [1_000, 8_257, 20_000]
-    assert sum("writing a dataset" in line for line in told) == 3
-    scale.run(ask(tmp_path, told, 20_000))
+    assert sum("writing a dataset" in line for line in announced) == 3
+    scale.run(ask(tmp_path, announced, 20_000))
     assert [videos for name, videos in without_processes if name == "stage"] == written
-    assert sum("is there already: delete it" in line for line in told) == 3
+    assert sum("exists already: delete it" in line for line in announced) == 3
 
 
 def test_the_command_is_typed_again_for_as_many_videos_as_phoenix_has(

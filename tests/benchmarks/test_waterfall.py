@@ -19,7 +19,7 @@ def test_each_step_has_one_more_cost_in_it() -> None:
     assert rates == pytest.approx([100.0, 50.0, 2000 / 45, 2000 / 46, 2000 / 49, 40.0, 36.0, 30.0])
 
 
-def test_the_table_tells_each_loss() -> None:
+def test_the_table_shows_each_loss() -> None:
     rows = to_table(steps(ALONE, CEILING, workers=2, steady=36.0, whole=30.0)).rows
     assert rows[1][1:] == ("50.0", "-50%", "50%")
     assert rows[-1][1:] == ("30.0", "-17%", "30%")

@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 
 from phoenix_ray.cluster.plan import describe_plan, make_plan
 from phoenix_ray.cluster.shard import cut
-from phoenix_ray.sources.base import SourceProblem, Video
-from phoenix_ray.sources.left_out import LeftOut
+from phoenix_ray.sources.base import LeftOut, SourceProblem, Video
 
 
 def video(video_id: str, frames: int, split: str = "train") -> Video:

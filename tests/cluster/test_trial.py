@@ -19,7 +19,7 @@ from phoenix_ray.errors import ConfigError, ModelError
 from phoenix_ray.models import registry
 from phoenix_ray.models.base import Trial, TrialConditions, TrialDecision
 from phoenix_ray.sources.base import Source, Video
-from phoenix_ray.sources.catalog import open_source
+from phoenix_ray.sources.registry import open_source
 
 SETTINGS = Settings(cluster=ClusterSettings(workers_per_gpu=2, start_seconds=60.0))
 RESOURCES = {"CPU": 4.0, "GPU": 1.0}

@@ -12,7 +12,7 @@ from phoenix_ray.config import SourceSettings
 from phoenix_ray.dataset import paths
 from phoenix_ray.dataset.storage import LocalStorage
 from phoenix_ray.sources.base import Video
-from phoenix_ray.sources.catalog import open_source
+from phoenix_ray.sources.registry import open_source
 from tests.dataset.made_up import commit, make_video
 from tests.dataset.test_crashes import work
 from tests.sources.made_up import write_frames

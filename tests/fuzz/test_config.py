@@ -12,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from phoenix_ray.config import Settings
-from phoenix_ray.config_files import describe, load
+from phoenix_ray.config_files import describe_settings, load
 from phoenix_ray.errors import ConfigError
 from tests.fuzz.cases import altered, cases, mutations
 
-KEYS = [key for key, *_ in describe(Settings())]
+KEYS = [key for key, *_ in describe_settings(Settings())]
 TREE = Settings().model_dump(mode="json")
 YAML = yaml.safe_dump(TREE).encode()
 WORDS = ["[", "2001-99-99", "!!python/object:x", "&a [*a]", "{" * 50, "0x_", "1e999", "=", "<<", "? x"]

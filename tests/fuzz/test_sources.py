@@ -19,7 +19,7 @@ from pyarrow import parquet
 from phoenix_ray.config import SourceSettings
 from phoenix_ray.errors import SourceError
 from phoenix_ray.sources.base import SourceProblem, Video
-from phoenix_ray.sources.containers import decode_video, examine
+from phoenix_ray.sources.containers import decode_video, examine_container
 from phoenix_ray.sources.decode import UnreadableFrameError, decode_picture
 from phoenix_ray.sources.phoenix import read_annotations
 from phoenix_ray.sources.streams import ContainerError
@@ -130,7 +130,7 @@ def test_video_files(scratch: Path, content: bytes) -> None:
     path = scratch / "clip.mp4"
     path.write_bytes(content)
     with suppress(ContainerError, OSError):
-        found = examine(str(path), limit_frames=20)
+        found = examine_container(str(path), limit_frames=20)
         video = Video("all", "clip", "video_file", str(path), found.frame_count, found.signature, found.rate.fps)
         frames = list(decode_video(video, 0, found.frame_count, MAX_PIXELS))
         assert [frame.index for frame in frames] == list(range(found.frame_count))

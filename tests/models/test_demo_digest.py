@@ -13,8 +13,8 @@ from phoenix_ray.dataset.tally import tally_rows
 from phoenix_ray.estimation import estimate_frames
 from phoenix_ray.models import provenance, registry
 from phoenix_ray.sources.base import Video
-from phoenix_ray.sources.catalog import open_source
 from phoenix_ray.sources.frames import read_frames
+from phoenix_ray.sources.registry import open_source
 from tests.matrix.demo_digest import differing_videos, read_expected
 
 DEMO = Path(__file__).parents[2] / "configs" / "demo.yaml"

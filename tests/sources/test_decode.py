@@ -103,13 +103,13 @@ def test_colours_are_in_rgb_order() -> None:
     assert decode_picture(io.BytesIO(encoded(red, "PNG")), MAX_PIXELS)[0, 0].tolist() == [200, 10, 30]
 
 
-def test_an_empty_file_is_told() -> None:
+def test_an_empty_file_is_unreadable() -> None:
     with pytest.raises(UnreadableFrameError, match=r"is empty \(0 bytes\)"):
         decode_picture(io.BytesIO(), MAX_PIXELS)
 
 
-def test_a_file_of_another_kind_is_told() -> None:
-    with pytest.raises(UnreadableFrameError, match=r"of 12 bytes is no PNG, JPEG"):
+def test_a_file_of_another_kind_is_unreadable() -> None:
+    with pytest.raises(UnreadableFrameError, match=r"of 12 bytes is not a PNG, JPEG"):
         decode_picture(io.BytesIO(b"not a frame\n"), MAX_PIXELS)
 
 
@@ -147,7 +147,7 @@ def test_damage_gives_pixels_or_a_reason_and_nothing_else(kind: str, seed: int, 
     assert pixels.shape[2:] == (3,)
 
 
-def test_a_header_that_pillow_gives_up_on_is_told() -> None:
+def test_a_header_that_pillow_gives_up_on_is_unreadable() -> None:
     def chunk(kind: bytes, content: bytes) -> bytes:
         return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
 

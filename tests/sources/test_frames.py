@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import shutil
 import weakref
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import cv2
 import numpy as np
@@ -13,10 +14,13 @@ from hypothesis import strategies as st
 
 from phoenix_ray.config import DecodeSettings
 from phoenix_ray.errors import SourceError
+from phoenix_ray.sources import frames
 from phoenix_ray.sources import frames as frames_module
 from phoenix_ray.sources.base import Frame, Video
 from phoenix_ray.sources.decode import decode_picture
-from phoenix_ray.sources.frames import read_frames
+from phoenix_ray.sources.files import open_regular_file
+from phoenix_ray.sources.frames import read_frames, read_frames_except, undecoded_frames
+from phoenix_ray.sources.synthetic import make_video
 from tests.sources.made_up import (
     container_video,
     folder_video,
@@ -154,7 +158,7 @@ def test_a_folder_that_this_machine_cannot_see_says_nothing_about_its_frames(tmp
         read(video)
 
 
-def test_a_frame_whose_name_is_no_utf8_is_read_under_a_name_that_can_be_stored(tmp_path: Path) -> None:
+def test_a_frame_whose_name_is_not_utf8_is_read_under_a_name_that_can_be_stored(tmp_path: Path) -> None:
     folder = write_frames(tmp_path / "clip", 1)
     (folder / "images0001.png").rename(folder / "\udcff.png")
     (frame,) = read(folder_video(folder))
@@ -182,3 +186,57 @@ def test_the_real_clips_give_every_frame(samples: Path) -> None:
             found, expected = capture.read()
             assert found
             assert np.abs(frame.image.astype(int) - expected[:, :, ::-1]).mean() < 2
+
+
+def test_frames_of_a_folder_have_the_names_and_times_they_are_read_with(tmp_path: Path) -> None:
+    video = Video("train", "v", "frame_folder", str(write_frames(tmp_path / "v", 12)), 12, "s", 25.0)
+    read = [replace(frame, image=None) for frame in read_frames(video, 8, 11, DecodeSettings())]
+    assert list(undecoded_frames(video, 8, 11)) == read
+
+
+def test_a_video_file_is_not_opened(tmp_path: Path) -> None:
+    path = tmp_path / "v.mp4"
+    write_video(path, frames=6)
+    video = Video("train", "v", "video_file", str(path), 6, "s", 25.0)
+    names = [frame.name for frame in read_frames(video, 0, 6, DecodeSettings())]
+    path.write_bytes(b"whoever decodes this dies")
+    assert [frame.name for frame in undecoded_frames(video, 0, 6)] == names
+
+
+def test_a_folder_that_this_machine_cannot_see_is_not_held_against_its_frames(tmp_path: Path) -> None:
+    video = Video("train", "v", "frame_folder", str(tmp_path / "gone"), 12, "s")
+    with pytest.raises(SourceError, match="gone"):
+        list(undecoded_frames(video, 0, 1))
+
+
+@pytest.mark.parametrize("undecoded", [set(), {0}, {3, 4}, {11}, {0, 5, 11}, set(range(12)), {4, 99}])
+@pytest.mark.parametrize("kind", ["frame_folder", "video_file", "synthetic"])
+def test_all_frames_come_but_some_without_an_image(kind: str, undecoded: set[int], tmp_path: Path) -> None:
+    match kind:
+        case "frame_folder":
+            video = Video("train", "v", "frame_folder", str(write_frames(tmp_path / "v", 12)), 12, "s", 25.0)
+        case "video_file":
+            video = Video("train", "v", "video_file", str(write_video(tmp_path / "v.mp4")), 12, "s", 25.0)
+        case _:
+            video = make_video(7, 12)
+    whole = list(read_frames(video, 0, 12, DecodeSettings()))
+    some = list(read_frames_except(video, undecoded, DecodeSettings()))
+    assert [frame.name for frame in some] == [frame.name for frame in whole]
+    for frame, expected in zip(some, whole, strict=True):
+        if frame.index in undecoded:
+            assert frame.image is None
+        else:
+            np.testing.assert_equal(frame.image, expected.image)
+
+
+def test_a_picture_that_must_not_be_decoded_is_not_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    video = Video("train", "v", "frame_folder", str(write_frames(tmp_path / "v", 4, "{}.png")), 4, "s", 25.0)
+    opened: list[str] = []
+
+    def noted(path: Path) -> BinaryIO:
+        opened.append(path.name)
+        return open_regular_file(path)
+
+    monkeypatch.setattr(frames, "open_regular_file", noted)
+    assert len(list(read_frames_except(video, {1, 2}, DecodeSettings()))) == 4
+    assert sorted(opened) == ["1.png", "4.png"]

@@ -19,7 +19,7 @@ from pyarrow import parquet
 from phoenix_ray.config import DecodeSettings
 from phoenix_ray.sources import decode
 from phoenix_ray.sources.base import SourceProblem
-from phoenix_ray.sources.containers import examine
+from phoenix_ray.sources.containers import examine_container
 from phoenix_ray.sources.decode import PICTURE_FORMATS, UnreadableFrameError, decode_picture
 from phoenix_ray.sources.frames import read_frames
 from phoenix_ray.sources.streams import ContainerError
@@ -48,7 +48,7 @@ def test_a_pipe_among_frames_is_flagged_without_waiting(tmp_path: Path) -> None:
     video = folder_video(folder)
     errors = [frame.error for frame in read_frames(video, 0, 3, SETTINGS)]
     assert errors[:2] == [None, None]
-    assert "It is no regular file" in (errors[2] or "")
+    assert "It is not a regular file" in (errors[2] or "")
 
 
 @pytest.mark.timeout(60)
@@ -64,7 +64,7 @@ def test_a_link_to_a_device_or_to_itself_is_flagged(tmp_path: Path, target: str)
 @pytest.mark.timeout(60)
 def test_a_pipe_that_calls_itself_a_video_is_a_problem(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "clip.mp4")
-    assert "It is no regular file" in problem(tmp_path).message
+    assert "It is not a regular file" in problem(tmp_path).message
 
 
 def test_links_out_of_the_source_are_followed(tmp_path: Path) -> None:
@@ -145,7 +145,7 @@ def test_a_playlist_that_calls_itself_a_video_is_refused(tmp_path: Path, name: s
     write_video(tmp_path / "secret.ts", codec="mpeg2video")
     (tmp_path / name).write_text(text)
     with pytest.raises(ContainerError, match="cannot be opened"):
-        examine(str(tmp_path / name))
+        examine_container(str(tmp_path / name))
 
 
 @pytest.mark.parametrize("path", ["../elsewhere", "{outside}/elsewhere", "sub/../../elsewhere"])
@@ -172,7 +172,7 @@ def test_secrets_in_a_table_are_not_passed_on(tmp_path: Path) -> None:
     assert "geheim" not in found.message
 
 
-def test_folders_around_a_table_are_no_columns(tmp_path: Path) -> None:
+def test_folders_around_a_table_are_not_columns(tmp_path: Path) -> None:
     folder = tmp_path / "path=elsewhere" / "split=test"
     write_frames(folder / "frames", 1)
     parquet.write_table(pa.table({"video_id": ["1"], "path": ["frames"]}), folder / "videos.parquet")

@@ -73,7 +73,7 @@ def test_the_signature_says_what_it_covers(location: str, signature: str) -> Non
     assert video.signature.startswith(f"{signature}:")
 
 
-def test_a_video_file_is_told_from_a_frame_folder(tmp_path: Path, location: str) -> None:
+def test_a_video_file_is_distinguished_from_a_frame_folder(tmp_path: Path, location: str) -> None:
     clip = write_video(tmp_path / "clip.mp4", 3)
     listing = [*candidates(location, "train/a"), *candidates(str(clip), "train/b")]
     kinds = [video.kind for video in list_videos(listing, SourceSettings()) if isinstance(video, Video)]
@@ -119,7 +119,7 @@ def test_stopping_early_leaves_no_thread(location: str) -> None:
         del listing
 
 
-def test_an_unknown_split_is_told_with_the_nearest_and_all() -> None:
+def test_the_error_for_an_unknown_split_names_the_nearest_and_all() -> None:
     with pytest.raises(SourceError) as error:
         check_splits(("dve",), {"train", "dev"})
     assert str(error.value) == (

@@ -7,13 +7,13 @@ import pytest
 
 from phoenix_ray.config import SourceSettings
 from phoenix_ray.errors import SourceError
-from phoenix_ray.sources.base import SourceProblem
-from phoenix_ray.sources.catalog import open_source
-from phoenix_ray.sources.left_out import LeftOut, describe
+from phoenix_ray.sources.base import LeftOut, SourceProblem
+from phoenix_ray.sources.listing import describe_left_out
 from phoenix_ray.sources.media_tree import NEITHER, open_folders
+from phoenix_ray.sources.registry import open_source
 from tests.dataset.made_up import commit, make_video, new_dataset
 from tests.sources.made_up import listed, listed_videos, problem, write_audio, write_video
-from tests.sources.test_tree import forbid_listing
+from tests.sources.test_folders import forbid_listing
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +60,7 @@ def test_sound_alone_is_a_problem(tmp_path: Path) -> None:
     assert problem(tmp_path).message.endswith("cannot be read: it has no video stream")
 
 
-def test_two_files_of_one_name_are_told_and_the_first_is_used(tmp_path: Path, clip: Path) -> None:
+def test_of_two_files_of_one_name_the_first_is_used_and_the_second_is_a_problem(tmp_path: Path, clip: Path) -> None:
     shutil.copy(clip, tmp_path / "a.mp4")
     shutil.copy(clip, tmp_path / "a.mov")
     video, found = listed(tmp_path)
@@ -70,7 +70,7 @@ def test_two_files_of_one_name_are_told_and_the_first_is_used(tmp_path: Path, cl
     assert f"names a second video of this split and ID, {tmp_path / 'a.mp4'}" in found.message
 
 
-def test_names_that_are_no_utf8_are_problems_that_can_be_stored(tmp_path: Path, clip: Path) -> None:
+def test_names_that_are_not_utf8_are_problems_that_can_be_stored(tmp_path: Path, clip: Path) -> None:
     folder = tmp_path / "\udcfe"
     folder.mkdir()
     for name in ("good.mp4", "\udcff.mp4", "\udcff.mov"):
@@ -100,7 +100,7 @@ def test_a_limit_of_frames_holds_for_each(tmp_path: Path, clip: Path) -> None:
 
 
 def test_a_folder_without_videos_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match=r"holds no video files\. There is no file in it"):
+    with pytest.raises(SourceError, match=r"holds no video files\. It and the folders in it hold no files"):
         listed(tmp_path, kind="videos")
 
 
@@ -143,10 +143,10 @@ def test_ids_may_hold_any_text(tmp_path: Path) -> None:
     assert {video.video_id for video in listed_videos(tmp_path)} == {f"frames/{name}" for name in names}
 
 
-def test_a_name_that_is_no_utf8_is_a_problem_that_can_be_stored(tmp_path: Path) -> None:
+def test_a_name_that_is_not_utf8_is_a_problem_that_can_be_stored(tmp_path: Path) -> None:
     touch(tmp_path / "good" / "1.png", tmp_path / "\udcff" / "1.png")
     found = problem(tmp_path)
-    assert (found.video_id, found.message) == ("\\udcff", "The name is no valid UTF-8. Rename it.")
+    assert (found.video_id, found.message) == ("\\udcff", "The name is not valid UTF-8. Rename it.")
     assert len(listed(tmp_path)) == 2
 
 
@@ -174,7 +174,7 @@ def test_a_tree_without_pictures_is_an_error(tmp_path: Path) -> None:
         listed(tmp_path, kind="folders")
 
 
-def test_a_file_is_no_tree(tmp_path: Path) -> None:
+def test_a_file_is_not_a_tree(tmp_path: Path) -> None:
     touch(tmp_path / "file")
     with pytest.raises(SourceError, match="is not a folder, so it cannot hold frame folders"):
         open_folders(tmp_path / "file", SourceSettings())
@@ -222,7 +222,7 @@ def test_files_of_other_formats_are_left_out_by_name_and_ending(tmp_path: Path, 
         LeftOut(NEITHER, ".eaf", 1, ("signer.eaf",)),
         LeftOut(NEITHER, "", 1, ("notes",)),
     ]
-    assert describe(groups) == [
+    assert describe_left_out(groups) == [
         "Left out: 2 .xyz, 1 .eaf, 1 without an ending (b.XYZ, deep/c.xyz, signer.eaf, …): "
         "neither video files nor pictures of a format that is read."
     ]
@@ -238,15 +238,15 @@ def test_frame_folders_beside_video_files_are_read_too(tmp_path: Path, clip: Pat
 @pytest.mark.parametrize(
     ("pictures", "reason"),
     [
-        (["poster.png"], "pictures in one folder with video files"),
-        (["poster1.png", "poster2.png"], "pictures in one folder with video files"),
-        (["thumbs/clip1.png", "thumbs/clip2.png"], "pictures named as a video file is"),
-        (["thumbs/cut0.png", "thumbs/clip2.png"], "pictures named as a video file is"),
-        (["frames/clip1/0001.png", "frames/clip1/0002.png"], "pictures named as a video file is"),
-        (["clip1/0001.png", "clip1/0002.png"], "pictures named as a video file is"),
-        (["signers/anna.png", "signers/bo.png"], "pictures that no number puts in order"),
-        (["signers/anna1.png", "signers/bo2.png"], "pictures that no number puts in order"),
-        (["cover/1.png"], "pictures that no number puts in order"),
+        (["poster.png"], "pictures in the same folder as video files"),
+        (["poster1.png", "poster2.png"], "pictures in the same folder as video files"),
+        (["thumbs/clip1.png", "thumbs/clip2.png"], "pictures named like a video file"),
+        (["thumbs/cut0.png", "thumbs/clip2.png"], "pictures named like a video file"),
+        (["frames/clip1/0001.png", "frames/clip1/0002.png"], "pictures named like a video file"),
+        (["clip1/0001.png", "clip1/0002.png"], "pictures named like a video file"),
+        (["signers/anna.png", "signers/bo.png"], "pictures without numbers that put them in order"),
+        (["signers/anna1.png", "signers/bo2.png"], "pictures without numbers that put them in order"),
+        (["cover/1.png"], "pictures without numbers that put them in order"),
     ],
 )
 def test_pictures_that_may_be_no_video_are_left_out_beside_video_files(

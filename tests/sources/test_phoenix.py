@@ -7,10 +7,9 @@ import pytest
 
 from phoenix_ray.config import SourceSettings
 from phoenix_ray.errors import SourceError
-from phoenix_ray.sources.base import Video
-from phoenix_ray.sources.catalog import open_source
-from phoenix_ray.sources.left_out import LeftOut
+from phoenix_ray.sources.base import LeftOut, Video
 from phoenix_ray.sources.phoenix import FRAMES_FOLDER, PhoenixSource, annotation_path, open_phoenix
+from phoenix_ray.sources.registry import open_source
 from tests.sources.made_up import listed, listed_videos, problem
 
 HEADER = "name|video|start|end|speaker|orth|translation"
@@ -92,7 +91,7 @@ def test_what_lies_beside_splits_and_videos_is_said(dataset: Path) -> None:
     ]
 
 
-def test_stray_files_are_no_frames(dataset: Path) -> None:
+def test_stray_files_are_not_frames(dataset: Path) -> None:
     before = listed_videos(dataset)
     for name in ("createDnnTrainingLabels-profile.py.lprof", "Thumbs.db", "._images0001.png"):
         (frames_folder(dataset, "dev", "25October-1") / name).touch()
@@ -177,7 +176,7 @@ def test_a_tree_without_any_split_is_an_error(dataset: Path) -> None:
         listed(dataset)
 
 
-def test_an_unknown_split_is_told_with_the_nearest(dataset: Path) -> None:
+def test_the_error_for_an_unknown_split_names_the_nearest(dataset: Path) -> None:
     with pytest.raises(SourceError, match=r"no video in split 'tran'.* Did you mean 'train'\? .*: dev, test, train\."):
         listed(dataset, splits=("tran",))
 
@@ -209,7 +208,9 @@ def test_a_byte_order_mark_and_windows_line_ends_do_not_matter(dataset: Path) ->
 
 
 def test_another_tree_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match=r"is no PHOENIX-2014-T tree: give the folder that holds features/.*=folders"):
+    with pytest.raises(
+        SourceError, match=r"is not a PHOENIX-2014-T tree: give the folder that holds features/.*=folders"
+    ):
         open_phoenix(tmp_path, SourceSettings())
 
 

@@ -58,7 +58,7 @@ def test_a_dataset_that_is_not_the_sample_is_never_touched(tmp_path: Path) -> No
     mine = tmp_path / "PHOENIX-2014-T" / "mine.txt"
     mine.parent.mkdir()
     mine.write_text("mine")
-    with pytest.raises(SourceError, match=r"is there and is not the sample: remove it, or choose another source.path"):
+    with pytest.raises(SourceError, match=r"exists and is not the sample: remove it, or choose another source.path"):
         write_sample_dataset(tmp_path)
     assert [path.name for path in tmp_path.rglob("*")] == ["PHOENIX-2014-T", "mine.txt"]
 

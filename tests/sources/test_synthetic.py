@@ -6,8 +6,8 @@ import pytest
 from phoenix_ray.config import DecodeSettings, SourceSettings
 from phoenix_ray.errors import SourceError
 from phoenix_ray.sources.base import Video
-from phoenix_ray.sources.catalog import open_source
 from phoenix_ray.sources.frames import read_frames
+from phoenix_ray.sources.registry import open_source
 from phoenix_ray.sources.synthetic import count_frames
 
 

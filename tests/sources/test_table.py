@@ -13,7 +13,7 @@ from pyarrow import parquet
 from phoenix_ray.config import SourceSettings
 from phoenix_ray.errors import SourceError
 from phoenix_ray.sources.base import SourceProblem
-from phoenix_ray.sources.catalog import open_source
+from phoenix_ray.sources.registry import open_source
 from phoenix_ray.sources.table import SEPARATORS, open_table, read_table
 from tests.sources.made_up import listed, listed_videos, problem, write_frames, write_video
 
@@ -168,7 +168,7 @@ def test_a_second_row_of_the_same_name_is_a_problem(media: Path) -> None:
     assert found.message.startswith("videos.csv row 2 names a second video of this split and ID")
 
 
-def test_a_missing_column_is_told_with_the_nearest(media: Path) -> None:
+def test_the_error_for_a_missing_column_names_the_nearest(media: Path) -> None:
     table = write_table(media, "video-id,path\n1,frames\n")
     with pytest.raises(
         SourceError, match=r"no column 'video_id' \(source.video_id_column\)\. Did you mean 'video-id'\?"
@@ -181,18 +181,18 @@ def test_a_missing_column_is_told_with_the_nearest(media: Path) -> None:
     [
         ("video_id,path\n", "has no rows"),
         ("", "has no rows"),
-        ("video_id,path\n1\n", "line 2 has 1 values, the header 2, separated by commas"),
+        ("video_id,path\n1\n", "line 2 has 1 value, the header 2, separated by commas"),
         (
             "video_id;path\n1;2;3\n",
             r"videos\.csv cannot be read as a table: line 2 has 3 values, the header 2, separated by semicolons\. "
-            "Expected: a header with video_id and path, then a line a video, separated by commas, semicolons, tabs or "
-            "bars, in UTF-8",
+            "Expected: a header with video_id and path, then one line for each video, separated by commas, semicolons, "
+            "tabs or bars, in UTF-8",
         ),
         ("PK\x03\x04 zipped\n", "has no rows|has no column"),
         ('video_id,path\n1,"frames\n', "cannot be read as a table: unexpected end of data"),
     ],
 )
-def test_a_table_that_is_no_table_is_an_error(media: Path, text: str, reason: str) -> None:
+def test_what_cannot_be_read_as_a_table_is_an_error(media: Path, text: str, reason: str) -> None:
     with pytest.raises(SourceError, match=reason):
         listed(write_table(media, text))
 
@@ -209,14 +209,14 @@ def test_a_damaged_parquet_file_is_an_error(tmp_path: Path) -> None:
         listed(tmp_path / "videos.parquet")
 
 
-def test_a_column_that_is_no_text_is_an_error(tmp_path: Path) -> None:
+def test_a_column_that_is_not_text_is_an_error(tmp_path: Path) -> None:
     parquet.write_table(pa.table({"video_id": ["1"], "path": ["a"], "box": [[1, 2]]}), tmp_path / "videos.parquet")
     with pytest.raises(SourceError, match="cannot be read as a table: Unsupported cast from list"):
         read_table(tmp_path / "videos.parquet")
 
 
-def test_a_folder_is_no_table(tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match=r"is no table: give a file that ends in \.csv \.tsv \.parquet"):
+def test_a_folder_is_not_a_table(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match=r"is not a table: give a file that ends in \.csv \.tsv \.parquet"):
         open_table(tmp_path, SourceSettings())
 
 

@@ -21,7 +21,7 @@ from phoenix_ray.dataset.storage import open_storage
 from phoenix_ray.dataset.survey import take_survey
 from phoenix_ray.dataset.videos import read_entries
 from phoenix_ray.sources.base import Video
-from phoenix_ray.sources.catalog import open_source
+from phoenix_ray.sources.registry import open_source
 
 VIDEOS = {"dev": {"delta": 9}, "train": {"alpha": 21, "beta": 14}}
 FRAMES = 44

@@ -17,8 +17,8 @@ from phoenix_ray.errors import ConfigError, SourceError
 from phoenix_ray.models import registry
 from phoenix_ray.sources import frames
 from phoenix_ray.sources.base import Video
-from phoenix_ray.sources.catalog import open_source
-from phoenix_ray.sources.regular_files import open_regular_file
+from phoenix_ray.sources.files import open_regular_file
+from phoenix_ray.sources.registry import open_source
 from phoenix_ray.verify.recompute import RecomputedCollection, recorded_settings
 from phoenix_ray.verify.selection import Selection
 from phoenix_ray.verify.verification import against_recomputation

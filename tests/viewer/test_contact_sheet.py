@@ -13,7 +13,7 @@ from phoenix_ray.dataset.identity import DatasetIdentity, open_dataset
 from phoenix_ray.dataset.storage import open_storage
 from phoenix_ray.errors import OutputError, SourceError
 from phoenix_ray.sources.base import Video
-from phoenix_ray.sources.catalog import open_source
+from phoenix_ray.sources.registry import open_source
 from phoenix_ray.viewer.contact_sheet import write_contact_sheet
 
 

@@ -1,6 +1,6 @@
-"""Opens the source that the settings name, or finds out what a path holds.
+"""All sources by kind: opens the source that the settings name, or finds out what a path holds.
 
-Called by `phoenix_ray.cluster` and the command line: `open_source(settings.source)`.
+A run and every command that reads a source call `open_source(settings.source)`.
 """
 
 from __future__ import annotations
@@ -12,15 +12,14 @@ from pathlib import Path
 from phoenix_ray.config import SourceSettings
 from phoenix_ray.errors import ConfigError, SourceError, did_you_mean
 from phoenix_ray.sources.base import Source
-from phoenix_ray.sources.frame_files import is_frame_name
-from phoenix_ray.sources.left_out import LeftOutFiles
+from phoenix_ray.sources.folders import is_dataset, is_frame_name, walk
+from phoenix_ray.sources.listing import LeftOutFiles
 from phoenix_ray.sources.media_tree import NEITHER, describe_content, open_folders, open_media_tree, open_videos
 from phoenix_ray.sources.phoenix import find_dataset, open_phoenix
 from phoenix_ray.sources.sample import open_sample
 from phoenix_ray.sources.streams import is_video_name
 from phoenix_ray.sources.synthetic import open_synthetic
 from phoenix_ray.sources.table import TABLE_SUFFIXES, open_table
-from phoenix_ray.sources.tree import is_dataset, walk
 
 Opener = Callable[[Path, SourceSettings], Source]
 
@@ -33,12 +32,12 @@ OPENERS: dict[str, Opener] = {
 
 
 def open_source(settings: SourceSettings) -> Source:
-    """Return the source at `settings.path`; its `description` says what was found.
+    """Return the source at `settings.path`. Its `description` says what was found.
 
     Raises:
         ConfigError: No path is set.
-        SourceError: The path does not exist, cannot be read, or holds nothing that is a source.
-        MissingExtraError: The built-in sample is asked for and scikit-image is not installed.
+        SourceError: The path does not exist, cannot be read, or holds no videos.
+        MissingExtraError: The source is the built-in sample, and scikit-image is not installed.
     """
     if settings.kind == "sample":
         return open_sample(settings)
@@ -50,15 +49,15 @@ def open_source(settings: SourceSettings) -> Source:
         path = Path(os.path.normpath(Path(settings.path).expanduser().absolute()))
         if not path.exists():
             raise SourceError(_missing(path))
-        opener = _look(path) if settings.kind == "auto" else OPENERS[settings.kind]
+        opener = _detect(path) if settings.kind == "auto" else OPENERS[settings.kind]
         return opener(path, settings)
     except (OSError, RuntimeError) as error:
-        # RuntimeError: the home of a user who is not there, `~name`.
+        # RuntimeError: `~name`, where there is no such user.
         raise SourceError(f"{settings.path} (source.path) cannot be read: {error}") from None
 
 
-def _look(path: Path) -> Opener:
-    """Return what opens the source that `path` holds."""
+def _detect(path: Path) -> Opener:
+    """Return the function that opens what `path` holds; `source.kind` is 'auto'."""
     if path.suffix.lower() in TABLE_SUFFIXES and path.is_file():
         return open_table
     if find_dataset(path):
@@ -71,7 +70,7 @@ def _look(path: Path) -> Opener:
             f"({' '.join(TABLE_SUFFIXES)}). If it is a video under another name, give it the ending of its format."
         )
     if is_dataset(path):
-        raise SourceError(f"{path} is a dataset of phoenix_ray: it holds landmarks, and no videos to find them in.")
+        raise SourceError(f"{path} is a dataset of phoenix_ray: it holds landmarks, not videos.")
     others = LeftOutFiles()
     for folder in walk(path):
         for name in folder.files:
@@ -86,10 +85,10 @@ def _look(path: Path) -> Opener:
 
 
 def _missing(path: Path) -> str:
-    there = next(parent for parent in path.parents if parent.exists())
-    gone = path.relative_to(there).parts[0]
+    existing = next(parent for parent in path.parents if parent.exists())
+    gone = path.relative_to(existing).parts[0]
     try:
-        hint = did_you_mean(gone, [path.name for path in there.iterdir()])
+        hint = did_you_mean(gone, [path.name for path in existing.iterdir()])
     except OSError:
         hint = ""
-    return f"There is no {path} (source.path); {there} has no '{gone}'.{hint}"
+    return f"There is no {path} (source.path); {existing} has no '{gone}'.{hint}"

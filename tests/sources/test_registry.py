@@ -8,9 +8,9 @@ import pytest
 
 from phoenix_ray.config import SourceSettings
 from phoenix_ray.errors import ConfigError, SourceError
-from phoenix_ray.sources.catalog import OPENERS, open_source
 from phoenix_ray.sources.media_tree import MediaTree
 from phoenix_ray.sources.phoenix import FRAMES_FOLDER, PhoenixSource
+from phoenix_ray.sources.registry import OPENERS, open_source
 from phoenix_ray.sources.table import TableSource
 
 
@@ -60,7 +60,7 @@ def test_a_named_kind_is_not_guessed(tmp_path: Path, kind: str) -> None:
         list(open_source(SourceSettings.model_validate({"kind": kind, "path": str(tmp_path / "empty")})).videos())
 
 
-def test_a_path_that_holds_nothing_is_told(tmp_path: Path) -> None:
+def test_an_error_says_what_a_path_without_videos_holds(tmp_path: Path) -> None:
     (tmp_path / "readme.txt").touch()
     with pytest.raises(SourceError) as error:
         open_source(SourceSettings(path=str(tmp_path)))
@@ -70,8 +70,10 @@ def test_a_path_that_holds_nothing_is_told(tmp_path: Path) -> None:
     )
 
 
-def test_an_empty_folder_is_told(tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match="There is no file in it or below; hidden files and folders do not count"):
+def test_an_error_says_that_a_folder_is_empty(tmp_path: Path) -> None:
+    with pytest.raises(
+        SourceError, match="It and the folders in it hold no files; hidden files and folders do not count"
+    ):
         open_source(SourceSettings(path=str(tmp_path)))
 
 
@@ -81,13 +83,13 @@ def test_a_table_among_other_files_is_pointed_to(tmp_path: Path) -> None:
         open_source(SourceSettings(path=str(tmp_path)))
 
 
-def test_a_file_of_an_unknown_ending_is_told(tmp_path: Path) -> None:
+def test_a_file_of_an_unknown_ending_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "clip.xyz").touch()
     with pytest.raises(SourceError, match=r"clip.xyz is neither a video file .* give it the ending of its format"):
         open_source(SourceSettings(path=str(tmp_path / "clip.xyz")))
 
 
-def test_a_missing_path_is_told_with_the_nearest(tmp_path: Path) -> None:
+def test_the_error_for_a_missing_path_names_the_nearest(tmp_path: Path) -> None:
     (tmp_path / "phoenix").mkdir()
     with pytest.raises(SourceError) as error:
         open_source(SourceSettings(path=str(tmp_path / "pheonix" / "train")))
@@ -97,17 +99,17 @@ def test_a_missing_path_is_told_with_the_nearest(tmp_path: Path) -> None:
     )
 
 
-def test_no_path_is_told_with_the_way_out() -> None:
+def test_the_error_for_no_path_names_the_way_out() -> None:
     with pytest.raises(ConfigError, match=r"source.path is not set: .* source.kind=sample"):
         open_source(SourceSettings())
 
 
-def test_the_home_of_a_user_who_is_not_there_is_told() -> None:
+def test_the_home_of_an_unknown_user_is_an_error() -> None:
     with pytest.raises(SourceError, match=r"~nobody-of-this-name/data \(source.path\) cannot be read"):
         open_source(SourceSettings(path="~nobody-of-this-name/data"))
 
 
-def test_a_path_that_may_not_be_read_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_path_without_permission_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def exists(path: Path) -> bool:
         raise PermissionError(13, "Permission denied", str(path))
 

@@ -3,20 +3,21 @@ from __future__ import annotations
 import errno
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from phoenix_ray.config import DecodeSettings
 from phoenix_ray.errors import SourceError
 from phoenix_ray.sources import frames as frames_module
 from phoenix_ray.sources.base import Frame, Video
+from phoenix_ray.sources.files import PAUSES, RetryingFile, is_storage_error, lookahead, open_regular_file, with_retries
 from phoenix_ray.sources.frames import read_frames
-from phoenix_ray.sources.regular_files import open_regular_file
-from phoenix_ray.sources.storage_trouble import PAUSES, PatientReader, is_storage_trouble, patiently
-from tests.sources.made_up import container_video, folder_video, write_frames, write_video
+from tests.sources.made_up import container_video, folder_video, no_thread_left, write_frames, write_video
 
 TRANSIENT = [
     "EIO",
@@ -62,17 +63,17 @@ def read(video: Video) -> list[Frame]:
 @pytest.mark.parametrize("name", TRANSIENT)
 def test_a_read_is_tried_again_while_the_storage_is_in_trouble(name: str, pauses: list[float]) -> None:
     number = getattr(errno, name)
-    assert patiently(failing(len(PAUSES), number, lambda: "content")) == "content"
+    assert with_retries(failing(len(PAUSES), number, lambda: "content")) == "content"
     assert pauses == list(PAUSES)
     with pytest.raises(OSError, match=r"Errno") as caught:
-        patiently(failing(len(PAUSES) + 1, number, lambda: "content"))
-    assert is_storage_trouble(caught.value)
+        with_retries(failing(len(PAUSES) + 1, number, lambda: "content"))
+    assert is_storage_error(caught.value)
 
 
 @pytest.mark.parametrize("name", ["ENOENT", "EACCES", "EISDIR", "ELOOP", "EINVAL", "ENAMETOOLONG"])
-def test_what_is_wrong_with_one_file_is_told_at_once(name: str, pauses: list[float]) -> None:
+def test_an_error_of_one_file_is_raised_without_a_retry(name: str, pauses: list[float]) -> None:
     with pytest.raises(OSError, match=r"Errno"):
-        patiently(failing(1, getattr(errno, name), lambda: "content"))
+        with_retries(failing(1, getattr(errno, name), lambda: "content"))
     assert pauses == []
 
 
@@ -116,7 +117,7 @@ def test_a_video_file_that_the_storage_does_not_give_is_not_flagged(tmp_path: Pa
     video = container_video(write_video(tmp_path / "clip.mp4"))
     (tmp_path / "clip.mp4").unlink()
     (tmp_path / "clip.mp4").symlink_to(UNREADABLE)
-    with pytest.raises(SourceError, match="that is the storage, not the file"):
+    with pytest.raises(SourceError, match="the storage failed; nothing says that the file is damaged"):
         read(video)
 
 
@@ -134,7 +135,7 @@ def test_an_outage_within_a_video_file_is_not_taken_for_its_end(
         return pread(descriptor, count, offset)
 
     monkeypatch.setattr(os, "pread", pread_with_trouble)
-    with pytest.raises(SourceError, match="that is the storage, not the file"):
+    with pytest.raises(SourceError, match="the storage failed; nothing says that the file is damaged"):
         read(video)
     monkeypatch.undo()
     assert [frame.error for frame in read(video)] == [frame.error for frame in sound] == [None] * 200
@@ -142,10 +143,55 @@ def test_an_outage_within_a_video_file_is_not_taken_for_its_end(
 
 def test_a_place_that_no_file_has_is_refused_and_not_raised(tmp_path: Path) -> None:
     (tmp_path / "clip.mp4").write_bytes(b"abcdef")
-    reader = PatientReader(str(tmp_path / "clip.mp4"))
+    reader = RetryingFile(str(tmp_path / "clip.mp4"))
     assert reader.seek(-2, os.SEEK_END) == 4
     assert [reader.seek(-5, os.SEEK_CUR), reader.seek((1 << 63) - 1)] == [-errno.EINVAL] * 2
     assert (reader.tell(), reader.read(9), reader.read(9)) == (4, b"ef", b"")
     assert reader.seek(1 << 62) == 1 << 62
     assert reader.read(9) == b""
     reader.close()
+
+
+@given(count=st.integers(0, 30), threads=st.integers(1, 5), ahead=st.integers(1, 40))
+def test_results_come_in_order_once_and_never_further_ahead_than_asked(count: int, threads: int, ahead: int) -> None:
+    taken = 0
+
+    def items() -> Iterator[int]:
+        nonlocal taken
+        for item in range(count):
+            taken += 1
+            yield item
+
+    results = []
+    for result in lookahead(lambda item: item * item, items(), threads, ahead):
+        results.append(result)
+        assert min(count, ahead) <= taken <= len(results) + ahead - 1
+    assert results == [item * item for item in range(count)]
+
+
+def test_what_is_quick_waits_for_what_is_slow_before_it() -> None:
+    def wait(seconds: float) -> float:
+        time.sleep(seconds)
+        return seconds
+
+    assert list(lookahead(wait, [0.05, 0.0, 0.02, 0.0], threads=4, ahead=4)) == [0.05, 0.0, 0.02, 0.0]
+
+
+def test_an_error_is_raised_in_the_place_of_its_result() -> None:
+    with no_thread_left():
+        results = lookahead(lambda item: 12 // item, [3, 2, 0, 1], threads=2, ahead=4)
+        assert next(results) == 4
+        assert next(results) == 6
+        with pytest.raises(ZeroDivisionError):
+            next(results)
+
+
+def test_closing_early_leaves_no_thread_and_begins_nothing_more() -> None:
+    begun: list[int] = []
+    with no_thread_left():
+        results = lookahead(begun.append, range(1000), threads=2, ahead=1000)
+        next(results)
+        results.close()
+        at_close = len(begun)
+        time.sleep(0.02)
+    assert len(begun) == at_close < 1000
