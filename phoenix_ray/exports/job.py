@@ -12,7 +12,7 @@ from phoenix_ray.exports.imports import open_collection
 from phoenix_ray.exports.output import atomic_output, check_output
 from phoenix_ray.exports.progress import export_progress
 from phoenix_ray.exports.registry import FORMATS, IN_PLACE, find_writer
-from phoenix_ray.exports.selection import Selection, select
+from phoenix_ray.exports.selection import ExportSelection, select_for_export
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ def export(
         raise ConfigError(f"The format '{IN_PLACE}' has no output: it is written into the dataset.")
     writer = find_writer(format_name)
     check_output(source, output, overwrite)
-    selection = select(open_collection(source), splits, videos)
+    selection = select_for_export(open_collection(source), splits, videos)
     with atomic_output(output, overwrite) as temporary, export_progress(format_name, len(selection.keys)) as progress:
         writer(replace(selection, finished=progress.advance), temporary)
     timed = any(one.timed for one in FORMATS if one.name == format_name)
@@ -61,7 +61,7 @@ def export(
     return Exported(output, len(selection.keys), progress.frames, _size(output), uneven)
 
 
-def _count_uneven(selection: Selection) -> int:
+def _count_uneven(selection: ExportSelection) -> int:
     """Return how many videos have a frame rate that varies, as far as it is recorded."""
     if not isinstance(selection.collection, Dataset):
         return 0

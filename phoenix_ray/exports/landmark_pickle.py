@@ -30,7 +30,7 @@ from phoenix_ray.dataset.collection import VideoKey
 from phoenix_ray.dataset.video_landmarks import IMAGE_AXES, VideoLandmarks
 from phoenix_ray.errors import OutputError
 from phoenix_ray.exports.pickling import StreamedDict, StreamedList, dump_pickle
-from phoenix_ray.exports.selection import Selection, require_holistic
+from phoenix_ray.exports.selection import ExportSelection, require_holistic
 from phoenix_ray.exports.unpickling import load_pickle
 from phoenix_ray.landmarks import Layout, Part, holistic
 
@@ -39,7 +39,7 @@ _AXES = (*IMAGE_AXES, "visibility")
 _log = logging.getLogger(__name__)
 
 
-def write_landmark_pickle(selection: Selection, output: Path) -> None:
+def write_landmark_pickle(selection: ExportSelection, output: Path) -> None:
     """Write the videos as one pickle, one video in memory at a time; who loads it needs about 7 kB a frame.
 
     `image_paths` are `<split>/<video ID>/<frame name>`: a dataset does not know where its frames lay.
@@ -49,7 +49,7 @@ def write_landmark_pickle(selection: Selection, output: Path) -> None:
         dump_pickle(StreamedDict(_splits(selection)), stream)
 
 
-def _splits(selection: Selection) -> Iterator[tuple[str, Any]]:
+def _splits(selection: ExportSelection) -> Iterator[tuple[str, Any]]:
     """Yield the item of each split, then the statistics of all of them."""
     stats: dict[str, dict[str, int]] = {}
     for split, part in selection.by_split():
@@ -70,10 +70,11 @@ def _splits(selection: Selection) -> Iterator[tuple[str, Any]]:
 
 
 def _frames(
-    selection: Selection, image_paths: list[str], video_ids: list[str], counts: dict[str, int]
+    selection: ExportSelection, image_paths: list[str], video_ids: list[str], counts: dict[str, int]
 ) -> Iterator[dict[str, NDArray[np.float32] | None]]:
     """Yield the parts of each frame; note its path and video, and count it."""
-    for video in selection.holistic_videos("pickle"):
+    for selected in selection.holistic_videos("pickle"):
+        video = selected.load()
         for frame, name in enumerate(video.frame_names):
             keypoints = _keypoints(video, frame)
             image_paths.append(f"{video.split}/{video.video_id}/{name}")

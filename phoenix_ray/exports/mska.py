@@ -20,14 +20,14 @@ from phoenix_ray.dataset.paths import safe_name
 from phoenix_ray.errors import MissingExtraError
 from phoenix_ray.exports.phoenix_keypoints import FRAME_SIZE, sentence, video_name
 from phoenix_ray.exports.pickling import StreamedDict, dump_pickle
-from phoenix_ray.exports.selection import Selection, require_holistic
+from phoenix_ray.exports.selection import ExportSelection, require_holistic
 from phoenix_ray.exports.whole_body import whole_body
 
 # As its configurations name the files.
 _STEM = "Phoenix-2014T"
 
 
-def write_mska(selection: Selection, output: Path) -> None:
+def write_mska(selection: ExportSelection, output: Path) -> None:
     """Write `Phoenix-2014T.<split>` for each split, one video in memory at a time.
 
     Raises:
@@ -57,8 +57,9 @@ class _Tensor:
         return torch.Tensor, (self.values,)
 
 
-def _videos(selection: Selection) -> Iterator[tuple[str, dict[str, Any]]]:
-    for video in selection.holistic_videos("mska", "xy"):
+def _videos(selection: ExportSelection) -> Iterator[tuple[str, dict[str, Any]]]:
+    for selected in selection.holistic_videos("mska", "xy"):
+        video = selected.load()
         yield (
             video_name(video),
             {

@@ -8,6 +8,8 @@ OpenPose writes what it does not find. A frame without a person has an empty lis
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +20,7 @@ from phoenix_ray.dataset.paths import safe_name
 from phoenix_ray.dataset.video_landmarks import VideoLandmarks
 from phoenix_ray.exports.json_numbers import shortest
 from phoenix_ray.exports.output import video_file
-from phoenix_ray.exports.selection import Selection, require_holistic
+from phoenix_ray.exports.selection import ExportSelection, require_holistic
 from phoenix_ray.exports.whole_body import confidence, pixel_sizes, whole_body, within_picture
 
 # OpenPose's order of points (doc/02_output.md), by name; neck and middle of the hips are computed.
@@ -35,7 +37,7 @@ _PUPILS = (468, 473)
 _LONGEST_STEM = 220
 
 
-def write_openpose(selection: Selection, output: Path) -> None:
+def write_openpose(selection: ExportSelection, output: Path) -> None:
     """Write `<split>/<video ID>/<video ID>_<frame, 12 digits>_keypoints.json` for each frame.
 
     Raises:
@@ -46,11 +48,16 @@ def write_openpose(selection: Selection, output: Path) -> None:
         folder = video_file(output, video.split, video.video_id, "")
         folder.mkdir()
         stem = safe_name(video.video_id)[:_LONGEST_STEM]
-        for frame, people in enumerate(to_openpose(video)):
+        video.read_blocks(partial(_write_frames, folder, stem))
+
+
+def _write_frames(folder: Path, stem: str, blocks: Iterator[VideoLandmarks]) -> None:
+    for block in blocks:
+        for frame, people in zip(block.frame_index, _people(block), strict=True):
             (folder / f"{stem}_{frame:012}_keypoints.json").write_text(json.dumps(people))
 
 
-def to_openpose(video: VideoLandmarks) -> list[dict[str, object]]:
+def _people(video: VideoLandmarks) -> list[dict[str, object]]:
     """Return the content of the file of each frame."""
     sizes = pixel_sizes(video)
     points = whole_body(video, sizes)

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 from phoenix_ray.errors import ConfigError, did_you_mean
 
 if TYPE_CHECKING:
-    from phoenix_ray.exports.selection import Selection
+    from phoenix_ray.exports.selection import ExportSelection
 
 # Writes the videos to a path that does not exist yet, as a file or a folder.
-Writer = Callable[["Selection", Path], None]
+Writer = Callable[["ExportSelection", Path], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +73,9 @@ def find_writer(name: str) -> Writer:
         case "openpose":
             from phoenix_ray.exports.openpose import write_openpose as writer
         case "kaggle":
-            from phoenix_ray.exports.kaggle_asl import write_kaggle_asl as writer
+            from phoenix_ray.exports.kaggle import write_kaggle_asl as writer
         case "fingerspelling":
-            from phoenix_ray.exports.kaggle_fingerspelling import write_kaggle_fingerspelling as writer
+            from phoenix_ray.exports.kaggle import write_kaggle_fingerspelling as writer
         case "webdataset":
             from phoenix_ray.exports.webdataset_shards import write_webdataset as writer
         case "csv":

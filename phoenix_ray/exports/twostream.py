@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from phoenix_ray.dataset.paths import safe_name
 from phoenix_ray.exports.phoenix_keypoints import FRAME_SIZE, sentence, video_name
 from phoenix_ray.exports.pickling import StreamedDict, dump_pickle
-from phoenix_ray.exports.selection import Selection, require_holistic
+from phoenix_ray.exports.selection import ExportSelection, require_holistic
 from phoenix_ray.exports.whole_body import whole_body
 
 _STEM = "phoenix-2014t"
@@ -28,7 +28,7 @@ _STEM = "phoenix-2014t"
 _Annotation = dict[str, str | int]
 
 
-def write_twostream(selection: Selection, output: Path) -> None:
+def write_twostream(selection: ExportSelection, output: Path) -> None:
     """Write `phoenix-2014t-keypoints.pkl` and `phoenix-2014t.<split>` for each split.
 
     One video and the texts of all are in memory at a time; who loads the points needs about 1.6 kB a frame.
@@ -51,10 +51,11 @@ def write_twostream(selection: Selection, output: Path) -> None:
 
 
 def _videos(
-    selection: Selection, annotations: dict[str, list[_Annotation]]
+    selection: ExportSelection, annotations: dict[str, list[_Annotation]]
 ) -> Iterator[tuple[str, dict[str, NDArray[np.float32]]]]:
     """Yield the points of each video; note its annotation."""
-    for video in selection.holistic_videos("twostream", "xy"):
+    for selected in selection.holistic_videos("twostream", "xy"):
+        video = selected.load()
         annotations.setdefault(video.split, []).append(
             {
                 "name": video_name(video),

@@ -58,7 +58,8 @@ def pixel_sizes(video: VideoLandmarks) -> NDArray[np.int32]:
     unknown = np.flatnonzero(found & (video.sizes == 0).any(axis=1))
     if len(unknown):
         raise ConfigError(
-            f"{video.split}/{video.video_id}: the size of frame {unknown[0]} is not known, so its landmarks cannot be "
-            "given in pixels. The formats pickle, npz, csv, kaggle, fingerspelling and webdataset need no sizes."
+            f"{video.split}/{video.video_id}: the size of frame {video.frame_index[unknown[0]]} is not known, so its "
+            "landmarks cannot be given in pixels. The formats pickle, npz, csv, kaggle, fingerspelling and webdataset "
+            "need no sizes."
         )
     return video.sizes

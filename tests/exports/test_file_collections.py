@@ -8,9 +8,9 @@ import pytest
 
 from phoenix_ray.errors import OutputError
 from phoenix_ray.exports.file_collections import FileCollection
-from phoenix_ray.exports.numpy_archives import to_numpy_archive, write_numpy_archives
+from phoenix_ray.exports.numpy_archives import write_numpy_archives
 from phoenix_ray.exports.pose_files import write_pose_files
-from tests.exports.made_up import SELECTION, VIDEOS, assert_same_points, make_landmarks
+from tests.exports.made_up import SELECTION, VIDEOS, assert_same_points, make_landmarks, write_one_file
 
 KEYS = [(video.split, video.video_id) for video in VIDEOS]
 
@@ -53,16 +53,15 @@ def test_deeper_folders_belong_to_the_video_id(pose_files: Path) -> None:
 
 
 def test_one_file_is_a_collection_of_one_video(tmp_path: Path) -> None:
-    (tmp_path / "x.npz").write_bytes(to_numpy_archive(VIDEOS[0]))
-    assert list(FileCollection.open(tmp_path / "x.npz").keys()) == [("dev", "a")]
+    file = write_one_file(write_numpy_archives, tmp_path, VIDEOS[0]).rename(tmp_path / "x.npz")
+    assert list(FileCollection.open(file).keys()) == [("dev", "a")]
 
 
 def test_an_id_too_long_for_a_name_is_read_from_the_archive(tmp_path: Path) -> None:
-    long = make_landmarks("dev", "v" * 300)
-    shortened = tmp_path / "dev" / f"{'v' * 100}~0123.npz"
-    shortened.parent.mkdir()
-    shortened.write_bytes(to_numpy_archive(long))
-    assert list(FileCollection.open(tmp_path).keys()) == [("dev", long.video_id)]
+    video_id = "v" * 300
+    file = write_one_file(write_numpy_archives, tmp_path, make_landmarks("dev", video_id))
+    assert file.stem != video_id
+    assert list(FileCollection.open(tmp_path).keys()) == [("dev", video_id)]
 
 
 def test_mixed_and_empty_folders_are_told(pose_files: Path) -> None:

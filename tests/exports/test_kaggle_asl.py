@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 
-from phoenix_ray.exports.kaggle_asl import write_kaggle_asl
+from phoenix_ray.exports.kaggle import write_kaggle_asl
 from tests.exports.made_up import SELECTION, VIDEOS
 
 FILE = "train/01April_2010_Thursday_heute-6694.parquet"

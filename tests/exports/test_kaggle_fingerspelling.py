@@ -10,9 +10,9 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from phoenix_ray.exports import kaggle_fingerspelling
-from phoenix_ray.exports.kaggle_fingerspelling import write_kaggle_fingerspelling
-from phoenix_ray.exports.selection import select
+from phoenix_ray.exports import kaggle
+from phoenix_ray.exports.kaggle import write_kaggle_fingerspelling
+from phoenix_ray.exports.selection import select_for_export
 from phoenix_ray.landmarks import holistic
 from tests.exports.made_up import SELECTION, VIDEOS, InMemory, make_landmarks
 
@@ -57,7 +57,7 @@ def test_one_sequence_is_read_with_a_filter(tmp_path: Path) -> None:
 
 def test_a_row_has_all_points_in_the_order_of_the_competition(tmp_path: Path) -> None:
     video = make_landmarks(layout=holistic(478))
-    write_kaggle_fingerspelling(select(InMemory((video,))), tmp_path / "out")
+    write_kaggle_fingerspelling(select_for_export(InMemory((video,))), tmp_path / "out")
     data = pd.read_parquet(tmp_path / "out" / "train_landmarks" / "0.parquet")
     assert data.shape == (5, 1630)
     assert data.index.name == "sequence_id"
@@ -73,9 +73,9 @@ def test_a_row_has_all_points_in_the_order_of_the_competition(tmp_path: Path) ->
 
 
 def test_a_file_takes_so_many_sequences(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kaggle_fingerspelling, "_FRAMES_PER_GROUP", 6)
+    monkeypatch.setattr(kaggle, "_FRAMES_PER_GROUP", 6)
     videos = tuple(make_landmarks("train", f"v{number}", number + 1) for number in range(7))
-    write_kaggle_fingerspelling(select(InMemory(videos)), tmp_path / "out", sequences_per_file=3)
+    write_kaggle_fingerspelling(select_for_export(InMemory(videos)), tmp_path / "out", sequences_per_file=3)
     table = pd.read_csv(tmp_path / "out" / "train.csv")
     assert table.file_id.tolist() == [0, 0, 0, 1, 1, 1, 2]
     files = [pq.ParquetFile(tmp_path / "out" / path) for path in sorted(set(table.path))]

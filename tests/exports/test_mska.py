@@ -17,7 +17,7 @@ import pytest
 
 from phoenix_ray.exports.mska import write_mska
 from phoenix_ray.exports.phoenix_keypoints import FRAME_SIZE, sentence
-from phoenix_ray.exports.selection import select
+from phoenix_ray.exports.selection import select_for_export
 from phoenix_ray.exports.whole_body import whole_body
 from tests.exports.made_up import SELECTION, VIDEOS, InMemory, make_landmarks
 from tests.exports.peers import ask, peer
@@ -85,7 +85,7 @@ UNUSED = (
 def test_the_loader_of_mska_makes_a_batch_of_it(tmp_path: Path) -> None:
     root = peer("MSKA")
     videos = (make_landmarks("train", "a", 8), make_landmarks("train", "b", 12))
-    write_mska(select(InMemory(videos)), tmp_path / "out")
+    write_mska(select_for_export(InMemory(videos)), tmp_path / "out")
     words = ("morgen", "regnet", "es:", "10°", ".")
     vocabulary = {"word2fre": dict.fromkeys(words, 1), "special_tokens": ["<pad>", "</s>", "<unk>", "<s>"]}
     (tmp_path / "words.json").write_text(json.dumps(vocabulary))

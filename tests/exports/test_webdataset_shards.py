@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from phoenix_ray.exports.selection import select
+from phoenix_ray.exports.selection import select_for_export
 from phoenix_ray.exports.webdataset_shards import write_webdataset
 from tests.exports.made_up import SELECTION, VIDEOS, InMemory, make_landmarks
 
@@ -27,7 +27,7 @@ def test_webdataset_reads_equal_arrays_and_annotations(tmp_path: Path) -> None:
 
 def test_a_shard_takes_videos_until_it_is_full(tmp_path: Path) -> None:
     videos = tuple(make_landmarks("train", f"v{number}", 2) for number in range(5))
-    write_webdataset(select(InMemory(videos)), tmp_path / "out", shard_bytes=100_000)
+    write_webdataset(select_for_export(InMemory(videos)), tmp_path / "out", shard_bytes=100_000)
     shards = sorted(str(file) for file in (tmp_path / "out").iterdir())
     assert len(shards) == 3
     samples = wds.WebDataset(shards, shardshuffle=False).decode()
