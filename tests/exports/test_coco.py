@@ -43,9 +43,7 @@ def test_pycocotools_reads_every_coordinate(tmp_path: Path) -> None:
     ):
         theirs = np.array(annotation[name]).reshape(-1, 3)
         assert np.array_equal(theirs[:, :2].astype(np.float32), ours[group, :2])
-        assert np.array_equal(
-            theirs[:, 2], np.select([~ours[group].any(axis=1), ours[group, 2] < 0.5], [0, 1], 2)
-        )
+        assert np.array_equal(theirs[:, 2], np.select([~ours[group].any(axis=1), ours[group, 2] < 0.5], [0, 1], 2))
     assert annotation["num_keypoints"] == np.count_nonzero(ours[coco_wholebody.BODY].any(axis=1))
     assert annotation["bbox"] == [0, 0, WIDTH, HEIGHT]
 

@@ -1,15 +1,22 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from functools import partialmethod
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from phoenix_ray.config import OutputSettings
 from phoenix_ray.dataset.identity import read_identity
 from phoenix_ray.dataset.partitions import write_partition
+from phoenix_ray.dataset.reader import Dataset
 from phoenix_ray.dataset.schema import FrameRecord
 from phoenix_ray.dataset.storage import LocalStorage
+from phoenix_ray.dataset.video_landmarks import VideoLandmarks
 from phoenix_ray.errors import ConfigError, MissingExtraError, OutputError
 from phoenix_ray.exports.imports import open_collection
 from phoenix_ray.exports.job import export
@@ -27,6 +34,23 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> str:
     return write_dataset(tmp_path_factory.mktemp("dataset"))
 
 
+def skip_without_package(name: str) -> None:
+    if name in NEEDS and importlib.util.find_spec(NEEDS[name]) is None:
+        pytest.skip(f"{NEEDS[name]} is not installed")
+
+
+def add_partition(
+    storage: LocalStorage, video_id: str, frame_count: int, first: int = 0, fps_varies: bool = False
+) -> None:
+    """Commit frames `first` to `first + 2` of a video in `dev`."""
+    made_up = VIDEOS[0]
+    video = Video(made_up.split, video_id, "video_file", "/data", frame_count, "1", 25.0, fps_varies=fps_varies)
+    records = [FrameRecord(first + row, f"frame-{row}", row**2 / 25, 64, 48, "ok") for row in range(len(made_up))]
+    batch = LandmarkBatch(made_up.points, made_up.scores)
+    identity, settings = read_identity(storage), OutputSettings()
+    write_partition(storage, made_up.layout, identity, settings, video, first, first + 3, records, batch)
+
+
 def contents(output: Path) -> dict[str, bytes]:
     files = [output] if output.is_file() else sorted(file for file in output.rglob("*") if file.is_file())
     return {str(file.relative_to(output)): file.read_bytes() for file in files}
@@ -34,13 +58,61 @@ def contents(output: Path) -> dict[str, bytes]:
 
 @pytest.mark.parametrize("name", OWN_OUTPUT)
 def test_two_exports_are_equal_byte_for_byte(dataset: str, tmp_path: Path, name: str) -> None:
-    if name in NEEDS and importlib.util.find_spec(NEEDS[name]) is None:
-        pytest.skip(f"{NEEDS[name]} is not installed")
+    skip_without_package(name)
     first = export(dataset, tmp_path / "one", name)
     export(dataset, tmp_path / "two", name)
     files = contents(tmp_path / "one")
     assert files == contents(tmp_path / "two")
     assert (first.videos, first.frames, first.bytes) == (3, 10, sum(map(len, files.values())))
+
+
+@pytest.mark.parametrize("name", OWN_OUTPUT)
+def test_the_files_do_not_depend_on_the_blocks_in_which_a_video_is_read(
+    dataset: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    skip_without_package(name)
+    export(dataset, tmp_path / "whole", name)
+    monkeypatch.setattr(Dataset, "load_blocks", partialmethod(Dataset.load_blocks, block_rows=2))
+    export(dataset, tmp_path / "blocks", name)
+    assert contents(tmp_path / "blocks") == contents(tmp_path / "whole")
+
+
+class ChangeError(Exception):
+    """Stands for a dataset that changes while a video is read."""
+
+
+@pytest.mark.parametrize("name", OWN_OUTPUT)
+def test_a_video_is_begun_again_when_the_dataset_changes_underfoot(
+    dataset: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    skip_without_package(name)
+    export(dataset, tmp_path / "quiet", name)
+    load_blocks = Dataset.load_blocks
+
+    def interrupt(blocks: Iterator[VideoLandmarks]) -> Iterator[VideoLandmarks]:
+        yield from islice(blocks, 2)
+        raise ChangeError
+
+    def load_changing_blocks(self: Dataset, split: str, video_id: str, use: Callable[..., Any]) -> Any:
+        with suppress(ChangeError):
+            load_blocks(self, split, video_id, lambda blocks: use(interrupt(blocks)), 2)
+        return load_blocks(self, split, video_id, use, 2)
+
+    monkeypatch.setattr(Dataset, "load_blocks", load_changing_blocks)
+    export(dataset, tmp_path / "changed", name)
+    assert contents(tmp_path / "changed") == contents(tmp_path / "quiet")
+
+
+@pytest.mark.parametrize("name", OWN_OUTPUT)
+def test_a_video_with_a_gap_leaves_no_output(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    skip_without_package(name)
+    monkeypatch.setattr(Dataset, "load_blocks", partialmethod(Dataset.load_blocks, block_rows=2))
+    storage = LocalStorage(write_dataset(tmp_path / "dataset"))
+    for first in (0, 4):
+        add_partition(storage, "gap", frame_count=7, first=first)
+    with pytest.raises(OutputError, match="dev/gap has frames missing before frame 6: finish the run first"):
+        export(storage.root, tmp_path / "out", name)
+    assert [path.name for path in tmp_path.iterdir()] == ["dataset"]
 
 
 @pytest.mark.parametrize("name", ["npz", "pickle"])
@@ -95,20 +167,14 @@ def test_a_missing_package_is_told_with_its_extra(
 @pytest.mark.parametrize(("name", "uneven"), [("openpose", 1), ("npz", 0), ("csv", 0)])
 def test_a_rate_that_varies_is_counted_where_the_format_cannot_say_it(tmp_path: Path, name: str, uneven: int) -> None:
     storage = LocalStorage(write_dataset(tmp_path / "dataset"))
-    video = VIDEOS[0]
-    about = Video(video.split, "uneven", "video_file", "/data", len(video), "1", 25.0, fps_varies=True)
-    records = [FrameRecord(index, f"frame-{index}", index**2 / 25, 64, 48, "ok") for index in range(len(video))]
-    batch = LandmarkBatch(video.points, video.scores)
-    identity = read_identity(storage)
-    write_partition(storage, video.layout, identity, OutputSettings(), about, 0, len(video), records, batch)
+    add_partition(storage, "uneven", frame_count=3, fps_varies=True)
     assert export(storage.root, tmp_path / "all", name).uneven_videos == uneven
-    assert export(storage.root, tmp_path / "one", name, videos=[video.video_id]).uneven_videos == 0
+    assert export(storage.root, tmp_path / "one", name, videos=[VIDEOS[0].video_id]).uneven_videos == 0
 
 
 @pytest.mark.parametrize("name", OWN_OUTPUT)
 def test_an_earlier_export_is_replaced(dataset: str, tmp_path: Path, name: str) -> None:
-    if name in NEEDS and importlib.util.find_spec(NEEDS[name]) is None:
-        pytest.skip(f"{NEEDS[name]} is not installed")
+    skip_without_package(name)
     export(dataset, tmp_path / "out", name)
     files = contents(tmp_path / "out")
     export(dataset, tmp_path / "out", name, overwrite=True)
