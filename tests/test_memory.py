@@ -22,7 +22,7 @@ from phoenix_ray.dataset.identity import DatasetIdentity
 from phoenix_ray.dataset.reader import Dataset
 from phoenix_ray.dataset.video_landmarks import frame_bytes
 from phoenix_ray.exports import kaggle
-from phoenix_ray.exports.job import export
+from phoenix_ray.exports.export import export_videos
 from phoenix_ray.sources.base import Video
 from tests.fuzz.bombs import LAYOUT, nobody, write_bomb
 
@@ -91,9 +91,9 @@ def test_the_peak_of_an_export_does_not_grow_with_the_video(
     monkeypatch.setattr(kaggle, "_MOST_FRAMES_PER_GROUP", BLOCK_ROWS)
     for label, frames in (("first", 2), ("short", 2 * BLOCK_ROWS), ("long", 16 * BLOCK_ROWS)):
         write_bomb(tmp_path / label, nobody(frames), frames)
-    export(str(tmp_path / "first"), tmp_path / "out-first", name)  # Imports, and fills caches.
+    export_videos(str(tmp_path / "first"), tmp_path / "out-first", name)  # Imports, and fills caches.
     short, long = (
-        peak_bytes(partial(export, str(tmp_path / label), tmp_path / f"out-{label}", name))
+        peak_bytes(partial(export_videos, str(tmp_path / label), tmp_path / f"out-{label}", name))
         for label in ("short", "long")
     )
     arrays_of_the_long_video = 16 * BLOCK_ROWS * frame_bytes(LAYOUT)

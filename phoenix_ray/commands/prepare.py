@@ -72,7 +72,7 @@ def prepare(
 
     from phoenix_ray.dataset.reader import Dataset
     from phoenix_ray.dataset.storage import LocalStorage
-    from phoenix_ray.prepare.job import prepare_dataset
+    from phoenix_ray.prepare.preparation import prepare_dataset
 
     check_report_path(output)
     with Progress(transient=True) as bar:

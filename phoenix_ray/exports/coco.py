@@ -24,9 +24,8 @@ from numpy.typing import NDArray
 from phoenix_ray import coco_wholebody
 from phoenix_ray.dataset.paths import safe_name
 from phoenix_ray.dataset.video_landmarks import VideoLandmarks
-from phoenix_ray.exports.json_numbers import shortest
 from phoenix_ray.exports.selection import ExportSelection, require_holistic
-from phoenix_ray.exports.whole_body import pixel_sizes, whole_body, within_picture
+from phoenix_ray.exports.whole_body import pixel_sizes, shortest_decimals, whole_body, within_picture
 
 _CATEGORY = {
     "supercategory": "person",
@@ -156,7 +155,7 @@ def _annotation(
         "area": width * height,
         "segmentation": [[x, y, x + width, y, x + width, y + height, x, y + height]],
         "num_keypoints": int(np.count_nonzero(body[:, 2])),
-        "keypoints": shortest(body),
+        "keypoints": shortest_decimals(body),
         **dict(_groups(found, marked, size)),
     }
 
@@ -166,7 +165,7 @@ def _groups(
 ) -> Iterator[tuple[str, Any]]:
     for name, group in _GROUPS.items():
         valid = bool(marked[group, 2].any())
-        yield f"{name}_kpts", shortest(marked[group])
+        yield f"{name}_kpts", shortest_decimals(marked[group])
         yield f"{name}_valid", valid
         if name != "foot":
             yield f"{name}_box", _box(found[group], size) if valid else [0.0] * 4
@@ -176,4 +175,4 @@ def _box(points: NDArray[np.float32], size: NDArray[np.int32]) -> list[float]:
     """Return x, y, width and height around the points that were found, cut to a picture of this width and height."""
     there = np.clip(points[points.any(axis=1), :2], 0, size.astype(np.float32))
     low, high = there.min(axis=0), there.max(axis=0)
-    return shortest(np.concatenate([low, high - low]))
+    return shortest_decimals(np.concatenate([low, high - low]))

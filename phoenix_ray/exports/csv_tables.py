@@ -1,4 +1,4 @@
-"""CSV: a file per video, a row per frame, a column per coordinate, for spreadsheets, R and whatever reads nothing else.
+"""CSV: a file per video, a row per frame, a column per coordinate, for spreadsheets, R and other programs.
 
 Columns `frame_index`, `frame_name`, `timestamp`, `width`, `height`, `status`, `<part>_score`, then
 `<part>_<point>_<axis>`; empty where a part is missing. Numbers are the shortest decimals that give the same float32.

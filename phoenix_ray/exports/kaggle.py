@@ -240,12 +240,12 @@ def _coordinates(video: VideoLandmarks) -> NDArray[np.float32]:
 
 @dataclass(frozen=True, slots=True)
 class _Participants:
-    """Numbers of signers, in the order in which they are first asked for."""
+    """Numbers of signers, in the order of their first video."""
 
     numbers: dict[str, int] = field(default_factory=dict)
 
     def number(self, video: ExportVideo) -> int:
-        """Return the number of who signs in a video."""
+        """Return the number of the signer of a video."""
         return self.numbers.setdefault(_signer(video), len(self.numbers))
 
 

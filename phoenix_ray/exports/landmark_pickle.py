@@ -10,7 +10,7 @@ Scripts write the frames of a video in whatever order they listed or finished th
 order of their file names (2.png before 10.png), as our sources do. Some write zeros for a part that was not found: an
 array of nothing but zeros is read as missing.
 
-The layout is one object, so reading holds all of it in memory; writing does not.
+The pickle is one object, so reading holds all of it in memory; writing holds one video.
 """
 
 from __future__ import annotations
@@ -29,9 +29,8 @@ from numpy.typing import NDArray
 from phoenix_ray.dataset.collection import VideoKey
 from phoenix_ray.dataset.video_landmarks import IMAGE_AXES, VideoLandmarks
 from phoenix_ray.errors import OutputError
-from phoenix_ray.exports.pickling import StreamedDict, StreamedList, dump_pickle
+from phoenix_ray.exports.pickles import StreamedDict, StreamedList, dump_pickle, load_pickle
 from phoenix_ray.exports.selection import ExportSelection, require_holistic
-from phoenix_ray.exports.unpickling import load_pickle
 from phoenix_ray.landmarks import Layout, Part, holistic
 
 PARTS = ("face", "left_hand", "right_hand", "pose")
@@ -40,7 +39,7 @@ _log = logging.getLogger(__name__)
 
 
 def write_landmark_pickle(selection: ExportSelection, output: Path) -> None:
-    """Write the videos as one pickle, one video in memory at a time; who loads it needs about 7 kB a frame.
+    """Write the videos as one pickle, with one video in memory at a time; loading it takes about 7 kB a frame.
 
     `image_paths` are `<split>/<video ID>/<frame name>`: a dataset does not know where its frames lay.
     """
@@ -179,7 +178,7 @@ class LandmarkPickle:
         return rows
 
     def _sort_by_name(self, split: str, rows: list[int]) -> bool:
-        """Sort the entries of a video by the names of their frames, and return whether that moved one."""
+        """Sort the entries of a video by the names of their frames, and return whether that moved any."""
         natural = natsort_keygen()
         before = tuple(rows)
         # Names that are equal to natsort (1.png, 01.png) sort by their letters, equal names stay as they come.

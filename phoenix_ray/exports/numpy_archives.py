@@ -1,24 +1,34 @@
-"""One `.npz` per video, with everything the dataset knows of it; `numpy.load` is all that is needed to read it.
+"""One `.npz` per video, with everything the dataset knows of it, as files or in WebDataset shards.
 
-Each part is an array (frames, points, axes), NaN where it was not found, beside `<part>_score`, the frames' index,
-name, time, size and status, and a few single values. Reading one back gives the same video bit for bit.
+`numpy.load` reads an archive. Each part is an array (frames, points, axes), NaN where it was not found, beside
+`<part>_score`, the frames' index, name, time, size and status, and a few single values. Reading an archive gives the
+same video bit for bit.
+
+WebDataset shards are tar files of about 256 MB with a sample per video, for training that reads from start to end. A
+sample has `npz`, the archive, and `json` with split, video ID, frames, fps and annotations. Its key is the video ID
+made harmless, without dots, because WebDataset cuts a name at the first.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import tarfile
 import zipfile
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
+from io import BytesIO
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, TemporaryFile
 from typing import IO, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from phoenix_ray.dataset.paths import safe_name
 from phoenix_ray.dataset.video_landmarks import VideoLandmarks
 from phoenix_ray.errors import OutputError
 from phoenix_ray.exports.output import video_file
@@ -187,3 +197,46 @@ def _layout(tree: dict[str, Any]) -> Layout:
     )
     known = LAYOUTS.get(layout.name)
     return known if known == layout else layout
+
+
+SHARD_BYTES = 256 * 1024 * 1024
+
+
+def write_webdataset_shards(selection: ExportSelection, output: Path, shard_bytes: int = SHARD_BYTES) -> None:
+    """Write `<split>-<number>.tar`: a shard takes videos until it has `shard_bytes`, and each split begins anew."""
+    output.mkdir(parents=True)
+    for split, part in selection.by_split():
+        with ExitStack() as stack:
+            shard: tarfile.TarFile | None = None
+            number = 0
+            for video in part.videos():
+                if shard is None or shard.offset >= shard_bytes:
+                    stack.close()
+                    name = f"{safe_name(split)}-{number:06}.tar"
+                    shard = stack.enter_context(tarfile.open(output / name, "w", format=tarfile.PAX_FORMAT))
+                    number += 1
+                _add_sample(shard, video, output)
+
+
+def _add_sample(shard: tarfile.TarFile, video: ExportVideo, scratch: Path) -> None:
+    key = safe_name(video.video_id).replace(".", "%2E")
+    with TemporaryFile(dir=scratch) as archive:
+        write_numpy_archive(video, archive, scratch)
+        about = {
+            "split": video.split,
+            "video_id": video.video_id,
+            "frames": video.frames,
+            "fps": video.fps,
+            "annotation": dict(video.annotation),
+        }
+        text = json.dumps(about, ensure_ascii=False, sort_keys=True).encode()
+        _add_member(shard, f"{key}.json", BytesIO(text))
+        _add_member(shard, f"{key}.npz", archive)
+
+
+def _add_member(shard: tarfile.TarFile, name: str, content: IO[bytes]) -> None:
+    # An entry without time and owner: the same videos give the same bytes.
+    entry = tarfile.TarInfo(name)
+    entry.size = content.seek(0, os.SEEK_END)
+    content.seek(0)
+    shard.addfile(entry, content)

@@ -90,7 +90,7 @@ def _write_file(file: Path, size: _Size, blocks: Iterator[VideoLandmarks]) -> No
                 components = list(_components(len(block.layout.part("face").points)))
                 PoseHeader(_VERSION, PoseHeaderDimensions(size.width, size.height, 0), components).write(stream)
                 stream.write(_BODY_HEAD.pack(block.fps or 0.0, size.frames, _PEOPLE))
-            parts = [_part(block, COMPONENTS[one.name], len(one.points), size) for one in components]
+            parts = [_part(block, COMPONENTS[known.name], len(known.points), size) for known in components]
             for array, target in zip(zip(*parts, strict=True), (stream, confidences), strict=True):
                 target.write(np.concatenate(array, axis=1, dtype=np.float32).tobytes())
         confidences.seek(0)

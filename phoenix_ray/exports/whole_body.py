@@ -14,7 +14,7 @@ def whole_body(video: VideoLandmarks, sizes: NDArray[np.int32]) -> NDArray[np.fl
     """Return x, y in pixels and a confidence, float32 (frames, 133, 3), all 0 where a point is missing.
 
     The confidence is the visibility of a point of the pose, and the presence score of the hand or face of any other; 1
-    where the landmarks came without. Points may lie outside the picture (`within_picture`).
+    where the source records neither. Points may lie outside the picture (`within_picture`).
 
     Args:
         video: Holistic landmarks.
@@ -63,3 +63,8 @@ def pixel_sizes(video: VideoLandmarks) -> NDArray[np.int32]:
             "need no sizes."
         )
     return video.sizes
+
+
+def shortest_decimals(values: NDArray[np.float32]) -> list[float]:
+    """Return the values, flattened, as floats that JSON spells with the fewest digits that give the same float32."""
+    return [float(text) for text in values.ravel().astype(np.str_)]

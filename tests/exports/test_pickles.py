@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from phoenix_ray.errors import OutputError
-from phoenix_ray.exports.unpickling import load_pickle
+from phoenix_ray.exports.pickles import load_pickle
 
 
 class _Hostile:

@@ -18,8 +18,8 @@ from phoenix_ray.dataset.schema import FrameRecord
 from phoenix_ray.dataset.storage import LocalStorage
 from phoenix_ray.dataset.video_landmarks import VideoLandmarks
 from phoenix_ray.errors import ConfigError, MissingExtraError, OutputError
+from phoenix_ray.exports.export import export_videos
 from phoenix_ray.exports.imports import open_collection
-from phoenix_ray.exports.job import export
 from phoenix_ray.exports.registry import FORMATS, IN_PLACE
 from phoenix_ray.models.base import LandmarkBatch
 from phoenix_ray.sources.base import Video
@@ -59,8 +59,8 @@ def contents(output: Path) -> dict[str, bytes]:
 @pytest.mark.parametrize("name", OWN_OUTPUT)
 def test_two_exports_are_equal_byte_for_byte(dataset: str, tmp_path: Path, name: str) -> None:
     skip_without_package(name)
-    first = export(dataset, tmp_path / "one", name)
-    export(dataset, tmp_path / "two", name)
+    first = export_videos(dataset, tmp_path / "one", name)
+    export_videos(dataset, tmp_path / "two", name)
     files = contents(tmp_path / "one")
     assert files == contents(tmp_path / "two")
     assert (first.videos, first.frames, first.bytes) == (3, 10, sum(map(len, files.values())))
@@ -71,9 +71,9 @@ def test_the_files_do_not_depend_on_the_blocks_in_which_a_video_is_read(
     dataset: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     skip_without_package(name)
-    export(dataset, tmp_path / "whole", name)
+    export_videos(dataset, tmp_path / "whole", name)
     monkeypatch.setattr(Dataset, "load_blocks", partialmethod(Dataset.load_blocks, block_rows=2))
-    export(dataset, tmp_path / "blocks", name)
+    export_videos(dataset, tmp_path / "blocks", name)
     assert contents(tmp_path / "blocks") == contents(tmp_path / "whole")
 
 
@@ -86,7 +86,7 @@ def test_a_video_is_begun_again_when_the_dataset_changes_underfoot(
     dataset: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     skip_without_package(name)
-    export(dataset, tmp_path / "quiet", name)
+    export_videos(dataset, tmp_path / "quiet", name)
     load_blocks = Dataset.load_blocks
 
     def interrupt(blocks: Iterator[VideoLandmarks]) -> Iterator[VideoLandmarks]:
@@ -99,7 +99,7 @@ def test_a_video_is_begun_again_when_the_dataset_changes_underfoot(
         return load_blocks(self, split, video_id, use, 2)
 
     monkeypatch.setattr(Dataset, "load_blocks", load_changing_blocks)
-    export(dataset, tmp_path / "changed", name)
+    export_videos(dataset, tmp_path / "changed", name)
     assert contents(tmp_path / "changed") == contents(tmp_path / "quiet")
 
 
@@ -111,13 +111,13 @@ def test_a_video_with_a_gap_leaves_no_output(tmp_path: Path, monkeypatch: pytest
     for first in (0, 4):
         add_partition(storage, "gap", frame_count=7, first=first)
     with pytest.raises(OutputError, match="dev/gap has frames missing before frame 6: finish the run first"):
-        export(storage.root, tmp_path / "out", name)
+        export_videos(storage.root, tmp_path / "out", name)
     assert [path.name for path in tmp_path.iterdir()] == ["dataset"]
 
 
 @pytest.mark.parametrize("name", ["npz", "pickle"])
 def test_what_was_exported_opens_with_equal_numbers(dataset: str, tmp_path: Path, name: str) -> None:
-    export(dataset, tmp_path / "out", name)
+    export_videos(dataset, tmp_path / "out", name)
     collection = open_collection(str(tmp_path / "out"))
     for video in VIDEOS:
         again = collection.load(video.split, video.video_id)
@@ -125,33 +125,33 @@ def test_what_was_exported_opens_with_equal_numbers(dataset: str, tmp_path: Path
 
 
 def test_what_was_imported_is_exported_again(dataset: str, tmp_path: Path) -> None:
-    export(dataset, tmp_path / "a.pkl", "pickle")
-    export(str(tmp_path / "a.pkl"), tmp_path / "b.pkl", "pickle")
+    export_videos(dataset, tmp_path / "a.pkl", "pickle")
+    export_videos(str(tmp_path / "a.pkl"), tmp_path / "b.pkl", "pickle")
     assert (tmp_path / "a.pkl").read_bytes() == (tmp_path / "b.pkl").read_bytes()
     with pytest.raises(ConfigError, match="size of frame 1 is not known"):
-        export(str(tmp_path / "a.pkl"), tmp_path / "coco", "coco")
+        export_videos(str(tmp_path / "a.pkl"), tmp_path / "coco", "coco")
     assert not (tmp_path / "coco").exists()
 
 
 def test_only_the_chosen_videos_are_written(dataset: str, tmp_path: Path) -> None:
-    done = export(dataset, tmp_path / "out", "csv", splits=["train"], videos=["b/ü.1"])
+    done = export_videos(dataset, tmp_path / "out", "csv", splits=["train"], videos=["b/ü.1"])
     assert (done.videos, done.frames) == (1, 1)
     assert list(contents(tmp_path / "out")) == ["train/b%2F%C3%BC.1.csv"]
 
 
 def test_an_output_that_exists_is_refused(dataset: str, tmp_path: Path) -> None:
-    export(dataset, tmp_path / "out", "npz")
+    export_videos(dataset, tmp_path / "out", "npz")
     with pytest.raises(OutputError, match="exists"):
-        export(dataset, tmp_path / "out", "npz")
-    export(dataset, tmp_path / "out", "npz", splits=["dev"], overwrite=True)
+        export_videos(dataset, tmp_path / "out", "npz")
+    export_videos(dataset, tmp_path / "out", "npz", splits=["dev"], overwrite=True)
     assert list(contents(tmp_path / "out")) == ["dev/a.npz"]
 
 
 def test_an_unknown_format_is_told(dataset: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"no format 'cocoo'.*Did you mean 'coco'"):
-        export(dataset, tmp_path / "out", "cocoo")
+        export_videos(dataset, tmp_path / "out", "cocoo")
     with pytest.raises(ConfigError, match="written into the dataset"):
-        export(dataset, tmp_path / "out", IN_PLACE)
+        export_videos(dataset, tmp_path / "out", IN_PLACE)
 
 
 @pytest.mark.parametrize(("name", "module"), sorted(NEEDS.items()))
@@ -160,7 +160,7 @@ def test_a_missing_package_is_told_with_its_extra(
 ) -> None:
     monkeypatch.setitem(__import__("sys").modules, module, None)
     with pytest.raises(MissingExtraError, match="pip install 'phoenix-ray"):
-        export(dataset, tmp_path / "out", name)
+        export_videos(dataset, tmp_path / "out", name)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -168,16 +168,16 @@ def test_a_missing_package_is_told_with_its_extra(
 def test_a_rate_that_varies_is_counted_where_the_format_cannot_say_it(tmp_path: Path, name: str, uneven: int) -> None:
     storage = LocalStorage(write_dataset(tmp_path / "dataset"))
     add_partition(storage, "uneven", frame_count=3, fps_varies=True)
-    assert export(storage.root, tmp_path / "all", name).uneven_videos == uneven
-    assert export(storage.root, tmp_path / "one", name, videos=[VIDEOS[0].video_id]).uneven_videos == 0
+    assert export_videos(storage.root, tmp_path / "all", name).uneven_videos == uneven
+    assert export_videos(storage.root, tmp_path / "one", name, videos=[VIDEOS[0].video_id]).uneven_videos == 0
 
 
 @pytest.mark.parametrize("name", OWN_OUTPUT)
 def test_an_earlier_export_is_replaced(dataset: str, tmp_path: Path, name: str) -> None:
     skip_without_package(name)
-    export(dataset, tmp_path / "out", name)
+    export_videos(dataset, tmp_path / "out", name)
     files = contents(tmp_path / "out")
-    export(dataset, tmp_path / "out", name, overwrite=True)
+    export_videos(dataset, tmp_path / "out", name, overwrite=True)
     assert contents(tmp_path / "out") == files
 
 
@@ -189,7 +189,7 @@ def test_an_export_is_never_written_over_or_into_a_dataset(
     folder = Path(write_dataset(tmp_path / "all" / "dataset"))
     files = contents(folder)
     with pytest.raises(OutputError):
-        export(dataset, folder / where, "csv", overwrite=overwrite)
+        export_videos(dataset, folder / where, "csv", overwrite=overwrite)
     assert contents(folder) == files
 
 
@@ -199,36 +199,36 @@ def test_an_export_never_replaces_a_dataset_that_lost_its_identity(dataset: str,
     (folder / "dataset.json").unlink()
     files = contents(folder)
     with pytest.raises(OutputError, match="holds files that no export wrote"):
-        export(dataset, folder / where, "csv", overwrite=True)
+        export_videos(dataset, folder / where, "csv", overwrite=True)
     assert contents(folder) == files
 
 
 @pytest.mark.parametrize("where", ["poses", "."])
 def test_an_export_never_replaces_what_is_exported(dataset: str, tmp_path: Path, where: str) -> None:
-    export(dataset, tmp_path / "poses", "npz")
+    export_videos(dataset, tmp_path / "poses", "npz")
     files = contents(tmp_path)
     with pytest.raises(OutputError, match="is what is exported, or holds it"):
-        export(str(tmp_path / "poses"), tmp_path / where, "csv", overwrite=True)
+        export_videos(str(tmp_path / "poses"), tmp_path / where, "csv", overwrite=True)
     assert contents(tmp_path) == files
 
 
 @pytest.mark.parametrize("file", ["train/clip.mp4", "thesis.docx", ".git/HEAD", "frames/1.png"])
 def test_an_export_never_deletes_files_that_no_export_wrote(dataset: str, tmp_path: Path, file: str) -> None:
     output = tmp_path / "out"
-    export(dataset, output, "csv")
+    export_videos(dataset, output, "csv")
     (output / file).parent.mkdir(parents=True, exist_ok=True)
     (output / file).write_text("precious")
     with pytest.raises(OutputError, match=f"holds files that no export wrote .{file}"):
-        export(dataset, output, "csv", overwrite=True)
+        export_videos(dataset, output, "csv", overwrite=True)
     assert (output / file).read_text() == "precious"
 
 
 @pytest.mark.parametrize("name", ["csv", "pickle"])
 def test_an_export_replaces_a_file_only_if_it_is_a_pickle(dataset: str, tmp_path: Path, name: str) -> None:
-    export(dataset, tmp_path / "old.pkl", "pickle")
-    export(dataset, tmp_path / "old.pkl", name, overwrite=True)
+    export_videos(dataset, tmp_path / "old.pkl", "pickle")
+    export_videos(dataset, tmp_path / "old.pkl", name, overwrite=True)
     video = tmp_path / "clip.mp4"
     video.write_bytes(b"precious")
     with pytest.raises(OutputError, match="is not a file that an export wrote"):
-        export(dataset, video, name, overwrite=True)
+        export_videos(dataset, video, name, overwrite=True)
     assert video.read_bytes() == b"precious"
