@@ -38,8 +38,8 @@ def export(
 ) -> None:
     """Write the landmarks of SOURCE to OUTPUT in the format of another tool.
 
-    SOURCE is a dataset, a pickle of keypoint lists, or `.npz` or `.pose` files. OUTPUT
-    appears when all is written, or not at all; the format `delta` has none, it is written into the dataset.
+    SOURCE is a dataset, a pickle of keypoint lists, or `.npz` or `.pose` files. OUTPUT appears when all is written, or
+    not at all; the format `delta` has no OUTPUT, since it is written into the dataset.
 
     \b
     Exit codes:

@@ -147,7 +147,7 @@ def test_an_output_that_exists_is_refused(dataset: str, tmp_path: Path) -> None:
     assert list(contents(tmp_path / "out")) == ["dev/a.npz"]
 
 
-def test_an_unknown_format_is_told(dataset: str, tmp_path: Path) -> None:
+def test_an_unknown_format_is_reported(dataset: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"no format 'cocoo'.*Did you mean 'coco'"):
         export_videos(dataset, tmp_path / "out", "cocoo")
     with pytest.raises(ConfigError, match="written into the dataset"):
@@ -155,7 +155,7 @@ def test_an_unknown_format_is_told(dataset: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("name", "module"), sorted(NEEDS.items()))
-def test_a_missing_package_is_told_with_its_extra(
+def test_a_missing_package_is_reported_with_its_extra(
     dataset: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, module: str
 ) -> None:
     monkeypatch.setitem(__import__("sys").modules, module, None)

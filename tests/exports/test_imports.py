@@ -30,7 +30,7 @@ def test_a_pickle_is_opened_whatever_its_name(tmp_path: Path) -> None:
         assert_same_points(video, collection.load(video.split, video.video_id), PARTS)
 
 
-def test_what_is_not_understood_is_told(tmp_path: Path) -> None:
+def test_what_is_not_understood_is_reported(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("hello")
     for path, message in (
         (tmp_path, "no landmarks"),
@@ -93,7 +93,7 @@ def test_an_id_too_long_for_a_name_is_read_from_the_archive(tmp_path: Path) -> N
     assert list(FileCollection.open(tmp_path).keys()) == [("dev", video_id)]
 
 
-def test_mixed_and_empty_folders_are_told(pose_files: Path) -> None:
+def test_mixed_and_empty_folders_are_reported(pose_files: Path) -> None:
     write_numpy_archives(SELECTION, pose_files)
     with pytest.raises(OutputError, match=r"holds \.npz and \.pose files"):
         FileCollection.open(pose_files)

@@ -163,12 +163,12 @@ LISTS = {"image_paths": ["1"], "keypoints": [entry()], "video_ids": ["v"]}
         ({"train": {**LISTS, "keypoints": [3]}}, "not every entry of the split 'train' is a dictionary"),
     ],
 )
-def test_another_layout_is_told(tmp_path: Path, content: Any, message: str) -> None:
+def test_another_layout_is_reported(tmp_path: Path, content: Any, message: str) -> None:
     with pytest.raises(OutputError, match=message):
         LandmarkPickle.open(write(tmp_path, content))
 
 
-def test_arrays_of_different_shapes_are_told(tmp_path: Path) -> None:
+def test_arrays_of_different_shapes_are_reported(tmp_path: Path) -> None:
     frames = [entry(face=np.zeros((68, 3))), entry(face=np.zeros((468, 3)))]
     lists = {"image_paths": ["1", "2"], "keypoints": frames, "video_ids": ["v", "v"]}
     with pytest.raises(OutputError, match=r"'face' of entry 1 of the split 'train' has the shape \(468, 3\)"):

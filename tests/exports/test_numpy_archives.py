@@ -83,14 +83,14 @@ def test_any_numbers_and_text_make_the_round_trip(
 
 
 @pytest.mark.parametrize("cut", [0, 10, 2000, -1])
-def test_a_damaged_file_is_told(tmp_path: Path, cut: int) -> None:
+def test_a_damaged_file_is_reported(tmp_path: Path, cut: int) -> None:
     file = write_one_file(write_numpy_archives, tmp_path, make_landmarks())
     file.write_bytes(file.read_bytes()[:cut])
     with pytest.raises(OutputError, match=r"video-1\.npz is not an \.npz file that phoenix-ray exported"):
         read_numpy_archive(file)
 
 
-def test_an_archive_of_somebody_else_is_told(tmp_path: Path) -> None:
+def test_an_archive_of_somebody_else_is_reported(tmp_path: Path) -> None:
     np.savez(tmp_path / "v.npz", pose=np.zeros(3))
     with pytest.raises(OutputError, match="layout"):
         read_numpy_archive(tmp_path / "v.npz")

@@ -132,7 +132,7 @@ def test_pixels_of_frames_of_unknown_size_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("cut", [0, 3, 500, -5])
-def test_a_damaged_file_is_told(tmp_path: Path, cut: int) -> None:
+def test_a_damaged_file_is_reported(tmp_path: Path, cut: int) -> None:
     write_pose_files(SELECTION, tmp_path)
     file = tmp_path / "dev" / "a.pose"
     file.write_bytes(file.read_bytes()[:cut])

@@ -25,7 +25,7 @@ def test_splits_and_videos_narrow_down_together() -> None:
     assert select_for_export(COLLECTION, ["train"], ["b/ü.1", "a"]).keys == (KEYS[2],)
 
 
-def test_what_does_not_exist_is_told() -> None:
+def test_what_does_not_exist_is_reported() -> None:
     with pytest.raises(ConfigError, match=r"no split 'trian'.* Did you mean 'train'"):
         select_for_export(COLLECTION, splits=["trian"])
     with pytest.raises(ConfigError, match="no video 'c'"):
