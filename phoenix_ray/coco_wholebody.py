@@ -1,6 +1,6 @@
 """COCO-WholeBody's 133 points, each with the Holistic point that stands for it.
 
-Exports write this set (`exports.coco`, `exports.mska`, `exports.twostream`, `exports.openpose`), training inputs
+Exports write this set (`exports.coco`, `exports.translation_pickles`, `exports.openpose`), training inputs
 offer it. The order is that of COCO-WholeBody's annotations: 17 of the body, 6 of the feet, 68 of the face (the iBUG
 order), 21 of each hand. Left and right are the person's in both systems. `docs/exports.md` shows it as a table.
 

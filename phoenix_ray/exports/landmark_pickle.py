@@ -105,7 +105,7 @@ class LandmarkPickle:
         """Read a pickle whole.
 
         Raises:
-            OutputError: It is refused (`unpickling`), damaged, or of another layout.
+            OutputError: It is refused (`load_pickle`), damaged, or of another layout.
         """
         content = load_pickle(path)
         if not isinstance(content, dict):

@@ -43,10 +43,10 @@ def to_example(
     dtype, mask = settings.channels.dtype, prepared.mask
     points = prepared.points if settings.channels.missing == "nan" else np.nan_to_num(prepared.points)
     arrays: dict[str, NDArray[Any]] = {
-        "points": points.astype(dtype),
+        "points": points.astype(dtype, copy=False),
         "mask": mask,
         "filled": prepared.filled,
-        "confidence": prepared.confidence.astype(dtype),
+        "confidence": prepared.confidence.astype(dtype, copy=False),
         "times": prepared.times,
     }
     for name, vocabulary in vocabularies.items():

@@ -230,9 +230,10 @@ def _examples(work: Work, shard: ExampleShard, counts: Counts) -> Iterator[Examp
     suffixes = {"no": {"": False}, "only": {"": True}, "also": {"": False, ".mirrored": True}}[mode]
     pipelines = {suffix: build_pipeline(settings, layout, mirrored) for suffix, mirrored in suffixes.items()}
     for video_id in shard.video_ids:
-        video = work.dataset.load(shard.split, video_id)
+        # All pipelines take the same points. The whole video is given up before they are transformed.
+        taken = next(iter(pipelines.values())).take(work.dataset.load(shard.split, video_id))
         for suffix, pipeline in pipelines.items():
-            prepared = pipeline(video)
+            prepared = pipeline.transform(taken)
             counts.add(prepared, video_id + suffix)
             yield to_example(prepared, video_id + suffix, settings, work.vocabularies)
 

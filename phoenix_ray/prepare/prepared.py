@@ -129,7 +129,14 @@ class Compose:
 
     def __call__(self, video: VideoLandmarks) -> Prepared:
         """Return the prepared video."""
-        prepared = self._take(video)
+        return self.transform(self.take(video))
+
+    def take(self, video: VideoLandmarks) -> Prepared:
+        """Return the points of a video before any transform; they take a fraction of its memory."""
+        return self._take(video)
+
+    def transform(self, prepared: Prepared) -> Prepared:
+        """Return what the transforms make of the points that `take` returned."""
         for transform in self._transforms:
             prepared = transform(prepared)
         return prepared
