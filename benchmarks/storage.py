@@ -37,7 +37,7 @@ from phoenix_ray.dataset.storage import LocalStorage, Storage
 from phoenix_ray.dataset.survey import take_survey
 from phoenix_ray.dataset.video_landmarks import VideoLandmarks
 from phoenix_ray.dataset.videos import read_entries
-from phoenix_ray.exports.job import export
+from phoenix_ray.exports.export import export_videos
 from phoenix_ray.models.base import LandmarkBatch
 from phoenix_ray.sources.base import Video
 from phoenix_ray.text import counted
@@ -177,7 +177,7 @@ def _compact(storage: Storage, identity: DatasetIdentity) -> list[str]:
 
 def _store_otherwise(name: str, dataset: Path, folder: Path, keys: Sequence[VideoKey], frames: int) -> Stored:
     """Export the dataset, and read it as users of the format do: with its own library, numpy, or pickle."""
-    exported = export(str(dataset), folder, name)
+    exported = export_videos(str(dataset), folder, name)
     if name == "pickle":
         # To get one video out of a pickle, users load all of it.
         return Stored(exported.bytes / frames, [1000 * _timed(lambda: pickle.loads(exported.path.read_bytes()))[0]])

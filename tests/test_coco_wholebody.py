@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from phoenix_ray import coco_wholebody
 from phoenix_ray.landmarks import POSE_POINTS, holistic
-from phoenix_ray.prepare.face_mirror import FACE_MIRROR
+from phoenix_ray.prepare.point_sets import FACE_MIRROR
 
 
 def test_every_point_is_a_point_of_holistic() -> None:

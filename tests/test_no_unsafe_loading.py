@@ -12,7 +12,7 @@ import phoenix_ray
 PACKAGE = Path(phoenix_ray.__file__).parent
 ALLOWED = {
     # Restricted: it holds the one list of classes that may be read.
-    ("exports/unpickling.py", "pickle.Unpickler"),
+    ("exports/pickles.py", "pickle.Unpickler"),
     # What the driver has packed itself, in its own memory.
     ("cluster/backlog.py", "pickle.loads"),
     # What the benchmark has just exported itself, read as users of pickles do.

@@ -8,7 +8,7 @@ import click
 
 from phoenix_ray.exports.registry import FORMATS, IN_PLACE
 
-_FORMATS = "\n".join(f"  {one.name:15} {one.description} ({one.makes})" for one in FORMATS)
+_FORMATS = "\n".join(f"  {known.name:15} {known.description} ({known.makes})" for known in FORMATS)
 
 
 @click.command(
@@ -18,7 +18,12 @@ _FORMATS = "\n".join(f"  {one.name:15} {one.description} ({one.makes})" for one 
 @click.argument("source")
 @click.argument("output", type=click.Path(path_type=Path), required=False)
 @click.option(
-    "--format", "-f", "format_name", type=click.Choice([one.name for one in FORMATS]), required=True, help="See below."
+    "--format",
+    "-f",
+    "format_name",
+    type=click.Choice([known.name for known in FORMATS]),
+    required=True,
+    help="See below.",
 )
 @click.option("--splits", help="Only these splits, separated by commas: train,dev.")
 @click.option("--videos", multiple=True, metavar="ID", help="Only this video; may be given several times.")
@@ -33,14 +38,14 @@ def export(
 ) -> None:
     """Write the landmarks of SOURCE to OUTPUT in the format of another tool.
 
-    SOURCE is a dataset, or whatever else is understood: a pickle of keypoint lists, `.npz` or `.pose` files. OUTPUT
-    appears when all is written, or not at all; the format `delta` has none, it is written into the dataset.
+    SOURCE is a dataset, a pickle of keypoint lists, or `.npz` or `.pose` files. OUTPUT appears when all is written, or
+    not at all; the format `delta` has no OUTPUT, since it is written into the dataset.
 
     \b
     Exit codes:
       0    written
-      2    a word is wrong, a package is missing, or the format cannot hold these landmarks
-      6    SOURCE cannot be read; OUTPUT exists, cannot be written, or holds what must stay
+      2    an argument is wrong, a package is missing, or the format cannot hold these landmarks
+      6    SOURCE cannot be read; OUTPUT exists, cannot be written, or holds files that no export wrote
       130  stopped by Ctrl-C; OUTPUT is as it was
     """
     chosen = [split.strip() for split in splits.split(",")] if splits else None
@@ -55,7 +60,7 @@ def export(
         return
     if output is None:
         raise click.UsageError(f"The format '{format_name}' needs an OUTPUT.")
-    from phoenix_ray.exports.job import export as export_videos
+    from phoenix_ray.exports.export import export_videos
 
     done = export_videos(source, output, format_name, chosen, videos or None, overwrite)
     click.echo(f"{done.path}: {done.videos:,} videos, {done.frames:,} frames, {done.bytes / 1e6:,.1f} MB")

@@ -13,7 +13,7 @@ from phoenix_ray.text import printable_line
 if TYPE_CHECKING:
     from phoenix_ray.prepare.settings import PrepareSettings
 
-# Familiar switches and the settings they stand for.
+# Short options and the settings they stand for.
 _SWITCHES = (
     ("--points", "points.select", "Sets of points, separated by commas: upper_body,hands,lips."),
     ("--normalise", "normalise.reference", "none, image, shoulders or part_box."),
@@ -41,7 +41,7 @@ def _with_switches(command: Any) -> Any:
 @click.option("--config", "-c", type=click.Path(path_type=Path), help="YAML file of settings.")
 @_with_switches
 @click.option("--workers", default=1, show_default=True, type=click.IntRange(min=1), help="Processes.")
-@click.option("--settings", "show_settings", is_flag=True, help="Print all settings and what they mean, and stop.")
+@click.option("--settings", "show_settings", is_flag=True, help="Print all settings and what they mean, and exit.")
 def prepare(
     dataset: str | None,
     output: Path | None,
@@ -51,7 +51,7 @@ def prepare(
     show_settings: bool,
     **switches: str | None,
 ) -> None:
-    """Write the DATASET as training inputs into the folder OUTPUT; go on where an earlier call stopped.
+    """Write the DATASET as training inputs into the folder OUTPUT, from where an earlier call stopped.
 
     \b
     phoenix-ray prepare /data/landmarks /data/inputs --points holistic_178 --fill linear --format webdataset
@@ -72,7 +72,7 @@ def prepare(
 
     from phoenix_ray.dataset.reader import Dataset
     from phoenix_ray.dataset.storage import LocalStorage
-    from phoenix_ray.prepare.job import prepare_dataset
+    from phoenix_ray.prepare.preparation import prepare_dataset
 
     check_report_path(output)
     with Progress(transient=True) as bar:
@@ -106,7 +106,7 @@ def prepare(
 
 
 def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'s' * (number != 1)}"
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def _load(config: Path | None, overrides: tuple[str, ...], switches: dict[str, str | None]) -> PrepareSettings:

@@ -11,10 +11,12 @@ far as they lie in the picture; `area` is that of the box and `segmentation` its
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import Any, TextIO
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,9 +24,8 @@ from numpy.typing import NDArray
 from phoenix_ray import coco_wholebody
 from phoenix_ray.dataset.paths import safe_name
 from phoenix_ray.dataset.video_landmarks import VideoLandmarks
-from phoenix_ray.exports.json_numbers import shortest
-from phoenix_ray.exports.selection import Selection, require_holistic
-from phoenix_ray.exports.whole_body import pixel_sizes, whole_body, within_picture
+from phoenix_ray.exports.selection import ExportSelection, require_holistic
+from phoenix_ray.exports.whole_body import pixel_sizes, shortest_decimals, whole_body, within_picture
 
 _CATEGORY = {
     "supercategory": "person",
@@ -44,7 +45,7 @@ _VISIBLE = 0.5
 _INFO = {"description": "MediaPipe Holistic landmarks at the points of COCO-WholeBody", "version": "1.0"}
 
 
-def write_coco(selection: Selection, output: Path) -> None:
+def write_coco(selection: ExportSelection, output: Path) -> None:
     """Write `<split>.json` for each split.
 
     Raises:
@@ -54,36 +55,74 @@ def write_coco(selection: Selection, output: Path) -> None:
     output.mkdir(parents=True)
     for split, part in selection.by_split():
         with (
-            (output / f"{safe_name(split)}.json").open("w", encoding="utf-8") as stream,
+            (output / f"{safe_name(split)}.json").open("wb") as stream,
             # Images follow the annotations in the file, but both come video by video.
-            TemporaryFile("w+", encoding="utf-8", dir=output) as images,
+            TemporaryFile(dir=output) as image_stream,
         ):
             head = json.dumps({"info": _INFO, "licenses": [], "categories": [_CATEGORY]})
-            stream.write(f'{head[:-1]}, "annotations": [')
-            _write_lists(part, stream, images)
-            stream.write('\n], "images": [')
-            images.seek(0)
-            while block := images.read(1 << 20):
-                stream.write(block)
-            stream.write("\n]}\n")
+            stream.write(f'{head[:-1]}, "annotations": ['.encode())
+            _write_items(part, _JsonItems(stream), _JsonItems(image_stream))
+            stream.write(b'\n], "images": [')
+            image_stream.seek(0)
+            shutil.copyfileobj(image_stream, stream)
+            stream.write(b"\n]}\n")
 
 
-def _write_lists(selection: Selection, annotations: TextIO, images: TextIO) -> None:
-    """Write the items of both lists; an annotation has the ID of its image."""
-    image_id = 0
-    image_separator = annotation_separator = "\n"
+class _JsonItems:
+    """The items of a JSON list, written one by one.
+
+    Args:
+        stream: A file; the list begins at its position.
+    """
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream = stream
+        self._start = stream.tell()
+
+    def add(self, item: dict[str, Any]) -> None:
+        """Write an item."""
+        separator = "\n" if self._stream.tell() == self._start else ",\n"
+        self._stream.write((separator + json.dumps(item)).encode())
+
+    def position(self) -> int:
+        """Return the end of the last item."""
+        return self._stream.tell()
+
+    def cut(self, position: int) -> None:
+        """Drop the items behind a position."""
+        self._stream.seek(position)
+        self._stream.truncate()
+
+
+def _write_items(selection: ExportSelection, annotations: _JsonItems, images: _JsonItems) -> None:
+    """Write the items of both lists; an annotation has the ID of its image, which is the number of its frame."""
+    first_id = 1
     for video in selection.holistic_videos("coco", "xy"):
-        sizes = pixel_sizes(video)
-        found = whole_body(video, sizes)
+        add = partial(_add_frames, annotations, annotations.position(), images, images.position(), first_id)
+        video.read_blocks(add)
+        first_id += video.frames
+
+
+def _add_frames(
+    annotations: _JsonItems,
+    annotations_end: int,
+    images: _JsonItems,
+    images_end: int,
+    first_id: int,
+    blocks: Iterator[VideoLandmarks],
+) -> None:
+    # The video may have been begun before.
+    annotations.cut(annotations_end)
+    images.cut(images_end)
+    for block in blocks:
+        sizes = pixel_sizes(block)
+        found = whole_body(block, sizes)
         shown = within_picture(found, sizes)
-        for frame in range(len(video)):
-            image_id += 1
-            images.write(image_separator + json.dumps(_image(video, frame, image_id)))
-            image_separator = ",\n"
-            if shown[frame].any():
-                annotation = _annotation(found[frame], shown[frame], sizes[frame], image_id)
-                annotations.write(annotation_separator + json.dumps(annotation))
-                annotation_separator = ",\n"
+        for row in range(len(block)):
+            image_id = first_id + int(block.frame_index[row])
+            images.add(_image(block, row, image_id))
+            if shown[row].any():
+                annotations.add(_annotation(found[row], shown[row], sizes[row], image_id))
 
 
 def _image(video: VideoLandmarks, frame: int, image_id: int) -> dict[str, Any]:
@@ -116,7 +155,7 @@ def _annotation(
         "area": width * height,
         "segmentation": [[x, y, x + width, y, x + width, y + height, x, y + height]],
         "num_keypoints": int(np.count_nonzero(body[:, 2])),
-        "keypoints": shortest(body),
+        "keypoints": shortest_decimals(body),
         **dict(_groups(found, marked, size)),
     }
 
@@ -126,7 +165,7 @@ def _groups(
 ) -> Iterator[tuple[str, Any]]:
     for name, group in _GROUPS.items():
         valid = bool(marked[group, 2].any())
-        yield f"{name}_kpts", shortest(marked[group])
+        yield f"{name}_kpts", shortest_decimals(marked[group])
         yield f"{name}_valid", valid
         if name != "foot":
             yield f"{name}_box", _box(found[group], size) if valid else [0.0] * 4
@@ -136,4 +175,4 @@ def _box(points: NDArray[np.float32], size: NDArray[np.int32]) -> list[float]:
     """Return x, y, width and height around the points that were found, cut to a picture of this width and height."""
     there = np.clip(points[points.any(axis=1), :2], 0, size.astype(np.float32))
     low, high = there.min(axis=0), there.max(axis=0)
-    return shortest(np.concatenate([low, high - low]))
+    return shortest_decimals(np.concatenate([low, high - low]))

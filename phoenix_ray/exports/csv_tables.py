@@ -1,4 +1,4 @@
-"""CSV: a file per video, a row per frame, a column per coordinate, for spreadsheets, R and whatever reads nothing else.
+"""CSV: a file per video, a row per frame, a column per coordinate, for spreadsheets, R and other programs.
 
 Columns `frame_index`, `frame_name`, `timestamp`, `width`, `height`, `status`, `<part>_score`, then
 `<part>_<point>_<axis>`; empty where a part is missing. Numbers are the shortest decimals that give the same float32.
@@ -7,6 +7,8 @@ A name that a spreadsheet would take for a formula begins with `'`.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,18 +17,26 @@ import pyarrow.csv as pa_csv
 
 from phoenix_ray.dataset.video_landmarks import VideoLandmarks
 from phoenix_ray.exports.output import video_file
-from phoenix_ray.exports.selection import Selection
+from phoenix_ray.exports.selection import ExportSelection
 from phoenix_ray.text import spreadsheet_text
 
 
-def write_csv_tables(selection: Selection, output: Path) -> None:
+def write_csv_tables(selection: ExportSelection, output: Path) -> None:
     """Write `<split>/<video ID>.csv` for each video."""
     for video in selection.videos():
-        pa_csv.write_csv(to_table(video), str(video_file(output, video.split, video.video_id, ".csv")))
+        video.read_blocks(partial(_write_rows, video_file(output, video.split, video.video_id, ".csv")))
 
 
-def to_table(video: VideoLandmarks) -> pa.Table:
-    """Return a video as a table with a column per coordinate."""
+def _write_rows(file: Path, blocks: Iterator[VideoLandmarks]) -> None:
+    table = to_coordinate_table(next(blocks))
+    with pa_csv.CSVWriter(str(file), table.schema) as writer:
+        writer.write_table(table)
+        for block in blocks:
+            writer.write_table(to_coordinate_table(block))
+
+
+def to_coordinate_table(video: VideoLandmarks) -> pa.Table:
+    """Return frames as a table with a column per coordinate."""
     columns = {
         "frame_index": pa.array(video.frame_index),
         "frame_name": pa.array(map(spreadsheet_text, video.frame_names), pa.string()),

@@ -2,8 +2,8 @@
 
 The table is `OUTPUT/data`, unpartitioned, because every file holds its split as a column. The log names the files of
 the manifest as they are now; after a further compaction it is written again with `--overwrite`, as a new version of the
-table. Nothing of the dataset changes, but the files have two owners from then on: tools that rewrite or delete a
-table's files (OPTIMIZE, VACUUM, MERGE) must be kept from this one.
+table. Nothing of the dataset changes, but the files have two owners from then on: do not run operations on this table
+that rewrite or delete files (OPTIMIZE, VACUUM, MERGE).
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ Scripts write the frames of a video in whatever order they listed or finished th
 order of their file names (2.png before 10.png), as our sources do. Some write zeros for a part that was not found: an
 array of nothing but zeros is read as missing.
 
-The layout is one object, so reading holds all of it in memory; writing does not.
+The pickle is one object, so reading holds all of it in memory; writing holds one video.
 """
 
 from __future__ import annotations
@@ -29,9 +29,8 @@ from numpy.typing import NDArray
 from phoenix_ray.dataset.collection import VideoKey
 from phoenix_ray.dataset.video_landmarks import IMAGE_AXES, VideoLandmarks
 from phoenix_ray.errors import OutputError
-from phoenix_ray.exports.pickling import StreamedDict, StreamedList, dump_pickle
-from phoenix_ray.exports.selection import Selection, require_holistic
-from phoenix_ray.exports.unpickling import load_pickle
+from phoenix_ray.exports.pickles import StreamedDict, StreamedList, dump_pickle, load_pickle
+from phoenix_ray.exports.selection import ExportSelection, require_holistic
 from phoenix_ray.landmarks import Layout, Part, holistic
 
 PARTS = ("face", "left_hand", "right_hand", "pose")
@@ -39,8 +38,8 @@ _AXES = (*IMAGE_AXES, "visibility")
 _log = logging.getLogger(__name__)
 
 
-def write_landmark_pickle(selection: Selection, output: Path) -> None:
-    """Write the videos as one pickle, one video in memory at a time; who loads it needs about 7 kB a frame.
+def write_landmark_pickle(selection: ExportSelection, output: Path) -> None:
+    """Write the videos as one pickle, with one video in memory at a time; loading it takes about 7 kB a frame.
 
     `image_paths` are `<split>/<video ID>/<frame name>`: a dataset does not know where its frames lay.
     """
@@ -49,7 +48,7 @@ def write_landmark_pickle(selection: Selection, output: Path) -> None:
         dump_pickle(StreamedDict(_splits(selection)), stream)
 
 
-def _splits(selection: Selection) -> Iterator[tuple[str, Any]]:
+def _splits(selection: ExportSelection) -> Iterator[tuple[str, Any]]:
     """Yield the item of each split, then the statistics of all of them."""
     stats: dict[str, dict[str, int]] = {}
     for split, part in selection.by_split():
@@ -70,10 +69,11 @@ def _splits(selection: Selection) -> Iterator[tuple[str, Any]]:
 
 
 def _frames(
-    selection: Selection, image_paths: list[str], video_ids: list[str], counts: dict[str, int]
+    selection: ExportSelection, image_paths: list[str], video_ids: list[str], counts: dict[str, int]
 ) -> Iterator[dict[str, NDArray[np.float32] | None]]:
     """Yield the parts of each frame; note its path and video, and count it."""
-    for video in selection.holistic_videos("pickle"):
+    for selected in selection.holistic_videos("pickle"):
+        video = selected.load()
         for frame, name in enumerate(video.frame_names):
             keypoints = _keypoints(video, frame)
             image_paths.append(f"{video.split}/{video.video_id}/{name}")
@@ -105,7 +105,7 @@ class LandmarkPickle:
         """Read a pickle whole.
 
         Raises:
-            OutputError: It is refused (`unpickling`), damaged, or of another layout.
+            OutputError: It is refused (`load_pickle`), damaged, or of another layout.
         """
         content = load_pickle(path)
         if not isinstance(content, dict):
@@ -178,7 +178,7 @@ class LandmarkPickle:
         return rows
 
     def _sort_by_name(self, split: str, rows: list[int]) -> bool:
-        """Sort the entries of a video by the names of their frames, and return whether that moved one."""
+        """Sort the entries of a video by the names of their frames, and return whether that moved any."""
         natural = natsort_keygen()
         before = tuple(rows)
         # Names that are equal to natsort (1.png, 01.png) sort by their letters, equal names stay as they come.

@@ -1,53 +1,146 @@
-"""One `.npz` per video, with everything the dataset knows of it; `numpy.load` is all that is needed to read it.
+"""One `.npz` per video, with everything the dataset knows of it, as files or in WebDataset shards.
 
-Each part is an array (frames, points, axes), NaN where it was not found, beside `<part>_score`, the frames' index,
-name, time, size and status, and a few single values. Reading one back gives the same video bit for bit.
+`numpy.load` reads an archive. Each part is an array (frames, points, axes), NaN where it was not found, beside
+`<part>_score`, the frames' index, name, time, size and status, and a few single values. Reading an archive gives the
+same video bit for bit.
+
+WebDataset shards are tar files of about 256 MB with a sample per video, for training that reads from start to end. A
+sample has `npz`, the archive, and `json` with split, video ID, frames, fps and annotations. Its key is the video ID
+made harmless, without dots, because WebDataset cuts a name at the first.
 """
 
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import tarfile
 import zipfile
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryDirectory, TemporaryFile
+from typing import IO, Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
+from phoenix_ray.dataset.paths import safe_name
 from phoenix_ray.dataset.video_landmarks import VideoLandmarks
 from phoenix_ray.errors import OutputError
 from phoenix_ray.exports.output import video_file
-from phoenix_ray.exports.selection import Selection
+from phoenix_ray.exports.selection import ExportSelection, ExportVideo
 from phoenix_ray.landmarks import LAYOUTS, Layout, Part
 
 SUFFIX = ".npz"
 
 
-def write_numpy_archives(selection: Selection, output: Path) -> None:
+def write_numpy_archives(selection: ExportSelection, output: Path) -> None:
     """Write `<split>/<video ID>.npz` for each video."""
     for video in selection.videos():
-        video_file(output, video.split, video.video_id, SUFFIX).write_bytes(to_numpy_archive(video))
+        with video_file(output, video.split, video.video_id, SUFFIX).open("wb") as stream:
+            write_numpy_archive(video, stream, output)
 
 
-def to_numpy_archive(video: VideoLandmarks) -> bytes:
-    """Return a video as the content of an `.npz` file: the same bytes for the same video."""
-    arrays: dict[str, Any] = {
+def write_numpy_archive(video: ExportVideo, stream: IO[bytes], scratch: Path) -> None:
+    """Write what `numpy.savez` would write of a video: the same bytes for the same video.
+
+    Args:
+        video: The video.
+        stream: Where to.
+        scratch: A folder for temporary files, which take as many bytes as the archive.
+
+    Raises:
+        OutputError: As `ExportVideo.read_blocks`.
+    """
+    # numpy gives all texts of an array the length of the longest.
+    longest = video.read_blocks(_longest_texts)
+    with TemporaryDirectory(dir=scratch) as folder:
+        # An archive holds one array after the other, blocks hold some rows of all.
+        columns, layout = video.read_blocks(partial(_collect_columns, longest, Path(folder)))
+        with zipfile.ZipFile(stream, "w") as archive:
+            for name, column in columns.items():
+                with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                    column.copy_to(member, video.frames)
+            for name, value in _single_values(video, layout).items():
+                with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                    np.lib.format.write_array(member, np.array(value), allow_pickle=False)
+
+
+class _Texts(NamedTuple):
+    """The length of the longest name of a frame, and of the longest status."""
+
+    frame_name: int
+    status: int
+
+
+def _longest_texts(blocks: Iterator[VideoLandmarks]) -> _Texts:
+    name = status = 1
+    for block in blocks:
+        name = max(name, max(map(len, block.frame_names), default=0))
+        status = max(status, max(map(len, block.status), default=0))
+    return _Texts(name, status)
+
+
+@dataclass(frozen=True, slots=True)
+class _Column:
+    """The rows of an array, in a file without a head."""
+
+    dtype: np.dtype[Any]
+    row_shape: tuple[int, ...]
+    file: Path
+
+    def copy_to(self, target: IO[bytes], rows: int) -> None:
+        """Write the whole array in numpy's format."""
+        head = {
+            "descr": np.lib.format.dtype_to_descr(self.dtype),
+            "fortran_order": False,
+            "shape": (rows, *self.row_shape),
+        }
+        np.lib.format.write_array_header_1_0(target, head)
+        with self.file.open("rb") as stream:
+            shutil.copyfileobj(stream, target)
+
+
+def _collect_columns(
+    longest: _Texts, folder: Path, blocks: Iterator[VideoLandmarks]
+) -> tuple[dict[str, _Column], Layout]:
+    columns: dict[str, _Column] = {}
+    for block in blocks:
+        layout = block.layout
+        for name, rows in _arrays(block, longest).items():
+            if name not in columns:
+                columns[name] = _Column(rows.dtype, rows.shape[1:], folder / str(len(columns)))
+                columns[name].file.write_bytes(b"")
+            with columns[name].file.open("ab") as stream:
+                stream.write(rows.tobytes())
+    return columns, layout
+
+
+def _arrays(video: VideoLandmarks, longest: _Texts) -> dict[str, NDArray[Any]]:
+    """Return the arrays with a row per frame, by name."""
+    return {
         **video.points,
         **{f"{part}_score": scores for part, scores in video.scores.items()},
         "frame_index": video.frame_index,
-        "frame_name": np.array(video.frame_names, dtype=np.str_),
+        "frame_name": np.array(video.frame_names, f"U{longest.frame_name}"),
         "timestamp": video.timestamps,
         "size": video.sizes,
-        "status": np.array(video.status, dtype=np.str_),
-        "split": np.array(video.split),
-        "video_id": np.array(video.video_id),
-        "fps": np.array(np.nan if video.fps is None else video.fps),
-        "annotation": np.array(json.dumps(dict(video.annotation), ensure_ascii=False, sort_keys=True)),
-        "layout": np.array(json.dumps(_describe(video.layout))),
+        "status": np.array(video.status, f"U{longest.status}"),
     }
-    stream = BytesIO()
-    np.savez(stream, **arrays)
-    return stream.getvalue()
+
+
+def _single_values(video: ExportVideo, layout: Layout) -> dict[str, str | float]:
+    return {
+        "split": video.split,
+        "video_id": video.video_id,
+        "fps": np.nan if video.fps is None else video.fps,
+        "annotation": json.dumps(dict(video.annotation), ensure_ascii=False, sort_keys=True),
+        "layout": json.dumps(_describe(layout)),
+    }
 
 
 def read_numpy_archive(path: Path) -> VideoLandmarks:
@@ -104,3 +197,46 @@ def _layout(tree: dict[str, Any]) -> Layout:
     )
     known = LAYOUTS.get(layout.name)
     return known if known == layout else layout
+
+
+SHARD_BYTES = 256 * 1024 * 1024
+
+
+def write_webdataset_shards(selection: ExportSelection, output: Path, shard_bytes: int = SHARD_BYTES) -> None:
+    """Write `<split>-<number>.tar`: a shard takes videos until it has `shard_bytes`, and each split begins anew."""
+    output.mkdir(parents=True)
+    for split, part in selection.by_split():
+        with ExitStack() as stack:
+            shard: tarfile.TarFile | None = None
+            number = 0
+            for video in part.videos():
+                if shard is None or shard.offset >= shard_bytes:
+                    stack.close()
+                    name = f"{safe_name(split)}-{number:06}.tar"
+                    shard = stack.enter_context(tarfile.open(output / name, "w", format=tarfile.PAX_FORMAT))
+                    number += 1
+                _add_sample(shard, video, output)
+
+
+def _add_sample(shard: tarfile.TarFile, video: ExportVideo, scratch: Path) -> None:
+    key = safe_name(video.video_id).replace(".", "%2E")
+    with TemporaryFile(dir=scratch) as archive:
+        write_numpy_archive(video, archive, scratch)
+        about = {
+            "split": video.split,
+            "video_id": video.video_id,
+            "frames": video.frames,
+            "fps": video.fps,
+            "annotation": dict(video.annotation),
+        }
+        text = json.dumps(about, ensure_ascii=False, sort_keys=True).encode()
+        _add_member(shard, f"{key}.json", BytesIO(text))
+        _add_member(shard, f"{key}.npz", archive)
+
+
+def _add_member(shard: tarfile.TarFile, name: str, content: IO[bytes]) -> None:
+    # An entry without time and owner: the same videos give the same bytes.
+    entry = tarfile.TarInfo(name)
+    entry.size = content.seek(0, os.SEEK_END)
+    content.seek(0)
+    shard.addfile(entry, content)

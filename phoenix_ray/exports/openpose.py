@@ -8,6 +8,8 @@ OpenPose writes what it does not find. A frame without a person has an empty lis
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +18,9 @@ from numpy.typing import NDArray
 from phoenix_ray import coco_wholebody
 from phoenix_ray.dataset.paths import safe_name
 from phoenix_ray.dataset.video_landmarks import VideoLandmarks
-from phoenix_ray.exports.json_numbers import shortest
 from phoenix_ray.exports.output import video_file
-from phoenix_ray.exports.selection import Selection, require_holistic
-from phoenix_ray.exports.whole_body import confidence, pixel_sizes, whole_body, within_picture
+from phoenix_ray.exports.selection import ExportSelection, require_holistic
+from phoenix_ray.exports.whole_body import confidence, pixel_sizes, shortest_decimals, whole_body, within_picture
 
 # OpenPose's order of points (doc/02_output.md), by name; neck and middle of the hips are computed.
 BODY_25 = (
@@ -29,13 +30,13 @@ BODY_25 = (
     *("left_big_toe", "left_small_toe", "left_heel", "right_big_toe", "right_small_toe", "right_heel"),
 )
 _MIDDLES = {"neck": ("left_shoulder", "right_shoulder"), "middle_hip": ("left_hip", "right_hip")}
-# Centres of the irises, the right one first.
+# Centres of the irises: right, left.
 _PUPILS = (468, 473)
-# A file name has 255 bytes at most; the folder tells videos apart.
+# A file name has 255 bytes at most; each video has a folder of its own.
 _LONGEST_STEM = 220
 
 
-def write_openpose(selection: Selection, output: Path) -> None:
+def write_openpose(selection: ExportSelection, output: Path) -> None:
     """Write `<split>/<video ID>/<video ID>_<frame, 12 digits>_keypoints.json` for each frame.
 
     Raises:
@@ -46,11 +47,16 @@ def write_openpose(selection: Selection, output: Path) -> None:
         folder = video_file(output, video.split, video.video_id, "")
         folder.mkdir()
         stem = safe_name(video.video_id)[:_LONGEST_STEM]
-        for frame, people in enumerate(to_openpose(video)):
+        video.read_blocks(partial(_write_frames, folder, stem))
+
+
+def _write_frames(folder: Path, stem: str, blocks: Iterator[VideoLandmarks]) -> None:
+    for block in blocks:
+        for frame, people in zip(block.frame_index, _people(block), strict=True):
             (folder / f"{stem}_{frame:012}_keypoints.json").write_text(json.dumps(people))
 
 
-def to_openpose(video: VideoLandmarks) -> list[dict[str, object]]:
+def _people(video: VideoLandmarks) -> list[dict[str, object]]:
     """Return the content of the file of each frame."""
     sizes = pixel_sizes(video)
     points = whole_body(video, sizes)
@@ -93,10 +99,10 @@ def _person(
 ) -> dict[str, list[float]]:
     return {
         "person_id": [-1],
-        "pose_keypoints_2d": shortest(body),
-        "face_keypoints_2d": shortest(face),
-        "hand_left_keypoints_2d": shortest(left_hand),
-        "hand_right_keypoints_2d": shortest(right_hand),
+        "pose_keypoints_2d": shortest_decimals(body),
+        "face_keypoints_2d": shortest_decimals(face),
+        "hand_left_keypoints_2d": shortest_decimals(left_hand),
+        "hand_right_keypoints_2d": shortest_decimals(right_hand),
         "pose_keypoints_3d": [],
         "face_keypoints_3d": [],
         "hand_left_keypoints_3d": [],

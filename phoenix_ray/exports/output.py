@@ -121,7 +121,7 @@ def video_file(folder: Path, split: str, video_id: str, suffix: str) -> Path:
 
 
 def _replace(temporary: Path, output: Path) -> None:
-    """Rename; what is in the way of a folder, or is one, moves aside first, because no rename replaces it."""
+    """Rename. An old folder, or an old file that a folder replaces, moves aside first: rename replaces neither."""
     if not output.exists() or (output.is_file() and temporary.is_file()):
         temporary.replace(output)
         return
@@ -132,7 +132,7 @@ def _replace(temporary: Path, output: Path) -> None:
 
 
 def _remove(path: Path) -> None:
-    """Delete a file or folder as far as possible: what stays is only untidy, and its name says what it is."""
+    """Delete a file or folder as far as possible: what stays is harmless, and its name marks it as temporary."""
     if path.is_dir():
         shutil.rmtree(path, ignore_errors=True)
     else:

@@ -10,10 +10,13 @@ and height, and their z is metres: `process_holistic` of `pose_format.utils.holi
 
 from __future__ import annotations
 
+import shutil
+import struct
 from collections.abc import Iterable, Iterator
-from io import BytesIO
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from tempfile import TemporaryFile
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,12 +25,11 @@ from phoenix_ray.dataset.video_landmarks import VideoLandmarks
 from phoenix_ray.errors import MissingExtraError
 from phoenix_ray.exports.face_mesh import TRIANGLES
 from phoenix_ray.exports.output import video_file
-from phoenix_ray.exports.selection import Selection, require_holistic
+from phoenix_ray.exports.selection import ExportSelection, require_holistic
 from phoenix_ray.exports.whole_body import pixel_sizes
 from phoenix_ray.landmarks import HAND_EDGES, HAND_POINTS, IRIS_EDGES, POSE_EDGES, POSE_POINTS, Edge
 
 if TYPE_CHECKING:
-    from pose_format import Pose
     from pose_format.pose_header import PoseHeaderComponent
 
 SUFFIX = ".pose"
@@ -39,11 +41,14 @@ COMPONENTS = {
     "POSE_WORLD_LANDMARKS": "pose_world",
 }
 _VERSION = 0.2
+# Of the body in version 0.2: frames per second, number of frames, number of people.
+_BODY_HEAD = struct.Struct("<fIH")
+_PEOPLE = 1
 # Colours of pose-format's holistic components.
 _POSE_COLOR, _FACE_COLOR = (255, 0, 0), (128, 0, 0)
 
 
-def write_pose_files(selection: Selection, output: Path) -> None:
+def write_pose_files(selection: ExportSelection, output: Path) -> None:
     """Write `<split>/<video ID>.pose` for each video.
 
     Raises:
@@ -51,37 +56,54 @@ def write_pose_files(selection: Selection, output: Path) -> None:
         MissingExtraError: pose-format is not installed.
     """
     require_holistic(selection.layout, "pose")
-    for video in selection.holistic_videos("pose"):
-        stream = BytesIO()
-        to_pose(video).write(stream)
-        video_file(output, video.split, video.video_id, SUFFIX).write_bytes(stream.getvalue())
-
-
-def to_pose(video: VideoLandmarks) -> Pose:
-    """Return a video as an object of pose-format.
-
-    Its width and height are those of the largest frame; fps is 0 where the source has no clock.
-    """
     require_pose_format()
-    from pose_format import Pose
-    from pose_format.numpy import NumPyPoseBody
+    for video in selection.holistic_videos("pose"):
+        size = video.read_blocks(_measure)
+        file = video_file(output, video.split, video.video_id, SUFFIX)
+        video.read_blocks(partial(_write_file, file, size))
+
+
+class _Size(NamedTuple):
+    frames: int
+    width: int
+    height: int
+
+
+def _measure(blocks: Iterator[VideoLandmarks]) -> _Size:
+    """Return the number of frames, and the width and height of the largest."""
+    frames, sides = 0, np.zeros(2, np.int32)
+    for block in blocks:
+        frames += len(block)
+        sides = np.maximum(sides, pixel_sizes(block).max(axis=0, initial=0))
+    return _Size(frames, int(sides[0]), int(sides[1]))
+
+
+def _write_file(file: Path, size: _Size, blocks: Iterator[VideoLandmarks]) -> None:
+    """Write what `Pose.write` of pose-format would write; fps is 0 where the source has no clock."""
     from pose_format.pose_header import PoseHeader, PoseHeaderDimensions
 
-    width, height = (int(side) for side in pixel_sizes(video).max(axis=0, initial=0))
-    components = list(_components(len(video.layout.part("face").points)))
-    header = PoseHeader(_VERSION, PoseHeaderDimensions(width, height, 0), components)
-    parts = [_part(video, COMPONENTS[one.name], len(one.points), width, height) for one in components]
-    points, confidence = (np.concatenate(arrays, axis=1)[:, np.newaxis] for arrays in zip(*parts, strict=True))
-    return Pose(header, NumPyPoseBody(video.fps or 0.0, points, confidence))
+    # All coordinates come before all confidences.
+    with file.open("wb") as stream, TemporaryFile(dir=file.parent) as confidences:
+        components: list[PoseHeaderComponent] = []
+        for block in blocks:
+            if not components:
+                components = list(_components(len(block.layout.part("face").points)))
+                PoseHeader(_VERSION, PoseHeaderDimensions(size.width, size.height, 0), components).write(stream)
+                stream.write(_BODY_HEAD.pack(block.fps or 0.0, size.frames, _PEOPLE))
+            parts = [_part(block, COMPONENTS[known.name], len(known.points), size) for known in components]
+            for array, target in zip(zip(*parts, strict=True), (stream, confidences), strict=True):
+                target.write(np.concatenate(array, axis=1, dtype=np.float32).tobytes())
+        confidences.seek(0)
+        shutil.copyfileobj(confidences, stream)
 
 
 def _part(
-    video: VideoLandmarks, part: str, points: int, width: int, height: int
+    video: VideoLandmarks, part: str, points: int, size: _Size
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return coordinates (frames, points, 3) and confidence (frames, points) of a part, zeros where it is missing."""
     if part not in video.points:
         return np.zeros((len(video), points, 3)), np.zeros((len(video), points))
-    values = video.points[part][:, :, :3] * np.array([width, height, 1], np.float64)
+    values = video.points[part][:, :, :3] * np.array([size.width, size.height, 1], np.float64)
     # A part of the body has the pose's visibility; pose-format does the same, also for the part in metres.
     visible = "visibility" in video.layout.part("pose").axes and part.startswith("pose")
     confidence = video.points["pose"][:, :, 3].astype(np.float64) if visible else np.ones(values.shape[:2])

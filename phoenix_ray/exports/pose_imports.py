@@ -32,7 +32,7 @@ def read_pose_file(path: Path, split: str, video_id: str) -> VideoLandmarks:
 
     Raises:
         MissingExtraError: pose-format is not installed.
-        OutputError: The file is damaged, has another number of people than one, points or axes that are not Holistic's,
+        OutputError: The file is damaged, does not hold exactly one person, has points or axes that are not Holistic's,
             or no picture size.
     """
     require_pose_format()
@@ -81,9 +81,11 @@ def pose_layout(header: PoseHeader, path: Path) -> Layout:
         OutputError: A component of Holistic has a point that Holistic lacks or has one twice, or has no x and y; or
             there is no component of Holistic.
     """
-    components = {COMPONENTS[one.name]: one for one in header.components if one.name in COMPONENTS}
+    components = {
+        COMPONENTS[component.name]: component for component in header.components if component.name in COMPONENTS
+    }
     if not components:
-        names = ", ".join(one.name for one in header.components)
+        names = ", ".join(component.name for component in header.components)
         raise OutputError(f"{path} has the components {names}; those of MediaPipe Holistic can be read.")
     irises = "face" in components and any(name in components["face"].points for name in map(str, range(468, 478)))
     whole = holistic(478 if irises else 468)

@@ -1,4 +1,4 @@
-"""The formats of `phoenix-ray export`: what each is called, what it is for, and who writes it."""
+"""The formats of `phoenix-ray export`: the name, purpose and writer of each."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 from phoenix_ray.errors import ConfigError, did_you_mean
 
 if TYPE_CHECKING:
-    from phoenix_ray.exports.selection import Selection
+    from phoenix_ray.exports.selection import ExportSelection
 
 # Writes the videos to a path that does not exist yet, as a file or a folder.
-Writer = Callable[["Selection", Path], None]
+Writer = Callable[["ExportSelection", Path], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,9 +22,9 @@ class ExportFormat:
 
     Attributes:
         name: Value of `--format`.
-        makes: What lies at the output afterwards.
+        makes: What the output consists of.
         description: One line.
-        timed: Whether it says when each frame is shown; others have a frame rate at most.
+        timed: Whether it records when each frame is shown; others record a frame rate at most.
     """
 
     name: str
@@ -52,7 +52,7 @@ IN_PLACE = "delta"
 
 
 def find_writer(name: str) -> Writer:
-    """Return who writes a format that has an output of its own.
+    """Return the writer of a format that has an output of its own.
 
     Raises:
         ConfigError: There is no such format.
@@ -63,9 +63,9 @@ def find_writer(name: str) -> Writer:
         case "pickle":
             from phoenix_ray.exports.landmark_pickle import write_landmark_pickle as writer
         case "mska":
-            from phoenix_ray.exports.mska import write_mska as writer
+            from phoenix_ray.exports.translation_pickles import write_mska as writer
         case "twostream":
-            from phoenix_ray.exports.twostream import write_twostream as writer
+            from phoenix_ray.exports.translation_pickles import write_twostream as writer
         case "npz":
             from phoenix_ray.exports.numpy_archives import write_numpy_archives as writer
         case "coco":
@@ -73,14 +73,14 @@ def find_writer(name: str) -> Writer:
         case "openpose":
             from phoenix_ray.exports.openpose import write_openpose as writer
         case "kaggle":
-            from phoenix_ray.exports.kaggle_asl import write_kaggle_asl as writer
+            from phoenix_ray.exports.kaggle import write_kaggle_asl as writer
         case "fingerspelling":
-            from phoenix_ray.exports.kaggle_fingerspelling import write_kaggle_fingerspelling as writer
+            from phoenix_ray.exports.kaggle import write_kaggle_fingerspelling as writer
         case "webdataset":
-            from phoenix_ray.exports.webdataset_shards import write_webdataset as writer
+            from phoenix_ray.exports.numpy_archives import write_webdataset_shards as writer
         case "csv":
             from phoenix_ray.exports.csv_tables import write_csv_tables as writer
         case _:
-            known = [one.name for one in FORMATS]
+            known = [known.name for known in FORMATS]
             raise ConfigError(f"There is no format '{name}' ({', '.join(known)}).{did_you_mean(name, known)}")
     return writer

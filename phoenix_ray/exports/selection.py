@@ -1,27 +1,124 @@
-"""What an export takes: some videos of a collection, one at a time.
+"""The videos of an export: which they are, and how the formats read them.
 
-Formats iterate over a `Selection` and hold one video at once, so memory does not grow with the dataset.
+A format takes a video in blocks of rows (`ExportVideo.read_blocks`), so that its memory does not grow with the length
+of a video. Formats that must hold whole arrays call `ExportVideo.load`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
+from typing import TypeVar
 
 import numpy as np
 
 from phoenix_ray.dataset.collection import LandmarkCollection, VideoKey
+from phoenix_ray.dataset.reader import Dataset
 from phoenix_ray.dataset.video_landmarks import VideoLandmarks
 from phoenix_ray.errors import ConfigError, OutputError, did_you_mean
 from phoenix_ray.landmarks import Layout
 
 _HOLISTIC_PARTS = {"pose": 33, "left_hand": 21, "right_hand": 21, "face": 468}
 
+Result = TypeVar("Result")
+
+
+class ExportVideo:
+    """A video of an export.
+
+    Args:
+        collection: Where it comes from.
+        key: Its split and video ID.
+        check: Called with each block before the format sees it; raises where the format cannot hold it.
+
+    Attributes:
+        split: Its split.
+        video_id: The video.
+        frames: Number of frames; this and the next two are known after `read_blocks` or `load`.
+        fps: Frames per second, None where the source has no clock.
+        annotation: Text of the source.
+    """
+
+    def __init__(
+        self, collection: LandmarkCollection, key: VideoKey, check: Callable[[VideoLandmarks], None] | None = None
+    ) -> None:
+        self.split, self.video_id = key
+        self.frames = 0
+        self.fps: float | None = None
+        self.annotation: Mapping[str, str] = {}
+        self._collection = collection
+        self._check = check
+        self._only_block: VideoLandmarks | None = None
+        self._was_read = False
+
+    def read_blocks(self, use: Callable[[Iterator[VideoLandmarks]], Result]) -> Result:
+        """Return what a function makes of the video, given in blocks of rows.
+
+        A second call for a video of one block does not read it again.
+
+        Args:
+            use: Called with all blocks in order, at least one. It is called again from the start when the dataset
+                changes while it is read: it must begin again whatever it writes.
+
+        Raises:
+            ConfigError: The format cannot hold these landmarks.
+            OutputError: The video cannot be read; it has more frames than in an earlier call; or it lacks frames, since
+                its run is not finished, and the formats of other tools number frames by their position.
+        """
+        if self._only_block is not None:
+            return use(iter([self._only_block]))
+        if isinstance(self._collection, Dataset):
+            return self._collection.load_blocks(
+                self.split, self.video_id, lambda blocks: use(self._checked_blocks(blocks))
+            )
+        # A file of another tool is in memory as a whole already.
+        return use(self._checked_blocks([self._collection.load(self.split, self.video_id)]))
+
+    def load(self) -> VideoLandmarks:
+        """Return the whole video, for formats that hold its arrays in one piece.
+
+        Raises:
+            ConfigError: As `read_blocks`.
+            OutputError: As `read_blocks`; or the video needs more memory than is allowed (`dataset.memory_limit`).
+        """
+        (video,) = self._checked_blocks([self._collection.load(self.split, self.video_id)])
+        self._only_block = None
+        return video
+
+    def _checked_blocks(self, blocks: Iterable[VideoLandmarks]) -> Iterator[VideoLandmarks]:
+        self._only_block, frames = None, 0
+        first: VideoLandmarks | None = None
+        remaining = iter(blocks)
+        for block in remaining:
+            if not np.array_equal(block.frame_index, np.arange(frames, frames + len(block))):
+                self._refuse_gap(block, remaining)
+            if self._check is not None:
+                self._check(block)
+            first = None if frames else block
+            frames += len(block)
+            self.fps, self.annotation = block.fps, block.annotation
+            yield block
+            del block
+        if self._was_read and frames != self.frames:
+            raise OutputError(
+                f"{self.split}/{self.video_id} grows while it is exported: export it again when its run is over."
+            )
+        self._only_block, self.frames, self._was_read = first, frames, True
+
+    def _refuse_gap(self, block: VideoLandmarks, later: Iterator[VideoLandmarks]) -> None:
+        last = block.frame_index[-1]
+        for block in later:
+            last = block.frame_index[-1]
+        raise OutputError(
+            f"{self.split}/{self.video_id} has frames missing before frame {last}: finish the run first, or leave the "
+            "video out with --videos."
+        )
+
 
 @dataclass(frozen=True, slots=True)
-class Selection:
-    """Videos to export.
+class ExportSelection:
+    """The videos of an export.
 
     Attributes:
         collection: Where they come from.
@@ -38,64 +135,58 @@ class Selection:
         """Parts, points and axes of all videos."""
         return self.collection.layout
 
-    def videos(self) -> Iterator[VideoLandmarks]:
-        """Yield each video.
+    def videos(self, check: Callable[[VideoLandmarks], None] | None = None) -> Iterator[ExportVideo]:
+        """Yield each video; a format reads one before it asks for the next.
 
-        Raises:
-            OutputError: A video cannot be read, or has gaps because it is not finished; the formats of other tools
-                number frames by their position.
+        Args:
+            check: As in `ExportVideo`.
         """
-        for split, video_id in self.keys:
-            video = self.collection.load(split, video_id)
-            if not np.array_equal(video.frame_index, np.arange(len(video))):
-                raise OutputError(
-                    f"{split}/{video_id} has frames missing before frame {video.frame_index[-1]}: finish the run "
-                    "first, or leave the video out with --videos."
-                )
+        for key in self.keys:
+            video = ExportVideo(self.collection, key, check)
             yield video
             if self.finished is not None:
-                self.finished(len(video))
+                self.finished(video.frames)
 
-    def holistic_videos(self, format_name: str, axes: str = "xyz") -> Iterator[VideoLandmarks]:
-        """Yield each video after checking that it has Holistic's points (`require_holistic`): files may differ.
+    def holistic_videos(self, format_name: str, axes: str = "xyz") -> Iterator[ExportVideo]:
+        """Yield each video; reading one raises ConfigError unless it has Holistic's points (`require_holistic`).
 
-        Raises:
-            ConfigError: A video's layout is not Holistic's.
-            OutputError: As `videos`.
+        The videos of a folder of files may differ in their layouts.
         """
-        for video in self.videos():
+
+        def check(video: VideoLandmarks) -> None:
             try:
                 require_holistic(video.layout, format_name, axes)
             except ConfigError as error:
                 raise ConfigError(f"{video.split}/{video.video_id}: {error}") from None
-            yield video
 
-    def by_split(self) -> Iterator[tuple[str, Selection]]:
+        return self.videos(check)
+
+    def by_split(self) -> Iterator[tuple[str, ExportSelection]]:
         """Yield each split with its videos."""
         for split, keys in groupby(self.keys, key=lambda key: key[0]):
             yield split, replace(self, keys=tuple(keys))
 
 
-def select(
+def select_for_export(
     collection: LandmarkCollection, splits: Sequence[str] | None = None, videos: Sequence[str] | None = None
-) -> Selection:
+) -> ExportSelection:
     """Return the videos of some splits with some IDs; None means all.
 
     Raises:
         ConfigError: A split or video does not exist, or no video is left.
     """
     keys = sorted(collection.keys())
-    for word, wanted, known in (
+    for kind, wanted, known in (
         ("split", splits, {split for split, _ in keys}),
         ("video", videos, {video_id for _, video_id in keys}),
     ):
         for name in wanted or ():
             if name not in known:
-                raise ConfigError(f"There is no {word} '{name}'.{did_you_mean(name, known)}")
+                raise ConfigError(f"There is no {kind} '{name}'.{did_you_mean(name, known)}")
     chosen = [key for key in keys if (not splits or key[0] in splits) and (not videos or key[1] in videos)]
     if not chosen:
         raise ConfigError("There is no video to export: the dataset is empty, or no video is in both selections.")
-    return Selection(collection, tuple(chosen))
+    return ExportSelection(collection, tuple(chosen))
 
 
 def require_holistic(layout: Layout, format_name: str, axes: str = "xyz") -> None:

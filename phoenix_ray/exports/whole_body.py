@@ -14,7 +14,7 @@ def whole_body(video: VideoLandmarks, sizes: NDArray[np.int32]) -> NDArray[np.fl
     """Return x, y in pixels and a confidence, float32 (frames, 133, 3), all 0 where a point is missing.
 
     The confidence is the visibility of a point of the pose, and the presence score of the hand or face of any other; 1
-    where the landmarks came without. Points may lie outside the picture (`within_picture`).
+    where the source records neither. Points may lie outside the picture (`within_picture`).
 
     Args:
         video: Holistic landmarks.
@@ -58,7 +58,13 @@ def pixel_sizes(video: VideoLandmarks) -> NDArray[np.int32]:
     unknown = np.flatnonzero(found & (video.sizes == 0).any(axis=1))
     if len(unknown):
         raise ConfigError(
-            f"{video.split}/{video.video_id}: the size of frame {unknown[0]} is not known, so its landmarks cannot be "
-            "given in pixels. The formats pickle, npz, csv, kaggle, fingerspelling and webdataset need no sizes."
+            f"{video.split}/{video.video_id}: the size of frame {video.frame_index[unknown[0]]} is not known, so its "
+            "landmarks cannot be given in pixels. The formats pickle, npz, csv, kaggle, fingerspelling and webdataset "
+            "need no sizes."
         )
     return video.sizes
+
+
+def shortest_decimals(values: NDArray[np.float32]) -> list[float]:
+    """Return the values, flattened, as floats that JSON spells with the fewest digits that give the same float32."""
+    return [float(text) for text in values.ravel().astype(np.str_)]

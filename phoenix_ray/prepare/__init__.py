@@ -9,20 +9,16 @@ Every transform can be used alone, as `transform=` of a torch dataset:
 `TakePoints` comes first: it turns a `VideoLandmarks` into a `Prepared`. All others turn a `Prepared` into a `Prepared`.
 """
 
-from phoenix_ray.prepare.batch import Batch, collate
-from phoenix_ray.prepare.gaps import FillGaps
-from phoenix_ray.prepare.mirror import Mirror
-from phoenix_ray.prepare.motion import AddMotion
+from phoenix_ray.prepare.batch import PreparedBatch, collate
+from phoenix_ray.prepare.cleaning import FillGaps, OneEuro, SavitzkyGolay
+from phoenix_ray.prepare.examples import Vocabulary
 from phoenix_ray.prepare.normalise import ImageHeights, PartBoxes, ShoulderWidth, WristCentred
+from phoenix_ray.prepare.points import KeepPoints, Mirror, TakePoints
 from phoenix_ray.prepare.prepared import Compose, Prepared
-from phoenix_ray.prepare.resampling import ToFrameRate, ToLength
-from phoenix_ray.prepare.smoothing import OneEuro, SavitzkyGolay
-from phoenix_ray.prepare.take import KeepPoints, TakePoints
-from phoenix_ray.prepare.vocabulary import Vocabulary
+from phoenix_ray.prepare.temporal import AddMotion, ToFrameRate, ToLength
 
 __all__ = [
     "AddMotion",
-    "Batch",
     "Compose",
     "FillGaps",
     "ImageHeights",
@@ -31,6 +27,7 @@ __all__ = [
     "OneEuro",
     "PartBoxes",
     "Prepared",
+    "PreparedBatch",
     "SavitzkyGolay",
     "ShoulderWidth",
     "TakePoints",

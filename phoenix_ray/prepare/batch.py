@@ -14,7 +14,7 @@ from phoenix_ray.prepare.prepared import Prepared
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
+class PreparedBatch:
     """Several videos, padded at the end to the longest.
 
     Attributes:
@@ -39,7 +39,7 @@ class Batch:
         ]
 
 
-def collate(videos: Sequence[Prepared], dtype: Literal["float32", "float16"] = "float32") -> Batch:
+def collate(videos: Sequence[Prepared], dtype: Literal["float32", "float16"] = "float32") -> PreparedBatch:
     """Return videos with the same points and axes as one batch.
 
     Raises:
@@ -55,7 +55,7 @@ def collate(videos: Sequence[Prepared], dtype: Literal["float32", "float16"] = "
     for row, video in enumerate(videos):
         points[row, : len(video)] = np.nan_to_num(video.points)
         mask[row, : len(video)] = video.mask
-    return Batch(
+    return PreparedBatch(
         points,
         mask,
         lengths,

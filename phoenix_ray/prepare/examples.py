@@ -1,9 +1,14 @@
-"""One training example as named arrays: what every format of `writers` writes, under these names."""
+"""A training example as named arrays, which every format of `writers` writes, and the vocabularies of its texts.
+
+Vocabularies of glosses and of translated words are made from the training split alone.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -11,7 +16,6 @@ from numpy.typing import NDArray
 
 from phoenix_ray.prepare.prepared import Prepared
 from phoenix_ray.prepare.settings import PrepareSettings
-from phoenix_ray.prepare.vocabulary import Vocabulary
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +24,7 @@ class Example:
 
     Attributes:
         split: Its split.
-        video_id: The video; `<video>.mirrored` for the mirrored one of two.
+        video_id: The video; `<video>.mirrored` for a mirrored copy.
         arrays: `points` (frames, points, axes), `mask`, `filled`, `confidence` (frames, points), `times` (frames,);
             `gloss_ids`, `translation_ids` where there is a vocabulary; `scale`, `origin` if asked for.
         annotation: Text of the source.
@@ -39,10 +43,10 @@ def to_example(
     dtype, mask = settings.channels.dtype, prepared.mask
     points = prepared.points if settings.channels.missing == "nan" else np.nan_to_num(prepared.points)
     arrays: dict[str, NDArray[Any]] = {
-        "points": points.astype(dtype),
+        "points": points.astype(dtype, copy=False),
         "mask": mask,
         "filled": prepared.filled,
-        "confidence": prepared.confidence.astype(dtype),
+        "confidence": prepared.confidence.astype(dtype, copy=False),
         "times": prepared.times,
     }
     for name, vocabulary in vocabularies.items():
@@ -58,3 +62,51 @@ def text_of(annotation: Mapping[str, str | None], name: str, settings: PrepareSe
     """Return the gloss or translation as it is cut into tokens."""
     text = annotation.get(name) or ""
     return text.lower() if name == "translation" and settings.text.lowercase else text
+
+
+# A gloss vocabulary starts with CTC's blank, as torch.nn.CTCLoss expects it by default.
+GLOSS_SPECIALS = ("<blank>", "<pad>", "<unk>")
+WORD_SPECIALS = ("<pad>", "<unk>", "<s>", "</s>")
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """Tokens and their IDs: special tokens first, then by falling count, equal counts by code points.
+
+    Attributes:
+        tokens: The token of each ID.
+        counts: How often each occurs in the text it was made from; 0 of a special token.
+    """
+
+    tokens: tuple[str, ...]
+    counts: tuple[int, ...]
+
+    @classmethod
+    def build(cls, texts: Iterable[str], specials: Sequence[str], min_count: int = 1) -> Vocabulary:
+        """Return the vocabulary of texts, whose tokens are what stands between blanks.
+
+        Args:
+            texts: Texts of the training split.
+            specials: Special tokens, the first gets ID 0; `<unk>` among them.
+            min_count: Rarer tokens are left out, and become `<unk>`.
+        """
+        counts = Counter(token for text in texts for token in text.split())
+        frequent = [token for token in counts if counts[token] >= min_count and token not in specials]
+        words = sorted(frequent, key=lambda token: (-counts[token], token))
+        return cls((*specials, *words), (*([0] * len(specials)), *(counts[word] for word in words)))
+
+    def encode(self, text: str) -> list[int]:
+        """Return the ID of each token of a text; that of `<unk>` for a token that is not in the vocabulary."""
+        return [self._ids.get(token, self._ids["<unk>"]) for token in text.split()]
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """Return the text of IDs: undoes `encode`, but for unknown tokens and the kind of blanks."""
+        return " ".join(self.tokens[index] for index in ids)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values."""
+        return {"tokens": list(self.tokens), "counts": list(self.counts)}
+
+    @cached_property
+    def _ids(self) -> dict[str, int]:
+        return {token: index for index, token in enumerate(self.tokens)}

@@ -39,10 +39,10 @@ def begin(storage: Storage, description: Mapping[str, Any]) -> Json | None:
     if record is None:
         if names:
             raise OutputError(f"{storage.root} holds other files ({min(names)}, …): give a new or empty folder.")
-        storage.write(BEGUN, to_json(description))
+        storage.write(BEGUN, _to_json(description))
         return None
     was = _read(storage, record)
-    now = json.loads(to_json(description))
+    now = json.loads(_to_json(description))
     changed = [key for key in now if was.get(key) != now[key]]
     if changed:
         raise OutputError(
@@ -59,7 +59,7 @@ def shards_done(storage: Storage) -> set[str]:
 
 def record(storage: Storage, shard: str, receipt: Mapping[str, Any]) -> None:
     """Write the receipt of a shard, whose files are all in place."""
-    storage.write(f"{RECEIPTS}/{shard}", to_json(receipt))
+    storage.write(f"{RECEIPTS}/{shard}", _to_json(receipt))
 
 
 def finish(storage: Storage, description: Mapping[str, Any], shards: Iterable[str]) -> Json:
@@ -78,7 +78,7 @@ def finish(storage: Storage, description: Mapping[str, Any], shards: Iterable[st
             counts[key] = counts[key] + value if key in counts else value
         files += receipt["files"]
     report = {**description, "splits": splits, "files": files}
-    storage.write(REPORT, to_json(report))
+    storage.write(REPORT, _to_json(report))
     return report
 
 
@@ -89,7 +89,7 @@ def tidy(storage: Storage) -> None:
             storage.delete(file.name)
 
 
-def to_json(tree: Mapping[str, Any]) -> bytes:
+def _to_json(tree: Mapping[str, Any]) -> bytes:
     """Return the bytes of a JSON file."""
     return json.dumps(tree, indent=1, ensure_ascii=False).encode()
 

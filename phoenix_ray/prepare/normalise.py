@@ -1,4 +1,4 @@
-"""Normalisations: where zero is, and how long one is.
+"""Normalisations: origin and unit of the coordinates.
 
 Each is a shift and a scale, which the `Prepared` remembers, so each can be undone (`inverse`), and all together by
 `Prepared.image_points`, also for points that a model has predicted. z is only scaled, never shifted: MediaPipe gives it
@@ -49,7 +49,7 @@ class _Normalisation(ABC):
 
 @dataclass(frozen=True, slots=True)
 class ImageHeights(_Normalisation):
-    """Zero in the middle of the image, one is its height, x and y equally long.
+    """The origin is the middle of the image, the unit its height; x and y are equally long.
 
     Attributes:
         pixel_aspect: Width of a pixel over its height. 1 for square pixels; `PHOENIX_PIXEL_ASPECT` corrects PHOENIX'
@@ -68,7 +68,7 @@ class ImageHeights(_Normalisation):
 
 @dataclass(frozen=True, slots=True)
 class ShoulderWidth(_Normalisation):
-    """Zero between the shoulders, one is their distance.
+    """The origin is the middle between the shoulders, the unit their distance.
 
     A video in which the shoulders are never found has no measure: all its points become missing.
 
@@ -99,7 +99,7 @@ class ShoulderWidth(_Normalisation):
 
 @dataclass(frozen=True, slots=True)
 class PartBoxes(_Normalisation):
-    """Each part for itself in each frame: zero is the middle of the box around its points, one the box' longer side."""
+    """Each part has its own origin and unit in each frame: the middle and the longer side of the box around it."""
 
     def measure(self, prepared: Prepared) -> Placement:
         """Return a value for each frame and point; NaN where a part is missing."""
@@ -118,7 +118,7 @@ class PartBoxes(_Normalisation):
 
 @dataclass(frozen=True, slots=True)
 class WristCentred(_Normalisation):
-    """Zero of each hand is its own wrist; one stays as it is, and so do all other points."""
+    """The origin of each hand is its own wrist; the unit and all other points stay as they are."""
 
     def measure(self, prepared: Prepared) -> Placement:
         """Return a value for each frame and point; the wrists of the hands that were taken are needed."""

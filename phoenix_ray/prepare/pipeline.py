@@ -6,19 +6,16 @@ from collections.abc import Iterator
 
 from phoenix_ray.errors import ConfigError
 from phoenix_ray.landmarks import Layout
-from phoenix_ray.prepare.gaps import FillGaps
-from phoenix_ray.prepare.mirror import Mirror
-from phoenix_ray.prepare.motion import AddMotion
+from phoenix_ray.prepare.cleaning import FillGaps, OneEuro, SavitzkyGolay
 from phoenix_ray.prepare.normalise import SHOULDERS, WRISTS, ImageHeights, PartBoxes, ShoulderWidth, WristCentred
-from phoenix_ray.prepare.point_sets import Point, counterparts, resolve
+from phoenix_ray.prepare.point_sets import Point, counterparts, resolve_points
+from phoenix_ray.prepare.points import KeepPoints, Mirror, TakePoints
 from phoenix_ray.prepare.prepared import Compose, Transform
-from phoenix_ray.prepare.resampling import ToFrameRate, ToLength
 from phoenix_ray.prepare.settings import CleanSettings, PrepareSettings
-from phoenix_ray.prepare.smoothing import OneEuro, SavitzkyGolay
-from phoenix_ray.prepare.take import KeepPoints, TakePoints
+from phoenix_ray.prepare.temporal import AddMotion, ToFrameRate, ToLength
 
 
-def build(settings: PrepareSettings, layout: Layout, mirrored: bool = False) -> Compose:
+def build_pipeline(settings: PrepareSettings, layout: Layout, mirrored: bool = False) -> Compose:
     """Return the pipeline that settings describe.
 
     Points that only a normalisation needs (shoulders, wrists) are taken along and dropped at the end.
@@ -31,7 +28,7 @@ def build(settings: PrepareSettings, layout: Layout, mirrored: bool = False) -> 
     Raises:
         ConfigError: The chosen points do not exist in the layout, or cannot be mirrored.
     """
-    chosen = resolve(layout, settings.points.select)
+    chosen = resolve_points(layout, settings.points.select)
     if mirrored:
         _refuse_one_sided(layout, chosen)
     helping = tuple(point for point in _needed(settings, chosen) if point not in chosen)
@@ -51,7 +48,7 @@ def build(settings: PrepareSettings, layout: Layout, mirrored: bool = False) -> 
 
 def parts_needed(settings: PrepareSettings, layout: Layout) -> tuple[str, ...]:
     """Return the parts that the pipeline reads, in the order of the layout."""
-    chosen = resolve(layout, settings.points.select)
+    chosen = resolve_points(layout, settings.points.select)
     names = {part for part, _ in (*chosen, *_needed(settings, chosen))}
     return tuple(part.name for part in layout.parts if part.name in names)
 

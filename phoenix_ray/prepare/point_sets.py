@@ -12,7 +12,26 @@ from types import MappingProxyType
 from phoenix_ray.coco_wholebody import HOLISTIC_POINTS
 from phoenix_ray.errors import ConfigError, did_you_mean
 from phoenix_ray.landmarks import FACE_EDGES, HAND_POINTS, Layout
-from phoenix_ray.prepare.face_mirror import FACE_MIRROR
+
+FACE_POINTS = 468
+FACE_MIDDLE = (
+    *(0, 1, 2, 4, 5, 6, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 94, 151, 152, 164, 168, 175, 195, 197, 199, 200),
+)
+# The attention model's irises: the centre, then what in the image is right, up, left and down of it. The signer's left
+# iris (473..477) changes places with the right one (468..472), and right and left of the image do.
+IRIS_MIRROR = (473, 476, 475, 474, 477, 468, 471, 470, 469, 472)
+
+
+def _mirror_face() -> tuple[int, ...]:
+    sides = [point for point in range(FACE_POINTS) if point not in FACE_MIDDLE]
+    half = len(sides) // 2
+    other = dict(zip(sides, sides[half:] + sides[:half], strict=True))
+    return tuple(other.get(point, point) for point in range(FACE_POINTS))
+
+
+# The counterpart of each point of the face, 468 or 478 with irises.
+FACE_MIRROR = (*_mirror_face(), *IRIS_MIRROR)
+
 
 Point = tuple[str, int]
 
@@ -60,7 +79,7 @@ POINT_SETS: Mapping[str, tuple[Point, ...]] = MappingProxyType(
 )
 
 
-def resolve(layout: Layout, words: Iterable[str]) -> tuple[Point, ...]:
+def resolve_points(layout: Layout, words: Iterable[str]) -> tuple[Point, ...]:
     """Return the points that words name, in order; without those that an earlier word has named.
 
     Args:
@@ -98,7 +117,7 @@ def counterparts(layout: Layout) -> dict[Point, Point]:
     """Return, for each point, the one on the other side of the body; a point of the middle is its own.
 
     Parts and points called `left` and `right` change places. The face has no such names: its points change places by
-    the symmetry of MediaPipe's mesh (`face_mirror`). A face of another kind has no counterparts.
+    the symmetry of MediaPipe's mesh (`FACE_MIRROR`). A face of another kind has no counterparts.
     """
     parts = {part.name: part for part in layout.parts if part.scored}
     pairs: dict[Point, Point] = {}

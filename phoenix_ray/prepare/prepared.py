@@ -1,4 +1,4 @@
-"""The one form that transforms take and give: the chosen points of a video, and the way back to its image.
+"""The form that transforms take and return: the chosen points of a video, and the way back to its image.
 
 A transform is any callable from `Prepared` to `Prepared`. It changes nothing in place. Where it can be undone it has a
 method `inverse`; where it cannot, its docstring says so.
@@ -42,14 +42,14 @@ class Prepared:
         video_id: The video.
         points: float32 (frames, points, axes): NaN in all axes where a point is missing.
         chosen: Which point each column of `points` is: part and index in the part.
-        counterparts: The point on the other side of the body, for every point of the layout that has one.
+        counterparts: The point on the other side of the body, for every point of the layout that has a counterpart.
         axes: Name of each axis: x, y, perhaps z; then dx, dy, … (velocity) and ddx, … (acceleration).
         filled: bool (frames, points): the value was made by filling or resampling across a gap, not found by the model.
         confidence: float32 (frames, points), 0..1: visibility of a pose point, else the presence score of its part; 0
             where the point is missing or filled.
         times: float64 (frames,): seconds.
         aspect: Width of a frame over its height, in pixels as decoded.
-        placements: What normalisations did, the first first. Without one, x and y are 0..1 over the image.
+        placements: What each normalisation did, in order. Without any, x and y are 0..1 over the image.
         mirrored: Whether left and right are swapped.
         annotation: Text of the source: `gloss`, `translation`, `signer`, ….
     """
@@ -108,7 +108,7 @@ class Prepared:
 
 
 class Transform(Protocol):
-    """What turns a `Prepared` into another."""
+    """A function from a `Prepared` to another."""
 
     def __call__(self, prepared: Prepared) -> Prepared:
         """Return the changed video; the given one stays as it is."""
@@ -116,11 +116,11 @@ class Transform(Protocol):
 
 
 class Compose:
-    """Transforms one after the other, behind the one that takes points out of a video.
+    """Transforms in order, after the first, which takes points out of a video.
 
     Args:
         take: `TakePoints`, or any callable that gives a `Prepared`.
-        transforms: The rest, the first first.
+        transforms: The rest, in order.
     """
 
     def __init__(self, take: Callable[[VideoLandmarks], Prepared], *transforms: Transform) -> None:
@@ -129,7 +129,14 @@ class Compose:
 
     def __call__(self, video: VideoLandmarks) -> Prepared:
         """Return the prepared video."""
-        prepared = self._take(video)
+        return self.transform(self.take(video))
+
+    def take(self, video: VideoLandmarks) -> Prepared:
+        """Return the points of a video before any transform; they take a fraction of its memory."""
+        return self._take(video)
+
+    def transform(self, prepared: Prepared) -> Prepared:
+        """Return what the transforms make of the points that `take` returned."""
         for transform in self._transforms:
             prepared = transform(prepared)
         return prepared

@@ -1,6 +1,6 @@
 """Every setting of `phoenix-ray prepare`, in one typed tree of the kind of `phoenix_ray.config`.
 
-The order of the sections is the order of the steps (`pipeline.build`).
+The order of the sections is the order of the steps (`pipeline.build_pipeline`).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from phoenix_ray.config import Fraction, PositiveInt, Section
 
 
 class PointsSettings(Section):
-    """Which points a model sees."""
+    """The points that a model sees."""
 
     select: tuple[str, ...] = Field(
         ("upper_body", "hands", "face_128"),
@@ -21,12 +21,12 @@ class PointsSettings(Section):
         "order in which they become columns. The default is the 178 points of `holistic_178`.",
     )
     axes: Literal["xy", "xyz"] = Field(
-        "xy", description="z is a guess of MediaPipe's with little to say on small frames; xyz takes it along."
+        "xy", description="z is a rough estimate of MediaPipe's, least reliable on small frames; 'xyz' includes it."
     )
 
 
 class CleanSettings(Section):
-    """What is done about gaps and trembling, in image coordinates."""
+    """How gaps are filled and jitter is smoothed, in image coordinates."""
 
     fill: Literal["none", "linear", "hold"] = Field(
         "none",
@@ -38,14 +38,14 @@ class CleanSettings(Section):
     )
     smooth: Literal["none", "one_euro", "savitzky_golay"] = Field(
         "none",
-        description="'one_euro' takes the trembling out of still hands and lags little behind fast ones. "
+        description="'one_euro' reduces jitter while a hand rests and lags little behind fast ones. "
         "'savitzky_golay' fits parabolas to a window, without lag.",
     )
     one_euro_min_cutoff: Annotated[float, Field(gt=0)] = Field(
-        3.0, description="Cut-off in Hz of a point at rest. Lower trembles less and lags more."
+        3.0, description="Cut-off in Hz of a point at rest. A lower value reduces jitter and increases lag."
     )
     one_euro_beta: Annotated[float, Field(ge=0)] = Field(
-        5.0, description="Rise of the cut-off in Hz for a speed of one image a second. Higher lags less."
+        5.0, description="Rise of the cut-off in Hz for a speed of one image a second. A higher value reduces lag."
     )
     savitzky_golay_window: Annotated[int, Field(ge=3)] = Field(
         7, description="Frames of the window, an odd number. Longer smooths more and flattens quick movements."
@@ -59,7 +59,7 @@ class CleanSettings(Section):
 
 
 class TimeSettings(Section):
-    """How often, and how long."""
+    """Frame rate and length."""
 
     frame_rate: Annotated[float, Field(gt=0)] | None = Field(
         None, description="Frames per second to resample to; none keeps the source's."
@@ -73,13 +73,13 @@ class TimeSettings(Section):
 
 
 class NormaliseSettings(Section):
-    """Where zero is, and how long one is."""
+    """Origin and unit of the coordinates."""
 
     reference: Literal["none", "image", "shoulders", "part_box"] = Field(
         "shoulders",
-        description="'none' keeps 0..1 over the image. 'image': zero in its middle, one its height. 'shoulders': zero "
-        "between them, one their distance, so that signers and cameras compare. 'part_box': each part in a box of its "
-        "own, its place in the image lost.",
+        description="'none' keeps 0..1 over the image. 'image': the origin is its middle, the unit its height. "
+        "'shoulders': the origin lies between them, the unit is their distance, so that signers and cameras compare. "
+        "'part_box': each part has a box of its own and loses its place in the image.",
     )
     over: Literal["video", "frame"] = Field(
         "video",
@@ -87,7 +87,8 @@ class NormaliseSettings(Section):
         "'frame' takes each frame's own.",
     )
     hands: Literal["as_body", "wrist"] = Field(
-        "as_body", description="'wrist' moves the zero of each hand to its wrist; its place then is in the pose alone."
+        "as_body",
+        description="'wrist' moves the origin of each hand to its wrist; only the pose then shows where the hand is.",
     )
     pixel_aspect: Annotated[float, Field(gt=0)] = Field(
         1.0,
@@ -103,7 +104,7 @@ class NormaliseSettings(Section):
 
 
 class MirrorSettings(Section):
-    """Whether left and right change places."""
+    """Whether left and right are swapped."""
 
     mode: Literal["no", "only", "also"] = Field(
         "no",
@@ -114,7 +115,7 @@ class MirrorSettings(Section):
 
 
 class ChannelSettings(Section):
-    """What a point consists of."""
+    """The axes of a point, and how they are stored."""
 
     motion: Literal["none", "velocity", "acceleration"] = Field(
         "none",
@@ -125,7 +126,7 @@ class ChannelSettings(Section):
         description="float16 halves the files and keeps 11 bits: half a pixel in a thousand. Cannot be undone.",
     )
     missing: Literal["zero", "nan"] = Field(
-        "zero", description="What is written where a point is missing. `mask` tells in both cases."
+        "zero", description="What is written where a point is missing. `mask` shows it in both cases."
     )
 
 
@@ -138,7 +139,7 @@ class TextSettings(Section):
 
 
 class FilesSettings(Section):
-    """What is written."""
+    """The files that are written."""
 
     format: Literal["npz", "parquet", "webdataset"] = Field(
         "npz",

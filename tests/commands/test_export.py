@@ -30,7 +30,7 @@ def test_it_writes_and_says_what(dataset: str, tmp_path: Path, capsys: pytest.Ca
     assert (output / "dev" / "a.csv").is_file()
 
 
-def test_exit_codes_tell_whose_fault_it_is(dataset: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_exit_codes_show_whose_fault_it_is(dataset: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     output = str(tmp_path / "out")
     assert run(dataset, "--format", "csv") == EXIT_USAGE
     assert run(dataset, output, "--format", "delta") == EXIT_USAGE

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from phoenix_ray.cli import cli
 from phoenix_ray.commands.stats import stats
 from phoenix_ray.errors import OutputError
-from phoenix_ray.exports.job import export
+from phoenix_ray.exports.export import export_videos
 from tests.exports.made_up import write_dataset
 from tests.prepare.made_up import make_video
 
@@ -45,7 +45,7 @@ def test_quick_prints_rates_alone(dataset: str) -> None:
 
 
 def test_landmarks_without_picture_sizes_have_gaps_but_no_pixels(tmp_path: Path) -> None:
-    export(write_dataset(tmp_path / "dataset", VIDEOS), tmp_path / "v.pkl", "pickle")
+    export_videos(write_dataset(tmp_path / "dataset", VIDEOS), tmp_path / "v.pkl", "pickle")
     file = tmp_path / "stats.json"
     result = CliRunner().invoke(stats, [str(tmp_path / "v.pkl"), "--json", str(file)], catch_exceptions=False)
     assert "0.00" not in result.output

@@ -16,7 +16,8 @@ from phoenix_ray.dataset.partitions import write_partition
 from phoenix_ray.dataset.schema import FrameRecord, FrameStatus
 from phoenix_ray.dataset.storage import LocalStorage
 from phoenix_ray.dataset.video_landmarks import VideoLandmarks
-from phoenix_ray.exports.selection import select
+from phoenix_ray.exports.registry import Writer
+from phoenix_ray.exports.selection import select_for_export
 from phoenix_ray.landmarks import Layout, holistic
 from phoenix_ray.models.base import LandmarkBatch
 from phoenix_ray.sources.base import Video
@@ -84,7 +85,14 @@ class InMemory:
         return next(video for video in self.videos if (video.split, video.video_id) == (split, video_id))
 
 
-SELECTION = select(InMemory(VIDEOS))
+SELECTION = select_for_export(InMemory(VIDEOS))
+
+
+def write_one_file(write: Writer, folder: Path, video: VideoLandmarks) -> Path:
+    """Export a video in a format that makes a file of each; return the file."""
+    write(select_for_export(InMemory((video,))), folder)
+    (file,) = (file for file in folder.rglob("*") if file.is_file())
+    return file
 
 
 def write_dataset(folder: Path, videos: tuple[VideoLandmarks, ...] = VIDEOS) -> str:

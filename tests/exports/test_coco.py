@@ -11,7 +11,7 @@ import pytest
 
 from phoenix_ray import coco_wholebody
 from phoenix_ray.exports.coco import write_coco
-from phoenix_ray.exports.selection import Selection, select
+from phoenix_ray.exports.selection import ExportSelection, select_for_export
 from phoenix_ray.exports.whole_body import whole_body, within_picture
 from tests.exports.made_up import HEIGHT, SELECTION, VIDEOS, WIDTH, InMemory
 from tests.exports.peers import ask, peer
@@ -19,7 +19,7 @@ from tests.exports.peers import ask, peer
 coco = pytest.importorskip("pycocotools.coco", reason="pycocotools is not installed")
 
 
-def load(folder: Path, selection: Selection = SELECTION) -> Any:
+def load(folder: Path, selection: ExportSelection = SELECTION) -> Any:
     write_coco(selection, folder)
     with contextlib.redirect_stdout(io.StringIO()):
         return coco.COCO(str(folder / "train.json"))
@@ -48,13 +48,13 @@ def test_pycocotools_reads_every_coordinate(tmp_path: Path) -> None:
     assert annotation["bbox"] == [0, 0, WIDTH, HEIGHT]
 
 
-def body_at(places: dict[int, tuple[float, float]]) -> Selection:
+def body_at(places: dict[int, tuple[float, float]]) -> ExportSelection:
     """A video with a body whose points all lie in the middle, but for these points of the pose; no hands and face."""
     points = {name: np.full_like(values, np.nan) for name, values in VIDEOS[1].points.items()}
     points["pose"][3] = (0.5, 0.5, 0, 0.9)
     for index, place in places.items():
         points["pose"][3, index, :2] = place
-    return select(InMemory((replace(VIDEOS[1], points=points),)))
+    return select_for_export(InMemory((replace(VIDEOS[1], points=points),)))
 
 
 def test_points_outside_the_picture_are_not_annotated_and_the_box_ends_at_its_edge(tmp_path: Path) -> None:

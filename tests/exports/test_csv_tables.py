@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from phoenix_ray.exports.csv_tables import to_table, write_csv_tables
+from phoenix_ray.exports.csv_tables import to_coordinate_table, write_csv_tables
 from tests.exports.made_up import SELECTION, VIDEOS
 
 
@@ -31,4 +31,4 @@ def test_pandas_reads_equal_numbers(tmp_path: Path) -> None:
 
 def test_a_name_that_a_spreadsheet_would_compute_is_marked(tmp_path: Path) -> None:
     video = replace(VIDEOS[1], frame_names=tuple(f"=cmd|{frame}" for frame in range(len(VIDEOS[1]))))
-    assert to_table(video)["frame_name"][0].as_py() == "'=cmd|0"
+    assert to_coordinate_table(video)["frame_name"][0].as_py() == "'=cmd|0"

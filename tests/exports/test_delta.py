@@ -114,6 +114,6 @@ def test_names_of_splits_that_are_encoded_on_disk_are_found(tmp_path: Path) -> N
     assert np.array_equal(rows.column("frame_index").to_numpy(), np.arange(3))
 
 
-def test_what_is_no_dataset_is_told(tmp_path: Path) -> None:
+def test_what_is_not_a_dataset_is_reported(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="not a dataset of phoenix_ray on a local disk"):
         write_delta(str(tmp_path), None, overwrite=False)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from phoenix_ray.errors import OutputError
 from phoenix_ray.exports.landmark_pickle import PARTS, LandmarkPickle, write_landmark_pickle
-from phoenix_ray.exports.selection import select
+from phoenix_ray.exports.selection import select_for_export
 from tests.exports.made_up import SELECTION, VIDEOS, InMemory, assert_same_points, make_landmarks
 
 
@@ -163,12 +163,12 @@ LISTS = {"image_paths": ["1"], "keypoints": [entry()], "video_ids": ["v"]}
         ({"train": {**LISTS, "keypoints": [3]}}, "not every entry of the split 'train' is a dictionary"),
     ],
 )
-def test_another_layout_is_told(tmp_path: Path, content: Any, message: str) -> None:
+def test_another_layout_is_reported(tmp_path: Path, content: Any, message: str) -> None:
     with pytest.raises(OutputError, match=message):
         LandmarkPickle.open(write(tmp_path, content))
 
 
-def test_arrays_of_different_shapes_are_told(tmp_path: Path) -> None:
+def test_arrays_of_different_shapes_are_reported(tmp_path: Path) -> None:
     frames = [entry(face=np.zeros((68, 3))), entry(face=np.zeros((468, 3)))]
     lists = {"image_paths": ["1", "2"], "keypoints": frames, "video_ids": ["v", "v"]}
     with pytest.raises(OutputError, match=r"'face' of entry 1 of the split 'train' has the shape \(468, 3\)"):
@@ -187,7 +187,7 @@ def test_any_parts_and_numbers_make_the_round_trip(
         video.points[part][:] = np.float32(number)
         video.points[part][~np.array(here)] = np.nan
     file = tmp_path_factory.mktemp("pickle") / "landmarks.pkl"
-    write_landmark_pickle(select(InMemory((video,))), file)
+    write_landmark_pickle(select_for_export(InMemory((video,))), file)
     again = LandmarkPickle.open(file).load("s", "v")
     assert_same_points(video, again, PARTS)
     assert again.status == tuple("ok" if any(here) else "no_person" for here in presence)

@@ -11,9 +11,10 @@ from hypothesis.extra import numpy as arrays
 
 from phoenix_ray.dataset.video_landmarks import VideoLandmarks
 from phoenix_ray.errors import OutputError
-from phoenix_ray.exports.numpy_archives import read_numpy_archive, to_numpy_archive, write_numpy_archives
+from phoenix_ray.exports.numpy_archives import read_numpy_archive, write_numpy_archives, write_webdataset_shards
+from phoenix_ray.exports.selection import select_for_export
 from phoenix_ray.landmarks import Layout, Part
-from tests.exports.made_up import SELECTION, VIDEOS, make_landmarks
+from tests.exports.made_up import SELECTION, VIDEOS, InMemory, make_landmarks, write_one_file
 
 # NUL at the end of a text is the one thing that numpy's text arrays drop.
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=8)
@@ -52,8 +53,7 @@ def test_numpy_reads_every_array(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("video", VIDEOS, ids=lambda video: video.video_id)
 def test_the_round_trip_is_exact(tmp_path: Path, video: VideoLandmarks) -> None:
-    (tmp_path / "v.npz").write_bytes(to_numpy_archive(video))
-    assert_same(video, read_numpy_archive(tmp_path / "v.npz"))
+    assert_same(video, read_numpy_archive(write_one_file(write_numpy_archives, tmp_path, video)))
 
 
 @given(data=st.data(), frames=st.integers(0, 4), fps=st.none() | st.floats(1, 240))
@@ -79,19 +79,18 @@ def test_any_numbers_and_text_make_the_round_trip(
         fps,
         data.draw(st.dictionaries(TEXT, TEXT, max_size=3)),
     )
-    file = tmp_path_factory.mktemp("npz") / "v.npz"
-    file.write_bytes(to_numpy_archive(video))
-    assert_same(video, read_numpy_archive(file))
+    assert_same(video, read_numpy_archive(write_one_file(write_numpy_archives, tmp_path_factory.mktemp("npz"), video)))
 
 
 @pytest.mark.parametrize("cut", [0, 10, 2000, -1])
-def test_a_damaged_file_is_told(tmp_path: Path, cut: int) -> None:
-    (tmp_path / "v.npz").write_bytes(to_numpy_archive(make_landmarks())[:cut])
-    with pytest.raises(OutputError, match=r"v\.npz is not an \.npz file that phoenix-ray exported"):
-        read_numpy_archive(tmp_path / "v.npz")
+def test_a_damaged_file_is_reported(tmp_path: Path, cut: int) -> None:
+    file = write_one_file(write_numpy_archives, tmp_path, make_landmarks())
+    file.write_bytes(file.read_bytes()[:cut])
+    with pytest.raises(OutputError, match=r"video-1\.npz is not an \.npz file that phoenix-ray exported"):
+        read_numpy_archive(file)
 
 
-def test_an_archive_of_somebody_else_is_told(tmp_path: Path) -> None:
+def test_an_archive_of_somebody_else_is_reported(tmp_path: Path) -> None:
     np.savez(tmp_path / "v.npz", pose=np.zeros(3))
     with pytest.raises(OutputError, match="layout"):
         read_numpy_archive(tmp_path / "v.npz")
@@ -101,3 +100,28 @@ def test_objects_in_an_archive_are_refused(tmp_path: Path) -> None:
     np.savez(tmp_path / "v.npz", layout=np.array([print], dtype=object))
     with pytest.raises(OutputError, match="allow_pickle"):
         read_numpy_archive(tmp_path / "v.npz")
+
+
+wds = pytest.importorskip("webdataset", reason="webdataset is not installed")
+
+
+def test_webdataset_reads_equal_arrays_and_annotations(tmp_path: Path) -> None:
+    write_webdataset_shards(SELECTION, tmp_path / "out")
+    shards = sorted(str(file) for file in (tmp_path / "out").iterdir())
+    assert [Path(shard).name for shard in shards] == ["dev-000000.tar", "train-000000.tar"]
+    samples = list(wds.WebDataset(shards, shardshuffle=False, empty_check=False).decode())
+    assert [sample["json"]["video_id"] for sample in samples] == [video.video_id for video in VIDEOS]
+    for sample, video in zip(samples, VIDEOS, strict=True):
+        assert sample["json"]["annotation"]["gloss"] == "MORGEN __ON__ REGEN"
+        assert sample["json"]["frames"] == len(video)
+        for part, points in video.points.items():
+            assert np.array_equal(sample["npz"][part], points, equal_nan=True)
+
+
+def test_a_shard_takes_videos_until_it_is_full(tmp_path: Path) -> None:
+    videos = tuple(make_landmarks("train", f"v{number}", 2) for number in range(5))
+    write_webdataset_shards(select_for_export(InMemory(videos)), tmp_path / "out", shard_bytes=100_000)
+    shards = sorted(str(file) for file in (tmp_path / "out").iterdir())
+    assert len(shards) == 3
+    samples = wds.WebDataset(shards, shardshuffle=False).decode()
+    assert [sample["json"]["video_id"] for sample in samples] == [video.video_id for video in videos]

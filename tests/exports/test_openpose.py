@@ -10,7 +10,7 @@ import pytest
 
 from phoenix_ray import coco_wholebody
 from phoenix_ray.exports.openpose import BODY_25, write_openpose
-from phoenix_ray.exports.selection import select
+from phoenix_ray.exports.selection import select_for_export
 from phoenix_ray.exports.whole_body import whole_body, within_picture
 from phoenix_ray.landmarks import holistic
 from tests.exports.made_up import SELECTION, VIDEOS, InMemory, make_landmarks
@@ -49,7 +49,7 @@ def test_neck_and_middle_of_the_hips_lie_between_points_that_may_be_outside(tmp_
         (0.5, 1.25, 0, 0.5),
         (0.25, 1.5, 0, 0.5),
     ]
-    write_openpose(select(InMemory((replace(VIDEOS[1], points=points),))), tmp_path)
+    write_openpose(select_for_export(InMemory((replace(VIDEOS[1], points=points),))), tmp_path)
     body = np.array(person(tmp_path, 3)["pose_keypoints_2d"], np.float32).reshape(25, 3)
     by_name = dict(zip(BODY_25, body.tolist(), strict=True))
     assert by_name["neck"] == [0.25 * 210, 0.375 * 260, 0.25]
@@ -63,7 +63,7 @@ def test_a_middle_is_missing_where_one_of_its_ends_is(tmp_path: Path) -> None:
     points["pose"][3, [11, 12]] = 0.5
     points["pose"][4, [11, 12]] = (0.5, 0.5, np.nan, 0.5)
     points["pose"][4, 11] = np.nan
-    write_openpose(select(InMemory((replace(VIDEOS[1], points=points),))), tmp_path)
+    write_openpose(select_for_export(InMemory((replace(VIDEOS[1], points=points),))), tmp_path)
     necks = [person(tmp_path, frame)["pose_keypoints_2d"][3:6] for frame in (3, 4)]
     assert necks == [[0.5 * 210, 0.5 * 260, 0.5], [0, 0, 0]]
 
@@ -77,7 +77,7 @@ def test_a_frame_without_a_person_has_no_people(tmp_path: Path) -> None:
 def test_irises_give_the_pupils(tmp_path: Path) -> None:
     video = make_landmarks("train", VIDEO_ID, layout=holistic(478))
     video.points["face"][3, [468, 473], :2] = [(0.25, 0.5), (0.75, 0.25)]
-    write_openpose(select(InMemory((video,))), tmp_path)
+    write_openpose(select_for_export(InMemory((video,))), tmp_path)
     face = np.array(person(tmp_path, 3)["face_keypoints_2d"], np.float32).reshape(70, 3)
     assert np.allclose(face[68, :2], video.points["face"][3, 468, :2] * (210, 260))
     assert np.allclose(face[69, :2], video.points["face"][3, 473, :2] * (210, 260))

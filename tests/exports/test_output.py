@@ -62,7 +62,7 @@ def test_files_and_folders_replace_each_other(tmp_path: Path, before: str, after
     assert names(output) == ["new"] if after == "folder" else output.read_text() == "new"
 
 
-def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with (
         pytest.raises(OutputError, match=r"Cannot write .*file/out"),

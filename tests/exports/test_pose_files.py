@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import replace
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from phoenix_ray.errors import ConfigError, OutputError
-from phoenix_ray.exports.pose_files import COMPONENTS, to_pose, write_pose_files
+from phoenix_ray.exports.pose_files import COMPONENTS, write_pose_files
 from phoenix_ray.exports.pose_imports import read_pose_file
-from phoenix_ray.exports.selection import select
+from phoenix_ray.exports.selection import select_for_export
 from phoenix_ray.landmarks import holistic
-from tests.exports.made_up import HEIGHT, SELECTION, VIDEOS, WIDTH, InMemory, make_landmarks
+from tests.exports.made_up import HEIGHT, SELECTION, VIDEOS, WIDTH, InMemory, make_landmarks, write_one_file
 
 pose_format = pytest.importorskip("pose_format", reason="pose-format is not installed")
 VIDEO = VIDEOS[1]
@@ -34,7 +33,7 @@ def read(video_file: Path) -> Any:
 
 @pytest.mark.parametrize("face_points", [468, 478])
 def test_the_header_is_that_of_pose_formats_own_holistic_utilities(face_points: int, tmp_path: Path) -> None:
-    write_pose_files(select(InMemory((make_landmarks("s", "v", layout=holistic(face_points)),))), tmp_path)
+    write_pose_files(select_for_export(InMemory((make_landmarks("s", "v", layout=holistic(face_points)),))), tmp_path)
     components = read(tmp_path / "s" / "v.pose").header.components
     facts = [
         (
@@ -104,10 +103,7 @@ def test_the_round_trip_keeps_pixels_within_one_unit_in_the_last_place(
     points["face"][3, :6, 0] = numbers
     points["left_hand"][4, :6, 1] = numbers
     video = replace(VIDEO, points=points, sizes=np.full((6, 2), size, np.int32))
-    stream = BytesIO()
-    to_pose(video).write(stream)
-    file = tmp_path_factory.mktemp("pose") / "v.pose"
-    file.write_bytes(stream.getvalue())
+    file = write_one_file(write_pose_files, tmp_path_factory.mktemp("pose"), video)
     again = read_pose_file(file, video.split, video.video_id)
     powers_of_two = all(side & (side - 1) == 0 for side in size)
     for name, values in points.items():
@@ -122,7 +118,7 @@ def test_the_round_trip_keeps_pixels_within_one_unit_in_the_last_place(
 
 def test_a_video_without_a_clock_has_no_rate(tmp_path: Path) -> None:
     still = replace(VIDEO, fps=None, timestamps=np.full(6, np.nan))
-    write_pose_files(select(InMemory((still,))), tmp_path)
+    write_pose_files(select_for_export(InMemory((still,))), tmp_path)
     file = tmp_path / "train" / "01April_2010_Thursday_heute-6694.pose"
     assert read(file).body.fps == 0
     again = read_pose_file(file, "train", "v")
@@ -132,11 +128,11 @@ def test_a_video_without_a_clock_has_no_rate(tmp_path: Path) -> None:
 
 def test_pixels_of_frames_of_unknown_size_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="size of frame 1 is not known"):
-        write_pose_files(select(InMemory((replace(VIDEO, sizes=np.zeros((6, 2), np.int32)),))), tmp_path)
+        write_pose_files(select_for_export(InMemory((replace(VIDEO, sizes=np.zeros((6, 2), np.int32)),))), tmp_path)
 
 
 @pytest.mark.parametrize("cut", [0, 3, 500, -5])
-def test_a_damaged_file_is_told(tmp_path: Path, cut: int) -> None:
+def test_a_damaged_file_is_reported(tmp_path: Path, cut: int) -> None:
     write_pose_files(SELECTION, tmp_path)
     file = tmp_path / "dev" / "a.pose"
     file.write_bytes(file.read_bytes()[:cut])

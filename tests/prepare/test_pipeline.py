@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from phoenix_ray.config_files import load_tree
-from phoenix_ray.prepare.pipeline import axis_names, build, parts_needed
-from phoenix_ray.prepare.point_sets import resolve
+from phoenix_ray.prepare.pipeline import axis_names, build_pipeline, parts_needed
+from phoenix_ray.prepare.point_sets import resolve_points
 from phoenix_ray.prepare.settings import PrepareSettings
 from tests.prepare.made_up import LAYOUT, make_video
 
@@ -21,7 +21,7 @@ def load(*words: str) -> PrepareSettings:
 
 def test_all_steps_together_give_finite_points_of_the_chosen_kind() -> None:
     settings = load(*EVERYTHING)
-    prepared = build(settings, LAYOUT, mirrored=True)(make_video(20, {"left_hand": [4, 5], "face": [0]}))
+    prepared = build_pipeline(settings, LAYOUT, mirrored=True)(make_video(20, {"left_hand": [4, 5], "face": [0]}))
     assert prepared.points.shape == (10, 178, 9)
     assert prepared.axes == axis_names(settings) == ("x", "y", "z", "dx", "dy", "dz", "ddx", "ddy", "ddz")
     assert np.isfinite(prepared.points[prepared.mask]).all()
@@ -31,11 +31,11 @@ def test_all_steps_together_give_finite_points_of_the_chosen_kind() -> None:
 
 def test_points_that_only_normalisation_needs_are_dropped_again() -> None:
     settings = load("points.select=[right_hand:8,lips]", "normalise.hands=wrist")
-    prepared = build(settings, LAYOUT)(make_video())
-    assert prepared.chosen == resolve(LAYOUT, settings.points.select)
+    prepared = build_pipeline(settings, LAYOUT)(make_video())
+    assert prepared.chosen == resolve_points(LAYOUT, settings.points.select)
     assert parts_needed(settings, LAYOUT) == ("pose", "right_hand", "face")
-    wrist = build(load("points.select=[right_hand:0]"), LAYOUT)(make_video())
-    tip = build(load("points.select=[right_hand:8]"), LAYOUT)(make_video())
+    wrist = build_pipeline(load("points.select=[right_hand:0]"), LAYOUT)(make_video())
+    tip = build_pipeline(load("points.select=[right_hand:8]"), LAYOUT)(make_video())
     np.testing.assert_allclose(prepared.points[:, 0], tip.points[:, 0] - wrist.points[:, 0], atol=1e-5)
 
 
@@ -49,5 +49,5 @@ def test_only_the_parts_that_matter_are_read(reference: str, parts: tuple[str, .
 
 def test_without_a_reference_points_stay_in_the_image() -> None:
     video = make_video()
-    prepared = build(load("points.select=[left_hand]", "normalise.reference=none"), LAYOUT)(video)
+    prepared = build_pipeline(load("points.select=[left_hand]", "normalise.reference=none"), LAYOUT)(video)
     assert np.array_equal(prepared.points, video.points["left_hand"][:, :, :2])

@@ -7,8 +7,14 @@ import pytest
 
 from phoenix_ray.errors import ConfigError
 from phoenix_ray.landmarks import FACE_EDGES, POSE_POINTS, holistic
-from phoenix_ray.prepare.face_mirror import FACE_MIDDLE, FACE_MIRROR
-from phoenix_ray.prepare.point_sets import POINT_SETS, counterparts, flat_index, resolve
+from phoenix_ray.prepare.point_sets import (
+    FACE_MIDDLE,
+    FACE_MIRROR,
+    POINT_SETS,
+    counterparts,
+    flat_index,
+    resolve_points,
+)
 from tests.dataset.made_up import LAYOUT as OTHER_LAYOUT
 
 LAYOUT = holistic(468)
@@ -17,7 +23,7 @@ GOLDEN = Path(__file__).parents[1] / "golden" / "astronaut_holistic.npz"
 
 @pytest.mark.parametrize("name", POINT_SETS)
 def test_every_set_exists_in_the_layout_and_mirrors_onto_itself(name: str) -> None:
-    points = resolve(LAYOUT, [name])
+    points = resolve_points(LAYOUT, [name])
     assert points == POINT_SETS[name]
     sides = counterparts(LAYOUT)
     assert sorted(sides[point] for point in set(points)) == sorted(set(points))
@@ -31,20 +37,20 @@ def test_every_set_exists_in_the_layout_and_mirrors_onto_itself(name: str) -> No
     ],
 )
 def test_sets_have_the_size_that_the_field_knows_them_by(name: str, size: int) -> None:
-    assert len(resolve(LAYOUT, [name])) == size
+    assert len(resolve_points(LAYOUT, [name])) == size
 
 
 def test_words_name_sets_parts_and_indices_in_order_without_repeats() -> None:
-    assert resolve(LAYOUT, ["pose:11-12,0", "left_hand", "pose:12-13"]) == (
+    assert resolve_points(LAYOUT, ["pose:11-12,0", "left_hand", "pose:12-13"]) == (
         *(("pose", 11), ("pose", 12), ("pose", 0)),
         *(("left_hand", index) for index in range(21)),
         ("pose", 13),
     )
-    assert len(resolve(LAYOUT, ["all"])) == 543
+    assert len(resolve_points(LAYOUT, ["all"])) == 543
 
 
 def test_words_work_with_the_layout_of_another_model() -> None:
-    assert resolve(OTHER_LAYOUT, ["body:1-2"]) == (("body", 1), ("body", 2))
+    assert resolve_points(OTHER_LAYOUT, ["body:1-2"]) == (("body", 1), ("body", 2))
 
 
 @pytest.mark.parametrize(
@@ -60,16 +66,16 @@ def test_words_work_with_the_layout_of_another_model() -> None:
 )
 def test_words_that_name_nothing_are_refused(words: list[str], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        resolve(LAYOUT, words)
+        resolve_points(LAYOUT, words)
 
 
 def test_a_set_that_the_layout_lacks_is_refused() -> None:
     with pytest.raises(ConfigError, match="no point 11 in pose"):
-        resolve(OTHER_LAYOUT, ["upper_body"])
+        resolve_points(OTHER_LAYOUT, ["upper_body"])
 
 
 def test_flat_indices_count_through_the_image_parts() -> None:
-    assert [flat_index(LAYOUT, point) for point in resolve(LAYOUT, ["all"])] == list(range(543))
+    assert [flat_index(LAYOUT, point) for point in resolve_points(LAYOUT, ["all"])] == list(range(543))
 
 
 @pytest.mark.parametrize("face_points", [468, 478])

@@ -41,7 +41,7 @@ def test_a_batch_moves_between_devices_as_a_whole(landmarks: Dataset) -> None:
     assert {tensor.device for tensor in tensors} == {torch.device("meta")}
 
 
-def test_a_part_or_an_axis_that_does_not_exist_is_told(landmarks: Dataset) -> None:
+def test_a_part_or_an_axis_that_does_not_exist_is_reported(landmarks: Dataset) -> None:
     videos = [landmarks.load("train", "00")]
     with pytest.raises(KeyError, match="no part 'nose'"):
         pad(videos, parts=("nose",))

@@ -1,7 +1,7 @@
 """`phoenix-ray prepare`: a dataset through the pipeline into files, shard by shard.
 
 A shard (some videos of one split) is a pure function of the dataset and the settings, so shards can be written by any
-number of processes, and written again after a crash, with the same bytes. `ledger` says what is done.
+number of processes, and written again after a crash, with the same bytes. `ledger` records what is done.
 """
 
 from __future__ import annotations
@@ -26,18 +26,17 @@ from phoenix_ray.dataset.storage import Storage
 from phoenix_ray.dataset.unreadable import unreadable_in
 from phoenix_ray.errors import OutputError
 from phoenix_ray.prepare import ledger
-from phoenix_ray.prepare.examples import Example, text_of, to_example
+from phoenix_ray.prepare.examples import GLOSS_SPECIALS, WORD_SPECIALS, Example, Vocabulary, text_of, to_example
 from phoenix_ray.prepare.normalise import measure_is_missing
-from phoenix_ray.prepare.pipeline import axis_names, build, parts_needed
-from phoenix_ray.prepare.point_sets import flat_index, resolve
+from phoenix_ray.prepare.pipeline import axis_names, build_pipeline, parts_needed
+from phoenix_ray.prepare.point_sets import flat_index, resolve_points
 from phoenix_ray.prepare.prepared import Prepared
 from phoenix_ray.prepare.settings import PrepareSettings
-from phoenix_ray.prepare.vocabulary import GLOSS_SPECIALS, WORD_SPECIALS, Vocabulary
 from phoenix_ray.prepare.writers import WRITERS
 
 
 @dataclass(frozen=True, slots=True)
-class Shard:
+class ExampleShard:
     """Videos of one split that are written together.
 
     Attributes:
@@ -122,7 +121,7 @@ def prepare_dataset(
         storage: The output's folder.
         settings: What to do.
         workers: Processes; the files do not depend on it.
-        progress: Told (shards done, shards in all).
+        progress: Called after each shard with the shards done and the shards in all.
 
     Returns:
         What `prepare.json` says.
@@ -138,7 +137,7 @@ def prepare_dataset(
         reason = f"all {len(chosen):,} lack more frames than files.max_unreadable allows" if len(chosen) else "none"
         raise OutputError(f"The dataset holds no video to prepare: {reason}.")
     # Refuses what cannot be built before anything is written.
-    build(settings, dataset.layout, mirrored=settings.mirror.mode != "no")
+    build_pipeline(settings, dataset.layout, mirrored=settings.mirror.mode != "no")
     vocabularies = build_vocabularies(readable, settings)
     affected = len(unreadable_in(chosen.videos()))
     left_out = len(chosen) - len(source)
@@ -191,22 +190,22 @@ def describe_work(
         "axes": axis_names(settings),
         "points": [
             {"part": part, "index": index, "name": layout.part(part).points[index], "flat": flat_index(layout, point)}
-            for point in resolve(layout, settings.points.select)
+            for point in resolve_points(layout, settings.points.select)
             for part, index in [point]
         ],
         "vocabularies": {name: vocabulary.to_json() for name, vocabulary in vocabularies.items()},
     }
 
 
-def plan_shards(dataset: Dataset, videos_per_shard: int) -> Iterator[Shard]:
+def plan_shards(dataset: Dataset, videos_per_shard: int) -> Iterator[ExampleShard]:
     """Yield the shards, sorted."""
     for split, keys in groupby(dataset.keys(), key=lambda key: key[0]):
         ids = tuple(video_id for _, video_id in keys)
         for number, first in enumerate(range(0, len(ids), videos_per_shard)):
-            yield Shard(split, number, ids[first : first + videos_per_shard])
+            yield ExampleShard(split, number, ids[first : first + videos_per_shard])
 
 
-def write_shard(work: Work, shard: Shard) -> None:
+def write_shard(work: Work, shard: ExampleShard) -> None:
     """Write the files of a shard, then its receipt."""
     counts = Counts()
     write = WRITERS[work.settings.files.format]
@@ -215,7 +214,7 @@ def write_shard(work: Work, shard: Shard) -> None:
     ledger.record(work.storage, shard.name, {"split": shard.split, "counts": counts.to_json(), "files": files})
 
 
-def _write_all(work: Work, shards: list[Shard], workers: int) -> Iterator[None]:
+def _write_all(work: Work, shards: list[ExampleShard], workers: int) -> Iterator[None]:
     if workers == 1 or len(shards) <= 1:
         yield from map(partial(write_shard, work), shards)
         return
@@ -224,16 +223,17 @@ def _write_all(work: Work, shards: list[Shard], workers: int) -> Iterator[None]:
         yield from pool.map(partial(write_shard, work), shards)
 
 
-def _examples(work: Work, shard: Shard, counts: Counts) -> Iterator[Example]:
+def _examples(work: Work, shard: ExampleShard, counts: Counts) -> Iterator[Example]:
     settings, layout = work.settings, work.dataset.layout
     mirrored = not settings.mirror.splits or shard.split in settings.mirror.splits
     mode = settings.mirror.mode if mirrored else "no"
     suffixes = {"no": {"": False}, "only": {"": True}, "also": {"": False, ".mirrored": True}}[mode]
-    pipelines = {suffix: build(settings, layout, mirrored) for suffix, mirrored in suffixes.items()}
+    pipelines = {suffix: build_pipeline(settings, layout, mirrored) for suffix, mirrored in suffixes.items()}
     for video_id in shard.video_ids:
-        video = work.dataset.load(shard.split, video_id)
+        # All pipelines take the same points. The whole video is given up before they are transformed.
+        taken = next(iter(pipelines.values())).take(work.dataset.load(shard.split, video_id))
         for suffix, pipeline in pipelines.items():
-            prepared = pipeline(video)
+            prepared = pipeline.transform(taken)
             counts.add(prepared, video_id + suffix)
             yield to_example(prepared, video_id + suffix, settings, work.vocabularies)
 

@@ -1,15 +1,20 @@
 """A dataset of landmarks as torch's loaders want it: by index, or as a stream.
 
-Both can be pickled, forked and spawned. With both an item is a `VideoLandmarks`, or what `transform` makes of it.
+Both can be pickled, forked and spawned. With both an item is a `VideoLandmarks`, or what `transform` makes of it. The
+share of an epoch that each rank and loader worker reads is pure arithmetic (`take_share`).
 """
 
 from __future__ import annotations
 
+import os
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import distributed
 from torch.utils.data import IterableDataset, get_worker_info
 
@@ -17,9 +22,60 @@ from phoenix_ray.dataset.reader import Dataset
 from phoenix_ray.dataset.unreadable import describe_unreadable, unreadable_in
 from phoenix_ray.dataset.video_landmarks import VideoLandmarks
 from phoenix_ray.text import printable_line
-from phoenix_ray.training.sharing import Place, order_videos, rank_from_environment, take_share
 
-Transform = Callable[[VideoLandmarks], Any]
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A rank or worker among those that share the work.
+
+    Attributes:
+        index: Its number, from 0.
+        count: How many there are.
+    """
+
+    index: int = 0
+    count: int = 1
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.index < self.count:
+            raise ValueError(f"{self.index} is none of {self.count} ranks or workers, which count from 0")
+
+
+def rank_from_environment(environment: Mapping[str, str] = os.environ) -> Place:
+    """Return the rank that torchrun, Ray Train, Lightning and others give their processes; rank 0 of 1 by default."""
+    if "RANK" in environment and "WORLD_SIZE" in environment:
+        return Place(int(environment["RANK"]), int(environment["WORLD_SIZE"]))
+    return Place()
+
+
+def order_videos(videos: int, seed: int | None, epoch: int) -> NDArray[np.int64]:
+    """Return the order of an epoch: as stored where there is no seed, else shuffled anew in each epoch."""
+    if seed is None:
+        return np.arange(videos)
+    return np.random.default_rng((seed, epoch)).permutation(videos)
+
+
+def take_share(order: NDArray[np.int64], rank: Place, worker: Place, equal_ranks: bool = False) -> NDArray[np.int64]:
+    """Return the videos that a worker of a rank reads, in order.
+
+    All workers of all ranks together read each video once. Shares lie together, so that neighbours on disk are read by
+    one worker, and differ by one video at the most.
+
+    Args:
+        order: All videos, the same for all ranks.
+        rank: The training process.
+        worker: The loader worker in it.
+        equal_ranks: Leave out the last videos, fewer than there are ranks, so that all ranks make the same batches.
+    """
+    if equal_ranks:
+        order = order[: len(order) - len(order) % rank.count]
+    for place in (rank, worker):
+        begin, end = (len(order) * index // place.count for index in (place.index, place.index + 1))
+        order = order[begin:end]
+    return order
+
+
+VideoTransform = Callable[[VideoLandmarks], Any]
 
 
 def as_it_is(video: VideoLandmarks) -> VideoLandmarks:
@@ -40,7 +96,9 @@ class LandmarkDataset:
         ValueError: `max_unreadable` is not a share from 0 to 1.
     """
 
-    def __init__(self, dataset: Dataset, transform: Transform = as_it_is, max_unreadable: float | None = None) -> None:
+    def __init__(
+        self, dataset: Dataset, transform: VideoTransform = as_it_is, max_unreadable: float | None = None
+    ) -> None:
         if max_unreadable is None:
             _warn_of_unreadable(dataset)
         else:
@@ -77,14 +135,14 @@ class LandmarkStream(IterableDataset):  # type: ignore[misc]
         seed: Of the order, the same for all ranks; None leaves the videos as they are stored.
         rank: The training process; None asks torch.distributed, then the variables RANK and WORLD_SIZE.
         equal_ranks: Leave out the last videos of an epoch, fewer than there are ranks, so that all ranks make the same
-            number of batches; without it a rank may have one video more, on which the others would wait forever.
+            number of batches; without it a rank may have a video more than others, which would wait for it forever.
         max_unreadable: As in `LandmarkDataset`.
     """
 
     def __init__(
         self,
         dataset: Dataset,
-        transform: Transform = as_it_is,
+        transform: VideoTransform = as_it_is,
         seed: int | None = None,
         rank: Place | None = None,
         equal_ranks: bool = False,
@@ -114,7 +172,7 @@ def _warn_of_unreadable(dataset: Dataset) -> None:
     if affected := unreadable_in(dataset.videos()):
         warnings.warn(
             printable_line(
-                f"{describe_unreadable(affected)}. They are taken along; max_unreadable=0.1 would leave out those that "
+                f"{describe_unreadable(affected)}. They are included; max_unreadable=0.1 would leave out those that "
                 "lack more than a tenth of their frames, and 1 keeps all without this warning."
             ),
             stacklevel=3,

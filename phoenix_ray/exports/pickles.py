@@ -1,19 +1,71 @@
-"""Reading pickles of other people: plain data and numpy arrays, nothing else.
+"""Writing large pickles without holding them in memory, and reading pickles of other people without running them.
 
-A pickle is a program: the ordinary `pickle.load` runs whatever it names. Here every name it asks for must be on a short
-list of classes that hold data, so a hostile file is refused before anything of it runs. Importers call `load_pickle`.
+Written pickles go to repositories of any age, so an array is spelled `numpy.ndarray(shape, dtype, bytearray(...))`: as
+numpy 2 spells it itself, numpy below 1.26 cannot read it. A dictionary or list may be given as a generator, which is
+asked for its items while the pickle is written.
+
+A pickle is a program: the ordinary `pickle.load` runs whatever it names. `load_pickle` has a short list of classes that
+hold data, and refuses a file that names anything else before any of it runs. Importers call it.
 """
 
 from __future__ import annotations
 
+import copyreg
 import pickle
 from collections import OrderedDict, defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from phoenix_ray.errors import OutputError
+
+# Read by Python 3.4 and later.
+PROTOCOL = 4
+
+
+class ByteSink(Protocol):
+    """A file that takes bytes, compressed or not."""
+
+    def write(self, data: bytes, /) -> object:
+        """Take some bytes."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class StreamedDict:
+    """Pickled as a dictionary of these (key, value) pairs."""
+
+    items: Iterable[tuple[Any, Any]]
+
+    def __reduce__(self) -> tuple[type[dict[Any, Any]], tuple[()], None, None, Iterator[tuple[Any, Any]]]:
+        return dict, (), None, None, iter(self.items)
+
+
+@dataclass(frozen=True, slots=True)
+class StreamedList:
+    """Pickled as a list of these items."""
+
+    items: Iterable[Any]
+
+    def __reduce__(self) -> tuple[type[list[Any]], tuple[()], None, Iterator[Any]]:
+        return list, (), None, iter(self.items)
+
+
+def dump_pickle(content: Any, stream: ByteSink) -> None:
+    """Write an object that holds no part of itself."""
+    pickler = pickle.Pickler(stream, PROTOCOL)
+    # Without the memo, which would keep everything that was written: what occurs twice is written twice.
+    pickler.fast = True
+    pickler.dispatch_table = {**copyreg.dispatch_table, np.ndarray: _reduce_array}
+    pickler.dump(content)
+
+
+def _reduce_array(array: NDArray[Any]) -> tuple[Any, ...]:
+    return np.ndarray, (array.shape, array.dtype.str, bytearray(array.tobytes()))
 
 
 def load_pickle(path: Path) -> Any:

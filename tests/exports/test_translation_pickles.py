@@ -1,12 +1,6 @@
-"""What `S2T_Dataset` of https://github.com/sutwangyan/MSKA (datasets.py) reads, in our words and by its own code.
-
-It unpickles one file per split into a dictionary. Of each value it takes `gloss`, `text`, `num_frames`, `name`, and
-permutes `keypoint`, a tensor (frames, 133, 3), to (3, frames, 133); its collate function picks frames by `num_frames`,
-divides x by 210, turns y around and divides it by 260. Its tokenizer gives "." an ID of its own where it is a word.
-"""
-
 from __future__ import annotations
 
+import gzip
 import json
 import pickle
 from dataclasses import replace
@@ -15,9 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from phoenix_ray.exports.mska import write_mska
-from phoenix_ray.exports.phoenix_keypoints import FRAME_SIZE, sentence
-from phoenix_ray.exports.selection import select
+from phoenix_ray.exports.selection import select_for_export
+from phoenix_ray.exports.translation_pickles import FRAME_SIZE, sentence, write_mska, write_twostream
 from phoenix_ray.exports.whole_body import whole_body
 from tests.exports.made_up import SELECTION, VIDEOS, InMemory, make_landmarks
 from tests.exports.peers import ask, peer
@@ -55,7 +48,7 @@ def test_a_translation_ends_in_a_full_stop_of_its_own(translation: str, expected
     assert sentence(replace(VIDEOS[1], annotation={"translation": translation})) == expected
 
 
-LOADER = """
+MSKA_LOADER = """
 from datasets import S2T_Dataset
 from Tokenizer import GlossTokenizer_S2G
 config = {
@@ -76,7 +69,7 @@ answer({
 })
 """
 # What the project imports beside torch and numpy, none of which its loader calls.
-UNUSED = (
+MSKA_UNUSED = (
     *("torchvision", "transformers", "cv2", "einops", "torchtext", "tensorflow", "matplotlib", "seaborn", "PIL"),
     *("wandb", "sacrebleu"),
 )
@@ -85,12 +78,12 @@ UNUSED = (
 def test_the_loader_of_mska_makes_a_batch_of_it(tmp_path: Path) -> None:
     root = peer("MSKA")
     videos = (make_landmarks("train", "a", 8), make_landmarks("train", "b", 12))
-    write_mska(select(InMemory(videos)), tmp_path / "out")
+    write_mska(select_for_export(InMemory(videos)), tmp_path / "out")
     words = ("morgen", "regnet", "es:", "10°", ".")
     vocabulary = {"word2fre": dict.fromkeys(words, 1), "special_tokens": ["<pad>", "</s>", "<unk>", "<s>"]}
     (tmp_path / "words.json").write_text(json.dumps(vocabulary))
     given = {"file": str(tmp_path / "out" / "Phoenix-2014T.train"), "words": str(tmp_path / "words.json")}
-    batch = ask(root, LOADER, given, UNUSED)
+    batch = ask(root, MSKA_LOADER, given, MSKA_UNUSED)
     assert batch["name"] == ["train/a", "train/b"]
     assert batch["text"] == ["morgen regnet es: 10° ."] * 2
     assert batch["length"] == [8, 12]
@@ -104,3 +97,59 @@ def test_the_loader_of_mska_makes_a_batch_of_it(tmp_path: Path) -> None:
         np.testing.assert_allclose(keypoints[row, 0, : len(video)], ours[:, :, 0] / 105 - 1, atol=1e-5)
         np.testing.assert_allclose(keypoints[row, 1, : len(video)], 1 - ours[:, :, 1] / 130, atol=1e-5)
         assert np.array_equal(keypoints[row, 2, : len(video)], ours[:, :, 2])
+
+
+def test_annotations_are_a_list_per_split_and_points_a_file_of_all(tmp_path: Path) -> None:
+    write_twostream(SELECTION, tmp_path / "out")
+    files = {file.name for file in (tmp_path / "out").iterdir()}
+    assert files == {"phoenix-2014t.dev", "phoenix-2014t.train", "phoenix-2014t-keypoints.pkl"}
+    with gzip.open(tmp_path / "out" / "phoenix-2014t.train") as stream:
+        train = pickle.load(stream)
+    assert train[0] == {
+        "name": "train/01April_2010_Thursday_heute-6694",
+        "signer": "Signer04",
+        "gloss": "MORGEN __ON__ REGEN",
+        "text": "morgen regnet es: 10° .",
+        "num_frames": 6,
+    }
+    points = pickle.loads((tmp_path / "out" / "phoenix-2014t-keypoints.pkl").read_bytes())
+    assert list(points) == [f"{video.split}/{video.video_id}" for video in VIDEOS]
+    for video, entry in zip(VIDEOS, points.values(), strict=True):
+        assert entry.keys() == {"keypoints"}
+        assert np.array_equal(entry["keypoints"], whole_body(video, FRAME_SIZE))
+
+
+TWOSTREAM_LOADER = """
+import logging
+import utils.misc
+utils.misc.logger = logging.getLogger("as training.py makes it before anything else")
+from dataset.Dataset import build_dataset
+config = {
+    "input_streams": ["keypoint"],
+    "keypoint_file": given["folder"] + "/phoenix-2014t-keypoints.pkl",
+    "use_keypoints": ["pose", "mouth_half", "hand", "face_others_1_3"],
+    "train": given["folder"] + "/phoenix-2014t.train",
+}
+data = build_dataset(config, "train")
+answer({
+    "items": [data[index] for index in range(len(data))],
+    "points": {name: points.tolist() for name, points in data.name2keypoints.items()},
+})
+"""
+# What the project imports beside torch and numpy, none of which its loader calls.
+TWOSTREAM_UNUSED = ("tkinter", "_tkinter", "torchvision", "torch.utils.tensorboard", "wandb", "PIL")
+
+
+def test_the_loader_of_twostream_reads_both_files(tmp_path: Path) -> None:
+    pytest.importorskip("torch", reason="torch is not installed")
+    root = peer("SLRT") / "TwoStreamNetwork"
+    write_twostream(SELECTION, tmp_path / "out")
+    read = ask(root, TWOSTREAM_LOADER, {"folder": str(tmp_path / "out")}, TWOSTREAM_UNUSED)
+    assert [item["name"] for item in read["items"]] == ["train/01April_2010_Thursday_heute-6694", "train/b/ü.1"]
+    assert read["items"][0]["num_frames"] == 6
+    assert read["items"][0]["text"] == "morgen regnet es: 10° ."
+    # In the order of the names: every third of the face, the hands, every second of the mouth, the upper body.
+    columns = [*range(23, 71, 3), *range(91, 133), *range(71, 91, 2), *range(11)]
+    for video in VIDEOS:
+        theirs = np.array(read["points"][f"{video.split}/{video.video_id}"], np.float32)
+        assert np.array_equal(theirs, whole_body(video, FRAME_SIZE)[:, columns])

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from phoenix_ray.prepare import Vocabulary
-from phoenix_ray.prepare.vocabulary import GLOSS_SPECIALS, WORD_SPECIALS
+from phoenix_ray.prepare.examples import GLOSS_SPECIALS, WORD_SPECIALS
 
 TEXTS = st.lists(st.text("ABÄß <>", max_size=20), max_size=6)
 

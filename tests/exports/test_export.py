@@ -1,18 +1,25 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from functools import partialmethod
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from phoenix_ray.config import OutputSettings
 from phoenix_ray.dataset.identity import read_identity
 from phoenix_ray.dataset.partitions import write_partition
+from phoenix_ray.dataset.reader import Dataset
 from phoenix_ray.dataset.schema import FrameRecord
 from phoenix_ray.dataset.storage import LocalStorage
+from phoenix_ray.dataset.video_landmarks import VideoLandmarks
 from phoenix_ray.errors import ConfigError, MissingExtraError, OutputError
+from phoenix_ray.exports.export import export_videos
 from phoenix_ray.exports.imports import open_collection
-from phoenix_ray.exports.job import export
 from phoenix_ray.exports.registry import FORMATS, IN_PLACE
 from phoenix_ray.models.base import LandmarkBatch
 from phoenix_ray.sources.base import Video
@@ -27,6 +34,23 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> str:
     return write_dataset(tmp_path_factory.mktemp("dataset"))
 
 
+def skip_without_package(name: str) -> None:
+    if name in NEEDS and importlib.util.find_spec(NEEDS[name]) is None:
+        pytest.skip(f"{NEEDS[name]} is not installed")
+
+
+def add_partition(
+    storage: LocalStorage, video_id: str, frame_count: int, first: int = 0, fps_varies: bool = False
+) -> None:
+    """Commit frames `first` to `first + 2` of a video in `dev`."""
+    made_up = VIDEOS[0]
+    video = Video(made_up.split, video_id, "video_file", "/data", frame_count, "1", 25.0, fps_varies=fps_varies)
+    records = [FrameRecord(first + row, f"frame-{row}", row**2 / 25, 64, 48, "ok") for row in range(len(made_up))]
+    batch = LandmarkBatch(made_up.points, made_up.scores)
+    identity, settings = read_identity(storage), OutputSettings()
+    write_partition(storage, made_up.layout, identity, settings, video, first, first + 3, records, batch)
+
+
 def contents(output: Path) -> dict[str, bytes]:
     files = [output] if output.is_file() else sorted(file for file in output.rglob("*") if file.is_file())
     return {str(file.relative_to(output)): file.read_bytes() for file in files}
@@ -34,18 +58,66 @@ def contents(output: Path) -> dict[str, bytes]:
 
 @pytest.mark.parametrize("name", OWN_OUTPUT)
 def test_two_exports_are_equal_byte_for_byte(dataset: str, tmp_path: Path, name: str) -> None:
-    if name in NEEDS and importlib.util.find_spec(NEEDS[name]) is None:
-        pytest.skip(f"{NEEDS[name]} is not installed")
-    first = export(dataset, tmp_path / "one", name)
-    export(dataset, tmp_path / "two", name)
+    skip_without_package(name)
+    first = export_videos(dataset, tmp_path / "one", name)
+    export_videos(dataset, tmp_path / "two", name)
     files = contents(tmp_path / "one")
     assert files == contents(tmp_path / "two")
     assert (first.videos, first.frames, first.bytes) == (3, 10, sum(map(len, files.values())))
 
 
+@pytest.mark.parametrize("name", OWN_OUTPUT)
+def test_the_files_do_not_depend_on_the_blocks_in_which_a_video_is_read(
+    dataset: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    skip_without_package(name)
+    export_videos(dataset, tmp_path / "whole", name)
+    monkeypatch.setattr(Dataset, "load_blocks", partialmethod(Dataset.load_blocks, block_rows=2))
+    export_videos(dataset, tmp_path / "blocks", name)
+    assert contents(tmp_path / "blocks") == contents(tmp_path / "whole")
+
+
+class ChangeError(Exception):
+    """Stands for a dataset that changes while a video is read."""
+
+
+@pytest.mark.parametrize("name", OWN_OUTPUT)
+def test_a_video_is_begun_again_when_the_dataset_changes_underfoot(
+    dataset: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    skip_without_package(name)
+    export_videos(dataset, tmp_path / "quiet", name)
+    load_blocks = Dataset.load_blocks
+
+    def interrupt(blocks: Iterator[VideoLandmarks]) -> Iterator[VideoLandmarks]:
+        yield from islice(blocks, 2)
+        raise ChangeError
+
+    def load_changing_blocks(self: Dataset, split: str, video_id: str, use: Callable[..., Any]) -> Any:
+        with suppress(ChangeError):
+            load_blocks(self, split, video_id, lambda blocks: use(interrupt(blocks)), 2)
+        return load_blocks(self, split, video_id, use, 2)
+
+    monkeypatch.setattr(Dataset, "load_blocks", load_changing_blocks)
+    export_videos(dataset, tmp_path / "changed", name)
+    assert contents(tmp_path / "changed") == contents(tmp_path / "quiet")
+
+
+@pytest.mark.parametrize("name", OWN_OUTPUT)
+def test_a_video_with_a_gap_leaves_no_output(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    skip_without_package(name)
+    monkeypatch.setattr(Dataset, "load_blocks", partialmethod(Dataset.load_blocks, block_rows=2))
+    storage = LocalStorage(write_dataset(tmp_path / "dataset"))
+    for first in (0, 4):
+        add_partition(storage, "gap", frame_count=7, first=first)
+    with pytest.raises(OutputError, match="dev/gap has frames missing before frame 6: finish the run first"):
+        export_videos(storage.root, tmp_path / "out", name)
+    assert [path.name for path in tmp_path.iterdir()] == ["dataset"]
+
+
 @pytest.mark.parametrize("name", ["npz", "pickle"])
 def test_what_was_exported_opens_with_equal_numbers(dataset: str, tmp_path: Path, name: str) -> None:
-    export(dataset, tmp_path / "out", name)
+    export_videos(dataset, tmp_path / "out", name)
     collection = open_collection(str(tmp_path / "out"))
     for video in VIDEOS:
         again = collection.load(video.split, video.video_id)
@@ -53,65 +125,59 @@ def test_what_was_exported_opens_with_equal_numbers(dataset: str, tmp_path: Path
 
 
 def test_what_was_imported_is_exported_again(dataset: str, tmp_path: Path) -> None:
-    export(dataset, tmp_path / "a.pkl", "pickle")
-    export(str(tmp_path / "a.pkl"), tmp_path / "b.pkl", "pickle")
+    export_videos(dataset, tmp_path / "a.pkl", "pickle")
+    export_videos(str(tmp_path / "a.pkl"), tmp_path / "b.pkl", "pickle")
     assert (tmp_path / "a.pkl").read_bytes() == (tmp_path / "b.pkl").read_bytes()
     with pytest.raises(ConfigError, match="size of frame 1 is not known"):
-        export(str(tmp_path / "a.pkl"), tmp_path / "coco", "coco")
+        export_videos(str(tmp_path / "a.pkl"), tmp_path / "coco", "coco")
     assert not (tmp_path / "coco").exists()
 
 
 def test_only_the_chosen_videos_are_written(dataset: str, tmp_path: Path) -> None:
-    done = export(dataset, tmp_path / "out", "csv", splits=["train"], videos=["b/ü.1"])
+    done = export_videos(dataset, tmp_path / "out", "csv", splits=["train"], videos=["b/ü.1"])
     assert (done.videos, done.frames) == (1, 1)
     assert list(contents(tmp_path / "out")) == ["train/b%2F%C3%BC.1.csv"]
 
 
 def test_an_output_that_exists_is_refused(dataset: str, tmp_path: Path) -> None:
-    export(dataset, tmp_path / "out", "npz")
+    export_videos(dataset, tmp_path / "out", "npz")
     with pytest.raises(OutputError, match="exists"):
-        export(dataset, tmp_path / "out", "npz")
-    export(dataset, tmp_path / "out", "npz", splits=["dev"], overwrite=True)
+        export_videos(dataset, tmp_path / "out", "npz")
+    export_videos(dataset, tmp_path / "out", "npz", splits=["dev"], overwrite=True)
     assert list(contents(tmp_path / "out")) == ["dev/a.npz"]
 
 
-def test_an_unknown_format_is_told(dataset: str, tmp_path: Path) -> None:
+def test_an_unknown_format_is_reported(dataset: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"no format 'cocoo'.*Did you mean 'coco'"):
-        export(dataset, tmp_path / "out", "cocoo")
+        export_videos(dataset, tmp_path / "out", "cocoo")
     with pytest.raises(ConfigError, match="written into the dataset"):
-        export(dataset, tmp_path / "out", IN_PLACE)
+        export_videos(dataset, tmp_path / "out", IN_PLACE)
 
 
 @pytest.mark.parametrize(("name", "module"), sorted(NEEDS.items()))
-def test_a_missing_package_is_told_with_its_extra(
+def test_a_missing_package_is_reported_with_its_extra(
     dataset: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, module: str
 ) -> None:
     monkeypatch.setitem(__import__("sys").modules, module, None)
     with pytest.raises(MissingExtraError, match="pip install 'phoenix-ray"):
-        export(dataset, tmp_path / "out", name)
+        export_videos(dataset, tmp_path / "out", name)
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(("name", "uneven"), [("openpose", 1), ("npz", 0), ("csv", 0)])
 def test_a_rate_that_varies_is_counted_where_the_format_cannot_say_it(tmp_path: Path, name: str, uneven: int) -> None:
     storage = LocalStorage(write_dataset(tmp_path / "dataset"))
-    video = VIDEOS[0]
-    about = Video(video.split, "uneven", "video_file", "/data", len(video), "1", 25.0, fps_varies=True)
-    records = [FrameRecord(index, f"frame-{index}", index**2 / 25, 64, 48, "ok") for index in range(len(video))]
-    batch = LandmarkBatch(video.points, video.scores)
-    identity = read_identity(storage)
-    write_partition(storage, video.layout, identity, OutputSettings(), about, 0, len(video), records, batch)
-    assert export(storage.root, tmp_path / "all", name).uneven_videos == uneven
-    assert export(storage.root, tmp_path / "one", name, videos=[video.video_id]).uneven_videos == 0
+    add_partition(storage, "uneven", frame_count=3, fps_varies=True)
+    assert export_videos(storage.root, tmp_path / "all", name).uneven_videos == uneven
+    assert export_videos(storage.root, tmp_path / "one", name, videos=[VIDEOS[0].video_id]).uneven_videos == 0
 
 
 @pytest.mark.parametrize("name", OWN_OUTPUT)
 def test_an_earlier_export_is_replaced(dataset: str, tmp_path: Path, name: str) -> None:
-    if name in NEEDS and importlib.util.find_spec(NEEDS[name]) is None:
-        pytest.skip(f"{NEEDS[name]} is not installed")
-    export(dataset, tmp_path / "out", name)
+    skip_without_package(name)
+    export_videos(dataset, tmp_path / "out", name)
     files = contents(tmp_path / "out")
-    export(dataset, tmp_path / "out", name, overwrite=True)
+    export_videos(dataset, tmp_path / "out", name, overwrite=True)
     assert contents(tmp_path / "out") == files
 
 
@@ -123,7 +189,7 @@ def test_an_export_is_never_written_over_or_into_a_dataset(
     folder = Path(write_dataset(tmp_path / "all" / "dataset"))
     files = contents(folder)
     with pytest.raises(OutputError):
-        export(dataset, folder / where, "csv", overwrite=overwrite)
+        export_videos(dataset, folder / where, "csv", overwrite=overwrite)
     assert contents(folder) == files
 
 
@@ -133,36 +199,36 @@ def test_an_export_never_replaces_a_dataset_that_lost_its_identity(dataset: str,
     (folder / "dataset.json").unlink()
     files = contents(folder)
     with pytest.raises(OutputError, match="holds files that no export wrote"):
-        export(dataset, folder / where, "csv", overwrite=True)
+        export_videos(dataset, folder / where, "csv", overwrite=True)
     assert contents(folder) == files
 
 
 @pytest.mark.parametrize("where", ["poses", "."])
 def test_an_export_never_replaces_what_is_exported(dataset: str, tmp_path: Path, where: str) -> None:
-    export(dataset, tmp_path / "poses", "npz")
+    export_videos(dataset, tmp_path / "poses", "npz")
     files = contents(tmp_path)
     with pytest.raises(OutputError, match="is what is exported, or holds it"):
-        export(str(tmp_path / "poses"), tmp_path / where, "csv", overwrite=True)
+        export_videos(str(tmp_path / "poses"), tmp_path / where, "csv", overwrite=True)
     assert contents(tmp_path) == files
 
 
 @pytest.mark.parametrize("file", ["train/clip.mp4", "thesis.docx", ".git/HEAD", "frames/1.png"])
 def test_an_export_never_deletes_files_that_no_export_wrote(dataset: str, tmp_path: Path, file: str) -> None:
     output = tmp_path / "out"
-    export(dataset, output, "csv")
+    export_videos(dataset, output, "csv")
     (output / file).parent.mkdir(parents=True, exist_ok=True)
     (output / file).write_text("precious")
     with pytest.raises(OutputError, match=f"holds files that no export wrote .{file}"):
-        export(dataset, output, "csv", overwrite=True)
+        export_videos(dataset, output, "csv", overwrite=True)
     assert (output / file).read_text() == "precious"
 
 
 @pytest.mark.parametrize("name", ["csv", "pickle"])
 def test_an_export_replaces_a_file_only_if_it_is_a_pickle(dataset: str, tmp_path: Path, name: str) -> None:
-    export(dataset, tmp_path / "old.pkl", "pickle")
-    export(dataset, tmp_path / "old.pkl", name, overwrite=True)
+    export_videos(dataset, tmp_path / "old.pkl", "pickle")
+    export_videos(dataset, tmp_path / "old.pkl", name, overwrite=True)
     video = tmp_path / "clip.mp4"
     video.write_bytes(b"precious")
     with pytest.raises(OutputError, match="is not a file that an export wrote"):
-        export(dataset, video, name, overwrite=True)
+        export_videos(dataset, video, name, overwrite=True)
     assert video.read_bytes() == b"precious"

@@ -1,4 +1,7 @@
-"""Smoothing over time. It cannot be undone, and it never reaches across a gap: missing stays missing."""
+"""Filling the frames in which a point is missing, and smoothing over time.
+
+Smoothing cannot be undone, and it never reaches across a gap: missing stays missing.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cache
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,15 +18,58 @@ from phoenix_ray.prepare.prepared import Prepared, require_positions
 
 
 @dataclass(frozen=True, slots=True)
+class FillGaps:
+    """Fill gaps in time, a point at a time; what was filled is marked in `Prepared.filled`.
+
+    Attributes:
+        method: `linear` goes straight from the frame before a gap to the one behind it, and leaves the ends of a video
+            alone. `hold` repeats the frame before a gap, also at the end of a video, and leaves its beginning alone.
+        longest: Longest gap to fill, in frames; a longer one stays missing as a whole. None fills all.
+    """
+
+    method: Literal["linear", "hold"] = "linear"
+    longest: int | None = None
+
+    def __call__(self, prepared: Prepared) -> Prepared:
+        """Return the video with gaps filled."""
+        require_positions(prepared, self)
+        mask, frames = prepared.mask, np.arange(len(prepared))[:, np.newaxis]
+        before = np.maximum.accumulate(np.where(mask, frames, -1), axis=0)
+        behind = np.minimum.accumulate(np.where(mask, frames, len(prepared))[::-1], axis=0)[::-1]
+        wanted = ~mask & (before >= 0)
+        if self.method == "linear":
+            wanted &= behind < len(prepared)
+        if self.longest is not None:
+            wanted &= behind - before - 1 <= self.longest
+        frame, point = np.nonzero(wanted)
+        first = before[frame, point]
+        points = prepared.points.copy()
+        points[frame, point] = prepared.points[first, point]
+        if self.method == "linear":
+            last = behind[frame, point]
+            times = prepared.times
+            weight = ((times[frame] - times[first]) / (times[last] - times[first]))[:, np.newaxis]
+            step = prepared.points[last, point] - prepared.points[first, point]
+            points[frame, point] += (weight * step).astype(np.float32)
+        return replace(prepared, points=points, filled=prepared.filled | wanted)
+
+    def inverse(self, prepared: Prepared) -> Prepared:
+        """Make everything that was filled missing again: exact."""
+        points = prepared.points.copy()
+        points[prepared.filled] = np.nan
+        return replace(prepared, points=points, filled=np.zeros_like(prepared.filled))
+
+
+@dataclass(frozen=True, slots=True)
 class OneEuro:
     """The one-euro filter (Casiez, Roussel, Vogel: "1 € Filter", CHI 2012), each coordinate for itself.
 
-    A low pass that opens with speed: it takes the trembling out of a still hand and lags little behind a fast one. It
+    A low pass that opens with speed: it reduces jitter while a hand rests and lags little behind a fast one. It
     starts anew behind every gap. Cannot be undone.
 
     Attributes:
-        min_cutoff: Cut-off frequency of a point at rest, in Hz. Lower trembles less and lags more.
-        beta: How much the cut-off rises with speed, in Hz for each unit per second. Higher lags less.
+        min_cutoff: Cut-off frequency of a point at rest, in Hz. A lower value reduces jitter and increases lag.
+        beta: How much the cut-off rises with speed, in Hz for each unit per second. A higher value reduces lag.
         speed_cutoff: Cut-off frequency of the speed itself, in Hz (1 in the paper).
     """
 
@@ -114,7 +161,7 @@ def polynomial_weights(window: int, order: int) -> NDArray[np.float64]:
             values = [value - share * other for value, other in zip(values, known, strict=True)]
         basis.append(values)
     weights = [
-        [sum(one[row] * one[column] / _dot(one, one) for one in basis) for column in range(window)]
+        [sum(known[row] * known[column] / _dot(known, known) for known in basis) for column in range(window)]
         for row in range(window)
     ]
     return np.array(weights, np.float64)

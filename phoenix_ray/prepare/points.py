@@ -1,4 +1,4 @@
-"""Taking points out of a video, and dropping some again: the first and the last step of a pipeline."""
+"""Taking points out of a video, mirroring them, and dropping some again."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from phoenix_ray.dataset.video_landmarks import VideoLandmarks
-from phoenix_ray.prepare.point_sets import Point, counterparts, resolve
+from phoenix_ray.prepare.point_sets import Point, counterparts, resolve_points
 from phoenix_ray.prepare.prepared import Floats, Placement, Prepared
 
 # PHOENIX' rate, for sources without a clock.
@@ -19,7 +19,7 @@ class TakePoints:
     """Take some points of a video. Cannot be undone: the others are gone.
 
     Args:
-        words: What to take, as in `point_sets.resolve`: `upper_body`, `hands`, `pose:11-16`, ….
+        words: What to take, as in `point_sets.resolve_points`: `upper_body`, `hands`, `pose:11-16`, ….
         axes: `xy` or `xyz`.
         frame_rate: Frames per second to assume where the source has no clock.
     """
@@ -35,7 +35,7 @@ class TakePoints:
         Raises:
             ConfigError: A word means nothing in the video's layout.
         """
-        chosen, axes = resolve(video.layout, self._words), self._axes
+        chosen, axes = resolve_points(video.layout, self._words), self._axes
         points = np.empty((len(video), len(chosen), len(axes)), np.float32)
         confidence = np.empty((len(video), len(chosen)), np.float32)
         for part in dict.fromkeys(name for name, _ in chosen):
@@ -81,8 +81,8 @@ class KeepPoints:
             filled=prepared.filled[:, columns],
             confidence=prepared.confidence[:, columns],
             placements=tuple(
-                Placement(take_columns(one.origin, columns), take_columns(one.scale, columns))
-                for one in prepared.placements
+                Placement(take_columns(placed.origin, columns), take_columns(placed.scale, columns))
+                for placed in prepared.placements
             ),
         )
 
@@ -109,3 +109,56 @@ def _aspect(video: VideoLandmarks) -> float:
     """Return width over height of the video's frames; 1 where none was readable, and so no point was found."""
     readable = video.sizes[(video.sizes > 0).all(axis=1)]
     return float(np.median(readable[:, 0] / readable[:, 1])) if len(readable) else 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Mirror:
+    """Mirror the image and rename the points, so that the left hand is a left hand again.
+
+    Hands change places, left and right points of the pose, and the points of the face by the symmetry of its mesh. Done
+    twice it is the identity (bit for bit after a normalisation, to rounding before), and it may stand before or after
+    any normalisation, resampling, filling or smoothing: the result is the same, to rounding.
+    """
+
+    def __call__(self, prepared: Prepared) -> Prepared:
+        """Return the mirrored video.
+
+        Raises:
+            ValueError: A point was taken whose counterpart was not.
+        """
+        columns = [self._counterpart(prepared, column) for column in range(len(prepared.chosen))]
+        points = prepared.points[:, columns]
+        for axis, name in enumerate(prepared.axes):
+            if name.endswith("x"):
+                points[:, :, axis] = -points[:, :, axis]
+        if not prepared.placements:
+            x = prepared.axes.index("x")
+            points[:, :, x] = 1 + points[:, :, x]
+        return replace(
+            prepared,
+            points=points,
+            filled=prepared.filled[:, columns],
+            confidence=prepared.confidence[:, columns],
+            # Only the first placement starts from coordinates whose zero is the edge of the image.
+            placements=tuple(
+                _mirror_placement(placement, columns, width=0 if number else 1)
+                for number, placement in enumerate(prepared.placements)
+            ),
+            mirrored=not prepared.mirrored,
+        )
+
+    def inverse(self, prepared: Prepared) -> Prepared:
+        """Mirror back."""
+        return self(prepared)
+
+    def _counterpart(self, prepared: Prepared, column: int) -> int:
+        point = prepared.chosen[column]
+        if point not in prepared.counterparts:
+            raise ValueError(f"Nothing is known of the other side of point {point[1]} of {point[0]}: it cannot mirror.")
+        return prepared.column(prepared.counterparts[point])
+
+
+def _mirror_placement(placement: Placement, columns: list[int], width: int) -> Placement:
+    origin: Floats = take_columns(placement.origin, columns).copy()
+    origin[:, :, 0] = width - origin[:, :, 0]
+    return Placement(origin, take_columns(placement.scale, columns))

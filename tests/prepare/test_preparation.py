@@ -18,8 +18,8 @@ from phoenix_ray.dataset.reader import Dataset
 from phoenix_ray.dataset.storage import LocalStorage
 from phoenix_ray.errors import ConfigError, OutputError
 from phoenix_ray.prepare import ledger
-from phoenix_ray.prepare.job import Shard, Work, prepare_dataset, write_shard
-from phoenix_ray.prepare.pipeline import build
+from phoenix_ray.prepare.pipeline import build_pipeline
+from phoenix_ray.prepare.preparation import ExampleShard, Work, prepare_dataset, write_shard
 from phoenix_ray.prepare.settings import PrepareSettings
 from tests.exports.made_up import write_dataset
 from tests.prepare.made_up import LAYOUT, make_video
@@ -96,7 +96,7 @@ def test_files_hold_what_the_pipeline_gives(dataset: Dataset, tmp_path: Path, fo
     examples = READERS[format_](tmp_path)
     assert set(examples) == {video.video_id for video in VIDEOS}
     for video in VIDEOS:
-        prepared = build(settings(*words), LAYOUT)(video)
+        prepared = build_pipeline(settings(*words), LAYOUT)(video)
         example = examples[video.video_id]
         assert np.array_equal(example["points"], np.nan_to_num(prepared.points))
         assert np.array_equal(example["mask"], prepared.mask)
@@ -122,15 +122,15 @@ def test_a_stopped_run_goes_on_and_gives_the_same_bytes(
 ) -> None:
     words = (f"files.format={format_}",)
     run(dataset, tmp_path / "whole", *words)
-    written: list[Shard] = []
+    written: list[ExampleShard] = []
 
-    def write_two(work: Work, shard: Shard) -> None:
+    def write_two(work: Work, shard: ExampleShard) -> None:
         if len(written) == 2:
             raise KeyboardInterrupt
         written.append(shard)
         write_shard(work, shard)
 
-    monkeypatch.setattr("phoenix_ray.prepare.job.write_shard", write_two)
+    monkeypatch.setattr("phoenix_ray.prepare.preparation.write_shard", write_two)
     with pytest.raises(KeyboardInterrupt):
         run(dataset, tmp_path / "stopped", *words)
     (tmp_path / "stopped" / ".tmp-killed").write_text("half a file")

@@ -10,11 +10,48 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from phoenix_ray.exports import kaggle_fingerspelling
-from phoenix_ray.exports.kaggle_fingerspelling import write_kaggle_fingerspelling
-from phoenix_ray.exports.selection import select
+from phoenix_ray.exports import kaggle
+from phoenix_ray.exports.kaggle import write_kaggle_asl, write_kaggle_fingerspelling
+from phoenix_ray.exports.selection import select_for_export
 from phoenix_ray.landmarks import holistic
 from tests.exports.made_up import SELECTION, VIDEOS, InMemory, make_landmarks
+
+FILE = "train/01April_2010_Thursday_heute-6694.parquet"
+
+
+def test_the_competitions_own_loader_reads_equal_numbers(tmp_path: Path) -> None:
+    write_kaggle_asl(SELECTION, tmp_path / "out")
+    data = pd.read_parquet(tmp_path / "out" / FILE, columns=["x", "y", "z"])
+    frames = data.values.reshape(len(data) // 543, 543, 3).astype(np.float32)
+    video = VIDEOS[1]
+    ours = np.concatenate(
+        [video.points[part][:, :, :3] for part in ("face", "left_hand", "pose", "right_hand")], axis=1
+    )
+    assert np.array_equal(frames, ours, equal_nan=True)
+
+
+def test_the_columns_are_the_competitions(tmp_path: Path) -> None:
+    write_kaggle_asl(SELECTION, tmp_path / "out")
+    table = pq.read_table(tmp_path / "out" / FILE)
+    assert table.column_names == ["frame", "row_id", "type", "landmark_index", "x", "y", "z"]
+    row = table.slice(543 + 468 + 21 + 33 + 20, 1).to_pylist()[0]
+    assert (row["frame"], row["row_id"], row["type"], row["landmark_index"]) == (1, "1-right_hand-20", "right_hand", 20)
+    assert table.column("x").null_count == 543 + 21 + 468
+
+
+def test_the_table_names_the_file_signer_and_sign_of_each_video(tmp_path: Path) -> None:
+    write_kaggle_asl(SELECTION, tmp_path / "out")
+    table = pd.read_csv(tmp_path / "out" / "train.csv")
+    assert list(table.columns) == ["path", "participant_id", "sequence_id", "sign", "video_id", "signer"]
+    assert table.path.tolist() == [FILE, "train/b%2F%C3%BC.1.parquet"]
+    assert all((tmp_path / "out" / path).is_file() for path in table.path)
+    assert table.participant_id.tolist() == [0, 0]
+    assert table.sequence_id.tolist() == [1, 2]
+    assert pd.read_csv(tmp_path / "out" / "dev.csv").sequence_id.tolist() == [0]
+    index = json.loads((tmp_path / "out" / "sign_to_prediction_index_map.json").read_text())
+    assert index == {"MORGEN __ON__ REGEN": 0}
+    assert table.sign.map(index).tolist() == [0, 0]
+
 
 HAND_COLUMNS = [f"{axis}_right_hand_{index}" for axis in "xyz" for index in range(21)]
 
@@ -57,7 +94,7 @@ def test_one_sequence_is_read_with_a_filter(tmp_path: Path) -> None:
 
 def test_a_row_has_all_points_in_the_order_of_the_competition(tmp_path: Path) -> None:
     video = make_landmarks(layout=holistic(478))
-    write_kaggle_fingerspelling(select(InMemory((video,))), tmp_path / "out")
+    write_kaggle_fingerspelling(select_for_export(InMemory((video,))), tmp_path / "out")
     data = pd.read_parquet(tmp_path / "out" / "train_landmarks" / "0.parquet")
     assert data.shape == (5, 1630)
     assert data.index.name == "sequence_id"
@@ -73,9 +110,9 @@ def test_a_row_has_all_points_in_the_order_of_the_competition(tmp_path: Path) ->
 
 
 def test_a_file_takes_so_many_sequences(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kaggle_fingerspelling, "_FRAMES_PER_GROUP", 6)
+    monkeypatch.setattr(kaggle, "_FRAMES_PER_GROUP", 6)
     videos = tuple(make_landmarks("train", f"v{number}", number + 1) for number in range(7))
-    write_kaggle_fingerspelling(select(InMemory(videos)), tmp_path / "out", sequences_per_file=3)
+    write_kaggle_fingerspelling(select_for_export(InMemory(videos)), tmp_path / "out", sequences_per_file=3)
     table = pd.read_csv(tmp_path / "out" / "train.csv")
     assert table.file_id.tolist() == [0, 0, 0, 1, 1, 1, 2]
     files = [pq.ParquetFile(tmp_path / "out" / path) for path in sorted(set(table.path))]

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from phoenix_ray.errors import OutputError
-from phoenix_ray.exports.unpickling import load_pickle
+from phoenix_ray.exports.pickles import load_pickle
 
 
 class _Hostile:
@@ -74,14 +74,14 @@ def test_a_codec_other_than_that_of_bytes_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"\x80", pickle.dumps(list(range(1000)))[:-10], b"\x80\x04garbage"])
-def test_a_damaged_pickle_is_told(tmp_path: Path, content: bytes) -> None:
+def test_a_damaged_pickle_is_reported(tmp_path: Path, content: bytes) -> None:
     file = tmp_path / "damaged.pkl"
     file.write_bytes(content)
     with pytest.raises(OutputError, match="damaged"):
         load_pickle(file)
 
 
-def test_an_array_that_claims_more_than_memory_is_told(tmp_path: Path) -> None:
+def test_an_array_that_claims_more_than_memory_is_reported(tmp_path: Path) -> None:
     file = tmp_path / "huge.pkl"
     file.write_bytes(b"cnumpy\nndarray\n((I1000000000000\nI1000\ntVf8\ntR.")
     with pytest.raises(OutputError, match="memory"):
