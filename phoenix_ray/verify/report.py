@@ -13,9 +13,9 @@ from typing import Any
 from phoenix_ray.errors import EXIT_DIFFERENT, EXIT_OK
 from phoenix_ray.models.agreement import PartAgreement, add_up
 from phoenix_ray.models.holistic.bars import Bars, missed_bars
+from phoenix_ray.verify.comparison import VideoComparison
 from phoenix_ray.verify.differences import Difference, DifferenceKind
 from phoenix_ray.verify.tolerance import BITS, Tolerance
-from phoenix_ray.verify.video import VideoComparison
 
 # Where bars judge, these are judged by the spread over all points, and told for information.
 _JUDGED_BY_BARS: frozenset[DifferenceKind] = frozenset({"part missing", "part extra", "coordinates", "scores"})
@@ -88,19 +88,18 @@ class Report:
     def worst(self) -> list[VideoComparison]:
         """Return the videos in which something differs, the worst first: by distance, then by frames that differ."""
         return sorted(
-            self.told, key=lambda video: (-video.pixels, -video.differing_frames, video.split, video.video_id)
+            self.told, key=lambda video: (-video.pixels, -video.differing_frames(), video.split, video.video_id)
         )
 
     def kinds(self) -> dict[str, tuple[int, int]]:
         """Return kind of difference → (videos, frames) that have it."""
-        videos: Counter[str] = Counter()
-        frames: dict[str, set[tuple[str, str, int]]] = {}
+        videos: Counter[DifferenceKind] = Counter()
+        frames: Counter[DifferenceKind] = Counter()
         for video in self.told:
-            videos.update({difference.kind for difference in video.differences})
-            for difference in video.differences:
-                numbers = {(video.split, video.video_id, frame) for frame in difference.frames}
-                frames.setdefault(difference.kind, set()).update(numbers)
-        return {kind: (number, len(frames[kind])) for kind, number in videos.items()}
+            kinds = list(dict.fromkeys(difference.kind for difference in video.differences))
+            videos.update(kinds)
+            frames.update({kind: video.differing_frames(kind) for kind in kinds})
+        return {kind: (number, frames[kind]) for kind, number in videos.items()}
 
     def verdict(self) -> str:
         """Return what came of it in one line."""

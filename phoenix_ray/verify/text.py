@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from rich.console import Console
 
 from phoenix_ray.verify.agreement_table import agreement_table
+from phoenix_ray.verify.comparison import VideoComparison
 from phoenix_ray.verify.report import Report, count
-from phoenix_ray.verify.video import VideoComparison
 
 # The JSON has all of them.
 VIDEOS_TOLD = 20

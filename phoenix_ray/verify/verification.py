@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import chain
 
 from phoenix_ray.config import ModelSettings, Settings
 from phoenix_ray.dataset.collection import LandmarkCollection, VideoKey
@@ -21,13 +22,12 @@ from phoenix_ray.exports.imports import open_collection
 from phoenix_ray.models import registry
 from phoenix_ray.models.holistic.bars import BARS, OTHER_ORDER_BARS, Bars
 from phoenix_ray.models.kernels import describe_mixture
+from phoenix_ray.verify.comparison import VideoComparison, compare_collections
 from phoenix_ray.verify.digests import agreed_videos
 from phoenix_ray.verify.recompute import RecomputedCollection, recorded_settings
 from phoenix_ray.verify.report import Criterion
 from phoenix_ray.verify.selection import Selection
 from phoenix_ray.verify.tolerance import BITS, Tolerance
-from phoenix_ray.verify.video import VideoComparison
-from phoenix_ray.verify.walk import all_keys, compare_collections
 
 # As large as what a format loses that stores float32 as text of seven digits.
 DEFAULT_TOLERANCE = Tolerance("normalised", 1e-6)
@@ -98,7 +98,7 @@ def two_results(
     return Verification(
         (reference, candidate),
         *sides,
-        tuple(selection.choose(all_keys(*sides))),
+        tuple(selection.choose(chain(*(side.keys() for side in sides)))),
         Criterion(tolerance or DEFAULT_TOLERANCE),
         statuses=len(ours) == 2,
         source=source or next((side.identity.source_root for side in ours), ""),
@@ -180,5 +180,5 @@ def _against(
     dataset: Dataset, names: tuple[str, str], settings: Settings, selection: Selection, criterion: Criterion
 ) -> Verification:
     fresh = RecomputedCollection(settings, dataset, dataset.identity.source_root)
-    keys = tuple(selection.choose(all_keys(fresh, dataset)))
+    keys = tuple(selection.choose(chain(fresh.keys(), dataset.keys())))
     return Verification(names, fresh, dataset, keys, criterion, statuses=True, source=settings.source.path)

@@ -2,15 +2,15 @@ from __future__ import annotations
 
 from phoenix_ray.dataset.video_landmarks import VideoLandmarks
 from phoenix_ray.errors import OutputError
+from phoenix_ray.verify.comparison import compare_collections
 from phoenix_ray.verify.tolerance import BITS
-from phoenix_ray.verify.walk import all_keys, compare_collections
 from tests.verify.made_up import InMemory, make_video
 
 A, B, C = (make_video(video_id=name) for name in "abc")
 
 
 def told(reference: InMemory, candidate: InMemory, agreed: dict[tuple[str, str], int] | None = None) -> list[str]:
-    keys = sorted(set(all_keys(reference, candidate)))
+    keys = sorted({*reference.keys(), *candidate.keys()})
     compared = compare_collections(reference, candidate, keys, BITS, agreed=agreed or {}, statuses=True)
     return [f"{video.video_id}: {one.message}" for video in compared for one in video.differences]
 
