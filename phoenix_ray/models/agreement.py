@@ -1,6 +1,6 @@
 """How far the landmarks of the same frames lie apart, part by part, as numbers that add up over videos.
 
-`verify.video` compares videos with it, `bench.parity_report` and `holistic.torch_trial` engines; `holistic.bars` judges
+`verify.comparison` compares videos with it, `bench.parity_report` and `holistic.torch_trial` engines; `holistic.bars` judges
 the sum.
 """
 

@@ -19,7 +19,9 @@ from phoenix_ray.statistics.summary import GroupSummary, Outlier
 from phoenix_ray.untrusted_text import printable_line
 
 
-def to_json(everything: GroupSummary, groups: Sequence[GroupSummary], outliers: Sequence[Outlier]) -> dict[str, Any]:
+def statistics_json(
+    everything: GroupSummary, groups: Sequence[GroupSummary], outliers: Sequence[Outlier]
+) -> dict[str, Any]:
     """Return plain values; `scores` count frames in equal steps of the presence score from 0 to 1."""
     return {
         "all": everything.to_json(),
@@ -28,7 +30,7 @@ def to_json(everything: GroupSummary, groups: Sequence[GroupSummary], outliers: 
     }
 
 
-def print_report(
+def print_statistics(
     console: Console,
     dataset: str,
     everything: GroupSummary,

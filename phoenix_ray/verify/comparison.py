@@ -22,9 +22,8 @@ from phoenix_ray.models.agreement import PartAgreement, add_up, agree
 from phoenix_ray.verify.alignment import Alignment, FrameList, align, share, side_by_side
 from phoenix_ray.verify.differences import Difference, DifferenceCollector, DifferenceKind, frame_text
 from phoenix_ray.verify.moved_frames import REACH, MovedFrames, describe_moves
-from phoenix_ray.verify.row_window import RowWindow, VideoBlocks
-from phoenix_ray.verify.side import Side, UnreadableError, read_both
 from phoenix_ray.verify.tolerance import Tolerance
+from phoenix_ray.verify.video_blocks import RowWindow, Side, UnreadableError, VideoBlocks, read_both
 
 # Rows that are compared at once: 7 MB of Holistic on each side, and some times as much for their differences.
 _ROWS_COMPARED = 1_024

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from phoenix_ray.dataset.video_landmarks import VideoLandmarks
 from phoenix_ray.models.agreement import Points
 from phoenix_ray.verify.alignment import AlignedFrames, Rows, SharedPart
-from phoenix_ray.verify.row_window import RowWindow
 from phoenix_ray.verify.tolerance import Tolerance
+from phoenix_ray.verify.video_blocks import RowWindow
 
 # A frame is looked for among so many rows before and behind its place: 80 s at 25 fps, and 34 MB of Holistic.
 REACH = 2_048

@@ -13,18 +13,18 @@ from phoenix_ray.sources.catalog import open_source
 from phoenix_ray.sources.frames import read_frames
 from phoenix_ray.sources.undecoded import name_frames
 from phoenix_ray.verify.comparison import VideoComparison
-from phoenix_ray.verify.report import Report
-from phoenix_ray.verify.side import Side
+from phoenix_ray.verify.report import VerificationReport
 from phoenix_ray.verify.verification import Verification
+from phoenix_ray.verify.video_blocks import Side
 from phoenix_ray.viewer.contact_sheet import FrameLandmarks, find_frames
 from phoenix_ray.viewer.overlay import draw
-from phoenix_ray.viewer.sheet import Row, Section, Tile, tile_scale, write_sheet
+from phoenix_ray.viewer.tiling import Row, SheetSection, Tile, tile_scale, write_sheet
 
 VIDEOS_SHOWN = 6
 FRAMES_SHOWN = 3
 
 
-def write_worst_videos(report: Report, verification: Verification, file: Path) -> int:
+def write_worst_videos(report: VerificationReport, verification: Verification, file: Path) -> int:
     """Write a contact sheet of the videos that differ most, and return how many it shows; none, no picture.
 
     Raises:
@@ -45,7 +45,7 @@ def write_worst_videos(report: Report, verification: Verification, file: Path) -
     rows = tuple(_row(verification, *pair) for pair in shown)
     if not rows:
         raise OutputError(f"{verification.source} holds none of the videos that differ: nothing to show.")
-    write_sheet("Reference and candidate", [Section("What differs most", rows)], file)
+    write_sheet("Reference and candidate", [SheetSection("What differs most", rows)], file)
     return len(rows)
 
 

@@ -1,7 +1,7 @@
 """Landmarks computed afresh, video by video, in this process and without Ray: what a dataset is verified against.
 
 The same function as in the workers does it (`phoenix_ray.estimation`), with the settings that the dataset records. To
-`verify.side` it is a collection that gives its videos in blocks, each computed when it is taken.
+`verify.video_blocks` it is a collection that gives its videos in blocks, each computed when it is taken.
 """
 
 from __future__ import annotations

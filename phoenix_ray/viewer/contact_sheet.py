@@ -25,7 +25,7 @@ from phoenix_ray.landmarks import Layout
 from phoenix_ray.sources.base import Video
 from phoenix_ray.sources.frames import read_frames
 from phoenix_ray.viewer.overlay import Points, draw
-from phoenix_ray.viewer.sheet import Row, Section, Tile, tile_scale, write_sheet
+from phoenix_ray.viewer.tiling import Row, SheetSection, Tile, tile_scale, write_sheet
 
 BADGES = {"no_person": "no person", "unreadable": "unreadable", "failed": "failed"}
 
@@ -65,7 +65,7 @@ def write_contact_sheet(
         chosen = (one for one in here if _is_named(one, only)) if only else islice(here, videos)
         rows = tuple(_row(dataset, video, frames, around) for video in chosen)
         if rows:
-            sections.append(Section(split, rows))
+            sections.append(SheetSection(split, rows))
     if not sections:
         what = f"none of {', '.join(only)} that is in {opened.root}" if only else f"no video of {opened.root}"
         raise OutputError(f"{output} holds {what}: nothing to show.")

@@ -14,8 +14,8 @@ from phoenix_ray.dataset.video_landmarks import VideoLandmarks
 from phoenix_ray.verify import comparison
 from phoenix_ray.verify.alignment import FrameList
 from phoenix_ray.verify.comparison import VideoComparison, compare_blocks, compare_videos
-from phoenix_ray.verify.row_window import VideoBlocks
 from phoenix_ray.verify.tolerance import BITS, Tolerance
+from phoenix_ray.verify.video_blocks import VideoBlocks
 from tests.verify.made_up import LAYOUT, WIDTH, changed, make_video, rearranged, rows_of, without_part
 
 ATOL = Tolerance("normalised", 1e-6)
