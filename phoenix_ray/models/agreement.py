@@ -1,7 +1,7 @@
 """How far the landmarks of the same frames lie apart, part by part, as numbers that add up over videos.
 
-`verify.comparison` compares videos with it, `bench.parity_report` and `holistic.torch_trial` engines; `holistic.bars` judges
-the sum.
+`verify.comparison` compares videos with it, `benchmarks.parity_report` and `holistic.torch_trial` engines;
+`holistic.bars` judges the sum.
 """
 
 from __future__ import annotations

@@ -115,7 +115,7 @@ def _value(outlier: Outlier) -> str:
         case "lowest rate":
             return f"{100 * outlier.value:.1f} %"
         case "longest gap":
-            return f"{outlier.value:,.0f} frame{'s' * (outlier.value != 1)}"
+            return f"{outlier.value:,.0f} {'frame' if outlier.value == 1 else 'frames'}"
         case _:
             return f"{outlier.value:,.1f} px"
 

@@ -83,7 +83,7 @@ def _pieces(keys: Iterator[VideoKey]) -> Iterator[list[VideoKey]]:
 
 @dataclass(frozen=True, slots=True)
 class PartSummary:
-    """How one part does in a group of videos.
+    """The measures of one part in a group of videos.
 
     Attributes:
         rate: Share of the frames in which it was found.

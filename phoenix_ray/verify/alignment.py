@@ -146,7 +146,7 @@ class Alignment:
         partners: intp (frames of the reference,): the row of the candidate that is the same frame, -1 for none.
         standing: int32 (frames of the reference,): number of the frame that takes this place in the candidate's order;
             another than the frame's own where names are out of order.
-        extra: Rows of the candidate that are no frame of the reference.
+        extra: Rows of the candidate whose frame the reference lacks.
     """
 
     partners: Rows
@@ -155,10 +155,10 @@ class Alignment:
 
 
 def align(reference: FrameList, candidate: FrameList) -> Alignment:
-    """Return which rows belong together: first those of one name, then, of the others, those of one number."""
+    """Return which rows belong together: rows with the same name, and of the others those with the same number."""
     partners = np.full(len(reference), -1, np.intp)
     is_extra = np.ones(len(candidate), np.bool_)
-    if _tells_apart(reference.names) and _tells_apart(candidate.names):
+    if _is_unique(reference.names) and _is_unique(candidate.names):
         _, rows, others = np.intersect1d(reference.names, candidate.names, assume_unique=True, return_indices=True)
         partners[rows], is_extra[others] = others, False
     unpaired, left = np.flatnonzero(partners < 0), np.flatnonzero(is_extra)
@@ -170,7 +170,7 @@ def align(reference: FrameList, candidate: FrameList) -> Alignment:
     return Alignment(partners, standing, np.flatnonzero(is_extra))
 
 
-def _tells_apart(names: NDArray[np.int64]) -> bool:
+def _is_unique(names: NDArray[np.int64]) -> bool:
     """Return whether every frame has a name that no other frame has."""
     return bool(names.all()) and np.unique(names).size == names.size
 

@@ -31,7 +31,7 @@ _ROWS_COMPARED = 1_024
 
 @dataclass(frozen=True, slots=True)
 class VideoComparison:
-    """What came of comparing a video.
+    """The result of comparing two versions of a video.
 
     Attributes:
         split: Its split.
@@ -71,7 +71,7 @@ def compare_collections(
     agreed: Mapping[VideoKey, int],
     statuses: bool,
 ) -> Iterator[VideoComparison]:
-    """Yield what came of each video.
+    """Yield the result for each video.
 
     Args:
         reference: What it should be.

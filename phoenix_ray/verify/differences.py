@@ -1,4 +1,4 @@
-"""What can differ between two versions of a video, and the sentence for each.
+"""The kinds of difference between two versions of a video, and the sentence for each.
 
 `DifferenceCollector` is given the frames that both have, block by block, and afterwards says what differs in all of
 them: names, statuses, parts, coordinates, scores. It takes a few bytes for each frame that differs.
@@ -48,11 +48,11 @@ class Difference:
     """One thing that differs, in one or more frames of a video.
 
     Attributes:
-        kind: What it is. "Missing" is in the reference only, "extra" in the candidate only.
+        kind: Its kind. "Missing" is in the reference only, "extra" in the candidate only.
         message: A sentence for people.
         frames: int32 (frames,): frame numbers, ascending; empty where the video as a whole differs.
-        part: The part, where it is about one.
-        pixels: The largest distance, where it is about coordinates in an image of known size; else 0.
+        part: Name of the part, empty where the difference concerns whole frames.
+        pixels: The largest distance of coordinates in an image of known size; else 0.
         worst_frame: Frame with the largest distance, None where there is no distance.
     """
 

@@ -105,7 +105,7 @@ def _means(points: Mapping[str, Points]) -> NDArray[np.float64]:
 
 
 def describe_moves(frames: NDArray[np.int32], held: NDArray[np.int32]) -> Iterator[tuple[str, NDArray[np.int32]]]:
-    """Yield a sentence, and the frames it speaks of, for each swap and each run of frames moved by as many places.
+    """Yield a sentence, and the frames it names, for each swap and each run of frames moved by as many places.
 
     Args:
         frames: Numbers of the frames that moved, ascending.

@@ -145,7 +145,7 @@ def recorded_settings(identity: DatasetIdentity, source: str, overrides: Sequenc
         overrides: `section.key=value` words that go before what is recorded.
 
     Raises:
-        ConfigError: A word is no setting.
+        ConfigError: A word is not a setting.
     """
     # The architecture is that of the machine that recomputes, whatever the dataset's is.
     names = ModelSettings.model_fields.keys() - {"architecture"}

@@ -1,4 +1,4 @@
-"""What came of comparing two sets of landmarks: gathered video by video, judged once, and written as Markdown or JSON.
+"""The result of comparing two sets of landmarks: gathered video by video, judged once, written as Markdown or JSON.
 
 Only videos that differ are kept, so that a report on a whole dataset is as large as what is wrong with it. To be read
 it has the verdict in the first line, then what differs, then how near all the rest is.
@@ -113,7 +113,7 @@ class VerificationReport:
         return {kind: (number, frames[kind]) for kind, number in videos.items()}
 
     def verdict(self) -> str:
-        """Return what came of it in one line."""
+        """Return the result in one line."""
         held = f"{counted(self.videos, 'video')}, {counted(self.frames, 'frame')}"
         if self.criterion.bars is not None:
             missed = len(self.failures()) + len(self.different)
@@ -155,7 +155,7 @@ class VerificationReport:
 
 
 def gather(names: tuple[str, str], criterion: Criterion, comparisons: Iterable[VideoComparison]) -> VerificationReport:
-    """Return the report on all videos, one after the other."""
+    """Return the report on all videos, which are compared as they are taken."""
     videos = frames = by_digest = 0
     parts: tuple[PartAgreement, ...] = ()
     differing = []

@@ -90,7 +90,7 @@ def _require(what: str, wanted: Iterable[str], known: set[str]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """A comparison that is ready to be made.
+    """A comparison, ready to run.
 
     Attributes:
         names: What to call the reference and the candidate.
@@ -113,7 +113,7 @@ class Verification:
     agreed: Mapping[VideoKey, int] = field(default_factory=dict)
 
     def compare(self) -> Iterator[VideoComparison]:
-        """Yield what came of each video."""
+        """Yield the result for each video."""
         return compare_collections(
             self.reference,
             self.candidate,
@@ -144,7 +144,7 @@ def two_results(
 
     Raises:
         ConfigError: `videos` names what is not there.
-        OutputError: One cannot be read.
+        OutputError: A side cannot be read.
     """
     sides = open_collection(reference), open_collection(candidate)
     ours = [side for side in sides if isinstance(side, Dataset)]

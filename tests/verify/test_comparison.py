@@ -71,7 +71,7 @@ def test_any_single_value_that_changes_is_found_and_nothing_else(part, row, plac
     assert f"{part.points[point]} {part.axes[axis]} of frame {row} is" in difference.message
 
 
-def test_a_dropped_part_is_named_and_its_numbers_are_not_told_again() -> None:
+def test_a_dropped_part_is_named_and_its_numbers_are_not_reported_again() -> None:
     assert messages(compare(without_part(VIDEO, "left_hand", 5))) == ["left_hand missing in frame 5"]
 
 
@@ -79,7 +79,7 @@ def test_a_part_that_should_not_be_there_is_named() -> None:
     assert messages(compare_videos(without_part(VIDEO, "pose", 5), VIDEO, ATOL)) == ["pose extra in frame 5"]
 
 
-def test_swapped_frames_are_recognised_and_their_numbers_are_not_told_again() -> None:
+def test_swapped_frames_are_recognised_and_their_numbers_are_not_reported_again() -> None:
     swapped = rearranged(VIDEO, [0, 1, 2, 3, 4, 5, 6, 8, 7, 9, 10, 11])
     for tolerance in (BITS, ATOL, Tolerance("pixels", 0.01)):
         (difference,) = compare(swapped, tolerance).differences
@@ -95,12 +95,12 @@ def test_swapped_frames_that_took_their_names_along_are_recognised() -> None:
     assert messages(compare(swapped)) == ["frames 7 and 8 swapped"]
 
 
-def test_frames_that_moved_up_by_one_are_told_as_a_range() -> None:
+def test_frames_that_moved_up_by_one_are_reported_as_a_range() -> None:
     shifted = rearranged(VIDEO, [0, 1, 2, 4, 5, 6, 7, 8, 9, 10, 11])
     assert messages(compare(shifted)) == ["frame 11 missing", "frames 3-10 hold frames 4-11"]
 
 
-def test_frames_after_a_doubled_one_are_told_as_a_range() -> None:
+def test_frames_after_a_doubled_one_are_reported_as_a_range() -> None:
     doubled = rearranged(VIDEO, [0, 1, 2, 2, 3, 4, 5, 6, 7, 8, 9, 10])
     assert messages(compare(doubled)) == ["frames 3-11 hold frames 2-10"]
 
@@ -135,7 +135,7 @@ def test_a_changed_status_is_named() -> None:
     assert compare_videos(VIDEO, spoiled, ATOL, statuses=False).differences == ()
 
 
-def test_a_status_that_follows_from_the_parts_is_not_told_twice() -> None:
+def test_a_status_that_follows_from_the_parts_is_not_reported_twice() -> None:
     gone = VIDEO
     for part in LAYOUT.parts:
         gone = without_part(gone, part.name, 0)

@@ -51,7 +51,7 @@ def test_a_source_elsewhere_and_other_settings_go_first() -> None:
     assert (settings.source.path, settings.source.kind, settings.decode.threads) == ("/mnt", "videos", 7)
 
 
-def test_a_word_that_is_no_setting_is_told() -> None:
+def test_a_word_that_is_no_setting_is_reported() -> None:
     with pytest.raises(ConfigError, match="Unknown setting"):
         recorded_settings(identity_of(ModelSettings()), "", ("decode.thread=7",))
 

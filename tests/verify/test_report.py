@@ -106,7 +106,7 @@ def test_bars_judge_all_points_together(offset: float, equal: bool) -> None:
     assert found.differing == ()
 
 
-def test_a_single_far_point_is_told_but_the_bars_decide() -> None:
+def test_a_single_far_point_is_reported_but_the_bars_decide() -> None:
     far = changed(holistic(0), "face", 3, 7, 0, 0.1)
     found = report([far], Criterion(Tolerance("pixels", 0.5), BARS), [holistic(0)])
     assert found.equal

@@ -45,7 +45,7 @@ def test_another_seed_draws_other_videos() -> None:
         (VideoFilter(splits=("test",), videos=("b/2",)), "no video to compare"),
     ],
 )
-def test_what_is_not_there_is_told(selection: VideoFilter, message: str) -> None:
+def test_what_is_not_there_is_reported(selection: VideoFilter, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         selection.choose(KEYS)
 
