@@ -1,4 +1,4 @@
-"""Each way in which a video can differ is found, named, and told once."""
+"""Each way in which a video can differ is found, named, and reported once."""
 
 from __future__ import annotations
 
