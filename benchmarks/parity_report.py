@@ -18,7 +18,7 @@ from phoenix_ray.landmarks import Layout
 from phoenix_ray.models.agreement import PartAgreement, agree_all
 from phoenix_ray.models.base import LandmarkBatch
 from phoenix_ray.models.holistic.parity import PARITY, parity_failures, presence_agreement
-from phoenix_ray.verify.agreement_table import agreement_table
+from phoenix_ray.verify.report import agreement_table
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,11 +16,11 @@ from phoenix_ray import __version__
 from phoenix_ray.commands.check import check
 from phoenix_ray.commands.export import export
 from phoenix_ray.commands.prepare import prepare
-from phoenix_ray.commands.report_files import check_report_path
 from phoenix_ray.commands.settings import SettingsCommand, read_settings, require_places, with_settings
 from phoenix_ray.commands.stats import stats
 from phoenix_ray.commands.verify import verify
 from phoenix_ray.errors import EXIT_INTERRUPTED, ModelError, PhoenixRayError
+from phoenix_ray.report_files import check_report_path
 from phoenix_ray.text import printable_line, printable_text
 
 _PLACES = ("source.path", "output.path")

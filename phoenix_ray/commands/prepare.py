@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from phoenix_ray.commands.report_files import check_report_path
+from phoenix_ray.report_files import check_report_path
 from phoenix_ray.text import printable_line
 
 if TYPE_CHECKING:

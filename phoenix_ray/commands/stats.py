@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from phoenix_ray.commands.report_files import check_report_path, write_report
 from phoenix_ray.errors import OutputError
+from phoenix_ray.report_files import check_report_path, write_report
 
 if TYPE_CHECKING:
     from phoenix_ray.statistics.summary import Grouping
@@ -42,17 +42,17 @@ def stats(
     from phoenix_ray.dataset.reader import Dataset
     from phoenix_ray.dataset.video_landmarks import image_parts
     from phoenix_ray.exports.imports import open_collection
-    from phoenix_ray.statistics import report, summary, survey
+    from phoenix_ray.statistics import report, summary
 
     for path in filter(None, (json_file, plots)):
         check_report_path(path)
     collection = open_collection(dataset)
     if isinstance(collection, Dataset):
         reading = collection.select(parts=image_parts(collection.layout))
-        measures = survey.count_only(reading) if quick else survey.measure_collection(reading.select, threads)
+        measures = summary.count_only(reading) if quick else summary.measure_collection(reading.select, threads)
     else:
         # Files of other tools are read by one thread, and have no table to be quick with.
-        measures = survey.measure_collection(partial(open_collection, dataset), threads=1)
+        measures = summary.measure_collection(partial(open_collection, dataset), threads=1)
     videos = list(measures)
     if not videos:
         raise OutputError(f"{dataset} holds no video: there is nothing to count.")
@@ -60,11 +60,13 @@ def stats(
     worst = summary.find_outliers(videos, outliers)
     # In a file or a pipe nothing needs to be cut to a terminal's width.
     console = Console() if sys.stdout.isatty() else Console(width=_PIPE_WIDTH)
-    report.print_report(console, dataset, everything, groups, worst)
+    report.print_statistics(console, dataset, everything, groups, worst)
     if isinstance(collection, Dataset):
         report.print_notes(console, collection.videos())
     if json_file is not None:
-        write_report(json_file, json.dumps(report.to_json(everything, groups, worst), indent=1, ensure_ascii=False))
+        write_report(
+            json_file, json.dumps(report.statistics_json(everything, groups, worst), indent=1, ensure_ascii=False)
+        )
     if plots is not None:
         from phoenix_ray.statistics.plots import write_plots
 

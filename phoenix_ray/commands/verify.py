@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from phoenix_ray.commands.report_files import check_report_path, write_report
 from phoenix_ray.errors import ConfigError
+from phoenix_ray.report_files import check_report_path, write_report
 
 if TYPE_CHECKING:
-    from phoenix_ray.verify.report import Report
+    from phoenix_ray.verify.report import VerificationReport
     from phoenix_ray.verify.tolerance import Tolerance
     from phoenix_ray.verify.verification import Verification
 
@@ -70,10 +70,8 @@ def verify(
 
     Leaves with 0 when they are equal, 1 when they differ, and the codes of `phoenix-ray run` for everything else.
     """
-    from phoenix_ray.verify.report import gather
-    from phoenix_ray.verify.selection import Selection
-    from phoenix_ray.verify.text import print_report, report_text
-    from phoenix_ray.verify.verification import against_mediapipe, against_recomputation, two_results
+    from phoenix_ray.verify.report import gather, print_report, report_text
+    from phoenix_ray.verify.verification import VideoFilter, against_mediapipe, against_recomputation, two_results
 
     if [other is not None, recompute, reference is not None].count(True) != 1:
         raise ConfigError("Say what to compare with, one of: another result, --recompute, --reference mediapipe.")
@@ -82,7 +80,7 @@ def verify(
     afresh = other is None
     if afresh and sample is None and not videos and not full:
         sample = _RECOMPUTED
-    selection = Selection(tuple(filter(None, splits.split(","))), videos, sample, seed)
+    selection = VideoFilter(tuple(filter(None, splits.split(","))), videos, sample, seed)
     tolerance = _tolerance(atol, pixels)
     if other is not None:
         verification = two_results(result, other, selection, tolerance, source, full=full)
@@ -117,7 +115,7 @@ def _tolerance(atol: float | None, pixels: float | None) -> Tolerance | None:
     return Tolerance("normalised", atol) if atol else BITS
 
 
-def _draw(report: Report, verification: Verification, file: Path) -> None:
+def _draw(report: VerificationReport, verification: Verification, file: Path) -> None:
     from phoenix_ray.verify.pictures import write_worst_videos
 
     shown = write_worst_videos(report, verification, file)

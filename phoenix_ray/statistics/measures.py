@@ -1,6 +1,6 @@
 """What is measured in one video: pure functions of its landmarks.
 
-Pixels are those of the decoded frame (`x * width`, `y * height`), so that figures compare with what one sees. Files of
+Pixels are those of the decoded frame (`x * width`, `y * height`), so that figures match what a viewer sees. Files of
 other tools may not record the size of a frame: movements into and out of such frames are left out, and counted as such.
 """
 
@@ -39,7 +39,7 @@ class Gap:
 
 @dataclass(frozen=True, slots=True)
 class PartMeasures:
-    """How one part does in a video.
+    """The measures of one part in a video.
 
     Attributes:
         found: Frames in which it was found.

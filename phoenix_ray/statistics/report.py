@@ -19,7 +19,9 @@ from phoenix_ray.statistics.summary import GroupSummary, Outlier
 from phoenix_ray.text import printable_line
 
 
-def to_json(everything: GroupSummary, groups: Sequence[GroupSummary], outliers: Sequence[Outlier]) -> dict[str, Any]:
+def statistics_json(
+    everything: GroupSummary, groups: Sequence[GroupSummary], outliers: Sequence[Outlier]
+) -> dict[str, Any]:
     """Return plain values; `scores` count frames in equal steps of the presence score from 0 to 1."""
     return {
         "all": everything.to_json(),
@@ -28,7 +30,7 @@ def to_json(everything: GroupSummary, groups: Sequence[GroupSummary], outliers: 
     }
 
 
-def print_report(
+def print_statistics(
     console: Console,
     dataset: str,
     everything: GroupSummary,
@@ -113,7 +115,7 @@ def _value(outlier: Outlier) -> str:
         case "lowest rate":
             return f"{100 * outlier.value:.1f} %"
         case "longest gap":
-            return f"{outlier.value:,.0f} frame{'s' * (outlier.value != 1)}"
+            return f"{outlier.value:,.0f} {'frame' if outlier.value == 1 else 'frames'}"
         case _:
             return f"{outlier.value:,.1f} px"
 

@@ -1,18 +1,21 @@
 """Landmarks computed afresh, video by video, in this process and without Ray: what a dataset is verified against.
 
 The same function as in the workers does it (`phoenix_ray.estimation`), with the settings that the dataset records. To
-`verify.walk` it is a collection like any other, whose videos are computed when they are loaded.
+`verify.video_blocks` it is a collection that gives its videos in blocks, each computed when it is taken.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from dataclasses import replace
+from itertools import islice
+from typing import TypeVar
 
 from phoenix_ray.config import ModelSettings, Settings
 from phoenix_ray.config_files import load
-from phoenix_ray.dataset.collection import LandmarkCollection, VideoKey
+from phoenix_ray.dataset.collection import VideoKey
 from phoenix_ray.dataset.identity import DatasetIdentity
+from phoenix_ray.dataset.reader import BLOCK_ROWS, Dataset
 from phoenix_ray.dataset.recorded_source import open_recorded_source
 from phoenix_ray.dataset.schema import to_table
 from phoenix_ray.dataset.video_landmarks import VideoLandmarks, from_rows
@@ -21,8 +24,11 @@ from phoenix_ray.estimation import estimate_frames
 from phoenix_ray.landmarks import Layout
 from phoenix_ray.models import registry
 from phoenix_ray.models.base import PoseModel
-from phoenix_ray.sources.base import Video
-from phoenix_ray.sources.frames import read_frames_except
+from phoenix_ray.sources.base import Frame, Video
+from phoenix_ray.sources.frames import read_frames_except, undecoded_frames
+from phoenix_ray.verify.alignment import FrameList
+
+Result = TypeVar("Result")
 
 
 class RecomputedCollection:
@@ -41,8 +47,9 @@ class RecomputedCollection:
         ModelError: The model cannot be loaded.
     """
 
-    def __init__(self, settings: Settings, committed: LandmarkCollection, recorded: str = "") -> None:
-        self._committed = committed
+    def __init__(self, settings: Settings, committed: Dataset, recorded: str = "") -> None:
+        # Without columns of landmarks: rows are read for their status alone.
+        self._statuses = committed.select(parts=())
         self._decode = settings.decode
         listing = open_recorded_source(settings.source, recorded).videos()
         self._videos = {(video.split, video.video_id): video for video in listing if isinstance(video, Video)}
@@ -57,35 +64,75 @@ class RecomputedCollection:
         """Yield (split, video ID) of each video of the source, sorted."""
         yield from sorted(self._videos)
 
+    def list_frames(self, split: str, video_id: str) -> FrameList:
+        """Return the frames of a video, none of them decoded.
+
+        Raises:
+            KeyError: The source has no such video.
+            SourceError: This machine cannot list the video's folder.
+        """
+        video = self._videos[split, video_id]
+        return FrameList.named(frame.name for frame in undecoded_frames(video, 0, video.frame_count))
+
     def load(self, split: str, video_id: str) -> VideoLandmarks:
-        """Compute a video.
+        """Compute a video at once; arguments and errors are those of `load_blocks`."""
+        return self._load(split, video_id, next, self._videos[split, video_id].frame_count)
+
+    def load_blocks(self, split: str, video_id: str, use: Callable[[Iterator[VideoLandmarks]], Result]) -> Result:
+        """Compute a video in blocks of frames, and return what a function makes of them.
+
+        Args:
+            split: Its split.
+            video_id: The video.
+            use: Called once with the blocks in order, at least one; each is computed when it is taken.
 
         Raises:
             KeyError: The source or the dataset has no such video.
-            PhoenixRayError: It cannot be read, or the model fails on all its frames.
+            PhoenixRayError: It cannot be read, or the model fails on all frames of a block.
         """
+        return self._load(split, video_id, use, BLOCK_ROWS)
+
+    def _load(
+        self, split: str, video_id: str, use: Callable[[Iterator[VideoLandmarks]], Result], block_rows: int
+    ) -> Result:
         video = self._videos[split, video_id]
-        failed = failed_frames(self._committed.load(split, video_id))
+        failed = self._statuses.load_blocks(split, video_id, failed_frames)
+        # Cut where the model's batches are, as shards are, so that each frame meets the neighbours it met in the run.
+        rows = max(1, -(-block_rows // self._model.batch_size)) * self._model.batch_size
+        frames = read_frames_except(video, failed, self._decode)
+        firsts = range(0, max(1, video.frame_count), rows)
+        return use(
+            self._compute(video, frames, first, min(first + rows, video.frame_count), failed) for first in firsts
+        )
+
+    def _compute(
+        self, video: Video, frames: Iterator[Frame], first: int, last: int, failed: Set[int]
+    ) -> VideoLandmarks:
+        """Return the landmarks of frames `first` to `last - 1`, which are the next of `frames`."""
         try:
-            frames = read_frames_except(video, failed, self._decode)
-            estimate = estimate_frames(self._model, frames, 0, video.frame_count)
+            estimate = estimate_frames(self._model, islice(frames, last - first), first, last)
         except PhoenixRayError:
             raise
         except Exception as error:
-            raise ModelError(f"The model failed on every frame of {split}/{video_id}: {error!r}") from error
+            which = "" if (first, last) == (0, video.frame_count) else f" from {first} to {last - 1}"
+            raise ModelError(
+                f"The model failed on every frame of {video.split}/{video.video_id}{which}: {error!r}"
+            ) from error
         # By way of rows, so that what a dataset cannot hold (a side of 40,000 pixels) is treated alike.
-        records = [replace(one, status="failed") if one.index in failed else one for one in estimate.records]
-        rows = to_table(self.layout, split, video_id, records, estimate.rows)
-        return from_rows(self.layout, split, video_id, rows, video.fps, video.annotation, video.fps_varies)
+        records = [
+            replace(record, status="failed") if record.index in failed else record for record in estimate.records
+        ]
+        rows = to_table(self.layout, video.split, video.video_id, records, estimate.rows)
+        return from_rows(self.layout, video.split, video.video_id, rows, video.fps, video.annotation, video.fps_varies)
 
     def close(self) -> None:
         """Free the model."""
         self._model.close()
 
 
-def failed_frames(video: VideoLandmarks) -> frozenset[int]:
+def failed_frames(blocks: Iterable[VideoLandmarks]) -> frozenset[int]:
     """Return the numbers of the frames on which the model failed, or which killed their worker."""
-    rows = zip(video.frame_index.tolist(), video.status, strict=True)
+    rows = (row for block in blocks for row in zip(block.frame_index.tolist(), block.status, strict=True))
     return frozenset(index for index, status in rows if status == "failed")
 
 
@@ -98,7 +145,7 @@ def recorded_settings(identity: DatasetIdentity, source: str, overrides: Sequenc
         overrides: `section.key=value` words that go before what is recorded.
 
     Raises:
-        ConfigError: A word is no setting.
+        ConfigError: A word is not a setting.
     """
     # The architecture is that of the machine that recomputes, whatever the dataset's is.
     names = ModelSettings.model_fields.keys() - {"architecture"}

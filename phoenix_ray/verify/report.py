@@ -1,23 +1,34 @@
-"""What came of comparing two sets of landmarks: gathered video by video, judged once.
+"""The result of comparing two sets of landmarks: gathered video by video, judged once, written as Markdown or JSON.
 
-Only videos that differ are kept, so that a report on a whole dataset is as large as what is wrong with it.
+Only videos that differ are kept, so that a report on a whole dataset is as large as what is wrong with it. To be read
+it has the verdict in the first line, then what differs, then how near all the rest is.
 """
 
 from __future__ import annotations
 
+import io
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
 
 from phoenix_ray.errors import EXIT_DIFFERENT, EXIT_OK
 from phoenix_ray.models.agreement import PartAgreement, add_up
 from phoenix_ray.models.holistic.parity import ParityTolerances, parity_failures
+from phoenix_ray.verify.comparison import VideoComparison
 from phoenix_ray.verify.differences import Difference, DifferenceKind
 from phoenix_ray.verify.tolerance import BITS, Tolerance
-from phoenix_ray.verify.video import VideoComparison
 
-# Where bars judge, these are judged by the spread over all points, and told for information.
+# The JSON has all of them.
+VIDEOS_LISTED = 20
+DIFFERENCES_LISTED = 8
+# Wide enough for a whole row of the table; narrower terminals would cut numbers short.
+_TABLE_WIDTH = 160
+# Where bars judge, these are judged by the spread over all points, and reported for information.
 _JUDGED_BY_BARS: frozenset[DifferenceKind] = frozenset({"part missing", "part extra", "coordinates", "scores"})
 
 
@@ -28,7 +39,7 @@ class Criterion:
     Attributes:
         tolerance: For each value.
         bars: Where two engines are compared: how all points together may spread. Single values beyond the tolerance are
-            then told, but not held against the candidate.
+            then reported, but not held against the candidate.
     """
 
     tolerance: Tolerance
@@ -36,7 +47,7 @@ class Criterion:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class VerificationReport:
     """Two sets of landmarks, compared.
 
     Attributes:
@@ -46,7 +57,7 @@ class Report:
         frames: Frames that both sides have.
         by_digest: Videos that were not read because their digests agree; their frames are among `frames`.
         parts: How near the frames are that were read, part by part.
-        told: The videos in which something differs.
+        differing: The videos in which something differs.
         notes: What could not be compared, with the number of videos that it concerns.
         mixtures: Lines that say which rows of a dataset come from unlike machines (`models.provenance`).
     """
@@ -57,7 +68,7 @@ class Report:
     frames: int
     by_digest: int
     parts: tuple[PartAgreement, ...]
-    told: tuple[VideoComparison, ...]
+    differing: tuple[VideoComparison, ...]
     notes: tuple[tuple[str, int], ...]
     mixtures: tuple[str, ...] = ()
 
@@ -73,7 +84,7 @@ class Report:
     @property
     def different(self) -> tuple[VideoComparison, ...]:
         """The videos that are not equal."""
-        return tuple(video for video in self.told if any(map(self.decisive, video.differences)))
+        return tuple(video for video in self.differing if any(map(self.decisive, video.differences)))
 
     @property
     def equal(self) -> bool:
@@ -88,30 +99,29 @@ class Report:
     def worst(self) -> list[VideoComparison]:
         """Return the videos in which something differs, the worst first: by distance, then by frames that differ."""
         return sorted(
-            self.told, key=lambda video: (-video.pixels, -video.differing_frames, video.split, video.video_id)
+            self.differing, key=lambda video: (-video.pixels, -video.differing_frames(), video.split, video.video_id)
         )
 
     def kinds(self) -> dict[str, tuple[int, int]]:
         """Return kind of difference → (videos, frames) that have it."""
-        videos: Counter[str] = Counter()
-        frames: dict[str, set[tuple[str, str, int]]] = {}
-        for video in self.told:
-            videos.update({difference.kind for difference in video.differences})
-            for difference in video.differences:
-                numbers = {(video.split, video.video_id, frame) for frame in difference.frames}
-                frames.setdefault(difference.kind, set()).update(numbers)
-        return {kind: (number, len(frames[kind])) for kind, number in videos.items()}
+        videos: Counter[DifferenceKind] = Counter()
+        frames: Counter[DifferenceKind] = Counter()
+        for video in self.differing:
+            kinds = list(dict.fromkeys(difference.kind for difference in video.differences))
+            videos.update(kinds)
+            frames.update({kind: video.differing_frames(kind) for kind in kinds})
+        return {kind: (number, frames[kind]) for kind, number in videos.items()}
 
     def verdict(self) -> str:
-        """Return what came of it in one line."""
-        held = f"{count(self.videos, 'video')}, {count(self.frames, 'frame')}"
+        """Return the result in one line."""
+        held = f"{counted(self.videos, 'video')}, {counted(self.frames, 'frame')}"
         if self.criterion.bars is not None:
             missed = len(self.failures()) + len(self.different)
             return f"{'AT PARITY' if self.equal else f'NOT AT PARITY, {missed} reasons'}: {held} compared"
         if self.equal:
             return f"EQUAL {BITS if self.by_digest == self.videos else self.criterion.tolerance}: {held}"
-        differ = f"{len(self.different):,} of {count(self.videos, 'video')} differ {self._beyond()}"
-        return f"DIFFERENT: {differ} ({count(self.frames, 'frame')} compared)"
+        differ = f"{len(self.different):,} of {counted(self.videos, 'video')} differ {self._beyond()}"
+        return f"DIFFERENT: {differ} ({counted(self.frames, 'frame')} compared)"
 
     def to_json(self) -> dict[str, Any]:
         """Return the report, with every difference, as plain data."""
@@ -133,7 +143,7 @@ class Report:
                     "video_id": video.video_id,
                     "differences": [difference.to_json() for difference in video.differences],
                 }
-                for video in self.told
+                for video in self.differing
             ],
             "notes": [{"note": note, "videos": videos} for note, videos in self.notes],
             "mixtures": list(self.mixtures),
@@ -144,11 +154,11 @@ class Report:
         return "in their bits" if tolerance.unit == "bits" else f"by more than {tolerance.text}"
 
 
-def gather(names: tuple[str, str], criterion: Criterion, comparisons: Iterable[VideoComparison]) -> Report:
-    """Return the report on all videos, one after the other."""
+def gather(names: tuple[str, str], criterion: Criterion, comparisons: Iterable[VideoComparison]) -> VerificationReport:
+    """Return the report on all videos, which are compared as they are taken."""
     videos = frames = by_digest = 0
     parts: tuple[PartAgreement, ...] = ()
-    told = []
+    differing = []
     notes: Counter[str] = Counter()
     for comparison in comparisons:
         videos += 1
@@ -157,10 +167,100 @@ def gather(names: tuple[str, str], criterion: Criterion, comparisons: Iterable[V
         parts = add_up([parts, comparison.parts])
         notes.update(comparison.notes)
         if comparison.differences:
-            told.append(comparison)
-    return Report(names, criterion, videos, frames, by_digest, parts, tuple(told), tuple(sorted(notes.items())))
+            differing.append(comparison)
+    return VerificationReport(
+        names, criterion, videos, frames, by_digest, parts, tuple(differing), tuple(sorted(notes.items()))
+    )
 
 
-def count(number: int, noun: str) -> str:
+def counted(number: int, noun: str) -> str:
     """Return "1 video", "1,234 videos"."""
-    return f"{number:,} {noun}{'s' * (number != 1)}"
+    return f"{number:,} {noun if number == 1 else f'{noun}s'}"
+
+
+def report_text(report: VerificationReport) -> str:
+    """Return a report as Markdown."""
+    reference, candidate = report.names
+    blocks = [
+        f"**{report.verdict()}**",
+        f"- reference: {reference}\n- candidate: {candidate} (`missing` and `extra` describe this side)",
+        *_missed(report),
+        *_videos(report),
+        *_agreement(report),
+        *_notes(report),
+        *report.mixtures,
+    ]
+    return "\n\n".join(blocks) + "\n"
+
+
+def print_report(report: VerificationReport) -> None:
+    """Print a report, the verdict in colour where the output is a terminal."""
+    verdict, rest = report_text(report).split("\n", 1)
+    Console().print(
+        verdict.strip("*"), style="bold green" if report.equal else "bold red", highlight=False, soft_wrap=True
+    )
+    print(rest, end="")
+
+
+def _missed(report: VerificationReport) -> Iterator[str]:
+    if report.failures():
+        yield "\n".join(f"- {failure}" for failure in report.failures())
+
+
+def _videos(report: VerificationReport) -> Iterator[str]:
+    if not report.differing:
+        return
+    heading = "What differs" if report.criterion.bars is None else f"Beyond {report.criterion.tolerance.text}"
+    yield f"## {heading}"
+    yield "; ".join(
+        f"{kind}: {counted(videos, 'video')}" + (f" ({counted(frames, 'frame')})" if frames else "")
+        for kind, (videos, frames) in report.kinds().items()
+    )
+    yield "\n".join(line for video in report.worst()[:VIDEOS_LISTED] for line in _video(video))
+    if len(report.differing) > VIDEOS_LISTED:
+        yield f"… and {len(report.differing) - VIDEOS_LISTED:,} more videos; `--json FILE` lists all."
+
+
+def _video(video: VideoComparison) -> Iterator[str]:
+    yield f"- {video.split}/{video.video_id}"
+    for difference in video.differences[:DIFFERENCES_LISTED]:
+        yield f"  - {difference.message}"
+    if len(video.differences) > DIFFERENCES_LISTED:
+        yield f"  - … and {len(video.differences) - DIFFERENCES_LISTED} more"
+
+
+def _agreement(report: VerificationReport) -> Iterator[str]:
+    if report.by_digest:
+        videos = counted(report.by_digest, "video")
+        yield f"Not read, because the digests of all rows agree: {videos} (`--full` reads them)."
+    if not any(part.frames for part in report.parts):
+        return
+    yield "## How near"
+    out = io.StringIO()
+    Console(file=out, width=_TABLE_WIDTH).print(agreement_table("reference", "candidate", report.parts))
+    yield "\n".join(line for line in out.getvalue().splitlines() if line.strip())
+
+
+def _notes(report: VerificationReport) -> Iterator[str]:
+    if report.notes:
+        yield "## Not compared"
+        yield "\n".join(f"- {note} ({counted(videos, 'video')})" for note, videos in report.notes)
+
+
+def agreement_table(reference: str, candidate: str, parts: Iterable[PartAgreement]) -> Table:
+    """Return a table with a row for each part and kind of error; the names are those of its columns."""
+    table = Table(box=box.MARKDOWN)
+    table.add_column("part")
+    headings = ("frames", "both", f"only {reference}", f"only {candidate}", "identical")
+    for heading in (*headings, "error", "mean", "median", "p99", "max"):
+        table.add_column(heading, justify="left" if heading == "error" else "right")
+    for part in parts:
+        counts = (part.frames, part.both, part.only_reference, part.only_candidate, part.identical)
+        cells = [part.part, *map(str, counts)]
+        for kind, spread in part.errors.items():
+            values = (spread.mean, spread.median, spread.p99, spread.maximum)
+            table.add_row(*cells, kind, *(f"{value:.2g}" for value in values))
+            cells = [""] * len(cells)
+        if not part.errors:
+            table.add_row(*cells)
+    return table

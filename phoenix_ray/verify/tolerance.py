@@ -41,7 +41,7 @@ class Tolerance:
     @property
     def text(self) -> str:
         """The limit with its unit."""
-        return f"{self.limit:g}{' px' * (self.unit == 'pixels')}"
+        return f"{self.limit:g} px" if self.unit == "pixels" else f"{self.limit:g}"
 
     @property
     def probability(self) -> float:

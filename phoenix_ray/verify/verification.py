@@ -9,35 +9,88 @@
 
 from __future__ import annotations
 
+import hashlib
+import random
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import chain
+from typing import NamedTuple
 
 from phoenix_ray.config import ModelSettings, Settings
 from phoenix_ray.dataset.collection import LandmarkCollection, VideoKey
-from phoenix_ray.dataset.identity import DatasetIdentity
+from phoenix_ray.dataset.identity import DatasetIdentity, read_identity
 from phoenix_ray.dataset.reader import Dataset
-from phoenix_ray.errors import ConfigError
+from phoenix_ray.dataset.remote_storage import open_for_reading
+from phoenix_ray.dataset.storage import ReadableStorage
+from phoenix_ray.dataset.survey import take_survey
+from phoenix_ray.dataset.videos import read_entries
+from phoenix_ray.errors import ConfigError, did_you_mean
 from phoenix_ray.exports.imports import open_collection
 from phoenix_ray.models import registry
 from phoenix_ray.models.holistic.parity import PARITY, PARITY_OF_OTHER_ORDER, ParityTolerances
 from phoenix_ray.models.provenance import describe_mixture
-from phoenix_ray.verify.digests import agreed_videos
+from phoenix_ray.verify.comparison import VideoComparison, compare_collections
 from phoenix_ray.verify.recompute import RecomputedCollection, recorded_settings
 from phoenix_ray.verify.report import Criterion
-from phoenix_ray.verify.selection import Selection
 from phoenix_ray.verify.tolerance import BITS, Tolerance
-from phoenix_ray.verify.video import VideoComparison
-from phoenix_ray.verify.walk import all_keys, compare_collections
 
 # As large as what a format loses that stores float32 as text of seven digits.
 DEFAULT_TOLERANCE = Tolerance("normalised", 1e-6)
-# Where bars judge: what is told of single values for information.
-_TOLD_BEYOND = Tolerance("pixels", 0.5)
+# Where bars judge, single values that are further off are reported for information.
+_REPORTED_BEYOND = Tolerance("pixels", 0.5)
+_CHUNK = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class VideoFilter:
+    """Which videos to compare: of some splits, by ID, or a sample drawn by a seed; all of them unless anything is set.
+
+    Attributes:
+        splits: Only these splits.
+        videos: Only these videos, each as its ID or as `split/ID`.
+        sample: Only so many of the videos, drawn at random.
+        seed: The same seed draws the same videos.
+    """
+
+    splits: tuple[str, ...] = ()
+    videos: tuple[str, ...] = ()
+    sample: int | None = None
+    seed: int = 0
+
+    def choose(self, keys: Iterable[VideoKey]) -> list[VideoKey]:
+        """Return those (split, video ID) that are chosen, sorted, each once.
+
+        Raises:
+            ConfigError: A split or a video is not among them, or no video is left.
+        """
+        chosen = sorted(set(keys))
+        _require("split", self.splits, {split for split, _ in chosen})
+        _require("video", self.videos, {name for key in chosen for name in _names(key)})
+        if self.splits:
+            chosen = [key for key in chosen if key[0] in self.splits]
+        if self.videos:
+            chosen = [key for key in chosen if not _names(key).isdisjoint(self.videos)]
+        if not chosen:
+            raise ConfigError("There is no video to compare.")
+        if self.sample is not None and self.sample < len(chosen):
+            chosen = sorted(random.Random(self.seed).sample(chosen, self.sample))
+        return chosen
+
+
+def _names(key: VideoKey) -> set[str]:
+    split, video_id = key
+    return {video_id, f"{split}/{video_id}"}
+
+
+def _require(what: str, wanted: Iterable[str], known: set[str]) -> None:
+    for name in wanted:
+        if name not in known:
+            raise ConfigError(f"Neither side has a {what} {name!r}.{did_you_mean(name, known)}")
 
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """A comparison that is ready to be made.
+    """A comparison, ready to run.
 
     Attributes:
         names: What to call the reference and the candidate.
@@ -45,7 +98,7 @@ class Verification:
         candidate: What it is.
         keys: The videos to compare.
         criterion: What counts as equal.
-        statuses: Whether both sides tell why a part may be missing.
+        statuses: Whether both sides record why a part may be missing.
         source: Where the frames lie, for pictures; empty where it is not known.
         agreed: Videos known to be the same bits → their number of frames.
     """
@@ -60,7 +113,7 @@ class Verification:
     agreed: Mapping[VideoKey, int] = field(default_factory=dict)
 
     def compare(self) -> Iterator[VideoComparison]:
-        """Yield what came of each video."""
+        """Yield the result for each video."""
         return compare_collections(
             self.reference,
             self.candidate,
@@ -77,28 +130,28 @@ class Verification:
 
 
 def two_results(
-    reference: str, candidate: str, selection: Selection, tolerance: Tolerance | None, source: str, *, full: bool
+    reference: str, candidate: str, videos: VideoFilter, tolerance: Tolerance | None, source: str, *, full: bool
 ) -> Verification:
-    """Compare two datasets of ours, or files of other tools.
+    """Prepare to compare two datasets of ours, or files of other tools.
 
     Args:
-        reference: Where the one lies.
-        candidate: Where the other lies.
-        selection: Which videos.
+        reference: Path of the reference.
+        candidate: Path of the candidate.
+        videos: Which videos.
         tolerance: What counts as equal; None takes `DEFAULT_TOLERANCE`.
         source: Where the frames lie; empty takes what a dataset records.
         full: Whether to read also what the digests of two datasets vouch for.
 
     Raises:
-        ConfigError: The selection names what is not there.
-        OutputError: One cannot be read.
+        ConfigError: `videos` names what is not there.
+        OutputError: A side cannot be read.
     """
     sides = open_collection(reference), open_collection(candidate)
     ours = [side for side in sides if isinstance(side, Dataset)]
     return Verification(
         (reference, candidate),
         *sides,
-        tuple(selection.choose(all_keys(*sides))),
+        tuple(videos.choose(chain(*(side.keys() for side in sides)))),
         Criterion(tolerance or DEFAULT_TOLERANCE),
         statuses=len(ours) == 2,
         source=source or next((side.identity.source_root for side in ours), ""),
@@ -107,20 +160,20 @@ def two_results(
 
 
 def against_recomputation(
-    path: str, selection: Selection, tolerance: Tolerance | None, source: str, overrides: Iterable[str]
+    path: str, videos: VideoFilter, tolerance: Tolerance | None, source: str, overrides: Iterable[str]
 ) -> Verification:
     """Compare a dataset of ours with its landmarks computed afresh in this process.
 
     Args:
         path: Where the dataset lies.
-        selection: Which videos.
+        videos: Which videos.
         tolerance: What counts as equal; None asks for the same bits where engine, device and all else that is recorded
             are the same here, and for the bars of the engine where they are not.
         source: Where the frames lie; empty takes what the dataset records.
         overrides: `section.key=value` words that go before the recorded settings.
 
     Raises:
-        ConfigError: A word or the selection names what is not there, or no tolerance is known.
+        ConfigError: A word or `videos` names what is not there, or no tolerance is known.
         PhoenixRayError: The dataset, the source or the model cannot be opened.
     """
     dataset = Dataset.open(path)
@@ -128,11 +181,11 @@ def against_recomputation(
     settings = recorded_settings(identity, source, tuple(overrides))
     criterion = Criterion(tolerance) if tolerance else expected_nearness(identity, settings.model)
     name = "recomputed" if criterion.bars is None else f"recomputed by {settings.model.engine}"
-    return _against(dataset, (name, path), settings, selection, criterion)
+    return _against(dataset, (name, path), settings, videos, criterion)
 
 
 def against_mediapipe(
-    path: str, selection: Selection, tolerance: Tolerance | None, source: str, overrides: Iterable[str]
+    path: str, videos: VideoFilter, tolerance: Tolerance | None, source: str, overrides: Iterable[str]
 ) -> Verification:
     """Compare a dataset of ours with MediaPipe itself, reset before each frame, in the environment that holds it.
 
@@ -147,9 +200,9 @@ def against_mediapipe(
     settings = recorded_settings(identity, source, tuple(overrides))
     reference = {"engine": "mediapipe", "device": "auto", "precision": "exact"}
     model = settings.model.model_copy(update=reference)
-    criterion = Criterion(tolerance) if tolerance else Criterion(_TOLD_BEYOND, _bars(identity))
+    criterion = Criterion(tolerance) if tolerance else Criterion(_REPORTED_BEYOND, _bars(identity))
     registry.ensure_ready(model)
-    return _against(dataset, ("mediapipe", path), settings.model_copy(update={"model": model}), selection, criterion)
+    return _against(dataset, ("mediapipe", path), settings.model_copy(update={"model": model}), videos, criterion)
 
 
 def expected_nearness(identity: DatasetIdentity, model: ModelSettings) -> Criterion:
@@ -163,7 +216,7 @@ def expected_nearness(identity: DatasetIdentity, model: ModelSettings) -> Criter
     here = replace(identity, model=registry.facts(model).identity)
     bars = [_bars(identity), _bars(here)]
     other_order = PARITY_OF_OTHER_ORDER in bars or here.model.get("architecture") != identity.model.get("architecture")
-    return Criterion(_TOLD_BEYOND, PARITY_OF_OTHER_ORDER if other_order else PARITY)
+    return Criterion(_REPORTED_BEYOND, PARITY_OF_OTHER_ORDER if other_order else PARITY)
 
 
 def _bars(identity: DatasetIdentity) -> ParityTolerances:
@@ -177,8 +230,49 @@ def _bars(identity: DatasetIdentity) -> ParityTolerances:
 
 
 def _against(
-    dataset: Dataset, names: tuple[str, str], settings: Settings, selection: Selection, criterion: Criterion
+    dataset: Dataset, names: tuple[str, str], settings: Settings, videos: VideoFilter, criterion: Criterion
 ) -> Verification:
     fresh = RecomputedCollection(settings, dataset, dataset.identity.source_root)
-    keys = tuple(selection.choose(all_keys(fresh, dataset)))
+    keys = tuple(videos.choose(chain(fresh.keys(), dataset.keys())))
     return Verification(names, fresh, dataset, keys, criterion, statuses=True, source=settings.source.path)
+
+
+class _Vouched(NamedTuple):
+    digest: int
+    frames: int
+
+
+def agreed_videos(reference: str, candidate: str) -> dict[VideoKey, int]:
+    """Return (split, video ID) → frames of the videos that are the same, bit for bit, in two datasets of ours.
+
+    A digest is of names, numbers, statuses, scores and coordinates of all frames (`dataset.digest`). The footer of a
+    data file holds those of its videos, computed from the rows when they were written. It is believed only of a file
+    whose bytes still have the sha256 in the manifest; videos in other files are read row by row.
+
+    Raises:
+        OutputError: A dataset cannot be read.
+    """
+    expected, found = _vouched(reference), _vouched(candidate)
+    return {key: entry.frames for key, entry in expected.items() if found.get(key) == entry}
+
+
+def _vouched(path: str) -> dict[VideoKey, _Vouched]:
+    storage = open_for_reading(path)
+    identity = read_identity(storage)
+    survey = take_survey(storage, identity)
+    videos = {
+        (entry.split, entry.video_id): _Vouched(entry.tally.digest, entry.frames)
+        for file in survey.manifest.files
+        if _sha256(storage, file.name) == file.sha256
+        for entry in read_entries(storage, identity, file.name)
+    }
+    superseded = {(video.split, video.video_id) for video in survey.open_videos() if video.live is not None}
+    return {key: entry for key, entry in videos.items() if key not in superseded}
+
+
+def _sha256(storage: ReadableStorage, name: str) -> str:
+    digest = hashlib.sha256()
+    with storage.open(name) as stream:
+        while chunk := stream.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()

@@ -6,23 +6,26 @@ whether the two belong together.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from phoenix_ray.config import DecodeSettings, SourceSettings
 from phoenix_ray.dataset.reader import Dataset
 from phoenix_ray.dataset.recorded_source import open_recorded_source
-from phoenix_ray.dataset.schema import to_batch
+from phoenix_ray.dataset.video_landmarks import VideoLandmarks
 from phoenix_ray.errors import OutputError
+from phoenix_ray.landmarks import Layout
 from phoenix_ray.sources.base import Video
 from phoenix_ray.sources.frames import read_frames
-from phoenix_ray.viewer.overlay import draw
-from phoenix_ray.viewer.sheet import Row, Section, Tile, tile_scale, write_sheet
+from phoenix_ray.viewer.overlay import Points, draw
+from phoenix_ray.viewer.tiling import Row, SheetSection, Tile, tile_scale, write_sheet
 
 BADGES = {"no_person": "no person", "unreadable": "unreadable", "failed": "failed"}
 
@@ -62,7 +65,7 @@ def write_contact_sheet(
         chosen = (one for one in here if _is_named(one, only)) if only else islice(here, videos)
         rows = tuple(_row(dataset, video, frames, around) for video in chosen)
         if rows:
-            sections.append(Section(split, rows))
+            sections.append(SheetSection(split, rows))
     if not sections:
         what = f"none of {', '.join(only)} that is in {opened.root}" if only else f"no video of {opened.root}"
         raise OutputError(f"{output} holds {what}: nothing to show.")
@@ -73,30 +76,77 @@ def _is_named(video: Video, names: Collection[str]) -> bool:
     return video.video_id in names or f"{video.split}/{video.video_id}" in names
 
 
+@dataclass(frozen=True, slots=True)
+class FrameLandmarks:
+    """The landmarks of one frame.
+
+    Attributes:
+        name: File name of the frame, or `frame-<index>`.
+        status: Its status (`dataset.schema.FrameStatus`).
+        layout: Parts, points and axes.
+        points: Part name → float32 (points, axes), NaN where the part is missing.
+    """
+
+    name: str
+    status: str
+    layout: Layout
+    points: Mapping[str, Points]
+
+
+def find_frames(blocks: Iterable[VideoLandmarks], numbers: Collection[int]) -> dict[int, FrameLandmarks]:
+    """Return frame number → landmarks of some frames of a video that comes in blocks of rows, as far as it has them."""
+    found: dict[int, FrameLandmarks] = {}
+    for block in blocks:
+        for row in np.flatnonzero(np.isin(block.frame_index, list(numbers))).tolist():
+            points = {part: values[row].copy() for part, values in block.points.items()}
+            frame = FrameLandmarks(block.frame_names[row], block.status[row], block.layout, points)
+            found[int(block.frame_index[row])] = frame
+        if len(found) == len(set(numbers)):
+            break
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Overview:
+    """The frames of a video without landmarks: their numbers, int32 (frames,), and how many have each status."""
+
+    numbers: NDArray[np.int32]
+    statuses: Mapping[str, int]
+
+    @classmethod
+    def of(cls, blocks: Iterable[VideoLandmarks]) -> _Overview:
+        numbers, statuses = [], Counter[str]()
+        for block in blocks:
+            numbers.append(block.frame_index)
+            statuses.update(block.status)
+        return cls(np.concatenate(numbers), statuses)
+
+
 def _row(dataset: Dataset, video: Video, frames: int, around: int | None) -> Row:
-    rows = dataset.read_video(video.split, video.video_id)
+    key = (video.split, video.video_id)
+    # Without the columns of landmarks first: a long video is not loaded to show five of its frames.
+    overview = dataset.select(parts=()).load_blocks(*key, _Overview.of)
+    total = len(overview.numbers)
     if around is None:
-        chosen = np.unique(np.linspace(0, rows.num_rows - 1, min(frames, rows.num_rows)).round().astype(int))
+        chosen = np.unique(np.linspace(0, total - 1, min(frames, total)).round().astype(int))
     else:
-        middle = int(np.searchsorted(rows["frame_index"].to_numpy(), around))
-        first = max(0, min(middle - frames // 2, rows.num_rows - frames))
-        chosen = np.arange(first, min(first + frames, rows.num_rows))
-    counts = {entry["values"]: entry["counts"] for entry in pc.value_counts(rows["status"]).to_pylist()}
-    states = ", ".join(f"{count} {BADGES.get(status, 'with a person')}" for status, count in counts.items())
+        middle = int(np.searchsorted(overview.numbers, around))
+        first = max(0, min(middle - frames // 2, total - frames))
+        chosen = np.arange(first, min(first + frames, total))
+    landmarks = dataset.load_blocks(*key, partial(find_frames, numbers=overview.numbers[chosen].tolist()))
+    states = ", ".join(f"{count} {BADGES.get(status, 'with a person')}" for status, count in overview.statuses.items())
     gloss = video.annotation.get("gloss", "")
     return Row(
         title=video.video_id,
-        detail=f"{rows.num_rows} frames: {states}{f'  |  {gloss}' if gloss else ''}",
-        tiles=tuple(_tile(dataset, video, rows.slice(int(row), 1)) for row in chosen),
+        detail=f"{total} frames: {states}{f'  |  {gloss}' if gloss else ''}",
+        tiles=tuple(_tile(video, number, frame) for number, frame in landmarks.items()),
     )
 
 
-def _tile(dataset: Dataset, video: Video, row: pa.Table) -> Tile:
-    index, status = row["frame_index"][0].as_py(), row["status"][0].as_py()
-    caption = f"frame {index}  {row['frame_name'][0].as_py()}"
-    (frame,) = read_frames(video, index, index + 1, DecodeSettings())
+def _tile(video: Video, number: int, landmarks: FrameLandmarks) -> Tile:
+    caption = f"frame {number}  {landmarks.name}"
+    (frame,) = read_frames(video, number, number + 1, DecodeSettings())
     if frame.image is None:
         return Tile(None, caption, BADGES["unreadable"])
-    batch = to_batch(dataset.layout, row)
-    points = {part: values[0] for part, values in batch.points.items()}
-    return Tile(draw(frame.image, dataset.layout, points, tile_scale(frame.image)), caption, BADGES.get(status, ""))
+    picture = draw(frame.image, landmarks.layout, landmarks.points, tile_scale(frame.image))
+    return Tile(picture, caption, BADGES.get(landmarks.status, ""))

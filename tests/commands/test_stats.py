@@ -65,7 +65,7 @@ def test_videos_that_lack_frames_or_an_even_rate_are_named(tmp_path: Path, quick
     assert "The frame rate of 1 of 4 videos varies" in result.output
 
 
-def test_nothing_there_is_told(tmp_path: Path) -> None:
+def test_nothing_there_is_reported(tmp_path: Path) -> None:
     result = CliRunner().invoke(cli, ["stats", str(tmp_path / "nothing")])
     assert result.exit_code == OutputError.exit_code
     assert "nothing" in result.output

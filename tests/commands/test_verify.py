@@ -68,7 +68,7 @@ def test_a_copy_without_a_video_is_different_and_leaves_with_1(compute: Compute,
     assert verify(other, one).stdout.count("the video is extra") == 1
 
 
-def test_a_video_that_lost_frames_is_told_with_their_numbers(compute: Compute) -> None:
+def test_a_video_that_lost_frames_is_reported_with_their_numbers(compute: Compute) -> None:
     one, other = compute("one", compacted=False), compute("other", compacted=False)
     for file in Path(other).glob("partitions/*/*/beta/00000008-*.parquet"):
         file.unlink()
@@ -173,7 +173,7 @@ def test_mediapipe_as_the_reference_is_judged_by_the_bars(compute: Compute, monk
     assert "- reference: mediapipe" in result.stdout
 
 
-def test_without_mediapipe_the_way_to_it_is_told(compute: Compute) -> None:
+def test_without_mediapipe_the_way_to_it_is_reported(compute: Compute) -> None:
     result = verify(compute(), "--reference", "mediapipe", "--set", "model.name=holistic")
     assert result.exit_code == EXIT_USAGE
     assert "[mediapipe]" in result.stderr

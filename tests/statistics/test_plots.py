@@ -44,7 +44,7 @@ def test_the_jitter_of_a_single_video_is_a_line_that_can_be_seen(tmp_path: Path)
     assert set(line.get_ydata()) == {0, 1}
 
 
-def test_plots_that_cannot_be_written_are_told(tmp_path: Path) -> None:
+def test_plots_that_cannot_be_written_are_reported(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     measured = [measure_video(VIDEOS[0])]
     with pytest.raises(OutputError, match="cannot be written"):

@@ -20,8 +20,7 @@ from phoenix_ray.sources.base import Video
 from phoenix_ray.sources.files import open_regular_file
 from phoenix_ray.sources.registry import open_source
 from phoenix_ray.verify.recompute import RecomputedCollection, recorded_settings
-from phoenix_ray.verify.selection import Selection
-from phoenix_ray.verify.verification import against_recomputation
+from phoenix_ray.verify.verification import VideoFilter, against_recomputation
 from tests.verify.conftest import Compute
 
 
@@ -52,7 +51,7 @@ def test_a_source_elsewhere_and_other_settings_go_first() -> None:
     assert (settings.source.path, settings.source.kind, settings.decode.threads) == ("/mnt", "videos", 7)
 
 
-def test_a_word_that_is_no_setting_is_told() -> None:
+def test_a_word_that_is_no_setting_is_reported() -> None:
     with pytest.raises(ConfigError, match="Unknown setting"):
         recorded_settings(identity_of(ModelSettings()), "", ("decode.thread=7",))
 
@@ -95,7 +94,7 @@ def test_frames_that_failed_are_neither_decoded_nor_estimated_again(
         return open_regular_file(path)
 
     monkeypatch.setattr(frames, "open_regular_file", read_with_care)
-    verification = against_recomputation(settings.output.path, Selection(videos=("delta",)), None, "", ())
+    verification = against_recomputation(settings.output.path, VideoFilter(videos=("delta",)), None, "", ())
     (found,) = verification.compare()
     assert found.differences == ()
     assert found.frames == video.frame_count == 9
@@ -108,8 +107,8 @@ def test_a_source_that_moved_is_asked_for_and_found_at_its_new_place(compute: Co
     moved = source.rename(source.with_name("moved"))
     try:
         with pytest.raises(SourceError, match=rf"was computed from {source}\..*--source NEWPATH"):
-            against_recomputation(dataset, Selection(), None, "", ())
-        verification = against_recomputation(dataset, Selection(sample=1), None, str(moved), ())
+            against_recomputation(dataset, VideoFilter(), None, "", ())
+        verification = against_recomputation(dataset, VideoFilter(sample=1), None, str(moved), ())
         assert [found.differences for found in verification.compare()] == [()]
     finally:
         moved.rename(source)

@@ -10,11 +10,9 @@ from phoenix_ray import landmarks
 from phoenix_ray.dataset.video_landmarks import VideoLandmarks
 from phoenix_ray.errors import EXIT_DIFFERENT
 from phoenix_ray.models.holistic.parity import PARITY
-from phoenix_ray.verify.report import Criterion, Report, gather
-from phoenix_ray.verify.text import VIDEOS_TOLD, report_text
+from phoenix_ray.verify.comparison import VideoComparison, compare_collections
+from phoenix_ray.verify.report import VIDEOS_LISTED, Criterion, VerificationReport, gather, report_text
 from phoenix_ray.verify.tolerance import BITS, Tolerance
-from phoenix_ray.verify.video import VideoComparison
-from phoenix_ray.verify.walk import all_keys, compare_collections
 from tests.verify.made_up import WIDTH, InMemory, changed, make_video, without_part
 
 ATOL = Criterion(Tolerance("normalised", 1e-6))
@@ -23,9 +21,9 @@ VIDEOS = [make_video(video_id=f"video {number}") for number in range(3)]
 
 def report(
     candidates: Sequence[VideoLandmarks], criterion: Criterion = ATOL, references: Sequence[VideoLandmarks] = VIDEOS
-) -> Report:
+) -> VerificationReport:
     sides = InMemory(*references), InMemory(*candidates)
-    keys = sorted(set(all_keys(*sides)))
+    keys = sorted({*sides[0].keys(), *sides[1].keys()})
     return gather(
         ("A", "B"), criterion, compare_collections(*sides, keys, criterion.tolerance, agreed={}, statuses=True)
     )
@@ -33,7 +31,7 @@ def report(
 
 def test_equal_results_leave_with_0_and_say_so_in_the_first_line() -> None:
     same = report(VIDEOS)
-    assert (same.exit_code, same.kinds(), same.told) == (0, {}, ())
+    assert (same.exit_code, same.kinds(), same.differing) == (0, {}, ())
     assert report_text(same).splitlines()[0] == "**EQUAL within 1e-06: 3 videos, 36 frames**"
     assert report(VIDEOS, Criterion(BITS)).verdict() == "EQUAL bit for bit: 3 videos, 36 frames"
 
@@ -76,7 +74,7 @@ def test_the_json_is_plain_and_holds_every_difference() -> None:
 
 
 def test_a_long_list_of_videos_is_cut_on_the_screen_and_whole_in_the_json() -> None:
-    many = [make_video(2, video_id=str(number)) for number in range(VIDEOS_TOLD + 5)]
+    many = [make_video(2, video_id=str(number)) for number in range(VIDEOS_LISTED + 5)]
     found = report([], references=many)
     assert "… and 5 more videos" in report_text(found)
     assert len(found.to_json()["differences"]) == len(many)
@@ -105,10 +103,10 @@ def test_bars_judge_all_points_together(offset: float, equal: bool) -> None:
     found = report([holistic(offset)], Criterion(Tolerance("pixels", 0.5), PARITY), [holistic(0)])
     assert found.equal is equal
     assert found.verdict().startswith("AT PARITY" if equal else "NOT AT PARITY")
-    assert found.told == ()
+    assert found.differing == ()
 
 
-def test_a_single_far_point_is_told_but_the_bars_decide() -> None:
+def test_a_single_far_point_is_reported_but_the_bars_decide() -> None:
     far = changed(holistic(0), "face", 3, 7, 0, 0.1)
     found = report([far], Criterion(Tolerance("pixels", 0.5), PARITY), [holistic(0)])
     assert found.equal

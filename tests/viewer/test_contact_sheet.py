@@ -86,7 +86,7 @@ def test_frames_around_one_stand_side_by_side(dataset: str, tmp_path: Path) -> N
     assert (near != spread).any()
 
 
-def test_a_source_that_is_another_dataset_is_told(dataset: str, tmp_path: Path) -> None:
+def test_a_source_that_is_another_dataset_is_reported(dataset: str, tmp_path: Path) -> None:
     other = tmp_path / "other" / "clip"
     other.mkdir(parents=True)
     cv2.imwrite(str(other / "1.png"), np.zeros((8, 8, 3), np.uint8))
@@ -94,7 +94,7 @@ def test_a_source_that_is_another_dataset_is_told(dataset: str, tmp_path: Path) 
         write_contact_sheet(dataset, tmp_path / "sheet.png", SourceSettings(path=str(tmp_path / "other")), 2, 4)
 
 
-def test_a_picture_that_cannot_be_written_is_told(dataset: str, tmp_path: Path) -> None:
+def test_a_picture_that_cannot_be_written_is_reported(dataset: str, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(OutputError, match="cannot be written"):
         write_contact_sheet(dataset, tmp_path / "file" / "sheet.png", SourceSettings(), 2, 4)

@@ -1,4 +1,4 @@
-"""Each way in which a video can differ is found, named, and told once."""
+"""Each way in which a video can differ is found, named, and reported once."""
 
 from __future__ import annotations
 
@@ -11,8 +11,11 @@ from hypothesis import strategies as st
 
 from phoenix_ray import landmarks
 from phoenix_ray.dataset.video_landmarks import VideoLandmarks
+from phoenix_ray.verify import comparison
+from phoenix_ray.verify.alignment import FrameList
+from phoenix_ray.verify.comparison import VideoComparison, compare_blocks, compare_videos
 from phoenix_ray.verify.tolerance import BITS, Tolerance
-from phoenix_ray.verify.video import VideoComparison, compare_videos
+from phoenix_ray.verify.video_blocks import VideoBlocks
 from tests.verify.made_up import LAYOUT, WIDTH, changed, make_video, rearranged, rows_of, without_part
 
 ATOL = Tolerance("normalised", 1e-6)
@@ -41,7 +44,7 @@ def test_one_float_that_is_off_by_two_millionths_is_named() -> None:
     assert difference.kind == "coordinates"
     assert difference.message.startswith("left_hand differs in frame 4: tip x of frame 4 is 0.")
     assert "off by 2e-06" in difference.message
-    assert (difference.part, difference.frames, difference.worst_frame) == ("left_hand", (4,), 4)
+    assert (difference.part, difference.frames.tolist(), difference.worst_frame) == ("left_hand", [4], 4)
     assert difference.pixels == pytest.approx(2e-6 * WIDTH, rel=0.05)
 
 
@@ -64,11 +67,11 @@ def test_any_single_value_that_changes_is_found_and_nothing_else(part, row, plac
         row -= 1
     point, axis = place % len(part.points), axis % len(part.axes)
     (difference,) = compare(changed(VIDEO, part.name, row, point, axis, 2e-6)).differences
-    assert (difference.part, difference.frames) == (part.name, (row,))
+    assert (difference.part, difference.frames.tolist()) == (part.name, [row])
     assert f"{part.points[point]} {part.axes[axis]} of frame {row} is" in difference.message
 
 
-def test_a_dropped_part_is_named_and_its_numbers_are_not_told_again() -> None:
+def test_a_dropped_part_is_named_and_its_numbers_are_not_reported_again() -> None:
     assert messages(compare(without_part(VIDEO, "left_hand", 5))) == ["left_hand missing in frame 5"]
 
 
@@ -76,13 +79,13 @@ def test_a_part_that_should_not_be_there_is_named() -> None:
     assert messages(compare_videos(without_part(VIDEO, "pose", 5), VIDEO, ATOL)) == ["pose extra in frame 5"]
 
 
-def test_swapped_frames_are_recognised_and_their_numbers_are_not_told_again() -> None:
+def test_swapped_frames_are_recognised_and_their_numbers_are_not_reported_again() -> None:
     swapped = rearranged(VIDEO, [0, 1, 2, 3, 4, 5, 6, 8, 7, 9, 10, 11])
     for tolerance in (BITS, ATOL, Tolerance("pixels", 0.01)):
         (difference,) = compare(swapped, tolerance).differences
         assert difference.kind == "frames moved"
         assert difference.message == "frames 7 and 8 swapped"
-        assert difference.frames == (7, 8)
+        assert difference.frames.tolist() == [7, 8]
 
 
 def test_swapped_frames_that_took_their_names_along_are_recognised() -> None:
@@ -92,12 +95,12 @@ def test_swapped_frames_that_took_their_names_along_are_recognised() -> None:
     assert messages(compare(swapped)) == ["frames 7 and 8 swapped"]
 
 
-def test_frames_that_moved_up_by_one_are_told_as_a_range() -> None:
+def test_frames_that_moved_up_by_one_are_reported_as_a_range() -> None:
     shifted = rearranged(VIDEO, [0, 1, 2, 4, 5, 6, 7, 8, 9, 10, 11])
     assert messages(compare(shifted)) == ["frame 11 missing", "frames 3-10 hold frames 4-11"]
 
 
-def test_frames_after_a_doubled_one_are_told_as_a_range() -> None:
+def test_frames_after_a_doubled_one_are_reported_as_a_range() -> None:
     doubled = rearranged(VIDEO, [0, 1, 2, 2, 3, 4, 5, 6, 7, 8, 9, 10])
     assert messages(compare(doubled)) == ["frames 3-11 hold frames 2-10"]
 
@@ -132,7 +135,7 @@ def test_a_changed_status_is_named() -> None:
     assert compare_videos(VIDEO, spoiled, ATOL, statuses=False).differences == ()
 
 
-def test_a_status_that_follows_from_the_parts_is_not_told_twice() -> None:
+def test_a_status_that_follows_from_the_parts_is_not_reported_twice() -> None:
     gone = VIDEO
     for part in LAYOUT.parts:
         gone = without_part(gone, part.name, 0)
@@ -199,3 +202,37 @@ def test_a_part_whose_first_point_alone_is_masked_is_there_and_the_point_is_call
     assert message.startswith("pose differs in frame 2: head x of frame 2 is missing instead of 0.")
     assert "inf" not in message
     assert "nan" not in message
+
+
+def cut(video: VideoLandmarks, rows: int) -> VideoBlocks:
+    """The video in blocks of so many rows."""
+    blocks = [rows_of(video, range(first, min(first + rows, len(video)))) for first in range(0, len(video), rows)]
+    return VideoBlocks(FrameList.of([video]), iter(blocks or [video]))
+
+
+@given(data=st.data(), rows=st.integers(1, 5), span=st.integers(1, 7), named=st.booleans())
+def test_where_videos_are_cut_into_blocks_changes_nothing(
+    data: st.DataObject, rows: int, span: int, named: bool
+) -> None:
+    order = data.draw(st.lists(st.integers(0, 11), max_size=15).map(lambda order: order or [0]), "order")
+    other = rearranged(make_video(15), order) if data.draw(st.booleans()) else rows_of(VIDEO, sorted(set(order)))
+    if named:
+        names = data.draw(st.permutations(range(len(other))))
+        other = replace(other, frame_names=tuple(f"images{name + 1:04}.png" for name in names))
+    changes = data.draw(st.lists(st.tuples(st.sampled_from(LAYOUT.parts), st.integers(0, len(other) - 1))), "changes")
+    for part, row in changes:
+        other = data.draw(
+            st.sampled_from([changed(other, part.name, row, 0, 0, 0.1), without_part(other, part.name, row)])
+        )
+    whole = compare_videos(VIDEO, other, ATOL)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(comparison, "_ROWS_COMPARED", span)
+        pieces = compare_blocks(cut(VIDEO, rows), cut(other, rows + 1), ATOL)
+    assert [one.to_json() for one in pieces.differences] == [one.to_json() for one in whole.differences]
+    assert (pieces.frames, pieces.notes) == (whole.frames, whole.notes)
+    for one, expected in zip(pieces.parts, whole.parts, strict=True):
+        assert (one.frames, one.both, one.identical) == (expected.frames, expected.both, expected.identical)
+        assert one.errors.keys() == expected.errors.keys()
+        for kind, spread in one.errors.items():
+            assert spread.mean == pytest.approx(expected.errors[kind].mean, nan_ok=True)
+            np.testing.assert_array_equal(spread.bins, expected.errors[kind].bins)

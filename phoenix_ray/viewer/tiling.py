@@ -45,7 +45,7 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class Section:
+class SheetSection:
     """Rows below a heading, such as the videos of one split."""
 
     heading: str
@@ -79,7 +79,7 @@ def tile_scale(image: Image) -> int:
     return 2 * max(1, -(-TILE_HEIGHT // len(image)))
 
 
-def write_sheet(title: str, sections: Sequence[Section], file: Path) -> None:
+def write_sheet(title: str, sections: Sequence[SheetSection], file: Path) -> None:
     """Write sections as a picture, in tiles as wide as their widest image.
 
     Raises:
@@ -97,7 +97,7 @@ def write_sheet(title: str, sections: Sequence[Section], file: Path) -> None:
         raise OutputError(f"{file} cannot be written as a picture: {error}") from None
 
 
-def compose(title: str, sections: Sequence[Section], tile_size: tuple[int, int]) -> Image:
+def compose(title: str, sections: Sequence[SheetSection], tile_size: tuple[int, int]) -> Image:
     """Return the sheet, RGB uint8 (height, width, 3).
 
     Args:

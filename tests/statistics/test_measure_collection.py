@@ -6,7 +6,7 @@ import pytest
 
 from phoenix_ray.dataset.reader import Dataset
 from phoenix_ray.statistics.measures import measure_video
-from phoenix_ray.statistics.survey import count_only, measure_collection
+from phoenix_ray.statistics.summary import count_only, measure_collection
 from tests.exports.made_up import write_dataset
 from tests.prepare.made_up import make_video
 

@@ -1,4 +1,4 @@
-"""What commands write beside their answer on the screen: reports, pictures, plots, training inputs."""
+"""Files that commands write for the user beside what they print: reports, pictures, plots, training inputs."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from phoenix_ray.errors import OutputError
 
 
 def check_report_path(path: Path) -> None:
-    """Refuse a file or folder that is to be written in a dataset, where it could replace what belongs to it.
+    """Refuse to write a file or folder inside a dataset, where it could replace a file of the dataset.
 
     Raises:
-        OutputError: It is a dataset, or lies in one.
+        OutputError: The path is a dataset, or lies in one.
     """
     from phoenix_ray.dataset.paths import enclosing_dataset
 

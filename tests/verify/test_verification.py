@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from phoenix_ray.errors import ConfigError
+from phoenix_ray.verify.verification import VideoFilter, agreed_videos
+from tests.verify.conftest import Compute
+
+KEYS = [("train", "a"), ("train", "b/2"), ("dev", "a"), ("test", "c")]
+
+
+def test_all_videos_are_chosen_sorted_and_once_where_nothing_is_said() -> None:
+    assert VideoFilter().choose([*KEYS, *KEYS]) == sorted(KEYS)
+
+
+def test_an_id_means_the_video_in_every_split_and_split_and_id_the_one() -> None:
+    assert VideoFilter(videos=("a",)).choose(KEYS) == [("dev", "a"), ("train", "a")]
+    assert VideoFilter(videos=("train/a", "train/b/2")).choose(KEYS) == [("train", "a"), ("train", "b/2")]
+    assert VideoFilter(splits=("train",), videos=("a",)).choose(KEYS) == [("train", "a")]
+
+
+@given(sample=st.integers(1, 40), seed=st.integers(0, 5))
+def test_a_sample_is_drawn_by_its_seed_whatever_the_order(sample: int, seed: int) -> None:
+    keys = [("all", str(number)) for number in range(30)]
+    selection = VideoFilter(sample=sample, seed=seed)
+    drawn = selection.choose(keys)
+    assert drawn == selection.choose(reversed(keys))
+    assert len(set(drawn)) == min(sample, 30)
+
+
+def test_another_seed_draws_other_videos() -> None:
+    keys = [("all", str(number)) for number in range(30)]
+    assert len({tuple(VideoFilter(sample=5, seed=seed).choose(keys)) for seed in range(5)}) > 1
+
+
+@pytest.mark.parametrize(
+    ("selection", "message"),
+    [
+        (VideoFilter(splits=("trian",)), "split 'trian'. Did you mean 'train'"),
+        (VideoFilter(videos=("train/b",)), "video 'train/b'. Did you mean"),
+        (VideoFilter(splits=("test",), videos=("b/2",)), "no video to compare"),
+    ],
+)
+def test_what_is_not_there_is_reported(selection: VideoFilter, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        selection.choose(KEYS)
+
+
+EVERYTHING = {("dev", "delta"): 9, ("train", "alpha"): 21, ("train", "beta"): 14}
+
+
+def test_datasets_that_were_sharded_differently_agree_by_their_digests(compute: Compute) -> None:
+    assert agreed_videos(compute("one", 8), compute("other", 100)) == EVERYTHING
+
+
+def test_a_file_whose_bytes_changed_vouches_for_nothing(compute: Compute) -> None:
+    one, other = compute("one"), compute("other")
+    (file,) = Path(other).glob("data/split=train/*.parquet")
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+    assert agreed_videos(one, other) == {("dev", "delta"): 9}
+
+
+def test_partitions_are_not_vouched_for(compute: Compute) -> None:
+    assert agreed_videos(compute("one"), compute("other", compacted=False)) == {}
