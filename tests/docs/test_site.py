@@ -25,7 +25,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_it_has_the_pages_from_outside_the_folder_of_docs(site: Path) -> None:
-    for name in ("index.html", "quickstart.html", "CONTRIBUTING.html", "jobs/README.html", "jobs/slurm.sbatch"):
+    for name in ("index.html", "quickstart.html", "CONTRIBUTING.html", "jobs/index.html", "jobs/slurm.sbatch"):
         assert (site / name).is_file()
 
 
