@@ -38,7 +38,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 # A test that takes more processor time than this, its children's included, is to be marked `slow`, so that `make check`
 # leaves it out. Processor time, because a busy machine stretches the clock.
-FAST_CPU_SECONDS = 3.0
+FAST_CPU_SECONDS = 5.0
 _LEFT_OUT_OF_CHECK = ("slow", "cluster")
 _unmarked = pytest.StashKey[dict[str, float]]()
 
