@@ -15,7 +15,7 @@ from benchmarks.__main__ import bench
 from phoenix_ray.cli import cli
 from phoenix_ray.commands.settings import SettingsCommand, read_settings
 from phoenix_ray.config import Section, Settings
-from phoenix_ray.config_files import describe, shipped_configs
+from phoenix_ray.config_files import describe_settings, shipped_configs
 from phoenix_ray.prepare.settings import PrepareSettings
 from tests.docs.pages import PAGES, ROOT, Block, blocks, inline_code, page_name
 
@@ -31,7 +31,7 @@ ENVIRONMENT = re.compile(r"[A-Z_]+=.*")
 TARGETS = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
 FILES = [str(path.relative_to(ROOT)) for folder in FOLDERS for path in (ROOT / folder).rglob("*")]
 FILES += [path.name for path in ROOT.iterdir()]
-KEYS = {key for settings in (Settings(), PrepareSettings()) for key, *_ in describe(settings)}
+KEYS = {key for settings in (Settings(), PrepareSettings()) for key, *_ in describe_settings(settings)}
 SECTIONS = {key.partition(".")[0] for key in KEYS}
 
 # The changelog names commands of earlier versions.
