@@ -44,7 +44,7 @@ lint: setup ## check style, types and which module imports which
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-check: lint ## lint, and run the fast tests: for use while you work, in about two minutes
+check: lint ## lint, and run the fast tests: for use while you work
 	$(BIN)/pytest -m "not slow and not cluster"
 
 test: lint ## lint, and run all tests
