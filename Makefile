@@ -1,4 +1,4 @@
-# Two commands on a fresh machine: `make demo` and `make test`. Each sets itself up; each is safe to repeat.
+# Two commands on a fresh machine: `make demo` and `make test`. Each sets itself up and may be repeated.
 
 PYTHON ?= python3
 VENV := .venv
@@ -7,12 +7,12 @@ BIN := $(VENV)/bin
 DEMO := demo
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test fuzz lint bench reference parity portability chaos simulate matrix clean
+.PHONY: help setup demo lint check test coverage docs docs-serve hooks fuzz bench reference parity portability chaos simulate matrix clean
 
 help: ## show this list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 13
 
-# Each step that can fail says what to do; all may be repeated.
+# Each step that can fail says what to do next.
 give_up = { printf '\n%s\n' "$(1)" >&2; exit 1; }
 need_python = command -v $(PYTHON) >/dev/null || $(call give_up,There is no $(PYTHON). $(OTHER_PYTHON) make $(3) PYTHON=python3.12); \
 	$(PYTHON) -c 'import sys; sys.exit(not ($(1)))' || $(call give_up,This needs Python $(2); $(PYTHON) is $$($(PYTHON) -V 2>&1). $(OTHER_PYTHON) make $(3) PYTHON=python3.12)
@@ -44,8 +44,24 @@ lint: setup ## check style, types and which module imports which
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-test: lint ## lint, and run the tests
-	$(BIN)/pytest
+check: lint ## lint, and run the fast tests: for use while you work
+	$(BIN)/pytest -m "not slow and not cluster"
+
+test: lint ## lint, and run all tests
+	$(BIN)/pytest --durations=15
+
+coverage: setup ## run all tests and report which lines and branches of the package they reach
+	$(BIN)/pytest --cov --cov-report=term:skip-covered --cov-report=html
+
+docs: setup ## build the documentation site into build/site; a broken link is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "The site: build/site/index.html"
+
+docs-serve: setup ## show the documentation site on http://127.0.0.1:8000 and rebuild it on every change
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve
+
+hooks: setup ## run style and file checks before each commit (pre-commit)
+	$(BIN)/pre-commit install
 
 fuzz: setup ## try 105,000 hostile inputs: tables, pictures, videos, settings, files of a dataset
 	PHOENIX_RAY_FUZZ_CASES=105000 PHOENIX_RAY_FLIPS=1000 $(BIN)/pytest tests/fuzz --override-ini timeout=7200
@@ -81,4 +97,4 @@ matrix: setup ## install the wheel on each Python, with the newest and lowest li
 	$(BIN)/python -m tests.matrix $(PYTHONS:%=--python %) $(VERSIONS:%=--resolution %) $(MATRIX)
 
 clean: ## remove what these commands made
-	rm -rf $(VENV) $(REFERENCE) .venv-peers .venv-matrix $(DEMO) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis bench-results chaos-results
+	rm -rf $(VENV) $(REFERENCE) .venv-peers .venv-matrix $(DEMO) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage bench-results chaos-results

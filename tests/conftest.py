@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,38 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(int(session.exitstatus))
+
+
+# A test that takes more processor time than this, its children's included, is to be marked `slow`, so that `make check`
+# leaves it out. Processor time, because a busy machine stretches the clock.
+FAST_CPU_SECONDS = 5.0
+_LEFT_OUT_OF_CHECK = ("slow", "cluster")
+_unmarked = pytest.StashKey[dict[str, float]]()
+
+
+def _cpu_seconds() -> float:
+    times = os.times()
+    return times.user + times.system + times.children_user + times.children_system
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
+    """Note the tests that are slow and not marked so."""
+    start = _cpu_seconds()
+    try:
+        yield
+    finally:
+        seconds = _cpu_seconds() - start
+        if seconds > FAST_CPU_SECONDS and not any(item.get_closest_marker(name) for name in _LEFT_OUT_OF_CHECK):
+            item.config.stash.setdefault(_unmarked, {})[item.nodeid] = seconds
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """List them. It is no failure: how long a test takes depends on the machine."""
+    if unmarked := config.stash.get(_unmarked, {}):
+        terminalreporter.section(f"mark as slow: more than {FAST_CPU_SECONDS:g} s of processor time")
+        for name, seconds in sorted(unmarked.items(), key=lambda entry: -entry[1]):
+            terminalreporter.line(f"{seconds:6.1f} s  {name}")
 
 
 @pytest.fixture(scope="session")

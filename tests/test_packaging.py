@@ -102,6 +102,7 @@ def test_setup_with_a_python_that_is_absent_or_too_old_says_how_to_name_another(
         assert "make setup PYTHON=python3.12" in said
 
 
+@pytest.mark.slow
 def test_setup_without_a_network_says_how_to_do_without(tmp_path: Path) -> None:
     empty = tmp_path / "wheels"
     empty.mkdir()

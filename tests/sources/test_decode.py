@@ -131,6 +131,7 @@ def test_a_picture_whose_end_a_crash_left_as_zeros_never_gives_pixels(kind: str,
         decode_picture(io.BytesIO(data[:written].ljust(len(data), b"\0")), MAX_PIXELS)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::UserWarning:PIL")
 @pytest.mark.parametrize("kind", FILES)
 @given(seed=st.integers(0, 2**32), damages=st.integers(1, 20))

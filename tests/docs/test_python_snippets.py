@@ -1,0 +1,154 @@
+"""Every Python block of the pages runs as it stands there, on a made-up dataset with Holistic's columns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from phoenix_ray.cli import cli
+from phoenix_ray.config import OutputSettings
+from phoenix_ray.dataset.compaction import compact
+from phoenix_ray.dataset.compaction_plan import plan_compaction
+from phoenix_ray.dataset.identity import DatasetIdentity, open_dataset
+from phoenix_ray.dataset.partitions import write_partition
+from phoenix_ray.dataset.publication import publish
+from phoenix_ray.dataset.storage import LocalStorage
+from phoenix_ray.dataset.survey import take_survey
+from phoenix_ray.landmarks import holistic
+from tests.dataset.made_up import make_batch, make_records, make_video
+from tests.docs.pages import Block, blocks
+
+# Videos of six frames that the pages name.
+VIDEOS = {"train": ("01April_2010_Thursday_heute-6694", "clip_a", "v2"), "dev": ("v0",), "test": ("v0",)}
+FRAMES = {split: 6 * len(videos) for split, videos in VIDEOS.items()}
+# A text of the block, and why it is compiled only.
+NOT_RUN = {"s3://": "needs a bucket"}
+RAY_DATA = "import ray\n"
+
+Names = dict[str, Any]
+After = Callable[[str, str], Names]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the dataset as OUTPUT and as landmarks, and training inputs made of it."""
+    folder = tmp_path_factory.mktemp("pages")
+    storage, layout, settings = LocalStorage(str(folder / "OUTPUT")), holistic(468), OutputSettings()
+    identity = open_dataset(storage, DatasetIdentity(layout.name))
+    for split, names in VIDEOS.items():
+        for name in names:
+            video = make_video(name, split, frames=6, signer="Signer01", gloss="MORGEN REGEN")
+            batch = make_batch(video, 0, 6, layout)
+            write_partition(storage, layout, identity, settings, video, 0, 6, make_records(0, 6), batch)
+    tasks = plan_compaction(take_survey(storage, identity), lambda name: [], 1e9)
+    publish(storage, identity, [compact(storage, task, settings) for task in tasks])
+    (folder / "landmarks").symlink_to("OUTPUT")
+    CliRunner().invoke(cli, ["prepare", str(folder / "OUTPUT"), str(folder / "training")], catch_exceptions=False)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def after(folder: Path) -> Iterator[After]:
+    """Give the names that exist after the block of a page that holds a text; the page's blocks run once, in order."""
+    pages: dict[str, list[tuple[Block, Names]]] = {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setattr(datasets.config, "HF_DATASETS_CACHE", folder / "cache")
+
+        def names_after(page: str, text: str) -> Names:
+            if page not in pages:
+                pages[page] = run_page(page)
+            (names,) = (names for block, names in pages[page] if text in block.text)
+            return names
+
+        yield names_after
+
+
+def run_page(page: str) -> list[tuple[Block, Names]]:
+    names: Names = {}
+    ran = []
+    for block in blocks("python"):
+        if block.page == page and RAY_DATA not in block.text and not reason_not_to_run(block):
+            exec(compile(block.text.replace("/data/landmarks", "OUTPUT"), str(block), "exec"), names)
+            ran.append((block, dict(names)))
+    return ran
+
+
+def reason_not_to_run(block: Block) -> str | None:
+    return next((reason for text, reason in NOT_RUN.items() if text in block.text), None)
+
+
+@pytest.mark.parametrize("block", blocks("python"), ids=str)
+def test_a_block_compiles(block: Block) -> None:
+    compile(block.text, str(block), "exec")
+
+
+@pytest.mark.parametrize("page", sorted({block.page for block in blocks("python")}))
+def test_the_blocks_of_a_page_run_in_order(page: str, after: After) -> None:
+    for block in blocks("python"):
+        if block.page == page and RAY_DATA not in block.text and not reason_not_to_run(block):
+            after(page, block.text)
+
+
+def test_videos_are_read_as_arrays(after: After) -> None:
+    names = after("docs/reading.md", 'dataset.select(split="train", signer')
+    assert names["video"].array().shape == (6, 543, 3)
+    assert len(names["hands"]) == 3
+    assert [part.name for part in names["hands"].layout.parts] == ["left_hand", "right_hand"]
+    assert len(names["clear"]) == 2
+
+
+def test_training_with_torch(after: After) -> None:
+    assert after("docs/reading.md", "LandmarkStream(train")["batch"].points.shape[1:] == (6, 543, 3)
+
+
+def test_prepared_inputs(after: After) -> None:
+    assert after("docs/quickstart.md", "numpy.load")["example"]["points"].shape == (6, 178, 2)
+
+
+def test_pandas(after: After) -> None:
+    names = after("docs/reading.md", "import pandas")
+    assert names["frames"]["split"].value_counts().to_dict() == FRAMES
+    assert set(names["labelled"]["gloss"]) == {"MORGEN REGEN"}
+    assert np.stack(names["frames"]["left_hand_x"].dropna()).shape == (20, 21)
+
+
+def test_polars(after: After) -> None:
+    wrists = after("docs/reading.md", "import polars")["wrists"]
+    assert wrists.shape == (30, 3)
+    assert wrists["wrist_x"].null_count() == 10
+
+
+def test_duckdb(after: After) -> None:
+    rates = after("docs/reading.md", "import duckdb")["rates"]
+    assert rates == [(split, FRAMES[split], 2 / 3) for split in sorted(FRAMES)]
+
+
+def test_hugging_face_datasets(after: After) -> None:
+    frames = after("docs/reading.md", "from datasets import")["frames"]
+    assert len(frames) == 18
+    assert len(frames[1]["face_x"]) == 468
+    assert frames[0]["left_hand_x"] is None
+
+
+@pytest.mark.cluster
+def test_ray_data(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import ray
+
+    monkeypatch.chdir(folder)
+    names: Names = {}
+    ray.init("local", num_cpus=1, include_dashboard=False, log_to_driver=False)
+    try:
+        (block,) = (block for block in blocks("python") if RAY_DATA in block.text)
+        exec(block.text, names)
+        frames = names["frames"].take_all()
+    finally:
+        ray.shutdown()
+    assert len(frames) == 30
+    assert sum(frame["left_hand_x"] is not None for frame in frames) == 20

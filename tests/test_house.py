@@ -1,0 +1,84 @@
+"""The rules of the house that a tool can check: size of modules, names, and phrases that make a reader stumble."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections import defaultdict
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+MODULES = sorted((ROOT / "phoenix_ray").rglob("*.py"))
+TEXTS = [
+    *MODULES,
+    *sorted(ROOT.glob("*.md")),
+    *sorted(ROOT.glob("docs/*.md")),
+    *sorted(ROOT.glob("configs/*.yaml")),
+    *sorted(ROOT.glob("jobs/*")),
+]
+
+MOST_LINES = 350
+# Modules that are longer, each with the reason why it is not split.
+LONG_MODULES: dict[str, str] = {}
+
+# Public names that more than one module defines, each with the reason.
+SHARED_NAMES: dict[str, str] = {}
+
+# Each with what to write instead.
+PHRASES = {
+    r"\b[Tt]old\b|\b[Tt]ells?\b|\b[Tt]elling\b": "say, report, record",
+    r"(?<![Tt]here )\bis no (?!longer\b|more than\b)[a-z]+": "is not a …",
+    r"\b[Tt]ake note\b": "Called when …",
+    r"\bin nobody's way\b|\bof no use to\b": "harmless; not part of …",
+    r"\b[Oo]f the run\.$|^\s*\w+: Of the \w+\.$": "The run's …",
+    r"\bwhat it was begun with\b|\bgoes on with what\b": "keeps its …",
+    r"\bis had\b|\bare had\b|\bcan be had\b|\bcannot be had\b": "is available",
+    r"\bwhat it is of\b|\bare said of it\b": "name it",
+    r"\btrembling\b|\bis worth having\b": "plain words",
+    r"\+= \[[^\]]*\] if .* else \[\]": "if …: append",
+}
+
+
+def name_of(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def test_modules_are_short_enough_to_read() -> None:
+    lengths = {name_of(path): len(path.read_text(encoding="utf-8").splitlines()) for path in MODULES}
+    long = {name: length for name, length in lengths.items() if length > MOST_LINES}
+    assert long.keys() == LONG_MODULES.keys(), long
+
+
+def test_a_public_name_means_one_thing() -> None:
+    places = defaultdict(set)
+    for path in MODULES:
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, (ast.ClassDef, ast.FunctionDef)) and not node.name.startswith("_"):
+                places[node.name].add(name_of(path))
+    shared = {name: sorted(modules) for name, modules in places.items() if len(modules) > 1}
+    assert shared.keys() == SHARED_NAMES.keys(), "\n".join(f"{name}: {modules}" for name, modules in shared.items())
+
+
+def test_no_variable_is_called_one() -> None:
+    """A noun says what it holds."""
+    found = [
+        f"{name_of(path)}:{node.lineno}"
+        for path in MODULES
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if (isinstance(node, ast.Name) and node.id == "one" and isinstance(node.ctx, ast.Store))
+        or (isinstance(node, ast.arg) and node.arg == "one")
+    ]
+    assert not found, "\n".join(found)
+
+
+@pytest.mark.parametrize("phrase", PHRASES)
+def test_no_phrase_makes_a_reader_stumble(phrase: str) -> None:
+    found = [
+        f"{name_of(path)}:{number}: {line.strip()}"
+        for path in TEXTS
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
+        if re.search(phrase, line)
+    ]
+    assert not found, f"write {PHRASES[phrase]!r}:\n" + "\n".join(found)
