@@ -103,7 +103,7 @@ def test_custom_operators_are_listed_with_their_options(weights: Path) -> None:
     )
     names = [operator.name for operator in operators]
     assert names == ["Landmarks2TransformMatrix"] * 3 + ["TransformTensorBilinear"] * 3 + ["TransformLandmarks"] * 5
-    assert all(operator.options for operator in operators[:6])
+    assert all(operator.custom_options for operator in operators[:6])
     assert operators[3].inputs[1] == operators[0].outputs[0]
 
 
