@@ -27,7 +27,7 @@ from benchmarks.scale_measure import (
 )
 from benchmarks.suites import Request
 from benchmarks.table import Table
-from phoenix_ray.cluster.opening import make_identity
+from phoenix_ray.cluster.claim import make_identity
 from phoenix_ray.config import Settings
 
 # Videos of PHOENIX-2014-T: a dataset of so many should be found whole before anyone has to wait.

@@ -29,11 +29,11 @@ class PhoenixRayError(Exception):
 
     Attributes:
         exit_code: What the command line leaves with.
-        told_after: Lines for the command line to print after the message.
+        closing_lines: Lines for the command line to print after the message.
     """
 
     exit_code = EXIT_INTERNAL
-    told_after: tuple[str, ...] = ()
+    closing_lines: tuple[str, ...] = ()
 
 
 class ConfigError(PhoenixRayError):

@@ -10,7 +10,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from phoenix_ray.cluster.shard import Shard, cut
+from phoenix_ray.cluster.shard import Shard
+from phoenix_ray.cluster.shards import cut
 from phoenix_ray.cluster.worker import ShardWorker
 from phoenix_ray.config import DecodeSettings, ModelSettings, OutputSettings, Settings
 from phoenix_ray.dataset.identity import DatasetIdentity

@@ -1,6 +1,6 @@
 """Tries torch on a worker's GPU before a new dataset is begun: whether its landmarks are right, and how fast it is.
 
-`engines.HolisticEntry.trial` offers both functions here, and `cluster.trial` has one of them run where a worker would.
+`engines.HolisticEntry.trial` offers both functions here, and `cluster.auto` has one of them run where a worker would.
 """
 
 from __future__ import annotations
