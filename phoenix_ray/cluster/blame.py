@@ -33,7 +33,7 @@ class GivenUp:
     Attributes:
         shard: The shard.
         trouble: Why the last attempt failed.
-        attempts: How many attempts were charged or delayed.
+        attempts: Attempts that were charged to it; where the infrastructure was at fault, those that it spoiled.
     """
 
     shard: Shard

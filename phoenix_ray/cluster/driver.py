@@ -73,7 +73,7 @@ class Driver:
         self._begin = begin
         self._begun = False
         self._clock = clock
-        self._flying: dict[Any, Assignment] = {}
+        self._in_flight: dict[Any, Assignment] = {}
         self._failures = 0
         self._retiring: set[WorkerId] = set()
         self._pool_size = PoolSize(settings.cluster, plan, pool, record.say, clock())
@@ -118,13 +118,13 @@ class Driver:
                 if worker in self._retiring:
                     continue
                 if assignment := self._scheduler.next_shard(worker, now):
-                    self._flying[self._pool.submit(assignment)] = assignment
+                    self._in_flight[self._pool.submit(assignment)] = assignment
                     fed = True
                     if assignment.speculative:
                         self._record.shard_copied(assignment)
 
     def _collect(self) -> None:
-        references = [*self._flying, *self._pool.starting]
+        references = [*self._in_flight, *self._pool.starting]
         if not references:
             time.sleep(TICK_SECONDS)
             return
@@ -132,7 +132,7 @@ class Driver:
         if resolved:
             resolved, _ = ray.wait(references, num_returns=len(references), timeout=0)
         for reference in resolved:
-            if assignment := self._flying.pop(reference, None):
+            if assignment := self._in_flight.pop(reference, None):
                 self._take_receipt(reference, assignment)
             elif reference in self._pool.starting:
                 self._take_in(reference)
@@ -178,8 +178,8 @@ class Driver:
             self._record.say(f"{assignment.shard} is flagged as failed: {assignment.condemned.message}")
 
     def _lose(self, worker: WorkerId, trouble: Trouble) -> None:
-        self._flying = {
-            reference: assignment for reference, assignment in self._flying.items() if assignment.worker != worker
+        self._in_flight = {
+            reference: assignment for reference, assignment in self._in_flight.items() if assignment.worker != worker
         }
         given_up = self._scheduler.worker_lost(worker, trouble, self._clock())
         self._retiring.discard(worker)

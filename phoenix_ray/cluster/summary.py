@@ -256,4 +256,4 @@ class RunOutcome:
             case "stopped":
                 return [f"Next:   {the_same}   # goes on from here"]
             case _:
-                return [f"Next:   {the_same}   # goes on, once the cause of the error is mended"]
+                return [f"Next:   {the_same}   # goes on, once the cause of the error is fixed"]

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from phoenix_ray.cluster.plan import Plan
     from phoenix_ray.cluster.session import RaySession
-    from phoenix_ray.config import Settings
+    from phoenix_ray.config import ModelSettings, Settings
     from phoenix_ray.dataset.committed import Committed
     from phoenix_ray.dataset.identity import DatasetIdentity
     from phoenix_ray.dataset.storage import Storage
@@ -66,11 +66,10 @@ def print_plan(settings: Settings) -> None:
     _print_line(console, source.description)
     storage = open_storage(settings.output.path)
     with RaySession(settings.cluster, lambda line: print(printable_line(line))) as session:
-        model = decide_without_trial(settings, storage, session.resources)
-        if isinstance(model, Trial):
-            _print_trial(console, model)
-            model = model.otherwise
-        settings = settings.model_copy(update={"model": model})
+        decision = decide_without_trial(settings, storage, session.resources)
+        if isinstance(decision, Trial):
+            decision = _skip_trial(decision, console)
+        settings = settings.model_copy(update={"model": decision})
         committed = _committed(storage, make_identity(settings, source.root))
         planned = plan_run(settings, source, committed.missing_ranges)
         _print_shards(console, planned)
@@ -78,7 +77,8 @@ def print_plan(settings: Settings) -> None:
             _print_estimate(console, planned, settings, storage, session)
 
 
-def _print_trial(console: Console, trial: Trial) -> None:
+def _skip_trial(trial: Trial, console: Console) -> ModelSettings:
+    """Return the settings that need no trial, and say that a run may decide otherwise."""
     from phoenix_ray.models import registry
 
     model = trial.otherwise
@@ -87,6 +87,7 @@ def _print_trial(console: Console, trial: Trial) -> None:
         f"Planned with engine {model.engine} and batch size {registry.batch_size(model)}: a plan tries nothing. `run` "
         f"first tries {trial.candidate.engine} on a worker's GPU and may decide otherwise.",
     )
+    return model
 
 
 def _committed(storage: Storage, identity: DatasetIdentity) -> Committed:

@@ -22,7 +22,7 @@ def test_a_worker_may_hold_what_is_set_or_a_multiple_of_what_it_held_at_first(
 
 
 class Pool:
-    """What `Staffing` asks of an `ActorPool`."""
+    """What `PoolSize` asks of an `ActorPool`."""
 
     def __init__(self, count: int) -> None:
         self.count = count
@@ -35,7 +35,7 @@ class Pool:
 
 
 class Office:
-    """A staffing with a made-up pool and cluster."""
+    """A `PoolSize` with a made-up pool and cluster."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, settings: ClusterSettings, planned: int) -> None:
         self.cpus = float(planned)

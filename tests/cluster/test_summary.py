@@ -50,7 +50,7 @@ def test_nothing_is_left_of_a_plan_that_was_done() -> None:
         ("finished", "Finished: every frame", "phoenix-ray view '/data/my output' --sheet sheet.png"),
         ("incomplete", "Finished, but 2 failures", "phoenix-ray run 'my videos' out   # tries them again"),
         ("stopped", "Stopped before the end", "phoenix-ray run 'my videos' out   # goes on from here"),
-        ("failed", "Failed", "run 'my videos' out   # goes on, once the cause of the error is mended"),
+        ("failed", "Failed", "run 'my videos' out   # goes on, once the cause of the error is fixed"),
     ],
 )
 def test_every_ending_says_the_state_the_output_and_what_to_type_next(state: str, first: str, last: str) -> None:
