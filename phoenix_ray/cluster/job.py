@@ -87,7 +87,7 @@ def _run(settings: Settings, words: Sequence[str]) -> int:
                 open_dataset(claim.storage, identity)
             expected = Expected(committed)
             plan = plan_run(settings, source, expected.missing_ranges)
-            say(plan.describe())
+            say(plan.line())
             _say_notes(claim, plan)
             job = Job(settings, source, identity, claim, session, _open_record(settings, claim, plan), stop)
             clear_away(job, committed, plan)

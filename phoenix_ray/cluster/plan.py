@@ -91,7 +91,7 @@ class Plan:
         """Frames that the shards hold."""
         return self.shards.frames
 
-    def describe(self) -> str:
+    def line(self) -> str:
         """Return the plan in one line."""
         whole = self.total
         done = f"; {whole.committed_frames:,} frames are committed already" if whole.committed_frames else ""
