@@ -40,11 +40,11 @@ class Office:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, settings: ClusterSettings, planned: int) -> None:
         self.cpus = float(planned)
         self.pool = Pool(planned)
-        self.told: list[str] = []
+        self.said: list[str] = []
         for name in ("cluster_resources", "available_resources"):
             monkeypatch.setattr(f"ray.{name}", lambda: {"CPU": self.cpus})
         plan = WorkerPlan(planned, cpus=1.0, gpus=0.0, memory_mb=0)
-        self.pool_size = PoolSize(settings, plan, cast("ActorPool", self.pool), self.told.append, now=0.0)
+        self.pool_size = PoolSize(settings, plan, cast("ActorPool", self.pool), self.said.append, now=0.0)
 
     def watch(self, now: float, ready: int, open_shards: int = 100) -> None:
         self.pool.ready = list(range(ready))
@@ -57,7 +57,7 @@ def test_workers_follow_a_cluster_that_grows(monkeypatch: pytest.MonkeyPatch) ->
     office.cpus = 6.0
     office.watch(2.0 + LOOK_SECONDS, ready=2)
     assert office.pool.count == 6
-    assert office.told == ["4 more workers: the cluster now has 6 CPU, 0 GPU."]
+    assert office.said == ["4 more workers: the cluster now has 6 CPU, 0 GPU."]
 
 
 def test_no_more_workers_are_taken_than_there_are_shards(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -82,15 +82,15 @@ def test_nodes_that_leave_take_no_workers_off_the_list(monkeypatch: pytest.Monke
     office.cpus = 0.0
     office.watch(2.0 + LOOK_SECONDS, ready=1)
     assert office.pool.count == 2
-    assert office.told == []
+    assert office.said == []
 
 
-def test_a_shortage_is_told_once_when_the_wait_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_shortage_is_reported_once_when_the_wait_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
     office = Office(monkeypatch, ClusterSettings(start_seconds=60), planned=3)
     for now in (1.0, 59.0, 61.0, 62.0):
         office.watch(now, ready=2)
-    (told,) = office.told
-    assert "2 of them started" in told
+    (said,) = office.said
+    assert "2 of them started" in said
 
 
 def test_a_run_without_workers_ends_after_the_time_to_start(monkeypatch: pytest.MonkeyPatch) -> None:

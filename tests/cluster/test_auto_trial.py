@@ -83,15 +83,15 @@ def no_device(conditions: TrialConditions) -> Verdict:
 
 @pytest.mark.usefixtures("cluster", "prepared")
 class TestOnACluster:
-    def test_a_worker_s_share_is_reserved_and_the_verdict_is_taken_and_told(self, source: Source) -> None:
+    def test_a_worker_s_share_is_reserved_and_the_decision_is_taken_and_reported(self, source: Source) -> None:
         def hold(conditions: TrialConditions) -> Verdict:
             share = ray.get_runtime_context().get_assigned_resources()
             shapes = {image.shape for image in conditions.images}
-            told = (
+            said = (
                 f"{len(conditions.images)} images {shapes}, {conditions.video_frames} frames, {share['GPU']} GPU, "
                 f"{share['CPU']} CPU, {conditions.workers_per_gpu} on a GPU, {conditions.cpu_workers_per_gpu} on CPUs"
             )
-            return Verdict(TORCH.model_copy(update={"batch_size": 96}), told)
+            return Verdict(TORCH.model_copy(update={"batch_size": 96}), said)
 
         model, said = held(of_engine(hold), source)
         assert model == ModelSettings(engine="torch", device="cuda", batch_size=96)
@@ -143,7 +143,9 @@ class TestOnACluster:
         assert said == ["Engine litert, since torch could not be tried: no frame of the first 32 videos can be read"]
 
 
-def test_what_the_driver_lacks_is_told_before_a_gpu_is_taken(monkeypatch: pytest.MonkeyPatch, source: Source) -> None:
+def test_what_the_driver_lacks_is_reported_before_a_gpu_is_taken(
+    monkeypatch: pytest.MonkeyPatch, source: Source
+) -> None:
     def prepare(settings: ModelSettings, announce: Callable[[str], None]) -> None:
         assert settings == TORCH
         raise ConfigError("model.engine=torch needs the extra [torch]")
@@ -157,7 +159,7 @@ def test_what_the_driver_lacks_is_told_before_a_gpu_is_taken(monkeypatch: pytest
 
 
 class ClusterOfGpus(RaySession):
-    """A cluster that is told of and never started."""
+    """A cluster with made-up resources, which never starts."""
 
     def resources(self) -> dict[str, float]:
         return RESOURCES
@@ -225,9 +227,9 @@ def test_a_plan_tries_nothing_and_says_so_of_a_new_dataset(
     settings = on_gpus(frame_folders, tmp_path / "output")
     monkeypatch.setattr("phoenix_ray.cluster.session.RaySession", ClusterOfGpus)
     print_plan(settings)
-    told = capsys.readouterr().out
-    assert "Planned with engine litert and batch size 16: a plan tries nothing." in told
-    assert "`run` first tries torch on a worker's GPU" in told
+    said = capsys.readouterr().out
+    assert "Planned with engine litert and batch size 16: a plan tries nothing." in said
+    assert "`run` first tries torch on a worker's GPU" in said
     monkeypatch.setattr(auto, "run_trial", decided)
     begin(settings, source)
     print_plan(settings)

@@ -61,7 +61,7 @@ def test_an_output_around_the_source_is_refused(tmp_path: Path, name: str) -> No
 
 
 @pytest.mark.parametrize(
-    ("names", "told"),
+    ("names", "said"),
     [
         (["b.txt", "a.mp4"], "a.mp4, b.txt. Give"),
         (["1", "2", "3", "4"], "1, 2, 3, …. Give"),
@@ -69,13 +69,13 @@ def test_an_output_around_the_source_is_refused(tmp_path: Path, name: str) -> No
         (["videos/a.mp4", "runs/x/status.json"], "videos. Give"),
     ],
 )
-def test_a_folder_of_other_files_is_refused_with_their_names(tmp_path: Path, names: list[str], told: str) -> None:
+def test_a_folder_of_other_files_is_refused_with_their_names(tmp_path: Path, names: list[str], said: str) -> None:
     output = tmp_path / "home"
     for name in names:
         touch(output / name)
     with pytest.raises(OutputError) as error:
         check_places("/data", str(output))
-    assert f"{output} (output.path) is not a dataset and holds other files: {told}" in str(error.value)
+    assert f"{output} (output.path) is not a dataset and holds other files: {said}" in str(error.value)
     assert f"output.path={output}/landmarks" in str(error.value)
 
 

@@ -57,7 +57,7 @@ def test_what_was_deleted_meanwhile_is_computed_again(tmp_path: Path) -> None:
     assert (tmp_path / "dataset.json").exists()
 
 
-def test_what_goes_on_vanishing_is_told_and_what_was_given_up_is_left(tmp_path: Path) -> None:
+def test_what_goes_on_vanishing_is_reported_and_what_was_given_up_is_left(tmp_path: Path) -> None:
     storage = new_dataset(tmp_path)
     expected = plan(storage)
     calls: list[list[str]] = []

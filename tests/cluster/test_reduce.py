@@ -60,9 +60,9 @@ def test_whole_videos_become_data_files(
     monkeypatch.setattr(reduce, "_COMPACT", ray.remote(compact_made_up_landmarks))
     monkeypatch.setattr(reduce, "SMALL_BYTES", small_bytes)
     digest = Dataset.open(storage.root).digest()
-    told: list[str] = []
-    assert reduce.reduce_all(storage, take_survey(storage, IDENTITY), settings(storage), told.append) == []
-    assert told == ["Compacting 3 videos into 1 file"]
+    said: list[str] = []
+    assert reduce.reduce_all(storage, take_survey(storage, IDENTITY), settings(storage), said.append) == []
+    assert said == ["Compacting 3 videos into 1 file"]
     assert len(read_manifest(storage, IDENTITY).files) == 1
     assert Dataset.open(storage.root).digest() == digest
 
@@ -118,18 +118,18 @@ def test_leaving_gives_up_what_is_not_yet_published(storage: LocalStorage, monke
     assert len(Dataset.open(storage.root)) == 3
 
 
-def test_a_compaction_without_room_is_told_and_tried_again_later(
+def test_a_compaction_without_room_is_reported_and_tried_again_later(
     storage: LocalStorage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(task: CompactionTask, settings: OutputSettings) -> NoReturn:
         raise OutputError("the disk is full")
 
-    told: list[str] = []
+    said: list[str] = []
     monkeypatch.setattr(reduce, "_COMPACT", ray.remote(full))
-    with BackgroundReduce(storage, IDENTITY, settings(storage), say=told.append) as background:
+    with BackgroundReduce(storage, IDENTITY, settings(storage), say=said.append) as background:
         background.start_when_due(3)
         assert background.finish() == []
-        assert "the disk is full" in told[0]
+        assert "the disk is full" in said[0]
         monkeypatch.setattr(reduce, "_COMPACT", ray.remote(reduce._compact))
         background.start_when_due(6)
         assert background.finish() == []

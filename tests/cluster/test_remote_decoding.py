@@ -69,7 +69,7 @@ def test_another_kind_of_processor_than_the_workers_decodes_nothing(
         list(read_remotely(video, 0, 1, DecodeSettings()))
 
 
-def test_a_process_that_dies_of_its_frames_is_told(
+def test_a_process_that_dies_of_its_frames_is_reported(
     cluster: None, video: Video, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def die(*_: object) -> Iterator[None]:

@@ -70,8 +70,8 @@ def test_a_condemned_frame_is_assigned_with_its_reason_and_beside_other_work() -
     for worker in (1, 2):
         take(scheduler, worker)
         assert scheduler.worker_lost(worker, CRASH, 0.0) == []
-    verdict = take(scheduler, 3)
-    assert (verdict.shard, verdict.condemned, verdict.alone) == (one_frame, CRASH, False)
+    flag = take(scheduler, 3)
+    assert (flag.shard, flag.condemned, flag.alone) == (one_frame, CRASH, False)
     assert scheduler.worker_lost(3, NODE_GONE, 0.0) == [], "the flag is not written yet"
     again = take(scheduler, 4, now=10.0)
     assert again.condemned == CRASH
@@ -192,7 +192,7 @@ def test_whatever_happens_exactly_the_frames_that_kill_are_flagged_and_all_other
     assert sorted(flagged) == sorted(killers)
     assert sorted(committed) == sorted(everything - killers)
     # Beside neighbours once, done twice once; whole, alone; then one death a cut (at most five levels for ten frames)
-    # and the verdict.
+    # and the last confirmation.
     assert deaths <= len(killers) * (2 + max_attempts + 5 + 1)
 
 

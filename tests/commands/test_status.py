@@ -78,7 +78,7 @@ def test_an_older_version_of_a_video_does_not_count_beside_the_newer(tmp_path: P
     assert "6 frames of 1 video are committed (6 of them" in look(tmp_path, capsys)
 
 
-def test_videos_that_could_be_read_in_part_are_told_by_status_and_listed_by_failures(
+def test_videos_that_could_be_read_in_part_are_reported_by_status_and_listed_by_failures(
     tmp_path: Path, capsys: Captured
 ) -> None:
     storage = new_dataset(tmp_path)
@@ -86,12 +86,12 @@ def test_videos_that_could_be_read_in_part_are_told_by_status_and_listed_by_fail
     partly = "1 video partly unreadable: train/cut (49 of 58 frames)"
     assert f"{partly}; `phoenix-ray failures {tmp_path}` says more" in look(tmp_path, capsys)
     print_failures(tmp_path, traceback=False)
-    told = capsys.readouterr().out
-    assert "No failures." in told
-    assert "train/cut  49 of 58 frames" in told
+    said = capsys.readouterr().out
+    assert "No failures." in said
+    assert "train/cut  49 of 58 frames" in said
 
 
-def test_failures_are_told_of_a_run_that_never_began_the_dataset(tmp_path: Path, capsys: Captured) -> None:
+def test_failures_are_reported_of_a_run_that_never_began_the_dataset(tmp_path: Path, capsys: Captured) -> None:
     storage = LocalStorage(str(tmp_path))
     record(storage, "20260101-000000-0001", "incomplete")
     record_failure(storage, FailureRecord("all", "v", 0, 0, "input", "no such file", "", 1, "", "run", 0.0))
@@ -123,7 +123,7 @@ def test_a_repair_is_not_taken_for_a_run(tmp_path: Path, capsys: Captured) -> No
     assert f"repair: at work on {socket.gethostname()} (process {os.getppid()})" in look(tmp_path, capsys)
 
 
-def test_a_damaged_status_is_told_with_the_way_out(tmp_path: Path) -> None:
+def test_a_damaged_status_is_reported_with_the_way_out(tmp_path: Path) -> None:
     storage = new_dataset(tmp_path)
     storage.write("runs/20260101-000000-0001/status.json", b'{"state": "running"}')
     with pytest.raises(OutputError, match=r"status\.json is damaged.*Delete it"):
