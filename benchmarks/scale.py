@@ -27,7 +27,7 @@ from benchmarks.scale_measure import (
 )
 from benchmarks.suites import Request
 from benchmarks.table import Table
-from phoenix_ray.cluster.opening import make_identity
+from phoenix_ray.cluster.claim import make_identity
 from phoenix_ray.config import Settings
 from phoenix_ray.text import counted
 

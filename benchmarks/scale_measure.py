@@ -25,8 +25,9 @@ import yaml
 
 from benchmarks.contestants import latest_summary, own_environment, run_command
 from benchmarks.scale_dataset import write_compacted
-from phoenix_ray.cluster.job import plan_job, run_job
-from phoenix_ray.cluster.opening import make_identity
+from phoenix_ray.cluster.claim import make_identity
+from phoenix_ray.cluster.job import run_job
+from phoenix_ray.cluster.plan import plan_run
 from phoenix_ray.cluster.worker import Receipt, ShardWorker, Timings, peak_memory_mb
 from phoenix_ray.config import Settings
 from phoenix_ray.dataset import paths
@@ -94,7 +95,7 @@ def settings_for(videos: int, output: Path) -> Settings:
 def plan_all(settings: Settings) -> dict[str, float]:
     """Plan videos of full length, none of which is committed."""
     whole = settings.source.model_copy(update={"limit_frames": None})
-    plan = plan_job(settings, open_source(whole), Committed((), ()))
+    plan = plan_run(settings, open_source(whole), Committed((), ()).missing_ranges)
     return {"shards": len(plan.shards), "frames": plan.missing_frames}
 
 
@@ -117,7 +118,7 @@ def resume(settings: Settings) -> dict[str, float]:
     committed = committed_in(survey)
     del survey
     clock.append(time.perf_counter())
-    plan = plan_job(settings, open_source(settings.source), committed)
+    plan = plan_run(settings, open_source(settings.source), committed.missing_ranges)
     clock.append(time.perf_counter())
     rows = sum(tally.rows for tally in tally_splits(storage, identity).values())
     clock.append(time.perf_counter())
@@ -147,7 +148,7 @@ def drive_nothing(settings: Settings) -> dict[str, float]:
     with (
         mock.patch("phoenix_ray.cluster.actors.ShardActor", ray.remote(_NullWorker)),
         # Otherwise the run would notice that nothing was committed, and compute it again.
-        mock.patch("phoenix_ray.cluster.job.make_up", return_value=0),
+        mock.patch("phoenix_ray.cluster.completion.recompute_lost", return_value=0),
     ):
         return _run_watched(settings)
 

@@ -1,4 +1,4 @@
-"""The job itself: `python -m phoenix_ray.run`, the same as `phoenix-ray run`."""
+"""`python -m phoenix_ray.run`: the same as `phoenix-ray run`."""
 
 from __future__ import annotations
 

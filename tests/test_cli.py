@@ -61,7 +61,7 @@ def test_a_path_is_taken_as_it_is_written(path: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "said"),
     [
         (("vids", "out", "third"), "'third' is one word too many"),
         (("vids", "source.path=other"), "'vids' stands for source.path, which is given too"),
@@ -73,10 +73,10 @@ def test_a_path_is_taken_as_it_is_written(path: str) -> None:
         (("vids", "--source.kind=videos"), "the setting is written source.kind=VALUE"),
     ],
 )
-def test_words_that_make_no_sense_are_answered_with_the_way_out(words: tuple[str, ...], told: str) -> None:
+def test_words_that_make_no_sense_are_answered_with_the_way_out(words: tuple[str, ...], said: str) -> None:
     result = invoke("run", *words)
     assert result.exit_code == EXIT_USAGE
-    assert told in result.output
+    assert said in result.output
 
 
 def test_compact_takes_the_output_alone(tmp_path: Path) -> None:

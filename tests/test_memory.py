@@ -15,7 +15,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from phoenix_ray.cluster.shard import Shard, cut
+from phoenix_ray.cluster.shard import Shard
+from phoenix_ray.cluster.shards import cut
 from phoenix_ray.cluster.worker import ShardWorker
 from phoenix_ray.config import DecodeSettings, ModelSettings, OutputSettings, Settings
 from phoenix_ray.dataset.identity import DatasetIdentity

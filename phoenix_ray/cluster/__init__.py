@@ -1,1 +1,1 @@
-"""The Ray job: plan, driver, worker actors, progress."""
+"""The Ray job. A run begins in `job`, `driver` is its loop, `scheduler` and `blame` decide, `worker` computes."""

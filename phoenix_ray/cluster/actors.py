@@ -1,12 +1,14 @@
 """The actors of a run: created all at once, taken in as they become ready, replaced when they die or grow too large.
 
-The driver alone decides about retries, so Ray restarts and retries nothing here.
+The driver alone decides about retries, so Ray restarts and retries nothing here. `PoolSize` adds actors when the
+cluster grows, and reports when there are fewer than were asked for.
 """
 
 from __future__ import annotations
 
 import math
 import re
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -14,18 +16,19 @@ from typing import Any, Literal
 import ray
 from ray.exceptions import ActorDiedError, ActorUnavailableError, RayActorError, RayTaskError
 
-from phoenix_ray.cluster.assignment import Assignment, WorkerId
-from phoenix_ray.cluster.blame import Trouble
-from phoenix_ray.cluster.resources import WorkerPlan
+from phoenix_ray.cluster.session import WorkerPlan, plan_workers, shortage
+from phoenix_ray.cluster.shards import Assignment, Trouble, WorkerId
 from phoenix_ray.cluster.worker import ShardWorker, WorkerInfo
-from phoenix_ray.config import Settings
+from phoenix_ray.config import ClusterSettings, Settings
 from phoenix_ray.dataset.identity import DatasetIdentity
 from phoenix_ray.errors import ClusterError, PhoenixRayError
+from phoenix_ray.text import counted
 
-# Actors that die while they start (no memory, another version of the package) are created this often before the run is
-# stopped, provided none has ever started.
+# Actors that die while they start (no memory, another version of the package) are created this often before the run
+# stops, provided none has ever started.
 MAX_FAILED_STARTS = 3
-
+# How often to look whether the cluster has grown.
+LOOK_SECONDS = 5.0
 # With `cluster.recycle_memory_mb=auto` an actor may grow to this many times what it held after its first shard, and by
 # this many MB at the least: longer videos and larger pictures take more than the first did.
 GROWTH_FACTOR = 3.0
@@ -37,7 +40,7 @@ class ShardActor(ShardWorker):
     """A `ShardWorker` in a process of its own, which also knows its node's name in Ray."""
 
     def ready(self) -> WorkerInfo:
-        """Answer once the model is loaded."""
+        """Load the model and answer, with the node's ID in Ray."""
         return replace(super().ready(), node_id=ray.get_runtime_context().get_node_id())
 
 
@@ -53,15 +56,15 @@ class ActorPool:
 
     Args:
         plan: How many, and what each reserves.
-        settings: Handed to each actor.
-        identity: Of the dataset; handed to each actor.
+        settings: The run's settings; each actor gets them.
+        identity: The dataset's identity; each actor gets it.
     """
 
     def __init__(self, plan: WorkerPlan, settings: Settings, identity: DatasetIdentity) -> None:
         self._plan = plan
         self._recycle_memory_mb = settings.cluster.recycle_memory_mb
         self._arguments = (settings, identity)
-        # One computes, the others write; `ShardWorker` sees to that.
+        # One call computes, the others write; `ShardWorker` sees to that.
         self._calls_at_once = settings.cluster.shards_in_flight
         self._members: dict[WorkerId, _Member] = {}
         self._starting: dict[Any, WorkerId] = {}
@@ -77,7 +80,7 @@ class ActorPool:
 
     @property
     def starting(self) -> list[Any]:
-        """References that resolve when an actor is ready; give each that did to `take_in`."""
+        """References that resolve when an actor is ready; pass each that did to `take_in`."""
         return list(self._starting)
 
     def grow(self, count: int) -> int:
@@ -88,13 +91,14 @@ class ActorPool:
         return missing
 
     def info(self, worker: WorkerId) -> WorkerInfo | None:
-        """Return what a worker told about itself; None before it is ready."""
+        """Return what a worker reported about itself; None before it is ready."""
         return self._members[worker].info
 
     def take_in(self, reference: Any) -> WorkerInfo | str:
-        """Make an actor whose start has resolved available, or return why it did not start.
+        """Return an actor whose start has resolved, now ready, or a message that says why it did not start.
 
-        An actor that died on its way is replaced. One whose node cannot load the model is not, as long as others can.
+        An actor that died while it started is replaced. An actor whose node cannot load the model is not, as long as
+        others can.
 
         Raises:
             PhoenixRayError: The model cannot be loaded, and no actor has started yet that could.
@@ -141,10 +145,10 @@ class ActorPool:
         self._create()
 
     def explain(self, worker: WorkerId, error: Exception) -> Trouble:
-        """Return who is to blame for the loss of a worker.
+        """Return what is to blame for the loss of a worker.
 
-        An actor whose process died on a living node may have been killed by its shard. One that cannot be reached, or
-        whose node left, has been lost by the infrastructure.
+        An actor whose process died on a living node may have been killed by its shard. The loss of an actor that cannot
+        be reached, or whose node left, is the infrastructure's.
         """
         info = self._members[worker].info
         node = info.node if info else ""
@@ -175,6 +179,78 @@ class ActorPool:
             ray.kill(handle)
 
 
+class PoolSize:
+    """Keeps the number of actors in step with the cluster; the driver's loop calls `update`.
+
+    Args:
+        settings: What was asked for.
+        plan: What that came to when the run began.
+        pool: The actors.
+        say: Receives a line about a shortage or about growth.
+        now: The present, on the driver's clock.
+    """
+
+    def __init__(
+        self, settings: ClusterSettings, plan: WorkerPlan, pool: ActorPool, say: Callable[[str], None], now: float
+    ) -> None:
+        self._settings = settings
+        self._plan = plan
+        self._pool = pool
+        self._say = say
+        self._began = self._last_ready = self._last_look = now
+        self._start_is_over = False
+
+    def update(self, now: float, open_shards: int) -> None:
+        """Report a shortage of workers once, and create more when the cluster has room and `open_shards` need them.
+
+        Raises:
+            ClusterError: There has been no worker for too long.
+        """
+        ready = len(self._pool.ready)
+        if not ready:
+            self._check_patience(now)
+            return
+        self._last_ready = now
+        if not self._start_is_over:
+            self._check_start(ready, waited=now - self._began)
+        elif now - self._last_look > LOOK_SECONDS:
+            self._last_look = now
+            self._grow(open_shards)
+
+    def _check_patience(self, now: float) -> None:
+        limits = {name: getattr(self._settings, name) for name in ("start_seconds", "stall_seconds")}
+        # Workers that were lost need the time to start again, whatever a shard may take.
+        name = max(limits, key=lambda name: limits[name]) if self._start_is_over else "start_seconds"
+        if now - self._last_ready > limits[name]:
+            raise ClusterError(
+                f"No worker for {now - self._last_ready:.0f} s (cluster.{name}). Asked for {self._plan}; the cluster "
+                f"has {_amounts(ray.cluster_resources())}, free are {_amounts(ray.available_resources())}. What is "
+                "committed is kept; the same command goes on from there."
+            )
+
+    def _check_start(self, ready: int, waited: float) -> None:
+        """End the start once all workers are there; report a shortage when the cluster is full or the wait is over."""
+        resources = ray.cluster_resources()
+        if ready >= self._plan.capacity(resources) or waited > self._settings.start_seconds:
+            self._start_is_over = True
+            if ready < self._plan.count:
+                self._say(shortage(self._plan, ready, resources))
+
+    def _grow(self, open_shards: int) -> None:
+        """Use nodes that joined, where the number of workers follows the cluster."""
+        if self._settings.num_workers != "auto":
+            return
+        resources = ray.cluster_resources()
+        try:
+            planned = plan_workers(self._settings, resources, engine_uses_gpu=self._plan.gpus > 0)
+        except ClusterError:
+            # Nodes have left, and those that remain hold no worker; the workers that were asked for wait for others.
+            return
+        if created := self._pool.grow(min(planned.count, open_shards)):
+            self._plan = replace(self._plan, count=planned.count)
+            self._say(f"{counted(created, 'more worker')}: the cluster now has {_amounts(resources)}.")
+
+
 def memory_limit(setting: int | Literal["auto"], warm_mb: float) -> float:
     """Return the MB a worker may hold, by `cluster.recycle_memory_mb` and by what it held after its first shard."""
     if setting == "auto":
@@ -187,10 +263,14 @@ def _is_alive(node_id: str) -> bool:
 
 
 def _cause_of_death(error: ActorDiedError) -> str:
-    """Return what Ray's message tells of how a process ended; around it, it guesses and speaks of actors."""
+    """Return the part of Ray's message that says how a process ended; the rest guesses and speaks of actors."""
     detail = re.search(r"Worker exit detail: (.*?)(?: Some common causes|\n|$)", str(error))
     return detail[1] if detail else _first_line(error)
 
 
 def _first_line(error: Exception) -> str:
     return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+
+
+def _amounts(resources: Mapping[str, float]) -> str:
+    return f"{resources.get('CPU', 0):g} CPU, {resources.get('GPU', 0):g} GPU"

@@ -1,71 +1,51 @@
 """The loop that keeps every actor fed until each shard is committed or given up.
 
 No frame and no landmark passes through here: shards go out, receipts come back. Decisions are the scheduler's; this
-module only turns Ray's events into its words.
+module only translates Ray's events for it. Each turn of the loop also sees to what must go on beside the shards: the
+lease is still held, a compaction starts when it is due, the number of workers fits the cluster, progress is shown.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 import ray
 
-from phoenix_ray.cluster.actors import ActorPool
-from phoenix_ray.cluster.assignment import Assignment, WorkerId
-from phoenix_ray.cluster.blame import GivenUp, Trouble
-from phoenix_ray.cluster.resources import WorkerPlan
-from phoenix_ray.cluster.scheduler import Scheduler
-from phoenix_ray.cluster.staffing import Staffing
-from phoenix_ray.cluster.stop import StopRequest
-from phoenix_ray.cluster.watchdog import Watchdog
+from phoenix_ray.cluster.actors import ActorPool, PoolSize
+from phoenix_ray.cluster.blame import GivenUp
+from phoenix_ray.cluster.progress import format_seconds
+from phoenix_ray.cluster.reduce import BackgroundReduce
+from phoenix_ray.cluster.run_record import RunRecord
+from phoenix_ray.cluster.scheduler import Scheduler, SchedulerState
+from phoenix_ray.cluster.session import StopRequest, WorkerPlan
+from phoenix_ray.cluster.shards import Assignment, Trouble, WorkerId
 from phoenix_ray.cluster.worker import Receipt, WorkerInfo
 from phoenix_ray.config import Settings
+from phoenix_ray.dataset.lease import Lease
 from phoenix_ray.errors import ClusterError, PhoenixRayError
+from phoenix_ray.text import counted
 
-# How long the loop sleeps at the most before it looks at deadlines and reports progress.
+# How long the loop sleeps at most before it looks at deadlines and shows progress.
 TICK_SECONDS = 0.5
-
-
-class Listener(Protocol):
-    """What wants to know how the run goes on (progress, failure list, compaction)."""
-
-    def worker_ready(self, info: WorkerInfo, ready: int) -> None:
-        """Take note of an actor that takes shards from now on."""
-
-    def committed(self, assignment: Assignment, receipt: Receipt) -> None:
-        """Take note of a shard that is committed."""
-
-    def retried(self, assignment: Assignment, trouble: Trouble) -> None:
-        """Take note of an attempt that failed and will be repeated."""
-
-    def given_up(self, given_up: GivenUp) -> None:
-        """Take note of a shard that goes to the failure list."""
-
-    def doubled(self, assignment: Assignment) -> None:
-        """Take note that an idle worker does a shard of another one too."""
-
-    def outgrown(self, info: WorkerInfo, memory_mb: float) -> None:
-        """Take note of a worker that gets no more shards, and is replaced, because of the memory it holds."""
-
-    def tell(self, message: str) -> None:
-        """Tell the user something that is no failure of a shard."""
-
-    def tick(self, scheduler: Scheduler, workers: int) -> None:
-        """Do what is due; called about twice a second."""
+# The first message about a run in which nothing happens comes after this long; each further one after twice the time of
+# the last.
+QUIET_SECONDS = 60.0
 
 
 class Driver:
     """Runs the shards of a scheduler on the actors of a pool.
 
     Args:
-        settings: Of the run.
+        settings: The run's settings.
         plan: The actors that were asked for, for messages.
         pool: The actors.
-        scheduler: Which shard goes where.
-        listener: Who is told.
-        stop: Whether to drain.
+        scheduler: Decides which shard goes where.
+        record: Is notified of what happens.
+        reduce: Compacts beside the actors.
+        lease: The run stops when another driver has taken it.
+        stop: Whether the run was asked to drain.
         begin: Called when the first worker has loaded the model, before any shard is handed out.
         clock: Seconds that only grow.
     """
@@ -76,7 +56,9 @@ class Driver:
         plan: WorkerPlan,
         pool: ActorPool,
         scheduler: Scheduler,
-        listener: Listener,
+        record: RunRecord,
+        reduce: BackgroundReduce,
+        lease: Lease,
         stop: StopRequest,
         begin: Callable[[], object],
         clock: Callable[[], float] = time.monotonic,
@@ -84,15 +66,17 @@ class Driver:
         self._settings = settings
         self._pool = pool
         self._scheduler = scheduler
-        self._listener = listener
+        self._record = record
+        self._reduce = reduce
+        self._lease = lease
         self._stop = stop
         self._begin = begin
         self._begun = False
         self._clock = clock
-        self._flying: dict[Any, Assignment] = {}
+        self._in_flight: dict[Any, Assignment] = {}
         self._failures = 0
         self._retiring: set[WorkerId] = set()
-        self._staffing = Staffing(settings.cluster, plan, pool, listener.tell, clock())
+        self._pool_size = PoolSize(settings.cluster, plan, pool, record.say, clock())
         self._watchdog = Watchdog(clock())
 
     def run(self) -> None:
@@ -101,7 +85,8 @@ class Driver:
         Raises:
             ClusterError: Not one actor started in time, or none is left.
             ModelError: The model cannot be loaded.
-            PhoenixRayError: What `begin` raised; or more shards failed than `run.max_failures` allows.
+            LeaseLostError: Another driver has taken the output over.
+            PhoenixRayError: What `begin` or a compaction raised; or more shards failed than `run.max_failures` allows.
         """
         drain_deadline: float | None = None
         while not self._scheduler.finished:
@@ -111,15 +96,19 @@ class Driver:
             elif drain_deadline is None:
                 drain_deadline = self._begin_drain(now)
             elif now > drain_deadline:
-                self._listener.tell("The time to drain is over; shards in flight are left to the next run.")
+                self._record.say("The time to drain is over; shards in flight are left to the next run.")
                 return
             else:
                 self._scheduler.abandon_waiting()
             self._collect()
             self._replace_stalled(self._clock())
-            self._recycle()
-            self._look_around(self._clock())
-            self._listener.tick(self._scheduler, len(self._pool.ready))
+            self._replace_outgrown()
+            self._check_workers(self._clock())
+            self._record.update(
+                self._scheduler.waiting, self._scheduler.in_flight, len(self._pool.ready), draining=bool(self._stop)
+            )
+            self._lease.confirm()
+            self._reduce.start_when_due(self._record.partitions)
 
     def _feed(self, now: float) -> None:
         fed = True
@@ -129,13 +118,13 @@ class Driver:
                 if worker in self._retiring:
                     continue
                 if assignment := self._scheduler.next_shard(worker, now):
-                    self._flying[self._pool.submit(assignment)] = assignment
+                    self._in_flight[self._pool.submit(assignment)] = assignment
                     fed = True
-                    if assignment.double:
-                        self._listener.doubled(assignment)
+                    if assignment.speculative:
+                        self._record.shard_copied(assignment)
 
     def _collect(self) -> None:
-        references = [*self._flying, *self._pool.starting]
+        references = [*self._in_flight, *self._pool.starting]
         if not references:
             time.sleep(TICK_SECONDS)
             return
@@ -143,8 +132,8 @@ class Driver:
         if resolved:
             resolved, _ = ray.wait(references, num_returns=len(references), timeout=0)
         for reference in resolved:
-            if assignment := self._flying.pop(reference, None):
-                self._settle(reference, assignment)
+            if assignment := self._in_flight.pop(reference, None):
+                self._take_receipt(reference, assignment)
             elif reference in self._pool.starting:
                 self._take_in(reference)
 
@@ -154,14 +143,14 @@ class Driver:
             if not self._begun:
                 self._begin()
                 self._begun = True
-            self._watchdog.stir(self._clock())
-            self._listener.worker_ready(outcome, len(self._pool.ready))
+            self._watchdog.reset(self._clock())
+            self._record.worker_ready(outcome, len(self._pool.ready))
             return
-        self._listener.tell(outcome)
+        self._record.say(outcome)
         if not self._pool.ready and not self._pool.starting:
             raise ClusterError(f"No worker is left. {outcome}")
 
-    def _settle(self, reference: Any, assignment: Assignment) -> None:
+    def _take_receipt(self, reference: Any, assignment: Assignment) -> None:
         try:
             receipt: Receipt = ray.get(reference)
         except Exception as error:
@@ -170,38 +159,38 @@ class Driver:
         if assignment.worker not in self._retiring and self._pool.has_outgrown(assignment.worker, receipt.memory_mb):
             self._retiring.add(assignment.worker)
             if info := self._pool.info(assignment.worker):
-                self._listener.outgrown(info, receipt.memory_mb)
+                self._record.worker_outgrown(info, receipt.memory_mb)
         if receipt.trouble is None:
-            self._count(assignment, receipt)
+            self._complete(assignment, receipt)
             return
         given_up = self._scheduler.failed(assignment, receipt.trouble, self._clock())
         if given_up:
             self._give_up(given_up)
         else:
-            self._listener.retried(assignment, receipt.trouble)
+            self._record.shard_retried(assignment, receipt.trouble)
 
-    def _count(self, assignment: Assignment, receipt: Receipt) -> None:
-        self._watchdog.stir(self._clock())
+    def _complete(self, assignment: Assignment, receipt: Receipt) -> None:
+        self._watchdog.reset(self._clock())
         if not self._scheduler.completed(assignment, self._clock()):
             return
-        self._listener.committed(assignment, receipt)
+        self._record.shard_committed(assignment, receipt)
         if assignment.condemned:
-            self._listener.tell(f"{assignment.shard} is flagged as failed: {assignment.condemned.message}")
+            self._record.say(f"{assignment.shard} is flagged as failed: {assignment.condemned.message}")
 
     def _lose(self, worker: WorkerId, trouble: Trouble) -> None:
-        lost = {reference: one for reference, one in self._flying.items() if one.worker == worker}
-        for reference in lost:
-            del self._flying[reference]
+        self._in_flight = {
+            reference: assignment for reference, assignment in self._in_flight.items() if assignment.worker != worker
+        }
         given_up = self._scheduler.worker_lost(worker, trouble, self._clock())
         self._retiring.discard(worker)
-        self._listener.tell(f"A worker was lost; its shards are tried again on another. {trouble.message}")
+        self._record.say(f"A worker was lost; its shards are tried again on another. {trouble.message}")
         self._pool.replace(worker)
-        for one in given_up:
-            self._give_up(one)
+        for shard in given_up:
+            self._give_up(shard)
 
     def _give_up(self, given_up: GivenUp) -> None:
         self._failures += 1
-        self._listener.given_up(given_up)
+        self._record.shard_given_up(given_up)
         limit = self._settings.run.max_failures
         if 0 <= limit < self._failures:
             raise PhoenixRayError(
@@ -217,25 +206,72 @@ class Driver:
                 Trouble("model", f"No answer in time (cluster.stall_seconds={stall:g}).", fatal=True),
             )
 
-    def _recycle(self) -> None:
+    def _replace_outgrown(self) -> None:
         """Replace workers that hold too much memory, as soon as they have finished what was queued."""
         for worker in list(self._retiring):
             if self._scheduler.retire(worker):
                 self._retiring.discard(worker)
                 self._pool.replace(worker)
 
-    def _look_around(self, now: float) -> None:
-        """See to the number of workers, and say what the run waits for when nothing happens."""
-        outlook, ready = self._scheduler.outlook(), len(self._pool.ready)
-        self._staffing.watch(now, outlook.waiting + outlook.in_flight)
+    def _check_workers(self, now: float) -> None:
+        """Adapt the number of workers to the cluster, and say what the run waits for when nothing happens."""
+        state = self._scheduler.state()
+        self._pool_size.update(now, state.waiting + state.in_flight)
         if self._watchdog.is_due(now):
-            self._listener.tell(self._watchdog.word(now, outlook, ready, len(self._pool.starting)))
+            self._record.say(self._watchdog.message(now, state, len(self._pool.ready), len(self._pool.starting)))
 
     def _begin_drain(self, now: float) -> float:
+        """Hand out no more shards; return when the time to drain is over."""
         seconds = self._settings.cluster.drain_seconds
         self._scheduler.abandon_waiting()
-        self._listener.tell(
+        self._record.say(
             f"Stopping: {self._scheduler.in_flight} shards in flight have {seconds:g} s to finish. "
             "Signal again to stop at once; nothing committed is lost either way."
         )
         return now + seconds
+
+
+class Watchdog:
+    """Notices when nothing was committed and no worker became ready for a while, so that nobody guesses why.
+
+    Args:
+        now: The present, on the driver's clock.
+    """
+
+    def __init__(self, now: float) -> None:
+        self.reset(now)
+
+    def reset(self, now: float) -> None:
+        """Start to wait anew: something has happened."""
+        self._since = now
+        self._wait = QUIET_SECONDS
+
+    def is_due(self, now: float) -> bool:
+        """Return whether it is time for a message; if so, the next comes after twice the time."""
+        if now - self._since < self._wait:
+            return False
+        self._wait *= 2
+        return True
+
+    def message(self, now: float, state: SchedulerState, ready: int, starting: int) -> str:
+        """Return what the run waits for.
+
+        Args:
+            now: The present.
+            state: Shards waiting and in flight.
+            ready: Workers that take shards.
+            starting: Workers that were asked for and have not started.
+        """
+        parts = [f"Nothing was committed for {format_seconds(now - self._since)}."]
+        if state.oldest:
+            since = format_seconds(now - state.oldest.since)
+            in_flight = counted(state.in_flight, "shard")
+            parts.append(f"In flight: {in_flight}, the longest for {since}: {state.oldest.shard}.")
+        if state.next_try is not None:
+            pause = format_seconds(max(0.0, state.next_try - now))
+            parts.append(f"{counted(state.delayed, 'shard')} wait for storage or nodes, the next try is in {pause}.")
+        if state.waiting > state.delayed:
+            parts.append(f"{counted(state.waiting - state.delayed, 'shard')} wait for a worker.")
+        coming = f", {starting} starting or waiting for room in the cluster" if starting else ""
+        parts.append(f"Workers: {ready} ready{coming}.")
+        return " ".join(parts)

@@ -1,25 +1,41 @@
 """What a run has to compute: the videos of the source, minus what is committed, cut into shards.
 
-Pure functions of a source listing and of what is committed; `cluster.job` runs the result, `phoenix-ray plan` prints
-it.
+`cluster.job` computes a plan, `phoenix-ray plan` prints it. Its shards wait for a worker packed, so that a driver holds
+millions of them: as Python objects a shard and its video (texts, location, signature) take about 1 kB; pickled and
+compressed with their neighbours, a sixth of that. `cluster.scheduler` takes them out one by one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+import pickle
+import zlib
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, fields, replace
+from itertools import islice
+from operator import attrgetter
+from typing import Protocol
 
-from phoenix_ray.cluster.backlog import PackedShards
-from phoenix_ray.cluster.shard import FrameRange, Shard, cut
-from phoenix_ray.sources.base import LeftOut, SourceProblem, Video
+from phoenix_ray.cluster.shard import FrameRange, Shard
+from phoenix_ray.cluster.shards import cut
+from phoenix_ray.config import Settings
+from phoenix_ray.models import registry
+from phoenix_ray.sources.base import LeftOut, Source, SourceProblem, Video
 from phoenix_ray.sources.listing import describe_left_out
+from phoenix_ray.text import counted
 
 MissingRanges = Callable[[Video], list[FrameRange]]
+
+# More compress better, but the last block of each length stays unpacked until it is full.
+SHARDS_PER_BLOCK = 64
+# Higher levels of zlib save little and take several times as long.
+_COMPRESSION_LEVEL = 1
+_fields_of = attrgetter(*(f"video.{field.name}" for field in fields(Video)), "first", "last")
 
 
 @dataclass(frozen=True, slots=True)
 class SplitTotals:
-    """How much of one split there is, how much is already committed, and how many videos have no even frame rate."""
+    """How much there is of a split, how much of it is committed, and how many of its videos have no even frame rate."""
 
     videos: int = 0
     frames: int = 0
@@ -45,9 +61,9 @@ class Plan:
 
     Attributes:
         shards: The shards.
-        totals: By split.
+        totals: Counts by split.
         problems: Videos that the source names but that cannot be planned.
-        left_out: Files in the source's place that it does not read.
+        left_out: Files at the source's path that it does not read.
     """
 
     shards: PackedShards
@@ -56,13 +72,12 @@ class Plan:
     left_out: tuple[LeftOut, ...] = ()
 
     def notes(self) -> list[str]:
-        """Return what the user should know of the source beside the totals, a line each: nothing of it is an error."""
+        """Return what the user should know about the source beside the totals, a line each; none is an error."""
         lines = describe_left_out(self.left_out)
         if varying := self.total.varying_videos:
-            of = "1 video" if varying == 1 else f"{varying:,} videos"
             lines.append(
-                f"The frame rate of {of} varies: fps is the average there, and the column `timestamp` says when each "
-                "frame is shown."
+                f"The frame rate of {counted(varying, 'video')} varies: fps is the average there, and the column "
+                "`timestamp` says when each frame is shown."
             )
         return lines
 
@@ -75,6 +90,33 @@ class Plan:
     def missing_frames(self) -> int:
         """Frames that the shards hold."""
         return self.shards.frames
+
+    def line(self) -> str:
+        """Return the plan in one line."""
+        whole = self.total
+        done = f"; {whole.committed_frames:,} frames are committed already" if whole.committed_frames else ""
+        unread = f"; {len(self.problems):,} more cannot be opened" if self.problems else ""
+        return (
+            f"{counted(whole.videos, 'video')} with {whole.frames:,} frames{unread}{done}; "
+            f"{self.missing_frames:,} frames to compute in {counted(len(self.shards), 'shard')}"
+        )
+
+
+def plan_run(settings: Settings, source: Source, missing: MissingRanges) -> Plan:
+    """Return the plan for a source, with the names of the files that it leaves out.
+
+    Args:
+        settings: The run's settings.
+        source: The videos.
+        missing: Gives the frame ranges of a video that are not committed yet.
+
+    Raises:
+        SourceError: The source cannot be listed.
+    """
+    left_out: list[LeftOut] = []
+    listing = source.videos(left_out.append)
+    plan = make_plan(listing, missing, settings.cluster.shard_frames, registry.facts(settings.model).batch_size)
+    return replace(plan, left_out=tuple(left_out))
 
 
 def make_plan(
@@ -112,12 +154,100 @@ def make_plan(
     return Plan(shards, totals, tuple(problems))
 
 
-def describe_plan(plan: Plan) -> str:
-    """Return a plan in one line."""
-    whole, shards = plan.total, len(plan.shards)
-    done = f"; {whole.committed_frames:,} frames are committed already" if whole.committed_frames else ""
-    unread = f"; {len(plan.problems):,} more cannot be opened" if plan.problems else ""
-    return (
-        f"{whole.videos:,} video{'s' * (whole.videos != 1)} with {whole.frames:,} frames{unread}{done}; "
-        f"{plan.missing_frames:,} frames to compute in {shards:,} shard{'s' * (shards != 1)}"
+class Shards(Protocol):
+    """A known number of shards, in the order to start them."""
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[Shard]: ...
+
+
+class PackedShards:
+    """Shards of a plan: one of the shortest first, then the longest to the shortest, equal ones in the order of `add`.
+
+    A short shard shows within seconds whether everything works; short ones at the end let all workers finish together.
+
+    Attributes:
+        frames: Frames of all of them.
+    """
+
+    def __init__(self) -> None:
+        self.frames = 0
+        self._count = 0
+        self._packed: dict[int, list[bytes]] = {}
+        self._unpacked: dict[int, list[Shard]] = {}
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __iter__(self) -> Iterator[Shard]:
+        if not self._count:
+            return
+        shortest, *longer = sorted(self._unpacked)
+        yield from islice(self._of_length(shortest), 1)
+        for length in reversed(longer):
+            yield from self._of_length(length)
+        yield from islice(self._of_length(shortest), 1, None)
+
+    def add(self, shard: Shard) -> None:
+        """Add a shard."""
+        self.frames += shard.frames
+        self._count += 1
+        block = self._unpacked.setdefault(shard.frames, [])
+        block.append(shard)
+        if len(block) == SHARDS_PER_BLOCK:
+            self._packed.setdefault(shard.frames, []).append(_pack(block))
+            block.clear()
+
+    def _of_length(self, length: int) -> Iterator[Shard]:
+        for block in self._packed.get(length, ()):
+            yield from _unpack(block)
+        yield from self._unpacked[length]
+
+
+class ShardQueue:
+    """Shards that are taken from the front, and may be put back there.
+
+    Args:
+        shards: What the queue holds at first; unpacked as it is reached.
+    """
+
+    def __init__(self, shards: Shards) -> None:
+        self._returned: deque[Shard] = deque()
+        self._shards = iter(shards)
+        self._untouched = len(shards)
+
+    def __len__(self) -> int:
+        return len(self._returned) + self._untouched
+
+    def popleft(self) -> Shard:
+        """Take the first shard out.
+
+        Raises:
+            IndexError: The queue is empty.
+        """
+        if self._untouched and not self._returned:
+            self._untouched -= 1
+            return next(self._shards)
+        return self._returned.popleft()
+
+    def appendleft(self, shard: Shard) -> None:
+        """Put a shard back: it is the first again."""
+        self._returned.appendleft(shard)
+
+    def clear(self) -> None:
+        """Forget all shards."""
+        self._returned.clear()
+        self._untouched = 0
+
+
+def _pack(shards: list[Shard]) -> bytes:
+    # As tuples: pickling data classes runs Python code and writes a name for each field.
+    return zlib.compress(
+        pickle.dumps([_fields_of(shard) for shard in shards], pickle.HIGHEST_PROTOCOL), _COMPRESSION_LEVEL
     )
+
+
+def _unpack(block: bytes) -> Iterator[Shard]:
+    for *video, first, last in pickle.loads(zlib.decompress(block)):
+        yield Shard(Video(*video), first, last)

@@ -7,14 +7,15 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol, TextIO
+from typing import ClassVar, Protocol, TextIO
 
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from phoenix_ray.text import printable_line
+from phoenix_ray.text import counted, printable_line
 
-# The rate is that of about the last minute, so that it follows a cluster that grows or shrinks.
+# The rate is measured over about the last minute, so that it follows a cluster that grows or shrinks.
 RATE_WINDOW_SECONDS = 60.0
 # States after which a run does nothing more.
 ENDED = ("finished", "incomplete", "stopped", "failed")
@@ -22,7 +23,7 @@ ENDED = ("finished", "incomplete", "stopped", "failed")
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """One look at a run.
+    """The state of a run at one moment: the content of `runs/<run id>/status.json`.
 
     Attributes:
         run_id: Names the run within its dataset.
@@ -34,11 +35,13 @@ class Status:
         shards_in_flight: Shards at a worker.
         failures: Shards on this run's failure list.
         workers: Actors that take shards.
-        frames_per_second: Of about the last minute.
+        frames_per_second: Rate over about the last minute.
         seconds_left: Estimate, None before there is a rate.
-        elapsed_seconds: Since the first worker was ready.
-        updated: Unix time of this look.
+        elapsed_seconds: Time since the first worker was ready.
+        updated: Unix time of this moment.
     """
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", strict=True)
 
     run_id: str
     state: str
@@ -62,14 +65,28 @@ class Status:
         if self.state in ENDED:
             return f"{done}{failed}"
         left = f", {format_seconds(self.seconds_left)} left" if self.seconds_left is not None else ""
-        return (
-            f"{done}, {self.frames_per_second:,.1f} frames/s"
-            f"{left}, {self.workers} worker{'s' * (self.workers != 1)}{failed}"
-        )
+        return f"{done}, {self.frames_per_second:,.1f} frames/s{left}, {counted(self.workers, 'worker')}{failed}"
+
+
+def read_status(content: bytes) -> Status:
+    """Return the status that a `status.json` holds.
+
+    Raises:
+        ValueError: It is damaged; the message names what is wrong, in a line.
+    """
+    try:
+        return _STATUS.validate_json(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise ValueError(f"{where}: {first['msg']}" if where else first["msg"]) from None
+
+
+_STATUS = TypeAdapter(Status)
 
 
 class Meter:
-    """Counts frames and knows their rate.
+    """Counts frames and measures their rate.
 
     Args:
         run_id: Names the run.
@@ -91,22 +108,22 @@ class Meter:
         self.begin()
 
     def expect(self, frames: int) -> None:
-        """Count frames that are to be computed beside those that were planned."""
+        """Add frames that are to be computed beside those that were planned."""
         self._planned += frames
         self.state = "running"
 
     def begin(self) -> None:
-        """Count time from now on: the first worker is ready."""
+        """Count time from now on; called when the first worker is ready."""
         self._began = self._last = self._clock()
         self._window: deque[tuple[float, int]] = deque([(self._began, 0)])
 
     @property
     def seconds(self) -> float:
-        """From the beginning to the last frames that were committed."""
+        """Time from the beginning to the last frames that were committed."""
         return self._last - self._began
 
     def add(self, frames: int) -> None:
-        """Count frames that were committed."""
+        """Add frames that were committed."""
         self._done += frames
         now = self._last = self._clock()
         self._window.append((now, self._done))
@@ -114,7 +131,7 @@ class Meter:
             self._window.popleft()
 
     def status(self, waiting: int, in_flight: int, workers: int) -> Status:
-        """Return the present status."""
+        """Return the status at this moment."""
         now = self._clock()
         began, done_then = self._window[0]
         rate = (self._done - done_then) / (now - began) if now > began else 0.0
@@ -137,20 +154,20 @@ class Meter:
 
 
 class Display(Protocol):
-    """Shows a status to a person."""
+    """Shows the status of a run to a person."""
 
     def show(self, status: Status) -> None:
-        """Show the present status; called about twice a second."""
+        """Show a status; called about twice a second."""
 
     def say(self, message: str) -> None:
-        """Show a message that stays."""
+        """Show a message that stays on the screen."""
 
     def close(self, status: Status) -> None:
-        """Show the last status."""
+        """Show the last status; called once, at the end."""
 
 
 class LineDisplay:
-    """One plain line per interval: for logs, where control characters are noise."""
+    """Prints a plain line per interval: for logs, where control characters are noise."""
 
     def __init__(self, interval: float, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
         self._interval = interval
@@ -169,13 +186,13 @@ class LineDisplay:
         print(printable_line(message), file=self._stream, flush=True)
 
     def close(self, status: Status) -> None:
-        """Print the last line of a run that had something to do."""
+        """Print the last line, if the run had something to do."""
         if status.frames_planned:
             self.say(status.line())
 
 
 class BarDisplay:
-    """A bar with rate, time left, workers and failures: for terminals."""
+    """Draws a bar with rate, time left, workers and failures: for terminals."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -202,20 +219,25 @@ class BarDisplay:
         self._console.print(printable_line(message), highlight=False, markup=False)
 
     def close(self, status: Status) -> None:
-        """Leave the finished bar on the screen, if there was something to do."""
+        """Leave the finished bar on the screen, if the run had something to do."""
         if status.frames_planned:
             self.show(status)
         self._bar.stop()
 
 
 def open_display(interval: float) -> Display:
-    """Return a bar when standard error is a terminal, lines otherwise."""
+    """Return a bar where standard error is a terminal, lines otherwise."""
     console = Console(stderr=True)
     return BarDisplay(console) if console.is_terminal else LineDisplay(interval, sys.stderr)
 
 
+def say(message: str) -> None:
+    """Print a line on standard error: for what is said while no display is open."""
+    print(printable_line(message), file=sys.stderr, flush=True)
+
+
 def format_seconds(seconds: float) -> str:
-    """Return a duration as people say it: `45 s`, `3 min 20 s`, `2 h 05 min`."""
+    """Return a duration for people: `45 s`, `3 min 20 s`, `2 h 05 min`."""
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"

@@ -1,6 +1,6 @@
-"""The reduce step: compaction tasks, run by Ray where they are large, published by whoever calls.
+"""The reduce step: compaction tasks, run by Ray where they are large, published by the caller.
 
-`reduce_all` waits for all of them (end of a run, `phoenix-ray compact`); a `BackgroundReduce` lets them run beside the
+`reduce_all` waits for all of them (end of a run, `phoenix-ray compact`); `BackgroundReduce` runs them beside the
 actors, so that a long run never piles up partitions.
 """
 
@@ -26,16 +26,16 @@ from phoenix_ray.dataset.storage import Storage, open_storage
 from phoenix_ray.dataset.survey import Survey, take_survey
 from phoenix_ray.dataset.videos import read_entries
 from phoenix_ray.errors import OutputError, PhoenixRayError
+from phoenix_ray.text import counted
 
-# Up to so much is compacted by the driver itself, in a second or less: processes for it take longer to start.
+# The driver itself compacts up to this much, in a second or less: processes for it take longer to start.
 SMALL_BYTES = 16e6
-# Tasks of a compaction beside the actors that run at once. They reserve no CPU, so Ray would start a process for each,
-# and each may take a GB.
+# Tasks of a background compaction that run at once. They reserve no CPU, so Ray would start a process for each, and
+# each may take a GB.
 TASKS_BESIDE_ACTORS = 2
-# How often a compaction beside the actors looks whether it is still wanted.
+# How often a background compaction checks whether it is still wanted.
 LOOK_SECONDS = 0.5
-
-# How often a compaction is planned that another driver has spoiled.
+# How often a compaction is planned anew where another driver was faster.
 _ROUNDS = 5
 
 
@@ -47,7 +47,7 @@ _COMPACT = ray.remote(max_retries=3)(_compact)
 
 
 def plan_tasks(storage: Storage, survey: Survey, settings: OutputSettings) -> list[CompactionTask]:
-    """Return the data files that are to be written for all videos that were whole when the dataset was surveyed."""
+    """Return the data files to write for all videos that were whole when the dataset was surveyed."""
     identity = survey.identity
     return plan_compaction(survey, lambda name: read_entries(storage, identity, name), settings.target_file_mb * 1e6)
 
@@ -56,13 +56,19 @@ def reduce_all(
     storage: Storage,
     survey: Survey,
     settings: OutputSettings,
-    announce: Callable[[str], None],
+    say: Callable[[str], None],
     confirm: Callable[[], None] = lambda: None,
 ) -> list[DamagedFile]:
     """Compact every whole video and publish the result; return the files whose rows proved to be damaged.
 
-    What another driver was faster at is planned anew, a few times. `confirm` is called before each publication, and
-    raises where this driver is to publish no more.
+    Where another driver was faster, the rest is planned anew, a few times.
+
+    Args:
+        storage: The dataset.
+        survey: What lies in it.
+        settings: Say how large files and row groups are.
+        say: Receives a line before each compaction.
+        confirm: Called before each publication; raises where this driver must publish no more (`Lease.confirm`).
     """
     damaged: list[DamagedFile] = []
     for _ in range(_ROUNDS):
@@ -70,7 +76,7 @@ def reduce_all(
         if not tasks:
             break
         count = sum(len(task.videos) for task in tasks)
-        announce(f"Compacting {count:,} video{'s' * (count != 1)} into {len(tasks)} file{'s' * (len(tasks) != 1)}")
+        say(f"Compacting {counted(count, 'video')} into {counted(len(tasks), 'file')}")
         if sum(video.bytes for task in tasks for video in task.videos) <= SMALL_BYTES:
             results = [compact(storage, task, settings) for task in tasks]
         else:
@@ -85,17 +91,17 @@ def reduce_all(
 
 
 class BackgroundReduce:
-    """Compacts beside the actors whenever enough partitions lie open; leaving its context ends that.
+    """Compacts beside the actors whenever enough partitions are open; leaving its context ends that.
 
-    Listing, planning and publishing take seconds in a large dataset, so they run in a thread: workers are handed shards
-    all the while.
+    Listing, planning and publishing take seconds in a large dataset, so they run in a thread, while the driver goes on
+    handing out shards.
 
     Args:
         storage: The dataset.
         identity: Its identity.
         settings: `compact_every` says how many partitions are enough.
-        confirm: Called before each publication; raises where this driver is to publish no more.
-        tell: Receives a line when there is no room for a compaction, which is tried again later.
+        confirm: Called before each publication; raises where this driver must publish no more (`Lease.confirm`).
+        say: Receives a line when a compaction finds no room; it is tried again later.
     """
 
     def __init__(
@@ -104,13 +110,13 @@ class BackgroundReduce:
         identity: DatasetIdentity,
         settings: OutputSettings,
         confirm: Callable[[], None] = lambda: None,
-        tell: Callable[[str], None] = lambda _: None,
+        say: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._storage = storage
         self._identity = identity
         self._settings = settings
         self._confirm = confirm
-        self._tell = tell
+        self._say = say
         self._compacted_at = 0
         self._thread = ThreadPoolExecutor(1, "compaction")
         self._running: Future[list[DamagedFile]] | None = None
@@ -125,11 +131,14 @@ class BackgroundReduce:
         self._abandoned.set()
         self._thread.shutdown()
 
-    def tick(self, partitions: int) -> None:
-        """Start when `partitions`, the number committed so far, has grown enough.
+    def start_when_due(self, partitions: int) -> None:
+        """Start a compaction when enough partitions are open and none is running; the driver's loop calls it.
+
+        Args:
+            partitions: How many were committed so far.
 
         Raises:
-            PhoenixRayError: What was started before has failed.
+            PhoenixRayError: The last compaction has failed.
         """
         if self._running:
             if self._running.done():
@@ -139,7 +148,7 @@ class BackgroundReduce:
             self._running = self._thread.submit(self._compact_and_publish)
 
     def finish(self) -> list[DamagedFile]:
-        """Wait for what runs, and return the files that proved to be damaged since the start."""
+        """Wait for a running compaction, and return the files that proved to be damaged since the start."""
         if self._running:
             running, self._running = self._running, None
             try:
@@ -147,12 +156,12 @@ class BackgroundReduce:
             except LeaseLostError:
                 raise
             except OutputError as error:
-                self._tell(f"A compaction beside the workers has failed, and is tried again later: {error}")
+                self._say(f"A compaction beside the workers has failed, and is tried again later: {error}")
         return self._damaged
 
     def _compact_and_publish(self) -> list[DamagedFile]:
         waiting = deque(plan_tasks(self._storage, take_survey(self._storage, self._identity), self._settings))
-        # The actors hold all CPUs; these tasks run in between.
+        # The actors reserve all CPUs; these tasks run in between.
         beside = _COMPACT.options(num_cpus=0)
         running: list[Any] = []
         results: list[Compacted] = []
@@ -170,7 +179,7 @@ class BackgroundReduce:
 
 
 def _results(references: list[Any]) -> list[Compacted]:
-    """Wait for tasks; what went wrong in one is raised as it was raised there."""
+    """Wait for tasks and return their results; an error of the package is raised as the task raised it."""
     try:
         results: list[Compacted] = ray.get(references)
     except RayTaskError as error:

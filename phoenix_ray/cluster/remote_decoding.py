@@ -1,7 +1,7 @@
 """Frames decoded by Ray tasks on other nodes, for GPU nodes that are short of cores (`decode.on=cpu_nodes`).
 
 A worker asks for a shard's frames with `read_remotely` as it would with `sources.frames.read_frames`, and gets the same
-frames in the same order. A few tasks run ahead, each holds its results back until they are taken, so memory stays
+frames in the same order. A few tasks run ahead; each holds its results back until they are taken, so memory stays
 bounded by `decode.ahead` frames.
 """
 
@@ -25,7 +25,7 @@ from phoenix_ray.sources.frames import read_frames
 
 # Frames in one object: 2.6 MB of PHOENIX, large enough that Ray's few milliseconds for an object do not matter.
 CHUNK_FRAMES = 16
-# Objects that a task may have ready before somebody takes them.
+# Objects that a task may have ready before the worker takes them.
 CHUNKS_AHEAD = 2
 
 
@@ -41,7 +41,7 @@ def read_remotely(video: Video, first: int, last: int, settings: DecodeSettings)
         DecoderDiedError: A task's process died, again and again.
     """
     nodes = nodes_to_decode_on(ray.nodes())
-    waiting = deque(pieces(video, first, last))
+    waiting = deque(decoding_ranges(video, first, last))
     tasks_ahead = max(1, settings.ahead // CHUNK_FRAMES)
     running: deque[Any] = deque()
     try:
@@ -58,15 +58,15 @@ def read_remotely(video: Video, first: int, last: int, settings: DecodeSettings)
             ray.cancel(task, force=True)
 
 
-def pieces(video: Video, first: int, last: int) -> list[tuple[int, int]]:
-    """Return the frame ranges of the tasks: a codec decodes in order, pictures can be shared out."""
+def decoding_ranges(video: Video, first: int, last: int) -> list[tuple[int, int]]:
+    """Return the frame ranges of the tasks: a codec decodes in order, pictures can be split among tasks."""
     if video.kind == "video_file":
         return [(first, last)]
     return [(begin, min(begin + CHUNK_FRAMES, last)) for begin in range(first, last, CHUNK_FRAMES)]
 
 
 def nodes_to_decode_on(nodes: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return the IDs of the living nodes that have CPUs and no GPU, sorted; none where every node has one."""
+    """Return the IDs of the living nodes that have CPUs and no GPU, sorted; empty where every node has a GPU."""
     return sorted(
         node["NodeID"]
         for node in nodes
@@ -75,7 +75,7 @@ def nodes_to_decode_on(nodes: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _start(video: Video, first: int, last: int, settings: DecodeSettings, nodes: Sequence[str]) -> Any:
-    """Start the task of a range, on the node that its name falls to; Ray goes elsewhere when that one is gone."""
+    """Start the task of a range on a node that its name determines; Ray takes another where that node is gone."""
     strategy: Any = "SPREAD"
     if nodes:
         chosen = zlib.crc32(f"{video.location}:{first}".encode()) % len(nodes)
@@ -84,7 +84,7 @@ def _start(video: Video, first: int, last: int, settings: DecodeSettings, nodes:
 
 
 def _decode(video: Video, first: int, last: int, settings: DecodeSettings, machine: str) -> Iterator[list[Frame]]:
-    # Decoders were compared on x86-64 alone (docs/parity.md), so no other kind of processor may mix in its pixels.
+    # Decoders were compared on x86-64 alone (docs/parity.md), so pixels of other processors must not mix with its own.
     if platform.machine() != machine:
         raise SourceError(
             f"{platform.node()} has another kind of processor ({platform.machine()}) than the worker ({machine}), and "

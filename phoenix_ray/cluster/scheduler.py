@@ -1,36 +1,41 @@
 """Which shard goes to which worker, and what a failure means for it.
 
-A state machine without Ray and without a clock of its own, so that every decision has a test. The driver tells it what
+A state machine without Ray and without a clock of its own, so that every decision has a test. The driver reports what
 happened (`completed`, `failed`, `worker_lost`, `retire`) and asks for work (`next_shard`).
 
 Who is to blame is decided by one rule: **a shard is charged only for what happens while it runs alone.** A worker that
 dies with two shards in flight makes both *suspects*; each suspect is tried again on a worker that has nothing else to
-do, so an innocent neighbour is never lost. What a charge means for the shard is for `cluster.blame` to say. Trouble of
-the infrastructure (a node, the storage) is retried with back-off and charged to nobody.
+do, so an innocent neighbour is never lost. `cluster.blame` decides what a charge means for the shard. Trouble of the
+infrastructure (a node, the storage) is retried with back-off and charged to nobody.
 
-When nothing waits, an idle worker does a shard of a busy one a second time (`cluster.tail`).
+When nothing waits, an idle worker computes a speculative copy of a busy worker's shard: a shard's partition has one
+name and one content, so two workers may compute it. The first to commit wins, and the run does not wait for the other.
 """
 
 from __future__ import annotations
 
 import heapq
 from collections import deque
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from phoenix_ray.cluster.assignment import Assignment, Ticket, WorkerId
-from phoenix_ray.cluster.backlog import ShardQueue, Shards
-from phoenix_ray.cluster.blame import Blame, Condemned, GivenUp, Trouble, TryAlone
+from phoenix_ray.cluster.blame import Blame, GivenUp, patience
+from phoenix_ray.cluster.plan import ShardQueue, Shards
 from phoenix_ray.cluster.shard import Shard, ShardKey
-from phoenix_ray.cluster.tail import Pace, choose_double
+from phoenix_ray.cluster.shards import Assignment, ShardState, Ticket, Trouble, WorkerId
 
 # Infrastructure is never charged to a shard, but a storage that fails for ever must not keep a run alive for ever.
 MAX_INFRASTRUCTURE_RETRIES = 8
 BACKOFF_SECONDS = 1.0
 MAX_BACKOFF_SECONDS = 60.0
+# A shard is late when it takes this many times what the run's pace predicts, and not before this many seconds: its
+# worker sits on a slow or crowded node, or reads from a slow disk.
+LATE_FACTOR = 2.0
+LEAST_LATE_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class Outlook:
+class SchedulerState:
     """What a run waits for.
 
     Attributes:
@@ -38,7 +43,7 @@ class Outlook:
         in_flight: Shards that a worker has.
         oldest: The assignment that has been out for longest, None when there is none.
         delayed: Those of `waiting` that pause because of trouble with the infrastructure.
-        next_try: When the first of these is tried again, None when there is none.
+        next_try: When the first of these is tried again, on the driver's clock; None when there is none.
     """
 
     waiting: int
@@ -59,16 +64,14 @@ class Scheduler:
 
     def __init__(self, shards: Shards, shards_in_flight: int, blame: Blame) -> None:
         self._pending = ShardQueue(shards)
-        self._suspects: deque[Shard] = deque()
-        self._condemned: deque[Condemned] = deque()
-        self._verdicts: dict[ShardKey, Condemned] = {}
-        self._delayed: list[tuple[float, Ticket, Shard]] = []
+        self._suspects: deque[ShardState] = deque()
+        self._condemned: deque[ShardState] = deque()
+        self._delayed: list[tuple[float, Ticket, ShardState]] = []
+        # A shard is open from its first assignment until it is committed or given up, and open shards alone are here.
+        self._open: dict[ShardKey, ShardState] = {}
         self._in_flight: dict[WorkerId, dict[Ticket, Assignment]] = {}
         self._began: dict[WorkerId, float] = {}
         self._reserved: set[WorkerId] = set()
-        self._doubled: dict[ShardKey, int] = {}
-        self._won: set[ShardKey] = set()
-        self._infrastructure: dict[ShardKey, int] = {}
         self._shards_in_flight = shards_in_flight
         self._blame = blame
         self._pace = Pace()
@@ -82,21 +85,19 @@ class Scheduler:
     @property
     def in_flight(self) -> int:
         """Shards that a worker has and that nobody has committed."""
-        assignments = sum(map(len, self._in_flight.values()))
-        surplus = sum(copies - (key not in self._won) for key, copies in self._doubled.items())
-        return assignments - surplus
+        return sum(state.copies > 0 for state in self._open.values())
 
     @property
     def finished(self) -> bool:
-        """Whether every shard is committed or given up; a worker may still do one that another was faster at."""
+        """Whether every shard is committed or given up; a worker may still compute one that another was faster at."""
         return not self.waiting and not self.in_flight
 
-    def outlook(self) -> Outlook:
+    def state(self) -> SchedulerState:
         """Return what the run waits for."""
-        flying = [assignment for queue in self._in_flight.values() for assignment in queue.values()]
-        oldest = min(flying, key=lambda assignment: assignment.since, default=None)
+        assignments = [assignment for queue in self._in_flight.values() for assignment in queue.values()]
+        oldest = min(assignments, key=lambda assignment: assignment.since, default=None)
         next_try = self._delayed[0][0] if self._delayed else None
-        return Outlook(self.waiting, self.in_flight, oldest, len(self._delayed), next_try)
+        return SchedulerState(self.waiting, self.in_flight, oldest, len(self._delayed), next_try)
 
     def next_shard(self, worker: WorkerId, now: float) -> Assignment | None:
         """Return the next shard for a worker, or None when it has enough or there is nothing for it now."""
@@ -114,54 +115,54 @@ class Scheduler:
         if len(queue) >= self._shards_in_flight:
             return None
         if self._condemned:
-            verdict = self._condemned.popleft()
-            return self._assign(worker, verdict.shard, now, condemned=verdict.trouble)
+            return self._assign(worker, self._condemned.popleft(), now)
         if self._pending:
-            return self._assign(worker, self._pending.popleft(), now)
-        return self._assign_double(worker, now) if not queue and not self._delayed else None
+            shard = self._pending.popleft()
+            return self._assign(worker, self._open.setdefault(shard.key, ShardState(shard)), now)
+        return self._assign_copy(worker, now) if not queue and not self._delayed else None
 
     def completed(self, assignment: Assignment, now: float) -> bool:
-        """Take note that a shard is committed; return False when another worker had been faster."""
+        """Record that a worker has committed a shard; return False when another worker had been faster."""
         if not assignment.condemned:
             self._pace.record(assignment.shard, now - self._began.get(assignment.worker, now))
-        is_open = self._remove(assignment, now)
-        if assignment.shard.key in self._doubled:
-            self._won.add(assignment.shard.key)
-        if assignment.condemned:
-            del self._verdicts[assignment.shard.key]
-        else:
-            self._blame.acquit(assignment.shard)
-        return is_open
+            self._blame.record_survivor()
+        state = self._take_back(assignment, now)
+        if state is not None:
+            del self._open[state.shard.key]
+        return state is not None
 
     def failed(self, assignment: Assignment, trouble: Trouble, now: float) -> GivenUp | None:
-        """Take note of a failure that the worker itself reported and survived.
+        """Record a failure that the worker itself reported and survived.
 
-        The worker names the shard, so it is charged whether it ran alone or not, unless the infrastructure is to blame,
-        or another worker has the shard too.
+        The worker names the shard, so the shard is charged whether it ran alone or not, unless the infrastructure is to
+        blame, or another worker has the shard too.
         """
-        if not self._remove(assignment, now) or assignment.shard.key in self._doubled:
+        state = self._take_back(assignment, now)
+        if state is None or state.copies:
             return None
         if trouble.failure_class == "infrastructure":
-            return self._delay(assignment.shard, trouble, now)
-        return self._charge(assignment.shard, trouble)
+            return self._delay(state, trouble, now)
+        return self._charge(state, trouble)
 
     def worker_lost(self, worker: WorkerId, trouble: Trouble, now: float) -> list[GivenUp]:
         """Take back the shards of a worker that died, hung, or whose node left."""
         lost = list(self._in_flight.get(worker, {}).values())
-        left = [one for one in lost if self._remove(one, now) and one.shard.key not in self._doubled]
+        taken_back = [self._take_back(assignment, now) for assignment in lost]
+        left = [state for state in taken_back if state is not None and not state.copies]
         self._forget(worker)
         if trouble.failure_class == "infrastructure":
-            given_up = [self._delay(one.shard, trouble, now) for one in left]
+            outcomes = [self._delay(state, trouble, now) for state in left]
         elif len(lost) == 1:
-            given_up = [self._charge(one.shard, trouble) for one in left]
+            outcomes = [self._charge(state, trouble) for state in left]
         else:
-            self._suspects.extend(one.shard for one in left if not one.condemned)
-            self._condemned.extend(self._verdicts[one.shard.key] for one in left if one.condemned)
-            given_up = []
-        return [one for one in given_up if one]
+            # Any of them may have done it, so each runs alone next time.
+            for state in left:
+                (self._condemned if state.condemned else self._suspects).append(state)
+            outcomes = []
+        return [given_up for given_up in outcomes if given_up]
 
     def retire(self, worker: WorkerId) -> bool:
-        """Forget a worker that is to get no more shards; False as long as it still has some."""
+        """Forget a worker that is to get no more shards; return False as long as it still has some."""
         if self._in_flight.get(worker):
             return False
         self._forget(worker)
@@ -174,8 +175,7 @@ class Scheduler:
             assignment
             for queue in self._in_flight.values()
             for assignment in queue.values()
-            if now - assignment.since
-            > self._blame.patience(assignment.shard, stall_seconds) + (0 if assignment.alone else ahead)
+            if now - assignment.since > self._patience(assignment, stall_seconds) + (0 if assignment.alone else ahead)
         ]
 
     def abandon_waiting(self) -> None:
@@ -184,81 +184,122 @@ class Scheduler:
         self._suspects.clear()
         self._condemned.clear()
         self._delayed.clear()
+        self._open = {key: state for key, state in self._open.items() if state.copies}
+
+    def _patience(self, assignment: Assignment, stall_seconds: float) -> float:
+        state = self._open.get(assignment.shard.key)
+        return patience(state, stall_seconds) if state else stall_seconds
 
     def _assign(
-        self,
-        worker: WorkerId,
-        shard: Shard,
-        now: float,
-        *,
-        alone: bool = False,
-        double: bool = False,
-        condemned: Trouble | None = None,
+        self, worker: WorkerId, state: ShardState, now: float, *, alone: bool = False, speculative: bool = False
     ) -> Assignment:
         self._tickets += 1
-        assignment = Assignment(self._tickets, worker, shard, now, alone, double, condemned)
+        assignment = Assignment(self._tickets, worker, state.shard, now, alone, speculative, state.condemned)
+        state.copies += 1
         queue = self._in_flight[worker]
         if not queue:
             self._began[worker] = now
         queue[assignment.ticket] = assignment
         return assignment
 
-    def _assign_double(self, worker: WorkerId, now: float) -> Assignment | None:
+    def _assign_copy(self, worker: WorkerId, now: float) -> Assignment | None:
         queues = ((self._began[other], list(queue.values())) for other, queue in self._in_flight.items() if queue)
-        chosen = choose_double(queues, self._may_double, self._pace, now)
+        chosen = choose_copy(queues, self._may_be_copied, self._pace, now)
         if chosen is None:
             return None
-        self._doubled[chosen.shard.key] = 2
-        return self._assign(worker, chosen.shard, now, double=True)
+        state = self._open[chosen.shard.key]
+        state.speculated = True
+        return self._assign(worker, state, now, speculative=True)
 
-    def _may_double(self, assignment: Assignment) -> bool:
-        return not (assignment.alone or assignment.condemned or assignment.shard.key in self._doubled)
+    def _may_be_copied(self, assignment: Assignment) -> bool:
+        state = self._open.get(assignment.shard.key)
+        return state is not None and not (assignment.alone or state.condemned or state.speculated)
 
-    def _remove(self, assignment: Assignment, now: float) -> bool:
-        """Take an assignment out of its queue; return whether its shard is still to be committed."""
-        key, queue = assignment.shard.key, self._in_flight.get(assignment.worker, {})
-        if queue.pop(assignment.ticket, None) is None:
-            return False
+    def _take_back(self, assignment: Assignment, now: float) -> ShardState | None:
+        """Take an assignment out of its queue; return its shard's state, None where that is not open any more."""
+        if self._in_flight.get(assignment.worker, {}).pop(assignment.ticket, None) is None:
+            return None
         self._began[assignment.worker] = now
-        is_open = key not in self._won
-        if key in self._doubled:
-            self._doubled[key] -= 1
-            if not self._doubled[key]:
-                del self._doubled[key]
-                self._won.discard(key)
-        return is_open
+        state = self._open.get(assignment.shard.key)
+        if state is not None:
+            state.copies -= 1
+            state.speculated = state.speculated and state.copies > 0
+        return state
 
     def _forget(self, worker: WorkerId) -> None:
         self._in_flight.pop(worker, None)
         self._began.pop(worker, None)
         self._reserved.discard(worker)
 
-    def _charge(self, shard: Shard, trouble: Trouble) -> GivenUp | None:
-        match self._blame.charge(shard, trouble):
-            case TryAlone(shards):
-                self._suspects.extend(shards)
-            case Condemned() as verdict:
-                self._verdicts[shard.key] = verdict
-                self._condemned.append(verdict)
-            case given_up:
-                return given_up
+    def _charge(self, state: ShardState, trouble: Trouble) -> GivenUp | None:
+        del self._open[state.shard.key]
+        outcome = self._blame.charge(state, trouble)
+        if isinstance(outcome, GivenUp):
+            return outcome
+        for again in outcome:
+            self._open[again.shard.key] = again
+            self._enqueue(again)
         return None
 
-    def _delay(self, shard: Shard, trouble: Trouble, now: float) -> GivenUp | None:
-        retries = self._infrastructure[shard.key] = self._infrastructure.get(shard.key, 0) + 1
-        if retries > MAX_INFRASTRUCTURE_RETRIES:
-            return GivenUp(shard, trouble, retries)
+    def _delay(self, state: ShardState, trouble: Trouble, now: float) -> GivenUp | None:
+        state.delays += 1
+        if state.delays > MAX_INFRASTRUCTURE_RETRIES:
+            del self._open[state.shard.key]
+            return GivenUp(state.shard, trouble, state.delays)
         self._tickets += 1
-        pause = min(MAX_BACKOFF_SECONDS, BACKOFF_SECONDS * 2 ** (retries - 1))
-        heapq.heappush(self._delayed, (now + pause, self._tickets, shard))
+        pause = min(MAX_BACKOFF_SECONDS, BACKOFF_SECONDS * 2 ** (state.delays - 1))
+        heapq.heappush(self._delayed, (now + pause, self._tickets, state))
         return None
 
     def _release_delayed(self, now: float) -> None:
         while self._delayed and self._delayed[0][0] <= now:
-            shard = heapq.heappop(self._delayed)[2]
-            if verdict := self._verdicts.get(shard.key):
-                self._condemned.append(verdict)
-            elif self._blame.is_suspect(shard):
-                self._suspects.append(shard)
-            else:
-                self._pending.appendleft(shard)
+            self._enqueue(heapq.heappop(self._delayed)[2])
+
+    def _enqueue(self, state: ShardState) -> None:
+        if state.condemned:
+            self._condemned.append(state)
+        elif state.is_suspect:
+            self._suspects.append(state)
+        else:
+            self._pending.appendleft(state.shard)
+
+
+class Pace:
+    """Seconds a frame takes, over all shards committed so far."""
+
+    def __init__(self) -> None:
+        self._seconds = 0.0
+        self._frames = 0
+
+    def record(self, shard: Shard, seconds: float) -> None:
+        """Add the time that a shard took."""
+        self._seconds += seconds
+        self._frames += shard.frames
+
+    def is_late(self, shard: Shard, seconds: float) -> bool:
+        """Return whether a shard that has run for so long is a straggler; nobody knows before a shard is committed."""
+        if not self._frames:
+            return False
+        return seconds > max(LEAST_LATE_SECONDS, LATE_FACTOR * shard.frames * self._seconds / self._frames)
+
+
+def choose_copy(
+    queues: Iterable[tuple[float, Sequence[Assignment]]],
+    may_be_copied: Callable[[Assignment], bool],
+    pace: Pace,
+    now: float,
+) -> Assignment | None:
+    """Return the assignment that is worth a speculative copy, or None.
+
+    First comes a shard that waits behind another at a busy worker; then, of those that run, the one late for longest.
+
+    Args:
+        queues: For each busy worker, when it began the first of its assignments, and its assignments in order.
+        may_be_copied: Whether an assignment may be given to a second worker at all.
+        pace: The run's pace so far.
+        now: The present, on the clock of `queues`.
+    """
+    busy = sorted(queues, key=lambda began_and_queue: began_and_queue[0])
+    waiting = (assignment for _, queue in busy for assignment in reversed(queue[1:]))
+    late = (queue[0] for began, queue in busy if pace.is_late(queue[0].shard, now - began))
+    return next(filter(may_be_copied, (*waiting, *late)), None)

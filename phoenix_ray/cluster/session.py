@@ -1,31 +1,42 @@
-"""Ray for the length of a run: an existing cluster, or a local one that ends with the run."""
+"""What a run takes from its surroundings: Ray, workers of it, and the signals that ask it to stop.
+
+`RaySession` joins a cluster, or starts a local one that ends with the run. `plan_workers` is pure arithmetic over what
+the settings ask for and what the cluster has; `cluster.actors` creates the actors.
+"""
 
 from __future__ import annotations
 
 import logging
 import os
+import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import FrameType
+from typing import Any
 
 import ray
 
 from phoenix_ray.config import ClusterSettings
-from phoenix_ray.errors import ClusterError
+from phoenix_ray.errors import EXIT_INTERRUPTED, EXIT_TERMINATED, ClusterError
+from phoenix_ray.text import counted
 
-KNOCK_SECONDS = 10.0
+CONNECT_SECONDS = 10.0
+_EXIT_CODES = {signal.SIGINT: EXIT_INTERRUPTED, signal.SIGTERM: EXIT_TERMINATED}
 
 
 class RaySession:
     """Ray for a block of code, started when it is first needed: a run that has nothing to do needs none.
 
     Args:
-        settings: Of the cluster.
-        announce: Told in one line what was connected to or started.
+        settings: Which cluster to join.
+        say: Receives a line that says which cluster was joined or started.
     """
 
-    def __init__(self, settings: ClusterSettings, announce: Callable[[str], None]) -> None:
+    def __init__(self, settings: ClusterSettings, say: Callable[[str], None]) -> None:
         self._settings = settings
-        self._announce = announce
+        self._say = say
         self._started = False
 
     def __enter__(self) -> RaySession:
@@ -42,27 +53,22 @@ class RaySession:
             ClusterError: No cluster answers.
         """
         if not self._started:
-            address = _address(self._settings)
-            self._announce(f"Connecting to Ray at {address}" if address else "Starting Ray on this machine")
-            self._announce(_start(address))
+            address = self._settings.address or os.environ.get("RAY_ADDRESS", "")
+            self._say(f"Connecting to Ray at {address}" if address else "Starting Ray on this machine")
+            self._say(_start(address))
             self._started = True
         return dict(ray.cluster_resources())
 
 
-def _address(settings: ClusterSettings) -> str:
-    """Return where the cluster is, by `cluster.address` or $RAY_ADDRESS; empty where one is to be started here."""
-    return settings.address or os.environ.get("RAY_ADDRESS", "")
-
-
 def _start(address: str) -> str:
-    """Connect to the cluster at an address, else start one here; return what it is."""
+    """Connect to the cluster at an address, or start one here where that is empty; return a line that describes it."""
     if not address:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     # Actors keep the CUDA_VISIBLE_DEVICES that Ray gives them also when they reserve no GPU; without this Ray warns.
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     try:
         if address:
-            _knock(address)
+            _check_reachable(address)
             ray.init(address=address, logging_level=logging.WARNING, log_to_driver=False)
         else:
             ray.init(address="local", include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
@@ -75,13 +81,154 @@ def _start(address: str) -> str:
         ) from None
     nodes, found = sum(node["Alive"] for node in ray.nodes()), ray.cluster_resources()
     return (
-        f"Ray {ray.__version__}, {f'cluster {address}' if address else 'local'}, {nodes} node{'s' * (nodes != 1)}: "
+        f"Ray {ray.__version__}, {f'cluster {address}' if address else 'local'}, {counted(nodes, 'node')}: "
         f"{found.get('CPU', 0):g} CPU, {found.get('GPU', 0):g} GPU"
     )
 
 
-def _knock(address: str) -> None:
-    """Fail within seconds where nobody listens: Ray itself would go on trying for minutes without a word."""
+def _check_reachable(address: str) -> None:
+    """Raise within seconds where nobody listens: Ray itself would go on trying for minutes without a word."""
     host, _, port = address.rpartition("://")[2].rpartition(":")
     if host and port.isdigit():
-        socket.create_connection((host, int(port)), timeout=KNOCK_SECONDS).close()
+        socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerPlan:
+    """Actors to create.
+
+    Attributes:
+        count: Number of actors.
+        cpus: CPUs each reserves.
+        gpus: GPUs each reserves; a fraction where several share one.
+        memory_mb: Memory each reserves; 0 reserves none.
+    """
+
+    count: int
+    cpus: float
+    gpus: float
+    memory_mb: int
+
+    def actor_options(self) -> dict[str, Any]:
+        """Return the options of `ray.remote`: what is reserved, and that the driver, not Ray, restarts and retries."""
+        return {**self.task_options(), "max_restarts": 0, "max_task_retries": 0}
+
+    def task_options(self) -> dict[str, Any]:
+        """Return the options of `ray.remote` for a task that reserves as much as an actor does."""
+        options: dict[str, Any] = {"num_cpus": self.cpus, "num_gpus": self.gpus}
+        if self.memory_mb:
+            options["memory"] = self.memory_mb * 1024 * 1024
+        return options
+
+    def capacity(self, cluster: Mapping[str, float]) -> int:
+        """Return how many of the actors a cluster with these resources (`CPU`, `GPU`, ...) holds at most."""
+        bounds = [
+            int(cluster.get(name, 0.0) / share) for name, share in (("CPU", self.cpus), ("GPU", self.gpus)) if share
+        ]
+        return min([self.count, *bounds])
+
+    def __str__(self) -> str:
+        memory = f", {self.memory_mb} MB" if self.memory_mb else ""
+        gpus = f", {self.gpus:g} GPU" if self.gpus else ""
+        return f"{counted(self.count, 'worker')} with {self.cpus:g} CPU{gpus}{memory} each"
+
+
+def plan_workers(settings: ClusterSettings, cluster: Mapping[str, float], *, engine_uses_gpu: bool) -> WorkerPlan:
+    """Return the actors for a cluster.
+
+    GPUs are reserved when the engine can use them, or when `num_gpus` asks for a number of them whatever the engine.
+
+    Args:
+        settings: What was asked for.
+        cluster: Ray's resources of the whole cluster (`CPU`, `GPU`, ...).
+        engine_uses_gpu: Whether the model's engine computes on a GPU.
+
+    Raises:
+        ClusterError: The cluster can never hold a single one of the actors.
+    """
+    cpus, gpus = cluster.get("CPU", 0.0), cluster.get("GPU", 0.0)
+    wanted_gpus = (gpus if engine_uses_gpu else 0) if settings.num_gpus == "auto" else settings.num_gpus
+    gpu_share = 1 / settings.workers_per_gpu if wanted_gpus else 0.0
+    if settings.num_workers != "auto":
+        count = settings.num_workers
+    elif wanted_gpus:
+        count = int(wanted_gpus) * settings.workers_per_gpu
+    elif settings.cpus_per_worker:
+        count = int(cpus / settings.cpus_per_worker)
+    else:
+        count = int(cpus)
+    plan = WorkerPlan(count, settings.cpus_per_worker, gpu_share, settings.memory_per_worker_mb)
+    if settings.cpus_per_worker > cpus or gpu_share > gpus or count == 0:
+        raise ClusterError(
+            f"The cluster cannot hold one worker: each needs {plan.cpus:g} CPU and {plan.gpus:g} GPU, the cluster has "
+            f"{cpus:g} CPU and {gpus:g} GPU. Add nodes, or lower cluster.cpus_per_worker or --num-gpus."
+        )
+    return plan
+
+
+def require_spare_cpu(plan: WorkerPlan, cluster: Mapping[str, float]) -> None:
+    """Make sure that tasks which decode for the workers can run beside them.
+
+    Raises:
+        ClusterError: The workers reserve all CPUs, so such a task would wait for ever.
+    """
+    cpus, reserved = cluster.get("CPU", 0.0), plan.capacity(cluster) * plan.cpus
+    if cpus - reserved < 1:
+        raise ClusterError(
+            f"decode.on=cpu_nodes needs a CPU that no worker reserves: {plan} take {reserved:g} of the cluster's "
+            f"{cpus:g} CPU. Lower --num-workers or cluster.cpus_per_worker, or let the workers decode: "
+            "decode.on=workers."
+        )
+
+
+def shortage(plan: WorkerPlan, ready: int, cluster: Mapping[str, float]) -> str:
+    """Return the message about a cluster that gave fewer actors than planned in time."""
+    return (
+        f"Asked for {plan}; {ready} of them started. The cluster has {cluster.get('CPU', 0):g} CPU and "
+        f"{cluster.get('GPU', 0):g} GPU in all, some of it busy or on nodes too small for a worker. "
+        f"Going on with {ready}; the others are taken in when they start."
+    )
+
+
+class StopRequest:
+    """Whether the run was asked to stop, and the exit code that says so.
+
+    The first SIGINT or SIGTERM asks it to drain, the second ends it at once.
+    """
+
+    def __init__(self) -> None:
+        self.signal: signal.Signals | None = None
+
+    def __bool__(self) -> bool:
+        return self.signal is not None
+
+    @property
+    def exit_code(self) -> int:
+        """130 after SIGINT, 143 after SIGTERM, 0 when nobody asked."""
+        return _EXIT_CODES[self.signal] if self.signal else 0
+
+    def listen(self) -> None:
+        """Take the signals, also from a library that has taken them meanwhile: `ray.init` does."""
+        for number in _EXIT_CODES:
+            signal.signal(number, self._handle)
+
+    def _handle(self, number: int, _frame: FrameType | None) -> None:
+        if self:
+            os._exit(_EXIT_CODES[signal.Signals(number)])
+        self.signal = signal.Signals(number)
+
+
+@contextmanager
+def stop_on_signals() -> Iterator[StopRequest]:
+    """Turn SIGINT and SIGTERM into a request within the block; a second signal ends the process immediately.
+
+    Leaving at once is safe: a partition is either committed or was never there.
+    """
+    request = StopRequest()
+    before = {number: signal.getsignal(number) for number in _EXIT_CODES}
+    request.listen()
+    try:
+        yield request
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,12 +1,13 @@
-"""What a run leaves to be read: `runs/<run id>/summary.json`, and the tables it ends with on the screen."""
+"""How a run ended: `runs/<run id>/summary.json`, the tables on the screen, and the lines that say what to do next."""
 
 from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Mapping
+import shlex
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from importlib import metadata
 
 from rich import box
@@ -15,14 +16,20 @@ from rich.markup import escape
 from rich.table import Table
 
 from phoenix_ray import __version__
+from phoenix_ray.cluster.plan import Plan
 from phoenix_ray.cluster.progress import format_seconds
 from phoenix_ray.cluster.worker import Timings
 from phoenix_ray.dataset import paths
+from phoenix_ray.dataset.committed import Committed
 from phoenix_ray.dataset.storage import Storage
 from phoenix_ray.dataset.tally import Tally, total
+from phoenix_ray.dataset.unreadable import UnreadableVideo, describe_unreadable
 from phoenix_ray.landmarks import Layout
 from phoenix_ray.models.provenance import describe_mixture
-from phoenix_ray.text import printable_line
+from phoenix_ray.text import counted, printable_line
+
+# Shards of a plan up to which the videos that are left are counted at the end; a million would take half a minute.
+COUNTED_SHARDS = 50_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,15 +41,15 @@ class RunSummary:
         state: `finished`, `incomplete` (some shards failed) or `stopped`.
         output: The dataset's folder.
         seconds: Wall time, Ray's start and compaction included.
-        compute_seconds: Wall time from the first shard handed out to the last committed.
-        frames_computed: Frames this run committed.
-        workers: Actors at most.
-        failures: Shards and videos on the dataset's failure list.
+        compute_seconds: Wall time from the first worker that was ready to the last commit.
+        frames_computed: Frames that this run committed.
+        workers: Actors that were asked for.
+        failures: Shards and videos that this run put on the failure list.
         timings: Seconds of all actors together.
         peak_memory_mb: Largest resident size of an actor.
         digest: Landmark digest of the whole dataset: equal datasets have equal digests.
         splits: Counts over all rows of each split.
-        versions: Of what computed.
+        versions: Versions of Python and of the packages that compute.
     """
 
     run_id: str
@@ -65,15 +72,19 @@ class RunSummary:
         return self.frames_computed / self.compute_seconds if self.compute_seconds else 0.0
 
     def write(self, storage: Storage) -> None:
-        """Write `summary.json` of the run."""
+        """Write `summary.json` of the run.
+
+        Raises:
+            OutputError: It cannot be written.
+        """
         tree = asdict(self) | {
             "frames_per_second": self.frames_per_second,
             "splits": {split: tally.to_json() for split, tally in self.splits.items()},
         }
         storage.write(f"{paths.RUNS}/{self.run_id}/summary.json", json.dumps(tree, indent=2).encode())
 
-    def verdict(self) -> str:
-        """Return one sentence that says where the time went, and what would help."""
+    def advice(self) -> str:
+        """Return where the workers' time went, and what would make the run faster."""
         spent = self.timings
         shares = {name: seconds / spent.total for name, seconds in asdict(spent).items()}
         listed = ", ".join(f"{name} {share:.0%}" for name, share in shares.items())
@@ -92,7 +103,7 @@ class RunSummary:
 
 
 def print_summary(summary: RunSummary, layout: Layout, console: Console) -> None:
-    """Print the tables: what the dataset holds, and how the run went."""
+    """Print what the dataset holds, and how fast the run was."""
     parts = [part.name for part in layout.parts if part.scored]
     everything = total(summary.splits.values())
     troubles = [status for status in ("no_person", "unreadable", "failed") if everything.statuses.get(status)]
@@ -116,18 +127,133 @@ def print_summary(summary: RunSummary, layout: Layout, console: Console) -> None
         return
     console.print(
         f"{summary.frames_computed:,} frames computed in {format_seconds(summary.compute_seconds)} by "
-        f"{summary.workers} worker{'s' * (summary.workers != 1)}: {summary.frames_per_second:,.1f} frames/s "
+        f"{counted(summary.workers, 'worker')}: {summary.frames_per_second:,.1f} frames/s "
         f"({format_seconds(summary.seconds)} in all; {summary.peak_memory_mb:,.0f} MB a worker at most).",
         highlight=False,
         soft_wrap=True,
     )
-    console.print(summary.verdict(), highlight=False, soft_wrap=True)
+    console.print(summary.advice(), highlight=False, soft_wrap=True)
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of what computes, as installed where the driver runs."""
+    """Return the versions of Python and of the packages that compute, as installed where the driver runs."""
     packages = {}
     for name in ("ray", "numpy", "pyarrow", "opencv-python-headless", "ai-edge-litert", "av", "torch", "mediapipe"):
         with suppress(metadata.PackageNotFoundError):
             packages[name] = metadata.version(name)
     return {"phoenix-ray": __version__, "python": platform.python_version(), **packages}
+
+
+@dataclass(frozen=True, slots=True)
+class Remainder:
+    """What a run was to compute and did not.
+
+    Attributes:
+        frames: Frames that are missing.
+        frames_planned: Frames of all videos of the plan, those that were committed before included.
+        videos: Videos that lack frames; None where they were not counted.
+        videos_planned: Videos of the plan.
+        unplanned: Videos that cannot be opened at all.
+    """
+
+    frames: int
+    frames_planned: int
+    videos: int | None
+    videos_planned: int
+    unplanned: int
+
+    def __str__(self) -> str:
+        parts = []
+        if self.frames:
+            frames = f"{self.frames:,} of {self.frames_planned:,} frames"
+            if self.videos is not None:
+                frames += f", in {self.videos:,} of {counted(self.videos_planned, 'video')}"
+            parts.append(frames)
+        if self.unplanned:
+            parts.append(f"{counted(self.unplanned, 'video')} that cannot be opened")
+        return " and ".join(parts) or "nothing"
+
+
+def count_remainder(plan: Plan, committed: Committed | None, frames_done: int) -> Remainder:
+    """Return what is left of a plan.
+
+    Args:
+        plan: The run's plan.
+        committed: What the dataset holds now; None where that is not known.
+        frames_done: Frames that the run committed.
+    """
+    whole = plan.total
+    # Frames that got lost and were computed again count twice among those done.
+    frames = max(0, plan.missing_frames - frames_done)
+    videos: int | None = None
+    if not frames:
+        videos = 0
+    elif committed is not None and len(plan.shards) <= COUNTED_SHARDS:
+        listed = {(shard.video.split, shard.video.video_id): shard.video for shard in plan.shards}
+        videos = sum(bool(committed.missing_ranges(video)) for video in listed.values())
+    return Remainder(frames, whole.frames, videos, whole.videos, len(plan.problems))
+
+
+@dataclass(frozen=True, slots=True)
+class RunOutcome:
+    """How a run ended, where the dataset is, what is left to compute, and what to type next.
+
+    Attributes:
+        state: `finished`, `incomplete`, `stopped` or `failed`.
+        output: The dataset's folder.
+        left: What is left; None where the run ended before it knew.
+        failures: Shards and videos that it put on the failure list.
+        unreadable: Videos of the dataset with frames that could not be read.
+        words: What was typed after `phoenix-ray`; empty where nothing was typed.
+    """
+
+    state: str
+    output: str
+    left: Remainder | None = None
+    failures: int = 0
+    unreadable: Sequence[UnreadableVideo] = field(default_factory=tuple)
+    words: Sequence[str] = ()
+
+    def lines(self) -> list[str]:
+        """Return the last lines of the run."""
+        lines = [self._state()]
+        if self.left is not None and self.state != "finished":
+            only_merge = self.state == "stopped" and not self.left.frames
+            lines.append("Left:   to merge the rows into data files" if only_merge else f"Left:   {self.left}")
+        if self.unreadable:
+            failures = f"phoenix-ray failures {shlex.quote(self.output)}"
+            lines.append(f"Note:   {describe_unreadable(self.unreadable)}; `{failures}` says more")
+        lines.append(f"Output: {self.output}")
+        return [*lines, *self._next()]
+
+    def _state(self) -> str:
+        match self.state:
+            case "finished":
+                return "Finished: every frame has its row."
+            case "incomplete":
+                return f"Finished, but {counted(self.failures, 'failure')}: not every frame has its row."
+            case "stopped" if self.left is None:
+                return "Stopped before this run computed anything; what was committed before is kept."
+            case "stopped":
+                return "Stopped before the end; what is committed is kept."
+            case _ if self.left is None:
+                return "Failed before this run computed anything; what was committed before is kept."
+            case _:
+                return "Failed; what is committed is kept."
+
+    def _next(self) -> list[str]:
+        output = shlex.quote(self.output)
+        again = shlex.join(["phoenix-ray", *(word for word in self.words if word != "--force")])
+        the_same = again if self.words else "the same command"
+        match self.state:
+            case "finished":
+                return [f"Next:   phoenix-ray view {output} --sheet sheet.png"]
+            case "incomplete":
+                return [
+                    f"Next:   phoenix-ray failures {output}   # says why",
+                    f"Then:   {the_same}   # tries them again",
+                ]
+            case "stopped":
+                return [f"Next:   {the_same}   # goes on from here"]
+            case _:
+                return [f"Next:   {the_same}   # goes on, once the cause of the error is fixed"]

@@ -1,8 +1,8 @@
 """The work of one actor: a shard in, a committed partition out.
 
-`ShardWorker` is a plain class that the driver turns into a Ray actor. It holds one model, reads its frames itself (no
-pixel travels through Ray unless `decode.on` says so), and answers with a small `Receipt`. It raises nothing: what went
-wrong is in the receipt, so that the driver can tell a failed shard from a dead actor.
+`ShardWorker` is a plain class that `cluster.actors` turns into a Ray actor. It loads one model, reads its frames itself
+(no pixel travels through Ray unless `decode.on` says so), and answers with a small `Receipt`. It raises nothing: what
+went wrong is in the receipt, so that the driver can distinguish a failed shard from a dead actor.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from pathlib import Path
 
 from ray.exceptions import RayError
 
-from phoenix_ray.cluster.blame import Trouble
 from phoenix_ray.cluster.remote_decoding import DecoderDiedError, read_remotely
 from phoenix_ray.cluster.shard import Shard
+from phoenix_ray.cluster.shards import Trouble
 from phoenix_ray.config import Settings
 from phoenix_ray.dataset.failures import FailureClass
 from phoenix_ray.dataset.identity import DatasetIdentity
@@ -64,7 +64,7 @@ class Timings:
 
     @property
     def total(self) -> float:
-        """All of it, in seconds."""
+        """The sum, in seconds."""
         return self.decode + self.inference + self.write + self.idle
 
 
@@ -73,12 +73,12 @@ class Receipt:
     """An actor's answer for one shard.
 
     Attributes:
-        partition: What it committed, None when it could not.
-        trouble: Why it could not.
-        timings: Where its time went.
-        peak_memory_mb: Largest resident size of its process so far.
-        memory_mb: Resident size of its process now.
-        events: What happened on the way and should be recorded.
+        partition: The partition that it committed, None when it could not.
+        trouble: Why it could not, None when it could.
+        timings: Where the time went.
+        peak_memory_mb: Largest resident size of the actor's process so far.
+        memory_mb: Resident size of the process now.
+        events: Incidents that the run should record, a line each.
     """
 
     partition: PartitionInfo | None
@@ -91,22 +91,27 @@ class Receipt:
 
 @dataclass(frozen=True, slots=True)
 class WorkerInfo:
-    """Who an actor is, told once it is ready."""
+    """What an actor reports about itself once it is ready.
+
+    Attributes:
+        node: Name of its machine.
+        process: Its process ID there.
+        node_id: ID of the node in Ray.
+    """
 
     node: str
     process: int
-    layout: str
     node_id: str = ""
 
 
 class ShardWorker:
-    """Holds a model and computes shards with it, one after the other.
+    """Computes shards with one model, one after the other.
 
     As an actor it takes several calls at once: one computes, while those before it encode and commit their rows.
 
     Args:
-        settings: Of the whole run.
-        identity: Of the dataset that is written; stamped into each partition.
+        settings: The run's settings.
+        identity: The dataset's identity, stamped into each partition.
     """
 
     def __init__(self, settings: Settings, identity: DatasetIdentity) -> None:
@@ -128,14 +133,14 @@ class ShardWorker:
         self._model = registry.create(self._settings.model)
         self._kernels = registry.kernels(self._settings.model)
         self._idle_since = time.perf_counter()
-        return WorkerInfo(platform.node(), os.getpid(), self._model.layout.name)
+        return WorkerInfo(platform.node(), os.getpid())
 
     def process(self, shard: Shard) -> Receipt:
         """Compute one shard and commit it."""
         return self._commit(shard, self._estimate)
 
     def flag(self, shard: Shard, reason: str) -> Receipt:
-        """Commit one shard as rows of status `failed` without reading a frame: they are known to kill the process."""
+        """Commit one shard as rows of status `failed` without reading a frame: its frames kill the process."""
         return self._commit(shard, lambda model, shard: flag_shard(model, shard, reason))
 
     def _estimate(self, model: PoseModel, shard: Shard) -> Estimate:
@@ -186,7 +191,7 @@ class ShardWorker:
 
     @contextmanager
     def _in_turn(self) -> Iterator[float]:
-        """Let one call at a time use the model, and give the seconds for which nobody did."""
+        """Let one call at a time use the model; yield the seconds for which no call used it."""
         with self._computing:
             idle = time.perf_counter() - self._idle_since
             try:
@@ -215,7 +220,7 @@ def peak_memory_mb() -> float:
 
 
 def memory_mb() -> float:
-    """Return the resident size of this process in MB; its peak where the system does not tell."""
+    """Return the resident size of this process in MB; its peak where the system does not report the size."""
     try:
         pages = int(Path("/proc/self/statm").read_text().split()[1])
     except OSError:

@@ -1,1 +1,1 @@
-"""Commands of `phoenix-ray` beside the main job's: one module each, registered in `phoenix_ray.cli`."""
+"""The commands of `phoenix-ray`, one module each; `phoenix_ray.cli` assembles them."""

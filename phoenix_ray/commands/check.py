@@ -1,4 +1,4 @@
-"""`phoenix-ray check OUTPUT`: re-reads a dataset to its last byte, says what is wrong with it, and mends it."""
+"""`phoenix-ray check OUTPUT`: reads a dataset to its last byte, reports what is wrong with it, and repairs it."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("output", type=click.Path(path_type=Path))
-@click.option("--repair", "mend", is_flag=True, help="Mend it; what is damaged goes to OUTPUT/quarantine.")
+@click.option("--repair", is_flag=True, help="Repair it; damaged files go to OUTPUT/quarantine.")
 @click.option("--source", default="", help="Also compare with the source at this path (the run's source.path).")
 @click.option(
-    "--workers", type=click.IntRange(min=1), help="Processes (default: one a core, fewer where little is to read)."
+    "--workers", type=click.IntRange(min=1), help="Processes (default: one per core, fewer for a small dataset)."
 )
-@click.option("--json", "as_json", is_flag=True, help="Print all that was found as JSON.")
-def check(output: Path, mend: bool, source: str, workers: int | None, as_json: bool) -> None:
+@click.option("--json", "as_json", is_flag=True, help="Print all findings as JSON.")
+def check(output: Path, repair: bool, source: str, workers: int | None, as_json: bool) -> None:
     """Check every file of the dataset in OUTPUT: bytes, page checksums, order, counts, digests.
 
     \b
@@ -34,12 +34,12 @@ def check(output: Path, mend: bool, source: str, workers: int | None, as_json: b
       3  sound, but frames are missing, the source has changed, or a video of it cannot be opened
       4  the source cannot be read
       6  there is no dataset, it cannot be read, or (--repair) a run is writing it
-      8  something is damaged, lost or left over: --repair mends it
+      8  something is damaged, lost or left over; --repair fixes it
     """
     from phoenix_ray.dataset.storage import open_storage
 
     storage = open_storage(str(output))
-    report = _mend(storage, source, workers) if mend else _check(storage, source, workers)
+    report = _repair(storage, source, workers) if repair else _check(storage, source, workers)
     click.echo(report.to_json() if as_json else report.to_text())
     sys.exit(report.exit_code)
 
@@ -53,8 +53,8 @@ def _check(storage: Storage, source: str, workers: int | None) -> Report:
     return Report(storage.root, inspection, (*inspection.findings, *_compare(inspection, source)))
 
 
-def _mend(storage: Storage, source: str, workers: int | None) -> Report:
-    """Check, mend what needs it, and check again what came of it."""
+def _repair(storage: Storage, source: str, workers: int | None) -> Report:
+    """Check, repair what needs it, and check the result."""
     from phoenix_ray.dataset import paths
     from phoenix_ray.dataset.integrity.findings import TO_REPAIR, of_kinds
     from phoenix_ray.dataset.integrity.inspection import inspect
@@ -90,7 +90,7 @@ def _compare(inspection: Inspection, source: str) -> Iterator[Finding]:
 
 @contextmanager
 def _progress_bar() -> Iterator[Progress]:
-    """Give a function that shows how many of how many files are done, on standard error."""
+    """Yield a function that shows on standard error how many of how many files are done."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 

@@ -1,4 +1,7 @@
-"""The words after `run`, `plan`, `compact` and `config` that become settings: SOURCE, OUTPUT, switches, `key=value`."""
+"""The words of a command line that become settings: SOURCE, OUTPUT, switches and `section.key=value`.
+
+Shared by `run`, `plan`, `compact` and `config`.
+"""
 
 from __future__ import annotations
 
@@ -15,9 +18,11 @@ if TYPE_CHECKING:
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
+# Settings that words without `=` stand for, in this order.
+SOURCE_AND_OUTPUT = ("source.path", "output.path")
 # Switches and the settings they stand for.
 _SWITCHES: tuple[tuple[str, str, Any, str], ...] = (
-    ("--source", "source.path", str, "Where the videos lie; the same as SOURCE."),
+    ("--source", "source.path", str, "Where the videos are; the same as SOURCE."),
     ("--output", "output.path", str, "Folder of the dataset; the same as OUTPUT."),
     (
         "--num-gpus",
@@ -36,13 +41,13 @@ _SWITCHES: tuple[tuple[str, str, Any, str], ...] = (
 
 
 class SettingsCommand(click.Command):
-    """A command with settings: an unknown option is answered with the setting of that name."""
+    """A command with settings, which answers an unknown option with the setting of that name."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parse the words.
 
         Raises:
-            ConfigError: An option is not known, and a setting of this name is.
+            ConfigError: An option is unknown, and there is a setting of this name.
         """
         try:
             return super().parse_args(ctx, args)
@@ -78,12 +83,12 @@ def with_settings(*places: str) -> Callable[[Command], Command]:
 
 
 def read_settings(config: Path | None, words: Sequence[str], switches: dict[str, Any], *places: str) -> Settings:
-    """Return the settings that the words of a command line give.
+    """Return the settings that a command line gives.
 
     Args:
-        config: Of `--config`.
-        words: `section.key=value` and what stands for `places`, in any order.
-        switches: By the name that `with_settings` gives each.
+        config: The value of `--config`.
+        words: `section.key=value` words and those that stand for `places`, in any order.
+        switches: Values of the switches, by the names that `with_settings` gives them.
         places: As for `with_settings`.
 
     Raises:
@@ -104,7 +109,7 @@ def read_settings(config: Path | None, words: Sequence[str], switches: dict[str,
         )
     for place, word in zip(places, placed, strict=False):
         _refuse_bare_key(word)
-        if place in given or any(one.partition("=")[0] == place for one in overrides):
+        if place in given or any(override.partition("=")[0] == place for override in overrides):
             raise ConfigError(
                 f"'{word}' stands for {place}, which is given too: leave one of them out, or name both "
                 "(--source, --output)."
@@ -117,7 +122,7 @@ def require_places(settings: Settings, command: str) -> None:
     """Refuse settings that lack a source or an output.
 
     Raises:
-        ConfigError: One of them is not given.
+        ConfigError: The source or the output is missing; the message has the words to type after `command`.
     """
     usage = f"`phoenix-ray {command} SOURCE OUTPUT`"
     if not settings.source.path and settings.source.kind not in ("sample", "synthetic"):
@@ -127,7 +132,7 @@ def require_places(settings: Settings, command: str) -> None:
 
 
 def _is_setting(word: str) -> bool:
-    """Whether a word is `section.key=value`, well written or not: a path that holds `=` has a slash before it."""
+    """Return whether a word is meant as `section.key=value`: a path that holds `=` has a slash before it."""
     key, separator, _ = word.partition("=")
     return bool(separator) and "/" not in key
 
@@ -138,7 +143,7 @@ def _refuse_bare_key(word: str) -> None:
 
 
 def _setting_named(option: str) -> str | None:
-    """Return the setting that somebody means who writes it as an option: `--engine`, `--source.kind`."""
+    """Return the setting that an option like `--engine` or `--source.kind` means, None where that is not clear."""
     name = option.lstrip("-").replace("-", "_")
     known = _known_settings()
     if name in known:

@@ -24,9 +24,9 @@ import ray
 from numpy.typing import NDArray
 
 from phoenix_ray.cluster.actors import ShardActor
-from phoenix_ray.cluster.assignment import Assignment
 from phoenix_ray.cluster.job import run_job
-from phoenix_ray.cluster.monitor import RunMonitor
+from phoenix_ray.cluster.run_record import RunRecord
+from phoenix_ray.cluster.shards import Assignment
 from phoenix_ray.cluster.worker import Receipt, Timings, WorkerInfo
 from phoenix_ray.config_files import load
 from phoenix_ray.dataset.schema import empty_batch
@@ -70,10 +70,10 @@ class Stopwatch:
         self.frames = 0
         self.timings = Timings()
 
-    def worker_ready(self, monitor: RunMonitor, info: WorkerInfo, ready: int) -> None:
+    def worker_ready(self, record: RunRecord, info: WorkerInfo, ready: int) -> None:
         self.ready[info.process] = time.monotonic()
 
-    def committed(self, monitor: RunMonitor, assignment: Assignment, receipt: Receipt) -> None:
+    def committed(self, record: RunRecord, assignment: Assignment, receipt: Receipt) -> None:
         self.last = time.monotonic()
         self.frames += assignment.shard.frames
         self.timings += receipt.timings
@@ -117,8 +117,8 @@ def main(videos: int) -> None:
     os.environ["PYTHONPATH"] = str(Path(__file__).parents[2])
     with (
         patch("phoenix_ray.cluster.actors.ShardActor", ray.remote(SleepingWorker)),
-        patch("phoenix_ray.cluster.monitor.RunMonitor.worker_ready", autospec=True) as worker_ready,
-        patch("phoenix_ray.cluster.monitor.RunMonitor.committed", autospec=True) as committed,
+        patch("phoenix_ray.cluster.run_record.RunRecord.worker_ready", autospec=True) as worker_ready,
+        patch("phoenix_ray.cluster.run_record.RunRecord.shard_committed", autospec=True) as committed,
         patch("ray.init", lambda *_, init=ray.init, **options: init(num_cpus=WORKERS, **options)),
     ):
         for disturbed in (False, True):

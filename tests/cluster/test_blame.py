@@ -3,8 +3,9 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from phoenix_ray.cluster.blame import CONFIRMATIONS, MAX_SEARCH_DEATHS, Blame, Condemned, GivenUp, Trouble, TryAlone
-from phoenix_ray.cluster.shard import Shard, halves
+from phoenix_ray.cluster.blame import CONFIRMATIONS, MAX_SEARCH_DEATHS, Blame, GivenUp, patience
+from phoenix_ray.cluster.shard import Shard
+from phoenix_ray.cluster.shards import ShardState, Trouble, halves
 from phoenix_ray.sources.base import Video
 
 DEATH = Trouble("model", "the worker died", fatal=True)
@@ -13,15 +14,13 @@ VIDEO = Video("train", "v", "frame_folder", "/", 4_000, "s")
 
 def spend(blame: Blame, shard: Shard) -> list[GivenUp]:
     """Let a shard and all its ranges fail until nothing is left to try."""
-    queue, given_up = [shard], []
+    queue, given_up = [ShardState(shard)], []
     while queue:
-        match blame.charge(queue.pop(0), DEATH):
-            case TryAlone(shards):
-                queue += shards
-            case GivenUp() as one:
-                given_up.append(one)
-            case Condemned():
-                pass
+        outcome = blame.charge(queue.pop(0), DEATH)
+        if isinstance(outcome, GivenUp):
+            given_up.append(outcome)
+        else:
+            queue += [state for state in outcome if not state.condemned]
     return given_up
 
 
@@ -37,57 +36,60 @@ def test_halves_are_cut_between_batches_while_there_are_several(first: int, fram
 
 def test_a_model_that_raises_on_every_frame_of_a_shard_is_not_searched() -> None:
     blame = Blame(max_attempts=2, batch_size=4)
-    shard, raised = Shard(VIDEO, 0, 8), Trouble("model", "RuntimeError: broken")
-    assert blame.charge(shard, raised) == TryAlone((shard,))
-    assert blame.charge(shard, raised) == GivenUp(shard, raised, 2)
+    state, raised = ShardState(Shard(VIDEO, 0, 8)), Trouble("model", "RuntimeError: broken")
+    assert blame.charge(state, raised) == [state]
+    assert blame.charge(state, raised) == GivenUp(state.shard, raised, 2)
 
 
 def test_memory_that_runs_out_is_searched_for_the_frame_that_takes_it() -> None:
     blame = Blame(max_attempts=1, batch_size=4)
-    assert blame.charge(Shard(VIDEO, 0, 8), Trouble("memory", "MemoryError")) == TryAlone(
-        (Shard(VIDEO, 0, 4), Shard(VIDEO, 4, 8))
-    )
+    parts = blame.charge(ShardState(Shard(VIDEO, 0, 8)), Trouble("memory", "MemoryError"))
+    assert isinstance(parts, list)
+    assert [part.shard for part in parts] == [Shard(VIDEO, 0, 4), Shard(VIDEO, 4, 8)]
+    assert all(part.is_suspect for part in parts)
 
 
 def test_a_frame_is_condemned_only_when_it_has_killed_again() -> None:
     blame = Blame(max_attempts=1, batch_size=4)
-    frame = Shard(VIDEO, 7, 8)
-    answers = [blame.charge(frame, DEATH) for _ in range(CONFIRMATIONS)]
-    assert answers == [TryAlone((frame,)), Condemned(frame, DEATH)]
+    state = ShardState(Shard(VIDEO, 7, 8))
+    for death in range(1, CONFIRMATIONS + 1):
+        assert state.condemned is None
+        assert blame.charge(state, DEATH) == [state]
+        assert state.charges == death
+    assert state.condemned == DEATH
 
 
 def test_the_search_in_one_shard_ends_and_gives_up_what_still_kills() -> None:
     blame = Blame(max_attempts=1, batch_size=4)
-    shard = Shard(VIDEO, 0, 512)
-    given_up = spend(blame, shard)
+    given_up = spend(blame, Shard(VIDEO, 0, 512))
     assert 0 < len(given_up) <= MAX_SEARCH_DEATHS + 1
 
 
 def test_no_other_shard_is_searched_when_nothing_at_all_survives() -> None:
     broken = Blame(max_attempts=1, batch_size=4)
     spend(broken, Shard(VIDEO, 0, 512))
-    assert broken.charge(Shard(VIDEO, 512, 1024), DEATH) == GivenUp(Shard(VIDEO, 512, 1024), DEATH, 1)
+    other = Shard(VIDEO, 512, 1024)
+    assert broken.charge(ShardState(other), DEATH) == GivenUp(other, DEATH, 1)
 
     sound = Blame(max_attempts=1, batch_size=4)
-    sound.acquit(Shard(VIDEO, 2048, 2052))
+    sound.record_survivor()
     spend(sound, Shard(VIDEO, 0, 512))
-    assert isinstance(sound.charge(Shard(VIDEO, 512, 1024), DEATH), TryAlone)
+    assert isinstance(sound.charge(ShardState(other), DEATH), list)
 
 
-def test_a_suspect_is_none_any_more_once_it_is_committed() -> None:
-    blame = Blame(max_attempts=3, batch_size=4)
-    shard = Shard(VIDEO, 0, 8)
-    blame.charge(shard, DEATH)
-    assert blame.is_suspect(shard)
-    blame.acquit(shard)
-    assert not blame.is_suspect(shard)
+def test_a_charged_shard_is_a_suspect() -> None:
+    state = ShardState(Shard(VIDEO, 0, 8))
+    assert not state.is_suspect
+    Blame(max_attempts=3, batch_size=4).charge(state, DEATH)
+    assert state.is_suspect
 
 
 def test_a_range_has_its_share_of_the_time_and_a_frame_all_of_it_before_it_is_condemned() -> None:
     blame = Blame(max_attempts=1, batch_size=4)
-    whole, frame = Shard(VIDEO, 0, 2), Shard(VIDEO, 0, 1)
-    assert blame.patience(whole, 60.0) == 60.0
-    blame.charge(whole, DEATH)
-    assert blame.patience(frame, 60.0) == 30.0
-    blame.charge(frame, DEATH)
-    assert blame.patience(frame, 60.0) == 60.0
+    whole = ShardState(Shard(VIDEO, 0, 2))
+    assert patience(whole, 60.0) == 60.0
+    parts = blame.charge(whole, DEATH)
+    assert isinstance(parts, list)
+    assert [patience(part, 60.0) for part in parts] == [30.0, 30.0]
+    blame.charge(parts[0], DEATH)
+    assert patience(parts[0], 60.0) == 60.0

@@ -1,92 +1,90 @@
-"""When a run makes an output its dataset: once a worker has loaded the model, and before any row."""
-
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from phoenix_ray.dataset.identity import read_identity
-from phoenix_ray.dataset.storage import LocalStorage
-from phoenix_ray.errors import EXIT_MODEL, EXIT_OUTPUT
-from tests.cluster.conftest import Run, environment
-
-pytestmark = pytest.mark.cluster
-
-# Runs the command line with workers that do something when they load the model.
-DISTURBED = """
-import sys
-from unittest import mock
-import ray
-from phoenix_ray.cluster.worker import ShardWorker
-
-class DisturbedWorker(ShardWorker):
-    def ready(self):
-        from dataclasses import replace
-        from phoenix_ray.dataset.identity import open_dataset
-        from phoenix_ray.errors import ModelError
-        {body}
-        return super().ready()
-
-from phoenix_ray.cli import main
-with mock.patch("phoenix_ray.cluster.actors.ShardActor", ray.remote(DisturbedWorker)):
-    main(sys.argv[1:])
-"""
+from phoenix_ray.cluster.claim import check_places
+from phoenix_ray.errors import ConfigError, OutputError
+from tests.dataset.made_up import commit, make_video, new_dataset
+from tests.dataset.test_compaction import compact_and_publish
 
 
-def run_disturbed(body: str, *words: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", DISTURBED.format(body=body), *words]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=200, env=environment())
+def touch(path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch()
+    return path
 
 
-def words_for(source: Path, output: Path) -> list[str]:
-    return ["run", str(source), str(output), "model.name=synthetic", "--num-workers", "1"]
+def test_a_new_an_empty_and_a_hidden_folder_are_places_for_a_dataset(tmp_path: Path) -> None:
+    touch(tmp_path / "videos" / "a.mp4")
+    touch(tmp_path / "volume" / ".snapshot")
+    (tmp_path / "volume" / "lost+found").mkdir()
+    (tmp_path / "empty").mkdir()
+    for name in ("new", "empty", "volume", "videos/landmarks", "videos-2"):
+        check_places(str(tmp_path / "videos"), str(tmp_path / name))
 
 
-def test_a_run_whose_workers_cannot_load_the_model_leaves_the_output_to_other_settings(
-    frame_folders: Path, tmp_path: Path, run_command: Run
+@pytest.mark.parametrize("lost", [(), ("dataset.json",)])
+def test_a_dataset_goes_on_also_where_its_identity_is_lost_or_others_left_files(
+    tmp_path: Path, lost: tuple[str, ...]
 ) -> None:
-    output = tmp_path / "output"
-    words = words_for(frame_folders, output)
-    failed = run_disturbed("raise ModelError('no such engine here')", *words, "--limit-frames", "2")
-    assert failed.returncode == EXIT_MODEL, failed.stderr
-    assert "no such engine here" in failed.stderr
-    assert "Failed; what is committed is kept." in failed.stderr.splitlines()
-    assert not (output / "dataset.json").exists()
-    looked = run_command("status", str(output))
-    assert looked.returncode == 0, looked.stderr
-    assert "failed" in looked.stdout
-
-    done = run_command(*words)
-    assert done.returncode == 0, done.stderr
-    assert read_identity(LocalStorage(str(output))).limit_frames is None
+    storage = new_dataset(tmp_path / "out")
+    commit(storage, make_video("a"), 0, 10)
+    compact_and_publish(storage)
+    commit(storage, make_video("b"), 0, 5)
+    for name in lost:
+        storage.delete(name)
+    if not lost:
+        touch(tmp_path / "out" / "notes.txt")
+    check_places("/data", storage.root)
 
 
-def test_a_run_that_another_one_forestalled_with_other_settings_commits_nothing(
-    frame_folders: Path, tmp_path: Path
-) -> None:
-    output = tmp_path / "output"
-    other = "open_dataset(self._storage, replace(self._identity, limit_frames=3))"
-    beaten = run_disturbed(other, *words_for(frame_folders, output))
-    assert beaten.returncode == EXIT_OUTPUT, beaten.stderr
-    assert "source.limit_frames: 3 → none" in beaten.stderr
-    assert read_identity(LocalStorage(str(output))).limit_frames == 3
-    assert not list(output.glob("partitions/**/*.parquet"))
-    assert not (output / "lease.json").exists()
+@pytest.mark.parametrize("linked", ["source", "output", ""])
+def test_the_source_is_no_output(tmp_path: Path, linked: str) -> None:
+    source = output = tmp_path / "videos"
+    source.mkdir()
+    (tmp_path / "link").symlink_to(source)
+    if linked:
+        source, output = (tmp_path / "link", output) if linked == "source" else (source, tmp_path / "link")
+    with pytest.raises(ConfigError, match=r"output\.path is source\.path .*output\.path=.*/videos-landmarks"):
+        check_places(str(source), str(output))
 
 
-def test_an_identity_that_was_lost_is_recorded_again_though_nothing_is_left_to_compute(
-    frame_folders: Path, tmp_path: Path, run_command: Run
-) -> None:
-    output = tmp_path / "output"
-    words = words_for(frame_folders, output)
-    assert run_command(*words).returncode == 0
-    before = json.loads((output / "dataset.json").read_text())
-    (output / "dataset.json").unlink()
-    again = run_command(*words)
-    assert again.returncode == 0, again.stderr
-    assert " 0 frames to compute" in again.stderr
-    assert json.loads((output / "dataset.json").read_text()) == before
+@pytest.mark.parametrize("name", ["out/videos", "out/data/split=train", "link"])
+def test_an_output_around_the_source_is_refused(tmp_path: Path, name: str) -> None:
+    new_dataset(tmp_path / "out")
+    (tmp_path / "out" / "videos").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "out" / "videos")
+    with pytest.raises(ConfigError, match=r"lies inside output\.path .*-landmarks"):
+        check_places(str(tmp_path / name), str(tmp_path / "out"))
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (["b.txt", "a.mp4"], "a.mp4, b.txt. Give"),
+        (["1", "2", "3", "4"], "1, 2, 3, …. Give"),
+        (["data/raw.csv"], "data. Give"),
+        (["videos/a.mp4", "runs/x/status.json"], "videos. Give"),
+    ],
+)
+def test_a_folder_of_other_files_is_refused_with_their_names(tmp_path: Path, names: list[str], said: str) -> None:
+    output = tmp_path / "home"
+    for name in names:
+        touch(output / name)
+    with pytest.raises(OutputError) as error:
+        check_places("/data", str(output))
+    assert f"{output} (output.path) is not a dataset and holds other files: {said}" in str(error.value)
+    assert f"output.path={output}/landmarks" in str(error.value)
+
+
+@pytest.mark.parametrize("source", ["", "synthetic"])
+def test_a_source_in_memory_is_nowhere(tmp_path: Path, source: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    check_places(source, str(tmp_path))
+
+
+@pytest.mark.parametrize("output", ["", "s3://bucket/landmarks"])
+def test_an_output_that_is_no_path_is_left_to_the_storage(tmp_path: Path, output: str) -> None:
+    check_places(str(tmp_path), output)

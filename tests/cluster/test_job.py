@@ -246,7 +246,7 @@ def test_a_driver_that_was_killed_is_finished_by_the_same_command(
 
 
 @pytest.mark.slow
-def test_a_cluster_with_less_than_asked_is_told_and_used(
+def test_a_cluster_with_less_than_asked_is_reported_and_used(
     pictures: Path, whole: Path, tmp_path: Path, run_command: Run
 ) -> None:
     """Each worker wants every CPU of the machine, so only one of the three fits."""

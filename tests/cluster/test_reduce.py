@@ -44,7 +44,7 @@ def settings(storage: LocalStorage) -> OutputSettings:
 def tick_until_published(storage: LocalStorage, background: BackgroundReduce) -> None:
     deadline = time.monotonic() + 60
     while not read_manifest(storage, IDENTITY).files and time.monotonic() < deadline:
-        background.tick(3)
+        background.start_when_due(3)
         time.sleep(0.05)
 
 
@@ -60,9 +60,9 @@ def test_whole_videos_become_data_files(
     monkeypatch.setattr(reduce, "_COMPACT", ray.remote(compact_made_up_landmarks))
     monkeypatch.setattr(reduce, "SMALL_BYTES", small_bytes)
     digest = Dataset.open(storage.root).digest()
-    told: list[str] = []
-    assert reduce.reduce_all(storage, take_survey(storage, IDENTITY), settings(storage), told.append) == []
-    assert told == ["Compacting 3 videos into 1 file"]
+    said: list[str] = []
+    assert reduce.reduce_all(storage, take_survey(storage, IDENTITY), settings(storage), said.append) == []
+    assert said == ["Compacting 3 videos into 1 file"]
     assert len(read_manifest(storage, IDENTITY).files) == 1
     assert Dataset.open(storage.root).digest() == digest
 
@@ -71,7 +71,7 @@ def test_compacts_when_enough_partitions_were_committed(storage: LocalStorage, m
     monkeypatch.setattr(reduce, "_COMPACT", ray.remote(compact_made_up_landmarks))
     digest = Dataset.open(storage.root).digest()
     with BackgroundReduce(storage, IDENTITY, settings(storage)) as background:
-        background.tick(2)
+        background.start_when_due(2)
         assert background.finish() == []
         assert not read_manifest(storage, IDENTITY).files
         tick_until_published(storage, background)
@@ -100,7 +100,7 @@ def test_few_tasks_run_at_once_beside_the_workers(
         reduce, "plan_tasks", lambda *_: plan_compaction(take_survey(storage, IDENTITY), lambda _: [], 1.0)
     )
     with BackgroundReduce(storage, IDENTITY, settings(storage)) as background:
-        background.tick(3)
+        background.start_when_due(3)
         background.finish()
     assert len(read_manifest(storage, IDENTITY).files) == 3
     assert max(int(seen.suffix[1:]) for seen in together.iterdir()) <= reduce.TASKS_BESIDE_ACTORS
@@ -113,25 +113,25 @@ def test_leaving_gives_up_what_is_not_yet_published(storage: LocalStorage, monke
 
     monkeypatch.setattr(reduce, "_COMPACT", ray.remote(never))
     with BackgroundReduce(storage, IDENTITY, settings(storage)) as background:
-        background.tick(3)
+        background.start_when_due(3)
     assert not read_manifest(storage, IDENTITY).files
     assert len(Dataset.open(storage.root)) == 3
 
 
-def test_a_compaction_without_room_is_told_and_tried_again_later(
+def test_a_compaction_without_room_is_reported_and_tried_again_later(
     storage: LocalStorage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(task: CompactionTask, settings: OutputSettings) -> NoReturn:
         raise OutputError("the disk is full")
 
-    told: list[str] = []
+    said: list[str] = []
     monkeypatch.setattr(reduce, "_COMPACT", ray.remote(full))
-    with BackgroundReduce(storage, IDENTITY, settings(storage), tell=told.append) as background:
-        background.tick(3)
+    with BackgroundReduce(storage, IDENTITY, settings(storage), say=said.append) as background:
+        background.start_when_due(3)
         assert background.finish() == []
-        assert "the disk is full" in told[0]
+        assert "the disk is full" in said[0]
         monkeypatch.setattr(reduce, "_COMPACT", ray.remote(reduce._compact))
-        background.tick(6)
+        background.start_when_due(6)
         assert background.finish() == []
     assert read_manifest(storage, IDENTITY).files
 
@@ -141,7 +141,7 @@ def test_a_driver_that_lost_its_lease_publishes_no_more(storage: LocalStorage) -
         raise LeaseLostError("another run has taken over")
 
     with BackgroundReduce(storage, IDENTITY, settings(storage), lost) as background:
-        background.tick(3)
+        background.start_when_due(3)
         with pytest.raises(LeaseLostError):
             background.finish()
     assert not read_manifest(storage, IDENTITY).files

@@ -13,8 +13,8 @@ from phoenix_ray.cluster import remote_decoding
 from phoenix_ray.cluster.remote_decoding import (
     CHUNK_FRAMES,
     DecoderDiedError,
+    decoding_ranges,
     nodes_to_decode_on,
-    pieces,
     read_remotely,
 )
 from phoenix_ray.config import DecodeSettings
@@ -69,7 +69,7 @@ def test_another_kind_of_processor_than_the_workers_decodes_nothing(
         list(read_remotely(video, 0, 1, DecodeSettings()))
 
 
-def test_a_process_that_dies_of_its_frames_is_told(
+def test_a_process_that_dies_of_its_frames_is_reported(
     cluster: None, video: Video, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def die(*_: object) -> Iterator[None]:
@@ -89,8 +89,8 @@ def test_closing_early_leaves_no_task_behind(cluster: None, video: Video) -> Non
 
 
 def test_pictures_are_shared_out_and_videos_decoded_in_order(video: Video) -> None:
-    assert pieces(video, 3, 36) == [(3, 19), (19, 35), (35, 36)]
-    assert pieces(Video("dev", "clip", "video_file", "/clip.mp4", 900, "signature"), 100, 900) == [(100, 900)]
+    assert decoding_ranges(video, 3, 36) == [(3, 19), (19, 35), (35, 36)]
+    assert decoding_ranges(Video("dev", "clip", "video_file", "/clip.mp4", 900, "signature"), 100, 900) == [(100, 900)]
 
 
 def test_living_nodes_without_a_gpu_decode() -> None:

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from phoenix_ray.cluster.assignment import Assignment
-from phoenix_ray.cluster.blame import Blame, GivenUp, Trouble
-from phoenix_ray.cluster.scheduler import MAX_INFRASTRUCTURE_RETRIES, Scheduler
+from phoenix_ray.cluster.blame import Blame, GivenUp
+from phoenix_ray.cluster.scheduler import LEAST_LATE_SECONDS, MAX_INFRASTRUCTURE_RETRIES, Pace, Scheduler, choose_copy
 from phoenix_ray.cluster.shard import Shard
+from phoenix_ray.cluster.shards import Assignment, Trouble
 from phoenix_ray.sources.base import Video
 
 CRASH = Trouble("model", "the worker died", fatal=True)
@@ -70,8 +70,8 @@ def test_a_condemned_frame_is_assigned_with_its_reason_and_beside_other_work() -
     for worker in (1, 2):
         take(scheduler, worker)
         assert scheduler.worker_lost(worker, CRASH, 0.0) == []
-    verdict = take(scheduler, 3)
-    assert (verdict.shard, verdict.condemned, verdict.alone) == (one_frame, CRASH, False)
+    flag = take(scheduler, 3)
+    assert (flag.shard, flag.condemned, flag.alone) == (one_frame, CRASH, False)
     assert scheduler.worker_lost(3, NODE_GONE, 0.0) == [], "the flag is not written yet"
     again = take(scheduler, 4, now=10.0)
     assert again.condemned == CRASH
@@ -192,7 +192,7 @@ def test_whatever_happens_exactly_the_frames_that_kill_are_flagged_and_all_other
     assert sorted(flagged) == sorted(killers)
     assert sorted(committed) == sorted(everything - killers)
     # Beside neighbours once, done twice once; whole, alone; then one death a cut (at most five levels for ten frames)
-    # and the verdict.
+    # and the last confirmation.
     assert deaths <= len(killers) * (2 + max_attempts + 5 + 1)
 
 
@@ -229,10 +229,10 @@ def test_an_exception_is_charged_even_with_neighbours_in_flight(max_attempts: in
 def test_an_idle_worker_does_what_waits_behind_another_and_the_first_to_commit_counts() -> None:
     scheduler = make(2, shards_in_flight=2, max_attempts=1)
     running, queued = take(scheduler, 1), take(scheduler, 1)
-    double = take(scheduler, 2)
-    assert (double.shard, double.double) == (queued.shard, True)
+    copy = take(scheduler, 2)
+    assert (copy.shard, copy.speculative) == (queued.shard, True)
     assert scheduler.next_shard(3, 0.0) is None, "nothing is late, and no shard is done three times"
-    assert scheduler.completed(double, 5.0)
+    assert scheduler.completed(copy, 5.0)
     assert not scheduler.finished
     assert scheduler.completed(running, 6.0)
     assert scheduler.finished, "nobody waits for the worker that is slower"
@@ -251,9 +251,9 @@ def test_a_straggler_is_done_a_second_time_once_it_is_late() -> None:
 def test_a_shard_done_twice_is_charged_only_when_both_have_failed() -> None:
     scheduler = make(2, shards_in_flight=2, max_attempts=1)
     first, queued = take(scheduler, 1), take(scheduler, 1)
-    double = take(scheduler, 2)
+    copy = take(scheduler, 2)
     trouble = Trouble("model", "exception")
-    assert scheduler.failed(double, trouble, 1.0) is None
+    assert scheduler.failed(copy, trouble, 1.0) is None
     scheduler.completed(first, 1.0)
     assert scheduler.in_flight == 1
     assert isinstance(scheduler.failed(queued, trouble, 2.0), GivenUp)
@@ -263,11 +263,11 @@ def test_a_shard_done_twice_is_charged_only_when_both_have_failed() -> None:
 def test_the_loss_of_one_of_two_workers_leaves_the_shard_to_the_other() -> None:
     scheduler = make(2, shards_in_flight=2, max_attempts=1)
     first, queued = take(scheduler, 1), take(scheduler, 1)
-    double = take(scheduler, 2)
+    copy = take(scheduler, 2)
     assert scheduler.worker_lost(1, NODE_GONE, 0.0) == []
     assert (scheduler.waiting, scheduler.in_flight) == (1, 1), "only the one that is not done twice waits"
-    assert scheduler.completed(double, 1.0)
-    assert queued.shard == double.shard
+    assert scheduler.completed(copy, 1.0)
+    assert queued.shard == copy.shard
     assert take(scheduler, 2, now=10.0).shard == first.shard
 
 
@@ -280,11 +280,43 @@ def test_a_worker_retires_when_its_queue_is_empty() -> None:
     assert take(scheduler, 2).shard != assignment.shard
 
 
-def test_the_outlook_says_what_a_run_waits_for() -> None:
+def test_the_state_says_what_a_run_waits_for() -> None:
     scheduler = make(3, shards_in_flight=1, max_attempts=1)
     take(scheduler, 1, now=1.0)
     oldest = take(scheduler, 2, now=2.0)
     scheduler.worker_lost(1, NODE_GONE, 3.0)
-    outlook = scheduler.outlook()
-    assert (outlook.waiting, outlook.in_flight, outlook.oldest, outlook.delayed) == (2, 1, oldest, 1)
-    assert outlook.next_try == 4.0
+    state = scheduler.state()
+    assert (state.waiting, state.in_flight, state.oldest, state.delayed) == (2, 1, oldest, 1)
+    assert state.next_try == 4.0
+
+
+VIDEO = Video("train", "v", "frame_folder", "/", 1_000, "s")
+
+
+def assignment(ticket: int, frames: int = 10) -> Assignment:
+    return Assignment(ticket, ticket, Shard(VIDEO, ticket * 100, ticket * 100 + frames), since=0.0)
+
+
+def pace_of(seconds_per_frame: float) -> Pace:
+    pace = Pace()
+    pace.record(Shard(VIDEO, 0, 100), 100 * seconds_per_frame)
+    return pace
+
+
+def test_a_shard_is_late_by_the_pace_of_the_run_and_its_length() -> None:
+    pace = pace_of(1.0)
+    assert pace.is_late(Shard(VIDEO, 0, 10), 21.0)
+    assert not pace.is_late(Shard(VIDEO, 0, 20), 21.0)
+
+
+def test_nothing_is_late_before_the_pace_is_known_nor_in_an_instant() -> None:
+    assert not Pace().is_late(Shard(VIDEO, 0, 10), 1e6)
+    assert not pace_of(1e-6).is_late(Shard(VIDEO, 0, 10), LEAST_LATE_SECONDS / 2)
+
+
+def test_what_waits_behind_another_comes_before_what_is_late() -> None:
+    late, running, queued = assignment(1), assignment(2), assignment(3)
+    queues = [(0.0, [late]), (99.0, [running, queued])]
+    assert choose_copy(queues, lambda _: True, pace_of(1.0), now=100.0) == queued
+    assert choose_copy(queues, lambda one: one != queued, pace_of(1.0), now=100.0) == late
+    assert choose_copy(queues, lambda one: one not in (queued, late), pace_of(1.0), now=100.0) is None

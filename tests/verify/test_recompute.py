@@ -6,7 +6,7 @@ from typing import BinaryIO
 import numpy as np
 import pytest
 
-from phoenix_ray.cluster.opening import make_identity
+from phoenix_ray.cluster.claim import make_identity
 from phoenix_ray.cluster.shard import Shard
 from phoenix_ray.cluster.worker import ShardWorker
 from phoenix_ray.config import ModelSettings, OutputSettings, Settings, SourceSettings

@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from phoenix_ray.cluster import ending
-from phoenix_ray.cluster.ending import Ending, Left, count_left
+from phoenix_ray.cluster import summary
 from phoenix_ray.cluster.plan import Plan, make_plan
+from phoenix_ray.cluster.summary import Remainder, RunOutcome, count_remainder
 from phoenix_ray.dataset.committed import Committed, HeldFrames
 from phoenix_ray.dataset.coverage import Version
 from phoenix_ray.dataset.unreadable import UnreadableVideo
@@ -28,20 +28,20 @@ def test_what_is_left_are_the_frames_and_videos_that_no_run_committed() -> None:
     plan = plan_of(Committed((), [held(VIDEOS[0], 0, 10)]))
     assert plan.missing_frames == 30
     now = Committed((), [held(VIDEOS[0], 0, 10), held(VIDEOS[1], 0, 10), held(VIDEOS[2], 5, 10)])
-    left = count_left(plan, now, frames_done=15)
-    assert left == Left(15, 40, 2, 4, 1)
+    left = count_remainder(plan, now, frames_done=15)
+    assert left == Remainder(15, 40, 2, 4, 1)
     assert str(left) == "15 of 40 frames, in 2 of 4 videos and 1 video that cannot be opened"
 
 
 def test_videos_of_a_large_plan_are_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ending, "COUNTED_SHARDS", 3)
+    monkeypatch.setattr(summary, "COUNTED_SHARDS", 3)
     nothing = Committed((), ())
-    assert count_left(plan_of(nothing), nothing, frames_done=10).videos is None
-    assert str(Left(30, 40, None, 4, 0)) == "30 of 40 frames"
+    assert count_remainder(plan_of(nothing), nothing, frames_done=10).videos is None
+    assert str(Remainder(30, 40, None, 4, 0)) == "30 of 40 frames"
 
 
 def test_nothing_is_left_of_a_plan_that_was_done() -> None:
-    assert str(Left(0, 40, 0, 4, 0)) == "nothing"
+    assert str(Remainder(0, 40, 0, 4, 0)) == "nothing"
 
 
 @pytest.mark.parametrize(
@@ -50,11 +50,11 @@ def test_nothing_is_left_of_a_plan_that_was_done() -> None:
         ("finished", "Finished: every frame", "phoenix-ray view '/data/my output' --sheet sheet.png"),
         ("incomplete", "Finished, but 2 failures", "phoenix-ray run 'my videos' out   # tries them again"),
         ("stopped", "Stopped before the end", "phoenix-ray run 'my videos' out   # goes on from here"),
-        ("failed", "Failed", "run 'my videos' out   # goes on, once the cause of the error is mended"),
+        ("failed", "Failed", "run 'my videos' out   # goes on, once the cause of the error is fixed"),
     ],
 )
 def test_every_ending_says_the_state_the_output_and_what_to_type_next(state: str, first: str, last: str) -> None:
-    lines = Ending(state, "/data/my output", Left(15, 40, 2, 4, 0), 2, (), WORDS).lines()
+    lines = RunOutcome(state, "/data/my output", Remainder(15, 40, 2, 4, 0), 2, (), WORDS).lines()
     assert lines[0].startswith(first)
     assert "Output: /data/my output" in lines
     assert lines[-1].endswith(last)
@@ -63,10 +63,10 @@ def test_every_ending_says_the_state_the_output_and_what_to_type_next(state: str
 
 
 def test_videos_that_could_be_read_in_part_are_named() -> None:
-    lines = Ending("finished", "/out", unreadable=[UnreadableVideo("all", "cut", 58, 49)]).lines()
+    lines = RunOutcome("finished", "/out", unreadable=[UnreadableVideo("all", "cut", 58, 49)]).lines()
     (note,) = (line for line in lines if line.startswith("Note:"))
     assert note == "Note:   1 video partly unreadable: all/cut (49 of 58 frames); `phoenix-ray failures /out` says more"
 
 
 def test_a_run_that_nobody_typed_is_gone_on_with_by_the_same_command() -> None:
-    assert Ending("stopped", "/out").lines()[-1] == "Next:   the same command   # goes on from here"
+    assert RunOutcome("stopped", "/out").lines()[-1] == "Next:   the same command   # goes on from here"

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from phoenix_ray.cluster import status
 from phoenix_ray.cluster.progress import Meter, Status
-from phoenix_ray.cluster.status import show_failures, show_status
+from phoenix_ray.commands import status
+from phoenix_ray.commands.failures import print_failures
+from phoenix_ray.commands.status import print_status
 from phoenix_ray.dataset.failures import FailureRecord, record_failure
 from phoenix_ray.dataset.lease import Holder
 from phoenix_ray.dataset.storage import LocalStorage, Storage
@@ -38,7 +39,7 @@ def hold(storage: Storage, run_id: str, pid: int | None = None) -> None:
 
 
 def look(folder: Path, capsys: Captured, *, watch: bool = False) -> str:
-    show_status(folder, watch=watch, as_json=False)
+    print_status(folder, watch=watch, as_json=False)
     return capsys.readouterr().out
 
 
@@ -51,7 +52,7 @@ def happening(monkeypatch: pytest.MonkeyPatch, *events: Callable[[], object]) ->
             events[len(waits)]()
         waits.append(len(waits))
 
-    monkeypatch.setattr("phoenix_ray.cluster.status.time.sleep", wait)
+    monkeypatch.setattr("phoenix_ray.commands.status.time.sleep", wait)
     return waits
 
 
@@ -77,24 +78,24 @@ def test_an_older_version_of_a_video_does_not_count_beside_the_newer(tmp_path: P
     assert "6 frames of 1 video are committed (6 of them" in look(tmp_path, capsys)
 
 
-def test_videos_that_could_be_read_in_part_are_told_by_status_and_listed_by_failures(
+def test_videos_that_could_be_read_in_part_are_reported_by_status_and_listed_by_failures(
     tmp_path: Path, capsys: Captured
 ) -> None:
     storage = new_dataset(tmp_path)
     commit_truncated(storage, make_video("cut", frames=58), 0, 58, range(9, 58))
     partly = "1 video partly unreadable: train/cut (49 of 58 frames)"
     assert f"{partly}; `phoenix-ray failures {tmp_path}` says more" in look(tmp_path, capsys)
-    show_failures(tmp_path, traceback=False)
-    told = capsys.readouterr().out
-    assert "No failures." in told
-    assert "train/cut  49 of 58 frames" in told
+    print_failures(tmp_path, traceback=False)
+    said = capsys.readouterr().out
+    assert "No failures." in said
+    assert "train/cut  49 of 58 frames" in said
 
 
-def test_failures_are_told_of_a_run_that_never_began_the_dataset(tmp_path: Path, capsys: Captured) -> None:
+def test_failures_are_reported_of_a_run_that_never_began_the_dataset(tmp_path: Path, capsys: Captured) -> None:
     storage = LocalStorage(str(tmp_path))
     record(storage, "20260101-000000-0001", "incomplete")
     record_failure(storage, FailureRecord("all", "v", 0, 0, "input", "no such file", "", 1, "", "run", 0.0))
-    show_failures(tmp_path, traceback=False)
+    print_failures(tmp_path, traceback=False)
     assert "no such file" in capsys.readouterr().out
     assert "nothing is committed yet" in look(tmp_path, capsys)
 
@@ -122,11 +123,11 @@ def test_a_repair_is_not_taken_for_a_run(tmp_path: Path, capsys: Captured) -> No
     assert f"repair: at work on {socket.gethostname()} (process {os.getppid()})" in look(tmp_path, capsys)
 
 
-def test_a_damaged_status_is_told_with_the_way_out(tmp_path: Path) -> None:
+def test_a_damaged_status_is_reported_with_the_way_out(tmp_path: Path) -> None:
     storage = new_dataset(tmp_path)
     storage.write("runs/20260101-000000-0001/status.json", b'{"state": "running"}')
     with pytest.raises(OutputError, match=r"status\.json is damaged.*Delete it"):
-        show_status(tmp_path, watch=False, as_json=False)
+        print_status(tmp_path, watch=False, as_json=False)
 
 
 def test_a_watch_waits_for_a_resume_that_is_starting_and_ends_with_it(
@@ -201,14 +202,14 @@ def test_a_watch_of_what_never_becomes_a_dataset_ends_with_the_error(
 ) -> None:
     monkeypatch.setattr(status, "START_SECONDS", 0.0)
     with pytest.raises(OutputError, match="not a dataset of phoenix_ray"):
-        show_status(tmp_path, watch=True, as_json=False)
+        print_status(tmp_path, watch=True, as_json=False)
 
 
 def test_json_is_the_status_of_the_latest_run(tmp_path: Path, capsys: Captured) -> None:
     storage = new_dataset(tmp_path)
-    show_status(tmp_path, watch=False, as_json=True)
+    print_status(tmp_path, watch=False, as_json=True)
     assert json.loads(capsys.readouterr().out) == {}
     record(storage, "20260101-000000-0001", "stopped")
     record(storage, "20260101-000001-0002", "running", done=3)
-    show_status(tmp_path, watch=False, as_json=True)
+    print_status(tmp_path, watch=False, as_json=True)
     assert Status(**json.loads(capsys.readouterr().out)).frames_done == 3

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from phoenix_ray.cluster.reckoning import ROUNDS, Remainder, make_up
-from phoenix_ray.dataset.committed import Expected, committed_in, version_key
+from phoenix_ray.cluster.completion import ROUNDS, recompute_lost, without_given_up
+from phoenix_ray.dataset.committed import Committed, Expected, committed_in, version_key
 from phoenix_ray.dataset.storage import LocalStorage
 from phoenix_ray.dataset.survey import take_survey
 from tests.dataset.made_up import IDENTITY, commit, make_video, new_dataset
@@ -27,10 +27,10 @@ def test_a_run_whose_rows_are_all_there_computes_nothing_again(tmp_path: Path) -
     compact_all(storage)
     expected = plan(storage)
 
-    def never(missing: int, left: Remainder) -> bool:
+    def never(missing: int, committed: Committed) -> bool:
         raise AssertionError(missing)
 
-    assert make_up(storage, IDENTITY, expected, (), never) == 0
+    assert recompute_lost(storage, IDENTITY, expected, (), never) == 0
 
 
 def test_what_was_deleted_meanwhile_is_computed_again(tmp_path: Path) -> None:
@@ -45,30 +45,32 @@ def test_what_was_deleted_meanwhile_is_computed_again(tmp_path: Path) -> None:
     storage.delete("dataset.json")
     calls: list[int] = []
 
-    def compute(missing: int, left: Remainder) -> bool:
+    def compute(missing: int, committed: Committed) -> bool:
         calls.append(missing)
         for video in VIDEOS:
-            for first, last in left.missing_ranges(video):
+            for first, last in committed.missing_ranges(video):
                 commit(storage, video, first, last)
         return True
 
-    assert make_up(storage, IDENTITY, expected, (), compute) == 0
+    assert recompute_lost(storage, IDENTITY, expected, (), compute) == 0
     assert calls == [2]
     assert (tmp_path / "dataset.json").exists()
 
 
-def test_what_goes_on_vanishing_is_told_and_what_was_given_up_is_left(tmp_path: Path) -> None:
+def test_what_goes_on_vanishing_is_reported_and_what_was_given_up_is_left(tmp_path: Path) -> None:
     storage = new_dataset(tmp_path)
     expected = plan(storage)
     calls: list[list[str]] = []
+    given_up = {version_key(VIDEOS[1])}
 
-    def lose(missing: int, left: Remainder) -> bool:
-        calls.append([video.video_id for video in VIDEOS if left.missing_ranges(video)])
+    def lose(missing: int, committed: Committed) -> bool:
+        ranges = without_given_up(committed, given_up)
+        calls.append([video.video_id for video in VIDEOS if ranges(video)])
         return True
 
     for file in list(storage.list("partitions")):
         storage.delete(file.name)
-    assert make_up(storage, IDENTITY, expected, {version_key(VIDEOS[1])}, lose) == 2
+    assert recompute_lost(storage, IDENTITY, expected, given_up, lose) == 2
     assert calls == [["a", "c"]] * ROUNDS
 
 
@@ -77,4 +79,4 @@ def test_a_run_that_is_stopped_looks_no_further(tmp_path: Path) -> None:
     expected = plan(storage)
     for file in list(storage.list("partitions")):
         storage.delete(file.name)
-    assert make_up(storage, IDENTITY, expected, (), lambda *_: False) == 3
+    assert recompute_lost(storage, IDENTITY, expected, (), lambda *_: False) == 3

@@ -1,21 +1,34 @@
 from __future__ import annotations
 
+import json
 import os
+import socket
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import pytest
 import ray
 
-from phoenix_ray.cluster import opening, preview, trial
-from phoenix_ray.cluster.resources import WorkerPlan
-from phoenix_ray.cluster.session import RaySession
-from phoenix_ray.cluster.trial import FRAMES, cpu_workers_per_gpu, hold_trial, sample_frames, typical_length
+from phoenix_ray.cluster import auto, job
+from phoenix_ray.cluster.auto import (
+    FRAMES,
+    cpu_workers_per_gpu,
+    decide_auto,
+    run_trial,
+    sample_frames,
+    typical_length,
+)
+from phoenix_ray.cluster.claim import claim_output, make_identity
+from phoenix_ray.cluster.session import RaySession, WorkerPlan
+from phoenix_ray.commands.plan import print_plan
 from phoenix_ray.config import ClusterSettings, DecodeSettings, ModelSettings, Settings, SourceSettings
-from phoenix_ray.dataset.identity import open_dataset
-from phoenix_ray.errors import ConfigError, ModelError
+from phoenix_ray.dataset.identity import open_dataset, read_identity
+from phoenix_ray.dataset.lease import Holder
+from phoenix_ray.dataset.storage import open_storage
+from phoenix_ray.errors import ConfigError, ModelError, OutputError
 from phoenix_ray.models import registry
 from phoenix_ray.models.base import Trial, TrialConditions, TrialDecision
 from phoenix_ray.sources.base import Source, Video
@@ -59,7 +72,7 @@ def of_batch_size(hold: Hold) -> Trial:
 def held(trial: Trial, source: Source, settings: Settings = SETTINGS) -> tuple[ModelSettings, list[str]]:
     """Return what was decided, and what was said after the line that begins a trial."""
     said: list[str] = []
-    decided = hold_trial(settings, trial, source, RESOURCES, said.append)
+    decided = run_trial(settings, trial, source, RESOURCES, said.append)
     assert said.pop(0) == "Trying a GPU, once for this dataset"
     return decided, said
 
@@ -70,15 +83,15 @@ def no_device(conditions: TrialConditions) -> TrialDecision:
 
 @pytest.mark.usefixtures("cluster", "prepared")
 class TestOnACluster:
-    def test_a_worker_s_share_is_reserved_and_the_verdict_is_taken_and_told(self, source: Source) -> None:
+    def test_a_worker_s_share_is_reserved_and_the_decision_is_taken_and_reported(self, source: Source) -> None:
         def hold(conditions: TrialConditions) -> TrialDecision:
             share = ray.get_runtime_context().get_assigned_resources()
             shapes = {image.shape for image in conditions.images}
-            told = (
+            said = (
                 f"{len(conditions.images)} images {shapes}, {conditions.video_frames} frames, {share['GPU']} GPU, "
                 f"{share['CPU']} CPU, {conditions.workers_per_gpu} on a GPU, {conditions.cpu_workers_per_gpu} on CPUs"
             )
-            return TrialDecision(TORCH.model_copy(update={"batch_size": 96}), told)
+            return TrialDecision(TORCH.model_copy(update={"batch_size": 96}), said)
 
         model, said = held(of_engine(hold), source)
         assert model == ModelSettings(engine="torch", device="cuda", batch_size=96)
@@ -110,7 +123,7 @@ class TestOnACluster:
     def test_a_trial_that_takes_for_ever_is_not_waited_for(
         self, monkeypatch: pytest.MonkeyPatch, source: Source
     ) -> None:
-        monkeypatch.setattr(trial, "PATIENCE_SECONDS", 0.0)
+        monkeypatch.setattr(auto, "PATIENCE_SECONDS", 0.0)
         hurried = Settings(cluster=ClusterSettings(start_seconds=0.01))
 
         def sleeps(conditions: TrialConditions) -> TrialDecision:
@@ -130,7 +143,9 @@ class TestOnACluster:
         assert said == ["Engine litert, since torch could not be tried: no frame of the first 32 videos can be read"]
 
 
-def test_what_the_driver_lacks_is_told_before_a_gpu_is_taken(monkeypatch: pytest.MonkeyPatch, source: Source) -> None:
+def test_what_the_driver_lacks_is_reported_before_a_gpu_is_taken(
+    monkeypatch: pytest.MonkeyPatch, source: Source
+) -> None:
     def prepare(settings: ModelSettings, announce: Callable[[str], None]) -> None:
         assert settings == TORCH
         raise ConfigError("model.engine=torch needs the extra [torch]")
@@ -144,7 +159,7 @@ def test_what_the_driver_lacks_is_told_before_a_gpu_is_taken(monkeypatch: pytest
 
 
 class ClusterOfGpus(RaySession):
-    """A cluster that is told of and never started."""
+    """A cluster with made-up resources, which never starts."""
 
     def resources(self) -> dict[str, float]:
         return RESOURCES
@@ -158,24 +173,48 @@ def decided(settings: Settings, trial: Trial, *_: object) -> ModelSettings:
     return trial.candidate.model_copy(update={"batch_size": 96})
 
 
+def begin(settings: Settings, source: Source) -> Settings:
+    """Claim the output, decide and record, as a run does; return the settings that it goes on with."""
+    with claim_output(settings) as claim:
+        settings = decide_auto(settings, claim.storage, source, ClusterOfGpus(settings.cluster, print), print)
+        open_dataset(claim.storage, make_identity(settings, source.root))
+    return settings
+
+
 def test_a_run_tries_the_gpu_for_a_new_dataset_once_and_keeps_to_what_came_of_it(
     monkeypatch: pytest.MonkeyPatch, frame_folders: Path, source: Source, tmp_path: Path
 ) -> None:
     settings = on_gpus(frame_folders, tmp_path / "output")
     trials: list[Trial] = []
 
-    def hold(settings: Settings, trial: Trial, *_: object) -> ModelSettings:
+    def run(settings: Settings, trial: Trial, *_: object) -> ModelSettings:
         trials.append(trial)
         return decided(settings, trial)
 
-    monkeypatch.setattr(opening, "hold_trial", hold)
+    monkeypatch.setattr(auto, "run_trial", run)
     for _ in range(2):
-        with opening.open_job(settings, source, ClusterOfGpus(settings.cluster, print), print) as opened:
-            assert opened.settings.model == ModelSettings(engine="torch", device="cuda", batch_size=96)
-            assert opened.identity.model["engine"] == "torch"
-            assert opened.identity.model["batch_size"] == "96"
-            open_dataset(opened.storage, opened.identity)
+        assert begin(settings, source).model == ModelSettings(engine="torch", device="cuda", batch_size=96)
+        recorded = read_identity(open_storage(settings.output.path)).model
+        assert (recorded["engine"], recorded["batch_size"]) == ("torch", "96")
     assert len(trials) == 1
+
+
+def test_of_two_drivers_that_start_at_once_the_second_is_refused_before_it_tries_anything(
+    monkeypatch: pytest.MonkeyPatch, frame_folders: Path, tmp_path: Path
+) -> None:
+    settings = on_gpus(frame_folders, tmp_path / "output")
+    now = time.time()
+    # The first is another process, and may be at its trial: the lease is all that it has written.
+    first = Holder("first", socket.gethostname(), os.getppid(), since=now, heartbeat=now)
+    open_storage(settings.output.path).write("lease.json", json.dumps(asdict(first)).encode())
+
+    def run(*_: object) -> ModelSettings:
+        raise AssertionError("the second tries a GPU")
+
+    monkeypatch.setattr(job, "RaySession", ClusterOfGpus)
+    monkeypatch.setattr(auto, "run_trial", run)
+    with pytest.raises(OutputError, match="is being written by the run first"):
+        job.run_job(settings)
 
 
 def test_a_plan_tries_nothing_and_says_so_of_a_new_dataset(
@@ -186,15 +225,14 @@ def test_a_plan_tries_nothing_and_says_so_of_a_new_dataset(
     tmp_path: Path,
 ) -> None:
     settings = on_gpus(frame_folders, tmp_path / "output")
-    monkeypatch.setattr(preview, "RaySession", ClusterOfGpus)
-    preview.preview(settings)
-    told = capsys.readouterr().out
-    assert "Planned with engine litert and batch size 16: a plan tries nothing." in told
-    assert "`run` first tries torch on a worker's GPU" in told
-    monkeypatch.setattr(opening, "hold_trial", decided)
-    with opening.open_job(settings, source, ClusterOfGpus(settings.cluster, print), print) as opened:
-        open_dataset(opened.storage, opened.identity)
-    preview.preview(settings)
+    monkeypatch.setattr("phoenix_ray.cluster.session.RaySession", ClusterOfGpus)
+    print_plan(settings)
+    said = capsys.readouterr().out
+    assert "Planned with engine litert and batch size 16: a plan tries nothing." in said
+    assert "`run` first tries torch on a worker's GPU" in said
+    monkeypatch.setattr(auto, "run_trial", decided)
+    begin(settings, source)
+    print_plan(settings)
     assert "tries" not in capsys.readouterr().out
 
 

@@ -1,7 +1,7 @@
-"""Listens to a driver: shows progress, keeps the failure list and the run's record, sees to it that the lease is held.
+"""The record of a run: what it shows on the screen, and what it writes beside the data while it goes on.
 
-Files below `runs/<run id>/`: `status.json` (the present state, for other programs), `log` (what was told to the user),
-`summary.json` (at the end, by `cluster.summary`).
+Files below `runs/<run id>/`: `status.json` (the present state, for other programs) and `log` (what happened, with
+times); `cluster.summary` writes `summary.json` at the end. It also keeps the dataset's failure list up to date.
 """
 
 from __future__ import annotations
@@ -13,76 +13,64 @@ from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
 
-from phoenix_ray.cluster.assignment import Assignment
-from phoenix_ray.cluster.blame import GivenUp, Trouble
+from phoenix_ray.cluster.blame import GivenUp
 from phoenix_ray.cluster.progress import Display, Meter, Status
-from phoenix_ray.cluster.scheduler import Scheduler
-from phoenix_ray.cluster.stop import StopRequest
+from phoenix_ray.cluster.shards import Assignment, Trouble
 from phoenix_ray.cluster.worker import Receipt, Timings, WorkerInfo
 from phoenix_ray.dataset import paths
 from phoenix_ray.dataset.committed import VideoKey, version_key
 from phoenix_ray.dataset.encoding import DamagedFile
 from phoenix_ray.dataset.failures import FailureRecord, clear_failures, read_failures, record_failure
-from phoenix_ray.dataset.lease import Lease
 from phoenix_ray.dataset.storage import Storage
 from phoenix_ray.errors import OutputError
-from phoenix_ray.text import printable_line
+from phoenix_ray.text import counted, printable_line
 
 
-class RunMonitor:
-    """The driver's `Listener` of a run.
+class RunRecord:
+    """Progress, log and failures of a run. It only records: the driver and the job decide.
 
     Args:
         run_id: Names the run.
-        storage: Of the dataset.
-        lease: The run stops when another driver has taken it.
+        storage: The dataset.
         meter: Counts frames.
         display: Shows them.
-        stop: Whether the run was asked to stop.
-        interval: Seconds between two `status.json`.
+        interval: Seconds between two writes of `status.json`.
 
     Attributes:
-        housekeeping: Called at each tick with the number of partitions committed so far (compaction during the run).
+        partitions: Shards that were committed so far.
         timings: Seconds of all workers together.
         peak_memory_mb: Largest resident size of a worker.
         failures: Shards and videos that this run put on the failure list, and videos that were missing in the end.
         given_up_videos: Versions of videos of which this run has given up a shard.
     """
 
-    def __init__(
-        self,
-        run_id: str,
-        storage: Storage,
-        lease: Lease,
-        meter: Meter,
-        display: Display,
-        stop: StopRequest,
-        interval: float,
-    ) -> None:
+    def __init__(self, run_id: str, storage: Storage, meter: Meter, display: Display, interval: float) -> None:
         self._run_id = run_id
         self._storage = storage
-        self._lease = lease
         self._meter = meter
         self._display = display
-        self._stop = stop
         self._interval = interval
         self._written = time.monotonic()
         self._log: list[str] = []
-        self._partitions = 0
         self._workers = 0
-        self.housekeeping: Callable[[int], None] = lambda _: None
+        self.partitions = 0
         self.timings = Timings()
         self.peak_memory_mb = 0.0
         self.failures = 0
         self.given_up_videos: set[VideoKey] = set()
         self._owed: deque[Callable[[], None]] = deque()
-        self._refused = False
+        self._storage_refuses = False
         self.status = meter.status(0, 0, 0)
         self._listed = self._review_failures()
         self._write_status()
 
     def worker_ready(self, info: WorkerInfo, ready: int) -> None:
-        """Begin to count time with the first worker, and say that the run has started."""
+        """Called when an actor has loaded the model and takes shards from now on; the first starts the clock.
+
+        Args:
+            info: The actor.
+            ready: How many actors take shards now.
+        """
         if not self._workers:
             self._meter.begin()
             self._meter.state = "running"
@@ -91,9 +79,9 @@ class RunMonitor:
         self._workers = max(self._workers, ready)
         self._note(f"worker {ready} ready on {info.node} (process {info.process})")
 
-    def committed(self, assignment: Assignment, receipt: Receipt) -> None:
-        """Count the frames, and strike the shard off the failure list if an earlier run left it there."""
-        self._partitions += 1
+    def shard_committed(self, assignment: Assignment, receipt: Receipt) -> None:
+        """Called when a shard is committed, once for each: not for a copy that was slower."""
+        self.partitions += 1
         self.timings += receipt.timings
         self.peak_memory_mb = max(self.peak_memory_mb, receipt.peak_memory_mb)
         self._meter.add(assignment.shard.frames)
@@ -106,26 +94,29 @@ class RunMonitor:
         if receipt.partition and receipt.partition.error:
             self._note(f"{shard}: some frames have no landmarks; the first: {receipt.partition.error}")
 
-    def retried(self, assignment: Assignment, trouble: Trouble) -> None:
-        """Log it; the user sees only what was not mended by trying again."""
+    def shard_retried(self, assignment: Assignment, trouble: Trouble) -> None:
+        """Called when a worker reports that a shard failed, and the shard will be tried again.
+
+        It is only logged; the user sees what was not repaired by trying again.
+        """
         self._note(f"{assignment.shard} is tried again ({trouble.failure_class}): {trouble.message}")
 
-    def doubled(self, assignment: Assignment) -> None:
-        """Log it."""
+    def shard_copied(self, assignment: Assignment) -> None:
+        """Called when an idle worker is given a speculative copy of a shard."""
         self._note(f"{assignment.shard} is done a second time by an idle worker; the first to commit counts")
 
-    def outgrown(self, info: WorkerInfo, memory_mb: float) -> None:
-        """Log it."""
+    def worker_outgrown(self, info: WorkerInfo, memory_mb: float) -> None:
+        """Called when a worker gets no more shards, and will be replaced, because of the memory it holds."""
         self._note(f"the worker on {info.node} (process {info.process}) holds {memory_mb:,.0f} MB and is replaced")
 
-    def given_up(self, given_up: GivenUp) -> None:
-        """Put the shard on the failure list."""
+    def shard_given_up(self, given_up: GivenUp) -> None:
+        """Called when a shard will not be tried again in this run."""
         shard, trouble = given_up.shard, given_up.trouble
         self.given_up_videos.add(version_key(shard.video))
-        self.fail(shard.video.split, shard.video.video_id, shard.first, shard.last, trouble, given_up.attempts)
+        self.add_failure(shard.video.split, shard.video.video_id, shard.first, shard.last, trouble, given_up.attempts)
 
-    def fail(self, split: str, video_id: str, first: int, last: int, trouble: Trouble, attempts: int) -> None:
-        """Put frames of a video on the failure list and tell the user."""
+    def add_failure(self, split: str, video_id: str, first: int, last: int, trouble: Trouble, attempts: int) -> None:
+        """Put frames of a video on the failure list, 0 to 0 for a video that cannot be planned, and say so."""
         self.failures += 1
         self._meter.failures = self.failures
         record = FailureRecord(
@@ -143,46 +134,54 @@ class RunMonitor:
         )
         self._write(partial(record_failure, self._storage, record))
         frames = f" frames {first}-{last - 1}" if last else ""
-        self.tell(f"failed: {split}/{video_id}{frames} ({trouble.failure_class}): {trouble.message}")
+        self.say(f"failed: {split}/{video_id}{frames} ({trouble.failure_class}): {trouble.message}")
 
-    def spoiled(self, damaged: DamagedFile) -> None:
-        """Report that a committed file proved to be damaged when it was merged."""
-        self.tell(f"{damaged.name} is damaged ({damaged.reason}); its frames are computed again.")
+    def file_damaged(self, damaged: DamagedFile) -> None:
+        """Called when a committed file proves to be damaged while it is merged."""
+        self.say(f"{damaged.name} is damaged ({damaged.reason}); its frames are computed again.")
 
-    def lost(self, videos: int, frames: int) -> None:
-        """Report that committed frames are gone, and count them once more."""
-        self.tell(
-            f"{videos:,} video{'s' * (videos != 1)} of the plan are not whole although they were committed: somebody "
-            f"deleted or damaged files in {self._storage.root}. {frames:,} frames are computed again."
+    def rows_lost(self, videos: int, frames: int) -> None:
+        """Called when committed frames are gone and are about to be computed once more.
+
+        Args:
+            videos: Videos that are not whole.
+            frames: Frames that will be computed again.
+        """
+        self.say(
+            f"{counted(videos, 'video')} of the plan are not whole although they were committed: somebody deleted or "
+            f"damaged files in {self._storage.root}. {frames:,} frames are computed again."
         )
         self._meter.expect(frames)
         self._workers = 0
 
-    def missing(self, videos: int) -> None:
-        """Count videos that are not there in the end: the run is not complete."""
+    def videos_missing(self, videos: int) -> None:
+        """Called when videos are not there in the end, so that the run is not complete."""
         self.failures += 1
-        self.tell(
-            f"{videos:,} video{'s' * (videos != 1)} of the plan are not whole in {self._storage.root}: run again."
-        )
+        self.say(f"{counted(videos, 'video')} of the plan are not whole in {self._storage.root}: run again.")
 
-    def tell(self, message: str) -> None:
+    def say(self, message: str) -> None:
         """Show and log a message."""
         self._display.say(message)
         self._note(message)
 
-    def tick(self, scheduler: Scheduler, workers: int) -> None:
-        """Show progress, look whether the lease is still held, and write `status.json` when it is due."""
-        if self._stop:
+    def update(self, waiting: int, in_flight: int, workers: int, *, draining: bool) -> None:
+        """Show progress, and write `status.json` when it is due; the driver's loop calls it about twice a second.
+
+        Args:
+            waiting: Shards that no worker has.
+            in_flight: Shards that a worker has.
+            workers: Actors that take shards.
+            draining: Whether the run was asked to stop.
+        """
+        if draining:
             self._meter.state = "draining"
-        self.status = self._meter.status(scheduler.waiting, scheduler.in_flight, workers)
+        self.status = self._meter.status(waiting, in_flight, workers)
         self._display.show(self.status)
-        self._lease.confirm()
-        self.housekeeping(self._partitions)
         if time.monotonic() - self._written >= self._interval:
             self._write_status()
 
-    def compacting(self) -> None:
-        """Say that shards are done and the reduce step runs."""
+    def compaction_begins(self) -> None:
+        """Called when all shards are done and the reduce step begins."""
         self._meter.state = "compacting"
         self.status = self._meter.status(0, 0, 0)
         self._write_status()
@@ -193,7 +192,7 @@ class RunMonitor:
         return self._meter.seconds
 
     def close(self, state: str) -> Status:
-        """Write the last status and leave the display."""
+        """Write the last status, close the display, and return the status."""
         self._meter.state = state
         self.status = self._meter.status(self.status.shards_waiting, self.status.shards_in_flight, self._workers)
         self._display.close(self.status)
@@ -201,7 +200,7 @@ class RunMonitor:
         return self.status
 
     def _review_failures(self) -> set[tuple[str, str]]:
-        """Return the videos on the failure list, after striking off those that an earlier run could not plan."""
+        """Return the videos on the failure list, and take those off it that an earlier run could not plan."""
         listed = read_failures(self._storage)
         for failure in listed:
             if failure.first == failure.last:
@@ -212,22 +211,22 @@ class RunMonitor:
         self._log.append(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {printable_line(message)}\n")
 
     def _write(self, action: Callable[[], None]) -> None:
-        """Change something on the disk; where there is no room for it now, later, in the same order."""
+        """Write something now, or later in the same order where the storage has no room for it now."""
         self._owed.append(action)
         try:
             while self._owed:
                 self._owed[0]()
                 self._owed.popleft()
-            self._refused = False
+            self._storage_refuses = False
         except OutputError as error:
-            if not self._refused:
-                self._refused = True
-                self.tell(f"{error} The run goes on; what it has to write down is written as soon as that is possible.")
+            if not self._storage_refuses:
+                self._storage_refuses = True
+                self.say(f"{error} The run goes on; what it has to write down is written as soon as that is possible.")
 
     def _write_status(self) -> None:
         self._written = time.monotonic()
         self._write(self._put_status)
-        # What is owed to a full disk is one status, the latest.
+        # Of the statuses that a full disk did not take, only the latest matters.
         while self._put_status in self._owed:
             self._owed.remove(self._put_status)
 

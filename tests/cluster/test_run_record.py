@@ -6,12 +6,10 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from phoenix_ray.cluster.blame import Trouble
-from phoenix_ray.cluster.monitor import RunMonitor
 from phoenix_ray.cluster.progress import Meter, Status
-from phoenix_ray.cluster.stop import StopRequest
+from phoenix_ray.cluster.run_record import RunRecord
+from phoenix_ray.cluster.shards import Trouble
 from phoenix_ray.dataset.failures import read_failures
-from phoenix_ray.dataset.lease import Lease
 from phoenix_ray.dataset.storage import LocalStorage
 from phoenix_ray.errors import OutputError
 
@@ -44,22 +42,21 @@ def storage(tmp_path: Path) -> FullStorage:
     return FullStorage(str(tmp_path))
 
 
-def monitor_of(storage: FullStorage, screen: Screen) -> RunMonitor:
-    lease = Lease.acquire(storage, "run")
-    return RunMonitor("run", storage, lease, Meter("run", 10, 0), screen, StopRequest(), 1e-9)
+def record_on(storage: FullStorage, screen: Screen) -> RunRecord:
+    return RunRecord("run", storage, Meter("run", 10, 0), screen, 1e-9)
 
 
 def test_a_full_disk_does_not_end_the_run_and_owes_it_the_failure_list(storage: FullStorage) -> None:
     screen = Screen()
-    monitor = monitor_of(storage, screen)
+    record = record_on(storage, screen)
     storage.full = True
-    monitor.fail("train", "a", 0, 5, Trouble("infrastructure", "No space left"), attempts=9)
-    monitor.compacting()
-    monitor.fail("train", "b", 0, 5, Trouble("infrastructure", "No space left"), attempts=9)
+    record.add_failure("train", "a", 0, 5, Trouble("infrastructure", "No space left"), attempts=9)
+    record.compaction_begins()
+    record.add_failure("train", "b", 0, 5, Trouble("infrastructure", "No space left"), attempts=9)
     assert read_failures(storage) == []
     assert sum("The run goes on" in message for message in screen.said) == 1
     storage.full = False
-    monitor.close("incomplete")
+    record.close("incomplete")
     assert [failure.video_id for failure in read_failures(storage)] == ["a", "b"]
     assert json.loads(storage.read("runs/run/status.json"))["state"] == "incomplete"
     assert "No space left" in storage.read("runs/run/log").decode()
@@ -67,8 +64,8 @@ def test_a_full_disk_does_not_end_the_run_and_owes_it_the_failure_list(storage: 
 
 def test_a_run_on_a_disk_that_stays_full_ends_in_order(storage: FullStorage) -> None:
     screen = Screen()
-    monitor = monitor_of(storage, screen)
+    record = record_on(storage, screen)
     storage.full = True
-    monitor.fail("train", "a", 0, 5, Trouble("infrastructure", "No space left"), attempts=9)
-    assert monitor.close("incomplete").failures == 1
-    assert monitor.failures == 1
+    record.add_failure("train", "a", 0, 5, Trouble("infrastructure", "No space left"), attempts=9)
+    assert record.close("incomplete").failures == 1
+    assert record.failures == 1

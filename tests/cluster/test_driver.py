@@ -1,9 +1,9 @@
 from __future__ import annotations
 
-from phoenix_ray.cluster.assignment import Assignment
-from phoenix_ray.cluster.scheduler import Outlook
+from phoenix_ray.cluster.driver import QUIET_SECONDS, Watchdog
+from phoenix_ray.cluster.scheduler import SchedulerState
 from phoenix_ray.cluster.shard import Shard
-from phoenix_ray.cluster.watchdog import QUIET_SECONDS, Watchdog
+from phoenix_ray.cluster.shards import Assignment
 from phoenix_ray.sources.base import Video
 
 SHARD = Shard(Video("train", "v", "frame_folder", "/", 10, "s"), 0, 10)
@@ -11,18 +11,18 @@ SHARD = Shard(Video("train", "v", "frame_folder", "/", 10, "s"), 0, 10)
 
 def test_it_is_silent_while_something_happens_and_speaks_ever_more_rarely_when_nothing_does() -> None:
     watchdog = Watchdog(0.0)
-    watchdog.stir(50.0)
+    watchdog.reset(50.0)
     spoken = [now for now in range(0, 500, 10) if watchdog.is_due(now)]
     assert spoken == [50 + QUIET_SECONDS, 50 + 2 * QUIET_SECONDS, 50 + 4 * QUIET_SECONDS]
-    watchdog.stir(500.0)
+    watchdog.reset(500.0)
     assert not watchdog.is_due(500.0 + QUIET_SECONDS - 1)
     assert watchdog.is_due(500.0 + QUIET_SECONDS)
 
 
 def test_it_names_the_shard_the_pause_and_the_workers() -> None:
     oldest = Assignment(1, 1, SHARD, since=10.0)
-    outlook = Outlook(waiting=5, in_flight=1, oldest=oldest, delayed=2, next_try=84.0)
-    assert Watchdog(0.0).word(70.0, outlook, ready=1, starting=2) == (
+    state = SchedulerState(waiting=5, in_flight=1, oldest=oldest, delayed=2, next_try=84.0)
+    assert Watchdog(0.0).message(70.0, state, ready=1, starting=2) == (
         "Nothing was committed for 1 min 10 s. In flight: 1 shard, the longest for 1 min 00 s: train/v frames 0-9. "
         "2 shards wait for storage or nodes, the next try is in 14 s. 3 shards wait for a worker. "
         "Workers: 1 ready, 2 starting or waiting for room in the cluster."
@@ -30,5 +30,5 @@ def test_it_names_the_shard_the_pause_and_the_workers() -> None:
 
 
 def test_it_says_nothing_of_what_there_is_none_of() -> None:
-    outlook = Outlook(waiting=0, in_flight=0, oldest=None, delayed=0, next_try=None)
-    assert Watchdog(0.0).word(60.0, outlook, 1, 0) == "Nothing was committed for 1 min 00 s. Workers: 1 ready."
+    state = SchedulerState(waiting=0, in_flight=0, oldest=None, delayed=0, next_try=None)
+    assert Watchdog(0.0).message(60.0, state, 1, 0) == "Nothing was committed for 1 min 00 s. Workers: 1 ready."

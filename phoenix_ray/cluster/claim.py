@@ -1,20 +1,74 @@
-"""Whether source and output lie where a run may read and write: checked before anything is written.
+"""The claim on an output: it lies where a run may write, and no other driver works on it.
 
-An output inside the source is fine: a tree of media passes over datasets (`sources.media_tree`).
+Every command that writes a dataset claims it first. An output inside the source is fine: a tree of media passes over
+datasets (`sources.media_tree`).
 """
 
 from __future__ import annotations
 
 import os
+import secrets
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
+from phoenix_ray.config import Settings
 from phoenix_ray.dataset import paths
+from phoenix_ray.dataset.identity import DatasetIdentity
+from phoenix_ray.dataset.lease import Lease, hold
+from phoenix_ray.dataset.storage import Storage, open_storage
 from phoenix_ray.errors import ConfigError, OutputError
+from phoenix_ray.models import registry
 
 _NAMES_SHOWN = 3
 # What file systems keep in the root of a volume, beside hidden files.
-_OF_THE_FILE_SYSTEM = frozenset({"lost+found"})
+_FILE_SYSTEM_NAMES = frozenset({"lost+found"})
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """An output that this process alone may write.
+
+    Attributes:
+        storage: The output.
+        lease: Keeps other drivers away; `lease.confirm` raises once another driver has taken the output over.
+        run_id: Names this run within the dataset.
+    """
+
+    storage: Storage
+    lease: Lease
+    run_id: str
+
+
+@contextmanager
+def claim_output(settings: Settings, prefix: str = "") -> Iterator[Claim]:
+    """Hold the lease of the output for a block, under a new run ID.
+
+    Args:
+        settings: Names the output; `run.force` takes it from another driver.
+        prefix: The run ID begins with it where the work is not that of a run: "compact-".
+
+    Raises:
+        OutputError: Another driver is at work and `run.force` is not set, or the output cannot be written.
+    """
+    storage = open_storage(settings.output.path)
+    run_id = f"{prefix}{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
+    with hold(storage, run_id, force=settings.run.force) as lease:
+        yield Claim(storage, lease, run_id)
+
+
+def make_identity(settings: Settings, source_root: str) -> DatasetIdentity:
+    """Return what rows computed with these settings have in common; `auto` is decided in them (`cluster.auto`)."""
+    return DatasetIdentity(
+        layout=registry.facts(settings.model).layout.name,
+        model=registry.facts(settings.model).identity,
+        limit_frames=settings.source.limit_frames,
+        signature=settings.source.signature,
+        source_root=source_root,
+    )
 
 
 def check_places(source_root: str, output_path: str) -> None:
@@ -22,11 +76,11 @@ def check_places(source_root: str, output_path: str) -> None:
 
     Args:
         source_root: Absolute path of the source, or a name where it lies in memory.
-        output_path: The output as the settings name it, which need not exist. One that is not a path of this machine is
-            left to `open_storage` to refuse.
+        output_path: The output as the settings name it, which need not exist. `open_storage` is left to refuse an
+            output that is not a path of this machine.
 
     Raises:
-        ConfigError: Output and source are in each other's way.
+        ConfigError: The output is the source, or holds it.
         OutputError: The output is not a dataset and holds other files, or cannot be listed.
     """
     if not output_path or ("://" in output_path and not output_path.startswith("file://")):
@@ -65,8 +119,8 @@ def _refuse_foreign_files(output: Path) -> None:
 
 
 def _is_foreign(entry: os.DirEntry[str]) -> bool:
-    """Return whether no run wrote this; a run's own files may be there although `dataset.json` got lost."""
-    if entry.name.startswith(".") or entry.name in _OF_THE_FILE_SYSTEM:
+    """Return whether no run wrote this; a run's own files may be there although `dataset.json` is lost."""
+    if entry.name.startswith(".") or entry.name in _FILE_SYSTEM_NAMES:
         return False
     if entry.name == paths.DATA and entry.is_dir():
         with os.scandir(entry.path) as splits:

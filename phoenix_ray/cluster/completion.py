@@ -1,0 +1,194 @@
+"""Brings a dataset to completion: compute what is missing, merge it, look, and compute again what got lost meanwhile.
+
+A committed file may vanish while a run goes on: somebody deletes a partition, or the whole output; a file proves to be
+damaged when it is merged; another driver was forced onto the dataset. So a run says that it is finished only after it
+has compared the dataset with the plan.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, replace
+
+from phoenix_ray.cluster.actors import ActorPool
+from phoenix_ray.cluster.blame import Blame
+from phoenix_ray.cluster.claim import Claim
+from phoenix_ray.cluster.driver import Driver
+from phoenix_ray.cluster.plan import MissingRanges, Plan, plan_run
+from phoenix_ray.cluster.progress import say
+from phoenix_ray.cluster.reduce import BackgroundReduce, reduce_all
+from phoenix_ray.cluster.run_record import RunRecord
+from phoenix_ray.cluster.scheduler import Scheduler
+from phoenix_ray.cluster.session import RaySession, StopRequest, plan_workers, require_spare_cpu
+from phoenix_ray.config import Settings
+from phoenix_ray.dataset.committed import Committed, Expected, VideoKey, committed_in, version_key
+from phoenix_ray.dataset.encoding import DamagedFile
+from phoenix_ray.dataset.identity import DatasetIdentity, open_dataset
+from phoenix_ray.dataset.lease import LeaseLostError
+from phoenix_ray.dataset.partitions import discard
+from phoenix_ray.dataset.storage import Storage
+from phoenix_ray.dataset.survey import take_survey
+from phoenix_ray.errors import OutputError
+from phoenix_ray.models import registry
+from phoenix_ray.sources.base import Source
+
+# How often lost rows are computed again: whatever removes files twice will go on.
+ROUNDS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What the parts of a run share.
+
+    Attributes:
+        settings: The run's settings, with the model's `auto` decided.
+        source: The videos.
+        identity: The dataset's identity.
+        claim: The output.
+        session: Ray.
+        record: Progress, log and failures.
+        stop: Whether the run was asked to stop.
+    """
+
+    settings: Settings
+    source: Source
+    identity: DatasetIdentity
+    claim: Claim
+    session: RaySession
+    record: RunRecord
+    stop: StopRequest
+
+    @property
+    def storage(self) -> Storage:
+        """The dataset."""
+        return self.claim.storage
+
+
+def complete(job: Job, plan: Plan, expected: Expected) -> int:
+    """Compute a plan, merge the rows, and compute again what got lost; return how many workers were asked for.
+
+    Args:
+        job: The run.
+        plan: What is missing at the beginning.
+        expected: What the dataset must hold in the end.
+
+    Raises:
+        PhoenixRayError: The run cannot go on.
+    """
+
+    def compute_again(missing: int, committed: Committed) -> bool:
+        if not job.stop:
+            again = plan_run(job.settings, job.source, without_given_up(committed, job.record.given_up_videos))
+            job.record.rows_lost(missing, again.missing_frames)
+            clear_away(job, committed, again)
+            _compute(job, again)
+        return not job.stop
+
+    workers = _compute(job, plan)
+    if not job.stop:
+        missing = recompute_lost(job.storage, job.identity, expected, job.record.given_up_videos, compute_again)
+        if missing and not job.stop:
+            job.record.videos_missing(missing)
+    return workers
+
+
+def clear_away(job: Job, committed: Committed, plan: Plan) -> None:
+    """Delete what will be computed again: damaged files, and partitions of videos that have changed since."""
+    for damaged in committed.damaged:
+        job.record.say(f"{damaged.name} cannot be trusted ({damaged.reason}); its frames are computed again.")
+        discard(job.storage, job.identity, damaged)
+    if not committed.partitions:
+        return
+    for shard in plan.shards:
+        for name in committed.stale_partitions(shard.video):
+            job.storage.delete(name)
+
+
+def recompute_lost(
+    storage: Storage,
+    identity: DatasetIdentity,
+    expected: Expected,
+    given_up: Collection[VideoKey],
+    compute: Callable[[int, Committed], bool],
+) -> int:
+    """Compute again what was planned and is not there; return how many videos are missing in the end.
+
+    Args:
+        storage: The dataset.
+        identity: Its identity; `dataset.json` is written again where it was removed.
+        expected: What was planned.
+        given_up: Videos on this run's failure list; more may be added meanwhile.
+        compute: Called with the number of videos that are missing, and what is committed; returns False when the run
+            was asked to stop.
+
+    Raises:
+        OutputError: The dataset cannot be read or written, or was replaced by another dataset.
+    """
+    for attempt in range(ROUNDS + 1):
+        open_dataset(storage, identity)
+        committed = committed_in(take_survey(storage, identity))
+        missing = expected.missing_from(committed, given_up)
+        if not missing or attempt == ROUNDS or not compute(missing, committed):
+            return missing
+    raise AssertionError
+
+
+def without_given_up(committed: Committed, given_up: Collection[VideoKey]) -> MissingRanges:
+    """Return what gives the frame ranges of a video to compute again: none for a video that this run has given up."""
+    return lambda video: [] if version_key(video) in given_up else committed.missing_ranges(video)
+
+
+def _compute(job: Job, plan: Plan) -> int:
+    """Run the shards and the reduce step; return how many workers were asked for."""
+    output, resources = job.settings.output, job.session.resources()
+    job.stop.listen()
+    workers = 0
+    confirm = job.claim.lease.confirm
+    with BackgroundReduce(job.storage, job.identity, output, confirm, job.record.say) as reduce:
+        if plan.shards:
+            workers = _run_shards(job, plan, reduce, resources)
+        job.record.compaction_begins()
+        if output.compact and not job.stop:
+            for damaged in [*reduce.finish(), *_merge(job)]:
+                job.record.file_damaged(damaged)
+    return workers
+
+
+def _run_shards(job: Job, plan: Plan, reduce: BackgroundReduce, resources: Mapping[str, float]) -> int:
+    settings = job.settings
+    worker_plan = plan_workers(settings.cluster, resources, engine_uses_gpu=registry.facts(settings.model).uses_gpu)
+    worker_plan = replace(worker_plan, count=min(worker_plan.count, len(plan.shards)))
+    if settings.decode.on == "cpu_nodes":
+        require_spare_cpu(worker_plan, resources)
+    say(f"Starting {worker_plan}")
+    pool = ActorPool(worker_plan, settings, job.identity)
+    blame = Blame(settings.cluster.max_attempts, registry.facts(settings.model).batch_size)
+    try:
+        Driver(
+            settings=settings,
+            plan=worker_plan,
+            pool=pool,
+            scheduler=Scheduler(plan.shards, settings.cluster.shards_in_flight, blame),
+            record=job.record,
+            reduce=reduce,
+            lease=job.claim.lease,
+            stop=job.stop,
+            begin=lambda: open_dataset(job.storage, job.identity),
+        ).run()
+    finally:
+        pool.close()
+    return worker_plan.count
+
+
+def _merge(job: Job) -> list[DamagedFile]:
+    """Compact what is whole; on a full disk, where the run is incomplete anyway, leave it to the next run."""
+    survey = take_survey(job.storage, job.identity)
+    try:
+        return reduce_all(job.storage, survey, job.settings.output, job.record.say, job.claim.lease.confirm)
+    except LeaseLostError:
+        raise
+    except OutputError as error:
+        if not job.record.failures:
+            raise
+        job.record.say(f"The compaction is left to the next run. {error}")
+        return []

@@ -1,0 +1,253 @@
+"""`phoenix-ray status OUTPUT`: how far a dataset is, seen from outside, during a run or after it."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from phoenix_ray.errors import OutputError
+from phoenix_ray.text import counted, printable_text
+
+if TYPE_CHECKING:
+    from phoenix_ray.cluster.progress import Status
+    from phoenix_ray.dataset.lease import Holder
+    from phoenix_ray.dataset.storage import Storage
+    from phoenix_ray.dataset.totals import Extent
+    from phoenix_ray.dataset.unreadable import UnreadableVideo
+
+WATCH_SECONDS = 2.0
+# Seconds between two snapshots where each is printed below the last, as in a log.
+LINES_SECONDS = 10.0
+# How long a watch waits for a run that may just be starting: importing Ray and listing a source come first.
+START_SECONDS = 15.0
+# A run at work writes its status more often than this.
+SILENT_SECONDS = 60.0
+# What is committed is counted anew after this many times as long as counting took.
+COUNT_PAUSE = 20.0
+
+
+@click.command()
+@click.argument("output", type=click.Path(path_type=Path))
+@click.option("--watch", is_flag=True, help="Look again every two seconds until the run ends.")
+@click.option("--json", "as_json", is_flag=True, help="Print status.json of the latest run.")
+def status(output: Path, watch: bool, as_json: bool) -> None:
+    """Show how far the dataset in OUTPUT is."""
+    print_status(output, watch=watch, as_json=as_json)
+
+
+def print_status(output: Path, *, watch: bool, as_json: bool) -> None:
+    """Print how far the dataset is; with `watch`, until its run ends.
+
+    Raises:
+        OutputError: There is no dataset.
+    """
+    from phoenix_ray.dataset.storage import open_storage
+
+    storage = open_storage(str(output))
+    if as_json:
+        require_dataset(storage)
+        latest = _latest_status(storage)
+        print(json.dumps(asdict(latest) if latest else {}, indent=2))
+    elif watch:
+        _watch(storage)
+    else:
+        require_dataset(storage)
+        print(_text(take_snapshot(storage)))
+
+
+@dataclass(frozen=True, slots=True)
+class Holdings:
+    """How much a dataset holds, and which of its videos could not be read whole."""
+
+    extent: Extent
+    unreadable: Sequence[UnreadableVideo]
+
+
+@dataclass(frozen=True, slots=True)
+class StatusSnapshot:
+    """A dataset at one moment.
+
+    Attributes:
+        root: Its folder.
+        holdings: What it holds; None before a run has committed anything.
+        latest: The last `status.json` of its newest run; None where there was none.
+        holder: The process at work on it; None when there is none.
+    """
+
+    root: str
+    holdings: Holdings | None
+    latest: Status | None
+    holder: Holder | None
+
+    @property
+    def is_over(self) -> bool:
+        """Whether no process is at work."""
+        return self.holder is None
+
+    @property
+    def _failures(self) -> str:
+        return f"phoenix-ray failures {shlex.quote(self.root)}"
+
+    def lines(self) -> list[str]:
+        """Return the snapshot as lines of text."""
+        return [*self._holdings_lines(), *self._run_lines()]
+
+    def _holdings_lines(self) -> list[str]:
+        from phoenix_ray.dataset.unreadable import describe_unreadable
+
+        if self.holdings is None or not self.holdings.extent.frames:
+            return [f"{self.root}: nothing is committed yet"]
+        extent, unreadable = self.holdings.extent, describe_unreadable(self.holdings.unreadable)
+        loose = f" ({extent.open_frames:,} of them not merged into data files yet)" if extent.open_frames else ""
+        lines = [f"{self.root}: {extent.frames:,} frames of {counted(extent.videos, 'video')} are committed{loose}"]
+        return [*lines, f"{unreadable}; `{self._failures}` says more"] if unreadable else lines
+
+    def _run_lines(self) -> list[str]:
+        from phoenix_ray.cluster.progress import ENDED, format_seconds
+
+        run, now = self.latest, time.time()
+        if self.holder is not None and (run is None or run.run_id != self.holder.run_id):
+            since = format_seconds(max(0.0, now - self.holder.since))
+            where = f"on {self.holder.host} (process {self.holder.pid}), {since} so far"
+            # A run ID begins with the date, that of other work with its name.
+            work = self.holder.run_id.partition("-")[0]
+            if not work.isdigit():
+                return [f"{work}: at work {where}"]
+            return [f"run {self.holder.run_id}: starting {where}"]
+        if run is None:
+            return []
+        age = max(0.0, now - run.updated)
+        if self.holder is not None:
+            silent = f" (silent for {format_seconds(age)})" if age > SILENT_SECONDS else ""
+            return [f"run {run.run_id}: {run.state}{silent}", run.line()]
+        state = run.state if run.state in ENDED else f"gone without a word while {run.state}, last seen"
+        match run.state:
+            case "finished":
+                next_step = ""
+            case "incomplete":
+                next_step = f"; `{self._failures}` says why, and the same `phoenix-ray run` tries again"
+            case _:
+                next_step = "; the same `phoenix-ray run` goes on from there"
+        return [f"run {run.run_id}: {state} {format_seconds(age)} ago{next_step}", run.line()]
+
+
+def take_snapshot(storage: Storage, holdings: Holdings | None = None) -> StatusSnapshot:
+    """Return how a dataset is now.
+
+    Args:
+        storage: The dataset.
+        holdings: What it holds, where that is known; counted otherwise.
+    """
+    from phoenix_ray.dataset.lease import is_alive, read_holder
+
+    holder = read_holder(storage)
+    return StatusSnapshot(
+        storage.root,
+        holdings or count_committed(storage),
+        _latest_status(storage),
+        holder if holder is not None and is_alive(holder, time.time()) else None,
+    )
+
+
+def _watch(storage: Storage) -> None:
+    """Show the dataset until no process is at work on it; where there is none at first, a run may just be starting."""
+    give_up = time.monotonic() + START_SECONDS
+    holdings, counted_at, pause = None, 0.0, 0.0
+    with _open_screen() as show:
+        while True:
+            began = time.monotonic()
+            if began >= counted_at + pause:
+                holdings, counted_at = count_committed(storage), time.monotonic()
+                pause = COUNT_PAUSE * (counted_at - began)
+            snapshot = take_snapshot(storage, holdings)
+            left = give_up - time.monotonic()
+            waits = snapshot.is_over and left > 0 and not (snapshot.latest and snapshot.latest.state == "finished")
+            if snapshot.is_over and not waits:
+                # The run may have committed more since that was counted.
+                show(take_snapshot(storage), "")
+                break
+            show(snapshot, f"No run is at work here; waiting {max(1.0, left):.0f} s for one to start." if waits else "")
+            if not waits:
+                give_up = 0.0
+            time.sleep(WATCH_SECONDS)
+    require_dataset(storage)
+
+
+@contextmanager
+def _open_screen() -> Iterator[Callable[[StatusSnapshot, str], None]]:
+    """Yield a function that shows a snapshot and a remark: in place on a terminal, else as lines when they are news."""
+    from rich.console import Console
+    from rich.live import Live
+    from rich.text import Text
+
+    console = Console()
+    if console.is_terminal:
+        with Live(console=console, auto_refresh=False) as live:
+            yield lambda snapshot, remark: live.update(Text(_text(snapshot, remark)), refresh=True)
+        return
+    shown: tuple[object, ...] = ()
+    shown_at = 0.0
+
+    def show(snapshot: StatusSnapshot, remark: str) -> None:
+        nonlocal shown, shown_at
+        latest = snapshot.latest
+        news = (latest and (latest.run_id, latest.state), snapshot.is_over, bool(remark))
+        if news != shown or time.monotonic() - shown_at >= LINES_SECONDS:
+            shown, shown_at = news, time.monotonic()
+            print(_text(snapshot, remark), flush=True)
+
+    yield show
+
+
+def _text(snapshot: StatusSnapshot, remark: str = "") -> str:
+    return printable_text("\n".join([*snapshot.lines(), *filter(None, [remark])]))
+
+
+def require_dataset(storage: Storage) -> None:
+    """Raise OutputError where there is neither a dataset nor a trace of a run that could have made one."""
+    from phoenix_ray.dataset.identity import read_identity
+    from phoenix_ray.dataset.lease import read_holder
+
+    if read_holder(storage) is None and not _status_files(storage):
+        read_identity(storage)
+
+
+def count_committed(storage: Storage) -> Holdings | None:
+    """Return what is committed, None where no run has recorded the dataset's identity."""
+    from phoenix_ray.dataset import paths
+    from phoenix_ray.dataset.identity import read_identity
+    from phoenix_ray.dataset.totals import measure_extent, unreadable_videos
+
+    try:
+        storage.read(paths.IDENTITY)
+    except FileNotFoundError:
+        return None
+    identity = read_identity(storage)
+    return Holdings(measure_extent(storage, identity), unreadable_videos(storage, identity))
+
+
+def _status_files(storage: Storage) -> list[str]:
+    from phoenix_ray.dataset import paths
+
+    return sorted(file.name for file in storage.list(paths.RUNS) if file.name.endswith("/status.json"))
+
+
+def _latest_status(storage: Storage) -> Status | None:
+    """Return `status.json` of the newest run, None where there was none."""
+    from phoenix_ray.cluster.progress import read_status
+
+    names = _status_files(storage)
+    if not names:
+        return None
+    try:
+        return read_status(storage.read(names[-1]))
+    except ValueError as error:
+        raise OutputError(f"{storage.root}/{names[-1]} is damaged: {error}. Delete it.") from None
