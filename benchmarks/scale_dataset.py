@@ -14,15 +14,14 @@ import pyarrow as pa
 
 from phoenix_ray.config import OutputSettings
 from phoenix_ray.dataset import paths
-from phoenix_ray.dataset.digest import digest_rows
-from phoenix_ray.dataset.encoding import open_writer, write_footer
 from phoenix_ray.dataset.identity import DatasetIdentity, find_layout
 from phoenix_ray.dataset.manifest import DataFile, Manifest, publish_manifest, read_manifest
+from phoenix_ray.dataset.parquet import open_writer, write_footer
 from phoenix_ray.dataset.publication import refresh_videos
 from phoenix_ray.dataset.schema import FrameRecord, empty_batch, to_table
 from phoenix_ray.dataset.storage import Storage
-from phoenix_ray.dataset.tally import Tally
-from phoenix_ray.dataset.videos import VideoEntry, describe_data_file
+from phoenix_ray.dataset.tally import Tally, digest_rows
+from phoenix_ray.dataset.video_table import VideoEntry, describe_data_file
 from phoenix_ray.sources.base import Video
 
 # 256 MB (output.target_file_mb) hold about this many videos of 115 frames at 5 kB each.

@@ -30,11 +30,12 @@ from phoenix_ray.cluster.opening import make_identity
 from phoenix_ray.cluster.worker import Receipt, ShardWorker, Timings, peak_memory_mb
 from phoenix_ray.config import Settings
 from phoenix_ray.dataset import paths
-from phoenix_ray.dataset.committed import Committed, committed_in
-from phoenix_ray.dataset.identity import open_dataset
+from phoenix_ray.dataset.coverage import CommittedFrames
+from phoenix_ray.dataset.identity import claim_dataset
+from phoenix_ray.dataset.publication import sweep
+from phoenix_ray.dataset.snapshot import tally_splits
 from phoenix_ray.dataset.storage import LocalStorage
-from phoenix_ray.dataset.sweeping import sweep
-from phoenix_ray.dataset.totals import tally_splits
+from phoenix_ray.dataset.survey import committed_in
 from phoenix_ray.errors import PhoenixRayError
 from phoenix_ray.sources.catalog import open_source
 from phoenix_ray.sources.synthetic import make_video
@@ -94,14 +95,14 @@ def settings_for(videos: int, output: Path) -> Settings:
 def plan_all(settings: Settings) -> dict[str, float]:
     """Plan whole videos of which none is committed."""
     whole = settings.source.model_copy(update={"limit_frames": None})
-    plan = plan_job(settings, open_source(whole), Committed((), ()))
+    plan = plan_job(settings, open_source(whole), CommittedFrames((), ()))
     return {"shards": len(plan.shards), "frames": plan.missing_frames}
 
 
 def stage(settings: Settings) -> dict[str, float]:
     """Write the dataset of a run in which every video was computed and compacted."""
     storage = LocalStorage(settings.output.path)
-    identity = open_dataset(storage, make_identity(settings, ""))
+    identity = claim_dataset(storage, make_identity(settings, ""))
     videos = [make_video(number, 1) for number in range(settings.source.max_videos_per_split or 0)]
     write_compacted(storage, identity, settings.output, videos)
     return {}
@@ -110,7 +111,7 @@ def stage(settings: Settings) -> dict[str, float]:
 def resume(settings: Settings) -> dict[str, float]:
     """Find out that nothing is missing, as a run does: sweep, load what is committed, plan, count rows."""
     storage = LocalStorage(settings.output.path)
-    identity = open_dataset(storage, make_identity(settings, ""))
+    identity = claim_dataset(storage, make_identity(settings, ""))
     clock = [time.perf_counter()]
     survey = sweep(storage, identity, temporary_seconds=0).survey
     clock.append(time.perf_counter())

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from phoenix_ray.config import OutputSettings
-from phoenix_ray.dataset.compaction import compact
+from phoenix_ray.dataset.compaction import compact_videos
 from phoenix_ray.dataset.compaction_plan import plan_compaction
-from phoenix_ray.dataset.identity import DatasetIdentity, open_dataset
+from phoenix_ray.dataset.identity import DatasetIdentity, claim_dataset
 from phoenix_ray.dataset.partitions import write_partition
 from phoenix_ray.dataset.publication import publish
 from phoenix_ray.dataset.storage import LocalStorage
@@ -32,14 +32,14 @@ def output(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which OUTPUT is a dataset of five videos with six frames each."""
     folder = tmp_path_factory.mktemp("reading")
     storage, layout, settings = LocalStorage(str(folder / "OUTPUT")), holistic(468), OutputSettings()
-    identity = open_dataset(storage, DatasetIdentity(layout.name))
+    identity = claim_dataset(storage, DatasetIdentity(layout.name))
     for split, frames in FRAMES.items():
         for number in range(frames // 6):
             video = make_video(f"v{number}", split, frames=6, signer="Signer01", gloss="MORGEN REGEN")
             batch = make_batch(video, 0, 6, layout)
             write_partition(storage, layout, identity, settings, video, 0, 6, make_records(0, 6), batch)
     tasks = plan_compaction(take_survey(storage, identity), lambda name: [], 1e9)
-    publish(storage, identity, [compact(storage, task, settings) for task in tasks])
+    publish(storage, identity, [compact_videos(storage, task, settings) for task in tasks])
     return folder
 
 

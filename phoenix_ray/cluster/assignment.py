@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from phoenix_ray.cluster.blame import Trouble
-from phoenix_ray.cluster.shard import Shard
+from phoenix_ray.dataset.shards import Shard
 
 WorkerId = int
 Ticket = int

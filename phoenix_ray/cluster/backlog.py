@@ -15,7 +15,7 @@ from itertools import islice
 from operator import attrgetter
 from typing import Protocol
 
-from phoenix_ray.cluster.shard import Shard
+from phoenix_ray.dataset.shards import Shard
 from phoenix_ray.sources.base import Video
 
 # More compress better, but the last block of each length stays unpacked until it is full.

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from phoenix_ray.cluster.plan import Plan
-from phoenix_ray.dataset.committed import Committed
-from phoenix_ray.dataset.unreadable import UnreadableVideo, describe_unreadable
+from phoenix_ray.dataset.coverage import CommittedFrames
+from phoenix_ray.dataset.snapshot import UnreadableVideo, describe_unreadable
 
 # Shards of a plan up to which the videos that are left are counted at the end; a million would take half a minute.
 COUNTED_SHARDS = 50_000
@@ -108,7 +108,7 @@ class Ending:
                 return [f"Next:   {the_same}   # goes on, once the cause of the error is mended"]
 
 
-def count_left(plan: Plan, committed: Committed | None, frames_done: int) -> Left:
+def count_left(plan: Plan, committed: CommittedFrames | None, frames_done: int) -> Left:
     """Return what is left of a plan.
 
     Args:

@@ -33,18 +33,17 @@ from phoenix_ray.cluster.stop import StopRequest, stop_on_signals
 from phoenix_ray.cluster.summary import RunSummary, print_summary, versions
 from phoenix_ray.config import Settings
 from phoenix_ray.dataset import paths
-from phoenix_ray.dataset.committed import Committed, Expected, committed_in
-from phoenix_ray.dataset.digest import digest_text
-from phoenix_ray.dataset.encoding import DamagedFile
-from phoenix_ray.dataset.identity import find_layout, open_dataset, read_identity
+from phoenix_ray.dataset.coverage import CommittedFrames, Expected
+from phoenix_ray.dataset.identity import claim_dataset, find_layout, read_identity
 from phoenix_ray.dataset.lease import LeaseLostError
 from phoenix_ray.dataset.manifest import read_manifest
+from phoenix_ray.dataset.parquet import DamagedFile
 from phoenix_ray.dataset.partitions import discard
+from phoenix_ray.dataset.publication import sweep
+from phoenix_ray.dataset.snapshot import tally_splits, unreadable_videos
 from phoenix_ray.dataset.storage import open_storage
-from phoenix_ray.dataset.survey import take_survey
-from phoenix_ray.dataset.sweeping import sweep
-from phoenix_ray.dataset.tally import total
-from phoenix_ray.dataset.totals import tally_splits, unreadable_videos
+from phoenix_ray.dataset.survey import committed_in, take_survey
+from phoenix_ray.dataset.tally import digest_text, total
 from phoenix_ray.errors import (
     EXIT_INCOMPLETE,
     EXIT_INTERRUPTED,
@@ -99,7 +98,7 @@ def _run(settings: Settings, words: Sequence[str]) -> int:
         committed = committed_in(sweep(job.storage, job.identity, temporary_seconds=0).survey)
         if committed:
             # Its rows are there, so the dataset exists: a `dataset.json` that was lost is written again.
-            open_dataset(job.storage, job.identity)
+            claim_dataset(job.storage, job.identity)
         expected = Expected(committed)
         plan = plan_job(job.settings, source, expected)
         _say(describe_plan(plan))
@@ -178,7 +177,7 @@ def compact_job(settings: Settings) -> None:
     _say(f"{manifest.tally.rows:,} rows in {files} below {storage.root}/data")
 
 
-def plan_job(settings: Settings, source: Source, committed: Committed | Expected | Remainder) -> Plan:
+def plan_job(settings: Settings, source: Source, committed: CommittedFrames | Expected | Remainder) -> Plan:
     """Return what is missing of a source.
 
     Raises:
@@ -221,7 +220,7 @@ def _compute(job: Job, plan: Plan, session: RaySession, monitor: RunMonitor, sto
             try:
                 Driver(
                     *(settings, worker_plan, pool, scheduler, monitor, stop),
-                    begin=lambda: open_dataset(job.storage, job.identity),
+                    begin=lambda: claim_dataset(job.storage, job.identity),
                 ).run()
             finally:
                 pool.close()
@@ -265,7 +264,7 @@ def _compare(
         monitor.missing(missing)
 
 
-def _clear_away(job: Job, committed: Committed, plan: Plan, monitor: RunMonitor) -> None:
+def _clear_away(job: Job, committed: CommittedFrames, plan: Plan, monitor: RunMonitor) -> None:
     """Delete what will be computed again: damaged files, and partitions of videos that have changed since."""
     for damaged in committed.damaged:
         monitor.tell(f"{damaged.name} cannot be trusted ({damaged.reason}); its frames are computed again.")

@@ -20,10 +20,10 @@ from phoenix_ray.cluster.scheduler import Scheduler
 from phoenix_ray.cluster.stop import StopRequest
 from phoenix_ray.cluster.worker import Receipt, Timings, WorkerInfo
 from phoenix_ray.dataset import paths
-from phoenix_ray.dataset.committed import VideoKey, version_key
-from phoenix_ray.dataset.encoding import DamagedFile
+from phoenix_ray.dataset.coverage import VersionKey, version_key
 from phoenix_ray.dataset.failures import FailureRecord, clear_failures, read_failures, record_failure
 from phoenix_ray.dataset.lease import Lease
+from phoenix_ray.dataset.parquet import DamagedFile
 from phoenix_ray.dataset.storage import Storage
 from phoenix_ray.errors import OutputError
 from phoenix_ray.text import printable_line
@@ -74,7 +74,7 @@ class RunMonitor:
         self.timings = Timings()
         self.peak_memory_mb = 0.0
         self.failures = 0
-        self.given_up_videos: set[VideoKey] = set()
+        self.given_up_videos: set[VersionKey] = set()
         self._owed: deque[Callable[[], None]] = deque()
         self._refused = False
         self.status = meter.status(0, 0, 0)

@@ -13,7 +13,7 @@ from phoenix_ray.cluster.settle import settle_model
 from phoenix_ray.cluster.trial import hold_trial
 from phoenix_ray.config import Settings
 from phoenix_ray.dataset.identity import DatasetIdentity, agree_on_identity
-from phoenix_ray.dataset.lease import Lease, hold
+from phoenix_ray.dataset.lease import Lease, keep_lease
 from phoenix_ray.dataset.storage import Storage, open_storage
 from phoenix_ray.models import registry
 from phoenix_ray.sources.base import Source
@@ -60,7 +60,7 @@ def hold_lease(storage: Storage, settings: Settings, prefix: str = "") -> Iterat
         OutputError: Another driver is at work, and `run.force` is not set.
     """
     run_id = f"{prefix}{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
-    with hold(storage, run_id, force=settings.run.force) as lease:
+    with keep_lease(storage, run_id, force=settings.run.force) as lease:
         yield run_id, lease
 
 

@@ -20,10 +20,10 @@ from phoenix_ray.cluster.session import RaySession
 from phoenix_ray.cluster.settle import settle_model
 from phoenix_ray.config import ModelSettings, Settings
 from phoenix_ray.dataset import paths
-from phoenix_ray.dataset.committed import Committed, committed_in
+from phoenix_ray.dataset.coverage import CommittedFrames
 from phoenix_ray.dataset.identity import DatasetIdentity, agree_on_identity
 from phoenix_ray.dataset.storage import Storage, open_storage
-from phoenix_ray.dataset.survey import take_survey
+from phoenix_ray.dataset.survey import committed_in, take_survey
 from phoenix_ray.models import registry
 from phoenix_ray.models.base import Trial
 from phoenix_ray.sources.base import Source
@@ -91,7 +91,7 @@ def _preview(settings: Settings, source: Source, storage: Storage, session: RayS
     )
 
 
-def _committed(storage: Storage, identity: DatasetIdentity) -> Committed:
+def _committed(storage: Storage, identity: DatasetIdentity) -> CommittedFrames:
     """Return what is committed, provided that a run could go on with it."""
     return committed_in(take_survey(storage, agree_on_identity(storage, identity)))
 

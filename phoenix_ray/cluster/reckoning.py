@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
-from phoenix_ray.dataset.committed import Committed, Expected, VideoKey, committed_in, version_key
-from phoenix_ray.dataset.coverage import FrameRange
-from phoenix_ray.dataset.identity import DatasetIdentity, open_dataset
+from phoenix_ray.dataset.coverage import CommittedFrames, Expected, VersionKey, version_key
+from phoenix_ray.dataset.identity import DatasetIdentity, claim_dataset
+from phoenix_ray.dataset.shards import FrameRange
 from phoenix_ray.dataset.storage import Storage
-from phoenix_ray.dataset.survey import take_survey
+from phoenix_ray.dataset.survey import committed_in, take_survey
 from phoenix_ray.sources.base import Video
 
 # How often what got lost is computed again: whatever takes files away twice will go on.
@@ -25,8 +25,8 @@ ROUNDS = 2
 class Remainder:
     """What is committed, without the videos that this run has given up: what is left to be computed again."""
 
-    committed: Committed
-    given_up: Collection[VideoKey]
+    committed: CommittedFrames
+    given_up: Collection[VersionKey]
 
     def missing_ranges(self, video: Video) -> list[FrameRange]:
         """Return the frame ranges of a video that are to be computed again, in order."""
@@ -37,7 +37,7 @@ def make_up(
     storage: Storage,
     identity: DatasetIdentity,
     expected: Expected,
-    given_up: Collection[VideoKey],
+    given_up: Collection[VersionKey],
     compute: Callable[[int, Remainder], bool],
 ) -> int:
     """Compute again what was planned and is not there; return how many videos are missing in the end.
@@ -54,7 +54,7 @@ def make_up(
         OutputError: The dataset cannot be read or written, or is another one now.
     """
     for attempt in range(ROUNDS + 1):
-        open_dataset(storage, identity)
+        claim_dataset(storage, identity)
         committed = committed_in(take_survey(storage, identity))
         missing = expected.missing_from(committed, given_up)
         if not missing or attempt == ROUNDS or not compute(missing, Remainder(committed, given_up)):

@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from phoenix_ray.cluster.assignment import Assignment, Ticket, WorkerId
 from phoenix_ray.cluster.backlog import ShardQueue, Shards
 from phoenix_ray.cluster.blame import Blame, Condemned, GivenUp, Trouble, TryAlone
-from phoenix_ray.cluster.shard import Shard, ShardKey
 from phoenix_ray.cluster.tail import Pace, choose_double
+from phoenix_ray.dataset.shards import Shard, ShardKey
 
 # Infrastructure is never charged to a shard, but a storage that fails for ever must not keep a run alive for ever.
 MAX_INFRASTRUCTURE_RETRIES = 8

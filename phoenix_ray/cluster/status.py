@@ -19,10 +19,9 @@ from phoenix_ray.cluster.progress import ENDED, Status, format_seconds
 from phoenix_ray.dataset import paths
 from phoenix_ray.dataset.failures import read_failures
 from phoenix_ray.dataset.identity import DatasetIdentity, read_identity
-from phoenix_ray.dataset.lease import Holder, is_alive, read_holder
+from phoenix_ray.dataset.lease import LeaseHolder, is_alive, read_holder
+from phoenix_ray.dataset.snapshot import Extent, UnreadableVideo, describe_unreadable, measure_extent, unreadable_videos
 from phoenix_ray.dataset.storage import Storage, open_storage
-from phoenix_ray.dataset.totals import Extent, measure_extent, unreadable_videos
-from phoenix_ray.dataset.unreadable import UnreadableVideo, describe_unreadable
 from phoenix_ray.errors import OutputError
 from phoenix_ray.text import printable_line, printable_text
 
@@ -59,7 +58,7 @@ class Look:
     root: str
     committed: Committed | None
     latest: Status | None
-    holder: Holder | None
+    holder: LeaseHolder | None
 
     @property
     def is_over(self) -> bool:

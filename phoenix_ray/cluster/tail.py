@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 from phoenix_ray.cluster.assignment import Assignment
-from phoenix_ray.cluster.shard import Shard
+from phoenix_ray.dataset.shards import Shard
 
 # A shard is late when it takes this many times what the run's pace lets expect, and not before this many seconds: its
 # worker sits on a slow or crowded node, or reads from a slow disk.

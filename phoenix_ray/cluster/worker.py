@@ -23,12 +23,12 @@ from ray.exceptions import RayError
 
 from phoenix_ray.cluster.blame import Trouble
 from phoenix_ray.cluster.remote_decoding import DecoderDiedError, read_remotely
-from phoenix_ray.cluster.shard import Shard
 from phoenix_ray.config import Settings
 from phoenix_ray.dataset.failures import FailureClass
 from phoenix_ray.dataset.identity import DatasetIdentity
 from phoenix_ray.dataset.partitions import PartitionInfo, write_partition
 from phoenix_ray.dataset.schema import FrameRecord, empty_batch
+from phoenix_ray.dataset.shards import Shard
 from phoenix_ray.dataset.storage import open_storage
 from phoenix_ray.errors import ClusterError, OutputError, PhoenixRayError, SourceError
 from phoenix_ray.estimation import Estimate, error_message, estimate_frames

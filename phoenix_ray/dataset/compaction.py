@@ -27,14 +27,14 @@ import pyarrow.parquet as pq
 from phoenix_ray.config import OutputSettings
 from phoenix_ray.dataset import paths
 from phoenix_ray.dataset.compaction_plan import Absorbed, CompactionTask, VideoToMerge
-from phoenix_ray.dataset.encoding import DamagedFile, DamagedFileError, open_writer, write_footer
 from phoenix_ray.dataset.identity import find_layout
 from phoenix_ray.dataset.manifest import DataFile
+from phoenix_ray.dataset.parquet import DamagedFile, DamagedFileError, open_writer, write_footer
 from phoenix_ray.dataset.rows import RowReader
 from phoenix_ray.dataset.schema import landmark_schema
 from phoenix_ray.dataset.storage import Storage
 from phoenix_ray.dataset.tally import Tally, tally_rows
-from phoenix_ray.dataset.videos import VideoEntry, describe_data_file
+from phoenix_ray.dataset.video_table import VideoEntry, describe_data_file
 from phoenix_ray.landmarks import Layout
 
 
@@ -63,7 +63,7 @@ class _SpoiledVideoError(Exception):
         self.damage = damage
 
 
-def compact(storage: Storage, task: CompactionTask, settings: OutputSettings) -> Compacted:
+def compact_videos(storage: Storage, task: CompactionTask, settings: OutputSettings) -> Compacted:
     """Write the data file of a task, holding a few row groups in memory at a time.
 
     Raises:
@@ -137,7 +137,7 @@ def _copy_video(reader: RowReader, layout: Layout, video: VideoToMerge, row_grou
     for piece in video.pieces:
         copied = Tally()
         try:
-            for rows in reader.read(piece.file, piece.first_row, piece.rows):
+            for rows in reader.read(piece):
                 frames = rows.column("frame_index").to_numpy()
                 start = tally.rows + copied.rows
                 if not np.array_equal(frames, np.arange(start, start + len(frames))):

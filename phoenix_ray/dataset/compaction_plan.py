@@ -14,31 +14,15 @@ from typing import NamedTuple
 from phoenix_ray.dataset.coverage import Version, pick_once
 from phoenix_ray.dataset.identity import DatasetIdentity
 from phoenix_ray.dataset.partitions import PartitionInfo
+from phoenix_ray.dataset.rows import RowRange
 from phoenix_ray.dataset.survey import OpenVideo, Survey
-from phoenix_ray.dataset.videos import VideoEntry
+from phoenix_ray.dataset.video_table import VideoEntry
 
 EntriesOf = Callable[[str], Sequence[VideoEntry]]
 
 # A data file below this share of the target is merged with the next videos of its split, so that many small runs do
 # not leave many small files; above it, rewriting would cost more than it tidies.
 _SMALL_FILE = 0.5
-
-
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """Rows to take from one file.
-
-    Attributes:
-        file: A partition or a data file.
-        first_row: Row of the file to begin with.
-        rows: How many rows.
-        digest: What exactly these rows must say; None for a part of a partition, of which only the whole is known.
-    """
-
-    file: str
-    first_row: int
-    rows: int
-    digest: int | None
 
 
 class Absorbed(NamedTuple):
@@ -75,7 +59,7 @@ class VideoToMerge:
     frame_count: int
     fps: float | None
     annotation: Mapping[str, str]
-    pieces: tuple[Piece, ...]
+    pieces: tuple[RowRange, ...]
     bytes: float
     obsolete: tuple[Absorbed, ...] = ()
     fps_varies: bool | None = None
@@ -170,13 +154,15 @@ def _merge(video: OpenVideo) -> VideoToMerge:
     """Return a video that lies in partitions."""
     infos = video.whole or []
     newest: PartitionInfo = infos[-1]
-    pieces: list[Piece] = []
+    pieces: list[RowRange] = []
     kernels: Counter[str] = Counter()
     size = 0.0
     for pick in pick_once([(info.first, info.last) for info in infos]):
         info = infos[pick.source]
         rows = pick.last - pick.first
-        pieces.append(Piece(info.name, pick.first - info.first, rows, info.tally.digest if rows == info.rows else None))
+        pieces.append(
+            RowRange(info.name, pick.first - info.first, rows, info.tally.digest if rows == info.rows else None)
+        )
         size += info.bytes * rows / info.rows
         kernels.update(dict.fromkeys(info.tally.kernels, rows))
     used = {piece.file for piece in pieces}
@@ -208,7 +194,7 @@ def keep_video(data_file: str, entry: VideoEntry, bytes_a_row: float = 0.0) -> V
         entry.frames,
         entry.fps,
         entry.annotation,
-        (Piece(data_file, entry.first_row, entry.frames, entry.tally.digest),),
+        (RowRange(data_file, entry.first_row, entry.frames, entry.tally.digest),),
         bytes_a_row * entry.frames,
         fps_varies=entry.fps_varies,
         kernels=entry.tally.kernels,

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import Literal, get_args
 
 from phoenix_ray.dataset import json_values, paths
-from phoenix_ray.dataset.sealing import open_json, seal_json
+from phoenix_ray.dataset.sealing import parse_sealed_json, seal_json
 from phoenix_ray.dataset.storage import Storage
 from phoenix_ray.errors import OutputError
 from phoenix_ray.text import without_secrets
@@ -88,7 +88,7 @@ def _recorded_ranges(storage: Storage, split: str, video_id: str) -> Iterator[tu
 
 def _read_failure(storage: Storage, name: str) -> FailureRecord | None:
     try:
-        tree = open_json(storage.read(name))
+        tree = parse_sealed_json(storage.read(name))
         if tree["failure_class"] not in get_args(FailureClass):
             raise ValueError(f"unknown class {tree['failure_class']!r}")
         failure = FailureRecord(

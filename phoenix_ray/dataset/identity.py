@@ -1,7 +1,7 @@
 """What makes an output one dataset: `dataset.json`, written by the first run and checked by every later one.
 
 Rows of one dataset must be comparable, so a resume with another model, layout or frame limit is refused, with the
-fields that differ. The driver calls `agree_on_identity` before it plans, and `open_dataset` when a worker has loaded
+fields that differ. The driver calls `agree_on_identity` before it plans, and `claim_dataset` when a worker has loaded
 the model, before any row can be committed: a run that cannot compute claims nothing, and of two runs with different
 settings only one ever commits. Everything that only looks calls `read_identity`.
 """
@@ -13,12 +13,14 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+from phoenix_ray.config import SourceSettings
 from phoenix_ray.dataset import json_values, paths
-from phoenix_ray.dataset.encoding import SCHEMA_VERSION
+from phoenix_ray.dataset.parquet import SCHEMA_VERSION
 from phoenix_ray.dataset.sealing import refuse_broken_seal, seal_json
 from phoenix_ray.dataset.storage import ReadableStorage, Storage
-from phoenix_ray.errors import FingerprintMismatchError, NewerVersionError, OutputError
+from phoenix_ray.errors import FingerprintMismatchError, NewerVersionError, OutputError, SourceError
 from phoenix_ray.landmarks import LAYOUTS, Layout
+from phoenix_ray.sources.base import Source
 from phoenix_ray.text import without_secrets
 
 # Compared fields that a setting of another name decides.
@@ -75,7 +77,7 @@ class DatasetIdentity:
         return kinds[0] == kinds[1] and self.model.get("pipeline_version") != now.model.get("pipeline_version")
 
 
-def open_dataset(storage: Storage, identity: DatasetIdentity) -> DatasetIdentity:
+def claim_dataset(storage: Storage, identity: DatasetIdentity) -> DatasetIdentity:
     """Make the dataset if it is new, and return the identity that is recorded on disk.
 
     Two drivers that start at once agree on one identity: the file is created only if it is absent, and the loser reads
@@ -96,7 +98,7 @@ def open_dataset(storage: Storage, identity: DatasetIdentity) -> DatasetIdentity
     }
     if storage.create(paths.IDENTITY, seal_json(tree)):
         return identity
-    return check_dataset(storage, identity)
+    return check_identity(storage, identity)
 
 
 def agree_on_identity(storage: ReadableStorage, identity: DatasetIdentity) -> DatasetIdentity:
@@ -110,10 +112,10 @@ def agree_on_identity(storage: ReadableStorage, identity: DatasetIdentity) -> Da
         storage.read(paths.IDENTITY)
     except FileNotFoundError:
         return identity
-    return check_dataset(storage, identity)
+    return check_identity(storage, identity)
 
 
-def check_dataset(storage: ReadableStorage, identity: DatasetIdentity) -> DatasetIdentity:
+def check_identity(storage: ReadableStorage, identity: DatasetIdentity) -> DatasetIdentity:
     """Return the identity that is recorded on disk, provided that a run with `identity` may go on with it.
 
     Raises:
@@ -125,13 +127,13 @@ def check_dataset(storage: ReadableStorage, identity: DatasetIdentity) -> Datase
     if not differences:
         return recorded
     listed = "".join(f"  {line}\n" for line in differences)
-    if recorded.is_of_other_version(identity) and holds_rows(storage):
+    if recorded.is_of_other_version(identity) and has_rows(storage):
         raise FingerprintMismatchError(
             f"{storage.root} was computed by another version of phoenix_ray, whose landmarks are others (was → now):\n"
             f"{listed}It can be read, checked and exported. To go on with it, install the version that began it; this "
             "one needs another output.path."
         )
-    if holds_rows(storage):
+    if has_rows(storage):
         raise FingerprintMismatchError(
             f"{storage.root} was computed with other settings (was → now):\n{listed}"
             "Their rows would not be comparable. Restore the settings to go on with it, or give another output.path."
@@ -143,7 +145,7 @@ def check_dataset(storage: ReadableStorage, identity: DatasetIdentity) -> Datase
     )
 
 
-def holds_rows(storage: ReadableStorage) -> bool:
+def has_rows(storage: ReadableStorage) -> bool:
     """Whether any file lies where rows do, of whatever settings; a write that was not finished is none."""
     return any(not file.temporary for folder in (paths.PARTITIONS, paths.DATA) for file in storage.list(folder))
 
@@ -205,3 +207,30 @@ def find_layout(identity: DatasetIdentity) -> Layout:
 def _show(fields: Mapping[str, str | int | None], name: str) -> str:
     value = fields.get(name)
     return "none" if value is None else str(value)
+
+
+def open_recorded_source(settings: SourceSettings, recorded: str) -> Source:
+    """Return the source at `settings.path`.
+
+    Args:
+        settings: With an empty path, the source is looked for where the dataset says it lay.
+        recorded: Where that is (`DatasetIdentity.source_root`); empty where it is not known.
+
+    Raises:
+        SourceError: It is not there. Where the user named no other place, the message says how to.
+    """
+    # Not above: it imports the readers of every kind of source.
+    from phoenix_ray.sources.catalog import open_source
+
+    path = settings.path or recorded
+    if not path and settings.kind not in ("sample", "synthetic"):
+        raise SourceError("The dataset does not say where its source lies: name the place with --source PATH.")
+    try:
+        return open_source(settings.model_copy(update={"path": path}))
+    except SourceError as error:
+        if path != recorded:
+            raise
+        raise SourceError(
+            f"{error} The dataset was computed from {recorded}. If its source has moved, say where it is now: "
+            "--source NEWPATH"
+        ) from None

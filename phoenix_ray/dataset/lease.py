@@ -16,21 +16,34 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
+from functools import lru_cache
+from pathlib import Path
 
 from phoenix_ray.dataset import json_values, paths
-from phoenix_ray.dataset.process_mark import ProcessMark, is_running, own_mark
 from phoenix_ray.dataset.storage import Storage
 from phoenix_ray.errors import OutputError
 
 HEARTBEAT_SECONDS = 10.0
 # Six missed heartbeats: a driver that hangs on slow storage for half a minute is not dead.
 STALE_SECONDS = 60.0
-
 Clock = Callable[[], float]
+_BOOT = Path("/proc/sys/kernel/random/boot_id")
+_NUMBERS = Path("/proc/self/ns/pid")
+# Fields of `/proc/<pid>/stat` behind the name in parentheses: the state, and the start in ticks since the boot.
+_STATE, _START = 0, 19
+_DEAD = {"Z", "X"}
 
 
 @dataclass(frozen=True, slots=True)
-class Holder:
+class ProcessMark:
+    """A process: on which machine (boot and namespace), and when it began there."""
+
+    machine: str = ""
+    began: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseHolder:
     """Who works on an output.
 
     Attributes:
@@ -57,7 +70,7 @@ class LeaseLostError(OutputError):
 class Lease:
     """A lease that is held; `hold` keeps it for the length of a block."""
 
-    def __init__(self, storage: Storage, holder: Holder, clock: Clock) -> None:
+    def __init__(self, storage: Storage, holder: LeaseHolder, clock: Clock) -> None:
         self._storage = storage
         self._holder = holder
         self._clock = clock
@@ -78,7 +91,7 @@ class Lease:
             OutputError: Another driver is at work, with its name and since when; or the output cannot be written.
         """
         now = clock()
-        holder = Holder(run_id, socket.gethostname(), os.getpid(), since=now, heartbeat=now, process=own_mark())
+        holder = LeaseHolder(run_id, socket.gethostname(), os.getpid(), since=now, heartbeat=now, process=own_mark())
         lease = cls(storage, holder, clock)
         if not storage.create(paths.LEASE, lease._content()):
             other = read_holder(storage)
@@ -145,7 +158,7 @@ class Lease:
 
 
 @contextmanager
-def hold(storage: Storage, run_id: str, force: bool = False) -> Iterator[Lease]:
+def keep_lease(storage: Storage, run_id: str, force: bool = False) -> Iterator[Lease]:
     """Hold the lease of an output, and keep its heartbeat in a thread.
 
     Raises:
@@ -162,11 +175,11 @@ def hold(storage: Storage, run_id: str, force: bool = False) -> Iterator[Lease]:
         lease.release()
 
 
-def read_holder(storage: Storage) -> Holder | None:
+def read_holder(storage: Storage) -> LeaseHolder | None:
     """Return who holds the lease of an output; None when nobody does or the file makes no sense."""
     try:
         tree = json_values.parse_mapping(storage.read(paths.LEASE))
-        return Holder(
+        return LeaseHolder(
             run_id=json_values.text(tree["run_id"]),
             host=json_values.text(tree["host"]),
             pid=json_values.count(tree["pid"]),
@@ -184,7 +197,7 @@ def _read_mark(tree: object) -> ProcessMark:
     return ProcessMark(json_values.text(tree.get("machine", "")), json_values.text(tree.get("began", "")))
 
 
-def is_alive(holder: Holder, now: float) -> bool:
+def is_alive(holder: LeaseHolder, now: float) -> bool:
     """Whether a holder seems to be at work.
 
     A process of this machine is asked for: it is at work as long as it exists, however old its heartbeat (it may be
@@ -212,7 +225,7 @@ def _process_exists(pid: int) -> bool:
     return True
 
 
-def _occupied(storage: Storage, holder: Holder, now: float) -> str:
+def _occupied(storage: Storage, holder: LeaseHolder, now: float) -> str:
     since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(holder.since))
     here = is_running(holder.pid, holder.process)
     way_out = (
@@ -224,3 +237,33 @@ def _occupied(storage: Storage, holder: Holder, now: float) -> str:
         f"{storage.root} is being written by the run {holder.run_id} on {holder.host} (process {holder.pid}) since "
         f"{since}, last seen {max(0.0, now - holder.heartbeat):.0f} s ago. Wait for it, or {way_out}"
     )
+
+
+@lru_cache(1)
+def own_mark() -> ProcessMark:
+    """Return the mark of this process, an empty one where the system does not say."""
+    began = _began(os.getpid())
+    return ProcessMark(_machine(), began) if began and _machine() else ProcessMark()
+
+
+def is_running(pid: int, mark: ProcessMark) -> bool | None:
+    """Whether a process of this machine still runs; None where it belongs to another, or that cannot be known."""
+    if not mark.machine or not mark.began or mark.machine != own_mark().machine:
+        return None
+    return _began(pid) == mark.began
+
+
+def _began(pid: int) -> str:
+    """Return when a process began, empty when there is none of that number, or only what is left of one."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return "" if fields[_STATE] in _DEAD else fields[_START]
+    except (OSError, IndexError):
+        return ""
+
+
+def _machine() -> str:
+    try:
+        return f"{_BOOT.read_text().strip()} {_NUMBERS.readlink()}"
+    except OSError:
+        return ""

@@ -20,8 +20,8 @@ from dataclasses import replace as changed
 from typing import Any
 
 from phoenix_ray.dataset import json_values, paths
-from phoenix_ray.dataset.encoding import SCHEMA_VERSION, DamagedFile
 from phoenix_ray.dataset.identity import DatasetIdentity
+from phoenix_ray.dataset.parquet import SCHEMA_VERSION, DamagedFile
 from phoenix_ray.dataset.sealing import refuse_broken_seal, seal_json
 from phoenix_ray.dataset.storage import ReadableStorage, Storage
 from phoenix_ray.dataset.tally import Tally, total

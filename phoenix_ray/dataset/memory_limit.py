@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from phoenix_ray.dataset.collection import VideoKey
+from phoenix_ray.dataset.shards import VideoKey
 from phoenix_ray.errors import ConfigError, OutputError
 
 VARIABLE = "PHOENIX_RAY_MOST_VIDEO_MB"

@@ -20,7 +20,8 @@ import pyarrow as pa
 from phoenix_ray.config import OutputSettings
 from phoenix_ray.dataset import json_values, paths
 from phoenix_ray.dataset.coverage import Version
-from phoenix_ray.dataset.encoding import (
+from phoenix_ray.dataset.identity import DatasetIdentity
+from phoenix_ray.dataset.parquet import (
     DamagedFile,
     DamagedFileError,
     open_parquet,
@@ -29,7 +30,6 @@ from phoenix_ray.dataset.encoding import (
     read_sealed_footer,
     write_sealable_footer,
 )
-from phoenix_ray.dataset.identity import DatasetIdentity
 from phoenix_ray.dataset.schema import FrameRecord, to_table
 from phoenix_ray.dataset.sealing import parquet_seal, seal_parquet
 from phoenix_ray.dataset.storage import ReadableStorage, Storage, StoredFile

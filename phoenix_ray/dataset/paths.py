@@ -24,9 +24,11 @@ PARTITIONS = "partitions"
 DATA = "data"
 FAILURES = "failures"
 RUNS = "runs"
-# All that lies right in the folder of a dataset; what `repair` takes out goes to `quarantine`.
+# Where `check.repair` puts what it takes out of a dataset.
+QUARANTINE = "quarantine"
+# All that lies right in the folder of a dataset.
 TOP_LEVEL = frozenset(
-    {IDENTITY, MANIFESTS, FIRST_MANIFEST, VIDEOS, LEASE, PARTITIONS, DATA, FAILURES, RUNS, "quarantine"}
+    {IDENTITY, MANIFESTS, FIRST_MANIFEST, VIDEOS, LEASE, PARTITIONS, DATA, FAILURES, RUNS, QUARANTINE}
 )
 
 # File systems allow 255 bytes a name; `split=` and room for a suffix are part of it.

@@ -16,18 +16,18 @@ import pyarrow.compute as pc
 from pyarrow import fs
 
 from phoenix_ray.dataset import paths
-from phoenix_ray.dataset.collection import VideoKey
-from phoenix_ray.dataset.digest import add_digests
-from phoenix_ray.dataset.encoding import DamagedFileError
 from phoenix_ray.dataset.identity import DatasetIdentity, find_layout, read_identity
+from phoenix_ray.dataset.parquet import DamagedFileError
 from phoenix_ray.dataset.remote_storage import open_for_reading
-from phoenix_ray.dataset.rows import RowReader
+from phoenix_ray.dataset.rows import ChangedError, RowRange, RowReader, are_consecutive, read_blocks, read_rows
 from phoenix_ray.dataset.schema import landmark_schema
 from phoenix_ray.dataset.selection import Names, choose_videos
-from phoenix_ray.dataset.snapshot import ChangedError, RowRange, Snapshot, VideoIndex, is_whole, read_blocks, read_rows
+from phoenix_ray.dataset.shards import VideoKey
+from phoenix_ray.dataset.snapshot import Snapshot, VideoIndex
 from phoenix_ray.dataset.storage import ReadableStorage
+from phoenix_ray.dataset.tally import add_digests
 from phoenix_ray.dataset.video_landmarks import VideoLandmarks, from_rows
-from phoenix_ray.dataset.videos import KERNELS_SEPARATOR, NAMED_ANNOTATIONS
+from phoenix_ray.dataset.video_table import KERNELS_SEPARATOR, NAMED_ANNOTATIONS
 from phoenix_ray.errors import OutputError
 from phoenix_ray.landmarks import Layout
 
@@ -45,7 +45,7 @@ Result = TypeVar("Result")
 class Dataset:
     """A dataset, or some of its videos and parts (`select`), as it was when it was opened or refreshed.
 
-    It satisfies `dataset.collection.LandmarkCollection`. It can be pickled and forked; threads each need their own.
+    It is a `LandmarkCollection`. It can be pickled and forked; threads each need their own.
 
     Args:
         storage: Where it lies.
@@ -216,7 +216,7 @@ class Dataset:
         ranges = self._locate(key, video)
         try:
             rows = read_rows(self._rows, self.layout, key, ranges)
-            if video["file"] is None or is_whole(rows):
+            if video["file"] is None or are_consecutive(rows):
                 return rows
         except FileNotFoundError:
             raise ChangedError from None
@@ -236,7 +236,7 @@ class Dataset:
         rows = 0
         try:
             for block in tables:
-                if video["file"] is not None and not is_whole(block, rows):
+                if video["file"] is not None and not are_consecutive(block, rows):
                     raise ChangedError
                 rows += block.num_rows
                 yield self._to_landmarks(key, video, block)

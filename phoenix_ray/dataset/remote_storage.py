@@ -91,11 +91,11 @@ def open_for_reading(path: str, filesystem: fs.FileSystem | AbstractFileSystem |
         OutputError: There is no such file system, or its package is not installed.
     """
     if filesystem is not None:
-        return RemoteStorage(_of_arrow(filesystem), path, without_secrets(path))
+        return RemoteStorage(_of_arrow(filesystem), path, without_credentials(path))
     scheme, separator, _ = path.partition("://")
     if not separator or scheme == "file":
         return open_storage(path)
-    root, secrets = without_secrets(path), _find_secrets(path)
+    root, secrets = without_credentials(path), _find_secrets(path)
     try:
         found, folder = _resolve(scheme, path)
     # Each file system has errors of its own, about packages, options, accounts.
@@ -104,7 +104,7 @@ def open_for_reading(path: str, filesystem: fs.FileSystem | AbstractFileSystem |
     return RemoteStorage(found, folder, root, secrets)
 
 
-def without_secrets(uri: str) -> str:
+def without_credentials(uri: str) -> str:
     """Return a URI without user, password and options.
 
     A secret key that was pasted as it is may hold slashes, so whatever stands before an `@` and holds a colon goes.

@@ -42,7 +42,7 @@ def seal_json(tree: Mapping[str, Any], indent: int | None = 2) -> bytes:
     return _seal(blank, _JSON_MARK)
 
 
-def open_json(content: bytes) -> dict[str, Any]:
+def parse_sealed_json(content: bytes) -> dict[str, Any]:
     """Return the mapping of a JSON text without its seal; one without a seal is taken as it is.
 
     Raises:

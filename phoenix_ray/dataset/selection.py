@@ -8,7 +8,7 @@ from collections.abc import Collection
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from phoenix_ray.dataset.unreadable import UNREADABLE_COLUMN
+from phoenix_ray.dataset.video_table import UNREADABLE_COLUMN
 from phoenix_ray.errors import ConfigError, did_you_mean
 
 Names = str | Collection[str]

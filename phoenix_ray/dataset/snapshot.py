@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -16,41 +17,29 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from phoenix_ray.dataset.collection import VideoKey
-from phoenix_ray.dataset.coverage import pick_once
-from phoenix_ray.dataset.encoding import DamagedFileError
+from phoenix_ray.dataset.coverage import missing_frames, pick_once
 from phoenix_ray.dataset.identity import DatasetIdentity, find_layout
-from phoenix_ray.dataset.memory_limit import refuse_large_video
+from phoenix_ray.dataset.parquet import DamagedFileError
 from phoenix_ray.dataset.partitions import PartitionInfo
-from phoenix_ray.dataset.rows import RowReader
-from phoenix_ray.dataset.schema import landmark_schema
+from phoenix_ray.dataset.rows import ChangedError, RowRange, RowReader, read_blocks
+from phoenix_ray.dataset.shards import VideoKey
 from phoenix_ray.dataset.storage import ReadableStorage
-from phoenix_ray.dataset.survey import take_survey
-from phoenix_ray.dataset.tally import tally_rows, total
-from phoenix_ray.dataset.video_landmarks import frame_bytes
-from phoenix_ray.dataset.videos import VideoEntry, to_video_table, video_schema
+from phoenix_ray.dataset.survey import OpenVideo, take_survey
+from phoenix_ray.dataset.tally import Tally, tally_rows, total
+from phoenix_ray.dataset.video_table import (
+    UNREADABLE_COLUMN,
+    VERSION_COLUMNS,
+    VideoEntry,
+    read_entries,
+    to_video_table,
+    video_schema,
+)
+from phoenix_ray.errors import OutputError
 from phoenix_ray.landmarks import Layout
 
 # Of a video that is not compacted, at once.
 _ROWS_TALLIED = 1_024
-# A block of `read_blocks` is given with fewer rows when it holds more: 1,024 rows of Holistic take 8 MB.
-_MOST_BYTES_HELD = 32 << 20
-# Videos that need no look at files and free memory: those of a few minutes.
-_SMALL_BYTES = 96 << 20
-# A path of Linux has no more; Python takes up to four bytes a character.
-_LONGEST_NAME_BYTES = 4_096
-
-
-class ChangedError(Exception):
-    """A file is gone or was replaced since the snapshot was taken: take another."""
-
-
-class RowRange(NamedTuple):
-    """Rows of a video that lie together in one file."""
-
-    file: str
-    first_row: int
-    rows: int
+_NAMED_VIDEOS = 3
 
 
 class VideoIndex:
@@ -118,121 +107,6 @@ class Snapshot:
         return [RowRange(video["file"], video["first_row"], video["frames"])]
 
 
-def read_rows(reader: RowReader, layout: Layout, key: VideoKey, ranges: Sequence[RowRange]) -> pa.Table:
-    """Return the rows of a video, with the columns of the layout.
-
-    Args:
-        reader: Reads the files.
-        layout: The columns to read.
-        key: Split and ID of the video.
-        ranges: Where its rows lie, in frame order.
-
-    Raises:
-        ChangedError: Other rows than expected lie there.
-        FileNotFoundError: A file is gone.
-        DamagedFileError: A file is damaged where it was read, or decodes to far more than it has bytes.
-        OutputError: There is no memory for the video (`memory_limit`).
-    """
-    count = sum(piece.rows for piece in ranges)
-    checked, held, blocks = count * frame_bytes(layout), 0, [landmark_schema(layout).empty_table()]
-    _refuse_large(reader, key, ranges, checked)
-    for block in read_blocks(reader, layout, key, ranges, max(1, count)):
-        blocks.append(block)
-        held += block.nbytes
-        # Rows take about what their arrays do, unless they hold long texts or lists.
-        if held > 2 * checked:
-            checked = held
-            _refuse_large(reader, key, ranges, checked)
-    return pa.concat_tables(blocks)
-
-
-def read_blocks(
-    reader: RowReader, layout: Layout, key: VideoKey, ranges: Sequence[RowRange], block_rows: int
-) -> Iterator[pa.Table]:
-    """Yield the rows of a video like `read_rows`, `block_rows` at a time; the last table may have fewer.
-
-    So may others where rows take more memory than `_MOST_BYTES_HELD`.
-    What is wrong with later rows is raised after the earlier ones were given.
-    """
-    schema = landmark_schema(layout)
-    count, last = 0, -1
-    for block in _cut(_row_groups(reader, schema, ranges), block_rows):
-        frames = block.column("frame_index").to_numpy()
-        if frames[0] <= last or (np.diff(frames) <= 0).any() or not _are_all(block, key):
-            raise ChangedError
-        count, last = count + block.num_rows, frames[-1]
-        yield block
-        # Here as below: what was given is let go before the next row group is decoded.
-        del block
-    if count != sum(piece.rows for piece in ranges):
-        raise ChangedError
-
-
-def _row_groups(reader: RowReader, schema: pa.Schema, ranges: Sequence[RowRange]) -> Iterator[pa.Table]:
-    for piece in ranges:
-        for rows in reader.read(*piece, schema.names):
-            yield _fitting(rows, schema, piece.file)
-            del rows
-
-
-def _cut(tables: Iterable[pa.Table], size: int) -> Iterator[pa.Table]:
-    """Yield the rows of tables as tables of `size` rows; the last has fewer, and those that take much memory."""
-    held: list[pa.Table] = []
-    missing, held_bytes = size, 0
-    for table in tables:
-        rest = table
-        while rest.num_rows:
-            held.append(rest.slice(0, missing))
-            rest = rest.slice(missing)
-            missing -= held[-1].num_rows
-            # Of a slice too, all of its row group stays in memory.
-            held_bytes += held[-1].get_total_buffer_size()
-            if not missing or held_bytes > _MOST_BYTES_HELD:
-                yield pa.concat_tables(held)
-                held, missing, held_bytes = [], size, 0
-        del table, rest
-    if held:
-        yield pa.concat_tables(held)
-
-
-def _fitting(rows: pa.Table, schema: pa.Schema, file: str) -> pa.Table:
-    """Return rows as they are, which must have the columns of a schema: no checksum covers what a footer says."""
-    try:
-        fits = len(rows.schema) == len(schema) and _types(rows.schema) == _types(schema)
-    except UnicodeDecodeError:
-        fits = False
-    if not fits:
-        raise DamagedFileError(file, "damaged: its columns are not those of the layout")
-    longest = pc.max(pc.binary_length(rows["frame_name"])).as_py() or 0
-    if longest > _LONGEST_NAME_BYTES:
-        raise DamagedFileError(file, f"damaged: the name of a frame has {longest:,} bytes")
-    return rows
-
-
-def _types(schema: pa.Schema) -> dict[str, pa.DataType]:
-    return {field.name: field.type for field in schema}
-
-
-def is_whole(rows: pa.Table, first: int = 0) -> bool:
-    """Whether rows are those of the frames of a video from `first` on, without a gap."""
-    return np.array_equal(rows.column("frame_index").to_numpy(), np.arange(first, first + rows.num_rows))
-
-
-def _are_all(table: pa.Table, key: VideoKey) -> bool:
-    """Whether all rows of a table are of one video."""
-    columns = (table.column(name) for name in ("split", "video_id"))
-    return all(pc.all(pc.equal(column, name)).as_py() for column, name in zip(columns, key, strict=True))
-
-
-def _refuse_large(reader: RowReader, key: VideoKey, ranges: Sequence[RowRange], size: int) -> None:
-    """Refuse to hold so many bytes of a video; what a table says of rows that no file has is another matter."""
-    if size <= _SMALL_BYTES:
-        return
-    if any(piece.first_row + piece.rows > reader.count_rows(piece.file) for piece in ranges):
-        raise ChangedError
-    refuse_large_video(key, size, sum(reader.compressed_bytes(*piece) for piece in ranges))
-
-
 def _locate_open(infos: Sequence[PartitionInfo]) -> list[RowRange]:
     picks = pick_once([(info.first, info.last) for info in infos])
     return [
@@ -265,3 +139,134 @@ def _without(videos: pa.Table, keys: Collection[VideoKey]) -> pa.Table:
     kept = np.ones(videos.num_rows, dtype=bool)
     kept[[index for index, row in zip(likely, rows, strict=True) if (row["split"], row["video_id"]) in keys]] = False
     return videos.filter(pa.array(kept))
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """How much a dataset holds.
+
+    Attributes:
+        videos: With at least one frame.
+        frames: Of them all, each once.
+        open_frames: Those of `frames` that lie in partitions, not in a data file.
+    """
+
+    videos: int
+    frames: int
+    open_frames: int
+
+
+def measure_extent(storage: ReadableStorage, identity: DatasetIdentity) -> Extent:
+    """Return how much a dataset holds, by the manifest and the footers of partitions; no row is read.
+
+    Raises:
+        OutputError: The dataset cannot be read.
+    """
+    survey = take_survey(storage, identity)
+    videos = sum(file.videos for file in survey.manifest.files)
+    compacted, opened = survey.manifest.tally.rows, 0
+    for video in survey.open_videos():
+        if (live := video.live) is None:
+            continue
+        count = live[0].frame_count
+        gaps = missing_frames([(info.first, info.last) for info in live], count)
+        opened += count - sum(last - first for first, last in gaps)
+        if video.compacted:
+            compacted -= video.compacted.version.frame_count
+        else:
+            videos += 1
+    return Extent(videos, compacted + opened, opened)
+
+
+def tally_splits(storage: ReadableStorage, identity: DatasetIdentity) -> dict[str, Tally]:
+    """Return the counts over all rows that count, of each split, sorted by split.
+
+    Raises:
+        OutputError: The dataset cannot be read, or a file is damaged of which more than the footer is needed.
+    """
+    with _explained(storage):
+        survey = take_survey(storage, identity)
+        open_videos = {(video.split, video.video_id): video for video in survey.open_videos() if video.live is not None}
+        # Data files that hold rows of a video which partitions hold in a newer version.
+        outdated = {video.compacted.file for video in open_videos.values() if video.compacted}
+        splits: dict[str, Tally] = {}
+        for file in survey.manifest.files:
+            tally = file.tally
+            if file.name in outdated:
+                entries = read_entries(storage, identity, file.name)
+                tally = total(entry.tally for entry in entries if (entry.split, entry.video_id) not in open_videos)
+            splits[file.split] = splits.get(file.split, Tally()) + tally
+        for entry in _open_entries(storage, identity, open_videos.values()):
+            splits[entry.split] = splits.get(entry.split, Tally()) + entry.tally
+        return {split: tally for split, tally in sorted(splits.items()) if tally.rows}
+
+
+def unreadable_videos(storage: ReadableStorage, identity: DatasetIdentity) -> list[UnreadableVideo]:
+    """Return the videos with frames that could not be read, sorted by split and ID; those not finished included.
+
+    Raises:
+        OutputError: The dataset cannot be read, or a file is damaged of which more than the footer is needed.
+    """
+    with _explained(storage):
+        survey = take_survey(storage, identity, columns=(*VERSION_COLUMNS, UNREADABLE_COLUMN))
+        open_videos = {(video.split, video.video_id): video for video in survey.open_videos() if video.live is not None}
+        compacted = [video for video in unreadable_in(survey.videos) if video[:2] not in open_videos]
+        opened = [
+            UnreadableVideo(entry.split, entry.video_id, entry.frames, unreadable)
+            for entry in _open_entries(storage, identity, open_videos.values())
+            if (unreadable := entry.tally.statuses.get("unreadable", 0))
+        ]
+        return sorted([*compacted, *opened])
+
+
+def _open_entries(
+    storage: ReadableStorage, identity: DatasetIdentity, videos: Iterable[OpenVideo]
+) -> Iterator[VideoEntry]:
+    reader, layout = RowReader(storage), find_layout(identity)
+    for video in videos:
+        yield describe_open(reader, layout, (video.split, video.video_id), video.live or [])
+
+
+@contextmanager
+def _explained(storage: ReadableStorage) -> Iterator[None]:
+    try:
+        yield
+    except DamagedFileError as error:
+        raise OutputError(f"{storage.root}/{error}. Start the run again: its frames are computed anew.") from None
+
+
+class UnreadableVideo(NamedTuple):
+    """A video, its number of frames, and how many of them could not be read (at least one)."""
+
+    split: str
+    video_id: str
+    frames: int
+    unreadable: int
+
+    @property
+    def share(self) -> float:
+        """Share of the frames that could not be read, above 0 and at most 1."""
+        return self.unreadable / self.frames
+
+
+def unreadable_in(videos: pa.Table) -> list[UnreadableVideo]:
+    """Return the videos with unreadable frames, sorted by split and ID.
+
+    Args:
+        videos: The columns `split`, `video_id`, `frames` and `frames_unreadable` of `videos.parquet`, and any others.
+    """
+    affected = videos.filter(pc.greater(videos.column(UNREADABLE_COLUMN), 0))
+    columns = ("split", "video_id", "frames", UNREADABLE_COLUMN)
+    rows = zip(*(affected.column(name).to_pylist() for name in columns), strict=True)
+    return sorted(UnreadableVideo(*values) for values in rows)
+
+
+def describe_unreadable(videos: Sequence[UnreadableVideo]) -> str:
+    """Return one line that counts the videos and names the worst, "" where there are none."""
+    if not videos:
+        return ""
+    worst = sorted(videos, key=lambda video: (-video.share, video.split, video.video_id))[:_NAMED_VIDEOS]
+    named = [f"{video.split}/{video.video_id} ({video.unreadable:,} of {video.frames:,} frames)" for video in worst]
+    more = [f"{len(videos) - len(worst):,} more"] if len(videos) > len(worst) else []
+    count = "1 video" if len(videos) == 1 else f"{len(videos):,} videos"
+    return f"{count} partly unreadable: {', '.join([*named, *more])}"

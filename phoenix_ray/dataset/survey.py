@@ -1,23 +1,23 @@
 """All that lies in a dataset at one moment: what compaction plans from, the sweep cleans by and the reader reads.
 
-`dataset.committed` answers the narrower question of a resume, and keeps less in memory.
+`dataset.coverage` answers the narrower question of a resume, and keeps less in memory.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
 import pyarrow as pa
 
-from phoenix_ray.dataset.coverage import Version, is_whole, live_holdings
-from phoenix_ray.dataset.encoding import DamagedFile
+from phoenix_ray.dataset.coverage import CommittedFrames, PartitionRange, Version, is_whole, live_ranges
 from phoenix_ray.dataset.identity import DatasetIdentity
 from phoenix_ray.dataset.manifest import Manifest, check_files, newest_generation, read_manifest
+from phoenix_ray.dataset.parquet import DamagedFile
 from phoenix_ray.dataset.partitions import FOOTER_THREADS, PartitionInfo, list_partitions
 from phoenix_ray.dataset.storage import ReadableStorage
-from phoenix_ray.dataset.videos import VERSION_COLUMNS, gather_videos, select_videos
+from phoenix_ray.dataset.video_table import VERSION_COLUMNS, gather_videos, select_videos
 from phoenix_ray.errors import OutputError
 
 # How often a dataset is looked at anew whose data files are replaced in the same moment.
@@ -51,7 +51,7 @@ class OpenVideo:
     @property
     def live(self) -> list[PartitionInfo] | None:
         """The partitions that are the video now, None when its compacted rows are."""
-        return live_holdings(self.partitions, self.compacted.version if self.compacted else None)
+        return live_ranges(self.partitions, self.compacted.version if self.compacted else None)
 
     @property
     def whole(self) -> list[PartitionInfo] | None:
@@ -146,3 +146,19 @@ def read_compacted(
 
 def _video_key(info: PartitionInfo) -> tuple[str, str]:
     return (info.split, info.video_id)
+
+
+def committed_in(survey: Survey) -> CommittedFrames:
+    """Return the frames that a dataset held when it was surveyed."""
+    partitions = (
+        (info.split, info.video_id, PartitionRange(info.version, info.first, info.last, info.modified))
+        for info in survey.partitions
+    )
+    return CommittedFrames(_versions(survey.videos), partitions, survey.damaged)
+
+
+def _versions(videos: pa.Table) -> Iterable[tuple[str, str, Version]]:
+    for batch in videos.to_batches(max_chunksize=10_000):
+        columns = (batch.column(name).to_pylist() for name in VERSION_COLUMNS[:4])
+        for split, video_id, signature, frames in zip(*columns, strict=True):
+            yield split, video_id, Version(signature, frames)

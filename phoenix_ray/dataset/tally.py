@@ -6,17 +6,22 @@ footers of the files they count, so detection rates and digests of a whole datas
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from phoenix_ray.dataset import json_values
-from phoenix_ray.dataset.digest import add_digests, digest_rows, digest_text
+from phoenix_ray.dataset.schema import scored_parts, to_batch
 from phoenix_ray.landmarks import Layout
+
+_MODULUS = 1 << 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +30,7 @@ class Tally:
 
     Attributes:
         rows: Frames.
-        digest: Landmark digest (`dataset.digest`).
+        digest: Landmark digest (`dataset.tally`).
         statuses: Frames of each status; statuses that do not occur are left out.
         detected: Part → frames in which it was found.
         kernels: What computed (`models.kernels.describe_kernels`) → frames. It is not in the rows themselves, so
@@ -93,3 +98,52 @@ def _add(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:
     merged = Counter(one)
     merged.update(other)
     return dict(sorted(merged.items()))
+
+
+def digest_rows(layout: Layout, table: pa.Table) -> list[int]:
+    """Return the digest of each row of a table with the columns of `landmark_schema(layout)`."""
+    numbers = _canonical_numbers(layout, table)
+    names = zip(
+        *(table.column(name).to_pylist() for name in ("split", "video_id", "frame_name", "status")), strict=True
+    )
+    return [_digest_row(texts, row) for texts, row in zip(names, numbers, strict=True)]
+
+
+def add_digests(digests: Iterable[int]) -> int:
+    """Return the digest of the rows of several sets together."""
+    return sum(digests) % _MODULUS
+
+
+def digest_text(digest: int) -> str:
+    """Return a digest as 32 hexadecimal digits."""
+    return f"{digest:032x}"
+
+
+def _canonical_numbers(layout: Layout, table: pa.Table) -> NDArray[np.uint8]:
+    """Return the numbers of each row as little-endian bytes: frame index, what is there, scores, coordinates."""
+    batch = to_batch(layout, table)
+    fields: list[NDArray[np.uint8]] = [_bytes(table.column("frame_index").to_numpy()[:, None], "<i4")]
+    for part in scored_parts(layout):
+        score = batch.scores[part.name][:, None]
+        there = ~np.isnan(score)
+        fields += [there.astype(np.uint8), _bytes(np.where(there, score, 0), "<f4")]
+    for part in layout.parts:
+        points = batch.points[part.name].reshape(table.num_rows, len(part.points) * len(part.axes))
+        # Whether the list is null, not whether a value is NaN: a model's NaN inside a found part is content.
+        there = table.column(next(part.columns())).is_valid().to_numpy()[:, None]
+        fields += [there.astype(np.uint8), _bytes(np.where(there, points, 0), "<f4")]
+    return np.concatenate(fields, axis=1)
+
+
+def _bytes(values: NDArray[np.generic], dtype: str) -> NDArray[np.uint8]:
+    return np.ascontiguousarray(values, dtype).view(np.uint8)
+
+
+def _digest_row(texts: tuple[str, ...], numbers: NDArray[np.uint8]) -> int:
+    state = hashlib.blake2b(digest_size=16)
+    for text in texts:
+        encoded = text.encode()
+        state.update(len(encoded).to_bytes(4, "little"))
+        state.update(encoded)
+    state.update(numbers.tobytes())
+    return int.from_bytes(state.digest(), "little")

@@ -16,14 +16,14 @@ from typing import NamedTuple
 
 from phoenix_ray.config import OutputSettings
 from phoenix_ray.dataset import paths
-from phoenix_ray.dataset.compaction import compact
+from phoenix_ray.dataset.compaction import compact_videos
 from phoenix_ray.dataset.compaction_plan import CompactionTask, keep_video
-from phoenix_ray.dataset.encoding import DamagedFileError
 from phoenix_ray.dataset.identity import DatasetIdentity
 from phoenix_ray.dataset.manifest import DataFile, Manifest, publish_manifest
+from phoenix_ray.dataset.parquet import DamagedFileError
 from phoenix_ray.dataset.storage import Storage
 from phoenix_ray.dataset.survey import Survey, take_survey
-from phoenix_ray.dataset.videos import VideoEntry, describe_data_file, read_entries, select_videos
+from phoenix_ray.dataset.video_table import VideoEntry, describe_data_file, read_entries, select_videos
 from phoenix_ray.errors import OutputError
 
 _HASH_BLOCK_BYTES = 1 << 20
@@ -31,7 +31,7 @@ _HASH_BLOCK_BYTES = 1 << 20
 _OWN_NAME = re.compile(r"[0-9a-f]{32}\.parquet")
 
 
-class Settled(NamedTuple):
+class Resolved(NamedTuple):
     """What is published now, what lay in the dataset before, and whether files were taken in."""
 
     manifest: Manifest
@@ -39,12 +39,12 @@ class Settled(NamedTuple):
     taken_in: bool
 
 
-def settle_unpublished(
+def resolve_unpublished(
     storage: Storage,
     identity: DatasetIdentity,
     only: Collection[str] | None = None,
     manifest: Manifest | None = None,
-) -> Settled:
+) -> Resolved:
     """Publish what is to become of data files that no manifest names, and of those that are damaged.
 
     Args:
@@ -63,10 +63,10 @@ def settle_unpublished(
         damaged = [file for file in survey.damaged if file.name.startswith(f"{paths.DATA}/")]
         condemned |= {file.name for file in damaged if not (file.foreign or file.gone)}
         if not (added or condemned or damaged or manifest):
-            return Settled(survey.manifest, survey, taken_in=False)
+            return Resolved(survey.manifest, survey, taken_in=False)
         published = publish_manifest(storage, identity, survey.manifest.replace((), added), condemned)
         if published:
-            return Settled(published, survey, taken_in=bool(added))
+            return Resolved(published, survey, taken_in=bool(added))
         if manifest:
             raise OutputError(f"{storage.root} was changed by another driver meanwhile: repair it again.")
 
@@ -81,7 +81,9 @@ def rewrite(storage: Storage, identity: DatasetIdentity, name: str, entries: Ite
     """Write some videos of a data file to a new one; None when not one of them can be read."""
     listed = list(entries)
     videos = tuple(keep_video(name, entry) for entry in listed)
-    return compact(storage, CompactionTask(identity, listed[0].split, videos, (name,)), OutputSettings()).data_file
+    return compact_videos(
+        storage, CompactionTask(identity, listed[0].split, videos, (name,)), OutputSettings()
+    ).data_file
 
 
 def _sort_out(storage: Storage, survey: Survey, only: Collection[str] | None) -> tuple[list[DataFile], set[str]]:

@@ -6,8 +6,9 @@ another tool (`exports`). Landmarks that are missing are NaN here, null in Parqu
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -15,6 +16,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from phoenix_ray.dataset.schema import STATUSES, to_batch
+from phoenix_ray.dataset.shards import VideoKey
 from phoenix_ray.landmarks import Layout, Part
 from phoenix_ray.models.base import is_found
 
@@ -134,3 +136,25 @@ def from_rows(
         annotation or {},
         fps_varies,
     )
+
+
+class LandmarkCollection(Protocol):
+    """Videos with their landmarks, looked up by (split, video ID)."""
+
+    @property
+    def layout(self) -> Layout:
+        """Parts, points and axes of all its videos."""
+        ...
+
+    def keys(self) -> Iterator[VideoKey]:
+        """Yield (split, video ID) of each video, sorted."""
+        ...
+
+    def load(self, split: str, video_id: str) -> VideoLandmarks:
+        """Return a video.
+
+        Raises:
+            KeyError: There is no such video.
+            OutputError: It cannot be read.
+        """
+        ...

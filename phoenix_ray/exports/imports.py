@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from phoenix_ray.dataset import paths
-from phoenix_ray.dataset.collection import LandmarkCollection
 from phoenix_ray.dataset.reader import Dataset
+from phoenix_ray.dataset.video_landmarks import LandmarkCollection
 from phoenix_ray.errors import OutputError
 from phoenix_ray.exports.file_collections import READERS, FileCollection
 from phoenix_ray.exports.landmark_pickle import LandmarkPickle

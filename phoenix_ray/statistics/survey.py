@@ -12,10 +12,10 @@ from itertools import islice
 
 import numpy as np
 
-from phoenix_ray.dataset.collection import LandmarkCollection, VideoKey
 from phoenix_ray.dataset.reader import Dataset
 from phoenix_ray.dataset.schema import STATUSES
-from phoenix_ray.dataset.video_landmarks import image_parts
+from phoenix_ray.dataset.shards import VideoKey
+from phoenix_ray.dataset.video_landmarks import LandmarkCollection, image_parts
 from phoenix_ray.statistics.measures import SCORE_BINS, PartMeasures, VideoMeasures, measure_blocks, measure_video
 
 # Videos that a thread takes at once: neighbours in the files, so that a row group is decoded once.

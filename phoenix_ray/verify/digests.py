@@ -9,12 +9,12 @@ from __future__ import annotations
 import hashlib
 from typing import NamedTuple
 
-from phoenix_ray.dataset.collection import VideoKey
 from phoenix_ray.dataset.identity import read_identity
 from phoenix_ray.dataset.remote_storage import open_for_reading
+from phoenix_ray.dataset.shards import VideoKey
 from phoenix_ray.dataset.storage import ReadableStorage
 from phoenix_ray.dataset.survey import take_survey
-from phoenix_ray.dataset.videos import read_entries
+from phoenix_ray.dataset.video_table import read_entries
 
 _CHUNK = 1 << 20
 
@@ -27,7 +27,7 @@ class _Vouched(NamedTuple):
 def agreed_videos(reference: str, candidate: str) -> dict[VideoKey, int]:
     """Return (split, video ID) → frames of the videos that are the same, bit for bit, in two datasets of ours.
 
-    A digest is of names, numbers, statuses, scores and coordinates of all frames (`dataset.digest`).
+    A digest is of names, numbers, statuses, scores and coordinates of all frames (`dataset.tally`).
 
     Raises:
         OutputError: A dataset cannot be read.

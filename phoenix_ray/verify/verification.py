@@ -13,9 +13,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from phoenix_ray.config import ModelSettings, Settings
-from phoenix_ray.dataset.collection import LandmarkCollection, VideoKey
 from phoenix_ray.dataset.identity import DatasetIdentity
 from phoenix_ray.dataset.reader import Dataset
+from phoenix_ray.dataset.shards import VideoKey
+from phoenix_ray.dataset.video_landmarks import LandmarkCollection
 from phoenix_ray.errors import ConfigError
 from phoenix_ray.exports.imports import open_collection
 from phoenix_ray.models import registry

@@ -15,8 +15,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from phoenix_ray.config import DecodeSettings, SourceSettings
+from phoenix_ray.dataset.identity import open_recorded_source
 from phoenix_ray.dataset.reader import Dataset
-from phoenix_ray.dataset.recorded_source import open_recorded_source
 from phoenix_ray.dataset.schema import to_batch
 from phoenix_ray.errors import OutputError
 from phoenix_ray.sources.base import Video

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from phoenix_ray.cluster.backlog import SHARDS_PER_BLOCK, PackedShards, ShardQueue
-from phoenix_ray.cluster.shard import Shard
+from phoenix_ray.dataset.shards import Shard
 from phoenix_ray.sources.base import Video
 
 

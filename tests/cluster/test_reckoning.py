@@ -3,9 +3,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from phoenix_ray.cluster.reckoning import ROUNDS, Remainder, make_up
-from phoenix_ray.dataset.committed import Expected, committed_in, version_key
+from phoenix_ray.dataset.coverage import Expected, version_key
 from phoenix_ray.dataset.storage import LocalStorage
-from phoenix_ray.dataset.survey import take_survey
+from phoenix_ray.dataset.survey import committed_in, take_survey
 from tests.dataset.made_up import IDENTITY, commit, make_video, new_dataset
 from tests.dataset.test_crashes import compact_all
 

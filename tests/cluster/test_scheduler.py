@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from phoenix_ray.cluster.assignment import Assignment
 from phoenix_ray.cluster.blame import Blame, GivenUp, Trouble
 from phoenix_ray.cluster.scheduler import MAX_INFRASTRUCTURE_RETRIES, Scheduler
-from phoenix_ray.cluster.shard import Shard
+from phoenix_ray.dataset.shards import Shard
 from phoenix_ray.sources.base import Video
 
 CRASH = Trouble("model", "the worker died", fatal=True)

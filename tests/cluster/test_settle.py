@@ -7,7 +7,7 @@ import pytest
 
 from phoenix_ray.cluster.settle import settle_model
 from phoenix_ray.config import ClusterSettings, ModelSettings, Settings
-from phoenix_ray.dataset.identity import DatasetIdentity, open_dataset
+from phoenix_ray.dataset.identity import DatasetIdentity, claim_dataset
 from phoenix_ray.dataset.storage import Storage, open_storage
 from phoenix_ray.errors import FingerprintMismatchError
 from phoenix_ray.models import registry
@@ -20,7 +20,7 @@ def storage(tmp_path: Path) -> Storage:
 
 
 def begin(storage: Storage, **model: str) -> None:
-    open_dataset(storage, DatasetIdentity("holistic-468", {"model": "holistic", **model}))
+    claim_dataset(storage, DatasetIdentity("holistic-468", {"model": "holistic", **model}))
 
 
 def gpus(count: float = 8.0) -> dict[str, float]:
@@ -109,7 +109,7 @@ ON_GPU = Settings(model=ModelSettings(engine="torch", device="cuda"))
 
 
 def begin_with(storage: Storage, settings: Settings) -> None:
-    open_dataset(storage, DatasetIdentity("holistic-468", registry.identity(settings.model).fields))
+    claim_dataset(storage, DatasetIdentity("holistic-468", registry.identity(settings.model).fields))
 
 
 def measured(trial: Trial) -> ModelSettings:

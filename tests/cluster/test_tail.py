@@ -1,8 +1,8 @@
 from __future__ import annotations
 
 from phoenix_ray.cluster.assignment import Assignment
-from phoenix_ray.cluster.shard import Shard
 from phoenix_ray.cluster.tail import LEAST_LATE_SECONDS, Pace, choose_double
+from phoenix_ray.dataset.shards import Shard
 from phoenix_ray.sources.base import Video
 
 VIDEO = Video("train", "v", "frame_folder", "/", 1_000, "s")

@@ -14,7 +14,7 @@ from phoenix_ray.cluster.resources import WorkerPlan
 from phoenix_ray.cluster.session import RaySession
 from phoenix_ray.cluster.trial import FRAMES, cpu_workers_per_gpu, hold_trial, sample_frames, typical_length
 from phoenix_ray.config import ClusterSettings, DecodeSettings, ModelSettings, Settings, SourceSettings
-from phoenix_ray.dataset.identity import open_dataset
+from phoenix_ray.dataset.identity import claim_dataset
 from phoenix_ray.errors import ConfigError, ModelError
 from phoenix_ray.models import registry
 from phoenix_ray.models.base import Trial, TrialConditions, Verdict
@@ -174,7 +174,7 @@ def test_a_run_tries_the_gpu_for_a_new_dataset_once_and_keeps_to_what_came_of_it
             assert opened.settings.model == ModelSettings(engine="torch", device="cuda", batch_size=96)
             assert opened.identity.model["engine"] == "torch"
             assert opened.identity.model["batch_size"] == "96"
-            open_dataset(opened.storage, opened.identity)
+            claim_dataset(opened.storage, opened.identity)
     assert len(trials) == 1
 
 
@@ -193,7 +193,7 @@ def test_a_plan_tries_nothing_and_says_so_of_a_new_dataset(
     assert "`run` first tries torch on a worker's GPU" in told
     monkeypatch.setattr(opening, "hold_trial", decided)
     with opening.open_job(settings, source, ClusterOfGpus(settings.cluster, print), print) as opened:
-        open_dataset(opened.storage, opened.identity)
+        claim_dataset(opened.storage, opened.identity)
     preview.preview(settings)
     assert "tries" not in capsys.readouterr().out
 

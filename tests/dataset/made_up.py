@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from phoenix_ray.config import OutputSettings
-from phoenix_ray.dataset.identity import DatasetIdentity, open_dataset
+from phoenix_ray.dataset.identity import DatasetIdentity, claim_dataset
 from phoenix_ray.dataset.partitions import PartitionInfo, write_partition
-from phoenix_ray.dataset.schema import FrameRecord
+from phoenix_ray.dataset.schema import FrameRecord, empty_batch
 from phoenix_ray.dataset.storage import LocalStorage, Storage
 from phoenix_ray.landmarks import LAYOUTS, Layout, Part
 from phoenix_ray.models.base import LandmarkBatch
@@ -71,7 +73,16 @@ def commit(storage: Storage, video: Video, first: int, last: int) -> PartitionIn
     )
 
 
+def commit_truncated(storage: Storage, video: Video, first: int, last: int, unreadable: Collection[int]) -> None:
+    records = [
+        replace(record, status="unreadable", error="the file ends") if record.index in unreadable else record
+        for record in make_records(first, last)
+    ]
+    batch = empty_batch(LAYOUT, last - first)
+    write_partition(storage, LAYOUT, IDENTITY, SETTINGS, video, first, last, records, batch)
+
+
 def new_dataset(folder: Path) -> LocalStorage:
     storage = LocalStorage(str(folder))
-    open_dataset(storage, IDENTITY)
+    claim_dataset(storage, IDENTITY)
     return storage

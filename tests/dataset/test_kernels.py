@@ -12,7 +12,7 @@ from phoenix_ray.dataset.manifest import read_manifest
 from phoenix_ray.dataset.partitions import PartitionInfo, list_partitions, write_partition
 from phoenix_ray.dataset.reader import Dataset
 from phoenix_ray.dataset.storage import Storage
-from phoenix_ray.dataset.videos import read_entries
+from phoenix_ray.dataset.video_table import read_entries
 from tests.dataset.made_up import IDENTITY, LAYOUT, SETTINGS, make_batch, make_records, make_video, new_dataset
 from tests.dataset.test_compaction import compact_and_publish
 

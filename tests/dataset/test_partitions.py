@@ -10,8 +10,8 @@ import polars as pl
 import pyarrow.parquet as pq
 import pytest
 
-from phoenix_ray.dataset.encoding import DamagedFile
 from phoenix_ray.dataset.identity import DatasetIdentity
+from phoenix_ray.dataset.parquet import DamagedFile
 from phoenix_ray.dataset.partitions import PartitionInfo, discard, list_partitions, write_partition
 from phoenix_ray.dataset.sealing import intact_footer
 from phoenix_ray.dataset.storage import TEMPORARY_PREFIX

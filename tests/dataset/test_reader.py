@@ -14,18 +14,17 @@ import pyarrow.compute as pc
 import pytest
 
 import phoenix_ray
-from phoenix_ray.dataset import paths, snapshot
-from phoenix_ray.dataset.digest import add_digests
-from phoenix_ray.dataset.encoding import DamagedFileError
+from phoenix_ray.dataset import paths
+from phoenix_ray.dataset import rows as rows_module
 from phoenix_ray.dataset.manifest import read_manifest
+from phoenix_ray.dataset.parquet import DamagedFileError
 from phoenix_ray.dataset.reader import Dataset
 from phoenix_ray.dataset.schema import landmark_schema
-from phoenix_ray.dataset.snapshot import VideoIndex
+from phoenix_ray.dataset.snapshot import VideoIndex, tally_splits
 from phoenix_ray.dataset.storage import LocalStorage
-from phoenix_ray.dataset.tally import Tally, tally_rows, total
-from phoenix_ray.dataset.totals import tally_splits
+from phoenix_ray.dataset.tally import Tally, add_digests, tally_rows, total
 from phoenix_ray.dataset.video_landmarks import VideoLandmarks, from_rows
-from phoenix_ray.dataset.videos import VideoEntry, to_video_table
+from phoenix_ray.dataset.video_table import VideoEntry, to_video_table
 from phoenix_ray.errors import ConfigError, OutputError
 from tests.dataset.made_up import IDENTITY, LAYOUT, commit, make_batch, make_video, new_dataset
 from tests.dataset.test_compaction import compact_and_publish, flip
@@ -223,7 +222,7 @@ def test_a_frame_name_longer_than_any_path_is_damage(tmp_path: Path) -> None:
     names = pa.array(["x", "y" * 4_097, "z", "z"])
     rows = rows.set_column(rows.column_names.index("frame_name"), "frame_name", names)
     with pytest.raises(DamagedFileError, match="4,097 bytes"):
-        snapshot._fitting(rows, landmark_schema(LAYOUT), "file")
+        rows_module._fitting(rows, landmark_schema(LAYOUT), "file")
 
 
 def test_an_unknown_video_is_told(tmp_path: Path) -> None:

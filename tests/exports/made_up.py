@@ -10,10 +10,10 @@ from typing import cast
 import numpy as np
 
 from phoenix_ray.config import OutputSettings
-from phoenix_ray.dataset.collection import VideoKey
-from phoenix_ray.dataset.identity import DatasetIdentity, open_dataset
+from phoenix_ray.dataset.identity import DatasetIdentity, claim_dataset
 from phoenix_ray.dataset.partitions import write_partition
 from phoenix_ray.dataset.schema import FrameRecord, FrameStatus
+from phoenix_ray.dataset.shards import VideoKey
 from phoenix_ray.dataset.storage import LocalStorage
 from phoenix_ray.dataset.video_landmarks import VideoLandmarks
 from phoenix_ray.exports.selection import select
@@ -91,7 +91,7 @@ def write_dataset(folder: Path, videos: tuple[VideoLandmarks, ...] = VIDEOS) -> 
     """Write videos as a dataset of partitions, not compacted."""
     storage = LocalStorage(str(folder))
     identity = DatasetIdentity(videos[0].layout.name, {"name": "made-up", "engine": "none"}, source_root="/data")
-    open_dataset(storage, identity)
+    claim_dataset(storage, identity)
     for one in videos:
         records = [
             FrameRecord(int(index), name, float(time), int(width), int(height), cast("FrameStatus", status))

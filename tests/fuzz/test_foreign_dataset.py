@@ -18,9 +18,9 @@ import pytest
 
 import phoenix_ray
 from phoenix_ray.dataset import paths
+from phoenix_ray.dataset.check.dataset_check import check_dataset
 from phoenix_ray.dataset.decoded_size import DecodedSizeError, refuse_bomb, refuse_bomb_of_all
 from phoenix_ray.dataset.failures import FailureRecord, record_failure
-from phoenix_ray.dataset.integrity.inspection import inspect
 from phoenix_ray.dataset.json_values import parse_mapping
 from phoenix_ray.dataset.sealing import PARQUET_SEAL_BLANK, PARQUET_SEAL_KEY, seal_json, seal_parquet
 from phoenix_ray.dataset.storage import LocalStorage
@@ -127,7 +127,7 @@ def test_a_repair_moves_links_and_pipes_out_and_then_mends_the_rest(folder: Path
     assert "manifests/pipe: a pipe" in first
     (moved,) = (folder / "quarantine").glob("*/data/split=zz")
     assert moved.is_symlink()
-    assert not [finding for finding in inspect(LocalStorage(str(folder))).findings if finding.kind != "missing"]
+    assert not [finding for finding in check_dataset(LocalStorage(str(folder))).findings if finding.kind != "missing"]
 
 
 @pytest.mark.parametrize("sealed", [True, False])
@@ -308,7 +308,7 @@ def test_single_flipped_bits_are_found_and_change_no_number(original: Path, tmp_
         path.write_bytes(content)
         where = f"{path.relative_to(folder)} bit {place}"
         try:
-            if not [one for one in inspect(storage).findings if one.kind != "missing"]:
+            if not [one for one in check_dataset(storage).findings if one.kind != "missing"]:
                 missed.append(where)
         except OutputError:
             pass

@@ -18,7 +18,7 @@ from phoenix_ray.dataset.sealing import seal_json
 from phoenix_ray.dataset.storage import Storage
 from phoenix_ray.dataset.survey import take_survey
 from phoenix_ray.dataset.unpublished import is_data_file_name
-from phoenix_ray.dataset.videos import describe_data_file, gather_videos, read_entries, select_videos, write_videos
+from phoenix_ray.dataset.video_table import describe_data_file, gather_videos, read_entries, select_videos, write_videos
 from tests.simulation.storage import alone
 
 

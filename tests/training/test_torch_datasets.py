@@ -20,8 +20,7 @@ from phoenix_ray.dataset.reader import Dataset
 from phoenix_ray.dataset.video_landmarks import VideoLandmarks
 from phoenix_ray.training import LandmarkDataset, LandmarkStream, pad
 from phoenix_ray.training.sharing import Place
-from tests.dataset.made_up import commit, make_video, new_dataset
-from tests.dataset.test_unreadable import commit_truncated
+from tests.dataset.made_up import commit, commit_truncated, make_video, new_dataset
 
 IDS = sorted([f"{number:02}" for number in range(11)] + ["open"])
 

@@ -8,31 +8,65 @@ what the footer says they said when they were written.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from phoenix_ray.dataset import paths
-from phoenix_ray.dataset.collection import VideoKey
-from phoenix_ray.dataset.compaction_plan import Piece
-from phoenix_ray.dataset.encoding import DamagedFile, DamagedFileError, open_parquet, read_footer
 from phoenix_ray.dataset.identity import DatasetIdentity
-from phoenix_ray.dataset.integrity.findings import Finding
 from phoenix_ray.dataset.manifest import DataFile
+from phoenix_ray.dataset.parquet import DamagedFile, DamagedFileError, open_parquet, read_footer
 from phoenix_ray.dataset.partitions import PartitionInfo, read_partition
-from phoenix_ray.dataset.rows import RowReader
+from phoenix_ray.dataset.rows import RowRange, RowReader
 from phoenix_ray.dataset.schema import landmark_schema
 from phoenix_ray.dataset.sealing import parquet_seal
+from phoenix_ray.dataset.shards import VideoKey
 from phoenix_ray.dataset.storage import Storage, StoredFile
 from phoenix_ray.dataset.tally import Tally, tally_rows
-from phoenix_ray.dataset.videos import VideoEntry, describe_data_file, read_entries, to_video_table
+from phoenix_ray.dataset.video_table import VideoEntry, describe_data_file, read_entries, to_video_table
 from phoenix_ray.landmarks import Layout
 
 _BLOCK_BYTES = 1 << 20
+Kind = Literal[
+    "irregular",
+    "damaged",
+    "misplaced",
+    "lost",
+    "doubled",
+    "foreign",
+    "leftover",
+    "outdated",
+    "missing",
+    "changed",
+    "unopenable",
+    "gone",
+    "unknown",
+]
+# What each kind means, in the order of a report. The worst comes first.
+MEANINGS: dict[Kind, str] = {
+    "irregular": "a link, pipe or device, which nothing here follows or reads; --repair moves it out as it is",
+    "damaged": "not what was written; --repair takes it out, and `run` computes it again",
+    "misplaced": "whole, but under the name of another file; --repair puts it back",
+    "lost": "part of the dataset, but gone; --repair strikes it off, and `run` computes it again",
+    "doubled": "holds a video that another data file holds too; --repair keeps one, and all that only this file holds",
+    "foreign": "of another dataset or program, where plain Parquet readers would read it; --repair moves it out",
+    "leftover": "what an interrupted run left; --repair (or the next `run`) removes it",
+    "outdated": "does not say what the data files say; --repair makes it again",
+    "missing": "not computed yet; `run` does",
+    "changed": "computed from other frames than the source has now; `run` computes it again",
+    "unopenable": "in the source, but it cannot be opened; replace or repair it there, and `run` computes it",
+    "gone": "in the dataset, but not in the source any more; its rows are kept",
+    "unknown": "of no use to the dataset and in nobody's way; left alone",
+}
+TO_REPAIR: frozenset[Kind] = frozenset(
+    {"irregular", "damaged", "misplaced", "lost", "doubled", "foreign", "leftover", "outdated"}
+)
+TO_COMPUTE: frozenset[Kind] = frozenset({"missing", "changed"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +145,7 @@ def check_data_file(
     located = False
     for entry in entries:
         try:
-            rows = Piece(name, entry.first_row, entry.frames, None)
+            rows = RowRange(name, entry.first_row, entry.frames, None)
             problem = _rows_problem(reader, layout, rows, entry.split, entry.video_id, 0, entry.tally)
         except DamagedFileError as error:
             problem, located = error.damage.reason, True
@@ -136,7 +170,7 @@ def check_partition(
             return _misplaced(storage, identity, file, found) if whole else _spoiled(file.name, found.reason)
         if seal != "intact":
             return _spoiled(file.name, "its bytes are not those that were written: its seal is broken or missing")
-        rows = Piece(file.name, 0, found.rows, None)
+        rows = RowRange(file.name, 0, found.rows, None)
         problem = _schema_problem(storage, layout, file.name) or _rows_problem(
             RowReader(storage), layout, rows, found.split, found.video_id, found.first, found.tally
         )
@@ -188,7 +222,7 @@ def _record_problem(recorded: DataFile | None, entries: Sequence[VideoEntry]) ->
 
 
 def _rows_problem(
-    reader: RowReader, layout: Layout, rows: Piece, split: str, video_id: str, first_frame: int, tally: Tally
+    reader: RowReader, layout: Layout, rows: RowRange, split: str, video_id: str, first_frame: int, tally: Tally
 ) -> str | None:
     """Return why rows are not the frames from `first_frame` on of a video, with the counts and digest of `tally`.
 
@@ -197,7 +231,7 @@ def _rows_problem(
     """
     counted = Tally()
     try:
-        for table in reader.read(rows.file, rows.first_row, rows.rows):
+        for table in reader.read(rows):
             frames = table.column("frame_index").to_numpy()
             start = first_frame + counted.rows
             if not np.array_equal(frames, np.arange(start, start + len(frames))):
@@ -228,3 +262,24 @@ def _hash_file(storage: Storage, name: str) -> tuple[int, str]:
 
 def _spoiled(name: str, reason: str) -> PartitionCheck:
     return PartitionCheck(name, (Finding("damaged", name, reason),))
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that is not as it should be.
+
+    Attributes:
+        kind: What kind of thing.
+        subject: The file, relative to the dataset; or `split/video_id` of a video.
+        detail: What is wrong, in one line.
+    """
+
+    kind: Kind
+    subject: str
+    detail: str
+
+
+def of_kinds(findings: Iterable[Finding], kinds: Iterable[Kind]) -> list[Finding]:
+    """Return the findings of some kinds."""
+    wanted = frozenset(kinds)
+    return [finding for finding in findings if finding.kind in wanted]

@@ -21,9 +21,9 @@ import pyarrow.parquet as pq
 
 from phoenix_ray.dataset import json_values, paths
 from phoenix_ray.dataset.decoded_size import refuse_bomb_of_all
-from phoenix_ray.dataset.encoding import DamagedFile, DamagedFileError, explain_damage, open_parquet, read_footer
 from phoenix_ray.dataset.identity import DatasetIdentity, find_layout
 from phoenix_ray.dataset.manifest import DataFile, Manifest
+from phoenix_ray.dataset.parquet import DamagedFile, DamagedFileError, explain_damage, open_parquet, read_footer
 from phoenix_ray.dataset.partitions import FOOTER_THREADS
 from phoenix_ray.dataset.schema import STATUSES
 from phoenix_ray.dataset.sealing import PARQUET_SEAL_BLANK, PARQUET_SEAL_KEY, parquet_seal, seal_parquet
@@ -33,15 +33,14 @@ from phoenix_ray.landmarks import Layout
 
 # Annotations that have a column of their own; others share the map column `annotation`.
 NAMED_ANNOTATIONS = ("signer", "gloss", "translation")
-
 # Between the kernels of a video whose frames were computed on unlike machines.
 KERNELS_SEPARATOR = " | "
-
 # What resume, compaction and reading ask of the table: a few columns of a million videos are small.
 VERSION_COLUMNS = ("split", "video_id", "source_signature", "frames", "file", "first_row")
-
 # Not in datasets of the first versions; added without a new version of the schema, which older ones would refuse.
 _LATER_COLUMNS = frozenset({"fps_varies", "kernels"})
+# Column of `videos.parquet`: rows of the video with status `unreadable`.
+UNREADABLE_COLUMN = "frames_unreadable"
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,21 +11,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from phoenix_ray.dataset import paths
-from phoenix_ray.dataset.encoding import DamagedFileError
+from phoenix_ray.dataset.check.files import DataFileCheck, Finding, PartitionCheck
 from phoenix_ray.dataset.identity import DatasetIdentity
-from phoenix_ray.dataset.integrity.contents import DataFileCheck, PartitionCheck
-from phoenix_ray.dataset.integrity.findings import Finding
 from phoenix_ray.dataset.lease import is_alive, read_holder
 from phoenix_ray.dataset.manifest import Manifest, list_generations
-from phoenix_ray.dataset.sealing import json_seal, open_json, parquet_seal
+from phoenix_ray.dataset.parquet import DamagedFileError
+from phoenix_ray.dataset.sealing import json_seal, parquet_seal, parse_sealed_json
 from phoenix_ray.dataset.storage import Storage, StoredFile
 from phoenix_ray.dataset.survey import Survey
 from phoenix_ray.dataset.unpublished import is_data_file_name
-from phoenix_ray.dataset.videos import VERSION_COLUMNS, read_videos
+from phoenix_ray.dataset.video_table import VERSION_COLUMNS, read_videos
 from phoenix_ray.landmarks import Layout
 
-# Where `repair` puts what it takes out of a dataset.
-QUARANTINE = "quarantine"
 # What `phoenix-ray export --format delta` writes, and Delta's tools after it. Parquet readers pass over such a name.
 _DELTA_LOG = f"{paths.DATA}/_delta_log/"
 
@@ -66,7 +63,7 @@ def check_listing(
             yield Finding("foreign", file.name, "phoenix_ray writes no file of this name here")
         elif paths.manifest_generation(file.name) is not None:
             continue
-        elif file.name not in known and top not in (paths.PARTITIONS, paths.FAILURES, paths.RUNS, QUARANTINE):
+        elif file.name not in known and top not in (paths.PARTITIONS, paths.FAILURES, paths.RUNS, paths.QUARANTINE):
             yield Finding("unknown", file.name, "phoenix_ray did not write it")
 
 
@@ -82,7 +79,7 @@ def check_former_manifests(storage: Storage) -> Iterator[Finding]:
 def find_irregular(storage: Storage) -> Iterator[Finding]:
     """Yield links, pipes and devices where files of the dataset belong; they would hide what lies there."""
     for name, kind in sorted(storage.irregular("")):
-        if name.partition("/")[0] in paths.TOP_LEVEL - {QUARANTINE}:
+        if name.partition("/")[0] in paths.TOP_LEVEL - {paths.QUARANTINE}:
             yield Finding("irregular", name, f"{kind}; nothing else was checked")
 
 
@@ -92,7 +89,7 @@ def check_failures(storage: Storage, files: list[StoredFile]) -> Iterator[Findin
         if file.name.startswith(f"{paths.FAILURES}/") and not file.temporary:
             try:
                 content = storage.read(file.name)
-                tree = open_json(content)
+                tree = parse_sealed_json(content)
                 right = paths.failure_path(tree["split"], tree["video_id"], tree["first"], tree["last"])
             except FileNotFoundError:
                 continue

@@ -10,7 +10,7 @@ import pytest
 
 from phoenix_ray.dataset.manifest import read_manifest
 from phoenix_ray.dataset.reader import Dataset
-from phoenix_ray.dataset.videos import VideoEntry, gather_videos, read_entries, video_schema, write_videos
+from phoenix_ray.dataset.video_table import VideoEntry, gather_videos, read_entries, video_schema, write_videos
 from tests.dataset.made_up import IDENTITY, LAYOUT, commit, make_video, new_dataset
 from tests.dataset.test_compaction import compact_and_publish
 

@@ -13,6 +13,7 @@ from phoenix_ray.sources.base import Video
 
 FrameRange = tuple[int, int]
 ShardKey = tuple[str, str, int, int]
+VideoKey = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,7 @@ class Shard:
         return f"{self.video.split}/{self.video.video_id} {frames}"
 
 
-def cut(gap: FrameRange, shard_frames: int, batch_size: int) -> Iterator[FrameRange]:
+def cut_range(gap: FrameRange, shard_frames: int, batch_size: int) -> Iterator[FrameRange]:
     """Yield a range cut into equal pieces of at most about `shard_frames`, inner cuts at multiples of `batch_size`.
 
     "About": a piece is rounded up to whole batches, so that it exceeds `shard_frames` by less than one batch.
@@ -65,5 +66,5 @@ def halves(shard: Shard, batch_size: int) -> tuple[Shard, Shard]:
     """
     middle = (shard.first + shard.last) / 2
     inner = range((shard.first // batch_size + 1) * batch_size, shard.last, batch_size)
-    where = min(inner, key=lambda cut: abs(cut - middle), default=int(middle))
+    where = min(inner, key=lambda cut_range: abs(cut_range - middle), default=int(middle))
     return replace(shard, last=where), replace(shard, first=where)

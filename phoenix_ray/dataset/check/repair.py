@@ -22,18 +22,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from phoenix_ray.dataset import paths
-from phoenix_ray.dataset.collection import VideoKey
+from phoenix_ray.dataset.check.cross_checks import read_video_table
+from phoenix_ray.dataset.check.dataset_check import DatasetCheck
+from phoenix_ray.dataset.check.files import TO_REPAIR, DataFileCheck, of_kinds
 from phoenix_ray.dataset.identity import DatasetIdentity, find_layout
-from phoenix_ray.dataset.integrity.agreement import QUARANTINE, read_video_table
-from phoenix_ray.dataset.integrity.contents import DataFileCheck
-from phoenix_ray.dataset.integrity.findings import TO_REPAIR, of_kinds
-from phoenix_ray.dataset.integrity.inspection import Inspection
-from phoenix_ray.dataset.lease import Lease, hold, is_alive, read_holder
+from phoenix_ray.dataset.lease import Lease, is_alive, keep_lease, read_holder
 from phoenix_ray.dataset.manifest import DataFile, Manifest, newest_generation, read_manifest
+from phoenix_ray.dataset.publication import sweep
+from phoenix_ray.dataset.shards import VideoKey
 from phoenix_ray.dataset.storage import Storage
-from phoenix_ray.dataset.sweeping import sweep
 from phoenix_ray.dataset.unpublished import rewrite
-from phoenix_ray.dataset.videos import read_entries
+from phoenix_ray.dataset.video_table import read_entries
 from phoenix_ray.errors import OutputError
 
 _BLOCK_BYTES = 1 << 20
@@ -71,11 +70,11 @@ def alone_on(storage: Storage) -> Iterator[Lease]:
             f"{storage.root} is being written by the run {holder.run_id} on {holder.host} (process {holder.pid}): "
             "repair it when that run has ended, or check it without --repair."
         )
-    with hold(storage, f"repair-{time.strftime('%Y%m%d-%H%M%S')}") as lease:
+    with keep_lease(storage, f"repair-{time.strftime('%Y%m%d-%H%M%S')}") as lease:
         yield lease
 
 
-def repair(storage: Storage, inspection: Inspection) -> Repair:
+def repair(storage: Storage, inspection: DatasetCheck) -> Repair:
     """Mend what an inspection found. Call it inside of `alone_on`.
 
     Args:
@@ -85,7 +84,7 @@ def repair(storage: Storage, inspection: Inspection) -> Repair:
     Raises:
         OutputError: The storage cannot be read or written; nothing is lost then.
     """
-    bench = _Bench(storage, f"{QUARANTINE}/{time.strftime('%Y%m%d-%H%M%S')}")
+    bench = _Bench(storage, f"{paths.QUARANTINE}/{time.strftime('%Y%m%d-%H%M%S')}")
     wrong = of_kinds(inspection.findings, TO_REPAIR)
     irregular = of_kinds(wrong, ["irregular"])
     if irregular:
@@ -187,7 +186,7 @@ class _Bench:
             shutil.copyfileobj(source, target, _BLOCK_BYTES)
 
 
-def _homes(inspection: Inspection, unfit: set[str]) -> dict[str, str]:
+def _homes(inspection: DatasetCheck, unfit: set[str]) -> dict[str, str]:
     """Return where whole files under wrong names belong, if what lies there is gone or unfit too."""
     there = {check.name for check in inspection.data_files} | {check.name for check in inspection.partitions}
     wanted = {file.sha256: file.name for file in inspection.manifest.files if file.name not in there - unfit}

@@ -6,14 +6,14 @@
     dataset.json, failures/     sealed JSON
     everything else             told
 
-`inspect` changes nothing; `repair` mends what it found.
+`check_dataset` changes nothing; `repair` mends what it found.
 """
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -23,8 +23,7 @@ from typing import TypeVar
 import pyarrow as pa
 
 from phoenix_ray.dataset import paths
-from phoenix_ray.dataset.identity import DatasetIdentity, find_layout, read_identity
-from phoenix_ray.dataset.integrity.agreement import (
+from phoenix_ray.dataset.check.cross_checks import (
     check_coverage,
     check_failures,
     check_former_manifests,
@@ -34,26 +33,27 @@ from phoenix_ray.dataset.integrity.agreement import (
     is_partition,
     lost_files,
 )
-from phoenix_ray.dataset.integrity.contents import DataFileCheck, PartitionCheck, check_data_file, check_partition
-from phoenix_ray.dataset.integrity.findings import Finding
+from phoenix_ray.dataset.check.files import DataFileCheck, Finding, PartitionCheck, check_data_file, check_partition
+from phoenix_ray.dataset.coverage import Version
+from phoenix_ray.dataset.identity import DatasetIdentity, find_layout, read_identity
 from phoenix_ray.dataset.manifest import DataFile, Manifest, newest_generation, read_manifest
 from phoenix_ray.dataset.sealing import json_seal
 from phoenix_ray.dataset.storage import Storage, StoredFile
 from phoenix_ray.dataset.unpublished import is_data_file_name
-from phoenix_ray.dataset.videos import video_schema
+from phoenix_ray.dataset.video_table import video_schema
 from phoenix_ray.errors import NewerVersionError, OutputError
 from phoenix_ray.landmarks import Layout
+from phoenix_ray.sources.base import SourceProblem, Video
 
 # A process takes seconds to start, in which another checks this much.
 _BYTES_A_PROCESS = 64_000_000
-
 Progress = Callable[[int, int], None]
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
-class Inspection:
+class DatasetCheck:
     """What was found in a dataset.
 
     Attributes:
@@ -79,7 +79,7 @@ class Inspection:
     seconds: float = 0.0
 
 
-def inspect(storage: Storage, workers: int | None = 1, progress: Progress | None = None) -> Inspection:
+def check_dataset(storage: Storage, workers: int | None = 1, progress: Progress | None = None) -> DatasetCheck:
     """Check every file of a dataset.
 
     Args:
@@ -92,24 +92,24 @@ def inspect(storage: Storage, workers: int | None = 1, progress: Progress | None
     """
     while True:
         generation = newest_generation(storage)
-        inspection = _inspect(storage, workers, progress)
+        inspection = _check_once(storage, workers, progress)
         # A run at work has published meanwhile: files that it replaced are not lost, nor those that it wrote left over.
         if not inspection.findings or newest_generation(storage) == generation:
             return inspection
 
 
-def _inspect(storage: Storage, workers: int | None, progress: Progress | None) -> Inspection:
+def _check_once(storage: Storage, workers: int | None, progress: Progress | None) -> DatasetCheck:
     began = time.monotonic()
     irregular = list(find_irregular(storage))
     if irregular:
-        return Inspection(tuple(irregular))
+        return DatasetCheck(tuple(irregular))
     try:
         identity = read_identity(storage)
     except NewerVersionError:
         raise
     except OutputError as error:
         _raise_unless_damaged(storage, paths.IDENTITY, error)
-        return Inspection((Finding("damaged", paths.IDENTITY, "it cannot be understood; nothing else was checked"),))
+        return DatasetCheck((Finding("damaged", paths.IDENTITY, "it cannot be understood; nothing else was checked"),))
     layout = find_layout(identity)
     files = list(storage.list(""))
     manifest, manifest_findings = _check_manifest(storage, identity, files)
@@ -129,7 +129,7 @@ def _inspect(storage: Storage, workers: int | None, progress: Progress | None) -
     findings += check_videos(storage, layout, videos, {file.name for file in files})
     findings += check_coverage(identity, manifest, partitions, videos)
     sizes = {file.name: file.bytes for file in files}
-    return Inspection(
+    return DatasetCheck(
         tuple(findings),
         identity,
         manifest,
@@ -240,3 +240,41 @@ class _Workers:
 def _gather(layout: Layout, checks: list[DataFileCheck]) -> pa.Table:
     tables = [check.videos for check in checks if check.videos is not None]
     return pa.concat_tables([video_schema(layout).empty_table(), *tables])
+
+
+def compare_with_source(inspection: DatasetCheck, listing: Iterable[Video | SourceProblem]) -> Iterator[Finding]:
+    """Yield what a run on this source would compute, and videos that the source does not have any more.
+
+    Args:
+        inspection: Of the dataset.
+        listing: Of the source, made with the dataset's own `source.signature` and `source.limit_frames`.
+
+    Raises:
+        SourceError: The source cannot be listed.
+    """
+    held = dict(_versions(inspection))
+    for video in listing:
+        name = f"{video.split}/{video.video_id}"
+        versions = held.pop((video.split, video.video_id), None)
+        if isinstance(video, SourceProblem):
+            yield Finding("unopenable", name, video.message)
+        elif versions is None:
+            yield Finding("missing", name, f"the source has it, with {video.frame_count:,} frames")
+        elif Version(video.signature, video.frame_count) not in versions:
+            yield Finding("changed", name, "its frames in the source are not those that were computed")
+    for split, video_id in held:
+        yield Finding("gone", f"{split}/{video_id}", "the source does not have it")
+
+
+def _versions(inspection: DatasetCheck) -> Iterator[tuple[tuple[str, str], set[Version]]]:
+    """Yield the versions of each video that the dataset has any frame of."""
+    versions: dict[tuple[str, str], set[Version]] = {}
+    if inspection.videos is not None:
+        columns = ("split", "video_id", "source_signature", "frames")
+        for row in inspection.videos.select(list(columns)).to_pylist():
+            version = Version(row["source_signature"], row["frames"])
+            versions.setdefault((row["split"], row["video_id"]), set()).add(version)
+    for check in inspection.partitions:
+        if check.info is not None:
+            versions.setdefault((check.info.split, check.info.video_id), set()).add(check.info.version)
+    yield from versions.items()

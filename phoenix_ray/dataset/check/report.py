@@ -7,11 +7,10 @@ import shlex
 from dataclasses import asdict, dataclass
 
 from phoenix_ray.dataset import paths
-from phoenix_ray.dataset.digest import digest_text
-from phoenix_ray.dataset.integrity.findings import MEANINGS, TO_COMPUTE, TO_REPAIR, Finding, of_kinds
-from phoenix_ray.dataset.integrity.inspection import Inspection
-from phoenix_ray.dataset.integrity.repair import Repair
-from phoenix_ray.dataset.tally import total
+from phoenix_ray.dataset.check.dataset_check import DatasetCheck
+from phoenix_ray.dataset.check.files import MEANINGS, TO_COMPUTE, TO_REPAIR, Finding, of_kinds
+from phoenix_ray.dataset.check.repair import Repair
+from phoenix_ray.dataset.tally import digest_text, total
 from phoenix_ray.errors import EXIT_DAMAGED, EXIT_INCOMPLETE, EXIT_OK
 from phoenix_ray.models.kernels import describe_mixture
 from phoenix_ray.text import printable_line
@@ -21,7 +20,7 @@ _SHOWN = 20
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class CheckReport:
     """The outcome of a check, or of a repair and the check after it.
 
     Attributes:
@@ -33,7 +32,7 @@ class Report:
     """
 
     root: str
-    inspection: Inspection
+    inspection: DatasetCheck
     findings: tuple[Finding, ...]
     repaired: tuple[Finding, ...] = ()
     repair: Repair | None = None
