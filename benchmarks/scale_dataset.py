@@ -19,6 +19,7 @@ from phoenix_ray.dataset.manifest import DataFile, Manifest, publish_manifest, r
 from phoenix_ray.dataset.parquet import open_writer, write_footer
 from phoenix_ray.dataset.publication import refresh_videos
 from phoenix_ray.dataset.schema import FrameRecord, empty_batch, to_table
+from phoenix_ray.dataset.shards import recorded_fields
 from phoenix_ray.dataset.storage import Storage
 from phoenix_ray.dataset.tally import Tally, digest_rows
 from phoenix_ray.dataset.video_table import VideoEntry, describe_data_file
@@ -50,7 +51,7 @@ def _write_data_file(
     table = table.set_column(table.schema.get_field_index("video_id"), table.schema.field("video_id"), names)
     tallies = [Tally(1, digest, {"no_person": 1}) for digest in digest_rows(layout, table)]
     entries = [
-        VideoEntry(split, video.video_id, 1, row, video.signature, video.fps, video.annotation, tally)
+        VideoEntry(**recorded_fields(video), first_row=row, tally=tally)
         for row, (video, tally) in enumerate(zip(videos, tallies, strict=True))
     ]
     sink = pa.BufferOutputStream()

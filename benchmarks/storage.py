@@ -32,11 +32,12 @@ from phoenix_ray.dataset.partitions import write_partition
 from phoenix_ray.dataset.publication import publish
 from phoenix_ray.dataset.reader import Dataset
 from phoenix_ray.dataset.schema import FrameRecord
-from phoenix_ray.dataset.shards import VideoKey
+from phoenix_ray.dataset.shards import Shard, VideoKey
 from phoenix_ray.dataset.storage import LocalStorage, Storage
 from phoenix_ray.dataset.survey import take_survey
 from phoenix_ray.dataset.video_landmarks import VideoLandmarks
 from phoenix_ray.dataset.video_table import read_entries
+from phoenix_ray.estimation import Estimate
 from phoenix_ray.exports.job import export
 from phoenix_ray.models.base import LandmarkBatch
 from phoenix_ray.sources.base import Video
@@ -156,7 +157,8 @@ def _commit(storage: Storage, identity: DatasetIdentity, videos: Iterator[VideoL
         batch = LandmarkBatch(video.points, video.scores)
         settings = OutputSettings()
         began = time.perf_counter()
-        write_partition(storage, video.layout, identity, settings, about, 0, len(video), records, batch)
+        estimate = Estimate(records, batch, 0.0, 0.0, ())
+        write_partition(storage, identity, settings, Shard(about, 0, len(video)), estimate)
         seconds += time.perf_counter() - began
         frames += len(video)
     return frames, seconds

@@ -10,10 +10,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from phoenix_ray.cluster.shards import cut
 from phoenix_ray.cluster.worker import ShardWorker
 from phoenix_ray.config import DecodeSettings, ModelSettings, OutputSettings, Settings
 from phoenix_ray.dataset.identity import DatasetIdentity
-from phoenix_ray.dataset.shards import Shard, cut_range
+from phoenix_ray.dataset.shards import Shard
 from phoenix_ray.sources.base import Video
 
 WIDTH, HEIGHT, SHARD_FRAMES = 320, 240, 32
@@ -34,7 +35,7 @@ def peak_bytes(worker: ShardWorker, video: Video) -> int:
     gc.collect()
     tracemalloc.start()
     try:
-        for first, last in cut_range((0, video.frame_count), SHARD_FRAMES, 8):
+        for first, last in cut((0, video.frame_count), SHARD_FRAMES, 8):
             assert worker.process(Shard(video, first, last)).trouble is None
         return tracemalloc.get_traced_memory()[1]
     finally:

@@ -14,12 +14,12 @@ from phoenix_ray.config import OutputSettings
 from phoenix_ray.dataset.compaction import compact_videos
 from phoenix_ray.dataset.compaction_plan import plan_compaction
 from phoenix_ray.dataset.identity import DatasetIdentity, claim_dataset
-from phoenix_ray.dataset.partitions import write_partition
 from phoenix_ray.dataset.publication import publish
+from phoenix_ray.dataset.shards import Shard
 from phoenix_ray.dataset.storage import LocalStorage
 from phoenix_ray.dataset.survey import take_survey
 from phoenix_ray.landmarks import holistic
-from tests.dataset.made_up import make_batch, make_records, make_video
+from tests.dataset.made_up import commit_rows, make_batch, make_records, make_video
 
 PAGE = Path(__file__).parents[1] / "docs" / "reading.md"
 BLOCKS = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
@@ -37,7 +37,7 @@ def output(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for number in range(frames // 6):
             video = make_video(f"v{number}", split, frames=6, signer="Signer01", gloss="MORGEN REGEN")
             batch = make_batch(video, 0, 6, layout)
-            write_partition(storage, layout, identity, settings, video, 0, 6, make_records(0, 6), batch)
+            commit_rows(storage, Shard(video, 0, 6), make_records(0, 6), batch, identity, settings)
     tasks = plan_compaction(take_survey(storage, identity), lambda name: [], 1e9)
     publish(storage, identity, [compact_videos(storage, task, settings) for task in tasks])
     return folder

@@ -14,8 +14,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from phoenix_ray.cluster.shards import halves
 from phoenix_ray.dataset.failures import FailureClass
-from phoenix_ray.dataset.shards import Shard, ShardKey, halves
+from phoenix_ray.dataset.shards import Shard, ShardKey
 
 # Times that a single frame must fail before it is flagged: a process may also die by chance.
 CONFIRMATIONS = 2

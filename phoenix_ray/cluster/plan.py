@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from phoenix_ray.cluster.backlog import PackedShards
-from phoenix_ray.dataset.shards import FrameRange, Shard, cut_range
+from phoenix_ray.cluster.shards import cut
+from phoenix_ray.dataset.shards import FrameRange, Shard
 from phoenix_ray.sources.base import SourceProblem, Video
 from phoenix_ray.sources.left_out import LeftOut, describe
 
@@ -97,7 +98,7 @@ def make_plan(
             problems.append(video)
             continue
         ranges = missing(video)
-        cuts = [Shard(video, first, last) for gap in ranges for first, last in cut_range(gap, shard_frames, batch_size)]
+        cuts = [Shard(video, first, last) for gap in ranges for first, last in cut(gap, shard_frames, batch_size)]
         for shard in cuts:
             shards.add(shard)
         absent = sum(last - first for first, last in ranges)

@@ -163,16 +163,7 @@ class ShardWorker:
             events = estimate.events
             written = time.perf_counter()
             partition = write_partition(
-                self._storage,
-                self._model.layout,
-                self._identity,
-                self._settings.output,
-                shard.video,
-                shard.first,
-                shard.last,
-                estimate.records,
-                estimate.rows,
-                self._kernels,
+                self._storage, self._identity, self._settings.output, shard, estimate, self._kernels
             )
             timings += Timings(estimate.decode_seconds, estimate.inference_seconds, write=time.perf_counter() - written)
         except Exception as error:

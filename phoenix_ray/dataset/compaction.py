@@ -32,6 +32,7 @@ from phoenix_ray.dataset.manifest import DataFile
 from phoenix_ray.dataset.parquet import DamagedFile, DamagedFileError, open_writer, write_footer
 from phoenix_ray.dataset.rows import RowReader
 from phoenix_ray.dataset.schema import landmark_schema
+from phoenix_ray.dataset.shards import recorded_fields
 from phoenix_ray.dataset.storage import Storage
 from phoenix_ray.dataset.tally import Tally, tally_rows
 from phoenix_ray.dataset.video_table import VideoEntry, describe_data_file
@@ -89,7 +90,7 @@ def new_data_name(split: str) -> str:
 
 def _partitions_of(video: VideoToMerge, task: CompactionTask) -> list[Absorbed]:
     names = [piece.file for piece in video.pieces if piece.file not in task.replaces]
-    return [Absorbed(name, task.split, video.video_id, video.version) for name in names]
+    return [Absorbed(name, video.key, video.version) for name in names]
 
 
 def _try_data_file(
@@ -115,7 +116,7 @@ def _write_data_file(
             row_groups = _RowGroups(writer, settings.row_group_rows)
             for video in videos:
                 tally = _copy_video(reader, layout, video, row_groups)
-                entries.append(_describe_video(task.split, video, row, tally))
+                entries.append(VideoEntry(**recorded_fields(video), first_row=row, tally=tally))
                 row += tally.rows
             row_groups.flush()
             write_footer(
@@ -154,20 +155,6 @@ def _copy_video(reader: RowReader, layout: Layout, video: VideoToMerge, row_grou
     if tally.rows != video.frame_count:
         raise _SpoiledVideoError(video, DamagedFile(video.pieces[-1].file, f"{video.video_id!r} lacks frames"))
     return replace(tally, kernels=video.kernels)
-
-
-def _describe_video(split: str, video: VideoToMerge, first_row: int, tally: Tally) -> VideoEntry:
-    return VideoEntry(
-        split,
-        video.video_id,
-        video.frame_count,
-        first_row,
-        video.signature,
-        video.fps,
-        video.annotation,
-        tally,
-        video.fps_varies,
-    )
 
 
 class _RowGroups:

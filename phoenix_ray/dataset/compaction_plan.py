@@ -11,10 +11,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from phoenix_ray.dataset.coverage import Version, pick_once
+from phoenix_ray.dataset.coverage import pick_once
 from phoenix_ray.dataset.identity import DatasetIdentity
 from phoenix_ray.dataset.partitions import PartitionInfo
 from phoenix_ray.dataset.rows import RowRange
+from phoenix_ray.dataset.shards import RecordedVideo, Version, VideoKey, recorded_fields
 from phoenix_ray.dataset.survey import OpenVideo, Survey
 from phoenix_ray.dataset.video_table import VideoEntry
 
@@ -32,43 +33,25 @@ class Absorbed(NamedTuple):
     """
 
     name: str
-    split: str
-    video_id: str
+    key: VideoKey
     version: Version
 
 
-@dataclass(frozen=True, slots=True)
-class VideoToMerge:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VideoToMerge(RecordedVideo):
     """A whole video.
 
     Attributes:
-        video_id: The video.
-        signature: The source's signature of it.
-        frame_count: Its frames.
-        fps: Frames per second, None where the source has no clock; the average where the rate varies.
-        annotation: Text that belongs to it.
         pieces: What it is put together from, in frame order.
         bytes: About how much of a data file it fills.
-        obsolete: Partitions that are of no use once it is written: of an earlier version, or covered by others.
-        fps_varies: Whether the frame rate varies, None where that is not known.
+        obsolete: Partitions that are superfluous once it is written: of an earlier version, or covered by others.
         kernels: What computed its frames → how many (`Tally.kernels`).
     """
 
-    video_id: str
-    signature: str
-    frame_count: int
-    fps: float | None
-    annotation: Mapping[str, str]
     pieces: tuple[RowRange, ...]
     bytes: float
     obsolete: tuple[Absorbed, ...] = ()
-    fps_varies: bool | None = None
     kernels: Mapping[str, int] = field(default_factory=dict)
-
-    @property
-    def version(self) -> Version:
-        """Which content of the video it is."""
-        return Version(self.signature, self.frame_count)
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,35 +150,20 @@ def _merge(video: OpenVideo) -> VideoToMerge:
         kernels.update(dict.fromkeys(info.tally.kernels, rows))
     used = {piece.file for piece in pieces}
     written = max(info.modified for info in infos)
-    return VideoToMerge(
-        video.video_id,
-        newest.signature,
-        newest.frame_count,
-        newest.fps,
-        newest.annotation,
-        tuple(pieces),
-        size,
-        tuple(
-            Absorbed(info.name, info.split, info.video_id, info.version)
-            for info in video.partitions
-            # What was written after the video was whole is a version that somebody is at work on.
-            if info.name not in used and (info.version == newest.version or info.modified <= written)
-        ),
-        newest.fps_varies,
-        kernels,
+    # What was written after the video was whole is a version that somebody is at work on.
+    obsolete = tuple(
+        Absorbed(info.name, info.key, info.version)
+        for info in video.partitions
+        if info.name not in used and (info.version == newest.version or info.modified <= written)
     )
+    return VideoToMerge(**recorded_fields(newest), pieces=tuple(pieces), bytes=size, obsolete=obsolete, kernels=kernels)
 
 
 def keep_video(data_file: str, entry: VideoEntry, bytes_a_row: float = 0.0) -> VideoToMerge:
     """Return a video that lies in a data file."""
     return VideoToMerge(
-        entry.video_id,
-        entry.signature,
-        entry.frames,
-        entry.fps,
-        entry.annotation,
-        (RowRange(data_file, entry.first_row, entry.frames, entry.tally.digest),),
-        bytes_a_row * entry.frames,
-        fps_varies=entry.fps_varies,
+        **recorded_fields(entry),
+        pieces=(RowRange(data_file, entry.first_row, entry.frame_count, entry.tally.digest),),
+        bytes=bytes_a_row * entry.frame_count,
         kernels=entry.tally.kernels,
     )

@@ -9,24 +9,17 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
-from phoenix_ray.dataset import paths
+from phoenix_ray.dataset import paths, shards
 from phoenix_ray.dataset.parquet import DamagedFile
-from phoenix_ray.dataset.shards import FrameRange
+from phoenix_ray.dataset.shards import FrameRange, Version
 from phoenix_ray.sources.base import Video
 
 RangeType = TypeVar("RangeType", bound="CommittedRange")
 # 128 bits: a million videos collide with a probability of 1e-27.
 VersionKey = bytes
 _KEY_BYTES = 16
-
-
-class Version(NamedTuple):
-    """One content of a video: rows of different versions never mix."""
-
-    signature: str
-    frame_count: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +142,7 @@ class CommittedFrames:
         self.damaged = tuple(damaged)
         self.partitions = 0
         self._held: dict[VersionKey, list[PartitionRange]] = {}
-        open_videos: set[tuple[str, str]] = set()
+        open_videos: set[shards.VideoKey] = set()
         for split, video_id, held in partitions:
             self.partitions += 1
             self._held.setdefault(_key(split, video_id), []).append(held)

@@ -9,9 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from typing import Literal, get_args
+from typing import Literal
 
-from phoenix_ray.dataset import json_values, paths
+from pydantic import TypeAdapter
+
+from phoenix_ray.dataset import paths
+from phoenix_ray.dataset.json_records import FiniteNumber, FrameNumber, validate
 from phoenix_ray.dataset.sealing import parse_sealed_json, seal_json
 from phoenix_ray.dataset.storage import Storage
 from phoenix_ray.errors import OutputError
@@ -40,15 +43,18 @@ class FailureRecord:
 
     split: str
     video_id: str
-    first: int
-    last: int
+    first: FrameNumber
+    last: FrameNumber
     failure_class: FailureClass
     message: str
     node: str
-    attempts: int
+    attempts: FrameNumber
     traceback: str
     run_id: str
-    time: float
+    time: FiniteNumber
+
+
+_FAILURE = TypeAdapter(FailureRecord)
 
 
 def record_failure(storage: Storage, failure: FailureRecord) -> None:
@@ -86,28 +92,21 @@ def _recorded_ranges(storage: Storage, split: str, video_id: str) -> Iterator[tu
             yield file.name, (failure.first, failure.last)
 
 
+def parse_failure(content: bytes) -> FailureRecord:
+    """Return the record that a file holds.
+
+    Raises:
+        ValueError: It is not a record, or its seal is broken.
+    """
+    return validate(_FAILURE, parse_sealed_json(content))
+
+
 def _read_failure(storage: Storage, name: str) -> FailureRecord | None:
     try:
-        tree = parse_sealed_json(storage.read(name))
-        if tree["failure_class"] not in get_args(FailureClass):
-            raise ValueError(f"unknown class {tree['failure_class']!r}")
-        failure = FailureRecord(
-            split=json_values.text(tree["split"]),
-            video_id=json_values.text(tree["video_id"]),
-            first=json_values.count(tree["first"]),
-            last=json_values.count(tree["last"]),
-            failure_class=tree["failure_class"],
-            message=json_values.text(tree["message"]),
-            node=json_values.text(tree["node"]),
-            attempts=json_values.count(tree["attempts"]),
-            traceback=json_values.text(tree["traceback"]),
-            run_id=json_values.text(tree["run_id"]),
-            time=json_values.number(tree["time"]),
-        )
+        return parse_failure(storage.read(name))
     except FileNotFoundError:
         return None
-    except (ValueError, KeyError, TypeError) as error:
+    except ValueError as error:
         raise OutputError(
-            f"{storage.root}/{name} is no failure record ({error!r}). Delete it; the run tries its frames again anyway."
+            f"{storage.root}/{name} is not a failure record ({error}). Delete it: runs try its frames again anyway."
         ) from None
-    return failure

@@ -12,9 +12,13 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Annotated
+
+from pydantic import TypeAdapter
 
 from phoenix_ray.config import SourceSettings
-from phoenix_ray.dataset import json_values, paths
+from phoenix_ray.dataset import paths
+from phoenix_ray.dataset.json_records import FrameNumber, parse_mapping, required, validate
 from phoenix_ray.dataset.parquet import SCHEMA_VERSION
 from phoenix_ray.dataset.sealing import refuse_broken_seal, seal_json
 from phoenix_ray.dataset.storage import ReadableStorage, Storage
@@ -43,10 +47,10 @@ class DatasetIdentity:
 
     layout: str
     model: Mapping[str, str] = field(default_factory=dict)
-    limit_frames: int | None = None
+    limit_frames: FrameNumber | None = None
     signature: str = "sizes"
     source_root: str = ""
-    schema_version: int = SCHEMA_VERSION
+    schema_version: FrameNumber = SCHEMA_VERSION
 
     @property
     def fingerprint(self) -> str:
@@ -75,6 +79,12 @@ class DatasetIdentity:
         """Whether the same model and engine has another `pipeline_version`, which no setting restores."""
         kinds = [{name: one.model.get(name) for name in ("model", "engine")} for one in (self, now)]
         return kinds[0] == kinds[1] and self.model.get("pipeline_version") != now.model.get("pipeline_version")
+
+
+_IDENTITY = TypeAdapter(
+    Annotated[DatasetIdentity, required("layout", "model", "limit_frames", "signature", "source_root")]
+)
+_VERSION = TypeAdapter(FrameNumber)
 
 
 def claim_dataset(storage: Storage, identity: DatasetIdentity) -> DatasetIdentity:
@@ -159,21 +169,14 @@ def read_identity(storage: ReadableStorage) -> DatasetIdentity:
     where = f"{storage.root}/{paths.IDENTITY}"
     try:
         content = storage.read(paths.IDENTITY)
-        tree = json_values.parse_mapping(content)
-        version = json_values.count(tree["schema_version"])
+        tree = parse_mapping(content)
+        version = validate(_VERSION, tree["schema_version"])
         if version > SCHEMA_VERSION:
             raise NewerVersionError(
                 f"{where} was written by a newer phoenix_ray (schema {version}, this one knows {SCHEMA_VERSION}): "
                 "upgrade phoenix-ray to read it."
             )
-        identity = DatasetIdentity(
-            layout=json_values.text(tree["layout"]),
-            model=json_values.texts(tree["model"]),
-            limit_frames=None if tree["limit_frames"] is None else json_values.count(tree["limit_frames"]),
-            signature=json_values.text(tree["signature"]),
-            source_root=json_values.text(tree["source_root"]),
-            schema_version=version,
-        )
+        identity = validate(_IDENTITY, tree)
         if tree["fingerprint"] != identity.fingerprint:
             raise ValueError("its fingerprint does not match its fields")
         refuse_broken_seal(content)
@@ -182,7 +185,7 @@ def read_identity(storage: ReadableStorage) -> DatasetIdentity:
             f"{storage.root} is not a dataset of phoenix_ray: it has no {paths.IDENTITY}. "
             "`phoenix-ray run SOURCE OUTPUT` makes one."
         ) from None
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError) as error:
         raise OutputError(
             f"{where} is damaged ({error!r}). Delete it and start the run with its settings again: files that carry "
             "their fingerprint are taken over."

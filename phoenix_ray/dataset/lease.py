@@ -19,7 +19,10 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 
-from phoenix_ray.dataset import json_values, paths
+from pydantic import TypeAdapter
+
+from phoenix_ray.dataset import paths
+from phoenix_ray.dataset.json_records import FiniteNumber, FrameNumber, parse_mapping, validate
 from phoenix_ray.dataset.storage import Storage
 from phoenix_ray.errors import OutputError
 
@@ -57,10 +60,13 @@ class LeaseHolder:
 
     run_id: str
     host: str
-    pid: int
-    since: float
-    heartbeat: float
+    pid: FrameNumber
+    since: FiniteNumber
+    heartbeat: FiniteNumber
     process: ProcessMark = field(default_factory=ProcessMark)
+
+
+_HOLDER = TypeAdapter(LeaseHolder)
 
 
 class LeaseLostError(OutputError):
@@ -178,23 +184,9 @@ def keep_lease(storage: Storage, run_id: str, force: bool = False) -> Iterator[L
 def read_holder(storage: Storage) -> LeaseHolder | None:
     """Return who holds the lease of an output; None when nobody does or the file makes no sense."""
     try:
-        tree = json_values.parse_mapping(storage.read(paths.LEASE))
-        return LeaseHolder(
-            run_id=json_values.text(tree["run_id"]),
-            host=json_values.text(tree["host"]),
-            pid=json_values.count(tree["pid"]),
-            since=json_values.number(tree["since"]),
-            heartbeat=json_values.number(tree["heartbeat"]),
-            process=_read_mark(tree.get("process", {})),
-        )
-    except (FileNotFoundError, ValueError, KeyError):
+        return validate(_HOLDER, parse_mapping(storage.read(paths.LEASE)))
+    except (FileNotFoundError, ValueError):
         return None
-
-
-def _read_mark(tree: object) -> ProcessMark:
-    if not isinstance(tree, dict):
-        raise ValueError("a mark of a process is a mapping")
-    return ProcessMark(json_values.text(tree.get("machine", "")), json_values.text(tree.get("began", "")))
 
 
 def is_alive(holder: LeaseHolder, now: float) -> bool:

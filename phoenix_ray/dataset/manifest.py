@@ -17,20 +17,34 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from dataclasses import replace as changed
-from typing import Any
+from typing import Annotated, Any
 
-from phoenix_ray.dataset import json_values, paths
+from pydantic import AfterValidator, TypeAdapter
+
+from phoenix_ray.dataset import paths
 from phoenix_ray.dataset.identity import DatasetIdentity
+from phoenix_ray.dataset.json_records import FLAT_TALLY, FrameNumber, RowNumber, parse_mapping, validate
 from phoenix_ray.dataset.parquet import SCHEMA_VERSION, DamagedFile
 from phoenix_ray.dataset.sealing import refuse_broken_seal, seal_json
 from phoenix_ray.dataset.storage import ReadableStorage, Storage
-from phoenix_ray.dataset.tally import Tally, total
+from phoenix_ray.dataset.tally import RecordedTally, Tally, total
 from phoenix_ray.errors import NewerVersionError, OutputError
 
 # Generations that stay, so that a reader which has just listed them still finds the one it chose.
 GENERATIONS_KEPT = 3
 # How often a reader looks anew when the generation that it chose is gone.
 _ATTEMPTS = 10
+
+
+def _refuse_other_folder(name: str) -> str:
+    """Return the name of a data file; a name elsewhere could be read, or deleted, in the place of a data file."""
+    folder, *rest = name.split("/")
+    if folder != paths.DATA or not rest or not {"", ".", ".."}.isdisjoint(rest) or "\0" in name:
+        raise ValueError(f"{name!a} is not the name of a data file")
+    return name
+
+
+DataName = Annotated[str, AfterValidator(_refuse_other_folder)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,14 +62,14 @@ class DataFile:
         tally: Counts over its rows.
     """
 
-    name: str
+    name: DataName
     split: str
-    videos: int
+    videos: FrameNumber
     first_video: str
     last_video: str
-    bytes: int
+    bytes: RowNumber
     sha256: str
-    tally: Tally
+    tally: RecordedTally
 
     @property
     def rows(self) -> int:
@@ -92,6 +106,11 @@ class Manifest:
         kept = {file.name: file for file in self.files if file.name not in gone} | {file.name: file for file in added}
         files = tuple(sorted(kept.values(), key=lambda file: (file.split, file.first_video, file.name)))
         return changed(self, files=files)
+
+
+_FILES = TypeAdapter(list[Annotated[DataFile, FLAT_TALLY]])
+_CONDEMNED = TypeAdapter(list[DataName])
+_NUMBER = TypeAdapter(FrameNumber)
 
 
 def publish_manifest(
@@ -206,39 +225,19 @@ def _to_json(identity: DatasetIdentity, manifest: Manifest) -> dict[str, Any]:
 def _parse(storage: ReadableStorage, identity: DatasetIdentity, generation: int, content: bytes) -> Manifest:
     where = f"{storage.root}/{paths.manifest_path(generation)}"
     try:
-        tree = json_values.parse_mapping(content)
-        if json_values.count(tree["schema_version"]) > SCHEMA_VERSION:
+        tree = parse_mapping(content)
+        if validate(_NUMBER, tree["schema_version"]) > SCHEMA_VERSION:
             raise NewerVersionError(f"{where} was written by a newer phoenix_ray: upgrade phoenix-ray to read it.")
         if tree["fingerprint"] != identity.fingerprint:
             raise OutputError(f"{where} belongs to a dataset with other settings than {paths.IDENTITY} beside it.")
         refuse_broken_seal(content)
         if tree.get("generation", 0) != generation:
             raise ValueError("it has the name of another generation")
-        files = tuple(
-            DataFile(
-                name=_data_name(file["name"]),
-                split=json_values.text(file["split"]),
-                videos=json_values.count(file["videos"]),
-                first_video=json_values.text(file["first_video"]),
-                last_video=json_values.text(file["last_video"]),
-                bytes=json_values.count(file["bytes"], json_values.MOST_ROWS),
-                sha256=json_values.text(file["sha256"]),
-                tally=Tally.from_json(file),
-            )
-            for file in tree["files"]
-        )
-        return Manifest(files, generation, frozenset(map(_data_name, tree.get("condemned", ()))))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        files = validate(_FILES, tree["files"])
+        condemned = validate(_CONDEMNED, tree.get("condemned", []))
+        return Manifest(tuple(files), generation, frozenset(condemned))
+    except (ValueError, KeyError) as error:
         raise OutputError(
             f"{where} is damaged ({error!r}). Run `phoenix-ray check --repair`: data files are taken in again by what "
             "their own footers say."
         ) from None
-
-
-def _data_name(value: object) -> str:
-    """Return the name of a data file; one that lies elsewhere could be read, or deleted, in the place of one."""
-    name = json_values.text(value)
-    folder, *rest = name.split("/")
-    if folder != paths.DATA or not rest or not {"", ".", ".."}.isdisjoint(rest) or "\0" in name:
-        raise ValueError(f"{name!a} is no name of a data file")
-    return name

@@ -7,20 +7,20 @@ done twice replaces itself. A footer says all that resume, compaction and status
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import pyarrow as pa
+from pydantic import TypeAdapter
 
 from phoenix_ray.config import OutputSettings
-from phoenix_ray.dataset import json_values, paths
-from phoenix_ray.dataset.coverage import Version
-from phoenix_ray.dataset.identity import DatasetIdentity
+from phoenix_ray.dataset import paths
+from phoenix_ray.dataset.identity import DatasetIdentity, find_layout
+from phoenix_ray.dataset.json_records import FrameNumber, validate
 from phoenix_ray.dataset.parquet import (
     DamagedFile,
     DamagedFileError,
@@ -32,11 +32,10 @@ from phoenix_ray.dataset.parquet import (
 )
 from phoenix_ray.dataset.schema import FrameRecord, to_table
 from phoenix_ray.dataset.sealing import parquet_seal, seal_parquet
+from phoenix_ray.dataset.shards import RecordedVideo, Shard, Version, recorded_fields
 from phoenix_ray.dataset.storage import ReadableStorage, Storage, StoredFile
-from phoenix_ray.dataset.tally import Tally, tally_rows
-from phoenix_ray.landmarks import Layout
+from phoenix_ray.dataset.tally import RecordedTally, tally_rows
 from phoenix_ray.models.base import LandmarkBatch
-from phoenix_ray.sources.base import Video
 
 # Footers read at once: hides the latency of a network file system. Parsing them is bound by one CPU.
 FOOTER_THREADS = 4
@@ -44,82 +43,83 @@ FOOTER_THREADS = 4
 _FILES_PER_BLOCK = 32
 
 
-@dataclass(frozen=True, slots=True)
-class PartitionInfo:
+class FrameRows(Protocol):
+    """The rows of some frames; `estimation.Estimate` is one."""
+
+    @property
+    def records(self) -> Sequence[FrameRecord]:
+        """What is known of each frame beside its landmarks."""
+        ...
+
+    @property
+    def rows(self) -> LandmarkBatch:
+        """The landmarks, one row for each record."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartitionInfo(RecordedVideo):
     """What a partition's footer says: the receipt of a shard.
 
     Attributes:
         name: The file, relative to the dataset.
-        split: Split of the video.
-        video_id: The video.
         first: First frame.
         last: End of the frames, exclusive.
-        frame_count: Frames of the whole video.
-        signature: The source's signature of the video when it was read.
-        fps: Frames per second, None where the source has no clock; the average where the rate varies.
-        annotation: Text that belongs to the video.
         tally: Counts over its rows.
         error: First error among its frames, None when there is none.
         bytes: Size of the file.
         modified: When the file was written, by the clock of the storage; 0 in a fresh receipt.
-        fps_varies: Whether the frame rate varies, None where an earlier version wrote the file and did not look.
     """
 
     name: str
-    split: str
-    video_id: str
-    first: int
-    last: int
-    frame_count: int
-    signature: str
-    fps: float | None
-    annotation: Mapping[str, str]
-    tally: Tally
+    first: FrameNumber
+    last: FrameNumber
+    tally: RecordedTally
     error: str | None
     bytes: int
     modified: float = 0.0
-    fps_varies: bool | None = None
 
     @property
     def rows(self) -> int:
         """Number of frames."""
         return self.last - self.first
 
-    @property
-    def version(self) -> Version:
-        """Which content of the video the rows come from."""
-        return Version(self.signature, self.frame_count)
+
+_INFO = TypeAdapter(PartitionInfo)
 
 
 def write_partition(
     storage: Storage,
-    layout: Layout,
     identity: DatasetIdentity,
     settings: OutputSettings,
-    video: Video,
-    first: int,
-    last: int,
-    records: Sequence[FrameRecord],
-    batch: LandmarkBatch,
+    shard: Shard,
+    computed: FrameRows,
     kernels: str = "",
 ) -> PartitionInfo:
-    """Commit the rows of frames `first` to `last` (exclusive) of a video, and return the receipt.
+    """Commit the rows of a shard and return the receipt.
 
-    `kernels` says what computed them (`models.kernels.describe_kernels`), empty where that is not known.
+    Args:
+        storage: The dataset.
+        identity: Its identity.
+        settings: How files are encoded.
+        shard: The frames.
+        computed: A row for each of them, in order.
+        kernels: What computed them (`models.kernels.describe_kernels`), empty where that is not known.
 
     Raises:
-        ValueError: The records are not exactly those frames in order, or the batch does not fit them.
-        OutputError: The output cannot be written.
+        ValueError: The records are not exactly those frames in order, or the landmarks do not fit them.
+        OutputError: The output cannot be written, or the identity names a layout that is not known here.
     """
-    if [record.index for record in records] != list(range(first, last)) or first == last:
-        raise ValueError(
-            f"{video.split}/{video.video_id}: rows of frames {first} to {last - 1} are to be committed whole"
-        )
-    table = to_table(layout, video.split, video.video_id, records, batch)
+    video, first, last = shard.video, shard.first, shard.last
+    if [record.index for record in computed.records] != list(range(first, last)) or first == last:
+        raise ValueError(f"{shard}: a partition holds one row for each of these frames, in order")
+    layout = find_layout(identity)
+    table = to_table(layout, video.split, video.video_id, computed.records, computed.rows)
     tally = tally_rows(layout, table)
     if kernels:
         tally = replace(tally, kernels={kernels: tally.rows})
-    error = next((record.error for record in records if record.error is not None), None)
+    error = next((record.error for record in computed.records if record.error is not None), None)
+    recorded = recorded_fields(video)
     sink = pa.BufferOutputStream()
     with open_writer(sink, table.schema, layout, settings) as writer:
         writer.write_table(table, row_group_size=settings.row_group_rows)
@@ -129,36 +129,16 @@ def write_partition(
                 "fingerprint": identity.fingerprint,
                 "schema_version": identity.schema_version,
                 "layout": layout.name,
-                "split": video.split,
-                "video_id": video.video_id,
                 "range": [first, last],
-                "frame_count": video.frame_count,
-                "signature": video.signature,
-                "fps": video.fps,
-                "fps_varies": video.fps_varies,
-                "annotation": dict(video.annotation),
                 "error": error,
+                **recorded,
                 **tally.to_json(),
             },
         )
     content = seal_parquet(sink.getvalue())
     name = paths.partition_path(video.split, video.video_id, first, last)
     storage.write(name, content)
-    return PartitionInfo(
-        name=name,
-        split=video.split,
-        video_id=video.video_id,
-        first=first,
-        last=last,
-        frame_count=video.frame_count,
-        signature=video.signature,
-        fps=video.fps,
-        annotation=dict(video.annotation),
-        tally=tally,
-        error=error,
-        bytes=len(content),
-        fps_varies=video.fps_varies,
-    )
+    return PartitionInfo(name=name, first=first, last=last, tally=tally, error=error, bytes=len(content), **recorded)
 
 
 def list_partitions(
@@ -181,22 +161,8 @@ def read_partition(storage: ReadableStorage, fingerprint: str, file: StoredFile)
     try:
         footer, rows = _read_statement(storage, file.name)
         first, last = footer["range"]
-        info = PartitionInfo(
-            name=file.name,
-            split=json_values.text(footer["split"]),
-            video_id=json_values.text(footer["video_id"]),
-            first=json_values.count(first),
-            last=json_values.count(last),
-            frame_count=json_values.count(footer["frame_count"]),
-            signature=json_values.text(footer["signature"]),
-            fps=json_values.optional_number(footer["fps"]),
-            annotation=json_values.texts(footer["annotation"]),
-            tally=Tally.from_json(footer),
-            error=json_values.optional_text(footer["error"]),
-            bytes=file.bytes,
-            modified=file.modified,
-            fps_varies=json_values.optional_flag(footer.get("fps_varies")),
-        )
+        about_file = {"name": file.name, "bytes": file.bytes, "modified": file.modified}
+        info = validate(_INFO, {**footer, **about_file, "first": first, "last": last, "tally": footer})
         if footer["fingerprint"] != fingerprint:
             return DamagedFile(file.name, "it belongs to a dataset with other settings", foreign=True)
         if paths.partition_path(info.split, info.video_id, first, last) != file.name:
@@ -207,7 +173,7 @@ def read_partition(storage: ReadableStorage, fingerprint: str, file: StoredFile)
         return None
     except DamagedFileError as error:
         return error.damage
-    except (KeyError, TypeError, ValueError, AttributeError, json.JSONDecodeError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         return DamagedFile(file.name, f"its footer cannot be understood ({error!r})")
     return info
 

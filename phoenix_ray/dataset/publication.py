@@ -22,11 +22,11 @@ import pyarrow as pa
 
 from phoenix_ray.dataset.compaction import Compacted
 from phoenix_ray.dataset.compaction_plan import Absorbed
-from phoenix_ray.dataset.coverage import Version
 from phoenix_ray.dataset.identity import DatasetIdentity
 from phoenix_ray.dataset.manifest import Manifest, newest_generation, publish_manifest, remove_old_generations
 from phoenix_ray.dataset.parquet import DamagedFileError
 from phoenix_ray.dataset.partitions import FOOTER_THREADS, delete_version, discard
+from phoenix_ray.dataset.shards import Version, VideoKey
 from phoenix_ray.dataset.storage import Storage
 from phoenix_ray.dataset.survey import Survey, read_compacted
 from phoenix_ray.dataset.unpublished import resolve_unpublished
@@ -88,10 +88,10 @@ def delete_absorbed(
         older: Whether versions that differ are known to be older ones.
     """
     listed = list(absorbed)
-    held = select_videos(videos, {(one.split, one.video_id) for one in listed})
+    held = select_videos(videos, {one.key for one in listed})
 
     def delete(one: Absorbed) -> bool:
-        row = held.get((one.split, one.video_id))
+        row = held.get(one.key)
         same = row is not None and Version(row["source_signature"], row["frames"]) == one.version
         return row is not None and (same or older) and delete_version(storage, identity, one.name, one.version)
 
@@ -140,9 +140,7 @@ def _agree(
         files_of = agreed
 
 
-def _keys_of(
-    storage: Storage, identity: DatasetIdentity, before: Manifest, result: Compacted
-) -> set[tuple[str, str]] | None:
+def _keys_of(storage: Storage, identity: DatasetIdentity, before: Manifest, result: Compacted) -> set[VideoKey] | None:
     """Return (split, video ID) of what a result wrote, None when the file cannot be published (any more)."""
     if result.data_file is None:
         return set()
@@ -152,7 +150,7 @@ def _keys_of(
         entries = read_entries(storage, identity, result.data_file.name)
     except (FileNotFoundError, DamagedFileError):
         return None
-    return {(entry.split, entry.video_id) for entry in entries}
+    return {entry.key for entry in entries}
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,9 +196,7 @@ def sweep(
     for name in temporary:
         storage.delete(name)
     left_over = [
-        Absorbed(info.name, info.split, info.video_id, info.version)
-        for video in survey.open_videos()
-        for info in video.absorbed
+        Absorbed(info.name, info.key, info.version) for video in survey.open_videos() for info in video.absorbed
     ]
     deleted = delete_absorbed(storage, identity, survey.videos, left_over)
     removed = (*temporary, *deleted, *delete_condemned(storage, published))

@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 import pyarrow as pa
 
-from phoenix_ray.dataset.json_values import parse_mapping
+from phoenix_ray.dataset.json_records import parse_mapping
 
 SealState = Literal["intact", "broken", "none"]
 

@@ -1,19 +1,30 @@
-"""The unit of work, and how a video becomes several of them.
+"""What names videos and the work on them: videos, their versions, and shards.
 
-Made by `cluster.plan`, handed out by `cluster.scheduler`, computed by `cluster.worker`.
+`cluster.plan` makes shards, `cluster.worker` computes them, `partitions.write_partition` commits each as one file.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
+from phoenix_ray.dataset.json_records import FiniteNumber, Flag, FrameNumber
 from phoenix_ray.sources.base import Video
 
-FrameRange = tuple[int, int]
-ShardKey = tuple[str, str, int, int]
+# Split and video ID.
 VideoKey = tuple[str, str]
+# First frame and end of the frames, exclusive.
+FrameRange = tuple[int, int]
+# What names a shard within a dataset: split, video ID, first frame, end.
+ShardKey = tuple[str, str, int, int]
+
+
+class Version(NamedTuple):
+    """One content of a video: rows of different versions never mix."""
+
+    signature: str
+    frame_count: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +46,7 @@ class Shard:
         return (self.video.split, self.video.video_id, self.first, self.last)
 
     def keeps_batches(self, batch_size: int) -> bool:
-        """Whether each frame meets the neighbours in its batch that the whole video gives it."""
+        """Whether each frame shares its batch with the same frames as when the video is computed whole."""
         return self.first % batch_size == 0 and (self.last % batch_size == 0 or self.last == self.video.frame_count)
 
     def __str__(self) -> str:
@@ -43,28 +54,47 @@ class Shard:
         return f"{self.video.split}/{self.video.video_id} {frames}"
 
 
-def cut_range(gap: FrameRange, shard_frames: int, batch_size: int) -> Iterator[FrameRange]:
-    """Yield a range cut into equal pieces of at most about `shard_frames`, inner cuts at multiples of `batch_size`.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordedVideo:
+    """What the dataset records of a video, as its source described it when its frames were read.
 
-    "About": a piece is rounded up to whole batches, so that it exceeds `shard_frames` by less than one batch.
+    Attributes:
+        split: Split of the video.
+        video_id: ID of the video, unique within the split.
+        frame_count: Number of frames of the whole video.
+        signature: The source's signature of its content.
+        fps: Frames per second; None where the source has no clock, the average where the rate varies.
+        annotation: Text that belongs to the video.
+        fps_varies: Whether the frame rate varies; None where an earlier version wrote the file and did not look.
     """
-    first, last = gap
-    pieces = max(1, math.ceil((last - first) / shard_frames))
-    step = math.ceil((last - first) / pieces / batch_size) * batch_size
-    start = first
-    while start < last:
-        stop = min(last, (start // batch_size) * batch_size + step)
-        yield start, stop
-        start = stop
+
+    split: str
+    video_id: str
+    frame_count: FrameNumber
+    signature: str
+    fps: FiniteNumber | None
+    annotation: Mapping[str, str]
+    fps_varies: Flag | None = None
+
+    @property
+    def key(self) -> VideoKey:
+        """Split and video ID."""
+        return (self.split, self.video_id)
+
+    @property
+    def version(self) -> Version:
+        """Which content of the video it is."""
+        return Version(self.signature, self.frame_count)
 
 
-def halves(shard: Shard, batch_size: int) -> tuple[Shard, Shard]:
-    """Return a shard of two frames or more as two: cut between batches while it holds several, else between frames.
-
-    A half of less than a batch meets other neighbours in its batch than the whole video gives it, so this is for the
-    search for a frame that kills its worker, not for planning.
-    """
-    middle = (shard.first + shard.last) / 2
-    inner = range((shard.first // batch_size + 1) * batch_size, shard.last, batch_size)
-    where = min(inner, key=lambda cut_range: abs(cut_range - middle), default=int(middle))
-    return replace(shard, last=where), replace(shard, first=where)
+def recorded_fields(video: Video | RecordedVideo) -> dict[str, Any]:
+    """Return the fields of `RecordedVideo` of a video, to make one of its subclasses."""
+    return {
+        "split": video.split,
+        "video_id": video.video_id,
+        "frame_count": video.frame_count,
+        "signature": video.signature,
+        "fps": video.fps,
+        "annotation": dict(video.annotation),
+        "fps_varies": video.fps_varies,
+    }

@@ -22,7 +22,7 @@ from phoenix_ray.dataset.identity import DatasetIdentity, find_layout
 from phoenix_ray.dataset.parquet import DamagedFileError
 from phoenix_ray.dataset.partitions import PartitionInfo
 from phoenix_ray.dataset.rows import ChangedError, RowRange, RowReader, read_blocks
-from phoenix_ray.dataset.shards import VideoKey
+from phoenix_ray.dataset.shards import VideoKey, recorded_fields
 from phoenix_ray.dataset.storage import ReadableStorage
 from phoenix_ray.dataset.survey import OpenVideo, take_survey
 from phoenix_ray.dataset.tally import Tally, tally_rows, total
@@ -90,9 +90,7 @@ class Snapshot:
     def __init__(self, storage: ReadableStorage, identity: DatasetIdentity) -> None:
         layout = find_layout(identity)
         survey = take_survey(storage, identity, columns=video_schema(layout).names)
-        self._open = {
-            (video.split, video.video_id): video.live for video in survey.open_videos() if video.live is not None
-        }
+        self._open = {video.key: video.live for video in survey.open_videos() if video.live is not None}
         reader = RowReader(storage)
         entries = [describe_open(reader, layout, key, infos) for key, infos in self._open.items()]
         compacted = _without(survey.videos, self._open)
@@ -126,9 +124,7 @@ def describe_open(reader: RowReader, layout: Layout, key: VideoKey, infos: Seque
             kernels=tally.kernels,
         )
     newest = max(infos, key=lambda info: info.modified)
-    return VideoEntry(
-        *key, newest.frame_count, 0, newest.signature, newest.fps, newest.annotation, tally, newest.fps_varies
-    )
+    return VideoEntry(**recorded_fields(newest), first_row=0, tally=tally)
 
 
 def _without(videos: pa.Table, keys: Collection[VideoKey]) -> pa.Table:
@@ -186,7 +182,7 @@ def tally_splits(storage: ReadableStorage, identity: DatasetIdentity) -> dict[st
     """
     with _explained(storage):
         survey = take_survey(storage, identity)
-        open_videos = {(video.split, video.video_id): video for video in survey.open_videos() if video.live is not None}
+        open_videos = {video.key: video for video in survey.open_videos() if video.live is not None}
         # Data files that hold rows of a video which partitions hold in a newer version.
         outdated = {video.compacted.file for video in open_videos.values() if video.compacted}
         splits: dict[str, Tally] = {}
@@ -194,7 +190,7 @@ def tally_splits(storage: ReadableStorage, identity: DatasetIdentity) -> dict[st
             tally = file.tally
             if file.name in outdated:
                 entries = read_entries(storage, identity, file.name)
-                tally = total(entry.tally for entry in entries if (entry.split, entry.video_id) not in open_videos)
+                tally = total(entry.tally for entry in entries if entry.key not in open_videos)
             splits[file.split] = splits.get(file.split, Tally()) + tally
         for entry in _open_entries(storage, identity, open_videos.values()):
             splits[entry.split] = splits.get(entry.split, Tally()) + entry.tally
@@ -209,10 +205,10 @@ def unreadable_videos(storage: ReadableStorage, identity: DatasetIdentity) -> li
     """
     with _explained(storage):
         survey = take_survey(storage, identity, columns=(*VERSION_COLUMNS, UNREADABLE_COLUMN))
-        open_videos = {(video.split, video.video_id): video for video in survey.open_videos() if video.live is not None}
+        open_videos = {video.key: video for video in survey.open_videos() if video.live is not None}
         compacted = [video for video in unreadable_in(survey.videos) if video[:2] not in open_videos]
         opened = [
-            UnreadableVideo(entry.split, entry.video_id, entry.frames, unreadable)
+            UnreadableVideo(entry.split, entry.video_id, entry.frame_count, unreadable)
             for entry in _open_entries(storage, identity, open_videos.values())
             if (unreadable := entry.tally.statuses.get("unreadable", 0))
         ]
@@ -224,7 +220,7 @@ def _open_entries(
 ) -> Iterator[VideoEntry]:
     reader, layout = RowReader(storage), find_layout(identity)
     for video in videos:
-        yield describe_open(reader, layout, (video.split, video.video_id), video.live or [])
+        yield describe_open(reader, layout, video.key, video.live or [])
 
 
 @contextmanager

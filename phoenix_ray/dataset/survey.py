@@ -11,11 +11,12 @@ from itertools import groupby
 
 import pyarrow as pa
 
-from phoenix_ray.dataset.coverage import CommittedFrames, PartitionRange, Version, is_whole, live_ranges
+from phoenix_ray.dataset.coverage import CommittedFrames, PartitionRange, is_whole, live_ranges
 from phoenix_ray.dataset.identity import DatasetIdentity
 from phoenix_ray.dataset.manifest import Manifest, check_files, newest_generation, read_manifest
 from phoenix_ray.dataset.parquet import DamagedFile
 from phoenix_ray.dataset.partitions import FOOTER_THREADS, PartitionInfo, list_partitions
+from phoenix_ray.dataset.shards import Version, VideoKey
 from phoenix_ray.dataset.storage import ReadableStorage
 from phoenix_ray.dataset.video_table import VERSION_COLUMNS, gather_videos, select_videos
 from phoenix_ray.errors import OutputError
@@ -47,6 +48,11 @@ class OpenVideo:
     video_id: str
     partitions: tuple[PartitionInfo, ...]
     compacted: CompactedVideo | None
+
+    @property
+    def key(self) -> VideoKey:
+        """Split and video ID."""
+        return (self.split, self.video_id)
 
     @property
     def live(self) -> list[PartitionInfo] | None:
@@ -85,11 +91,15 @@ class Survey:
 
     def open_videos(self) -> Iterator[OpenVideo]:
         """Yield the videos that have partitions, sorted by split and ID."""
-        compacted = select_videos(self.videos, map(_video_key, self.partitions))
-        for key, group in groupby(sorted(self.partitions, key=_video_key), key=_video_key):
+        compacted = select_videos(self.videos, (info.key for info in self.partitions))
+        for key, group in groupby(sorted(self.partitions, key=_key), key=_key):
             row = compacted.get(key)
             rows = CompactedVideo(Version(row["source_signature"], row["frames"]), row["file"]) if row else None
             yield OpenVideo(*key, tuple(group), rows)
+
+
+def _key(info: PartitionInfo) -> VideoKey:
+    return info.key
 
 
 def take_survey(
@@ -142,10 +152,6 @@ def read_compacted(
         if manifest or not damaged or newest_generation(storage) == newest.generation:
             return sound.replace({file.name for file in unreadable}, ()), videos, damaged
     raise OutputError(f"{storage.root} changes while it is read; try again later.")
-
-
-def _video_key(info: PartitionInfo) -> tuple[str, str]:
-    return (info.split, info.video_id)
 
 
 def committed_in(survey: Survey) -> CommittedFrames:

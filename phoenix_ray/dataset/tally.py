@@ -10,18 +10,29 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
+from pydantic import PlainValidator
 
-from phoenix_ray.dataset import json_values
+from phoenix_ray.dataset.json_records import RowNumber, required
 from phoenix_ray.dataset.schema import scored_parts, to_batch
 from phoenix_ray.landmarks import Layout
 
 _MODULUS = 1 << 128
+
+
+def _parse_digest(text: object) -> int:
+    if not isinstance(text, str) or len(text) != 32:
+        raise ValueError("it is not a digest of 32 hexadecimal digits")
+    return int(text, 16)
+
+
+# A landmark digest; JSON has it as 32 hexadecimal digits.
+Digest = Annotated[int, PlainValidator(_parse_digest)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +48,11 @@ class Tally:
             tallies that differ in nothing else are equal.
     """
 
-    rows: int = 0
-    digest: int = 0
-    statuses: Mapping[str, int] = field(default_factory=dict)
-    detected: Mapping[str, int] = field(default_factory=dict)
-    kernels: Mapping[str, int] = field(default_factory=dict, compare=False)
+    rows: RowNumber = 0
+    digest: Digest = 0
+    statuses: Mapping[str, RowNumber] = field(default_factory=dict)
+    detected: Mapping[str, RowNumber] = field(default_factory=dict)
+    kernels: Mapping[str, RowNumber] = field(default_factory=dict, compare=False)
 
     def __add__(self, other: Tally) -> Tally:
         return Tally(
@@ -66,16 +77,9 @@ class Tally:
             "kernels": dict(self.kernels),
         }
 
-    @classmethod
-    def from_json(cls, tree: Mapping[str, Any]) -> Tally:
-        """Return the tally that `to_json` gave; KeyError, TypeError or ValueError when it is none."""
-        return cls(
-            json_values.count(tree["rows"], json_values.MOST_ROWS),
-            json_values.digest(tree["digest"]),
-            json_values.counts(tree["statuses"]),
-            json_values.counts(tree["detected"]),
-            json_values.counts(tree.get("kernels", {})),
-        )
+
+# The counts as `Tally.to_json` writes them.
+RecordedTally = Annotated[Tally, required("rows", "digest", "statuses", "detected")]
 
 
 def tally_rows(layout: Layout, table: pa.Table) -> Tally:

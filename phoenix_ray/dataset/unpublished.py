@@ -92,7 +92,7 @@ def _sort_out(storage: Storage, survey: Survey, only: Collection[str] | None) ->
     The newest come first: where two hold the same video, what was written later counts.
     """
     manifest, identity = survey.manifest, survey.identity
-    elsewhere = {(video.split, video.video_id) for video in survey.open_videos() if video.whole is not None}
+    elsewhere = {video.key for video in survey.open_videos() if video.whole is not None}
     known = manifest.names | manifest.condemned | {file.name for file in survey.damaged}
     files = [file for file in storage.list(paths.DATA) if file.name not in known and is_data_file_name(file.name)]
     files = [file for file in files if only is None or file.name in only]
@@ -106,8 +106,8 @@ def _sort_out(storage: Storage, survey: Survey, only: Collection[str] | None) ->
         except DamagedFileError as error:
             condemned |= set() if error.damage.foreign else {file.name}
             continue
-        held = elsewhere | select_videos(survey.videos, {(entry.split, entry.video_id) for entry in entries}).keys()
-        needed = [entry for entry in entries if (entry.split, entry.video_id) not in held]
+        held = elsewhere | select_videos(survey.videos, {entry.key for entry in entries}).keys()
+        needed = [entry for entry in entries if entry.key not in held]
         if needed and len(needed) == len(entries):
             # When it is gone by now, another driver has published what becomes of it, and this one is refused.
             with suppress(FileNotFoundError):
@@ -116,7 +116,7 @@ def _sort_out(storage: Storage, survey: Survey, only: Collection[str] | None) ->
             rescued = rewrite(storage, identity, file.name, needed) if needed else None
             added += [rescued] if rescued else []
             condemned.add(file.name)
-        elsewhere |= {(entry.split, entry.video_id) for entry in needed}
+        elsewhere |= {entry.key for entry in needed}
     return added, condemned
 
 

@@ -8,27 +8,30 @@ footers that are new.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Annotated, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from pydantic import Field, TypeAdapter
 
-from phoenix_ray.dataset import json_values, paths
+from phoenix_ray.dataset import paths
 from phoenix_ray.dataset.decoded_size import refuse_bomb_of_all
 from phoenix_ray.dataset.identity import DatasetIdentity, find_layout
+from phoenix_ray.dataset.json_records import FLAT_TALLY, FrameNumber, RowNumber, validate
 from phoenix_ray.dataset.manifest import DataFile, Manifest
 from phoenix_ray.dataset.parquet import DamagedFile, DamagedFileError, explain_damage, open_parquet, read_footer
 from phoenix_ray.dataset.partitions import FOOTER_THREADS
 from phoenix_ray.dataset.schema import STATUSES
 from phoenix_ray.dataset.sealing import PARQUET_SEAL_BLANK, PARQUET_SEAL_KEY, parquet_seal, seal_parquet
+from phoenix_ray.dataset.shards import RecordedVideo, VideoKey, recorded_fields
 from phoenix_ray.dataset.storage import ReadableStorage, Storage
-from phoenix_ray.dataset.tally import Tally, total
+from phoenix_ray.dataset.tally import RecordedTally, total
 from phoenix_ray.landmarks import Layout
 
 # Annotations that have a column of their own; others share the map column `annotation`.
@@ -43,60 +46,31 @@ _LATER_COLUMNS = frozenset({"fps_varies", "kernels"})
 UNREADABLE_COLUMN = "frames_unreadable"
 
 
-@dataclass(frozen=True, slots=True)
-class VideoEntry:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VideoEntry(RecordedVideo):
     """A compacted video, as its data file's footer lists it.
 
     Attributes:
-        split: Its split.
-        video_id: The video.
-        frames: Number of frames, all of them rows of the file.
         first_row: Row of the data file where frame 0 lies; the others follow.
-        signature: The source's signature of the video when it was read.
-        fps: Frames per second, None where the source has no clock; the average where the rate varies.
-        annotation: Text that belongs to the video.
         tally: Counts over its rows.
-        fps_varies: Whether the frame rate varies, None where an earlier version read the video and did not look.
     """
 
-    split: str
-    video_id: str
-    frames: int
-    first_row: int
-    signature: str
-    fps: float | None
-    annotation: Mapping[str, str]
-    tally: Tally
-    fps_varies: bool | None = None
+    frame_count: Annotated[FrameNumber, Field(validation_alias="frames")]
+    first_row: RowNumber
+    tally: RecordedTally
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""
-        return {
-            "split": self.split,
-            "video_id": self.video_id,
-            "frames": self.frames,
-            "first_row": self.first_row,
-            "signature": self.signature,
-            "fps": self.fps,
-            "fps_varies": self.fps_varies,
-            "annotation": dict(self.annotation),
-            **self.tally.to_json(),
-        }
+        fields = recorded_fields(self)
+        return {"frames": fields.pop("frame_count"), "first_row": self.first_row, **fields, **self.tally.to_json()}
 
-    @classmethod
-    def from_json(cls, tree: Mapping[str, Any]) -> VideoEntry:
-        """Return the entry that `to_json` gave; KeyError, TypeError or ValueError when it is none."""
-        return cls(
-            split=json_values.text(tree["split"]),
-            video_id=json_values.text(tree["video_id"]),
-            frames=json_values.count(tree["frames"]),
-            first_row=json_values.count(tree["first_row"], json_values.MOST_ROWS),
-            signature=json_values.text(tree["signature"]),
-            fps=json_values.optional_number(tree["fps"]),
-            annotation=json_values.texts(tree["annotation"]),
-            tally=Tally.from_json(tree),
-            fps_varies=json_values.optional_flag(tree.get("fps_varies")),
-        )
+
+_ENTRIES = TypeAdapter(list[Annotated[VideoEntry, FLAT_TALLY]])
+
+
+def parse_entries(trees: object) -> list[VideoEntry]:
+    """Return the entries that `VideoEntry.to_json` gave; ValueError where they are something else."""
+    return validate(_ENTRIES, trees)
 
 
 def video_schema(layout: Layout) -> pa.Schema:
@@ -127,7 +101,7 @@ def to_video_table(layout: Layout, entries: Sequence[VideoEntry], file: str | No
     columns: dict[str, Iterable[object]] = {
         "split": [entry.split for entry in entries],
         "video_id": [entry.video_id for entry in entries],
-        "frames": [entry.frames for entry in entries],
+        "frames": [entry.frame_count for entry in entries],
         "fps": [entry.fps for entry in entries],
         "fps_varies": [entry.fps_varies for entry in entries],
         **{name: [entry.annotation.get(name) for entry in entries] for name in NAMED_ANNOTATIONS},
@@ -205,8 +179,8 @@ def read_entries(storage: ReadableStorage, identity: DatasetIdentity, data_file:
     try:
         if footer["fingerprint"] != identity.fingerprint:
             raise DamagedFileError(data_file, "it belongs to a dataset with other settings", foreign=True)
-        return [VideoEntry.from_json(tree) for tree in footer["videos"]]
-    except (KeyError, TypeError, ValueError) as error:
+        return parse_entries(footer["videos"])
+    except (KeyError, ValueError) as error:
         raise DamagedFileError(data_file, f"its footer cannot be understood ({error!r})") from None
 
 
@@ -237,7 +211,7 @@ def gather_videos(
     return pa.concat_tables([known, *(table for table in found if not isinstance(table, DamagedFile))]), damaged
 
 
-def select_videos(videos: pa.Table, keys: Iterable[tuple[str, str]]) -> dict[tuple[str, str], dict[str, Any]]:
+def select_videos(videos: pa.Table, keys: Iterable[VideoKey]) -> dict[VideoKey, dict[str, Any]]:
     """Return the rows of some videos, by (split, video ID): a few out of a large table."""
     wanted = set(keys)
     likely = videos.filter(

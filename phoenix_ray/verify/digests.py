@@ -41,7 +41,7 @@ def _vouched(path: str) -> dict[VideoKey, _Vouched]:
     identity = read_identity(storage)
     survey = take_survey(storage, identity)
     videos = {
-        (entry.split, entry.video_id): _Vouched(entry.tally.digest, entry.frames)
+        (entry.split, entry.video_id): _Vouched(entry.tally.digest, entry.frame_count)
         for file in survey.manifest.files
         if _sha256(storage, file.name) == file.sha256
         for entry in read_entries(storage, identity, file.name)

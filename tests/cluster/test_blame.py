@@ -4,7 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from phoenix_ray.cluster.blame import CONFIRMATIONS, MAX_SEARCH_DEATHS, Blame, Condemned, GivenUp, Trouble, TryAlone
-from phoenix_ray.dataset.shards import Shard, halves
+from phoenix_ray.cluster.shards import halves
+from phoenix_ray.dataset.shards import Shard
 from phoenix_ray.sources.base import Video
 
 DEATH = Trouble("model", "the worker died", fatal=True)

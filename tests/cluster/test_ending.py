@@ -5,7 +5,8 @@ import pytest
 from phoenix_ray.cluster import ending
 from phoenix_ray.cluster.ending import Ending, Left, count_left
 from phoenix_ray.cluster.plan import Plan, make_plan
-from phoenix_ray.dataset.coverage import CommittedFrames, HeldFrames, Version
+from phoenix_ray.dataset.coverage import CommittedFrames, PartitionRange
+from phoenix_ray.dataset.shards import Version
 from phoenix_ray.dataset.snapshot import UnreadableVideo
 from phoenix_ray.sources.base import SourceProblem, Video
 
@@ -13,9 +14,9 @@ WORDS = ("run", "my videos", "out", "--force")
 VIDEOS = [Video("train", f"v{number}", "frame_folder", "/data", 10, "signature") for number in range(4)]
 
 
-def held(video: Video, first: int, last: int) -> tuple[str, str, HeldFrames]:
+def held(video: Video, first: int, last: int) -> tuple[str, str, PartitionRange]:
     version = Version(video.signature, video.frame_count)
-    return video.split, video.video_id, HeldFrames(version, first, last, 0.0)
+    return video.split, video.video_id, PartitionRange(version, first, last, 0.0)
 
 
 def plan_of(committed: CommittedFrames) -> Plan:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from phoenix_ray.cluster.plan import describe_plan, make_plan
-from phoenix_ray.dataset.shards import cut_range
+from phoenix_ray.cluster.shards import cut
 from phoenix_ray.sources.base import SourceProblem, Video
 from phoenix_ray.sources.left_out import LeftOut
 
@@ -30,7 +30,7 @@ def everything(one: Video) -> list[tuple[int, int]]:
 def test_a_cut_covers_its_range_once_with_inner_cuts_at_batch_multiples(
     first: int, length: int, shard_frames: int, batch: int
 ) -> None:
-    pieces = list(cut_range((first, first + length), shard_frames, batch))
+    pieces = list(cut((first, first + length), shard_frames, batch))
     assert pieces[0][0] == first
     assert pieces[-1][1] == first + length
     assert all(left[1] == right[0] for left, right in pairwise(pieces))
@@ -46,7 +46,7 @@ def test_batches_of_a_resumed_video_are_batches_of_a_whole_one(length: int, hole
         start
         for gap in gaps
         if gap[0] < gap[1]
-        for piece in cut_range(gap, 128, batch)
+        for piece in cut(gap, 128, batch)
         for start in range(piece[0], piece[1], batch)
     }
     assert starts <= set(range(0, length, batch))

@@ -125,7 +125,7 @@ def test_rows_are_written_while_the_next_shard_is_computed(
         return estimate_frames(*arguments)
 
     def write_later(*arguments: Any) -> Any:
-        if arguments[5] == 0:
+        if arguments[3].first == 0:
             assert second_is_computed.wait(30), "nobody computed while the first shard was written"
         return write_partition(*arguments)
 

@@ -13,7 +13,9 @@ from phoenix_ray.config import OutputSettings
 from phoenix_ray.dataset.identity import DatasetIdentity, claim_dataset
 from phoenix_ray.dataset.partitions import PartitionInfo, write_partition
 from phoenix_ray.dataset.schema import FrameRecord, empty_batch
+from phoenix_ray.dataset.shards import Shard
 from phoenix_ray.dataset.storage import LocalStorage, Storage
+from phoenix_ray.estimation import Estimate
 from phoenix_ray.landmarks import LAYOUTS, Layout, Part
 from phoenix_ray.models.base import LandmarkBatch
 from phoenix_ray.sources.base import Video
@@ -60,17 +62,19 @@ def make_records(first: int, last: int) -> list[FrameRecord]:
 
 
 def commit(storage: Storage, video: Video, first: int, last: int) -> PartitionInfo:
-    return write_partition(
-        storage,
-        LAYOUT,
-        IDENTITY,
-        SETTINGS,
-        video,
-        first,
-        last,
-        make_records(first, last),
-        make_batch(video, first, last),
-    )
+    return commit_rows(storage, Shard(video, first, last), make_records(first, last), make_batch(video, first, last))
+
+
+def commit_rows(
+    storage: Storage,
+    shard: Shard,
+    records: list[FrameRecord],
+    batch: LandmarkBatch,
+    identity: DatasetIdentity = IDENTITY,
+    settings: OutputSettings = SETTINGS,
+    kernels: str = "",
+) -> PartitionInfo:
+    return write_partition(storage, identity, settings, shard, Estimate(records, batch, 0.0, 0.0, ()), kernels)
 
 
 def commit_truncated(storage: Storage, video: Video, first: int, last: int, unreadable: Collection[int]) -> None:
@@ -79,7 +83,7 @@ def commit_truncated(storage: Storage, video: Video, first: int, last: int, unre
         for record in make_records(first, last)
     ]
     batch = empty_batch(LAYOUT, last - first)
-    write_partition(storage, LAYOUT, IDENTITY, SETTINGS, video, first, last, records, batch)
+    commit_rows(storage, Shard(video, first, last), records, batch)
 
 
 def new_dataset(folder: Path) -> LocalStorage:

@@ -20,6 +20,7 @@ from phoenix_ray.dataset.manifest import read_manifest
 from phoenix_ray.dataset.parquet import DamagedFileError
 from phoenix_ray.dataset.reader import Dataset
 from phoenix_ray.dataset.schema import landmark_schema
+from phoenix_ray.dataset.shards import recorded_fields
 from phoenix_ray.dataset.snapshot import VideoIndex, tally_splits
 from phoenix_ray.dataset.storage import LocalStorage
 from phoenix_ray.dataset.tally import Tally, add_digests, tally_rows, total
@@ -356,7 +357,10 @@ def _digest_one(dataset: Dataset, key: tuple[str, str]) -> int:
 
 def test_a_look_up_among_many_videos_finds_each_and_nothing_else() -> None:
     keys = [(split, f"{number}ä") for split in ("b", "a") for number in (10, 9, 100, 1)]
-    entries = [VideoEntry(*key, 1, row, "", None, {}, Tally()) for row, key in enumerate(keys)]
+    entries = [
+        VideoEntry(**recorded_fields(make_video(key[1], key[0], frames=1)), first_row=row, tally=Tally())
+        for row, key in enumerate(keys)
+    ]
     index = VideoIndex(to_video_table(LAYOUT, entries, "file"))
     for row, key in enumerate(keys):
         found = index.find(key)

@@ -61,5 +61,5 @@ def test_what_was_never_sealed_has_no_seal() -> None:
 
 @pytest.mark.parametrize("content", [b"[]", b"{", b"[" * 100_000, seal_json({"a": 1}).replace(b"1", b"2", 1)])
 def test_what_is_no_mapping_or_was_changed_is_refused(content: bytes) -> None:
-    with pytest.raises(ValueError, match=r"mapping|Expecting|nested|seal"):
+    with pytest.raises(ValueError, match=r"mapping|EOF|recursion|seal"):
         parse_sealed_json(content)

@@ -11,15 +11,15 @@ import numpy as np
 
 from phoenix_ray.config import OutputSettings
 from phoenix_ray.dataset.identity import DatasetIdentity, claim_dataset
-from phoenix_ray.dataset.partitions import write_partition
 from phoenix_ray.dataset.schema import FrameRecord, FrameStatus
-from phoenix_ray.dataset.shards import VideoKey
+from phoenix_ray.dataset.shards import Shard, VideoKey
 from phoenix_ray.dataset.storage import LocalStorage
 from phoenix_ray.dataset.video_landmarks import VideoLandmarks
 from phoenix_ray.exports.selection import select
 from phoenix_ray.landmarks import Layout, holistic
 from phoenix_ray.models.base import LandmarkBatch
 from phoenix_ray.sources.base import Video
+from tests.dataset.made_up import commit_rows
 
 LAYOUT = holistic(468)
 WIDTH, HEIGHT = 210, 260
@@ -104,7 +104,7 @@ def write_dataset(folder: Path, videos: tuple[VideoLandmarks, ...] = VIDEOS) -> 
             fps_varies=bool(one.fps_varies),
         )
         batch = LandmarkBatch(one.points, one.scores)
-        write_partition(storage, one.layout, identity, OutputSettings(), video, 0, len(one), records, batch)
+        commit_rows(storage, Shard(video, 0, len(one)), records, batch, identity, OutputSettings())
     return str(folder)
 
 

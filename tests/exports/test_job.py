@@ -7,8 +7,8 @@ import pytest
 
 from phoenix_ray.config import OutputSettings
 from phoenix_ray.dataset.identity import read_identity
-from phoenix_ray.dataset.partitions import write_partition
 from phoenix_ray.dataset.schema import FrameRecord
+from phoenix_ray.dataset.shards import Shard
 from phoenix_ray.dataset.storage import LocalStorage
 from phoenix_ray.errors import ConfigError, MissingExtraError, OutputError
 from phoenix_ray.exports.imports import open_collection
@@ -16,6 +16,7 @@ from phoenix_ray.exports.job import export
 from phoenix_ray.exports.registry import FORMATS, IN_PLACE
 from phoenix_ray.models.base import LandmarkBatch
 from phoenix_ray.sources.base import Video
+from tests.dataset.made_up import commit_rows
 from tests.exports.made_up import VIDEOS, assert_same_points, write_dataset
 
 NEEDS = {"pose": "pose_format", "mska": "torch"}
@@ -100,7 +101,7 @@ def test_a_rate_that_varies_is_counted_where_the_format_cannot_say_it(tmp_path: 
     records = [FrameRecord(index, f"frame-{index}", index**2 / 25, 64, 48, "ok") for index in range(len(video))]
     batch = LandmarkBatch(video.points, video.scores)
     identity = read_identity(storage)
-    write_partition(storage, video.layout, identity, OutputSettings(), about, 0, len(video), records, batch)
+    commit_rows(storage, Shard(about, 0, len(video)), records, batch, identity, OutputSettings())
     assert export(storage.root, tmp_path / "all", name).uneven_videos == uneven
     assert export(storage.root, tmp_path / "one", name, videos=[video.video_id]).uneven_videos == 0
 

@@ -12,11 +12,12 @@ import pyarrow.compute as pc
 
 from phoenix_ray.dataset import paths
 from phoenix_ray.dataset.check.files import DataFileCheck, Finding, PartitionCheck
+from phoenix_ray.dataset.failures import parse_failure
 from phoenix_ray.dataset.identity import DatasetIdentity
 from phoenix_ray.dataset.lease import is_alive, read_holder
 from phoenix_ray.dataset.manifest import Manifest, list_generations
 from phoenix_ray.dataset.parquet import DamagedFileError
-from phoenix_ray.dataset.sealing import json_seal, parquet_seal, parse_sealed_json
+from phoenix_ray.dataset.sealing import json_seal, parquet_seal
 from phoenix_ray.dataset.storage import Storage, StoredFile
 from phoenix_ray.dataset.survey import Survey
 from phoenix_ray.dataset.unpublished import is_data_file_name
@@ -89,11 +90,11 @@ def check_failures(storage: Storage, files: list[StoredFile]) -> Iterator[Findin
         if file.name.startswith(f"{paths.FAILURES}/") and not file.temporary:
             try:
                 content = storage.read(file.name)
-                tree = parse_sealed_json(content)
-                right = paths.failure_path(tree["split"], tree["video_id"], tree["first"], tree["last"])
+                failure = parse_failure(content)
+                right = paths.failure_path(failure.split, failure.video_id, failure.first, failure.last)
             except FileNotFoundError:
                 continue
-            except (ValueError, KeyError, TypeError, AttributeError):
+            except ValueError:
                 yield Finding("damaged", file.name, "its bytes are not those that were written")
                 continue
             if json_seal(content) != "intact" or right != file.name:

@@ -34,10 +34,10 @@ from phoenix_ray.dataset.check.cross_checks import (
     lost_files,
 )
 from phoenix_ray.dataset.check.files import DataFileCheck, Finding, PartitionCheck, check_data_file, check_partition
-from phoenix_ray.dataset.coverage import Version
 from phoenix_ray.dataset.identity import DatasetIdentity, find_layout, read_identity
 from phoenix_ray.dataset.manifest import DataFile, Manifest, newest_generation, read_manifest
 from phoenix_ray.dataset.sealing import json_seal
+from phoenix_ray.dataset.shards import Version, VideoKey
 from phoenix_ray.dataset.storage import Storage, StoredFile
 from phoenix_ray.dataset.unpublished import is_data_file_name
 from phoenix_ray.dataset.video_table import video_schema
@@ -266,9 +266,9 @@ def compare_with_source(inspection: DatasetCheck, listing: Iterable[Video | Sour
         yield Finding("gone", f"{split}/{video_id}", "the source does not have it")
 
 
-def _versions(inspection: DatasetCheck) -> Iterator[tuple[tuple[str, str], set[Version]]]:
+def _versions(inspection: DatasetCheck) -> Iterator[tuple[VideoKey, set[Version]]]:
     """Yield the versions of each video that the dataset has any frame of."""
-    versions: dict[tuple[str, str], set[Version]] = {}
+    versions: dict[VideoKey, set[Version]] = {}
     if inspection.videos is not None:
         columns = ("split", "video_id", "source_signature", "frames")
         for row in inspection.videos.select(list(columns)).to_pylist():
@@ -276,5 +276,5 @@ def _versions(inspection: DatasetCheck) -> Iterator[tuple[tuple[str, str], set[V
             versions.setdefault((row["split"], row["video_id"]), set()).add(version)
     for check in inspection.partitions:
         if check.info is not None:
-            versions.setdefault((check.info.split, check.info.video_id), set()).add(check.info.version)
+            versions.setdefault(check.info.key, set()).add(check.info.version)
     yield from versions.items()

@@ -145,12 +145,12 @@ def check_data_file(
     located = False
     for entry in entries:
         try:
-            rows = RowRange(name, entry.first_row, entry.frames, None)
+            rows = RowRange(name, entry.first_row, entry.frame_count, None)
             problem = _rows_problem(reader, layout, rows, entry.split, entry.video_id, 0, entry.tally)
         except DamagedFileError as error:
             problem, located = error.damage.reason, True
         if problem:
-            spoiled.add((entry.split, entry.video_id))
+            spoiled.add(entry.key)
             findings.append(Finding("damaged", name, f"{entry.split}/{entry.video_id}: {problem}"))
     return DataFileCheck(name, sha256, tuple(findings), videos, frozenset(spoiled), located)
 
@@ -208,7 +208,7 @@ def _order_problem(name: str, entries: Sequence[VideoEntry]) -> str | None:
         return "it lies in the folder of another split"
     if any(one.video_id >= other.video_id for one, other in pairwise(entries)):
         return "its videos are not in order, or one comes twice"
-    ends = [0, *(entry.first_row + entry.frames for entry in entries)]
+    ends = [0, *(entry.first_row + entry.frame_count for entry in entries)]
     if any(entry.first_row != end for entry, end in zip(entries, ends, strict=False)):
         return "its videos do not follow each other without a gap"
     return None

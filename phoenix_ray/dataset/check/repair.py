@@ -218,7 +218,7 @@ def _rewrite_sound_videos(storage: Storage, identity: DatasetIdentity, check: Da
     rows = {_key(row): row for row in of_file.to_pylist()}
     confirmed = {_key(row) for row in check.videos.to_pylist() if rows.get(_key(row)) == row} - check.spoiled
     entries = read_entries(storage, identity, check.name)
-    sound = [entry for entry in entries if (entry.split, entry.video_id) in confirmed]
+    sound = [entry for entry in entries if entry.key in confirmed]
     return rewrite(storage, identity, check.name, sound) if sound else None
 
 
