@@ -35,7 +35,7 @@ def open_job(settings: Settings, source: Source, session: RaySession, announce: 
     """Open the output for writing: no other driver may be at work on it, and its identity must fit the settings.
 
     The job's settings have the model's engine and batch size decided. The identity of a new dataset is not recorded
-    yet: `open_dataset` does that once the model is known to load. `announce` receives a line about a trial.
+    yet: `claim_dataset` does that once the model is known to load. `announce` receives a line about a trial.
 
     Raises:
         OutputError: It cannot be written, was computed with other settings, or another driver is at work.

@@ -170,14 +170,14 @@ def read_identity(storage: ReadableStorage) -> DatasetIdentity:
     try:
         content = storage.read(paths.IDENTITY)
         tree = parse_mapping(content)
-        version = validate(_VERSION, tree["schema_version"])
+        version = validate(_VERSION, tree.get("schema_version"))
         if version > SCHEMA_VERSION:
             raise NewerVersionError(
                 f"{where} was written by a newer phoenix_ray (schema {version}, this one knows {SCHEMA_VERSION}): "
                 "upgrade phoenix-ray to read it."
             )
         identity = validate(_IDENTITY, tree)
-        if tree["fingerprint"] != identity.fingerprint:
+        if tree.get("fingerprint") != identity.fingerprint:
             raise ValueError("its fingerprint does not match its fields")
         refuse_broken_seal(content)
     except FileNotFoundError:
@@ -185,9 +185,9 @@ def read_identity(storage: ReadableStorage) -> DatasetIdentity:
             f"{storage.root} is not a dataset of phoenix_ray: it has no {paths.IDENTITY}. "
             "`phoenix-ray run SOURCE OUTPUT` makes one."
         ) from None
-    except (ValueError, KeyError) as error:
+    except ValueError as error:
         raise OutputError(
-            f"{where} is damaged ({error!r}). Delete it and start the run with its settings again: files that carry "
+            f"{where} is damaged ({error}). Delete it and start the run with its settings again: files that carry "
             "their fingerprint are taken over."
         ) from None
     return identity

@@ -56,9 +56,8 @@ def validate(adapter: TypeAdapter[Record], tree: object) -> Record:
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         field = ".".join(map(str, first["loc"]))
-        raise ValueError(
-            f"{field}: {first['msg']}".encode("ascii", "backslashreplace").decode()[:_LONGEST_REASON]
-        ) from None
+        reason = f"{field}: {first['msg'].removeprefix('Value error, ')}"
+        raise ValueError(reason.encode("ascii", "backslashreplace").decode()[:_LONGEST_REASON]) from None
 
 
 def required(*names: str) -> BeforeValidator:

@@ -9,6 +9,7 @@ What these functions raise beside OSError is an OutputError that names the link,
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 import stat
@@ -28,6 +29,11 @@ _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _OLD_FILE = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
 # How often a folder is made again that a sweep removes, since it is empty, before a file is in it.
 _ATTEMPTS = 4
+# What `os.link` answers on file systems without hard links (FAT, some FUSE and SMB mounts).
+_NO_HARD_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
+# The flag of `renameat2(2)`, and what that answers where the file system lacks it.
+_RENAME_NOREPLACE = 1
+_NO_SUCH_RENAME = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
 _KINDS = {
     stat.S_IFLNK: "a symbolic link",
     stat.S_IFIFO: "a pipe",
@@ -67,6 +73,48 @@ def open_new(root: Path, folder: str, name: str) -> tuple[int, int]:
             folder_again, file_again = os.dup(above), os.dup(file)
             return folder_again, file_again
     raise AssertionError
+
+
+def name_new(root: Path, name: str, folder: int, temporary: str, file: int) -> bool:
+    """Give a temporary file its final name unless that is taken; return whether the file has it.
+
+    Args:
+        root: The folder at the top.
+        name: The final name, relative to `root`.
+        folder: Descriptor of the folder that holds the file.
+        temporary: The file's name in that folder.
+        file: Descriptor of the file.
+    """
+    last = name.rpartition("/")[2]
+    try:
+        os.link(temporary, last, src_dir_fd=folder, dst_dir_fd=folder)
+    except FileExistsError:
+        # NFS repeats a request whose answer was lost, and then finds what the first one made.
+        return os.path.samestat(os.fstat(file), os.stat(last, dir_fd=folder, follow_symlinks=False))
+    except OSError as error:
+        if error.errno not in _NO_HARD_LINKS:
+            raise
+        return _rename_new(root, name, folder, temporary)
+    return True
+
+
+def _rename_new(root: Path, name: str, folder: int, temporary: str) -> bool:
+    """As `name_new`, for file systems without hard links."""
+    last = name.rpartition("/")[2]
+    rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if rename is not None:
+        if rename(folder, os.fsencode(temporary), folder, os.fsencode(last), _RENAME_NOREPLACE) == 0:
+            return True
+        number = ctypes.get_errno()
+        if number == errno.EEXIST:
+            return False
+        if number not in _NO_SUCH_RENAME:
+            raise OSError(number, os.strerror(number))
+    # Neither links nor such a rename: a name that another driver takes in this very instant is replaced.
+    if is_file(root, name):
+        return False
+    os.replace(temporary, last, src_dir_fd=folder, dst_dir_fd=folder)
+    return True
 
 
 def is_file(root: Path, name: str) -> bool:

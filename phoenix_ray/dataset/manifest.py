@@ -226,18 +226,18 @@ def _parse(storage: ReadableStorage, identity: DatasetIdentity, generation: int,
     where = f"{storage.root}/{paths.manifest_path(generation)}"
     try:
         tree = parse_mapping(content)
-        if validate(_NUMBER, tree["schema_version"]) > SCHEMA_VERSION:
+        if validate(_NUMBER, tree.get("schema_version")) > SCHEMA_VERSION:
             raise NewerVersionError(f"{where} was written by a newer phoenix_ray: upgrade phoenix-ray to read it.")
-        if tree["fingerprint"] != identity.fingerprint:
+        if tree.get("fingerprint") != identity.fingerprint:
             raise OutputError(f"{where} belongs to a dataset with other settings than {paths.IDENTITY} beside it.")
         refuse_broken_seal(content)
         if tree.get("generation", 0) != generation:
             raise ValueError("it has the name of another generation")
-        files = validate(_FILES, tree["files"])
+        files = validate(_FILES, tree.get("files"))
         condemned = validate(_CONDEMNED, tree.get("condemned", []))
         return Manifest(tuple(files), generation, frozenset(condemned))
-    except (ValueError, KeyError) as error:
+    except ValueError as error:
         raise OutputError(
-            f"{where} is damaged ({error!r}). Run `phoenix-ray check --repair`: data files are taken in again by what "
+            f"{where} is damaged ({error}). Run `phoenix-ray check --repair`: data files are taken in again by what "
             "their own footers say."
         ) from None

@@ -10,8 +10,8 @@ same folder, are flushed to the device, and only then renamed; a crash leaves a 
 
 from __future__ import annotations
 
-import ctypes
 import errno
+import hashlib
 import os
 import secrets
 from collections.abc import Iterator
@@ -32,13 +32,7 @@ TEMPORARY_PREFIX = ".tmp-"
 LISTING_THREADS = 8
 # Folders a thread takes at once, where there are many: to hand over each by itself takes as long as to list it.
 _FOLDERS_PER_BLOCK = 32
-# What `os.link` answers on file systems without hard links (FAT, some FUSE and SMB mounts).
-_NO_HARD_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
-# Of `renameat2(2)`: its flag, and what it answers where the file system lacks it.
-_RENAME_NOREPLACE = 1
-_NO_SUCH_RENAME = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
-
-
+_HASHED_BYTES = 1 << 20
 # What is read whole is JSON, a partition or `videos.parquet`, which has 100 MB in a dataset of a million videos.
 MOST_BYTES_AT_ONCE = 256 << 20
 
@@ -64,11 +58,17 @@ class StoredFile:
 
 
 class _Temporary(NamedTuple):
-    """A file that is being written: its name to be and the last part of that, its own, its folder, and a stream."""
+    """A file that is being written.
 
-    final: str
-    last: str
+    Attributes:
+        name: Its temporary name in the folder.
+        last: Its final name there.
+        folder: Descriptor of the folder.
+        stream: Takes its content.
+    """
+
     name: str
+    last: str
     folder: int
     stream: BinaryIO
 
@@ -164,7 +164,9 @@ class LocalStorage:
             with self._temporary(name) as temporary:
                 temporary.stream.write(content)
                 _flush(temporary.stream)
-                if not self._claim(temporary):
+                if not local_files.name_new(
+                    self._root, name, temporary.folder, temporary.name, temporary.stream.fileno()
+                ):
                     return False
                 _flush_folder(temporary.folder)
                 return True
@@ -212,40 +214,6 @@ class LocalStorage:
                         yield entries
                 level = below
 
-    def _claim(self, temporary: _Temporary) -> bool:
-        """Give a temporary file its final name unless that is taken; return whether it has it."""
-        folder = temporary.folder
-        try:
-            os.link(temporary.name, temporary.last, src_dir_fd=folder, dst_dir_fd=folder)
-        except FileExistsError:
-            # NFS repeats a request whose answer was lost, and then finds what the first one made.
-            return os.path.samestat(
-                os.fstat(temporary.stream.fileno()), os.stat(temporary.last, dir_fd=folder, follow_symlinks=False)
-            )
-        except OSError as error:
-            if error.errno not in _NO_HARD_LINKS:
-                raise
-            return self._rename_new(temporary)
-        return True
-
-    def _rename_new(self, temporary: _Temporary) -> bool:
-        """Rename a file unless the name is taken; return whether it was. For file systems without hard links."""
-        rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
-        old, new, folder = os.fsencode(temporary.name), os.fsencode(temporary.last), temporary.folder
-        if rename is not None:
-            if rename(folder, old, folder, new, _RENAME_NOREPLACE) == 0:
-                return True
-            number = ctypes.get_errno()
-            if number == errno.EEXIST:
-                return False
-            if number not in _NO_SUCH_RENAME:
-                raise OSError(number, os.strerror(number))
-        # Neither links nor such a rename: a name that another driver takes in this very instant is replaced.
-        if local_files.is_file(self._root, temporary.final):
-            return False
-        os.replace(temporary.name, temporary.last, src_dir_fd=folder, dst_dir_fd=folder)
-        return True
-
     @contextmanager
     def _temporary(self, name: str) -> Iterator[_Temporary]:
         """Give a temporary file in the folder of a name, and see to it that nothing is left of it afterwards."""
@@ -254,7 +222,7 @@ class LocalStorage:
         folder, file = local_files.open_new(self._root, above, temporary)
         try:
             with os.fdopen(file, "wb") as stream:
-                yield _Temporary(name, last, temporary, folder, stream)
+                yield _Temporary(temporary, last, folder, stream)
         finally:
             with suppress(OSError):
                 os.unlink(temporary, dir_fd=folder)
@@ -288,6 +256,15 @@ def open_storage(path: str) -> Storage:
     if separator and scheme != "file":
         raise OutputError(f"'{scheme}://' is no supported output: give a folder that every node sees under one path.")
     return LocalStorage(str(Path(path.removeprefix("file://")).expanduser().absolute()))
+
+
+def hash_file(storage: ReadableStorage, name: str) -> tuple[int, str]:
+    """Return the size of a file and its sha256 in hexadecimal digits."""
+    content = hashlib.sha256()
+    with storage.open(name) as stream:
+        while block := stream.read(_HASHED_BYTES):
+            content.update(block)
+        return stream.tell(), content.hexdigest()
 
 
 def _checked(name: str) -> str:

@@ -8,7 +8,6 @@ nowhere else are written to a new file first.
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Collection, Iterable
 from contextlib import suppress
@@ -21,12 +20,11 @@ from phoenix_ray.dataset.compaction_plan import CompactionTask, keep_video
 from phoenix_ray.dataset.identity import DatasetIdentity
 from phoenix_ray.dataset.manifest import DataFile, Manifest, publish_manifest
 from phoenix_ray.dataset.parquet import DamagedFileError
-from phoenix_ray.dataset.storage import Storage
+from phoenix_ray.dataset.storage import Storage, hash_file
 from phoenix_ray.dataset.survey import Survey, take_survey
 from phoenix_ray.dataset.video_table import VideoEntry, describe_data_file, read_entries, select_videos
 from phoenix_ray.errors import OutputError
 
-_HASH_BLOCK_BYTES = 1 << 20
 # Names that `compaction.new_data_name` gives; files of other names in `data` are somebody else's.
 _OWN_NAME = re.compile(r"[0-9a-f]{32}\.parquet")
 
@@ -111,19 +109,10 @@ def _sort_out(storage: Storage, survey: Survey, only: Collection[str] | None) ->
         if needed and len(needed) == len(entries):
             # When it is gone by now, another driver has published what becomes of it, and this one is refused.
             with suppress(FileNotFoundError):
-                added.append(describe_data_file(file.name, entries, *_measure(storage, file.name)))
+                added.append(describe_data_file(file.name, entries, *hash_file(storage, file.name)))
         else:
             rescued = rewrite(storage, identity, file.name, needed) if needed else None
             added += [rescued] if rescued else []
             condemned.add(file.name)
         elsewhere |= {entry.key for entry in needed}
     return added, condemned
-
-
-def _measure(storage: Storage, name: str) -> tuple[int, str]:
-    """Return size and sha256 of a file."""
-    content = hashlib.sha256()
-    with storage.open(name) as stream:
-        while block := stream.read(_HASH_BLOCK_BYTES):
-            content.update(block)
-        return stream.tell(), content.hexdigest()

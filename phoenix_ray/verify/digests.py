@@ -6,17 +6,14 @@ believed only of a file whose bytes still have the sha256 in the manifest; video
 
 from __future__ import annotations
 
-import hashlib
 from typing import NamedTuple
 
 from phoenix_ray.dataset.identity import read_identity
 from phoenix_ray.dataset.remote_storage import open_for_reading
 from phoenix_ray.dataset.shards import VideoKey
-from phoenix_ray.dataset.storage import ReadableStorage
+from phoenix_ray.dataset.storage import hash_file
 from phoenix_ray.dataset.survey import take_survey
 from phoenix_ray.dataset.video_table import read_entries
-
-_CHUNK = 1 << 20
 
 
 class _Vouched(NamedTuple):
@@ -43,16 +40,8 @@ def _vouched(path: str) -> dict[VideoKey, _Vouched]:
     videos = {
         (entry.split, entry.video_id): _Vouched(entry.tally.digest, entry.frame_count)
         for file in survey.manifest.files
-        if _sha256(storage, file.name) == file.sha256
+        if hash_file(storage, file.name)[1] == file.sha256
         for entry in read_entries(storage, identity, file.name)
     }
     superseded = {(video.split, video.video_id) for video in survey.open_videos() if video.live is not None}
     return {key: entry for key, entry in videos.items() if key not in superseded}
-
-
-def _sha256(storage: ReadableStorage, name: str) -> str:
-    digest = hashlib.sha256()
-    with storage.open(name) as stream:
-        while chunk := stream.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()

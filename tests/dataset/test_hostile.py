@@ -32,7 +32,7 @@ def test_a_manifest_that_names_other_files_is_damaged(tmp_path: Path, name: str)
     tree.pop("seal")
     tree["files"][0]["name"] = name
     storage.write(paths.manifest_path(1), seal_json(tree))
-    with pytest.raises(OutputError, match="is no name of a data file"):
+    with pytest.raises(OutputError, match="is not the name of a data file"):
         read_manifest(storage, IDENTITY)
 
 

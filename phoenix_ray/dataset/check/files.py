@@ -7,7 +7,6 @@ what the footer says they said when they were written.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -26,12 +25,11 @@ from phoenix_ray.dataset.rows import RowRange, RowReader
 from phoenix_ray.dataset.schema import landmark_schema
 from phoenix_ray.dataset.sealing import parquet_seal
 from phoenix_ray.dataset.shards import VideoKey
-from phoenix_ray.dataset.storage import Storage, StoredFile
+from phoenix_ray.dataset.storage import Storage, StoredFile, hash_file
 from phoenix_ray.dataset.tally import Tally, tally_rows
 from phoenix_ray.dataset.video_table import VideoEntry, describe_data_file, read_entries, to_video_table
 from phoenix_ray.landmarks import Layout
 
-_BLOCK_BYTES = 1 << 20
 Kind = Literal[
     "irregular",
     "damaged",
@@ -115,7 +113,7 @@ def check_data_file(
         # A file that is not Parquet need not be hashed, however long it is: it belongs nowhere else.
         with open_parquet(storage, name):
             pass
-        size, sha256 = _hash_file(storage, name)
+        size, sha256 = hash_file(storage, name)
     except FileNotFoundError:
         return None
     except DamagedFileError as error:
@@ -250,14 +248,6 @@ def _rows_problem(
 
 def _to_finding(damage: DamagedFile) -> Finding:
     return Finding("foreign" if damage.foreign else "damaged", damage.name, damage.reason)
-
-
-def _hash_file(storage: Storage, name: str) -> tuple[int, str]:
-    content = hashlib.sha256()
-    with storage.open(name) as stream:
-        while block := stream.read(_BLOCK_BYTES):
-            content.update(block)
-        return stream.tell(), content.hexdigest()
 
 
 def _spoiled(name: str, reason: str) -> PartitionCheck:
