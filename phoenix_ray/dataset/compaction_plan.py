@@ -1,7 +1,7 @@
-"""What to compact into what: pure planning on a survey of the dataset.
+"""Plans a compaction: which videos go into which data file, given a survey of the dataset.
 
-Whole videos only, sorted by video within a file, about `target_bytes` a file. Planning is incremental: new videos make
-new files; an old file is taken up again only when it holds rows of a video that has changed since, or when it is small.
+Data files hold whole videos only, sorted by video, and have about `target_bytes` each. Planning is incremental: new
+videos make new files; an old file is rewritten only when it is small or has rows of a video that has changed since.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from phoenix_ray.dataset.video_table import VideoEntry
 EntriesOf = Callable[[str], Sequence[VideoEntry]]
 
 # A data file below this share of the target is merged with the next videos of its split, so that many small runs do
-# not leave many small files; above it, rewriting would cost more than it tidies.
+# not leave many small files. Above it, rewriting costs more than it gains.
 _SMALL_FILE = 0.5
 
 
 class Absorbed(NamedTuple):
-    """A partition as it was when a compaction was planned: only that may be deleted afterwards.
+    """A partition with the version that it had when a compaction was planned; no other version may be deleted.
 
     Another driver may meanwhile have written a later version of the video under the same name.
     """
@@ -39,11 +39,11 @@ class Absorbed(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VideoToMerge(RecordedVideo):
-    """A whole video.
+    """A whole video to write into a data file.
 
     Attributes:
-        pieces: What it is put together from, in frame order.
-        bytes: About how much of a data file it fills.
+        pieces: The rows that make it up, in frame order.
+        bytes: Its approximate size in a data file.
         obsolete: Partitions that are superfluous once it is written: of an earlier version, or covered by others.
         kernels: What computed its frames → how many (`Tally.kernels`).
     """
@@ -56,13 +56,13 @@ class VideoToMerge(RecordedVideo):
 
 @dataclass(frozen=True, slots=True)
 class CompactionTask:
-    """One data file to write. Tasks share no input and can run anywhere, in any order.
+    """A data file to write. Tasks share no input and can run anywhere, in any order.
 
     Attributes:
-        identity: Of the dataset.
+        identity: The dataset's identity.
         split: Split of all videos.
-        videos: Sorted by ID.
-        replaces: Data files that this one takes the place of; all their videos that are still valid are in `videos`.
+        videos: The videos, sorted by ID.
+        replaces: Data files that this file replaces; `videos` has all of their videos that are still valid.
     """
 
     identity: DatasetIdentity
@@ -84,9 +84,9 @@ def plan_compaction(survey: Survey, entries_of: EntriesOf, target_bytes: float) 
     """Return the data files to write.
 
     Args:
-        survey: What lies in the dataset.
-        entries_of: Gives the videos of a data file; asked only for files that are taken up again.
-        target_bytes: Size at which a data file is full.
+        survey: The dataset.
+        entries_of: Returns the videos of a data file; called only for files that are rewritten.
+        target_bytes: Size of a full data file.
     """
     new: dict[str, list[OpenVideo]] = {}
     for video in survey.open_videos():
@@ -134,7 +134,7 @@ def _plan_split(
 
 
 def _merge(video: OpenVideo) -> VideoToMerge:
-    """Return a video that lies in partitions."""
+    """Return a video in partitions."""
     infos = video.whole or []
     newest: PartitionInfo = infos[-1]
     pieces: list[RowRange] = []
@@ -150,7 +150,7 @@ def _merge(video: OpenVideo) -> VideoToMerge:
         kernels.update(dict.fromkeys(info.tally.kernels, rows))
     used = {piece.file for piece in pieces}
     written = max(info.modified for info in infos)
-    # What was written after the video was whole is a version that somebody is at work on.
+    # Partitions that were written after the video was whole belong to a version that a run is working on.
     obsolete = tuple(
         Absorbed(info.name, info.key, info.version)
         for info in video.partitions
@@ -160,7 +160,7 @@ def _merge(video: OpenVideo) -> VideoToMerge:
 
 
 def keep_video(data_file: str, entry: VideoEntry, bytes_a_row: float = 0.0) -> VideoToMerge:
-    """Return a video that lies in a data file."""
+    """Return a video in a data file."""
     return VideoToMerge(
         **recorded_fields(entry),
         pieces=(RowRange(data_file, entry.first_row, entry.frame_count, entry.tally.digest),),

@@ -1,7 +1,10 @@
-"""Which frames are there, and which rows of them count: the pure rules behind resume, compaction and reading.
+"""Which frames are committed and which rows count: the rules of resume, compaction and reading.
 
-Ranges of one video may overlap: another run used another shard size, or two drivers raced. Rows of the same frame and
-source are equal, so any choice is right as long as it takes each frame once.
+Ranges of a video may overlap, since runs may differ in shard size and two drivers may race. Rows of the same frame and
+version are equal, so any choice is right that takes each frame once.
+
+At its start the driver makes a `CommittedFrames` from what the sweep found, and asks it about each video of the source.
+It takes some hundred bytes for a video and stores no path, so that a million videos fit in memory beside the plan.
 """
 
 from __future__ import annotations
@@ -24,7 +27,7 @@ _KEY_BYTES = 16
 
 @dataclass(frozen=True, slots=True)
 class Pick:
-    """A part of one of the given ranges: frames `first` to `last` (exclusive) are to be taken from range `source`."""
+    """A part of one of the given ranges: take frames `first` to `last` (exclusive) from the range number `source`."""
 
     source: int
     first: int
@@ -32,7 +35,7 @@ class Pick:
 
 
 def pick_once(ranges: Sequence[FrameRange]) -> list[Pick]:
-    """Return, in frame order, what to take of which range so that every frame that any of them holds comes once."""
+    """Return which part of which range to take, in frame order, so that each frame in any range comes once."""
     picks: list[Pick] = []
     reached = 0
     for source in sorted(range(len(ranges)), key=lambda index: (ranges[index][0], -ranges[index][1])):
@@ -44,7 +47,7 @@ def pick_once(ranges: Sequence[FrameRange]) -> list[Pick]:
 
 
 def missing_frames(ranges: Iterable[FrameRange], frame_count: int) -> list[FrameRange]:
-    """Return the ranges of frames 0 to `frame_count` that none of the given ranges holds, in order."""
+    """Return, in order, the ranges between 0 and `frame_count` that none of the given ranges covers."""
     gaps: list[FrameRange] = []
     reached = 0
     for first, last in sorted(ranges):
@@ -61,7 +64,7 @@ def missing_frames(ranges: Iterable[FrameRange], frame_count: int) -> list[Frame
 
 
 class CommittedRange(Protocol):
-    """Frames of one version of a video, somewhere in the dataset; a `PartitionInfo` is one."""
+    """Frames of one version of a video in a file of the dataset; a `PartitionInfo` is one."""
 
     @property
     def version(self) -> Version:
@@ -84,16 +87,16 @@ class CommittedRange(Protocol):
         ...
 
 
-def live_ranges(holdings: Iterable[RangeType], compacted: Version | None) -> list[RangeType] | None:
-    """Return those of a video's partitions that are the video now, or None when its compacted rows are.
+def live_ranges(ranges: Iterable[RangeType], compacted: Version | None) -> list[RangeType] | None:
+    """Return the partitions of a video whose rows count, or None when its compacted rows count.
 
-    A video whose source changed is computed again, so that rows of two versions may lie side by side for a while. A
-    version that is whole wins over one that is not, and partitions over compacted rows of another version, since
-    compaction would have removed them were they older. Until a new version is whole, the old one is the video.
+    A video whose source has changed is computed again, so that rows of two versions may coexist for a while. A whole
+    version wins over an incomplete one, and partitions win over compacted rows of another version, since compaction
+    would have removed them if they were older. Until a new version is whole, the old one counts.
     """
     versions: dict[Version, list[RangeType]] = {}
-    for holding in holdings:
-        versions.setdefault(holding.version, []).append(holding)
+    for held in ranges:
+        versions.setdefault(held.version, []).append(held)
     if compacted is not None:
         versions.pop(compacted, None)
         versions = {version: group for version, group in versions.items() if is_whole(version, group)}
@@ -103,20 +106,20 @@ def live_ranges(holdings: Iterable[RangeType], compacted: Version | None) -> lis
         versions.values(),
         key=lambda group: (
             is_whole(group[0].version, group),
-            max(holding.modified for holding in group),
+            max(held.modified for held in group),
             group[0].version,
         ),
     )
 
 
-def is_whole(version: Version, holdings: Iterable[CommittedRange]) -> bool:
-    """Whether the holdings have every frame of a version."""
-    return not missing_frames(((holding.first, holding.last) for holding in holdings), version.frame_count)
+def is_whole(version: Version, ranges: Iterable[CommittedRange]) -> bool:
+    """Whether the ranges have every frame of a version."""
+    return not missing_frames(((held.first, held.last) for held in ranges), version.frame_count)
 
 
 @dataclass(frozen=True, slots=True)
 class PartitionRange:
-    """Frames of a video that lie in one partition; a `coverage.CommittedRange`."""
+    """The frames of a video in one partition; a `CommittedRange`."""
 
     version: Version
     first: int
@@ -125,12 +128,12 @@ class PartitionRange:
 
 
 class CommittedFrames:
-    """The frames that a dataset holds.
+    """The frames that a dataset has.
 
     Args:
         compacted: (split, video ID, version) of each video in the manifest's data files.
         partitions: (split, video ID, frames) of each partition.
-        damaged: Files that are not trusted; their frames count as missing.
+        damaged: Files that cannot be trusted; their frames count as missing.
     """
 
     def __init__(
@@ -164,7 +167,7 @@ class CommittedFrames:
         return bool(self._held or self._compacted)
 
     def missing_ranges(self, video: Video) -> list[FrameRange]:
-        """Return the frame ranges of a video that are still to be computed, in order; all when its source changed."""
+        """Return the frame ranges of a video that must still be computed, in order; all if its source has changed."""
         version = Version(video.signature, video.frame_count)
         if _key(video.split, video.video_id, *map(str, version)) in self._compacted:
             return []
@@ -173,11 +176,11 @@ class CommittedFrames:
         return missing_frames(ranges, video.frame_count)
 
     def is_whole(self, key: VersionKey) -> bool:
-        """Whether all frames of a version of a video are there (`version_key`)."""
+        """Whether all frames of a version of a video (`version_key`) are committed."""
         return key in self._compacted or key in self._whole
 
     def stale_partitions(self, video: Video) -> list[str]:
-        """Return the names of partitions that hold an earlier version of a video; `storage.delete` them."""
+        """Return the names of the partitions that hold another version of a video, for deletion."""
         version = Version(video.signature, video.frame_count)
         return [
             paths.partition_path(video.split, video.video_id, held.first, held.last)
@@ -187,12 +190,12 @@ class CommittedFrames:
 
 
 class Expected:
-    """What a dataset holds when a run is done: every video that was planned, in 16 bytes each.
+    """What a dataset must have when a run is done: every planned video, in 16 bytes each.
 
-    It answers for `committed` and takes note of each video that it is asked about.
+    It answers like `committed`, and records each video that it is asked about.
 
     Args:
-        committed: What is there already.
+        committed: What the dataset has already.
     """
 
     def __init__(self, committed: CommittedFrames) -> None:
@@ -200,12 +203,12 @@ class Expected:
         self._keys = bytearray()
 
     def missing_ranges(self, video: Video) -> list[FrameRange]:
-        """Return the frame ranges of a video that are still to be computed, in order."""
+        """Return the frame ranges of a video that must still be computed, in order, and expect the video."""
         self._keys += version_key(video)
         return self._committed.missing_ranges(video)
 
     def missing_from(self, committed: CommittedFrames, given_up: Collection[VersionKey]) -> int:
-        """Return how many videos are not whole in what is committed now, apart from those that were given up."""
+        """Return how many expected videos are not whole in `committed`, without those that were given up."""
         keys = (bytes(self._keys[start : start + _KEY_BYTES]) for start in range(0, len(self._keys), _KEY_BYTES))
         return sum(not committed.is_whole(key) and key not in given_up for key in keys)
 
@@ -216,6 +219,6 @@ def version_key(video: Video) -> VersionKey:
 
 
 def _key(*texts: str) -> VersionKey:
-    # With their lengths, since an ID may hold whatever would separate it from the next text.
+    # With their lengths, since an ID may contain any separator.
     joined = "".join(f"{len(text)}:{text}" for text in texts)
     return hashlib.blake2b(joined.encode("utf-8", "surrogatepass"), digest_size=_KEY_BYTES).digest()

@@ -1,8 +1,8 @@
-"""The list of shards that could not be computed: one small JSON file each, below `failures/`.
+"""The list of shards that could not be computed: a small JSON file for each, below `failures/`.
 
-The driver records a shard that it gave up on, and clears what is recorded about frames that succeed later.
-`phoenix-ray failures` prints the list. A record says why frames are missing; that they are missing is told by their
-absence alone, so a run tries them again whatever the list says.
+The driver records a shard when it gives up on it, and clears records of frames that succeed later.
+`phoenix-ray failures` prints the list. A record only says why frames are missing: a run tries all missing frames again,
+whatever the list says.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ FailureClass = Literal["input", "model", "memory", "infrastructure"]
 
 @dataclass(frozen=True, slots=True)
 class FailureRecord:
-    """Why frames are missing.
+    """The JSON of a file in `failures/`: why frames are missing.
 
     Attributes:
         split: Split of the video.
         video_id: The video.
         first: First frame of the shard.
-        last: End of its frames, exclusive; equal to `first` where the video could not be planned at all.
-        failure_class: `input` (the source's fault), `model`, `memory` or `infrastructure`.
+        last: End of its frames, exclusive; equal to `first` where the video could not be planned.
+        failure_class: `input` (the source is at fault), `model`, `memory` or `infrastructure`.
         message: What happened, in one line.
-        node: Where it happened, empty when unknown.
-        attempts: How often it was tried.
-        traceback: Of the last attempt, empty when there is none.
+        node: Name of the machine, empty when unknown.
+        attempts: Number of attempts.
+        traceback: Traceback of the last attempt, empty when there is none.
         run_id: The run that gave up.
-        time: When, seconds since the epoch.
+        time: When it gave up, in seconds since the epoch.
     """
 
     split: str
@@ -58,10 +58,10 @@ _FAILURE = TypeAdapter(FailureRecord)
 
 
 def record_failure(storage: Storage, failure: FailureRecord) -> None:
-    """Add a failure to the list, in the place of an earlier one of the same shard."""
+    """Add a failure to the list; it replaces an earlier one of the same shard."""
     name = paths.failure_path(failure.split, failure.video_id, failure.first, failure.last)
-    told = {"message": without_secrets(failure.message), "traceback": without_secrets(failure.traceback)}
-    storage.write(name, seal_json(asdict(failure) | told))
+    cleaned = {"message": without_secrets(failure.message), "traceback": without_secrets(failure.traceback)}
+    storage.write(name, seal_json(asdict(failure) | cleaned))
 
 
 def read_failures(storage: Storage) -> list[FailureRecord]:
@@ -76,9 +76,9 @@ def read_failures(storage: Storage) -> list[FailureRecord]:
 
 
 def clear_failures(storage: Storage, split: str, video_id: str, first: int, last: int) -> None:
-    """Remove what is recorded about frames that have succeeded now, and about the video as a whole.
+    """Remove the records of frames that have succeeded now, and those of the video as a whole.
 
-    A record goes when any of its frames succeeds: what still fails is recorded again by the run that tries it.
+    A record is removed when any of its frames succeeds: the run that tries the others records them again if they fail.
     """
     for name, (failed_first, failed_last) in _recorded_ranges(storage, split, video_id):
         if failed_first == failed_last or (failed_first < last and first < failed_last):

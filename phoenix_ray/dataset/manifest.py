@@ -1,15 +1,15 @@
-"""The manifest: which data files are the dataset. It is published in generations, and **the newest one decides**.
+"""The manifest: which data files make up the dataset. It is published in generations, and **the newest one counts**.
 
-A generation is a file `manifests/<number>.json` that `Storage.create` makes, so that of two drivers which build on the
-same generation one succeeds and the other must read what that one published: compare-and-swap, as in Delta's log, on
-disks (a link that only one can make) and object stores (a conditional put). Nothing is ever changed in a generation.
-Datasets of earlier versions have one `manifest.json`: generation 0, which counts until there is another.
+`Storage.create` makes each generation as a file `manifests/<number>.json`. Of two drivers that build on the same
+generation one succeeds, and the other must first read what that one published: compare-and-swap, as in Delta's log, on
+disks (a link that only one can make) and object stores (a conditional put). No generation is ever changed. Datasets of
+earlier versions have one `manifest.json`: generation 0, which counts until there is another.
 
-A generation also names the data files that are **condemned**: they may be deleted by whoever finds them, and no later
-generation may name them again. So a file is never deleted that another driver is about to publish.
+A generation also names **condemned** data files: anyone who finds one may delete it, and no later generation may name
+it. So nobody deletes a file that another driver is about to publish.
 
-A data file counts only while the manifest names it and it has the size that the manifest says; a file that was lost or
-cut short is told apart, and its videos are computed again instead of being believed.
+A data file counts only while the manifest names it and it has the recorded size; the videos of a file that was lost or
+cut short are computed again.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ from phoenix_ray.dataset.storage import ReadableStorage, Storage
 from phoenix_ray.dataset.tally import RecordedTally, Tally, total
 from phoenix_ray.errors import NewerVersionError, OutputError
 
-# Generations that stay, so that a reader which has just listed them still finds the one it chose.
+# Generations that are kept, so that a reader which has just listed them still finds the newest of its list.
 GENERATIONS_KEPT = 3
-# How often a reader looks anew when the generation that it chose is gone.
+# How often a reader lists the generations again when the chosen one is gone.
 _ATTEMPTS = 10
 
 
 def _refuse_other_folder(name: str) -> str:
-    """Return the name of a data file; a name elsewhere could be read, or deleted, in the place of a data file."""
+    """Return a name inside `data/`; ValueError for others, whose files could be read or deleted as data files."""
     folder, *rest = name.split("/")
     if folder != paths.DATA or not rest or not {"", ".", ".."}.isdisjoint(rest) or "\0" in name:
         raise ValueError(f"{name!a} is not the name of a data file")
@@ -54,11 +54,11 @@ class DataFile:
     Attributes:
         name: Relative to the dataset.
         split: Split of all its rows.
-        videos: Number of videos, each with all its frames.
-        first_video: ID of its first video; the rows are sorted by video and frame.
+        videos: Number of videos, all of them whole.
+        first_video: ID of its first video; rows are sorted by video and frame.
         last_video: ID of its last video.
         bytes: Its size.
-        sha256: Of its bytes, for copies and downloads.
+        sha256: The sha256 of its bytes, in hexadecimal digits.
         tally: Counts over its rows.
     """
 
@@ -83,7 +83,7 @@ class Manifest:
 
     Attributes:
         files: The data files of the dataset, sorted by split and first video.
-        generation: Its number; 0 is that of an empty dataset, or of a `manifest.json`.
+        generation: Its number; 0 for an empty dataset and for `manifest.json`.
         condemned: Names of data files that may be deleted, and that no later generation may name.
     """
 
@@ -116,16 +116,16 @@ _NUMBER = TypeAdapter(FrameNumber)
 def publish_manifest(
     storage: Storage, identity: DatasetIdentity, manifest: Manifest, condemned: Collection[str] = ()
 ) -> Manifest | None:
-    """Publish files as the next generation: readers see either the old one or this one.
+    """Publish files as the next generation; readers see either the previous one or this one.
 
     Args:
         storage: The dataset.
         identity: Its identity.
-        manifest: The files to publish, with the generation that they were decided on.
-        condemned: Names to condemn from now on, beside those that are condemned and still there.
+        manifest: The files to publish, with the number of the generation that the decision was based on.
+        condemned: Names to condemn, beside those that `manifest` condemns.
 
     Returns:
-        What is published; None when another driver has published that generation meanwhile: read, and decide anew.
+        The published generation; None when another driver was faster: read its generation and decide again.
 
     Raises:
         OutputError: The output cannot be written.
@@ -138,18 +138,18 @@ def publish_manifest(
 
 
 def newest_generation(storage: ReadableStorage) -> int:
-    """Return the number of the newest generation, 0 when there is none but that of earlier versions."""
+    """Return the number of the newest generation; 0 where there is none, or only that of earlier versions."""
     return max(list_generations(storage), default=0)
 
 
 def list_generations(storage: ReadableStorage) -> list[int]:
-    """Return the numbers of the generations that are there, in no order; that of earlier versions is left out."""
+    """Return the numbers of the existing generations without 0, in no order."""
     numbers = (paths.manifest_generation(file.name) for file in storage.list(paths.MANIFESTS))
     return [number for number in numbers if number]
 
 
 def read_manifest(storage: ReadableStorage, identity: DatasetIdentity) -> Manifest:
-    """Return the newest generation, an empty one where nothing was compacted yet.
+    """Return the newest generation, an empty one where nothing is compacted yet.
 
     Raises:
         OutputError: It is damaged, of a newer version, or of a dataset with other settings.
@@ -159,7 +159,7 @@ def read_manifest(storage: ReadableStorage, identity: DatasetIdentity) -> Manife
         try:
             content = storage.read(paths.manifest_path(generation))
         except FileNotFoundError:
-            # It was removed because there are newer ones, unless there never was any.
+            # It was removed because there are newer ones, unless there never was a generation.
             if not generation and not newest_generation(storage):
                 return Manifest()
             continue
@@ -168,16 +168,16 @@ def read_manifest(storage: ReadableStorage, identity: DatasetIdentity) -> Manife
 
 
 def remove_old_generations(storage: Storage, newest: int) -> None:
-    """Delete the generations that nobody needs any more."""
+    """Delete all but the newest `GENERATIONS_KEPT` generations."""
     for generation in (0, *list_generations(storage)) if newest >= GENERATIONS_KEPT else ():
         if generation <= newest - GENERATIONS_KEPT:
             storage.delete(paths.manifest_path(generation))
 
 
 def check_files(storage: ReadableStorage, manifest: Manifest) -> tuple[Manifest, list[DamagedFile]]:
-    """Return the manifest without the data files that are missing or have another size, and those with the reason.
+    """Return the manifest without data files that are missing or have another size, and what is wrong with those files.
 
-    Condemned files that are gone need not be condemned any more, and are left out as well: no name is used twice.
+    It no longer condemns files that are gone: no name is used twice.
     """
     sizes = {file.name: file.bytes for file in storage.list(paths.DATA)}
     suspects = [file for file in manifest.files if sizes.get(file.name) != file.bytes]
@@ -187,7 +187,7 @@ def check_files(storage: ReadableStorage, manifest: Manifest) -> tuple[Manifest,
 
 
 def _look_closer(storage: ReadableStorage, file: DataFile) -> DamagedFile | None:
-    """Return what is wrong with a file of which a listing, which may be old, says that it is not as it should be."""
+    """Return what is wrong with a file that a listing, which may be old, shows as missing or with another size."""
     try:
         with storage.open(file.name) as stream:
             size = stream.size()

@@ -1,8 +1,9 @@
-"""Partitions: the committed results of shards, one small Parquet file each.
+"""Partitions: the committed results of shards, a small Parquet file each.
 
-A worker writes one with `write_partition` and sends its `PartitionInfo` to the driver as a receipt. **A partition under
-its final name is committed**; there is no other record. The name follows from split, video and frame range, so a shard
-done twice replaces itself. A footer says all that resume, compaction and status need, so listing touches no landmark.
+A worker writes a partition with `write_partition` and sends its `PartitionInfo` to the driver as a receipt. **A
+partition under its final name is committed**; there is no other record. Its name follows from split, video and frame
+range, so a shard that is computed twice replaces itself. Its footer has everything that resume, compaction and status
+need, so that listing partitions reads no landmarks.
 """
 
 from __future__ import annotations
@@ -37,9 +38,9 @@ from phoenix_ray.dataset.storage import ReadableStorage, Storage, StoredFile
 from phoenix_ray.dataset.tally import RecordedTally, tally_rows
 from phoenix_ray.models.base import LandmarkBatch
 
-# Footers read at once: hides the latency of a network file system. Parsing them is bound by one CPU.
+# Footers read at once, to hide the latency of a network file system. Parsing them keeps one CPU busy.
 FOOTER_THREADS = 4
-# Files a thread takes at once: to hand over each by itself would take as long as to read a footer.
+# Files that a thread takes at once: handing over each takes as long as reading a footer.
 _FILES_PER_BLOCK = 32
 
 
@@ -146,7 +147,7 @@ def list_partitions(
 ) -> Iterator[PartitionInfo | DamagedFile]:
     """Yield every partition below a folder, and a `DamagedFile` in the place of each that cannot be trusted.
 
-    Temporary files are left out, and so are files that vanish meanwhile: a compaction absorbed them.
+    Temporary files are left out, and so are files that a compaction absorbs meanwhile.
     """
     files = [file for file in storage.list(folder) if file.name.endswith(".parquet") and not file.temporary]
     read = partial(read_partition, storage, identity.fingerprint)
@@ -157,7 +158,7 @@ def list_partitions(
 
 
 def read_partition(storage: ReadableStorage, fingerprint: str, file: StoredFile) -> PartitionInfo | DamagedFile | None:
-    """Return what a file's footer says if it fits the file's name and the dataset; None when the file is gone."""
+    """Return what a file's footer says if that fits the file's name and the dataset; None when the file is gone."""
     try:
         footer, rows = _read_statement(storage, file.name)
         first, last = footer["range"]
@@ -179,7 +180,7 @@ def read_partition(storage: ReadableStorage, fingerprint: str, file: StoredFile)
 
 
 def _read_statement(storage: ReadableStorage, name: str) -> tuple[dict[str, Any], int]:
-    """Return what a partition says of itself, and how many rows it has; Arrow explains what is wrong with a footer."""
+    """Return the metadata and the number of rows of a partition; Arrow explains what is wrong with a broken footer."""
     sealed = read_sealed_footer(storage, name)
     if sealed is not None:
         return sealed, sealed["rows"]
@@ -188,9 +189,9 @@ def _read_statement(storage: ReadableStorage, name: str) -> tuple[dict[str, Any]
 
 
 def discard(storage: Storage, identity: DatasetIdentity, damaged: DamagedFile) -> None:
-    """Remove a partition that proved to be damaged, so that its frames are computed again.
+    """Remove a damaged partition, so that its frames are computed again.
 
-    It stays if it is not of this dataset, or if somebody has written it again meanwhile.
+    A partition of another dataset is kept, and so is one that somebody has written again meanwhile.
     """
     if damaged.foreign or not damaged.name.startswith(f"{paths.PARTITIONS}/"):
         return
@@ -203,7 +204,7 @@ def discard(storage: Storage, identity: DatasetIdentity, damaged: DamagedFile) -
 
 
 def delete_version(storage: Storage, identity: DatasetIdentity, name: str, version: Version) -> bool:
-    """Remove a partition if it still holds this version of its video; return whether it did."""
+    """Remove a partition if it still holds this version of its video; return whether it was removed."""
     found = read_partition(storage, identity.fingerprint, StoredFile(name, 0, 0.0))
     if not isinstance(found, PartitionInfo) or found.version != version:
         return False

@@ -1,4 +1,4 @@
-"""Ranges of rows out of the dataset's Parquet files, for compaction and for reading one video."""
+"""Reads ranges of rows from the dataset's Parquet files, for compaction and for reading single videos."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from phoenix_ray.dataset.storage import ReadableStorage
 from phoenix_ray.dataset.video_landmarks import frame_bytes
 from phoenix_ray.landmarks import Layout
 
-# A footer takes 1 to 2 MB of memory. PHOENIX has 17 data files; a larger dataset is mostly read file by file.
+# A footer takes 1 to 2 MB of memory. PHOENIX has 17 data files; larger datasets are mostly read file by file.
 _FILES_KEPT_OPEN = 32
-# A block of `read_blocks` is given with fewer rows when it holds more: 1,024 rows of Holistic take 8 MB.
+# `read_blocks` yields a block early when it holds more than this: 1,024 rows of Holistic take 8 MB.
 _MOST_BYTES_HELD = 32 << 20
-# Videos that need no look at files and free memory: those of a few minutes.
+# Below this size, a video of a few minutes, neither its files nor the free memory are examined.
 _SMALL_BYTES = 96 << 20
-# A path of Linux has no more; Python takes up to four bytes a character.
+# Longer paths do not exist on Linux.
 _LONGEST_NAME_BYTES = 4_096
 
 
 class ChangedError(Exception):
-    """A file is gone or was replaced since the snapshot was taken: take another."""
+    """A file was removed or replaced since the snapshot was taken: take another snapshot."""
 
 
 class RowRange(NamedTuple):
@@ -61,7 +61,7 @@ class _OpenFile(NamedTuple):
     source: pa.NativeFile
     parquet: pq.ParquetFile
     starts: list[int]
-    # Row groups, with their columns, that are known to be no bombs.
+    # Row groups and columns whose decoded size was checked.
     sized: set[tuple[int, tuple[str, ...] | None]]
 
 
@@ -73,9 +73,9 @@ class _RowGroup(NamedTuple):
 
 
 class RowReader:
-    """Reads row ranges. Keeps files open, and the last row group, since the next video mostly begins where one ended.
+    """Reads row ranges. It keeps files open, and the last row group, in which the next video mostly begins.
 
-    It can be pickled, and used in a forked process: there it opens the files anew.
+    It can be pickled, and used in a forked process, where it opens the files again.
 
     Args:
         storage: The dataset.
@@ -154,7 +154,7 @@ class RowReader:
             self._last = None
             opened = self._open(file)
             with explain_damage(self._storage, file):
-                # In a bucket each header of a page would be a request.
+                # In a bucket, reading each page's header would take a request.
                 if isinstance(opened.source, pa.OSFile) and (group, columns) not in opened.sized:
                     refuse_bomb(opened.source, opened.parquet.metadata, group, columns)
                     opened.sized.add((group, columns))
@@ -164,19 +164,19 @@ class RowReader:
 
 
 def read_rows(reader: RowReader, layout: Layout, key: VideoKey, ranges: Sequence[RowRange]) -> pa.Table:
-    """Return the rows of a video, with the columns of the layout.
+    """Return the rows of a video with the columns of a layout.
 
     Args:
         reader: Reads the files.
-        layout: The columns to read.
+        layout: The parts to read.
         key: Split and ID of the video.
-        ranges: Where its rows lie, in frame order.
+        ranges: The places of its rows, in frame order.
 
     Raises:
-        ChangedError: Other rows than expected lie there.
+        ChangedError: The ranges hold other rows.
         FileNotFoundError: A file is gone.
         DamagedFileError: A file is damaged where it was read, or decodes to far more than it has bytes.
-        OutputError: There is no memory for the video (`memory_limit`).
+        OutputError: The video needs more memory than is allowed (`memory_limit`).
     """
     count = sum(piece.rows for piece in ranges)
     checked, held, blocks = count * frame_bytes(layout), 0, [landmark_schema(layout).empty_table()]
@@ -194,10 +194,10 @@ def read_rows(reader: RowReader, layout: Layout, key: VideoKey, ranges: Sequence
 def read_blocks(
     reader: RowReader, layout: Layout, key: VideoKey, ranges: Sequence[RowRange], block_rows: int
 ) -> Iterator[pa.Table]:
-    """Yield the rows of a video like `read_rows`, `block_rows` at a time; the last table may have fewer.
+    """Yield the rows of a video as `read_rows` does, `block_rows` at a time.
 
-    So may others where rows take more memory than `_MOST_BYTES_HELD`.
-    What is wrong with later rows is raised after the earlier ones were given.
+    The last block may have fewer rows, and so may blocks that would take more memory than `_MOST_BYTES_HELD`. Errors in
+    later rows are raised after earlier blocks were yielded.
     """
     schema = landmark_schema(layout)
     count, last = 0, -1
@@ -207,7 +207,7 @@ def read_blocks(
             raise ChangedError
         count, last = count + block.num_rows, frames[-1]
         yield block
-        # Here as below: what was given is let go before the next row group is decoded.
+        # Here and below, free the block before the next row group is decoded.
         del block
     if count != sum(piece.rows for piece in ranges):
         raise ChangedError
@@ -221,7 +221,7 @@ def _row_groups(reader: RowReader, schema: pa.Schema, ranges: Sequence[RowRange]
 
 
 def _cut(tables: Iterable[pa.Table], size: int) -> Iterator[pa.Table]:
-    """Yield the rows of tables as tables of `size` rows; the last has fewer, and those that take much memory."""
+    """Yield the rows of tables as tables of `size` rows, or fewer at the end and where they take much memory."""
     held: list[pa.Table] = []
     missing, held_bytes = size, 0
     for table in tables:
@@ -230,7 +230,7 @@ def _cut(tables: Iterable[pa.Table], size: int) -> Iterator[pa.Table]:
             held.append(rest.slice(0, missing))
             rest = rest.slice(missing)
             missing -= held[-1].num_rows
-            # Of a slice too, all of its row group stays in memory.
+            # A slice keeps its whole row group in memory.
             held_bytes += held[-1].get_total_buffer_size()
             if not missing or held_bytes > _MOST_BYTES_HELD:
                 yield pa.concat_tables(held)
@@ -241,7 +241,11 @@ def _cut(tables: Iterable[pa.Table], size: int) -> Iterator[pa.Table]:
 
 
 def _fitting(rows: pa.Table, schema: pa.Schema, file: str) -> pa.Table:
-    """Return rows as they are, which must have the columns of a schema: no checksum covers what a footer says."""
+    """Return rows unchanged if they have the columns of a schema: no checksum covers the schema in a data file.
+
+    Raises:
+        DamagedFileError: They have other columns, or the name of a frame is longer than any path.
+    """
     try:
         fits = len(rows.schema) == len(schema) and _types(rows.schema) == _types(schema)
     except UnicodeDecodeError:
@@ -259,18 +263,18 @@ def _types(schema: pa.Schema) -> dict[str, pa.DataType]:
 
 
 def are_consecutive(rows: pa.Table, first: int = 0) -> bool:
-    """Whether rows are those of the frames of a video from `first` on, without a gap."""
+    """Whether rows are those of consecutive frames from `first` on."""
     return np.array_equal(rows.column("frame_index").to_numpy(), np.arange(first, first + rows.num_rows))
 
 
 def _are_all(table: pa.Table, key: VideoKey) -> bool:
-    """Whether all rows of a table are of one video."""
+    """Whether all rows of a table belong to a video."""
     columns = (table.column(name) for name in ("split", "video_id"))
     return all(pc.all(pc.equal(column, name)).as_py() for column, name in zip(columns, key, strict=True))
 
 
 def _refuse_large(reader: RowReader, key: VideoKey, ranges: Sequence[RowRange], size: int) -> None:
-    """Refuse to hold so many bytes of a video; what a table says of rows that no file has is another matter."""
+    """Refuse to load so many bytes of a video; raise ChangedError where its files have no such rows at all."""
     if size <= _SMALL_BYTES:
         return
     if any(piece.end > reader.count_rows(piece.file) for piece in ranges):

@@ -1,7 +1,8 @@
-"""A dataset at one moment: which videos there are, and where the rows of each lie.
+"""What a reader sees of a dataset: which videos there are, which rows count, and their totals.
 
-The reader looks things up here. It follows one rule whatever lies on disk: every frame once, of the version of its
-video that counts (`coverage.live_holdings`), from data files and partitions together.
+`survey` says which files exist; here each frame comes once, of the version of its video that counts
+(`coverage.live_ranges`), from data files and partitions together. Totals come from the manifest, the table of videos
+and the footers of partitions, so that the driver can end a run without reading landmarks.
 """
 
 from __future__ import annotations
@@ -36,17 +37,18 @@ from phoenix_ray.dataset.video_table import (
 )
 from phoenix_ray.errors import OutputError
 from phoenix_ray.landmarks import Layout
+from phoenix_ray.text import counted
 
-# Of a video that is not compacted, at once.
+# Rows that are read at once to count those of overlapping partitions.
 _ROWS_TALLIED = 1_024
 _NAMED_VIDEOS = 3
 
 
 class VideoIndex:
-    """The table of videos, sorted, with a look-up by split and ID. Some microseconds each, also among a million.
+    """The sorted table of videos, with a look-up by split and ID that takes microseconds among a million.
 
     Args:
-        videos: With the columns of `videos.video_schema`.
+        videos: A table with the columns of `video_schema`.
     """
 
     def __init__(self, videos: pa.Table) -> None:
@@ -64,7 +66,7 @@ class VideoIndex:
         self._ranges = {sorted_splits[start]: (start, end) for start, end in ranges}
 
     def find(self, key: VideoKey) -> dict[str, Any] | None:
-        """Return the row of a video, None when there is no such video."""
+        """Return the row of a video, None where there is no such video."""
         split, video_id = key
         start, end = self._ranges.get(split, (0, 0))
         row = bisect_left(range(end), video_id, start, key=lambda index: self._ids[index].as_py())
@@ -75,15 +77,15 @@ class VideoIndex:
 
 
 class Snapshot:
-    """What lies in a dataset at one moment. It can be pickled, so that several processes see the same videos.
+    """The videos of a dataset at one moment. It can be pickled, so that several processes see the same videos.
 
     Args:
-        storage: Where the dataset lies.
+        storage: The dataset.
         identity: Its recorded identity.
 
     Raises:
         OutputError: The dataset cannot be read.
-        ChangedError: It changed while it was looked at.
+        ChangedError: It changed while it was read.
         DamagedFileError: A partition that overlaps with another is damaged.
     """
 
@@ -97,7 +99,7 @@ class Snapshot:
         self.index = VideoIndex(pa.concat_tables([compacted, to_video_table(layout, entries, None)]))
 
     def locate(self, video: Mapping[str, Any]) -> list[RowRange]:
-        """Return where the rows of a video lie, in frame order; `video` is its row in the table."""
+        """Return the places of a video's rows, in frame order; `video` is its row in the table."""
         if video["file"] is None:
             return _locate_open(self._open[video["split"], video["video_id"]])
         if video["first_row"] is None:
@@ -114,7 +116,7 @@ def _locate_open(infos: Sequence[PartitionInfo]) -> list[RowRange]:
 
 
 def describe_open(reader: RowReader, layout: Layout, key: VideoKey, infos: Sequence[PartitionInfo]) -> VideoEntry:
-    """Return the entry of a video that is not compacted yet."""
+    """Return the entry of a video in partitions."""
     ranges = _locate_open(infos)
     overlap = sum(piece.rows for piece in ranges) != sum(info.rows for info in infos)
     tally = total(info.tally for info in infos)
@@ -128,7 +130,7 @@ def describe_open(reader: RowReader, layout: Layout, key: VideoKey, infos: Seque
 
 
 def _without(videos: pa.Table, keys: Collection[VideoKey]) -> pa.Table:
-    """Return a table of videos without the rows of some."""
+    """Return a table of videos without some of them."""
     ids = pa.array({video_id for _, video_id in keys}, pa.string())
     likely = np.flatnonzero(pc.is_in(videos.column("video_id"), ids).to_numpy())
     rows = videos.select(["split", "video_id"]).take(pa.array(likely)).to_pylist()
@@ -139,12 +141,12 @@ def _without(videos: pa.Table, keys: Collection[VideoKey]) -> pa.Table:
 
 @dataclass(frozen=True, slots=True)
 class Extent:
-    """How much a dataset holds.
+    """How much a dataset has.
 
     Attributes:
-        videos: With at least one frame.
-        frames: Of them all, each once.
-        open_frames: Those of `frames` that lie in partitions, not in a data file.
+        videos: Number of videos with at least one frame.
+        frames: Number of their frames, each counted once.
+        open_frames: Number of those frames that are in partitions, not in a data file.
     """
 
     videos: int
@@ -153,7 +155,7 @@ class Extent:
 
 
 def measure_extent(storage: ReadableStorage, identity: DatasetIdentity) -> Extent:
-    """Return how much a dataset holds, by the manifest and the footers of partitions; no row is read.
+    """Return how much a dataset has, from the manifest and the footers of partitions; no row is read.
 
     Raises:
         OutputError: The dataset cannot be read.
@@ -175,15 +177,15 @@ def measure_extent(storage: ReadableStorage, identity: DatasetIdentity) -> Exten
 
 
 def tally_splits(storage: ReadableStorage, identity: DatasetIdentity) -> dict[str, Tally]:
-    """Return the counts over all rows that count, of each split, sorted by split.
+    """Return split → tally of its rows, sorted by split.
 
     Raises:
-        OutputError: The dataset cannot be read, or a file is damaged of which more than the footer is needed.
+        OutputError: The dataset cannot be read, or a file whose rows are needed is damaged.
     """
     with _explained(storage):
         survey = take_survey(storage, identity)
         open_videos = {video.key: video for video in survey.open_videos() if video.live is not None}
-        # Data files that hold rows of a video which partitions hold in a newer version.
+        # Data files with rows of a video of which partitions have a newer version.
         outdated = {video.compacted.file for video in open_videos.values() if video.compacted}
         splits: dict[str, Tally] = {}
         for file in survey.manifest.files:
@@ -198,10 +200,10 @@ def tally_splits(storage: ReadableStorage, identity: DatasetIdentity) -> dict[st
 
 
 def unreadable_videos(storage: ReadableStorage, identity: DatasetIdentity) -> list[UnreadableVideo]:
-    """Return the videos with frames that could not be read, sorted by split and ID; those not finished included.
+    """Return the videos with unreadable frames, also unfinished ones, sorted by split and ID.
 
     Raises:
-        OutputError: The dataset cannot be read, or a file is damaged of which more than the footer is needed.
+        OutputError: The dataset cannot be read, or a file whose rows are needed is damaged.
     """
     with _explained(storage):
         survey = take_survey(storage, identity, columns=(*VERSION_COLUMNS, UNREADABLE_COLUMN))
@@ -228,11 +230,16 @@ def _explained(storage: ReadableStorage) -> Iterator[None]:
     try:
         yield
     except DamagedFileError as error:
-        raise OutputError(f"{storage.root}/{error}. Start the run again: its frames are computed anew.") from None
+        raise OutputError(
+            f"{storage.root}/{error}. Start the run again: it computes the file's frames again."
+        ) from None
 
 
 class UnreadableVideo(NamedTuple):
-    """A video, its number of frames, and how many of them could not be read (at least one)."""
+    """A video with frames that could not be read: truncated uploads, damaged files, missing pictures.
+
+    Such a frame has a row of status `unreadable`, so that no row is missing and no run fails.
+    """
 
     split: str
     video_id: str
@@ -258,11 +265,10 @@ def unreadable_in(videos: pa.Table) -> list[UnreadableVideo]:
 
 
 def describe_unreadable(videos: Sequence[UnreadableVideo]) -> str:
-    """Return one line that counts the videos and names the worst, "" where there are none."""
+    """Return a line with the number of videos and the worst of them, empty where there are none."""
     if not videos:
         return ""
     worst = sorted(videos, key=lambda video: (-video.share, video.split, video.video_id))[:_NAMED_VIDEOS]
     named = [f"{video.split}/{video.video_id} ({video.unreadable:,} of {video.frames:,} frames)" for video in worst]
     more = [f"{len(videos) - len(worst):,} more"] if len(videos) > len(worst) else []
-    count = "1 video" if len(videos) == 1 else f"{len(videos):,} videos"
-    return f"{count} partly unreadable: {', '.join([*named, *more])}"
+    return f"{counted(len(videos), 'video')} partly unreadable: {', '.join([*named, *more])}"

@@ -1,7 +1,12 @@
-"""What is counted over rows: how many, in which state, with which parts found, and what they say (the digest).
+"""Counts over rows, by status and by part found, and the landmark digest of their content.
 
-Tallies add up: those of partitions to a video's, those of videos to a split's and to the dataset's. They lie in the
-footers of the files they count, so detection rates and digests of a whole dataset cost no look at a landmark.
+Tallies add up: those of partitions to a video's, those of videos to a split's and the dataset's. The footer of each
+file holds the tallies of its rows, so detection rates and digests of a dataset can be computed without reading rows.
+
+A row's digest is a BLAKE2b hash of its split, video, frame, status, coordinates, scores and of what is missing. The
+digest of many rows is the sum of theirs modulo 2**128: it does not depend on their order, on shards or on files. File
+bytes are not hashed, since another version of Arrow writes other bytes for the same rows. Datasets with the same digest
+hold the same landmarks bit for bit; the digest detects accidents, not forgeries.
 """
 
 from __future__ import annotations
@@ -41,11 +46,11 @@ class Tally:
 
     Attributes:
         rows: Frames.
-        digest: Landmark digest (`dataset.tally`).
-        statuses: Frames of each status; statuses that do not occur are left out.
+        digest: Landmark digest.
+        statuses: Status → frames; statuses without a frame are left out.
         detected: Part → frames in which it was found.
-        kernels: What computed (`models.kernels.describe_kernels`) → frames. It is not in the rows themselves, so
-            tallies that differ in nothing else are equal.
+        kernels: What computed them (`models.kernels.describe_kernels`) → frames. Rows do not record it, so it is not
+            compared.
     """
 
     rows: RowNumber = 0
@@ -83,7 +88,7 @@ RecordedTally = Annotated[Tally, required("rows", "digest", "statuses", "detecte
 
 
 def tally_rows(layout: Layout, table: pa.Table) -> Tally:
-    """Return the counts of a table with the columns of `landmark_schema(layout)`."""
+    """Return the tally of a table with the columns of `landmark_schema(layout)`."""
     counts = pc.value_counts(table.column("status")).to_pylist()
     return Tally(
         rows=table.num_rows,
@@ -124,7 +129,7 @@ def digest_text(digest: int) -> str:
 
 
 def _canonical_numbers(layout: Layout, table: pa.Table) -> NDArray[np.uint8]:
-    """Return the numbers of each row as little-endian bytes: frame index, what is there, scores, coordinates."""
+    """Return each row's numbers as little-endian bytes, uint8 (rows, bytes): frame index, presence, scores, points."""
     batch = to_batch(layout, table)
     fields: list[NDArray[np.uint8]] = [_bytes(table.column("frame_index").to_numpy()[:, None], "<i4")]
     for part in scored_parts(layout):
@@ -133,7 +138,7 @@ def _canonical_numbers(layout: Layout, table: pa.Table) -> NDArray[np.uint8]:
         fields += [there.astype(np.uint8), _bytes(np.where(there, score, 0), "<f4")]
     for part in layout.parts:
         points = batch.points[part.name].reshape(table.num_rows, len(part.points) * len(part.axes))
-        # Whether the list is null, not whether a value is NaN: a model's NaN inside a found part is content.
+        # By null lists and not by NaN: a model's NaN inside a part that was found is content.
         there = table.column(next(part.columns())).is_valid().to_numpy()[:, None]
         fields += [there.astype(np.uint8), _bytes(np.where(there, points, 0), "<f4")]
     return np.concatenate(fields, axis=1)

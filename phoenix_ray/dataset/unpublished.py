@@ -1,9 +1,8 @@
-"""Data files that no manifest names: taken in, rescued or condemned, video by video.
+"""Data files that no manifest names are taken in, or rescued, or condemned, depending on the videos that they hold.
 
-Such a file was written by a driver that died before it published it, or is left over from one that died before it
-deleted it, or another driver was faster, or the manifest was lost. What it holds decides: a file all of whose videos
-lie elsewhere is condemned; one of which nothing lies elsewhere is taken in; of one that is both, the videos that lie
-nowhere else are written to a new file first.
+Such a file was written by a driver that died before publishing it, was left by a driver that died before deleting it,
+belongs to a driver that was slower than another, or lost its manifest. If all of its videos are elsewhere, the file is
+condemned; if none is, the file is taken in. If some are, the others are first written to a new file.
 """
 
 from __future__ import annotations
@@ -25,12 +24,12 @@ from phoenix_ray.dataset.survey import Survey, take_survey
 from phoenix_ray.dataset.video_table import VideoEntry, describe_data_file, read_entries, select_videos
 from phoenix_ray.errors import OutputError
 
-# Names that `compaction.new_data_name` gives; files of other names in `data` are somebody else's.
+# The names of `compaction.new_data_name`; phoenix_ray did not write files of other names in `data`.
 _OWN_NAME = re.compile(r"[0-9a-f]{32}\.parquet")
 
 
 class Resolved(NamedTuple):
-    """What is published now, what lay in the dataset before, and whether files were taken in."""
+    """The newest manifest, the survey that decided it, and whether files were taken in."""
 
     manifest: Manifest
     survey: Survey
@@ -43,14 +42,14 @@ def resolve_unpublished(
     only: Collection[str] | None = None,
     manifest: Manifest | None = None,
 ) -> Resolved:
-    """Publish what is to become of data files that no manifest names, and of those that are damaged.
+    """Decide about data files that no manifest names or that are damaged, and publish the decision.
 
     Args:
         storage: The dataset.
         identity: Its identity.
         only: Names of the files; None means all.
-        manifest: What a repair has decided on the newest generation; it is published with what is taken in. None goes
-            by what is published.
+        manifest: A repair's decision on the newest generation, published together with the files that are taken in.
+            None takes the newest generation as it is.
 
     Raises:
         OutputError: The storage cannot be read or written, or another driver is at work during a repair.
@@ -66,17 +65,17 @@ def resolve_unpublished(
         if published:
             return Resolved(published, survey, taken_in=bool(added))
         if manifest:
-            raise OutputError(f"{storage.root} was changed by another driver meanwhile: repair it again.")
+            raise OutputError(f"{storage.root} was changed by another driver during the repair: repair it again.")
 
 
 def is_data_file_name(name: str) -> bool:
-    """Whether a name in the dataset is one that a compaction gives to a data file."""
+    """Whether a name is one that a compaction gives to a data file."""
     folder, _, last = name.rpartition("/")
     return folder.partition("/")[0] == paths.DATA and _OWN_NAME.fullmatch(last) is not None
 
 
 def rewrite(storage: Storage, identity: DatasetIdentity, name: str, entries: Iterable[VideoEntry]) -> DataFile | None:
-    """Write some videos of a data file to a new one; None when not one of them can be read."""
+    """Write some videos of a data file to a new one; return None when none of them can be read."""
     listed = list(entries)
     videos = tuple(keep_video(name, entry) for entry in listed)
     return compact_videos(
@@ -85,9 +84,9 @@ def rewrite(storage: Storage, identity: DatasetIdentity, name: str, entries: Ite
 
 
 def _sort_out(storage: Storage, survey: Survey, only: Collection[str] | None) -> tuple[list[DataFile], set[str]]:
-    """Return the data files to take in, and the names of those to condemn, of all that no manifest names.
+    """Return the data files to take in and the names of those to condemn, of all that no manifest names.
 
-    The newest come first: where two hold the same video, what was written later counts.
+    Newer files come first: where two hold the same video, the later one counts.
     """
     manifest, identity = survey.manifest, survey.identity
     elsewhere = {video.key for video in survey.open_videos() if video.whole is not None}
@@ -107,7 +106,7 @@ def _sort_out(storage: Storage, survey: Survey, only: Collection[str] | None) ->
         held = elsewhere | select_videos(survey.videos, {entry.key for entry in entries}).keys()
         needed = [entry for entry in entries if entry.key not in held]
         if needed and len(needed) == len(entries):
-            # When it is gone by now, another driver has published what becomes of it, and this one is refused.
+            # If it is gone by now, another driver has published a decision, and this one will be refused.
             with suppress(FileNotFoundError):
                 added.append(describe_data_file(file.name, entries, *hash_file(storage, file.name)))
         else:

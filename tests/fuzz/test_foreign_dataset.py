@@ -21,7 +21,7 @@ from phoenix_ray.dataset import paths
 from phoenix_ray.dataset.check.dataset_check import check_dataset
 from phoenix_ray.dataset.decoded_size import DecodedSizeError, refuse_bomb, refuse_bomb_of_all
 from phoenix_ray.dataset.failures import FailureRecord, record_failure
-from phoenix_ray.dataset.json_values import parse_mapping
+from phoenix_ray.dataset.json_records import parse_mapping
 from phoenix_ray.dataset.sealing import PARQUET_SEAL_BLANK, PARQUET_SEAL_KEY, seal_json, seal_parquet
 from phoenix_ray.dataset.storage import LocalStorage
 from phoenix_ray.errors import OutputError, PhoenixRayError
@@ -146,7 +146,7 @@ def test_a_repair_leaves_a_dataset_of_a_newer_version_alone(folder: Path, name: 
 def test_rows_of_another_video_are_refused(folder: Path) -> None:
     swap_rows(folder, "first_row", ("a", "b"))
     dataset = phoenix_ray.open(str(folder))
-    with pytest.raises(OutputError, match=r"videos\.parquet does not say where the rows of train/[ab] .*--repair"):
+    with pytest.raises(OutputError, match=r"videos\.parquet has a wrong place for the rows of train/[ab] .*--repair"):
         dataset.load("train", "a")
     invoke(["check", str(folder), "--workers", "1", "--repair"])
     assert phoenix_ray.open(str(folder)).load("train", "a").frame_names[0] == "images0000.png"

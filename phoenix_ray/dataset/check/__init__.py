@@ -1,1 +1,1 @@
-"""Whether a dataset is what was written, and mending it where it is not: behind `phoenix-ray check`."""
+"""Checks whether a dataset is what was written, and repairs it where it is not: `phoenix-ray check`."""

@@ -1,8 +1,8 @@
-"""Checks one file, every byte of it: what the processes of a check run.
+"""Checks every byte of one data file or partition, and says what a check can find.
 
-A data file's bytes are compared with the sha256 in the manifest, a partition's with its seal. Then the rows are read,
-page checksum by page checksum, and counted and digested anew: they must be all frames of their videos in order, and say
-what the footer says they said when they were written.
+A data file's bytes are compared with the sha256 in the manifest, a partition's with its seal. Then the rows are read
+with their page checksums, counted and digested: they must be all frames of their videos in order, with the counts and
+the landmark digest that the footer recorded when they were written.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ Kind = Literal[
     "gone",
     "unknown",
 ]
-# What each kind means, in the order of a report. The worst comes first.
+# What each kind means, in the order of a report: the worst first.
 MEANINGS: dict[Kind, str] = {
     "irregular": "a link, pipe or device, which nothing here follows or reads; --repair moves it out as it is",
     "damaged": "not what was written; --repair takes it out, and `run` computes it again",
@@ -55,11 +55,11 @@ MEANINGS: dict[Kind, str] = {
     "foreign": "of another dataset or program, where plain Parquet readers would read it; --repair moves it out",
     "leftover": "what an interrupted run left; --repair (or the next `run`) removes it",
     "outdated": "does not say what the data files say; --repair makes it again",
-    "missing": "not computed yet; `run` does",
+    "missing": "not computed yet; `run` computes it",
     "changed": "computed from other frames than the source has now; `run` computes it again",
     "unopenable": "in the source, but it cannot be opened; replace or repair it there, and `run` computes it",
     "gone": "in the dataset, but not in the source any more; its rows are kept",
-    "unknown": "of no use to the dataset and in nobody's way; left alone",
+    "unknown": "not part of the dataset and harmless; left alone",
 }
 TO_REPAIR: frozenset[Kind] = frozenset(
     {"irregular", "damaged", "misplaced", "lost", "doubled", "foreign", "leftover", "outdated"}
@@ -69,15 +69,16 @@ TO_COMPUTE: frozenset[Kind] = frozenset({"missing", "changed"})
 
 @dataclass(frozen=True, slots=True)
 class DataFileCheck:
-    """What was found in a data file.
+    """What a check found in a data file.
 
     Attributes:
         name: The file.
-        sha256: Of its bytes.
+        sha256: The sha256 of its bytes, empty where it is not a Parquet file.
         findings: What is wrong with it.
-        videos: Its videos by its footer, with the columns of `videos.parquet`; None where that cannot be understood.
-        spoiled: Videos whose rows are not what they were.
-        located: Whether damaged pages were found, so that what is wrong with its bytes is known to lie there.
+        videos: The videos that its footer lists, with the columns of `videos.parquet`; None where the footer cannot be
+            understood.
+        spoiled: Videos whose rows are not those that were written.
+        located: Whether damaged pages were found, so that it is known where the file's bytes are wrong.
     """
 
     name: str
@@ -90,13 +91,13 @@ class DataFileCheck:
 
 @dataclass(frozen=True, slots=True)
 class PartitionCheck:
-    """What was found in a partition.
+    """What a check found in a partition.
 
     Attributes:
         name: The file.
         findings: What is wrong with it.
-        info: What its footer says, None where it is not sound.
-        belongs_at: Its right name, where it is sound and has the name of another partition.
+        info: What its footer says; None where the file is not sound.
+        belongs_at: Its right name where the file is sound but has the name of another partition, else None.
     """
 
     name: str
@@ -108,9 +109,9 @@ class PartitionCheck:
 def check_data_file(
     storage: Storage, identity: DatasetIdentity, layout: Layout, name: str, recorded: DataFile | None
 ) -> DataFileCheck | None:
-    """Check a data file against what the manifest says of it, if it says anything; None when the file is gone."""
+    """Check a data file, and compare it with its record in the manifest if it has one; None when the file is gone."""
     try:
-        # A file that is not Parquet need not be hashed, however long it is: it belongs nowhere else.
+        # A file that is not Parquet is not hashed: it cannot be a data file under a wrong name, and it may be huge.
         with open_parquet(storage, name):
             pass
         size, sha256 = hash_file(storage, name)
@@ -180,7 +181,7 @@ def check_partition(
 
 
 def _misplaced(storage: Storage, identity: DatasetIdentity, file: StoredFile, found: DamagedFile) -> PartitionCheck:
-    """Judge a whole partition that is not what its name says: of another dataset, or of another place in this one."""
+    """Return the check of a whole partition of another dataset, or of one with the name of another partition."""
     with open_parquet(storage, file.name) as parquet:
         footer = read_footer(file.name, parquet)
     if footer["fingerprint"] != identity.fingerprint:
@@ -194,8 +195,8 @@ def _schema_problem(storage: Storage, layout: Layout, name: str) -> str | None:
         schema = parquet.schema_arrow
     if schema.equals(landmark_schema(layout)):
         return None
-    odd = {field.name for field in set(schema) ^ set(landmark_schema(layout))}
-    return f"its columns are not those of the layout {layout.name}: {', '.join(sorted(odd)) or 'another order'}"
+    differing = {field.name for field in set(schema) ^ set(landmark_schema(layout))}
+    return f"its columns are not those of the layout {layout.name}: {', '.join(sorted(differing)) or 'another order'}"
 
 
 def _order_problem(name: str, entries: Sequence[VideoEntry]) -> str | None:
@@ -204,8 +205,8 @@ def _order_problem(name: str, entries: Sequence[VideoEntry]) -> str | None:
         return "its footer names no video"
     if any(paths.data_path(entry.split, "") != f"{name.rpartition('/')[0]}/.parquet" for entry in entries):
         return "it lies in the folder of another split"
-    if any(one.video_id >= other.video_id for one, other in pairwise(entries)):
-        return "its videos are not in order, or one comes twice"
+    if any(entry.video_id >= following.video_id for entry, following in pairwise(entries)):
+        return "its videos are not in order, or a video is listed twice"
     ends = [0, *(entry.first_row + entry.frame_count for entry in entries)]
     if any(entry.first_row != end for entry, end in zip(entries, ends, strict=False)):
         return "its videos do not follow each other without a gap"
@@ -222,7 +223,7 @@ def _record_problem(recorded: DataFile | None, entries: Sequence[VideoEntry]) ->
 def _rows_problem(
     reader: RowReader, layout: Layout, rows: RowRange, split: str, video_id: str, first_frame: int, tally: Tally
 ) -> str | None:
-    """Return why rows are not the frames from `first_frame` on of a video, with the counts and digest of `tally`.
+    """Return why rows are not the frames of a video from `first_frame` on with this tally; None where they are.
 
     Raises:
         DamagedFileError: A page cannot be read.
@@ -256,10 +257,10 @@ def _spoiled(name: str, reason: str) -> PartitionCheck:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that is not as it should be.
+    """Something that is not as it should be.
 
     Attributes:
-        kind: What kind of thing.
+        kind: What is wrong with it (`MEANINGS`).
         subject: The file, relative to the dataset; or `split/video_id` of a video.
         detail: What is wrong, in one line.
     """
