@@ -46,7 +46,7 @@ def pick_once(ranges: Sequence[FrameRange]) -> list[Pick]:
     return picks
 
 
-def missing_frames(ranges: Iterable[FrameRange], frame_count: int) -> list[FrameRange]:
+def missing_ranges(ranges: Iterable[FrameRange], frame_count: int) -> list[FrameRange]:
     """Return, in order, the ranges between 0 and `frame_count` that none of the given ranges covers."""
     gaps: list[FrameRange] = []
     reached = 0
@@ -114,7 +114,7 @@ def live_ranges(ranges: Iterable[RangeType], compacted: Version | None) -> list[
 
 def is_whole(version: Version, ranges: Iterable[CommittedRange]) -> bool:
     """Whether the ranges have every frame of a version."""
-    return not missing_frames(((held.first, held.last) for held in ranges), version.frame_count)
+    return not missing_ranges(((held.first, held.last) for held in ranges), version.frame_count)
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +173,7 @@ class CommittedFrames:
             return []
         held_here = self._held.get(_key(video.split, video.video_id), ())
         ranges = [(held.first, held.last) for held in held_here if held.version == version]
-        return missing_frames(ranges, video.frame_count)
+        return missing_ranges(ranges, video.frame_count)
 
     def is_whole(self, key: VersionKey) -> bool:
         """Whether all frames of a version of a video (`version_key`) are committed."""

@@ -196,9 +196,9 @@ def read_holder(storage: Storage) -> LeaseHolder | None:
 def is_alive(holder: LeaseHolder, now: float) -> bool:
     """Whether the driver that has a lease seems to be at work.
 
-    On this machine it is at work as long as its process exists, however old the heartbeat: it may be stopped or wait for
-    storage. It is not at work if its process is this one. For other machines the heartbeat decides; a heartbeat too far
-    in the future comes from a clock that has jumped, and counts as stale.
+    On this machine it is at work as long as its process exists, however old the heartbeat: it may be stopped or wait
+    for storage. It is not at work if its process is this one. For other machines the heartbeat decides; a heartbeat too
+    far in the future comes from a clock that has jumped, and counts as stale.
     """
     running = is_running(holder.pid, holder.process)
     if running is not None:
@@ -242,7 +242,7 @@ def own_mark() -> ProcessMark:
 
 
 def is_running(pid: int, mark: ProcessMark) -> bool | None:
-    """Whether a process of this machine still runs; None for another machine's, or where that is unknown."""
+    """Whether a process of this machine still runs; None if unknown or not of this machine."""
     if not mark.machine or not mark.began or mark.machine != own_mark().machine:
         return None
     return _began(pid) == mark.began

@@ -90,4 +90,5 @@ def _control_groups() -> Iterator[tuple[Path, tuple[str, str, str]]]:
             if "memory" in controllers.split(",") or not controllers:
                 root, files = (_CONTROL_GROUPS / "memory", _OLD_FILES) if controllers else (_CONTROL_GROUPS, _FILES)
                 folder = root / path.lstrip("/")
-                yield from ((one, files) for one in (folder, *folder.parents) if one.is_relative_to(root))
+                parents = (folder, *folder.parents)
+                yield from ((parent, files) for parent in parents if parent.is_relative_to(root))

@@ -153,8 +153,8 @@ class Dataset:
         Args:
             split: Its split.
             video_id: The video.
-            use: Called with an iterator over the blocks in order, at least one, which it must consume before it returns.
-                Called again with all blocks when the dataset changes while it is read.
+            use: Called with an iterator over the blocks in order, at least one, which it must consume before it
+                returns. Called again with all blocks when the dataset changes while it is read.
             block_rows: Rows of a block. The last block may have fewer, and so may blocks of very large row groups.
 
         Raises:

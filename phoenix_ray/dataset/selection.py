@@ -30,7 +30,7 @@ def choose_videos(
         signer: A signer, or several.
         gloss: A gloss that occurs in the video as a whole word, or several of which any may occur.
         where: Any further condition on the columns of `videos`, as `pyarrow.compute.field("frames") > 100`.
-        max_unreadable: Largest share of frames that could not be read; 1 takes videos whatever is missing.
+        max_unreadable: Largest share of frames that could not be read; 1 selects videos whatever their share.
 
     Raises:
         ConfigError: A split, signer or gloss occurs in no video, which is more likely a typing error than intended.

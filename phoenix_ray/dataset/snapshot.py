@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from phoenix_ray.dataset.coverage import missing_frames, pick_once
+from phoenix_ray.dataset.coverage import missing_ranges, pick_once
 from phoenix_ray.dataset.identity import DatasetIdentity, find_layout
 from phoenix_ray.dataset.parquet import DamagedFileError
 from phoenix_ray.dataset.partitions import PartitionInfo
@@ -167,7 +167,7 @@ def measure_extent(storage: ReadableStorage, identity: DatasetIdentity) -> Exten
         if (live := video.live) is None:
             continue
         count = live[0].frame_count
-        gaps = missing_frames([(info.first, info.last) for info in live], count)
+        gaps = missing_ranges([(info.first, info.last) for info in live], count)
         opened += count - sum(last - first for first, last in gaps)
         if video.compacted:
             compacted -= video.compacted.version.frame_count

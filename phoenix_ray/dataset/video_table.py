@@ -141,7 +141,7 @@ def read_videos(storage: ReadableStorage, layout: Layout, columns: Sequence[str]
 
 def _read_columns(parquet: pq.ParquetFile, layout: Layout, columns: Sequence[str] | None) -> pa.Table | None:
     schema, there = video_schema(layout), parquet.schema_arrow
-    expected = pa.schema([one for one in schema if one.name in there.names or one.name not in _LATER_COLUMNS])
+    expected = pa.schema([field for field in schema if field.name in there.names or field.name not in _LATER_COLUMNS])
     if not there.equals(expected):
         return None
     wanted = pa.schema([schema.field(name) for name in columns or schema.names])

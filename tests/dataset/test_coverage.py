@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from phoenix_ray.dataset.coverage import CommittedFrames, PartitionRange, live_ranges, missing_frames, pick_once
+from phoenix_ray.dataset.coverage import CommittedFrames, PartitionRange, live_ranges, missing_ranges, pick_once
 from phoenix_ray.dataset.manifest import read_manifest
 from phoenix_ray.dataset.shards import FrameRange, Version
 from phoenix_ray.dataset.survey import committed_in, take_survey
@@ -24,7 +24,7 @@ def frames_of(ranges: list[FrameRange]) -> set[int]:
 
 @given(RANGES, st.integers(0, 30))
 def test_missing_frames_are_the_complement(ranges: list[FrameRange], frame_count: int) -> None:
-    missing = missing_frames(ranges, frame_count)
+    missing = missing_ranges(ranges, frame_count)
     assert frames_of(missing) == set(range(frame_count)) - frames_of(ranges)
     assert missing == sorted(missing)
     assert all(first < last for first, last in missing)
