@@ -169,7 +169,7 @@ def read_identity(storage: ReadableStorage) -> DatasetIdentity:
     try:
         content = storage.read(paths.IDENTITY)
         tree = parse_mapping(content)
-        version = validate(_VERSION, tree.get("schema_version"))
+        version = validate(_VERSION, tree.get("schema_version"), "schema_version")
         if version > SCHEMA_VERSION:
             raise NewerVersionError(
                 f"{where} was written by a newer phoenix_ray (schema {version}, this one knows {SCHEMA_VERSION}): "

@@ -45,8 +45,8 @@ def parse_mapping(content: str | bytes | bytearray) -> dict[str, Any]:
     return tree
 
 
-def validate(adapter: TypeAdapter[Record], tree: object) -> Record:
-    """Return the record that parsed JSON holds.
+def validate(adapter: TypeAdapter[Record], tree: object, field: str = "") -> Record:
+    """Return the record that parsed JSON holds; `field` names that JSON in messages, where it is part of a mapping.
 
     Raises:
         ValueError: A field is missing or has another type or range than the record says; the message names the first.
@@ -55,8 +55,8 @@ def validate(adapter: TypeAdapter[Record], tree: object) -> Record:
         return adapter.validate_python(tree)
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        field = ".".join(map(str, first["loc"]))
-        reason = f"{field}: {first['msg'].removeprefix('Value error, ')}"
+        where = ".".join(map(str, ([field] if field else []) + list(first["loc"])))
+        reason = f"{where}: {first['msg'].removeprefix('Value error, ')}"
         raise ValueError(reason.encode("ascii", "backslashreplace").decode()[:_LONGEST_REASON]) from None
 
 

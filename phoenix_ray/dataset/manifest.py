@@ -111,6 +111,7 @@ class Manifest:
 _FILES = TypeAdapter(list[Annotated[DataFile, FLAT_TALLY]])
 _CONDEMNED = TypeAdapter(list[DataName])
 _NUMBER = TypeAdapter(FrameNumber)
+_TEXT = TypeAdapter(str)
 
 
 def publish_manifest(
@@ -226,15 +227,15 @@ def _parse(storage: ReadableStorage, identity: DatasetIdentity, generation: int,
     where = f"{storage.root}/{paths.manifest_path(generation)}"
     try:
         tree = parse_mapping(content)
-        if validate(_NUMBER, tree.get("schema_version")) > SCHEMA_VERSION:
+        if validate(_NUMBER, tree.get("schema_version"), "schema_version") > SCHEMA_VERSION:
             raise NewerVersionError(f"{where} was written by a newer phoenix_ray: upgrade phoenix-ray to read it.")
-        if tree.get("fingerprint") != identity.fingerprint:
+        if validate(_TEXT, tree.get("fingerprint"), "fingerprint") != identity.fingerprint:
             raise OutputError(f"{where} belongs to a dataset with other settings than {paths.IDENTITY} beside it.")
         refuse_broken_seal(content)
         if tree.get("generation", 0) != generation:
             raise ValueError("it has the name of another generation")
-        files = validate(_FILES, tree.get("files"))
-        condemned = validate(_CONDEMNED, tree.get("condemned", []))
+        files = validate(_FILES, tree.get("files"), "files")
+        condemned = validate(_CONDEMNED, tree.get("condemned", []), "condemned")
         return Manifest(tuple(files), generation, frozenset(condemned))
     except ValueError as error:
         raise OutputError(

@@ -70,7 +70,7 @@ _ENTRIES = TypeAdapter(list[Annotated[VideoEntry, FLAT_TALLY]])
 
 def parse_entries(trees: object) -> list[VideoEntry]:
     """Return the entries that `VideoEntry.to_json` gave; ValueError where they are something else."""
-    return validate(_ENTRIES, trees)
+    return validate(_ENTRIES, trees, "videos")
 
 
 def video_schema(layout: Layout) -> pa.Schema:

@@ -66,5 +66,5 @@ def test_a_text_of_too_many_values_is_refused_before_it_is_parsed() -> None:
 
 def test_halves_of_characters_are_refused() -> None:
     assert parse_mapping(rb'{"a": "\ud83d\ude00"}') == {"a": "\U0001f600"}
-    with pytest.raises(ValueError, match="surrogate"):
+    with pytest.raises(ValueError, match=r"surrogate|hex escape"):
         parse_mapping(rb'{"a": "\ud800"}')
