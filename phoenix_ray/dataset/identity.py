@@ -18,7 +18,7 @@ from pydantic import TypeAdapter
 
 from phoenix_ray.config import SourceSettings
 from phoenix_ray.dataset import paths
-from phoenix_ray.dataset.json_records import FrameNumber, parse_mapping, required, validate
+from phoenix_ray.dataset.json_records import FrameNumber, Texts, parse_mapping, required, validate
 from phoenix_ray.dataset.parquet import SCHEMA_VERSION
 from phoenix_ray.dataset.sealing import refuse_broken_seal, seal_json
 from phoenix_ray.dataset.storage import ReadableStorage, Storage
@@ -46,7 +46,7 @@ class DatasetIdentity:
     """
 
     layout: str
-    model: Mapping[str, str] = field(default_factory=dict)
+    model: Texts = field(default_factory=dict)
     limit_frames: FrameNumber | None = None
     signature: str = "sizes"
     source_root: str = ""

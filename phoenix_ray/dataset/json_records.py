@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, TypeVar
 
-from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError
+from pydantic import BeforeValidator, Field, PlainValidator, TypeAdapter, ValidationError
 from pydantic_core import from_json
 
 # Frame numbers and counts of a video are int32 in the dataset's columns; rows of a dataset are not bounded by that.
@@ -26,6 +26,25 @@ RowNumber = Annotated[int, Field(strict=True, ge=0, le=MOST_ROWS)]
 FiniteNumber = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 Flag = Annotated[bool, Field(strict=True)]
 Record = TypeVar("Record")
+
+
+def _parse_counts(tree: object) -> Mapping[str, int]:
+    if not isinstance(tree, dict) or any(
+        type(value) is not int or not 0 <= value <= MOST_ROWS for value in tree.values()
+    ):
+        raise ValueError("it is not a mapping of counts")
+    return tree
+
+
+def _parse_texts(tree: object) -> Mapping[str, str]:
+    if not isinstance(tree, dict) or any(type(value) is not str for value in tree.values()):
+        raise ValueError("it is not a mapping of texts")
+    return tree
+
+
+# These stop at the first wrong value: pydantic would collect an error for each of millions.
+Counts = Annotated[Mapping[str, int], PlainValidator(_parse_counts)]
+Texts = Annotated[Mapping[str, str], PlainValidator(_parse_texts)]
 
 
 def parse_mapping(content: str | bytes | bytearray) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from dataclasses import replace as changed
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, TypeAdapter
+from pydantic import AfterValidator, FailFast, TypeAdapter
 
 from phoenix_ray.dataset import paths
 from phoenix_ray.dataset.identity import DatasetIdentity
@@ -108,8 +108,8 @@ class Manifest:
         return changed(self, files=files)
 
 
-_FILES = TypeAdapter(list[Annotated[DataFile, FLAT_TALLY]])
-_CONDEMNED = TypeAdapter(list[DataName])
+_FILES = TypeAdapter(Annotated[list[Annotated[DataFile, FLAT_TALLY]], FailFast()])
+_CONDEMNED = TypeAdapter(Annotated[list[DataName], FailFast()])
 _NUMBER = TypeAdapter(FrameNumber)
 _TEXT = TypeAdapter(str)
 

@@ -5,11 +5,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from phoenix_ray.dataset.json_records import FiniteNumber, Flag, FrameNumber
+from phoenix_ray.dataset.json_records import FiniteNumber, Flag, FrameNumber, Texts
 from phoenix_ray.sources.base import Video
 
 # Split and video ID.
@@ -73,7 +72,7 @@ class RecordedVideo:
     frame_count: FrameNumber
     signature: str
     fps: FiniteNumber | None
-    annotation: Mapping[str, str]
+    annotation: Texts
     fps_varies: Flag | None = None
 
     @property

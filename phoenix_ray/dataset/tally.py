@@ -23,7 +23,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from pydantic import PlainValidator
 
-from phoenix_ray.dataset.json_records import RowNumber, required
+from phoenix_ray.dataset.json_records import Counts, RowNumber, required
 from phoenix_ray.dataset.schema import scored_parts, to_batch
 from phoenix_ray.landmarks import Layout
 
@@ -55,9 +55,9 @@ class Tally:
 
     rows: RowNumber = 0
     digest: Digest = 0
-    statuses: Mapping[str, RowNumber] = field(default_factory=dict)
-    detected: Mapping[str, RowNumber] = field(default_factory=dict)
-    kernels: Mapping[str, RowNumber] = field(default_factory=dict, compare=False)
+    statuses: Counts = field(default_factory=dict)
+    detected: Counts = field(default_factory=dict)
+    kernels: Counts = field(default_factory=dict, compare=False)
 
     def __add__(self, other: Tally) -> Tally:
         return Tally(

@@ -18,7 +18,7 @@ from typing import Annotated, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from pydantic import Field, TypeAdapter
+from pydantic import FailFast, Field, TypeAdapter
 
 from phoenix_ray.dataset import paths
 from phoenix_ray.dataset.decoded_size import refuse_bomb_of_all
@@ -65,7 +65,7 @@ class VideoEntry(RecordedVideo):
         return {"frames": fields.pop("frame_count"), "first_row": self.first_row, **fields, **self.tally.to_json()}
 
 
-_ENTRIES = TypeAdapter(list[Annotated[VideoEntry, FLAT_TALLY]])
+_ENTRIES = TypeAdapter(Annotated[list[Annotated[VideoEntry, FLAT_TALLY]], FailFast()])
 
 
 def parse_entries(trees: object) -> list[VideoEntry]:

@@ -68,3 +68,9 @@ def test_halves_of_characters_are_refused() -> None:
     assert parse_mapping(rb'{"a": "\ud83d\ude00"}') == {"a": "\U0001f600"}
     with pytest.raises(ValueError, match=r"surrogate|hex escape"):
         parse_mapping(rb'{"a": "\ud800"}')
+
+
+@pytest.mark.parametrize("value", ["x", True, -1, 1.0, None])
+def test_counts_stop_at_the_first_wrong_value(value: object) -> None:
+    with pytest.raises(ValueError, match="statuses: it is not a mapping of counts"):
+        validate(TALLY, {**Tally().to_json(), "statuses": {"ok": 1, "failed": value}})
