@@ -212,7 +212,7 @@ def test_rows_that_no_file_has_are_the_fault_of_the_table(tmp_path: Path, monkey
     video = dict(dataset._index.find(("train", "a")) or {}, frames=4_000_000)
     monkeypatch.setattr(dataset._index, "find", lambda key: video)
     for read in (dataset.load, lambda split, name: dataset.load_blocks(split, name, list)):
-        with pytest.raises(OutputError, match=r"videos\.parquet does not say .*--repair"):
+        with pytest.raises(OutputError, match=r"videos\.parquet has a wrong place .*--repair"):
             read("train", "a")
 
 
