@@ -23,10 +23,10 @@ from benchmarks.results import Measurement, Rounds
 from benchmarks.suites import Request
 from benchmarks.table import Table
 from phoenix_ray.cluster.plan import make_plan
-from phoenix_ray.cluster.shard import Shard
 from phoenix_ray.cluster.worker import ShardWorker, Timings, peak_memory_mb
 from phoenix_ray.config import Settings
 from phoenix_ray.dataset.identity import DatasetIdentity
+from phoenix_ray.dataset.shards import Shard
 from phoenix_ray.errors import PhoenixRayError
 from phoenix_ray.models import registry
 from phoenix_ray.models.holistic.litert_engine.crops import WarpCropper

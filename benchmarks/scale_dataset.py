@@ -14,15 +14,15 @@ import pyarrow as pa
 
 from phoenix_ray.config import OutputSettings
 from phoenix_ray.dataset import paths
-from phoenix_ray.dataset.digest import digest_rows
-from phoenix_ray.dataset.encoding import open_writer, write_footer
 from phoenix_ray.dataset.identity import DatasetIdentity, find_layout
 from phoenix_ray.dataset.manifest import DataFile, Manifest, publish_manifest, read_manifest
+from phoenix_ray.dataset.parquet import open_writer, write_footer
 from phoenix_ray.dataset.publication import refresh_videos
 from phoenix_ray.dataset.schema import FrameRecord, empty_batch, to_table
+from phoenix_ray.dataset.shards import recorded_fields
 from phoenix_ray.dataset.storage import Storage
-from phoenix_ray.dataset.tally import Tally
-from phoenix_ray.dataset.videos import VideoEntry, describe_data_file
+from phoenix_ray.dataset.tally import Tally, digest_rows
+from phoenix_ray.dataset.video_table import VideoEntry, describe_data_file
 from phoenix_ray.sources.base import Video
 
 # About as many videos of 115 frames at 5 kB each as fit into 256 MB (output.target_file_mb).
@@ -51,7 +51,7 @@ def _write_data_file(
     table = table.set_column(table.schema.get_field_index("video_id"), table.schema.field("video_id"), names)
     tallies = [Tally(1, digest, {"no_person": 1}) for digest in digest_rows(layout, table)]
     entries = [
-        VideoEntry(split, video.video_id, 1, row, video.signature, video.fps, video.annotation, tally)
+        VideoEntry(**recorded_fields(video), first_row=row, tally=tally)
         for row, (video, tally) in enumerate(zip(videos, tallies, strict=True))
     ]
     sink = pa.BufferOutputStream()

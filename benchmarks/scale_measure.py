@@ -31,11 +31,12 @@ from phoenix_ray.cluster.plan import plan_run
 from phoenix_ray.cluster.worker import Receipt, ShardWorker, Timings, peak_memory_mb
 from phoenix_ray.config import Settings
 from phoenix_ray.dataset import paths
-from phoenix_ray.dataset.committed import Committed, committed_in
-from phoenix_ray.dataset.identity import open_dataset
+from phoenix_ray.dataset.coverage import CommittedFrames
+from phoenix_ray.dataset.identity import claim_dataset
+from phoenix_ray.dataset.publication import sweep
+from phoenix_ray.dataset.snapshot import tally_splits
 from phoenix_ray.dataset.storage import LocalStorage
-from phoenix_ray.dataset.sweeping import sweep
-from phoenix_ray.dataset.totals import tally_splits
+from phoenix_ray.dataset.survey import committed_in
 from phoenix_ray.errors import PhoenixRayError
 from phoenix_ray.sources.registry import open_source
 from phoenix_ray.sources.synthetic import make_video
@@ -95,14 +96,14 @@ def settings_for(videos: int, output: Path) -> Settings:
 def plan_all(settings: Settings) -> dict[str, float]:
     """Plan videos of full length, none of which is committed."""
     whole = settings.source.model_copy(update={"limit_frames": None})
-    plan = plan_run(settings, open_source(whole), Committed((), ()).missing_ranges)
+    plan = plan_run(settings, open_source(whole), CommittedFrames((), ()).missing_ranges)
     return {"shards": len(plan.shards), "frames": plan.missing_frames}
 
 
 def stage(settings: Settings) -> dict[str, float]:
     """Write the dataset that a run leaves when every video is computed and compacted."""
     storage = LocalStorage(settings.output.path)
-    identity = open_dataset(storage, make_identity(settings, ""))
+    identity = claim_dataset(storage, make_identity(settings, ""))
     videos = [make_video(number, 1) for number in range(settings.source.max_videos_per_split or 0)]
     write_compacted(storage, identity, settings.output, videos)
     return {}
@@ -111,7 +112,7 @@ def stage(settings: Settings) -> dict[str, float]:
 def resume(settings: Settings) -> dict[str, float]:
     """Find out that nothing is missing, as a run does: sweep, load what is committed, plan, count rows."""
     storage = LocalStorage(settings.output.path)
-    identity = open_dataset(storage, make_identity(settings, ""))
+    identity = claim_dataset(storage, make_identity(settings, ""))
     clock = [time.perf_counter()]
     survey = sweep(storage, identity, temporary_seconds=0).survey
     clock.append(time.perf_counter())

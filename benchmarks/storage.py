@@ -25,18 +25,19 @@ from benchmarks.results import Rounds
 from benchmarks.suites import Request
 from benchmarks.table import Table
 from phoenix_ray.config import OutputSettings
-from phoenix_ray.dataset.collection import VideoKey
-from phoenix_ray.dataset.compaction import compact
+from phoenix_ray.dataset.compaction import compact_videos
 from phoenix_ray.dataset.compaction_plan import plan_compaction
-from phoenix_ray.dataset.identity import DatasetIdentity, open_dataset
+from phoenix_ray.dataset.identity import DatasetIdentity, claim_dataset
 from phoenix_ray.dataset.partitions import write_partition
 from phoenix_ray.dataset.publication import publish
 from phoenix_ray.dataset.reader import Dataset
 from phoenix_ray.dataset.schema import FrameRecord
+from phoenix_ray.dataset.shards import Shard, VideoKey
 from phoenix_ray.dataset.storage import LocalStorage, Storage
 from phoenix_ray.dataset.survey import take_survey
 from phoenix_ray.dataset.video_landmarks import VideoLandmarks
-from phoenix_ray.dataset.videos import read_entries
+from phoenix_ray.dataset.video_table import read_entries
+from phoenix_ray.estimation import Estimate
 from phoenix_ray.exports.export import export_videos
 from phoenix_ray.models.base import LandmarkBatch
 from phoenix_ray.sources.base import Video
@@ -80,7 +81,7 @@ def _measure(request: Request, scratch: Path) -> Findings:
     clips = [small.load(*key) for key in list(small.keys())]
     where, count = scratch / "large", VIDEOS_A_PASS * request.passes
     storage = LocalStorage(str(where))
-    open_dataset(storage, small.identity)
+    claim_dataset(storage, small.identity)
 
     request.announce(f"writing {counted(count, 'video')}")
     frames, committing = _commit(storage, small.identity, grow(clips, count))
@@ -157,7 +158,8 @@ def _commit(storage: Storage, identity: DatasetIdentity, videos: Iterator[VideoL
         batch = LandmarkBatch(video.points, video.scores)
         settings = OutputSettings()
         began = time.perf_counter()
-        write_partition(storage, video.layout, identity, settings, about, 0, len(video), records, batch)
+        estimate = Estimate(records, batch, 0.0, 0.0, ())
+        write_partition(storage, identity, settings, Shard(about, 0, len(video)), estimate)
         seconds += time.perf_counter() - began
         frames += len(video)
     return frames, seconds
@@ -171,7 +173,7 @@ def _compact(storage: Storage, identity: DatasetIdentity) -> list[str]:
         lambda name: read_entries(storage, identity, name),
         settings.target_file_mb * 1e6,
     )
-    manifest = publish(storage, identity, [compact(storage, task, settings) for task in tasks])
+    manifest = publish(storage, identity, [compact_videos(storage, task, settings) for task in tasks])
     return [file.name for file in manifest.files]
 
 

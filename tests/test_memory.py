@@ -15,12 +15,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from phoenix_ray.cluster.shard import Shard
 from phoenix_ray.cluster.shards import cut
 from phoenix_ray.cluster.worker import ShardWorker
 from phoenix_ray.config import DecodeSettings, ModelSettings, OutputSettings, Settings
 from phoenix_ray.dataset.identity import DatasetIdentity
 from phoenix_ray.dataset.reader import Dataset
+from phoenix_ray.dataset.shards import Shard
 from phoenix_ray.dataset.video_landmarks import frame_bytes
 from phoenix_ray.exports import kaggle
 from phoenix_ray.exports.export import export_videos

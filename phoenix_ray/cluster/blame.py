@@ -14,8 +14,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from phoenix_ray.cluster.shard import Shard
 from phoenix_ray.cluster.shards import PoisonSearch, ShardState, Trouble, halves
+from phoenix_ray.dataset.shards import Shard
 
 # Times that a single frame must fail before it is flagged: a process may also die by chance.
 CONFIRMATIONS = 2

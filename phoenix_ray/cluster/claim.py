@@ -18,7 +18,7 @@ from pathlib import Path
 from phoenix_ray.config import Settings
 from phoenix_ray.dataset import paths
 from phoenix_ray.dataset.identity import DatasetIdentity
-from phoenix_ray.dataset.lease import Lease, hold
+from phoenix_ray.dataset.lease import Lease, keep_lease
 from phoenix_ray.dataset.storage import Storage, open_storage
 from phoenix_ray.errors import ConfigError, OutputError
 from phoenix_ray.models import registry
@@ -56,7 +56,7 @@ def claim_output(settings: Settings, prefix: str = "") -> Iterator[Claim]:
     """
     storage = open_storage(settings.output.path)
     run_id = f"{prefix}{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
-    with hold(storage, run_id, force=settings.run.force) as lease:
+    with keep_lease(storage, run_id, force=settings.run.force) as lease:
         yield Claim(storage, lease, run_id)
 
 

@@ -21,13 +21,13 @@ from phoenix_ray.cluster.run_record import RunRecord
 from phoenix_ray.cluster.scheduler import Scheduler
 from phoenix_ray.cluster.session import RaySession, StopRequest, plan_workers, require_spare_cpu
 from phoenix_ray.config import Settings
-from phoenix_ray.dataset.committed import Committed, Expected, VideoKey, committed_in, version_key
-from phoenix_ray.dataset.encoding import DamagedFile
-from phoenix_ray.dataset.identity import DatasetIdentity, open_dataset
+from phoenix_ray.dataset.coverage import CommittedFrames, Expected, VersionKey, version_key
+from phoenix_ray.dataset.identity import DatasetIdentity, claim_dataset
 from phoenix_ray.dataset.lease import LeaseLostError
+from phoenix_ray.dataset.parquet import DamagedFile
 from phoenix_ray.dataset.partitions import discard
 from phoenix_ray.dataset.storage import Storage
-from phoenix_ray.dataset.survey import take_survey
+from phoenix_ray.dataset.survey import committed_in, take_survey
 from phoenix_ray.errors import OutputError
 from phoenix_ray.models import registry
 from phoenix_ray.sources.base import Source
@@ -76,7 +76,7 @@ def complete(job: Job, plan: Plan, expected: Expected) -> int:
         PhoenixRayError: The run cannot go on.
     """
 
-    def compute_again(missing: int, committed: Committed) -> bool:
+    def compute_again(missing: int, committed: CommittedFrames) -> bool:
         if not job.stop:
             again = plan_run(job.settings, job.source, without_given_up(committed, job.record.given_up_videos))
             job.record.rows_lost(missing, again.missing_frames)
@@ -92,7 +92,7 @@ def complete(job: Job, plan: Plan, expected: Expected) -> int:
     return workers
 
 
-def clear_away(job: Job, committed: Committed, plan: Plan) -> None:
+def clear_away(job: Job, committed: CommittedFrames, plan: Plan) -> None:
     """Delete what will be computed again: damaged files, and partitions of videos that have changed since."""
     for damaged in committed.damaged:
         job.record.say(f"{damaged.name} cannot be trusted ({damaged.reason}); its frames are computed again.")
@@ -108,8 +108,8 @@ def recompute_lost(
     storage: Storage,
     identity: DatasetIdentity,
     expected: Expected,
-    given_up: Collection[VideoKey],
-    compute: Callable[[int, Committed], bool],
+    given_up: Collection[VersionKey],
+    compute: Callable[[int, CommittedFrames], bool],
 ) -> int:
     """Compute again what was planned and is not there; return how many videos are missing in the end.
 
@@ -125,7 +125,7 @@ def recompute_lost(
         OutputError: The dataset cannot be read or written, or was replaced by another dataset.
     """
     for attempt in range(ROUNDS + 1):
-        open_dataset(storage, identity)
+        claim_dataset(storage, identity)
         committed = committed_in(take_survey(storage, identity))
         missing = expected.missing_from(committed, given_up)
         if not missing or attempt == ROUNDS or not compute(missing, committed):
@@ -133,7 +133,7 @@ def recompute_lost(
     raise AssertionError
 
 
-def without_given_up(committed: Committed, given_up: Collection[VideoKey]) -> MissingRanges:
+def without_given_up(committed: CommittedFrames, given_up: Collection[VersionKey]) -> MissingRanges:
     """Return what gives the frame ranges of a video to compute again: none for a video that this run has given up."""
     return lambda video: [] if version_key(video) in given_up else committed.missing_ranges(video)
 
@@ -173,7 +173,7 @@ def _run_shards(job: Job, plan: Plan, reduce: BackgroundReduce, resources: Mappi
             reduce=reduce,
             lease=job.claim.lease,
             stop=job.stop,
-            begin=lambda: open_dataset(job.storage, job.identity),
+            begin=lambda: claim_dataset(job.storage, job.identity),
         ).run()
     finally:
         pool.close()

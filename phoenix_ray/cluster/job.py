@@ -25,14 +25,13 @@ from phoenix_ray.cluster.shards import Trouble
 from phoenix_ray.cluster.summary import RunOutcome, RunSummary, count_remainder, print_summary, versions
 from phoenix_ray.config import Settings
 from phoenix_ray.dataset import paths
-from phoenix_ray.dataset.committed import Expected, committed_in
-from phoenix_ray.dataset.digest import digest_text
-from phoenix_ray.dataset.identity import agree_on_identity, find_layout, open_dataset
+from phoenix_ray.dataset.coverage import Expected
+from phoenix_ray.dataset.identity import agree_on_identity, claim_dataset, find_layout
+from phoenix_ray.dataset.publication import sweep
+from phoenix_ray.dataset.snapshot import tally_splits, unreadable_videos
 from phoenix_ray.dataset.storage import open_storage
-from phoenix_ray.dataset.survey import take_survey
-from phoenix_ray.dataset.sweeping import sweep
-from phoenix_ray.dataset.tally import total
-from phoenix_ray.dataset.totals import tally_splits, unreadable_videos
+from phoenix_ray.dataset.survey import committed_in, take_survey
+from phoenix_ray.dataset.tally import digest_text, total
 from phoenix_ray.errors import (
     EXIT_INCOMPLETE,
     EXIT_INTERRUPTED,
@@ -84,7 +83,7 @@ def _run(settings: Settings, words: Sequence[str]) -> int:
             committed = committed_in(sweep(claim.storage, identity, temporary_seconds=0).survey)
             if committed:
                 # Its rows are there, so the dataset exists: a `dataset.json` that was lost is written again.
-                open_dataset(claim.storage, identity)
+                claim_dataset(claim.storage, identity)
             expected = Expected(committed)
             plan = plan_run(settings, source, expected.missing_ranges)
             say(plan.line())

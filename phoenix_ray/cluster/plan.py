@@ -16,9 +16,9 @@ from itertools import islice
 from operator import attrgetter
 from typing import Protocol
 
-from phoenix_ray.cluster.shard import FrameRange, Shard
 from phoenix_ray.cluster.shards import cut
 from phoenix_ray.config import Settings
+from phoenix_ray.dataset.shards import FrameRange, Shard
 from phoenix_ray.models import registry
 from phoenix_ray.sources.base import LeftOut, Source, SourceProblem, Video
 from phoenix_ray.sources.listing import describe_left_out

@@ -16,15 +16,15 @@ import ray
 from ray.exceptions import RayTaskError
 
 from phoenix_ray.config import OutputSettings
-from phoenix_ray.dataset.compaction import Compacted, compact
+from phoenix_ray.dataset.compaction import Compacted, compact_videos
 from phoenix_ray.dataset.compaction_plan import CompactionTask, plan_compaction
-from phoenix_ray.dataset.encoding import DamagedFile
 from phoenix_ray.dataset.identity import DatasetIdentity
 from phoenix_ray.dataset.lease import LeaseLostError
+from phoenix_ray.dataset.parquet import DamagedFile
 from phoenix_ray.dataset.publication import publish
 from phoenix_ray.dataset.storage import Storage, open_storage
 from phoenix_ray.dataset.survey import Survey, take_survey
-from phoenix_ray.dataset.videos import read_entries
+from phoenix_ray.dataset.video_table import read_entries
 from phoenix_ray.errors import OutputError, PhoenixRayError
 from phoenix_ray.text import counted
 
@@ -40,7 +40,7 @@ _ROUNDS = 5
 
 
 def _compact(task: CompactionTask, settings: OutputSettings) -> Compacted:
-    return compact(open_storage(settings.path), task, settings)
+    return compact_videos(open_storage(settings.path), task, settings)
 
 
 _COMPACT = ray.remote(max_retries=3)(_compact)
@@ -78,7 +78,7 @@ def reduce_all(
         count = sum(len(task.videos) for task in tasks)
         say(f"Compacting {counted(count, 'video')} into {counted(len(tasks), 'file')}")
         if sum(video.bytes for task in tasks for video in task.videos) <= SMALL_BYTES:
-            results = [compact(storage, task, settings) for task in tasks]
+            results = [compact_videos(storage, task, settings) for task in tasks]
         else:
             results = _results([_COMPACT.remote(task, settings) for task in tasks])
         confirm()

@@ -18,9 +18,9 @@ from phoenix_ray.cluster.progress import Display, Meter, Status
 from phoenix_ray.cluster.shards import Assignment, Trouble
 from phoenix_ray.cluster.worker import Receipt, Timings, WorkerInfo
 from phoenix_ray.dataset import paths
-from phoenix_ray.dataset.committed import VideoKey, version_key
-from phoenix_ray.dataset.encoding import DamagedFile
+from phoenix_ray.dataset.coverage import VersionKey, version_key
 from phoenix_ray.dataset.failures import FailureRecord, clear_failures, read_failures, record_failure
+from phoenix_ray.dataset.parquet import DamagedFile
 from phoenix_ray.dataset.storage import Storage
 from phoenix_ray.errors import OutputError
 from phoenix_ray.text import counted, printable_line
@@ -57,7 +57,7 @@ class RunRecord:
         self.timings = Timings()
         self.peak_memory_mb = 0.0
         self.failures = 0
-        self.given_up_videos: set[VideoKey] = set()
+        self.given_up_videos: set[VersionKey] = set()
         self._owed: deque[Callable[[], None]] = deque()
         self._storage_refuses = False
         self.status = meter.status(0, 0, 0)

@@ -21,8 +21,8 @@ from dataclasses import dataclass
 
 from phoenix_ray.cluster.blame import Blame, GivenUp, patience
 from phoenix_ray.cluster.plan import ShardQueue, Shards
-from phoenix_ray.cluster.shard import Shard, ShardKey
 from phoenix_ray.cluster.shards import Assignment, ShardState, Ticket, Trouble, WorkerId
+from phoenix_ray.dataset.shards import Shard, ShardKey
 
 # Infrastructure is never charged to a shard, but a storage that fails for ever must not keep a run alive for ever.
 MAX_INFRASTRUCTURE_RETRIES = 8

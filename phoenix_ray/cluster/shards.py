@@ -1,6 +1,6 @@
 """A shard on its way to its commit: how it is cut, which worker has it, what its attempts have shown so far.
 
-`Shard` itself is in `cluster.shard`. `cluster.plan` cuts videos, `cluster.blame` cuts shards that kill their workers,
+`Shard` itself is in `dataset.shards`. `cluster.plan` cuts videos, `cluster.blame` cuts shards that kill their workers,
 and `cluster.scheduler` keeps the state of each shard that it has handed out.
 """
 
@@ -10,8 +10,8 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from phoenix_ray.cluster.shard import FrameRange, Shard
 from phoenix_ray.dataset.failures import FailureClass
+from phoenix_ray.dataset.shards import FrameRange, Shard
 
 WorkerId = int
 Ticket = int

@@ -20,10 +20,10 @@ from phoenix_ray.cluster.plan import Plan
 from phoenix_ray.cluster.progress import format_seconds
 from phoenix_ray.cluster.worker import Timings
 from phoenix_ray.dataset import paths
-from phoenix_ray.dataset.committed import Committed
+from phoenix_ray.dataset.coverage import CommittedFrames
+from phoenix_ray.dataset.snapshot import UnreadableVideo, describe_unreadable
 from phoenix_ray.dataset.storage import Storage
 from phoenix_ray.dataset.tally import Tally, total
-from phoenix_ray.dataset.unreadable import UnreadableVideo, describe_unreadable
 from phoenix_ray.landmarks import Layout
 from phoenix_ray.models.provenance import describe_mixture
 from phoenix_ray.text import counted, printable_line
@@ -174,7 +174,7 @@ class Remainder:
         return " and ".join(parts) or "nothing"
 
 
-def count_remainder(plan: Plan, committed: Committed | None, frames_done: int) -> Remainder:
+def count_remainder(plan: Plan, committed: CommittedFrames | None, frames_done: int) -> Remainder:
     """Return what is left of a plan.
 
     Args:

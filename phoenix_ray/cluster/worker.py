@@ -22,13 +22,13 @@ from pathlib import Path
 from ray.exceptions import RayError
 
 from phoenix_ray.cluster.remote_decoding import DecoderDiedError, read_remotely
-from phoenix_ray.cluster.shard import Shard
 from phoenix_ray.cluster.shards import Trouble
 from phoenix_ray.config import Settings
 from phoenix_ray.dataset.failures import FailureClass
 from phoenix_ray.dataset.identity import DatasetIdentity
 from phoenix_ray.dataset.partitions import PartitionInfo, write_partition
 from phoenix_ray.dataset.schema import FrameRecord, empty_batch
+from phoenix_ray.dataset.shards import Shard
 from phoenix_ray.dataset.storage import open_storage
 from phoenix_ray.errors import ClusterError, OutputError, PhoenixRayError, SourceError
 from phoenix_ray.estimation import Estimate, error_message, estimate_frames
@@ -167,16 +167,7 @@ class ShardWorker:
             events = estimate.events
             written = time.perf_counter()
             partition = write_partition(
-                self._storage,
-                self._model.layout,
-                self._identity,
-                self._settings.output,
-                shard.video,
-                shard.first,
-                shard.last,
-                estimate.records,
-                estimate.rows,
-                self._kernels,
+                self._storage, self._identity, self._settings.output, shard, estimate, self._kernels
             )
             timings += Timings(estimate.decode_seconds, estimate.inference_seconds, write=time.perf_counter() - written)
         except Exception as error:

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from phoenix_ray.dataset.integrity.findings import Finding
-    from phoenix_ray.dataset.integrity.inspection import Inspection, Progress
-    from phoenix_ray.dataset.integrity.report import Report
+    from phoenix_ray.dataset.check.dataset_check import DatasetCheck, Progress
+    from phoenix_ray.dataset.check.files import Finding
+    from phoenix_ray.dataset.check.report import CheckReport
     from phoenix_ray.dataset.storage import Storage
 
 
@@ -44,40 +44,40 @@ def check(output: Path, repair: bool, source: str, workers: int | None, as_json:
     sys.exit(report.exit_code)
 
 
-def _check(storage: Storage, source: str, workers: int | None) -> Report:
-    from phoenix_ray.dataset.integrity.inspection import inspect
-    from phoenix_ray.dataset.integrity.report import Report
+def _check(storage: Storage, source: str, workers: int | None) -> CheckReport:
+    from phoenix_ray.dataset.check.dataset_check import check_dataset
+    from phoenix_ray.dataset.check.report import CheckReport
 
     with _progress_bar() as show:
-        inspection = inspect(storage, workers, show)
-    return Report(storage.root, inspection, (*inspection.findings, *_compare(inspection, source)))
+        inspection = check_dataset(storage, workers, show)
+    return CheckReport(storage.root, inspection, (*inspection.findings, *_compare(inspection, source)))
 
 
-def _repair(storage: Storage, source: str, workers: int | None) -> Report:
+def _repair(storage: Storage, source: str, workers: int | None) -> CheckReport:
     """Check, repair what needs it, and check the result."""
     from phoenix_ray.dataset import paths
-    from phoenix_ray.dataset.integrity.findings import TO_REPAIR, of_kinds
-    from phoenix_ray.dataset.integrity.inspection import inspect
-    from phoenix_ray.dataset.integrity.repair import alone_on, repair
-    from phoenix_ray.dataset.integrity.report import Report
+    from phoenix_ray.dataset.check.dataset_check import check_dataset
+    from phoenix_ray.dataset.check.files import TO_REPAIR, of_kinds
+    from phoenix_ray.dataset.check.repair import alone_on, repair
+    from phoenix_ray.dataset.check.report import CheckReport
 
     with alone_on(storage) as lease, _progress_bar() as show:
-        before = inspect(storage, workers, show)
+        before = check_dataset(storage, workers, show)
         lease.confirm()
         done = repair(storage, before)
         if paths.IDENTITY in done.quarantined:
-            return Report(storage.root, before, before.findings, before.findings, done)
+            return CheckReport(storage.root, before, before.findings, before.findings, done)
         after = before
         if of_kinds(before.findings, TO_REPAIR):
-            after = inspect(storage, workers, show)
+            after = check_dataset(storage, workers, show)
     findings = (*after.findings, *_compare(after, source))
-    return Report(storage.root, after, findings, tuple(of_kinds(before.findings, TO_REPAIR)), done)
+    return CheckReport(storage.root, after, findings, tuple(of_kinds(before.findings, TO_REPAIR)), done)
 
 
-def _compare(inspection: Inspection, source: str) -> Iterator[Finding]:
+def _compare(inspection: DatasetCheck, source: str) -> Iterator[Finding]:
     """Yield how the dataset differs from the source, if one was given."""
     from phoenix_ray.config import SourceSettings
-    from phoenix_ray.dataset.integrity.against_source import compare_with_source
+    from phoenix_ray.dataset.check.dataset_check import compare_with_source
     from phoenix_ray.sources.registry import open_source
 
     identity = inspection.identity

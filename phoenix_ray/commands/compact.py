@@ -34,8 +34,8 @@ def compact_dataset(settings: Settings) -> None:
     from phoenix_ray.cluster.session import RaySession
     from phoenix_ray.dataset.identity import read_identity
     from phoenix_ray.dataset.manifest import read_manifest
+    from phoenix_ray.dataset.publication import sweep
     from phoenix_ray.dataset.storage import open_storage
-    from phoenix_ray.dataset.sweeping import sweep
 
     if not settings.output.path:
         raise ConfigError("No dataset is given: `phoenix-ray compact OUTPUT`, or output.path=OUTPUT.")

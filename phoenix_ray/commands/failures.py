@@ -13,7 +13,7 @@ from phoenix_ray.text import counted, printable_line, printable_text
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from phoenix_ray.dataset.unreadable import UnreadableVideo
+    from phoenix_ray.dataset.snapshot import UnreadableVideo
 
 
 @click.command()

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from phoenix_ray.cluster.plan import Plan
     from phoenix_ray.cluster.session import RaySession
     from phoenix_ray.config import ModelSettings, Settings
-    from phoenix_ray.dataset.committed import Committed
+    from phoenix_ray.dataset.coverage import CommittedFrames
     from phoenix_ray.dataset.identity import DatasetIdentity
     from phoenix_ray.dataset.storage import Storage
     from phoenix_ray.models.base import Trial
@@ -91,11 +91,10 @@ def _skip_trial(trial: Trial, console: Console) -> ModelSettings:
     return model
 
 
-def _committed(storage: Storage, identity: DatasetIdentity) -> Committed:
+def _committed(storage: Storage, identity: DatasetIdentity) -> CommittedFrames:
     """Return what is committed, provided that a run could go on with it."""
-    from phoenix_ray.dataset.committed import committed_in
     from phoenix_ray.dataset.identity import agree_on_identity
-    from phoenix_ray.dataset.survey import take_survey
+    from phoenix_ray.dataset.survey import committed_in, take_survey
 
     return committed_in(take_survey(storage, agree_on_identity(storage, identity)))
 

@@ -18,10 +18,9 @@ from phoenix_ray.text import counted, printable_text
 
 if TYPE_CHECKING:
     from phoenix_ray.cluster.progress import Status
-    from phoenix_ray.dataset.lease import Holder
+    from phoenix_ray.dataset.lease import LeaseHolder
+    from phoenix_ray.dataset.snapshot import Extent, UnreadableVideo
     from phoenix_ray.dataset.storage import Storage
-    from phoenix_ray.dataset.totals import Extent
-    from phoenix_ray.dataset.unreadable import UnreadableVideo
 
 WATCH_SECONDS = 2.0
 # Seconds between two snapshots where each is printed below the last, as in a log.
@@ -85,7 +84,7 @@ class StatusSnapshot:
     root: str
     holdings: Holdings | None
     latest: Status | None
-    holder: Holder | None
+    holder: LeaseHolder | None
 
     @property
     def is_over(self) -> bool:
@@ -101,7 +100,7 @@ class StatusSnapshot:
         return [*self._holdings_lines(), *self._run_lines()]
 
     def _holdings_lines(self) -> list[str]:
-        from phoenix_ray.dataset.unreadable import describe_unreadable
+        from phoenix_ray.dataset.snapshot import describe_unreadable
 
         if self.holdings is None or not self.holdings.extent.frames:
             return [f"{self.root}: nothing is committed yet"]
@@ -224,7 +223,7 @@ def count_committed(storage: Storage) -> Holdings | None:
     """Return what is committed, None where no run has recorded the dataset's identity."""
     from phoenix_ray.dataset import paths
     from phoenix_ray.dataset.identity import read_identity
-    from phoenix_ray.dataset.totals import measure_extent, unreadable_videos
+    from phoenix_ray.dataset.snapshot import measure_extent, unreadable_videos
 
     try:
         storage.read(paths.IDENTITY)

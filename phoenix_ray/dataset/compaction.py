@@ -1,15 +1,15 @@
-"""Compaction: many small partitions become few large data files.
+"""Compaction: merges many small partitions into few large data files.
 
-Three steps, each of which may be the last before a crash:
+A compaction has three steps, and a crash may come after any of them:
 
-1. `compact` (here) writes a data file, a Ray task each. Nothing reads it yet.
-2. `publication.publish` publishes the next generation of the manifest. From here on the data files are the dataset.
-3. `publication.publish` deletes what they absorbed. What a crash leaves over, `sweeping.sweep` removes.
+1. `compact_videos` writes a data file, in a Ray task. Nothing reads the file yet.
+2. `publication.publish` publishes the next generation of the manifest. From here on the data file is in the dataset.
+3. `publication.publish` deletes what the data file absorbed. The next `publication.sweep` deletes what a crash leaves.
 
-A data file has a name that nobody has ever used: its bytes never change, and what was deleted never comes back.
+A data file has a name that was never used before: its bytes never change, and a deleted file never comes back.
 
-Rows are checked on the way: page checksums, frame order, and the digest of each piece. A video whose rows turn out to
-be damaged is left out and computed again; the others of the file are kept.
+Rows are checked when they are copied: page checksums, frame order, and the digest of each piece. A video with damaged
+rows is left out and computed again; the other videos of the file are kept.
 """
 
 from __future__ import annotations
@@ -27,27 +27,28 @@ import pyarrow.parquet as pq
 from phoenix_ray.config import OutputSettings
 from phoenix_ray.dataset import paths
 from phoenix_ray.dataset.compaction_plan import Absorbed, CompactionTask, VideoToMerge
-from phoenix_ray.dataset.encoding import DamagedFile, DamagedFileError, open_writer, write_footer
 from phoenix_ray.dataset.identity import find_layout
 from phoenix_ray.dataset.manifest import DataFile
+from phoenix_ray.dataset.parquet import DamagedFile, DamagedFileError, open_writer, write_footer
 from phoenix_ray.dataset.rows import RowReader
 from phoenix_ray.dataset.schema import landmark_schema
+from phoenix_ray.dataset.shards import recorded_fields
 from phoenix_ray.dataset.storage import Storage
 from phoenix_ray.dataset.tally import Tally, tally_rows
-from phoenix_ray.dataset.videos import VideoEntry, describe_data_file
+from phoenix_ray.dataset.video_table import VideoEntry, describe_data_file
 from phoenix_ray.landmarks import Layout
 
 
 @dataclass(frozen=True, slots=True)
 class Compacted:
-    """What became of a task.
+    """The result of a task.
 
     Attributes:
-        data_file: What was written, None when no video of the task could be read.
+        data_file: The file that was written, None when no video of the task could be read.
         absorbed: Partitions whose rows it holds or supersedes.
-        replaces: Data files that it takes the place of.
-        damaged: Files whose rows could not be read. Their videos are left out, as are those of files that are gone:
-            another driver may have merged them, and what is missing shows when the dataset is looked at again.
+        replaces: Data files that it replaces.
+        damaged: Files whose rows could not be read. Their videos are left out, and so are those of files that are gone:
+            another driver may have merged them, and the next survey shows what is missing.
     """
 
     data_file: DataFile | None
@@ -63,8 +64,8 @@ class _SpoiledVideoError(Exception):
         self.damage = damage
 
 
-def compact(storage: Storage, task: CompactionTask, settings: OutputSettings) -> Compacted:
-    """Write the data file of a task, holding a few row groups in memory at a time.
+def compact_videos(storage: Storage, task: CompactionTask, settings: OutputSettings) -> Compacted:
+    """Write the data file of a task, with a few row groups in memory at a time.
 
     Raises:
         OutputError: The storage cannot be read or written.
@@ -74,7 +75,7 @@ def compact(storage: Storage, task: CompactionTask, settings: OutputSettings) ->
     while videos:
         outcome = _try_data_file(storage, task, videos, settings)
         if isinstance(outcome, DataFile):
-            absorbed = {one for video in videos for one in (*video.obsolete, *_partitions_of(video, task))}
+            absorbed = {partition for video in videos for partition in (*video.obsolete, *_partitions_of(video, task))}
             return Compacted(outcome, tuple(sorted(absorbed)), task.replaces, tuple(damaged))
         if not outcome.damage.gone:
             damaged.append(outcome.damage)
@@ -83,13 +84,13 @@ def compact(storage: Storage, task: CompactionTask, settings: OutputSettings) ->
 
 
 def new_data_name(split: str) -> str:
-    """Return a name for a data file that no other has or had."""
+    """Return a name for a data file that was never used before."""
     return paths.data_path(split, secrets.token_hex(16))
 
 
 def _partitions_of(video: VideoToMerge, task: CompactionTask) -> list[Absorbed]:
     names = [piece.file for piece in video.pieces if piece.file not in task.replaces]
-    return [Absorbed(name, task.split, video.video_id, video.version) for name in names]
+    return [Absorbed(name, video.key, video.version) for name in names]
 
 
 def _try_data_file(
@@ -115,7 +116,7 @@ def _write_data_file(
             row_groups = _RowGroups(writer, settings.row_group_rows)
             for video in videos:
                 tally = _copy_video(reader, layout, video, row_groups)
-                entries.append(_describe_video(task.split, video, row, tally))
+                entries.append(VideoEntry(**recorded_fields(video), first_row=row, tally=tally))
                 row += tally.rows
             row_groups.flush()
             write_footer(
@@ -132,12 +133,12 @@ def _write_data_file(
 
 
 def _copy_video(reader: RowReader, layout: Layout, video: VideoToMerge, row_groups: _RowGroups) -> Tally:
-    """Copy the rows of a video, checking that they are its frames in order and say what they said when written."""
+    """Copy the rows of a video; check that they are its frames in order, with the digests of when they were written."""
     tally = Tally()
     for piece in video.pieces:
         copied = Tally()
         try:
-            for rows in reader.read(piece.file, piece.first_row, piece.rows):
+            for rows in reader.read(piece):
                 frames = rows.column("frame_index").to_numpy()
                 start = tally.rows + copied.rows
                 if not np.array_equal(frames, np.arange(start, start + len(frames))):
@@ -156,22 +157,8 @@ def _copy_video(reader: RowReader, layout: Layout, video: VideoToMerge, row_grou
     return replace(tally, kernels=video.kernels)
 
 
-def _describe_video(split: str, video: VideoToMerge, first_row: int, tally: Tally) -> VideoEntry:
-    return VideoEntry(
-        split,
-        video.video_id,
-        video.frame_count,
-        first_row,
-        video.signature,
-        video.fps,
-        video.annotation,
-        tally,
-        video.fps_varies,
-    )
-
-
 class _RowGroups:
-    """Writes rows in row groups of one size, whatever sizes they come in."""
+    """Writes rows in row groups of equal size."""
 
     def __init__(self, writer: pq.ParquetWriter, rows: int) -> None:
         self._writer = writer
@@ -179,7 +166,7 @@ class _RowGroups:
         self._waiting: list[pa.Table] = []
 
     def add(self, table: pa.Table) -> None:
-        """Take rows, and write those that fill a row group."""
+        """Add rows, and write those that fill row groups."""
         self._waiting.append(table)
         if sum(waiting.num_rows for waiting in self._waiting) >= self._rows:
             rows = pa.concat_tables(self._waiting)
@@ -188,14 +175,14 @@ class _RowGroups:
             self._waiting = [rows.slice(full)]
 
     def flush(self) -> None:
-        """Write the rest."""
+        """Write the remaining rows."""
         rest = pa.concat_tables(self._waiting)
         if rest.num_rows:
             self._writer.write_table(rest)
 
 
 class _HashedStream:
-    """Passes bytes on, counts and hashes them."""
+    """A stream that counts and hashes the bytes that are written to it."""
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
@@ -204,16 +191,16 @@ class _HashedStream:
 
     @property
     def sha256(self) -> str:
-        """Of all bytes so far."""
+        """The sha256 of all bytes so far."""
         return self._hash.hexdigest()
 
     @property
     def closed(self) -> bool:
-        """Part of what Arrow asks of a Python stream."""
+        """Arrow needs this of a Python stream."""
         return self._stream.closed
 
     def flush(self) -> None:
-        """Part of what Arrow asks of a Python stream."""
+        """Arrow needs this of a Python stream."""
         self._stream.flush()
 
     def write(self, content: bytes) -> int:

@@ -1,7 +1,7 @@
-"""What to compact into what: pure planning on a survey of the dataset.
+"""Plans a compaction: which videos go into which data file, given a survey of the dataset.
 
-Whole videos only, sorted by video within a file, about `target_bytes` a file. Planning is incremental: new videos make
-new files; an old file is taken up again only when it holds rows of a video that has changed since, or when it is small.
+Data files hold whole videos only, sorted by video, and have about `target_bytes` each. Planning is incremental: new
+videos make new files; an old file is rewritten only when it is small or has rows of a video that has changed since.
 """
 
 from __future__ import annotations
@@ -11,91 +11,58 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from phoenix_ray.dataset.coverage import Version, pick_once
+from phoenix_ray.dataset.coverage import pick_once
 from phoenix_ray.dataset.identity import DatasetIdentity
 from phoenix_ray.dataset.partitions import PartitionInfo
+from phoenix_ray.dataset.rows import RowRange
+from phoenix_ray.dataset.shards import RecordedVideo, Version, VideoKey, recorded_fields
 from phoenix_ray.dataset.survey import OpenVideo, Survey
-from phoenix_ray.dataset.videos import VideoEntry
+from phoenix_ray.dataset.video_table import VideoEntry
 
 EntriesOf = Callable[[str], Sequence[VideoEntry]]
 
 # A data file below this share of the target is merged with the next videos of its split, so that many small runs do
-# not leave many small files; above it, rewriting would cost more than it tidies.
+# not leave many small files. Above it, rewriting costs more than it gains.
 _SMALL_FILE = 0.5
 
 
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """Rows to take from one file.
-
-    Attributes:
-        file: A partition or a data file.
-        first_row: Row of the file to begin with.
-        rows: How many rows.
-        digest: What exactly these rows must say; None for a part of a partition, of which only the whole is known.
-    """
-
-    file: str
-    first_row: int
-    rows: int
-    digest: int | None
-
-
 class Absorbed(NamedTuple):
-    """A partition as it was when a compaction was planned: only that may be deleted afterwards.
+    """A partition with the version that it had when a compaction was planned; no other version may be deleted.
 
     Another driver may meanwhile have written a later version of the video under the same name.
     """
 
     name: str
-    split: str
-    video_id: str
+    key: VideoKey
     version: Version
 
 
-@dataclass(frozen=True, slots=True)
-class VideoToMerge:
-    """A whole video.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VideoToMerge(RecordedVideo):
+    """A whole video to write into a data file.
 
     Attributes:
-        video_id: The video.
-        signature: The source's signature of it.
-        frame_count: Its frames.
-        fps: Frames per second, None where the source has no clock; the average where the rate varies.
-        annotation: Text that belongs to it.
-        pieces: What it is put together from, in frame order.
-        bytes: About how much of a data file it fills.
-        obsolete: Partitions that are of no use once it is written: of an earlier version, or covered by others.
-        fps_varies: Whether the frame rate varies, None where that is not known.
+        pieces: The rows that make it up, in frame order.
+        bytes: Its approximate size in a data file.
+        obsolete: Partitions that are superfluous once it is written: of an earlier version, or covered by others.
         kernels: What computed its frames → how many (`Tally.kernels`).
     """
 
-    video_id: str
-    signature: str
-    frame_count: int
-    fps: float | None
-    annotation: Mapping[str, str]
-    pieces: tuple[Piece, ...]
+    pieces: tuple[RowRange, ...]
     bytes: float
     obsolete: tuple[Absorbed, ...] = ()
-    fps_varies: bool | None = None
     kernels: Mapping[str, int] = field(default_factory=dict)
-
-    @property
-    def version(self) -> Version:
-        """Which content of the video it is."""
-        return Version(self.signature, self.frame_count)
 
 
 @dataclass(frozen=True, slots=True)
 class CompactionTask:
-    """One data file to write. Tasks share no input and can run anywhere, in any order.
+    """A data file to write. Tasks share no input and can run anywhere, in any order.
 
     Attributes:
-        identity: Of the dataset.
+        identity: The dataset's identity.
         split: Split of all videos.
-        videos: Sorted by ID.
-        replaces: Data files that this one takes the place of; all their videos that are still valid are in `videos`.
+        videos: The videos, sorted by ID.
+        replaces: Data files that this file replaces; `videos` has all of their videos that are still valid.
     """
 
     identity: DatasetIdentity
@@ -117,9 +84,9 @@ def plan_compaction(survey: Survey, entries_of: EntriesOf, target_bytes: float) 
     """Return the data files to write.
 
     Args:
-        survey: What lies in the dataset.
-        entries_of: Gives the videos of a data file; asked only for files that are taken up again.
-        target_bytes: Size at which a data file is full.
+        survey: The dataset.
+        entries_of: Returns the videos of a data file; called only for files that are rewritten.
+        target_bytes: Size of a full data file.
     """
     new: dict[str, list[OpenVideo]] = {}
     for video in survey.open_videos():
@@ -167,49 +134,36 @@ def _plan_split(
 
 
 def _merge(video: OpenVideo) -> VideoToMerge:
-    """Return a video that lies in partitions."""
+    """Return a video in partitions."""
     infos = video.whole or []
     newest: PartitionInfo = infos[-1]
-    pieces: list[Piece] = []
+    pieces: list[RowRange] = []
     kernels: Counter[str] = Counter()
     size = 0.0
     for pick in pick_once([(info.first, info.last) for info in infos]):
         info = infos[pick.source]
         rows = pick.last - pick.first
-        pieces.append(Piece(info.name, pick.first - info.first, rows, info.tally.digest if rows == info.rows else None))
+        pieces.append(
+            RowRange(info.name, pick.first - info.first, rows, info.tally.digest if rows == info.rows else None)
+        )
         size += info.bytes * rows / info.rows
         kernels.update(dict.fromkeys(info.tally.kernels, rows))
     used = {piece.file for piece in pieces}
     written = max(info.modified for info in infos)
-    return VideoToMerge(
-        video.video_id,
-        newest.signature,
-        newest.frame_count,
-        newest.fps,
-        newest.annotation,
-        tuple(pieces),
-        size,
-        tuple(
-            Absorbed(info.name, info.split, info.video_id, info.version)
-            for info in video.partitions
-            # What was written after the video was whole is a version that somebody is at work on.
-            if info.name not in used and (info.version == newest.version or info.modified <= written)
-        ),
-        newest.fps_varies,
-        kernels,
+    # Partitions that were written after the video was whole belong to a version that a run is working on.
+    obsolete = tuple(
+        Absorbed(info.name, info.key, info.version)
+        for info in video.partitions
+        if info.name not in used and (info.version == newest.version or info.modified <= written)
     )
+    return VideoToMerge(**recorded_fields(newest), pieces=tuple(pieces), bytes=size, obsolete=obsolete, kernels=kernels)
 
 
 def keep_video(data_file: str, entry: VideoEntry, bytes_a_row: float = 0.0) -> VideoToMerge:
-    """Return a video that lies in a data file."""
+    """Return a video in a data file."""
     return VideoToMerge(
-        entry.video_id,
-        entry.signature,
-        entry.frames,
-        entry.fps,
-        entry.annotation,
-        (Piece(data_file, entry.first_row, entry.frames, entry.tally.digest),),
-        bytes_a_row * entry.frames,
-        fps_varies=entry.fps_varies,
+        **recorded_fields(entry),
+        pieces=(RowRange(data_file, entry.first_row, entry.frame_count, entry.tally.digest),),
+        bytes=bytes_a_row * entry.frame_count,
         kernels=entry.tally.kernels,
     )

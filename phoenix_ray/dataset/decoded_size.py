@@ -1,7 +1,7 @@
 """Bounds what Parquet decodes to before it is decoded.
 
 A few hundred kB of Parquet can decode to gigabytes: pages of zeros, runs of one value, a long text that a dictionary
-repeats. What a footer says of that may be untrue, so the header of each page is read too: decoders go by it.
+repeats. The sizes in a footer may be untrue, so this reads the header of each page, which decoders rely on.
 """
 
 from __future__ import annotations
@@ -12,30 +12,30 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-# Of a row group. Holistic takes 14 kB a row, so this is 19,000 rows.
+# For a row group: 19,000 rows of Holistic at 14 kB.
 MOST_BYTES_AT_ONCE = 256 << 20
-# A table of videos may be larger, up to so many times its file: that of a million videos decodes to ten times.
+# A table of videos may decode to this many times its file's size: that of a million videos decodes to ten times.
 _MOST_TIMES_A_TABLE = 50
-# What decodes to more than the first of these decodes to no more than so many times its compressed bytes. A row group
-# of 2,740 equal rows of Holistic, which no camera gives, decodes to 1,400 times its size.
+# A row group that decodes to more than the first may decode to this many times its compressed bytes. One of 2,740 equal
+# rows of Holistic, which no camera produces, decodes to 1,400 times its size.
 _SMALL_BYTES, _MOST_TIMES_COMPRESSED = 16 << 20, 4_000
-# Missing landmarks take no bytes until they become arrays, so rows are counted as well; runs write 8,192 at the most.
+# Missing landmarks take no bytes until they become arrays, so rows are bounded too; runs write up to 8,192.
 _MOST_ROWS = 16_384
-# Values take so many bytes, and a definition and a repetition level 2 each.
+# Bytes of a value of each type; a definition and a repetition level take 2 each.
 _WIDTHS = {"BOOLEAN": 1, "INT32": 4, "INT64": 8, "INT96": 12, "FLOAT": 4, "DOUBLE": 8}
 _LEVEL_BYTES = 4
-# Of parquet.thrift: types of pages, and encodings that repeat a value of a dictionary or of the row before.
+# From parquet.thrift: page types, and encodings that refer to a dictionary or to the previous value.
 _DATA_PAGE, _DICTIONARY_PAGE, _DATA_PAGE_V2 = 0, 2, 3
 _DICTIONARY_ENCODINGS = frozenset({2, 8})
 _PREFIX_ENCODING = 7
-# Fields of a page's header with a header of its own type, and in that of the number of values and the encoding.
+# Page type → field of its own header in the page header, and in that the fields of value count and encoding.
 _OWN_HEADER = {_DATA_PAGE: (5, 1, 2), _DICTIONARY_PAGE: (7, 1, 2), _DATA_PAGE_V2: (8, 1, 4)}
-# A header holds the smallest and largest value at the most; ours are shorter than the first of these.
+# Most headers are shorter than the first; statistics can make a header longer.
 _HEADER_BYTES, _LONGEST_HEADER = 128, 1 << 20
 
 
 class DecodedSizeError(ValueError):
-    """What is too large, or makes no sense."""
+    """Data that decodes to too many bytes, or whose page headers make no sense."""
 
 
 class _Page(NamedTuple):
@@ -48,7 +48,7 @@ class _Page(NamedTuple):
 
 
 def refuse_bomb(source: pa.NativeFile, metadata: pq.FileMetaData, group: int, columns: Collection[str] | None) -> None:
-    """Raise DecodedSizeError where a row group decodes to more than `MOST_BYTES_AT_ONCE`.
+    """Raise DecodedSizeError if a row group decodes to more than `MOST_BYTES_AT_ONCE`.
 
     Args:
         source: The file.
@@ -58,7 +58,7 @@ def refuse_bomb(source: pa.NativeFile, metadata: pq.FileMetaData, group: int, co
     """
     chunks = metadata.row_group(group)
     if chunks.num_rows > _MOST_ROWS:
-        raise DecodedSizeError(f"row group {group} has {chunks.num_rows:,} rows, and none has more than {_MOST_ROWS:,}")
+        raise DecodedSizeError(f"row group {group} has {chunks.num_rows:,} rows, more than the {_MOST_ROWS:,} allowed")
     total = compressed = 0
     for index in range(chunks.num_columns):
         chunk = chunks.column(index)
@@ -70,7 +70,7 @@ def refuse_bomb(source: pa.NativeFile, metadata: pq.FileMetaData, group: int, co
 
 
 def refuse_bomb_of_all(source: pa.NativeFile, metadata: pq.FileMetaData, columns: Collection[str] | None) -> None:
-    """Raise DecodedSizeError where all of a table of videos decodes to far more than its file has bytes."""
+    """Raise DecodedSizeError if a table of videos decodes to far more bytes than its file has."""
     most = max(MOST_BYTES_AT_ONCE, _MOST_TIMES_A_TABLE * source.size())
     total = 0
     for group in range(metadata.num_row_groups):
@@ -84,11 +84,11 @@ def refuse_bomb_of_all(source: pa.NativeFile, metadata: pq.FileMetaData, columns
 
 def _refuse(decoded: int, most: int, what: str) -> None:
     if decoded > most:
-        raise DecodedSizeError(f"{what} decodes to {decoded:,} bytes or more, and no such data to more than {most:,}")
+        raise DecodedSizeError(f"{what} decodes to at least {decoded:,} bytes, more than the {most:,} allowed")
 
 
 def _decoded_bytes(source: pa.NativeFile, chunk: pq.ColumnChunkMetaData, most: int) -> int:
-    """Return how many bytes a column chunk decodes to; it stops counting above `most`."""
+    """Return how many bytes a column chunk decodes to, or a smaller number above `most`."""
     width = _WIDTHS.get(chunk.physical_type)
     total = values = longest = 0
     dictionary: _Page | None = None
@@ -99,11 +99,11 @@ def _decoded_bytes(source: pa.NativeFile, chunk: pq.ColumnChunkMetaData, most: i
             continue
         values += page.values
         if page.encoding == _PREFIX_ENCODING:
-            raise DecodedSizeError(f"{chunk.path_in_schema} has an encoding in which no size can be foreseen")
+            raise DecodedSizeError(f"{chunk.path_in_schema} has an encoding whose decoded size cannot be predicted")
         if width is not None:
             total += page.values * (width + _LEVEL_BYTES)
         elif page.encoding in _DICTIONARY_ENCODINGS and dictionary is not None:
-            # The dictionary's size bounds that of an entry, and mostly that is enough to know.
+            # The dictionary's size bounds that of its entries, which is mostly enough.
             if not longest and page.values * dictionary.uncompressed > most // 16:
                 longest = _longest_entry(source, chunk, dictionary)
             total += page.values * (longest or dictionary.uncompressed)
@@ -120,7 +120,7 @@ def _pages(source: pa.NativeFile, chunk: pq.ColumnChunkMetaData) -> Iterator[_Pa
         position = chunk.dictionary_page_offset
     end = position + chunk.total_compressed_size
     if not 0 <= position <= end <= source.size():
-        raise DecodedSizeError(f"{chunk.path_in_schema} lies beyond the file's end")
+        raise DecodedSizeError(f"{chunk.path_in_schema} extends beyond the end of the file")
     values = 0
     while position < end and values < chunk.num_values:
         page = _read_page(source, position, end)
@@ -137,7 +137,7 @@ def _read_page(source: pa.NativeFile, position: int, end: int) -> _Page:
             header, length = _read_struct(content, 0, 0)
         except IndexError:
             if size >= min(_LONGEST_HEADER, end - position):
-                raise DecodedSizeError("a page has no whole header") from None
+                raise DecodedSizeError("the header of a page is cut short") from None
             size *= 16
             continue
         own, values_field, encoding_field = _OWN_HEADER.get(header.get(1, -1), (0, 0, 0))
@@ -158,7 +158,7 @@ def _read_page(source: pa.NativeFile, position: int, end: int) -> _Page:
 
 
 def _read_struct(content: bytes, position: int, depth: int) -> tuple[dict[int, Any], int]:
-    """Return the numbers and structures of a structure in Thrift's compact protocol, and where it ends.
+    """Return the numbers and structures in a structure of Thrift's compact protocol, and the position after it.
 
     Raises:
         IndexError: It is cut short.
@@ -188,7 +188,7 @@ def _read_struct(content: bytes, position: int, depth: int) -> tuple[dict[int, A
         elif kind == 12:
             fields[field], position = _read_struct(content, position, depth + 1)
         else:
-            raise DecodedSizeError("the header of a page holds what none does")
+            raise DecodedSizeError("the header of a page has a field of an unknown type")
     return fields, position + 1
 
 
@@ -207,7 +207,7 @@ def _read_varint(content: bytes, position: int) -> tuple[int, int]:
             return value, position
         shift += 7
         if shift > 63:
-            raise DecodedSizeError("the header of a page holds a number of more than 64 bits")
+            raise DecodedSizeError("the header of a page has a number of more than 64 bits")
 
 
 def _longest_entry(source: pa.NativeFile, chunk: pq.ColumnChunkMetaData, page: _Page) -> int:

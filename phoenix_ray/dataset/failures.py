@@ -1,18 +1,21 @@
-"""The list of shards that could not be computed: one small JSON file each, below `failures/`.
+"""The list of shards that could not be computed: a small JSON file for each, below `failures/`.
 
-The driver records a shard that it gave up on, and clears what is recorded about frames that succeed later.
-`phoenix-ray failures` prints the list. A record says why frames are missing; that they are missing is told by their
-absence alone, so a run tries them again whatever the list says.
+The driver records a shard when it gives up on it, and clears records of frames that succeed later.
+`phoenix-ray failures` prints the list. A record only says why frames are missing: a run tries all missing frames again,
+whatever the list says.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from typing import Literal, get_args
+from typing import Literal
 
-from phoenix_ray.dataset import json_values, paths
-from phoenix_ray.dataset.sealing import open_json, seal_json
+from pydantic import TypeAdapter
+
+from phoenix_ray.dataset import paths
+from phoenix_ray.dataset.json_records import FiniteNumber, FrameNumber, validate
+from phoenix_ray.dataset.sealing import parse_sealed_json, seal_json
 from phoenix_ray.dataset.storage import Storage
 from phoenix_ray.errors import OutputError
 from phoenix_ray.text import without_secrets
@@ -22,40 +25,43 @@ FailureClass = Literal["input", "model", "memory", "infrastructure"]
 
 @dataclass(frozen=True, slots=True)
 class FailureRecord:
-    """Why frames are missing.
+    """The JSON of a file in `failures/`: why frames are missing.
 
     Attributes:
         split: Split of the video.
         video_id: The video.
         first: First frame of the shard.
-        last: End of its frames, exclusive; equal to `first` where the video could not be planned at all.
-        failure_class: `input` (the source's fault), `model`, `memory` or `infrastructure`.
+        last: End of its frames, exclusive; equal to `first` where the video could not be planned.
+        failure_class: `input` (the source is at fault), `model`, `memory` or `infrastructure`.
         message: What happened, in one line.
-        node: Where it happened, empty when unknown.
-        attempts: How often it was tried.
-        traceback: Of the last attempt, empty when there is none.
+        node: Name of the machine, empty when unknown.
+        attempts: Number of attempts.
+        traceback: Traceback of the last attempt, empty when there is none.
         run_id: The run that gave up.
-        time: When, seconds since the epoch.
+        time: When it gave up, in seconds since the epoch.
     """
 
     split: str
     video_id: str
-    first: int
-    last: int
+    first: FrameNumber
+    last: FrameNumber
     failure_class: FailureClass
     message: str
     node: str
-    attempts: int
+    attempts: FrameNumber
     traceback: str
     run_id: str
-    time: float
+    time: FiniteNumber
+
+
+_FAILURE = TypeAdapter(FailureRecord)
 
 
 def record_failure(storage: Storage, failure: FailureRecord) -> None:
-    """Add a failure to the list, in the place of an earlier one of the same shard."""
+    """Add a failure to the list; it replaces an earlier one of the same shard."""
     name = paths.failure_path(failure.split, failure.video_id, failure.first, failure.last)
-    told = {"message": without_secrets(failure.message), "traceback": without_secrets(failure.traceback)}
-    storage.write(name, seal_json(asdict(failure) | told))
+    cleaned = {"message": without_secrets(failure.message), "traceback": without_secrets(failure.traceback)}
+    storage.write(name, seal_json(asdict(failure) | cleaned))
 
 
 def read_failures(storage: Storage) -> list[FailureRecord]:
@@ -70,9 +76,9 @@ def read_failures(storage: Storage) -> list[FailureRecord]:
 
 
 def clear_failures(storage: Storage, split: str, video_id: str, first: int, last: int) -> None:
-    """Remove what is recorded about frames that have succeeded now, and about the video as a whole.
+    """Remove the records of frames that have succeeded now, and those of the video as a whole.
 
-    A record goes when any of its frames succeeds: what still fails is recorded again by the run that tries it.
+    A record is removed when any of its frames succeeds: the run that tries the others records them again if they fail.
     """
     for name, (failed_first, failed_last) in _recorded_ranges(storage, split, video_id):
         if failed_first == failed_last or (failed_first < last and first < failed_last):
@@ -86,28 +92,21 @@ def _recorded_ranges(storage: Storage, split: str, video_id: str) -> Iterator[tu
             yield file.name, (failure.first, failure.last)
 
 
+def parse_failure(content: bytes) -> FailureRecord:
+    """Return the record that a file holds.
+
+    Raises:
+        ValueError: It is not a record, or its seal is broken.
+    """
+    return validate(_FAILURE, parse_sealed_json(content))
+
+
 def _read_failure(storage: Storage, name: str) -> FailureRecord | None:
     try:
-        tree = open_json(storage.read(name))
-        if tree["failure_class"] not in get_args(FailureClass):
-            raise ValueError(f"unknown class {tree['failure_class']!r}")
-        failure = FailureRecord(
-            split=json_values.text(tree["split"]),
-            video_id=json_values.text(tree["video_id"]),
-            first=json_values.count(tree["first"]),
-            last=json_values.count(tree["last"]),
-            failure_class=tree["failure_class"],
-            message=json_values.text(tree["message"]),
-            node=json_values.text(tree["node"]),
-            attempts=json_values.count(tree["attempts"]),
-            traceback=json_values.text(tree["traceback"]),
-            run_id=json_values.text(tree["run_id"]),
-            time=json_values.number(tree["time"]),
-        )
+        return parse_failure(storage.read(name))
     except FileNotFoundError:
         return None
-    except (ValueError, KeyError, TypeError) as error:
+    except ValueError as error:
         raise OutputError(
-            f"{storage.root}/{name} is no failure record ({error!r}). Delete it; the run tries its frames again anyway."
+            f"{storage.root}/{name} is not a failure record ({error}). Delete it: runs try its frames again anyway."
         ) from None
-    return failure

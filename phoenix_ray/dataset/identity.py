@@ -1,9 +1,9 @@
-"""What makes an output one dataset: `dataset.json`, written by the first run and checked by every later one.
+"""The identity of a dataset, `dataset.json`: the first run writes it and every later run is compared with it.
 
-Rows of one dataset must be comparable, so a resume with another model, layout or frame limit is refused, with the
-fields that differ. The driver calls `agree_on_identity` before it plans, and `open_dataset` when a worker has loaded
-the model, before any row can be committed: a run that cannot compute claims nothing, and of two runs with different
-settings only one ever commits. Everything that only looks calls `read_identity`.
+Rows of a dataset must be comparable, so a resume with another model, layout or frame limit is refused, with the fields
+that differ. The driver calls `agree_on_identity` before it plans, and `claim_dataset` once a worker has loaded the
+model, before any row can be committed. So a run that cannot compute claims nothing, and of two runs with different
+settings only one ever commits. Everything that only reads calls `read_identity`.
 """
 
 from __future__ import annotations
@@ -12,47 +12,53 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Annotated
 
-from phoenix_ray.dataset import json_values, paths
-from phoenix_ray.dataset.encoding import SCHEMA_VERSION
+from pydantic import TypeAdapter
+
+from phoenix_ray.config import SourceSettings
+from phoenix_ray.dataset import paths
+from phoenix_ray.dataset.json_records import FrameNumber, Texts, parse_mapping, required, validate
+from phoenix_ray.dataset.parquet import SCHEMA_VERSION
 from phoenix_ray.dataset.sealing import refuse_broken_seal, seal_json
 from phoenix_ray.dataset.storage import ReadableStorage, Storage
-from phoenix_ray.errors import FingerprintMismatchError, NewerVersionError, OutputError
+from phoenix_ray.errors import FingerprintMismatchError, NewerVersionError, OutputError, SourceError
 from phoenix_ray.landmarks import LAYOUTS, Layout
+from phoenix_ray.sources.base import Source
 from phoenix_ray.text import without_secrets
 
-# Compared fields that a setting of another name decides.
+# Compared field → the setting that decides it, where their names differ.
 _SETTINGS = {"model.model": "model.name"}
 
 
 @dataclass(frozen=True, slots=True)
 class DatasetIdentity:
-    """What all rows of a dataset have in common.
+    """The JSON of `dataset.json`: what all rows of a dataset have in common.
 
     Attributes:
         layout: Name of the landmark layout.
-        model: What makes two runs of the model comparable (`ModelIdentity.fields`).
-        limit_frames: Frames of each video at the most, None for all.
-        signature: How changed videos are noticed (`source.signature`).
-        source_root: Where the source lay at first. Recorded, not compared: data mounted elsewhere is the same data as
-            long as the videos' signatures agree, and other data shows as changed videos.
+        model: What two runs of the model must have in common (`ModelIdentity.fields`).
+        limit_frames: Largest number of frames of a video, None for all.
+        signature: How changed videos are detected (`source.signature`).
+        source_root: The source's path in the first run. It is not compared: data mounted elsewhere is the same data if
+            the videos' signatures agree, and other data shows as changed videos.
         schema_version: Version of the columns and footers.
     """
 
     layout: str
-    model: Mapping[str, str] = field(default_factory=dict)
-    limit_frames: int | None = None
+    model: Texts = field(default_factory=dict)
+    limit_frames: FrameNumber | None = None
     signature: str = "sizes"
     source_root: str = ""
-    schema_version: int = SCHEMA_VERSION
+    schema_version: FrameNumber = SCHEMA_VERSION
 
     @property
     def fingerprint(self) -> str:
-        """32 hexadecimal digits that every file of the dataset carries."""
+        """A hash of the compared fields, in 32 hexadecimal digits, which every file of the dataset carries."""
         return hashlib.sha256(json.dumps(dict(self.compared()), sort_keys=True).encode()).hexdigest()[:32]
 
     def compared(self) -> Iterator[tuple[str, str | int | None]]:
-        """Yield (field, value) of all that a resume must agree with."""
+        """Yield (field, value) of everything that a resume must agree with."""
         yield "schema_version", self.schema_version
         yield "layout", self.layout
         yield "source.limit_frames", self.limit_frames
@@ -71,15 +77,20 @@ class DatasetIdentity:
 
     def is_of_other_version(self, now: DatasetIdentity) -> bool:
         """Whether the same model and engine has another `pipeline_version`, which no setting restores."""
-        kinds = [{name: one.model.get(name) for name in ("model", "engine")} for one in (self, now)]
-        return kinds[0] == kinds[1] and self.model.get("pipeline_version") != now.model.get("pipeline_version")
+        same = all(self.model.get(name) == now.model.get(name) for name in ("model", "engine"))
+        return same and self.model.get("pipeline_version") != now.model.get("pipeline_version")
 
 
-def open_dataset(storage: Storage, identity: DatasetIdentity) -> DatasetIdentity:
-    """Make the dataset if it is new, and return the identity that is recorded on disk.
+_IDENTITY = TypeAdapter(
+    Annotated[DatasetIdentity, required("layout", "model", "limit_frames", "signature", "source_root")]
+)
+_VERSION = TypeAdapter(FrameNumber)
 
-    Two drivers that start at once agree on one identity: the file is created only if it is absent, and the loser reads
-    what the winner wrote.
+
+def claim_dataset(storage: Storage, identity: DatasetIdentity) -> DatasetIdentity:
+    """Create the dataset if it does not exist, and return its recorded identity.
+
+    Two drivers that start at once get the same identity: only one of them creates the file, and the other reads it.
 
     Raises:
         FingerprintMismatchError: The dataset was computed with other settings.
@@ -96,11 +107,11 @@ def open_dataset(storage: Storage, identity: DatasetIdentity) -> DatasetIdentity
     }
     if storage.create(paths.IDENTITY, seal_json(tree)):
         return identity
-    return check_dataset(storage, identity)
+    return check_identity(storage, identity)
 
 
 def agree_on_identity(storage: ReadableStorage, identity: DatasetIdentity) -> DatasetIdentity:
-    """Return the identity that is recorded on disk, or `identity` itself where none is: nothing is written.
+    """Return the recorded identity, or `identity` itself where none is recorded; nothing is written.
 
     Raises:
         FingerprintMismatchError: The dataset was computed with other settings.
@@ -110,11 +121,11 @@ def agree_on_identity(storage: ReadableStorage, identity: DatasetIdentity) -> Da
         storage.read(paths.IDENTITY)
     except FileNotFoundError:
         return identity
-    return check_dataset(storage, identity)
+    return check_identity(storage, identity)
 
 
-def check_dataset(storage: ReadableStorage, identity: DatasetIdentity) -> DatasetIdentity:
-    """Return the identity that is recorded on disk, provided that a run with `identity` may go on with it.
+def check_identity(storage: ReadableStorage, identity: DatasetIdentity) -> DatasetIdentity:
+    """Return the recorded identity if a run with `identity` may continue the dataset.
 
     Raises:
         FingerprintMismatchError: The dataset was computed with other settings.
@@ -125,26 +136,26 @@ def check_dataset(storage: ReadableStorage, identity: DatasetIdentity) -> Datase
     if not differences:
         return recorded
     listed = "".join(f"  {line}\n" for line in differences)
-    if recorded.is_of_other_version(identity) and holds_rows(storage):
+    if recorded.is_of_other_version(identity) and has_rows(storage):
         raise FingerprintMismatchError(
-            f"{storage.root} was computed by another version of phoenix_ray, whose landmarks are others (was → now):\n"
-            f"{listed}It can be read, checked and exported. To go on with it, install the version that began it; this "
-            "one needs another output.path."
+            f"{storage.root} was computed by another version of phoenix_ray, whose landmarks differ (was → now):\n"
+            f"{listed}It can be read, checked and exported. To continue it, install the version that began it; this "
+            "version needs another output.path."
         )
-    if holds_rows(storage):
+    if has_rows(storage):
         raise FingerprintMismatchError(
             f"{storage.root} was computed with other settings (was → now):\n{listed}"
-            "Their rows would not be comparable. Restore the settings to go on with it, or give another output.path."
+            "Their rows would not be comparable. Restore the settings to continue it, or give another output.path."
         )
     raise FingerprintMismatchError(
         f"{storage.root} was computed with other settings (was → now):\n{listed}"
-        f"No row of it is committed yet. To begin it with the settings of now, delete {storage.root}/{paths.IDENTITY}; "
-        "else restore the settings, or give another output.path."
+        f"No row of it is committed yet. To begin it with the new settings, delete {storage.root}/{paths.IDENTITY}; "
+        "or restore the settings, or give another output.path."
     )
 
 
-def holds_rows(storage: ReadableStorage) -> bool:
-    """Whether any file lies where rows do, of whatever settings; a write that was not finished is none."""
+def has_rows(storage: ReadableStorage) -> bool:
+    """Whether there is any file of rows, of whatever settings; unfinished writes do not count."""
     return any(not file.temporary for folder in (paths.PARTITIONS, paths.DATA) for file in storage.list(folder))
 
 
@@ -152,27 +163,20 @@ def read_identity(storage: ReadableStorage) -> DatasetIdentity:
     """Return the recorded identity of a dataset.
 
     Raises:
-        OutputError: There is none, it is damaged, or a newer phoenix_ray wrote it.
+        OutputError: There is no dataset, its `dataset.json` is damaged, or a newer phoenix_ray wrote it.
     """
     where = f"{storage.root}/{paths.IDENTITY}"
     try:
         content = storage.read(paths.IDENTITY)
-        tree = json_values.parse_mapping(content)
-        version = json_values.count(tree["schema_version"])
+        tree = parse_mapping(content)
+        version = validate(_VERSION, tree.get("schema_version"), "schema_version")
         if version > SCHEMA_VERSION:
             raise NewerVersionError(
                 f"{where} was written by a newer phoenix_ray (schema {version}, this one knows {SCHEMA_VERSION}): "
                 "upgrade phoenix-ray to read it."
             )
-        identity = DatasetIdentity(
-            layout=json_values.text(tree["layout"]),
-            model=json_values.texts(tree["model"]),
-            limit_frames=None if tree["limit_frames"] is None else json_values.count(tree["limit_frames"]),
-            signature=json_values.text(tree["signature"]),
-            source_root=json_values.text(tree["source_root"]),
-            schema_version=version,
-        )
-        if tree["fingerprint"] != identity.fingerprint:
+        identity = validate(_IDENTITY, tree)
+        if tree.get("fingerprint") != identity.fingerprint:
             raise ValueError("its fingerprint does not match its fields")
         refuse_broken_seal(content)
     except FileNotFoundError:
@@ -180,10 +184,10 @@ def read_identity(storage: ReadableStorage) -> DatasetIdentity:
             f"{storage.root} is not a dataset of phoenix_ray: it has no {paths.IDENTITY}. "
             "`phoenix-ray run SOURCE OUTPUT` makes one."
         ) from None
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except ValueError as error:
         raise OutputError(
-            f"{where} is damaged ({error!r}). Delete it and start the run with its settings again: files that carry "
-            "their fingerprint are taken over."
+            f"{where} is damaged ({error}). Delete it and start the run again with the same settings: files with "
+            "their fingerprint are kept."
         ) from None
     return identity
 
@@ -197,7 +201,7 @@ def find_layout(identity: DatasetIdentity) -> Layout:
     if identity.layout not in LAYOUTS:
         raise OutputError(
             f"The dataset's landmark layout '{identity.layout}' is not known here (known: {', '.join(LAYOUTS)}): "
-            "upgrade phoenix-ray, or install what adds the layout."
+            "upgrade phoenix-ray, or install the package that adds the layout."
         )
     return LAYOUTS[identity.layout]
 
@@ -205,3 +209,30 @@ def find_layout(identity: DatasetIdentity) -> Layout:
 def _show(fields: Mapping[str, str | int | None], name: str) -> str:
     value = fields.get(name)
     return "none" if value is None else str(value)
+
+
+def open_recorded_source(settings: SourceSettings, recorded: str) -> Source:
+    """Open the source that a dataset was computed from.
+
+    Args:
+        settings: The source's settings; an empty path stands for `recorded`.
+        recorded: The path that the dataset recorded (`DatasetIdentity.source_root`), empty where it is not known.
+
+    Raises:
+        SourceError: There is no such source. Where the user gave no path, the message says how to give one.
+    """
+    # Not above: it imports the readers of every kind of source.
+    from phoenix_ray.sources.registry import open_source
+
+    path = settings.path or recorded
+    if not path and settings.kind not in ("sample", "synthetic"):
+        raise SourceError("The dataset does not record where its source is: give --source PATH.")
+    try:
+        return open_source(settings.model_copy(update={"path": path}))
+    except SourceError as error:
+        if path != recorded:
+            raise
+        raise SourceError(
+            f"{error} The dataset was computed from {recorded}. If its source has moved, say where it is now: "
+            "--source NEWPATH"
+        ) from None

@@ -1,9 +1,13 @@
 """The lease: a heartbeat file that keeps a second driver from working on the same output by mistake.
 
 It is a courtesy, not a lock: two drivers at once can only waste work, since a partition has one name and a manifest is
-published by compare-and-swap. So it never blocks for long: a lease whose process is dead is taken over, and so is one
-of another machine whose heartbeat is old. A thread of its own keeps the heartbeat, from the first look at the dataset
-to the end of the last compaction, whatever the rest of the driver waits for.
+published by compare-and-swap. So it never blocks for long: a driver takes over a lease whose process is dead, or whose
+heartbeat is old if it is of another machine. A thread keeps the heartbeat from the first look at the dataset to the end
+of the last compaction, whatever the rest of the driver waits for.
+
+A lease has a mark that no other process has. A process number is not enough: the kernel reuses numbers, and each
+container counts its own. On Linux the mark is made of the kernel's boot, the namespace of process numbers and the time
+when the process began; elsewhere it is empty and says nothing.
 """
 
 from __future__ import annotations
@@ -16,38 +20,57 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
+from functools import lru_cache
+from pathlib import Path
 
-from phoenix_ray.dataset import json_values, paths
-from phoenix_ray.dataset.process_mark import ProcessMark, is_running, own_mark
+from pydantic import TypeAdapter
+
+from phoenix_ray.dataset import paths
+from phoenix_ray.dataset.json_records import FiniteNumber, FrameNumber, parse_mapping, validate
 from phoenix_ray.dataset.storage import Storage
 from phoenix_ray.errors import OutputError
 
 HEARTBEAT_SECONDS = 10.0
-# Six missed heartbeats: a driver that hangs on slow storage for half a minute is not dead.
+# Six missed heartbeats: a driver that waits for slow storage for half a minute is not dead.
 STALE_SECONDS = 60.0
-
 Clock = Callable[[], float]
+_BOOT = Path("/proc/sys/kernel/random/boot_id")
+_NUMBERS = Path("/proc/self/ns/pid")
+# Fields of `/proc/<pid>/stat` after the name in parentheses: the state, and the start in ticks since the boot.
+_STATE, _START = 0, 19
+_DEAD = {"Z", "X"}
 
 
 @dataclass(frozen=True, slots=True)
-class Holder:
-    """Who works on an output.
+class ProcessMark:
+    """A process: its machine (boot and namespace), and when it began there."""
+
+    machine: str = ""
+    began: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseHolder:
+    """The JSON of `lease.json`: who works on an output.
 
     Attributes:
         run_id: The run.
         host: Name of the driver's machine.
-        pid: Its process there.
-        since: When it began, seconds since the epoch.
-        heartbeat: When it was last known to be alive.
-        process: The mark of its process (`process_mark`); empty where the system has none.
+        pid: The driver's process number there.
+        since: When the driver began, in seconds since the epoch.
+        heartbeat: When it was last alive, in seconds since the epoch.
+        process: The mark of its process; empty where the system has none.
     """
 
     run_id: str
     host: str
-    pid: int
-    since: float
-    heartbeat: float
+    pid: FrameNumber
+    since: FiniteNumber
+    heartbeat: FiniteNumber
     process: ProcessMark = field(default_factory=ProcessMark)
+
+
+_HOLDER = TypeAdapter(LeaseHolder)
 
 
 class LeaseLostError(OutputError):
@@ -55,9 +78,9 @@ class LeaseLostError(OutputError):
 
 
 class Lease:
-    """A lease that is held; `hold` keeps it for the length of a block."""
+    """A lease that this driver has; `keep_lease` renews it for the length of a block."""
 
-    def __init__(self, storage: Storage, holder: Holder, clock: Clock) -> None:
+    def __init__(self, storage: Storage, holder: LeaseHolder, clock: Clock) -> None:
         self._storage = storage
         self._holder = holder
         self._clock = clock
@@ -71,28 +94,28 @@ class Lease:
         Args:
             storage: The output.
             run_id: Names this run; unique.
-            force: Take it although another driver seems to hold it.
-            clock: Gives seconds since the epoch.
+            force: Take it although another driver seems to have it.
+            clock: Returns seconds since the epoch.
 
         Raises:
-            OutputError: Another driver is at work, with its name and since when; or the output cannot be written.
+            OutputError: Another driver is at work, or the output cannot be written.
         """
         now = clock()
-        holder = Holder(run_id, socket.gethostname(), os.getpid(), since=now, heartbeat=now, process=own_mark())
+        holder = LeaseHolder(run_id, socket.gethostname(), os.getpid(), since=now, heartbeat=now, process=own_mark())
         lease = cls(storage, holder, clock)
         if not storage.create(paths.LEASE, lease._content()):
             other = read_holder(storage)
             if other is not None and not force and is_alive(other, now):
                 raise OutputError(_occupied(storage, other, now))
             storage.write(paths.LEASE, lease._content())
-            # Of two that take over the same lease, the one that wrote last has it.
+            # Of two drivers that take over the same lease, the one that wrote last has it.
             other = read_holder(storage)
             if other is not None and other.run_id != run_id:
                 raise OutputError(_occupied(storage, other, now))
         return lease
 
     def confirm(self) -> None:
-        """Return while this driver holds the lease, as far as is known.
+        """Return if this driver still has the lease, as far as is known.
 
         Raises:
             OutputError: Another driver has taken it.
@@ -101,7 +124,7 @@ class Lease:
             raise self._lost
 
     def renew(self) -> None:
-        """Say that this driver is alive.
+        """Record that this driver is alive.
 
         Raises:
             LeaseLostError: Another driver took the lease (it was started with --force, or believed this one dead).
@@ -124,9 +147,9 @@ class Lease:
                 self._storage.delete(paths.LEASE)
 
     def keep(self) -> None:
-        """Renew until `end`; the work of a thread."""
+        """Renew the lease until `end` is called; runs in a thread."""
         while self._lost is None and not self._ended.wait(HEARTBEAT_SECONDS):
-            # A full disk, or storage that is away: the lease is as it was, and is renewed as soon as that works.
+            # With a full disk or storage that is unavailable, the lease is renewed as soon as it can be written.
             with suppress(OutputError):
                 self._beat()
 
@@ -137,7 +160,7 @@ class Lease:
             self._lost = error
 
     def end(self) -> None:
-        """Let `keep` return."""
+        """Make `keep` return."""
         self._ended.set()
 
     def _content(self) -> bytes:
@@ -145,8 +168,8 @@ class Lease:
 
 
 @contextmanager
-def hold(storage: Storage, run_id: str, force: bool = False) -> Iterator[Lease]:
-    """Hold the lease of an output, and keep its heartbeat in a thread.
+def keep_lease(storage: Storage, run_id: str, force: bool = False) -> Iterator[Lease]:
+    """Take the lease of an output and renew it in a thread until the block ends.
 
     Raises:
         OutputError: Another driver is at work, or the output cannot be written.
@@ -162,40 +185,25 @@ def hold(storage: Storage, run_id: str, force: bool = False) -> Iterator[Lease]:
         lease.release()
 
 
-def read_holder(storage: Storage) -> Holder | None:
-    """Return who holds the lease of an output; None when nobody does or the file makes no sense."""
+def read_holder(storage: Storage) -> LeaseHolder | None:
+    """Return who has the lease of an output; None where nobody has it or the file makes no sense."""
     try:
-        tree = json_values.parse_mapping(storage.read(paths.LEASE))
-        return Holder(
-            run_id=json_values.text(tree["run_id"]),
-            host=json_values.text(tree["host"]),
-            pid=json_values.count(tree["pid"]),
-            since=json_values.number(tree["since"]),
-            heartbeat=json_values.number(tree["heartbeat"]),
-            process=_read_mark(tree.get("process", {})),
-        )
-    except (FileNotFoundError, ValueError, KeyError):
+        return validate(_HOLDER, parse_mapping(storage.read(paths.LEASE)))
+    except (FileNotFoundError, ValueError):
         return None
 
 
-def _read_mark(tree: object) -> ProcessMark:
-    if not isinstance(tree, dict):
-        raise ValueError("a mark of a process is a mapping")
-    return ProcessMark(json_values.text(tree.get("machine", "")), json_values.text(tree.get("began", "")))
+def is_alive(holder: LeaseHolder, now: float) -> bool:
+    """Whether the driver that has a lease seems to be at work.
 
-
-def is_alive(holder: Holder, now: float) -> bool:
-    """Whether a holder seems to be at work.
-
-    A process of this machine is asked for: it is at work as long as it exists, however old its heartbeat (it may be
-    stopped, or wait for its storage). It is not the holder when it is this very process. Elsewhere the heartbeat
-    decides; one that lies as far in the future as a stale one in the past comes from a clock that has jumped, and
-    counts for as little.
+    On this machine it is at work as long as its process exists, however old the heartbeat: it may be stopped or wait
+    for storage. It is not at work if its process is this one. For other machines the heartbeat decides; a heartbeat too
+    far in the future comes from a clock that has jumped, and counts as stale.
     """
     running = is_running(holder.pid, holder.process)
     if running is not None:
         return running and holder.process != own_mark()
-    # Written by an earlier version, or where processes have no mark.
+    # An earlier version wrote it, or a system without marks.
     unmarked = not holder.process.machine and holder.host == socket.gethostname()
     if unmarked and (holder.pid == os.getpid() or not _process_exists(holder.pid)):
         return False
@@ -212,15 +220,45 @@ def _process_exists(pid: int) -> bool:
     return True
 
 
-def _occupied(storage: Storage, holder: Holder, now: float) -> str:
+def _occupied(storage: Storage, holder: LeaseHolder, now: float) -> str:
     since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(holder.since))
     here = is_running(holder.pid, holder.process)
     way_out = (
-        "end that process, or give --force if it does nothing any more."
+        "end that process, or give --force if it no longer works."
         if here
-        else f"give --force if it is dead (it is taken for dead after {STALE_SECONDS:.0f} s)."
+        else f"give --force if it is dead (without a heartbeat it counts as dead after {STALE_SECONDS:.0f} s)."
     )
     return (
         f"{storage.root} is being written by the run {holder.run_id} on {holder.host} (process {holder.pid}) since "
         f"{since}, last seen {max(0.0, now - holder.heartbeat):.0f} s ago. Wait for it, or {way_out}"
     )
+
+
+@lru_cache(1)
+def own_mark() -> ProcessMark:
+    """Return the mark of this process, an empty one where the system does not say."""
+    began = _began(os.getpid())
+    return ProcessMark(_machine(), began) if began and _machine() else ProcessMark()
+
+
+def is_running(pid: int, mark: ProcessMark) -> bool | None:
+    """Whether a process of this machine still runs; None if unknown or not of this machine."""
+    if not mark.machine or not mark.began or mark.machine != own_mark().machine:
+        return None
+    return _began(pid) == mark.began
+
+
+def _began(pid: int) -> str:
+    """Return when a process began, empty where there is no process of that number or only a zombie."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return "" if fields[_STATE] in _DEAD else fields[_START]
+    except (OSError, IndexError):
+        return ""
+
+
+def _machine() -> str:
+    try:
+        return f"{_BOOT.read_text().strip()} {_NUMBERS.readlink()}"
+    except OSError:
+        return ""

@@ -1,15 +1,15 @@
-"""The manifest: which data files are the dataset. It is published in generations, and **the newest one decides**.
+"""The manifest: which data files make up the dataset. It is published in generations, and **the newest one counts**.
 
-A generation is a file `manifests/<number>.json` that `Storage.create` makes, so that of two drivers which build on the
-same generation one succeeds and the other must read what that one published: compare-and-swap, as in Delta's log, on
-disks (a link that only one can make) and object stores (a conditional put). Nothing is ever changed in a generation.
-Datasets of earlier versions have one `manifest.json`: generation 0, which counts until there is another.
+`Storage.create` makes each generation as a file `manifests/<number>.json`. Of two drivers that build on the same
+generation one succeeds, and the other must first read what that one published: compare-and-swap, as in Delta's log, on
+disks (a link that only one can make) and object stores (a conditional put). No generation is ever changed. Datasets of
+earlier versions have one `manifest.json`: generation 0, which counts until there is another.
 
-A generation also names the data files that are **condemned**: they may be deleted by whoever finds them, and no later
-generation may name them again. So a file is never deleted that another driver is about to publish.
+A generation also names **condemned** data files: anyone who finds one may delete it, and no later generation may name
+it. So nobody deletes a file that another driver is about to publish.
 
-A data file counts only while the manifest names it and it has the size that the manifest says; a file that was lost or
-cut short is told apart, and its videos are computed again instead of being believed.
+A data file counts only while the manifest names it and it has the recorded size; the videos of a file that was lost or
+cut short are computed again.
 """
 
 from __future__ import annotations
@@ -17,20 +17,34 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from dataclasses import replace as changed
-from typing import Any
+from typing import Annotated, Any
 
-from phoenix_ray.dataset import json_values, paths
-from phoenix_ray.dataset.encoding import SCHEMA_VERSION, DamagedFile
+from pydantic import AfterValidator, FailFast, TypeAdapter
+
+from phoenix_ray.dataset import paths
 from phoenix_ray.dataset.identity import DatasetIdentity
+from phoenix_ray.dataset.json_records import FLAT_TALLY, FrameNumber, RowNumber, parse_mapping, validate
+from phoenix_ray.dataset.parquet import SCHEMA_VERSION, DamagedFile
 from phoenix_ray.dataset.sealing import refuse_broken_seal, seal_json
 from phoenix_ray.dataset.storage import ReadableStorage, Storage
-from phoenix_ray.dataset.tally import Tally, total
+from phoenix_ray.dataset.tally import RecordedTally, Tally, total
 from phoenix_ray.errors import NewerVersionError, OutputError
 
-# Generations that stay, so that a reader which has just listed them still finds the one it chose.
+# Generations that are kept, so that a reader which has just listed them still finds the newest of its list.
 GENERATIONS_KEPT = 3
-# How often a reader looks anew when the generation that it chose is gone.
+# How often a reader lists the generations again when the chosen one is gone.
 _ATTEMPTS = 10
+
+
+def _refuse_other_folder(name: str) -> str:
+    """Return a name inside `data/`; ValueError for others, whose files could be read or deleted as data files."""
+    folder, *rest = name.split("/")
+    if folder != paths.DATA or not rest or not {"", ".", ".."}.isdisjoint(rest) or "\0" in name:
+        raise ValueError(f"{name!a} is not the name of a data file")
+    return name
+
+
+DataName = Annotated[str, AfterValidator(_refuse_other_folder)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,22 +54,22 @@ class DataFile:
     Attributes:
         name: Relative to the dataset.
         split: Split of all its rows.
-        videos: Number of videos, each with all its frames.
-        first_video: ID of its first video; the rows are sorted by video and frame.
+        videos: Number of videos, all of them whole.
+        first_video: ID of its first video; rows are sorted by video and frame.
         last_video: ID of its last video.
         bytes: Its size.
-        sha256: Of its bytes, for copies and downloads.
+        sha256: The sha256 of its bytes, in hexadecimal digits.
         tally: Counts over its rows.
     """
 
-    name: str
+    name: DataName
     split: str
-    videos: int
+    videos: FrameNumber
     first_video: str
     last_video: str
-    bytes: int
+    bytes: RowNumber
     sha256: str
-    tally: Tally
+    tally: RecordedTally
 
     @property
     def rows(self) -> int:
@@ -69,7 +83,7 @@ class Manifest:
 
     Attributes:
         files: The data files of the dataset, sorted by split and first video.
-        generation: Its number; 0 is that of an empty dataset, or of a `manifest.json`.
+        generation: Its number; 0 for an empty dataset and for `manifest.json`.
         condemned: Names of data files that may be deleted, and that no later generation may name.
     """
 
@@ -94,19 +108,25 @@ class Manifest:
         return changed(self, files=files)
 
 
+_FILES = TypeAdapter(Annotated[list[Annotated[DataFile, FLAT_TALLY]], FailFast()])
+_CONDEMNED = TypeAdapter(Annotated[list[DataName], FailFast()])
+_NUMBER = TypeAdapter(FrameNumber)
+_TEXT = TypeAdapter(str)
+
+
 def publish_manifest(
     storage: Storage, identity: DatasetIdentity, manifest: Manifest, condemned: Collection[str] = ()
 ) -> Manifest | None:
-    """Publish files as the next generation: readers see either the old one or this one.
+    """Publish files as the next generation; readers see either the previous one or this one.
 
     Args:
         storage: The dataset.
         identity: Its identity.
-        manifest: The files to publish, with the generation that they were decided on.
-        condemned: Names to condemn from now on, beside those that are condemned and still there.
+        manifest: The files to publish, with the number of the generation that the decision was based on.
+        condemned: Names to condemn, beside those that `manifest` condemns.
 
     Returns:
-        What is published; None when another driver has published that generation meanwhile: read, and decide anew.
+        The published generation; None when another driver was faster: read its generation and decide again.
 
     Raises:
         OutputError: The output cannot be written.
@@ -119,18 +139,18 @@ def publish_manifest(
 
 
 def newest_generation(storage: ReadableStorage) -> int:
-    """Return the number of the newest generation, 0 when there is none but that of earlier versions."""
+    """Return the number of the newest generation; 0 where there is none, or only that of earlier versions."""
     return max(list_generations(storage), default=0)
 
 
 def list_generations(storage: ReadableStorage) -> list[int]:
-    """Return the numbers of the generations that are there, in no order; that of earlier versions is left out."""
+    """Return the numbers of the existing generations without 0, in no order."""
     numbers = (paths.manifest_generation(file.name) for file in storage.list(paths.MANIFESTS))
     return [number for number in numbers if number]
 
 
 def read_manifest(storage: ReadableStorage, identity: DatasetIdentity) -> Manifest:
-    """Return the newest generation, an empty one where nothing was compacted yet.
+    """Return the newest generation, an empty one where nothing is compacted yet.
 
     Raises:
         OutputError: It is damaged, of a newer version, or of a dataset with other settings.
@@ -140,7 +160,7 @@ def read_manifest(storage: ReadableStorage, identity: DatasetIdentity) -> Manife
         try:
             content = storage.read(paths.manifest_path(generation))
         except FileNotFoundError:
-            # It was removed because there are newer ones, unless there never was any.
+            # It was removed because there are newer ones, unless there never was a generation.
             if not generation and not newest_generation(storage):
                 return Manifest()
             continue
@@ -149,16 +169,16 @@ def read_manifest(storage: ReadableStorage, identity: DatasetIdentity) -> Manife
 
 
 def remove_old_generations(storage: Storage, newest: int) -> None:
-    """Delete the generations that nobody needs any more."""
+    """Delete all but the newest `GENERATIONS_KEPT` generations."""
     for generation in (0, *list_generations(storage)) if newest >= GENERATIONS_KEPT else ():
         if generation <= newest - GENERATIONS_KEPT:
             storage.delete(paths.manifest_path(generation))
 
 
 def check_files(storage: ReadableStorage, manifest: Manifest) -> tuple[Manifest, list[DamagedFile]]:
-    """Return the manifest without the data files that are missing or have another size, and those with the reason.
+    """Return the manifest without data files that are missing or have another size, and what is wrong with those files.
 
-    Condemned files that are gone need not be condemned any more, and are left out as well: no name is used twice.
+    It no longer condemns files that are gone: no name is used twice.
     """
     sizes = {file.name: file.bytes for file in storage.list(paths.DATA)}
     suspects = [file for file in manifest.files if sizes.get(file.name) != file.bytes]
@@ -168,7 +188,7 @@ def check_files(storage: ReadableStorage, manifest: Manifest) -> tuple[Manifest,
 
 
 def _look_closer(storage: ReadableStorage, file: DataFile) -> DamagedFile | None:
-    """Return what is wrong with a file of which a listing, which may be old, says that it is not as it should be."""
+    """Return what is wrong with a file that a listing, which may be old, shows as missing or with another size."""
     try:
         with storage.open(file.name) as stream:
             size = stream.size()
@@ -206,39 +226,19 @@ def _to_json(identity: DatasetIdentity, manifest: Manifest) -> dict[str, Any]:
 def _parse(storage: ReadableStorage, identity: DatasetIdentity, generation: int, content: bytes) -> Manifest:
     where = f"{storage.root}/{paths.manifest_path(generation)}"
     try:
-        tree = json_values.parse_mapping(content)
-        if json_values.count(tree["schema_version"]) > SCHEMA_VERSION:
+        tree = parse_mapping(content)
+        if validate(_NUMBER, tree.get("schema_version"), "schema_version") > SCHEMA_VERSION:
             raise NewerVersionError(f"{where} was written by a newer phoenix_ray: upgrade phoenix-ray to read it.")
-        if tree["fingerprint"] != identity.fingerprint:
+        if validate(_TEXT, tree.get("fingerprint"), "fingerprint") != identity.fingerprint:
             raise OutputError(f"{where} belongs to a dataset with other settings than {paths.IDENTITY} beside it.")
         refuse_broken_seal(content)
         if tree.get("generation", 0) != generation:
             raise ValueError("it has the name of another generation")
-        files = tuple(
-            DataFile(
-                name=_data_name(file["name"]),
-                split=json_values.text(file["split"]),
-                videos=json_values.count(file["videos"]),
-                first_video=json_values.text(file["first_video"]),
-                last_video=json_values.text(file["last_video"]),
-                bytes=json_values.count(file["bytes"], json_values.MOST_ROWS),
-                sha256=json_values.text(file["sha256"]),
-                tally=Tally.from_json(file),
-            )
-            for file in tree["files"]
-        )
-        return Manifest(files, generation, frozenset(map(_data_name, tree.get("condemned", ()))))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        files = validate(_FILES, tree.get("files"), "files")
+        condemned = validate(_CONDEMNED, tree.get("condemned", []), "condemned")
+        return Manifest(tuple(files), generation, frozenset(condemned))
+    except ValueError as error:
         raise OutputError(
-            f"{where} is damaged ({error!r}). Run `phoenix-ray check --repair`: data files are taken in again by what "
+            f"{where} is damaged ({error}). Run `phoenix-ray check --repair`: data files are taken in again by what "
             "their own footers say."
         ) from None
-
-
-def _data_name(value: object) -> str:
-    """Return the name of a data file; one that lies elsewhere could be read, or deleted, in the place of one."""
-    name = json_values.text(value)
-    folder, *rest = name.split("/")
-    if folder != paths.DATA or not rest or not {"", ".", ".."}.isdisjoint(rest) or "\0" in name:
-        raise ValueError(f"{name!a} is no name of a data file")
-    return name

@@ -1,4 +1,4 @@
-"""Refuses to load a video at once that this process has no memory for."""
+"""Refuses to load a video for which this process has too little memory."""
 
 from __future__ import annotations
 
@@ -7,27 +7,32 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from phoenix_ray.dataset.collection import VideoKey
+from phoenix_ray.dataset.shards import VideoKey
 from phoenix_ray.errors import ConfigError, OutputError
 
 VARIABLE = "PHOENIX_RAY_MOST_VIDEO_MB"
 _DIGITS = 12
-# Loading a video takes 2.5 times its arrays: it is refused where they take more than this part of what is free.
+# Loading a video takes 2.5 times its arrays, so they may take 1 / this of the free memory.
 _PART_OF_FREE = 3
-# As arrays, real landmarks take 3 times their compressed bytes, those of nobody 350 times, more in large row groups.
-# Beyond this ratio a video is loaded up to 256 MiB, which are 25 minutes of nobody.
+# The arrays of real landmarks take 3 times their compressed bytes; those of frames without a person 350 times, more in
+# large row groups. Above this ratio up to 256 MiB are loaded: 25 minutes without a person.
 _USUAL_TIMES_COMPRESSED, _UNUSUAL_BYTES = 400, 256 << 20
 _CONTROL_GROUPS = Path("/sys/fs/cgroup")
-# Of version 1 and 2: limit, use, and what of the use are cached files, which are given up when memory is wanted.
+# Files of control groups of version 1 and 2: limit, use, and the field of cached files, which the kernel can drop.
 _OLD_FILES = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
 _FILES = ("memory.max", "memory.current", "inactive_file")
 
 
 def refuse_large_video(key: VideoKey, size: int, compressed: int) -> None:
-    """Raise OutputError where a video of `size` bytes is too large to be loaded at once.
+    """Raise OutputError if a video is too large to be loaded at once.
 
-    Allowed is a third of the memory that this process can still get, and less where the files of the video have only so
-    few `compressed` bytes that they may be a bomb; or what the variable says, in MiB.
+    It may take a third of the memory that this process can still get, and less where its files are so small that they
+    may be a decompression bomb. PHOENIX_RAY_MOST_VIDEO_MB, in MiB, replaces both bounds.
+
+    Args:
+        key: Split and ID of the video.
+        size: Bytes of its arrays.
+        compressed: Bytes of its rows in their files.
 
     Raises:
         OutputError: It is larger.
@@ -55,7 +60,7 @@ def _most_bytes(compressed: int) -> int:
 
 
 def free_memory() -> int | None:
-    """Return the bytes that this process can still get of machine and control groups; None where unknown."""
+    """Return how many bytes this process can still get from machine and control groups; None where unknown."""
     bounds = []
     with suppress(OSError, StopIteration):
         lines = Path("/proc/meminfo").read_text().splitlines()
@@ -69,7 +74,7 @@ def free_memory() -> int | None:
 
 
 def _cached_bytes(file: Path, name: str) -> int:
-    """Return a number of a control group's statistics, 0 where it is not there."""
+    """Return a number from a control group's statistics, 0 where it is missing."""
     with suppress(OSError, ValueError):
         for line in file.read_text().splitlines():
             if line.startswith(f"{name} "):
@@ -78,11 +83,12 @@ def _cached_bytes(file: Path, name: str) -> int:
 
 
 def _control_groups() -> Iterator[tuple[Path, tuple[str, str, str]]]:
-    """Yield the control groups that may bound this process, with the names of their files."""
+    """Yield the folder of each control group that may limit this process, with the names of its files."""
     with suppress(OSError, ValueError):
         for line in Path("/proc/self/cgroup").read_text(errors="surrogateescape").splitlines():
             _, controllers, path = line.split(":", 2)
             if "memory" in controllers.split(",") or not controllers:
                 root, files = (_CONTROL_GROUPS / "memory", _OLD_FILES) if controllers else (_CONTROL_GROUPS, _FILES)
                 folder = root / path.lstrip("/")
-                yield from ((one, files) for one in (folder, *folder.parents) if one.is_relative_to(root))
+                parents = (folder, *folder.parents)
+                yield from ((parent, files) for parent in parents if parent.is_relative_to(root))

@@ -1,11 +1,11 @@
-"""Names of the files of a dataset: what lies where, and how any video ID becomes a harmless name.
+"""The names of a dataset's files, and harmless file names for any video ID.
 
-A video ID is data from outside: it may hold slashes, `..`, control characters, any alphabet, thousands of letters. A
-name made here keeps ASCII letters, digits, `-`, `_` and `.` as they are and percent-encodes the rest, so that
+A video ID comes from outside: it may hold slashes, `..`, control characters, any alphabet, thousands of letters.
+`safe_name` keeps ASCII letters, digits, `-`, `_` and `.` and percent-encodes the rest, so that
 
-- two IDs never share a name (also not on file systems that normalise unicode),
+- two IDs never share a name, not even on file systems that normalise unicode,
 - no name leaves its folder, is hidden, or looks like a temporary file,
-- `urllib.parse.unquote` gives the ID back, except for names too long for a file system, which end in a hash.
+- `urllib.parse.unquote` returns the ID, except for names too long for a file system, which end in a hash.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from urllib.parse import quote
 
 IDENTITY = "dataset.json"
 MANIFESTS = "manifests"
-# Where earlier versions of phoenix_ray kept the one manifest: generation 0.
+# The only manifest of earlier versions of phoenix_ray: generation 0.
 FIRST_MANIFEST = "manifest.json"
 VIDEOS = "videos.parquet"
 LEASE = "lease.json"
@@ -24,25 +24,27 @@ PARTITIONS = "partitions"
 DATA = "data"
 FAILURES = "failures"
 RUNS = "runs"
-# All that lies right in the folder of a dataset; what `repair` takes out goes to `quarantine`.
+# Where `check.repair` puts what it takes out of a dataset.
+QUARANTINE = "quarantine"
+# All names in the folder of a dataset.
 TOP_LEVEL = frozenset(
-    {IDENTITY, MANIFESTS, FIRST_MANIFEST, VIDEOS, LEASE, PARTITIONS, DATA, FAILURES, RUNS, "quarantine"}
+    {IDENTITY, MANIFESTS, FIRST_MANIFEST, VIDEOS, LEASE, PARTITIONS, DATA, FAILURES, RUNS, QUARANTINE}
 )
 
-# File systems allow 255 bytes a name; `split=` and room for a suffix are part of it.
+# File systems allow names of 255 bytes, including `split=` and a suffix.
 _LONGEST_NAME = 200
 _HASH_DIGITS = 32
 
 
 def enclosing_dataset(path: Path) -> Path | None:
-    """Return the folder of the dataset that a path of this machine is or lies in, links resolved; None without one."""
+    """Return the folder of the dataset that a path is or lies in, with links resolved; None where there is none."""
     target = path.resolve()
     return next((folder for folder in (target, *target.parents) if (folder / IDENTITY).is_file()), None)
 
 
 def safe_name(text: str) -> str:
-    """Return a file name for any text: injective, at most 200 ASCII characters, never empty, `.` or hidden."""
-    # `quote` leaves "~" alone; it is kept free to mark a name that ends in a hash.
+    """Return a file name for any text: unique, at most 200 ASCII characters, never empty, `.` or hidden."""
+    # `quote` keeps "~", which is reserved for names that end in a hash.
     encoded = quote(text, safe="", errors="surrogatepass").replace("~", "%7E")
     if encoded.startswith("."):
         encoded = "%2E" + encoded[1:]
@@ -53,17 +55,17 @@ def safe_name(text: str) -> str:
 
 
 def partition_path(split: str, video_id: str, first: int, last: int) -> str:
-    """Return the one name of the partition that holds frames `first` to `last` (exclusive) of a video."""
+    """Return the name of the partition that holds frames `first` to `last` (exclusive) of a video."""
     return f"{video_folder(PARTITIONS, split, video_id)}/{first:08}-{last:08}.parquet"
 
 
 def failure_path(split: str, video_id: str, first: int, last: int) -> str:
-    """Return the one name of the failure record of a shard."""
+    """Return the name of the failure record of a shard."""
     return f"{video_folder(FAILURES, split, video_id)}/{first:08}-{last:08}.json"
 
 
 def data_path(split: str, content: str) -> str:
-    """Return the name of a compacted file; `content` is a hash that names what it is made of."""
+    """Return the name of a data file; `content` is a random or hashed part that makes it unique."""
     return f"{DATA}/split={safe_name(split)}/{content}.parquet"
 
 
@@ -73,7 +75,7 @@ def manifest_path(generation: int) -> str:
 
 
 def manifest_generation(name: str) -> int | None:
-    """Return the generation of the manifest that has this name, None when none has."""
+    """Return the generation of the manifest with this name; None where it is not the name of a manifest."""
     folder, _, last = name.partition("/")
     number, _, ending = last.partition(".")
     if name == FIRST_MANIFEST:
@@ -85,7 +87,7 @@ def manifest_generation(name: str) -> int | None:
 def video_folder(kind: str, split: str, video_id: str) -> str:
     """Return the folder of one video below `partitions` or `failures`.
 
-    Videos are spread over 256 folders by hash, so that no folder grows past some thousands of entries.
+    A hash spreads videos over 256 folders, so that no folder has more than some thousands of entries.
     """
     fan_out = hashlib.sha256(video_id.encode("utf-8", "surrogatepass")).hexdigest()[:2]
     return f"{kind}/split={safe_name(split)}/{fan_out}/{safe_name(video_id)}"

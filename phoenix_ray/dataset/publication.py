@@ -1,11 +1,12 @@
-"""Publishing a compaction: the next generation of the manifest, then the deletion of what it made superfluous.
+"""Publishes compactions and cleans up after drivers that died.
 
-**The last copy of a row is never deleted**, whoever else is at work:
+`publish` publishes the next generation of the manifest, then deletes what that made superfluous. `sweep` does the same
+for whatever a crash left. **Neither ever deletes the last copy of a row**, whoever else is at work:
 
-- The manifest is decided on the newest generation and published as the next one, or decided anew when another driver
+- The manifest is decided on the newest generation and published as the next one, or decided again when another driver
   was faster (`manifest.publish_manifest`).
 - Each generation names every video of the one before, in the same version or in a later whole one, apart from files
-  that are lost or damaged. So what any generation names elsewhere, all later ones do.
+  that are lost or damaged. So every video that a generation names is in all later ones.
 - A partition is deleted only if it still holds the version that a published data file holds, or one that was older
   when that file was planned.
 - A data file is deleted only if a published generation condemns it.
@@ -13,32 +14,37 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 
 import pyarrow as pa
 
 from phoenix_ray.dataset.compaction import Compacted
 from phoenix_ray.dataset.compaction_plan import Absorbed
-from phoenix_ray.dataset.coverage import Version
-from phoenix_ray.dataset.encoding import DamagedFileError
 from phoenix_ray.dataset.identity import DatasetIdentity
 from phoenix_ray.dataset.manifest import Manifest, newest_generation, publish_manifest, remove_old_generations
+from phoenix_ray.dataset.parquet import DamagedFileError
 from phoenix_ray.dataset.partitions import FOOTER_THREADS, delete_version, discard
+from phoenix_ray.dataset.shards import Version, VideoKey
 from phoenix_ray.dataset.storage import Storage
-from phoenix_ray.dataset.survey import read_compacted
-from phoenix_ray.dataset.unpublished import settle_unpublished
-from phoenix_ray.dataset.videos import read_entries, select_videos, write_videos
+from phoenix_ray.dataset.survey import Survey, read_compacted
+from phoenix_ray.dataset.unpublished import resolve_unpublished
+from phoenix_ray.dataset.video_table import VERSION_COLUMNS, lists_files, read_entries, select_videos, write_videos
+
+# Age at which a temporary file is abandoned: no write takes an hour.
+TEMPORARY_SECONDS = 3600.0
 
 
 def publish(storage: Storage, identity: DatasetIdentity, results: Sequence[Compacted]) -> Manifest:
-    """Make written data files part of the dataset, then delete what they absorbed and what proved to be damaged.
+    """Add data files to the dataset, then delete what they absorbed and what proved to be damaged.
 
-    A data file is left out that holds a video which another driver has published meanwhile, or replaces a file that is
-    replaced already; so is one that is gone or condemned. Its videos stay where they lie; the caller may plan anew.
+    A data file is left out if another driver has published one of its videos meanwhile, if it replaces a file that is
+    already replaced, or if it is gone or condemned. Its videos stay in their present files; the caller may plan again.
 
     Returns:
-        The newest manifest afterwards, of this driver or of a faster one.
+        The newest manifest afterwards, by this driver or a faster one.
 
     Raises:
         OutputError: The storage cannot be read or written.
@@ -57,9 +63,9 @@ def publish(storage: Storage, identity: DatasetIdentity, results: Sequence[Compa
     written = {result.data_file.name for result in results if result.data_file}
     agreed_names = {result.data_file.name for result in agreed if result.data_file}
     if written - agreed_names:
-        settle_unpublished(storage, identity, only=written - agreed_names)
-    # What may be deleted follows from what is published now: of a generation that was pruned long ago, a driver that
-    # slept may make another one, which does not count.
+        resolve_unpublished(storage, identity, only=written - agreed_names)
+    # The newest generation decides what may be deleted: a driver that slept may publish a number that was removed long
+    # ago, which does not count.
     current, videos, _ = read_compacted(storage, identity)
     for result in results:
         published = result.data_file is not None and result.data_file.name in current.names
@@ -73,30 +79,32 @@ def publish(storage: Storage, identity: DatasetIdentity, results: Sequence[Compa
 def delete_absorbed(
     storage: Storage, identity: DatasetIdentity, videos: pa.Table, absorbed: Iterable[Absorbed], older: bool = False
 ) -> list[str]:
-    """Delete the partitions of videos that data files hold in the same version; return their names.
+    """Delete partitions whose videos data files hold in the same version; return their names.
 
     Args:
         storage: The dataset.
         identity: Its identity.
         videos: The table of the videos that the newest manifest names.
-        absorbed: What to delete, each as long as it is what it was.
-        older: Whether versions that differ are known to be older ones.
+        absorbed: The partitions, each to be deleted only while it holds the recorded version.
+        older: Whether other versions than the published ones are known to be older.
     """
     listed = list(absorbed)
-    held = select_videos(videos, {(one.split, one.video_id) for one in listed})
+    held = select_videos(videos, {partition.key for partition in listed})
 
-    def delete(one: Absorbed) -> bool:
-        row = held.get((one.split, one.video_id))
-        same = row is not None and Version(row["source_signature"], row["frames"]) == one.version
-        return row is not None and (same or older) and delete_version(storage, identity, one.name, one.version)
+    def delete(partition: Absorbed) -> bool:
+        row = held.get(partition.key)
+        same = row is not None and Version(row["source_signature"], row["frames"]) == partition.version
+        return (
+            row is not None and (same or older) and delete_version(storage, identity, partition.name, partition.version)
+        )
 
     with ThreadPoolExecutor(FOOTER_THREADS) as pool:
         deleted = list(pool.map(delete, listed))
-    return [one.name for one, done in zip(listed, deleted, strict=True) if done]
+    return [partition.name for partition, done in zip(listed, deleted, strict=True) if done]
 
 
 def delete_condemned(storage: Storage, manifest: Manifest) -> list[str]:
-    """Delete what a manifest condemns; return the names."""
+    """Delete the data files that a manifest condemns; return their names."""
     names = sorted(manifest.condemned)
     for name in names:
         storage.delete(name)
@@ -106,7 +114,7 @@ def delete_condemned(storage: Storage, manifest: Manifest) -> list[str]:
 def refresh_videos(storage: Storage, identity: DatasetIdentity) -> pa.Table:
     """Bring `videos.parquet` up to date with the newest manifest, and return it.
 
-    Whoever writes it last has seen the newest manifest: a driver that was slower looks again.
+    The table is made again if a manifest was published meanwhile, so that the last to write it has seen the newest.
     """
     while True:
         manifest, videos, _ = read_compacted(storage, identity, None)
@@ -118,10 +126,10 @@ def refresh_videos(storage: Storage, identity: DatasetIdentity) -> pa.Table:
 def _agree(
     storage: Storage, identity: DatasetIdentity, before: Manifest, videos: pa.Table, results: Sequence[Compacted]
 ) -> list[Compacted]:
-    """Return the results that can be published together on the manifest as it is now, and the videos in its files.
+    """Return the results that can be published together on the present manifest.
 
-    A result may hold the new version of a video whose old one lies in a file that another result replaces, so dropping
-    one result can mean dropping others.
+    A result may hold the new version of a video whose old version is in a file that another result replaces, so
+    dropping one result can mean dropping others.
     """
     names = before.names
     written = [(result, _keys_of(storage, identity, before, result)) for result in results]
@@ -135,10 +143,8 @@ def _agree(
         files_of = agreed
 
 
-def _keys_of(
-    storage: Storage, identity: DatasetIdentity, before: Manifest, result: Compacted
-) -> set[tuple[str, str]] | None:
-    """Return (split, video ID) of what a result wrote, None when the file cannot be published (any more)."""
+def _keys_of(storage: Storage, identity: DatasetIdentity, before: Manifest, result: Compacted) -> set[VideoKey] | None:
+    """Return the keys of the videos that a result wrote, None when its file cannot be published (any more)."""
     if result.data_file is None:
         return set()
     if result.data_file.name in before.condemned | before.names:
@@ -147,4 +153,56 @@ def _keys_of(
         entries = read_entries(storage, identity, result.data_file.name)
     except (FileNotFoundError, DamagedFileError):
         return None
-    return {(entry.split, entry.video_id) for entry in entries}
+    return {entry.key for entry in entries}
+
+
+@dataclass(frozen=True, slots=True)
+class Swept:
+    """What a sweep did.
+
+    Attributes:
+        removed: Names of the files that it removed.
+        survey: The dataset afterwards, so that a resume need not list thousands of partitions again.
+    """
+
+    removed: tuple[str, ...]
+    survey: Survey
+
+
+def sweep(
+    storage: Storage,
+    identity: DatasetIdentity,
+    temporary_seconds: float = TEMPORARY_SECONDS,
+    manifest: Manifest | None = None,
+) -> Swept:
+    """Remove what a crash left, and take in data files that no manifest names although it should.
+
+    A sweep removes temporary files, partitions whose rows a published data file holds, data files that were replaced,
+    never published, or damaged, and old generations of the manifest. It keeps files that phoenix_ray did not write.
+
+    Args:
+        storage: The dataset.
+        identity: Its identity.
+        temporary_seconds: Age from which temporary files are removed; 0 for a driver that holds the lease and has not
+            begun to write.
+        manifest: A repair's decision on the newest generation, published together with the files that are taken in.
+            None takes the newest generation as it is.
+
+    Raises:
+        OutputError: The storage cannot be read or written, or another driver is at work during a repair.
+    """
+    youngest = time.time() - temporary_seconds
+    temporary = [file.name for file in storage.list("") if file.temporary and file.modified <= youngest]
+    published, survey, taken_in = resolve_unpublished(storage, identity, manifest=manifest)
+    if taken_in or not lists_files(storage, identity, published.names):
+        survey = replace(survey, videos=refresh_videos(storage, identity).select(VERSION_COLUMNS))
+    for name in temporary:
+        storage.delete(name)
+    left_over = [
+        Absorbed(info.name, info.key, info.version) for video in survey.open_videos() for info in video.absorbed
+    ]
+    deleted = delete_absorbed(storage, identity, survey.videos, left_over)
+    removed = (*temporary, *deleted, *delete_condemned(storage, published))
+    remove_old_generations(storage, newest_generation(storage))
+    partitions = tuple(info for info in survey.partitions if info.name not in set(deleted))
+    return Swept(removed, replace(survey, manifest=published, partitions=partitions))

@@ -1,6 +1,6 @@
-"""Reading a dataset: during a run, after a crash, or when it is done; from a disk or out of a bucket.
+"""Reads a dataset during a run, after a crash, or when it is finished, from a disk or a bucket.
 
-`phoenix_ray.open` gives a `Dataset`. A finished dataset needs none of this: `data/` is plain Parquet, see
+`phoenix_ray.open` returns a `Dataset`. A finished dataset can be read without it: `data/` is plain Parquet, see
 `docs/reading.md`.
 """
 
@@ -16,43 +16,43 @@ import pyarrow.compute as pc
 from pyarrow import fs
 
 from phoenix_ray.dataset import paths
-from phoenix_ray.dataset.collection import VideoKey
-from phoenix_ray.dataset.digest import add_digests
-from phoenix_ray.dataset.encoding import DamagedFileError
 from phoenix_ray.dataset.identity import DatasetIdentity, find_layout, read_identity
+from phoenix_ray.dataset.parquet import DamagedFileError
 from phoenix_ray.dataset.remote_storage import open_for_reading
-from phoenix_ray.dataset.rows import RowReader
+from phoenix_ray.dataset.rows import ChangedError, RowRange, RowReader, are_consecutive, read_blocks, read_rows
 from phoenix_ray.dataset.schema import landmark_schema
 from phoenix_ray.dataset.selection import Names, choose_videos
-from phoenix_ray.dataset.snapshot import ChangedError, RowRange, Snapshot, VideoIndex, is_whole, read_blocks, read_rows
+from phoenix_ray.dataset.shards import VideoKey
+from phoenix_ray.dataset.snapshot import Snapshot, VideoIndex
 from phoenix_ray.dataset.storage import ReadableStorage
+from phoenix_ray.dataset.tally import add_digests
 from phoenix_ray.dataset.video_landmarks import VideoLandmarks, from_rows
-from phoenix_ray.dataset.videos import KERNELS_SEPARATOR, NAMED_ANNOTATIONS
+from phoenix_ray.dataset.video_table import KERNELS_SEPARATOR, NAMED_ANNOTATIONS
 from phoenix_ray.errors import OutputError
 from phoenix_ray.landmarks import Layout
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
 
-# A compaction may delete what was just looked up; each time that happens the dataset is looked at anew.
+# A compaction may delete a file that was just looked up; the dataset is then read again, up to this often.
 _ATTEMPTS = 5
-# Of `Dataset.load_blocks`: 7 MB of Holistic's landmarks as arrays, 40 s at 25 fps.
+# Block of `Dataset.load_blocks`: 7 MB of Holistic's landmarks as arrays, 40 s at 25 fps.
 BLOCK_ROWS = 1_024
 
 Result = TypeVar("Result")
 
 
 class Dataset:
-    """A dataset, or some of its videos and parts (`select`), as it was when it was opened or refreshed.
+    """A dataset, or some of its videos and parts (`select`), at the moment when it was opened or refreshed.
 
-    It satisfies `dataset.collection.LandmarkCollection`. It can be pickled and forked; threads each need their own.
+    It is a `LandmarkCollection`. It can be pickled and forked; threads each need their own.
 
     Args:
-        storage: Where it lies.
+        storage: The dataset's files.
         identity: Its recorded identity.
         layout: The parts to read; None means all of them.
-        condition: Which videos, as a condition on the columns of `videos()`; None means all of them.
-        snapshot: What lies there; None looks.
+        condition: A condition on the columns of `videos()` that selects videos; None means all of them.
+        snapshot: The videos and their places; None takes a snapshot.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class Dataset:
         return cls(storage, read_identity(storage))
 
     def refresh(self) -> None:
-        """Look at the dataset anew: rows that a run has added meanwhile are seen from now on.
+        """Read the dataset again, to see rows that a run has added meanwhile.
 
         Raises:
             OutputError: It cannot be read.
@@ -98,10 +98,10 @@ class Dataset:
             split: A split, or several.
             signer: A signer, or several.
             gloss: A gloss that occurs in the video as a whole word, or several of which any may occur.
-            where: A condition on the columns of `videos()`, as `pyarrow.compute.field("left_hand_rate") > 0.5`.
+            where: A condition on the columns of `videos()`, such as `pyarrow.compute.field("left_hand_rate") > 0.5`.
             parts: Names of the parts to read, in the order of `layout`; columns of others are not touched.
-            max_unreadable: Largest share of frames that could not be read (truncated uploads, damaged files); 1 takes
-                videos whatever is missing.
+            max_unreadable: Largest share of frames that could not be read (truncated uploads, damaged files); 1 selects
+                videos whatever their share.
 
         Raises:
             ConfigError: A split, signer or gloss occurs in no video.
@@ -120,7 +120,7 @@ class Dataset:
     def videos(self) -> pa.Table:
         """Return one row per video with the columns of `videos.parquet`, sorted by split and video ID.
 
-        Videos that are not compacted yet have no `file`; while frames of theirs are still missing, the
+        Videos that are not compacted yet have no `file`. While some of their frames are missing, the
         `frames_<status>` columns add up to less than `frames`.
         """
         return self._index.videos
@@ -135,11 +135,11 @@ class Dataset:
         return int(self.videos().num_rows)
 
     def load(self, split: str, video_id: str) -> VideoLandmarks:
-        """Return a video as arrays, with its annotations; what is committed of it, if it is not finished.
+        """Return a video as arrays with its annotations; of an unfinished video, the committed frames.
 
         Raises:
             ConfigError: The limit in PHOENIX_RAY_MOST_VIDEO_MB is not a number.
-            KeyError: The dataset holds no row of such a video.
+            KeyError: The dataset has no row of such a video.
             OutputError: Its rows cannot be read, or need more memory than is allowed (`memory_limit`).
         """
         key = (split, video_id)
@@ -148,17 +148,17 @@ class Dataset:
     def load_blocks(
         self, split: str, video_id: str, use: Callable[[Iterator[VideoLandmarks]], Result], block_rows: int = BLOCK_ROWS
     ) -> Result:
-        """Return what a function makes of a video that it is given in blocks of rows, in the memory of one block.
+        """Pass a video to a function in blocks of rows, with one block in memory, and return the function's result.
 
         Args:
             split: Its split.
             video_id: The video.
-            use: Called with the blocks in order, at least one, which it must take before it returns; called again with
-                all of them when the dataset changes while it is read.
-            block_rows: Rows of a block; the last may have fewer, and so may those of a file with very large row groups.
+            use: Called with an iterator over the blocks in order, at least one, which it must consume before it
+                returns. Called again with all blocks when the dataset changes while it is read.
+            block_rows: Rows of a block. The last block may have fewer, and so may blocks of very large row groups.
 
         Raises:
-            KeyError: The dataset holds no row of such a video.
+            KeyError: The dataset has no row of such a video.
             OutputError: Its rows cannot be read.
             ValueError: `block_rows` is less than 1.
         """
@@ -167,17 +167,17 @@ class Dataset:
         key = (split, video_id)
 
         def read(video: dict[str, Any]) -> Result:
-            # Begun before `use` is called: that may refresh this dataset.
+            # Before `use` is called, which may refresh this dataset.
             tables = read_blocks(self._rows, self.layout, key, self._locate(key, video), block_rows)
             return use(self._blocks(key, video, tables))
 
         return self._read(key, read)
 
     def read_video(self, split: str, video_id: str) -> pa.Table:
-        """Return the rows of a video in frame order; those that are committed, if it is not finished.
+        """Return the rows of a video in frame order; of an unfinished video, the committed rows.
 
         Raises:
-            KeyError: The dataset holds no row of such a video.
+            KeyError: The dataset has no row of such a video.
             OutputError: Its rows cannot be read.
         """
         key = (split, video_id)
@@ -189,11 +189,11 @@ class Dataset:
             yield self.read_video(*key)
 
     def digest(self) -> int:
-        """Return the landmark digest of all rows, of all parts."""
+        """Return the landmark digest of all rows with all parts."""
         return add_digests(int(text, 16) for text in self.videos().column("landmark_digest").to_pylist())
 
     def kernels(self) -> dict[str, int]:
-        """Return what computed the videos (`models.provenance`) → frames; those of a video count for all it names."""
+        """Return kernels (`models.provenance`) → frames; a video's frames count for each of its kernels."""
         counts: Counter[str] = Counter()
         videos = self.videos().select(["kernels", "frames"]).group_by("kernels").aggregate([("frames", "sum")])
         for line, frames in zip(videos["kernels"].to_pylist(), videos["frames_sum"].to_pylist(), strict=True):
@@ -201,7 +201,7 @@ class Dataset:
         return {line: frames for line, frames in sorted(counts.items()) if line}
 
     def _read(self, key: VideoKey, read: Callable[[dict[str, Any]], Result]) -> Result:
-        """Return what a function reads of a video, given its row in the table of videos."""
+        """Call a function with a video's row in the table of videos; read the dataset again where it has changed."""
         for _ in range(_ATTEMPTS):
             with suppress(ChangedError), self._explained():
                 video = self._index.find(key)
@@ -212,16 +212,16 @@ class Dataset:
         raise OutputError(f"{key[0]}/{key[1]} in {self._storage.root} changes while it is read; try again later.")
 
     def _read_found(self, key: VideoKey, video: dict[str, Any]) -> pa.Table:
-        """Return the rows of a video that has this row in the table of videos."""
+        """Return the rows of a video, given its row in the table of videos."""
         ranges = self._locate(key, video)
         try:
             rows = read_rows(self._rows, self.layout, key, ranges)
-            if video["file"] is None or is_whole(rows):
+            if video["file"] is None or are_consecutive(rows):
                 return rows
         except FileNotFoundError:
             raise ChangedError from None
         except ChangedError:
-            # A data file is never changed.
+            # Data files never change, so the table is wrong.
             if video["file"] is None:
                 raise
         raise self._elsewhere(key, video)
@@ -236,7 +236,7 @@ class Dataset:
         rows = 0
         try:
             for block in tables:
-                if video["file"] is not None and not is_whole(block, rows):
+                if video["file"] is not None and not are_consecutive(block, rows):
                     raise ChangedError
                 rows += block.num_rows
                 yield self._to_landmarks(key, video, block)
@@ -256,7 +256,7 @@ class Dataset:
         try:
             return from_rows(self.layout, *key, rows, video["fps"], annotation, video["fps_varies"])
         except (ValueError, TypeError) as error:
-            # Such a list has not one value for each point.
+            # Raised where a list does not have a value for each point.
             raise OutputError(
                 f"The rows of {key[0]}/{key[1]} in {self._storage.root} are not landmarks of {self.layout.name} "
                 f"({error}). `phoenix-ray check {self._storage.root}` names the file."
@@ -264,8 +264,8 @@ class Dataset:
 
     def _elsewhere(self, key: VideoKey, video: dict[str, Any]) -> OutputError:
         return OutputError(
-            f"{self._storage.root}/{paths.VIDEOS} does not say where the rows of {key[0]}/{key[1]} lie in "
-            f"{video['file']}: others lie there. `phoenix-ray check {self._storage.root} --repair` makes it again."
+            f"{self._storage.root}/{paths.VIDEOS} has a wrong place for the rows of {key[0]}/{key[1]} in "
+            f"{video['file']}. `phoenix-ray check {self._storage.root} --repair` makes it again."
         )
 
     def _look(self) -> Snapshot:
@@ -286,6 +286,6 @@ class Dataset:
             yield
         except DamagedFileError as error:
             raise OutputError(
-                f"{self._storage.root}/{error}. Delete that file and start the run again: its videos are computed "
-                "anew. In a copy of the dataset, copy that file again."
+                f"{self._storage.root}/{error}. Delete that file and start the run again, which computes its "
+                "videos again. In a copy of the dataset, copy that file again."
             ) from None

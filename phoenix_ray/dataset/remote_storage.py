@@ -1,7 +1,6 @@
-"""A dataset that lies in a bucket or behind any other file system of Arrow or fsspec, for reading.
+"""Reads a dataset in a bucket, or in any other file system of Arrow or fsspec; `phoenix_ray.open` uses it.
 
-`phoenix_ray.open` comes here. A run writes to folders only (`storage.LocalStorage`); what it wrote may be copied to a
-bucket as it is.
+A run writes to folders only (`storage.LocalStorage`); its output may be copied to a bucket as it is.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from phoenix_ray.errors import OutputError
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
 
-# File systems that Arrow brings along; all others are fsspec's.
+# File systems that are part of Arrow; fsspec opens all others.
 _ARROW_SCHEMES = {"s3", "gs", "gcs", "abfs", "abfss", "hdfs", "viewfs"}
 _HIDDEN = "***"
 
@@ -28,14 +27,13 @@ _HIDDEN = "***"
 class RemoteStorage:
     """A folder of an Arrow file system.
 
-    It can be pickled. Clients of object stores run threads of their own, so it is no good in a forked process: let
-    workers be spawned.
+    It can be pickled. It does not work in a forked process, since clients of object stores run threads: spawn workers.
 
     Args:
         filesystem: The file system.
         folder: The dataset's folder in it.
-        root: The folder as it is called in messages: without secrets.
-        secrets: Texts that must not show in messages of the file system.
+        root: The folder's name in messages, without secrets.
+        secrets: Texts to hide in the file system's own messages.
     """
 
     def __init__(self, filesystem: fs.FileSystem, folder: str, root: str, secrets: tuple[str, ...] = ()) -> None:
@@ -45,11 +43,11 @@ class RemoteStorage:
 
     @property
     def root(self) -> str:
-        """The folder as it is called in messages."""
+        """The folder's name in messages."""
         return self._root
 
     def read(self, name: str) -> bytes:
-        """Return a small file's content."""
+        """Return the content of a file."""
         with self._explained("read", name), self._files.open_input_file(name) as file:
             content: bytes = file.read()
             return content
@@ -60,7 +58,7 @@ class RemoteStorage:
             return self._files.open_input_file(name)
 
     def list(self, folder: str) -> Iterator[StoredFile]:
-        """Yield every file below a folder, temporary ones too, in no order; nothing when there is no such folder."""
+        """Yield every file below a folder, also temporary ones, in no order; nothing where there is no such folder."""
         with self._explained("list", folder):
             selector = fs.FileSelector(folder, allow_not_found=True, recursive=True)
             found = [info for info in self._files.get_file_info(selector) if info.type == fs.FileType.File]
@@ -73,7 +71,7 @@ class RemoteStorage:
             yield
         except FileNotFoundError:
             raise
-        # Clients behind fsspec raise types of their own.
+        # Clients behind fsspec have exceptions of their own.
         except Exception as error:
             reason = _hide(str(error), self._secrets)
             raise OutputError(f"Cannot {verb} {self._root}/{name}: {reason}. Try again when it can be read.") from None
@@ -84,30 +82,30 @@ def open_for_reading(path: str, filesystem: fs.FileSystem | AbstractFileSystem |
 
     Args:
         path: A folder, or a URI: `s3://`, `gs://`, `abfs://`, `hdfs://` through Arrow, others (`hf://`, `memory://`)
-            through fsspec. User and password, and options after `?`, are used but never shown.
-        filesystem: Where `path` lies, of Arrow or of fsspec; None goes by the path.
+            through fsspec. User, password and the options after `?` are used but never shown.
+        filesystem: The file system of Arrow or fsspec that holds `path`; None derives it from the path.
 
     Raises:
         OutputError: There is no such file system, or its package is not installed.
     """
     if filesystem is not None:
-        return RemoteStorage(_of_arrow(filesystem), path, without_secrets(path))
+        return RemoteStorage(_of_arrow(filesystem), path, without_credentials(path))
     scheme, separator, _ = path.partition("://")
     if not separator or scheme == "file":
         return open_storage(path)
-    root, secrets = without_secrets(path), _find_secrets(path)
+    root, secrets = without_credentials(path), _find_secrets(path)
     try:
         found, folder = _resolve(scheme, path)
-    # Each file system has errors of its own, about packages, options, accounts.
+    # File systems have exceptions of their own, about packages, options and accounts.
     except Exception as error:
         raise OutputError(f"Cannot open {root}: {_hide(str(error), secrets)}.") from None
     return RemoteStorage(found, folder, root, secrets)
 
 
-def without_secrets(uri: str) -> str:
+def without_credentials(uri: str) -> str:
     """Return a URI without user, password and options.
 
-    A secret key that was pasted as it is may hold slashes, so whatever stands before an `@` and holds a colon goes.
+    A secret key may hold slashes, so everything before an `@` is removed where it holds a colon.
     """
     scheme, separator, rest = uri.partition("://")
     if not separator:

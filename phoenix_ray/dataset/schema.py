@@ -1,8 +1,7 @@
 """The columns of a dataset: one row per frame, one list column per part and axis.
 
-The columns follow from a `Layout` alone, so a new model needs no change here. Workers turn a model's `LandmarkBatch`
-into rows with `to_table`; the reader turns rows back with `to_batch`. `docs/data-format.md` describes the columns for
-users.
+A `Layout` determines the columns, so a new model needs no change here. Workers turn a model's `LandmarkBatch` into rows
+with `to_table`; the reader turns them back with `to_batch`. `docs/data-format.md` describes the columns for users.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ _LARGEST_SIDE = int(np.iinfo(np.int16).max)
 
 @dataclass(frozen=True, slots=True)
 class FrameRecord:
-    """What is known of a frame beside its landmarks.
+    """What a row records of a frame beside its landmarks.
 
     Attributes:
         index: 0-based position in the video.
@@ -49,8 +48,8 @@ class FrameRecord:
 
 def landmark_schema(layout: Layout) -> pa.Schema:
     """Return the Arrow schema of partitions and data files."""
-    # The split is a dictionary column because that is what Arrow infers from `data/split=…/`: plain
-    # `pandas.read_parquet("data")` merges the two and refuses when their types differ.
+    # The split is a dictionary column because Arrow infers that type from `data/split=…/`: plain
+    # `pandas.read_parquet("data")` merges the two columns and refuses different types.
     return pa.schema(
         [
             pa.field("split", pa.dictionary(pa.int32(), pa.string()), nullable=False),
@@ -73,9 +72,9 @@ def to_table(
 ) -> pa.Table:
     """Return one row per record, with the landmarks of the same position in the batch.
 
-    A part whose points are NaN throughout, and a NaN score, become null. A side above 32,767 pixels is stored as null
-    (a picture that large is above `decode.max_pixels` unless it is a thin strip); landmarks are relative to it all the
-    same.
+    A part whose points are all NaN becomes null, and so does a NaN score. A width or height above 32,767 pixels is
+    stored as null; such a picture exceeds `decode.max_pixels` unless it is a thin strip. Its landmarks are relative to
+    it all the same.
 
     Raises:
         ValueError: The batch has another number of rows than there are records, or does not fit the layout.
@@ -96,7 +95,7 @@ def to_table(
         points = batch.points[part.name]
         shape = (len(records), len(part.points), len(part.axes))
         if points.shape != shape:
-            raise ValueError(f"{part.name} of a batch has the shape {points.shape}; {layout.name} wants {shape}")
+            raise ValueError(f"{part.name} of a batch has the shape {points.shape}; {layout.name} needs {shape}")
         missing: NDArray[np.bool_] = np.asarray(np.isnan(points).all(axis=(1, 2)))
         columns += [_to_lists(points[:, :, axis], missing) for axis in range(len(part.axes))]
     columns += [pa.array(batch.scores[part.name], pa.float32(), from_pandas=True) for part in scored_parts(layout)]
@@ -119,7 +118,7 @@ def to_batch(layout: Layout, table: pa.Table) -> LandmarkBatch:
 
 
 def empty_batch(layout: Layout, frames: int) -> LandmarkBatch:
-    """Return a batch of `frames` rows in which every part is missing; what rows of unreadable frames hold."""
+    """Return a batch of `frames` rows in which every part is missing, as in rows of unreadable frames."""
     return LandmarkBatch(
         {part.name: np.full((frames, len(part.points), len(part.axes)), np.nan, np.float32) for part in layout.parts},
         {part.name: np.full(frames, np.nan, np.float32) for part in scored_parts(layout)},
@@ -151,7 +150,7 @@ def _fill_from_lists(values: NDArray[np.float32], column: pa.ChunkedArray) -> No
     row = 0
     for chunk in column.chunks:
         rows = values[row : row + len(chunk)]
-        # As `flatten`, without its copy: lists that are null are empty, in Parquet and in what `to_table` makes.
+        # As `flatten` without its copy: null lists are empty, in Parquet and in tables of `to_table`.
         first, last = chunk.offsets[0].as_py(), chunk.offsets[-1].as_py()
         lists = chunk.values.to_numpy()[first:last].reshape(-1, values.shape[1])
         if chunk.null_count:

@@ -1,10 +1,10 @@
-"""Seals: small files that say in themselves what their bytes must be.
+"""Seals: checksums inside small files, of the files' own bytes.
 
-`dataset.json`, the manifest, failure records, partitions and `videos.parquet` are sealed when they are written; data
-files are not, since the manifest names their sha256. A seal is the sha256 of the whole file with the seal's own digits
-taken as zeros, so a single flipped bit anywhere breaks it. `phoenix-ray check` looks at it; readers of JSON do so too.
+`dataset.json`, manifests, failure records, partitions and `videos.parquet` are sealed when they are written. Data files
+are not, since the manifest has their sha256. A seal is the sha256 of the whole file with the seal's own digits taken as
+zeros, so any flipped bit breaks it. `phoenix-ray check` verifies every seal; readers of JSON do so too.
 
-It tells accidents, not forgeries: whoever can write a file can seal it anew.
+A seal detects accidents, not forgeries: whoever can write a file can seal it again.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from typing import Any, Literal
 
 import pyarrow as pa
 
-from phoenix_ray.dataset.json_values import parse_mapping
+from phoenix_ray.dataset.json_records import parse_mapping
 
 SealState = Literal["intact", "broken", "none"]
 
-# What goes into the footer of a Parquet file before `seal_parquet`. JSON escapes control characters and the footer ends
-# with its metadata, so no text of a user can pass for the last of these marks. A footer has a seal of its own, since a
-# listing of thousands of partitions cannot read them whole.
+# Goes into the footer of a Parquet file before `seal_parquet`. JSON escapes control characters and the footer ends with
+# its metadata, so no user's text can be taken for the last of these marks. The footer has a seal of its own, since
+# listing thousands of partitions cannot read whole files.
 PARQUET_SEAL_KEY = b"phoenix_ray_seal"
 _DIGITS = 64
 _BLANK = b"0" * _DIGITS
@@ -31,7 +31,7 @@ _FOOTER_MARK = b"\x01footer sha256\x01"
 PARQUET_SEAL_BLANK = _FOOTER_MARK + _BLANK + _PARQUET_MARK + _BLANK
 # A Parquet file ends with its footer, the footer's length as a little-endian int32, and this.
 _PARQUET_MAGIC = b"PAR1"
-# Within a JSON text the quotation marks of a string are escaped, so this is a key and never a value.
+# JSON escapes quotation marks inside strings, so this is always a key and never part of a value.
 _JSON_KEY = "seal"
 _JSON_MARK = b'"seal": "sha256:'
 
@@ -42,11 +42,11 @@ def seal_json(tree: Mapping[str, Any], indent: int | None = 2) -> bytes:
     return _seal(blank, _JSON_MARK)
 
 
-def open_json(content: bytes) -> dict[str, Any]:
-    """Return the mapping of a JSON text without its seal; one without a seal is taken as it is.
+def parse_sealed_json(content: bytes) -> dict[str, Any]:
+    """Return the mapping of a JSON text without its seal, which need not be there.
 
     Raises:
-        ValueError: It is no JSON mapping, or its seal is broken.
+        ValueError: It is not a JSON mapping, or its seal is broken.
     """
     tree = parse_mapping(content)
     refuse_broken_seal(content)
@@ -66,7 +66,7 @@ def json_seal(content: bytes) -> SealState:
 
 
 def seal_parquet(content: pa.Buffer) -> bytes:
-    """Return a Parquet file whose footer holds `PARQUET_SEAL_BLANK` with that seal filled in."""
+    """Return a Parquet file, whose footer holds `PARQUET_SEAL_BLANK`, with the seals filled in."""
     blank = content.to_pybytes()
     start = blank.rindex(_FOOTER_MARK) + len(_FOOTER_MARK)
     digits = hashlib.sha256(_last_footer(blank)).hexdigest().encode()
@@ -74,9 +74,9 @@ def seal_parquet(content: pa.Buffer) -> bytes:
 
 
 def intact_footer(tail: bytes) -> bytes | None:
-    """Return the footer of a Parquet file whose last bytes are given, None when its seal is not intact.
+    """Return the footer of a Parquet file, given the file's last bytes, if the footer's seal is intact.
 
-    None as well when there is no seal, or when the footer is longer than `tail`.
+    Return None when the seal is broken or missing, or when the footer is longer than `tail`.
     """
     footer = _last_footer(tail)
     found = footer.rfind(_FOOTER_MARK)
@@ -94,7 +94,7 @@ def parquet_seal(content: bytes) -> SealState:
 
 
 def _last_footer(tail: bytes) -> bytes:
-    """Return the footer at the end of a Parquet file, empty when it is not there or begins before `tail`."""
+    """Return the footer at the end of a Parquet file; empty when there is none or it begins before `tail`."""
     length = int.from_bytes(tail[-8:-4], "little")
     whole = tail.endswith(_PARQUET_MAGIC) and length + 8 <= len(tail)
     return tail[-8 - length : -8] if whole else b""

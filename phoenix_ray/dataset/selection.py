@@ -1,4 +1,4 @@
-"""Which videos of a dataset are meant: by split, signer, gloss, or any condition on the columns of `videos.parquet`."""
+"""Selects videos by split, signer, gloss, or any condition on the columns of `videos.parquet`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Collection
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from phoenix_ray.dataset.unreadable import UNREADABLE_COLUMN
+from phoenix_ray.dataset.video_table import UNREADABLE_COLUMN
 from phoenix_ray.errors import ConfigError, did_you_mean
 
 Names = str | Collection[str]
@@ -22,18 +22,18 @@ def choose_videos(
     where: pc.Expression | None = None,
     max_unreadable: float = 1.0,
 ) -> pc.Expression:
-    """Return the condition that all of these together make, true of every video where none is given.
+    """Return the condition that a video fits all of what is given; every video fits nothing.
 
     Args:
-        videos: The table that it will filter; tells what can be asked for.
+        videos: The table to filter; names that occur nowhere in it are refused.
         split: A split, or several.
         signer: A signer, or several.
         gloss: A gloss that occurs in the video as a whole word, or several of which any may occur.
         where: Any further condition on the columns of `videos`, as `pyarrow.compute.field("frames") > 100`.
-        max_unreadable: Largest share of frames that could not be read; 1 takes videos whatever is missing.
+        max_unreadable: Largest share of frames that could not be read; 1 selects videos whatever their share.
 
     Raises:
-        ConfigError: A split, signer or gloss occurs in no video: more likely a slip than an empty dataset.
+        ConfigError: A split, signer or gloss occurs in no video, which is more likely a typing error than intended.
         ValueError: `max_unreadable` is not a share.
     """
     condition = pc.scalar(True)

@@ -1,14 +1,16 @@
-"""A dataset at one moment: which videos there are, and where the rows of each lie.
+"""What a reader sees of a dataset: which videos there are, which rows count, and their totals.
 
-The reader looks things up here. It follows one rule whatever lies on disk: every frame once, of the version of its
-video that counts (`coverage.live_holdings`), from data files and partitions together.
+`survey` says which files exist; here each frame comes once, of the version of its video that counts
+(`coverage.live_ranges`), from data files and partitions together. Totals come from the manifest, the table of videos
+and the footers of partitions, so that the driver can end a run without reading landmarks.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -16,48 +18,37 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from phoenix_ray.dataset.collection import VideoKey
-from phoenix_ray.dataset.coverage import pick_once
-from phoenix_ray.dataset.encoding import DamagedFileError
+from phoenix_ray.dataset.coverage import missing_ranges, pick_once
 from phoenix_ray.dataset.identity import DatasetIdentity, find_layout
-from phoenix_ray.dataset.memory_limit import refuse_large_video
+from phoenix_ray.dataset.parquet import DamagedFileError
 from phoenix_ray.dataset.partitions import PartitionInfo
-from phoenix_ray.dataset.rows import RowReader
-from phoenix_ray.dataset.schema import landmark_schema
+from phoenix_ray.dataset.rows import ChangedError, RowRange, RowReader, read_blocks
+from phoenix_ray.dataset.shards import VideoKey, recorded_fields
 from phoenix_ray.dataset.storage import ReadableStorage
-from phoenix_ray.dataset.survey import take_survey
-from phoenix_ray.dataset.tally import tally_rows, total
-from phoenix_ray.dataset.video_landmarks import frame_bytes
-from phoenix_ray.dataset.videos import VideoEntry, to_video_table, video_schema
+from phoenix_ray.dataset.survey import OpenVideo, take_survey
+from phoenix_ray.dataset.tally import Tally, tally_rows, total
+from phoenix_ray.dataset.video_table import (
+    UNREADABLE_COLUMN,
+    VERSION_COLUMNS,
+    VideoEntry,
+    read_entries,
+    to_video_table,
+    video_schema,
+)
+from phoenix_ray.errors import OutputError
 from phoenix_ray.landmarks import Layout
+from phoenix_ray.text import counted
 
-# Of a video that is not compacted, at once.
+# Rows that are read at once to count those of overlapping partitions.
 _ROWS_TALLIED = 1_024
-# A block of `read_blocks` is given with fewer rows when it holds more: 1,024 rows of Holistic take 8 MB.
-_MOST_BYTES_HELD = 32 << 20
-# Videos that need no look at files and free memory: those of a few minutes.
-_SMALL_BYTES = 96 << 20
-# A path of Linux has no more; Python takes up to four bytes a character.
-_LONGEST_NAME_BYTES = 4_096
-
-
-class ChangedError(Exception):
-    """A file is gone or was replaced since the snapshot was taken: take another."""
-
-
-class RowRange(NamedTuple):
-    """Rows of a video that lie together in one file."""
-
-    file: str
-    first_row: int
-    rows: int
+_NAMED_VIDEOS = 3
 
 
 class VideoIndex:
-    """The table of videos, sorted, with a look-up by split and ID. Some microseconds each, also among a million.
+    """The sorted table of videos, with a look-up by split and ID that takes microseconds among a million.
 
     Args:
-        videos: With the columns of `videos.video_schema`.
+        videos: A table with the columns of `video_schema`.
     """
 
     def __init__(self, videos: pa.Table) -> None:
@@ -75,7 +66,7 @@ class VideoIndex:
         self._ranges = {sorted_splits[start]: (start, end) for start, end in ranges}
 
     def find(self, key: VideoKey) -> dict[str, Any] | None:
-        """Return the row of a video, None when there is no such video."""
+        """Return the row of a video, None where there is no such video."""
         split, video_id = key
         start, end = self._ranges.get(split, (0, 0))
         row = bisect_left(range(end), video_id, start, key=lambda index: self._ids[index].as_py())
@@ -86,151 +77,34 @@ class VideoIndex:
 
 
 class Snapshot:
-    """What lies in a dataset at one moment. It can be pickled, so that several processes see the same videos.
+    """The videos of a dataset at one moment. It can be pickled, so that several processes see the same videos.
 
     Args:
-        storage: Where the dataset lies.
+        storage: The dataset.
         identity: Its recorded identity.
 
     Raises:
         OutputError: The dataset cannot be read.
-        ChangedError: It changed while it was looked at.
+        ChangedError: It changed while it was read.
         DamagedFileError: A partition that overlaps with another is damaged.
     """
 
     def __init__(self, storage: ReadableStorage, identity: DatasetIdentity) -> None:
         layout = find_layout(identity)
         survey = take_survey(storage, identity, columns=video_schema(layout).names)
-        self._open = {
-            (video.split, video.video_id): video.live for video in survey.open_videos() if video.live is not None
-        }
+        self._open = {video.key: video.live for video in survey.open_videos() if video.live is not None}
         reader = RowReader(storage)
         entries = [describe_open(reader, layout, key, infos) for key, infos in self._open.items()]
         compacted = _without(survey.videos, self._open)
         self.index = VideoIndex(pa.concat_tables([compacted, to_video_table(layout, entries, None)]))
 
     def locate(self, video: Mapping[str, Any]) -> list[RowRange]:
-        """Return where the rows of a video lie, in frame order; `video` is its row in the table."""
+        """Return the places of a video's rows, in frame order; `video` is its row in the table."""
         if video["file"] is None:
             return _locate_open(self._open[video["split"], video["video_id"]])
         if video["first_row"] is None:
             raise ChangedError
         return [RowRange(video["file"], video["first_row"], video["frames"])]
-
-
-def read_rows(reader: RowReader, layout: Layout, key: VideoKey, ranges: Sequence[RowRange]) -> pa.Table:
-    """Return the rows of a video, with the columns of the layout.
-
-    Args:
-        reader: Reads the files.
-        layout: The columns to read.
-        key: Split and ID of the video.
-        ranges: Where its rows lie, in frame order.
-
-    Raises:
-        ChangedError: Other rows than expected lie there.
-        FileNotFoundError: A file is gone.
-        DamagedFileError: A file is damaged where it was read, or decodes to far more than it has bytes.
-        OutputError: There is no memory for the video (`memory_limit`).
-    """
-    count = sum(piece.rows for piece in ranges)
-    checked, held, blocks = count * frame_bytes(layout), 0, [landmark_schema(layout).empty_table()]
-    _refuse_large(reader, key, ranges, checked)
-    for block in read_blocks(reader, layout, key, ranges, max(1, count)):
-        blocks.append(block)
-        held += block.nbytes
-        # Rows take about what their arrays do, unless they hold long texts or lists.
-        if held > 2 * checked:
-            checked = held
-            _refuse_large(reader, key, ranges, checked)
-    return pa.concat_tables(blocks)
-
-
-def read_blocks(
-    reader: RowReader, layout: Layout, key: VideoKey, ranges: Sequence[RowRange], block_rows: int
-) -> Iterator[pa.Table]:
-    """Yield the rows of a video like `read_rows`, `block_rows` at a time; the last table may have fewer.
-
-    So may others where rows take more memory than `_MOST_BYTES_HELD`.
-    What is wrong with later rows is raised after the earlier ones were given.
-    """
-    schema = landmark_schema(layout)
-    count, last = 0, -1
-    for block in _cut(_row_groups(reader, schema, ranges), block_rows):
-        frames = block.column("frame_index").to_numpy()
-        if frames[0] <= last or (np.diff(frames) <= 0).any() or not _are_all(block, key):
-            raise ChangedError
-        count, last = count + block.num_rows, frames[-1]
-        yield block
-        # Here as below: what was given is let go before the next row group is decoded.
-        del block
-    if count != sum(piece.rows for piece in ranges):
-        raise ChangedError
-
-
-def _row_groups(reader: RowReader, schema: pa.Schema, ranges: Sequence[RowRange]) -> Iterator[pa.Table]:
-    for piece in ranges:
-        for rows in reader.read(*piece, schema.names):
-            yield _fitting(rows, schema, piece.file)
-            del rows
-
-
-def _cut(tables: Iterable[pa.Table], size: int) -> Iterator[pa.Table]:
-    """Yield the rows of tables as tables of `size` rows; the last has fewer, and those that take much memory."""
-    held: list[pa.Table] = []
-    missing, held_bytes = size, 0
-    for table in tables:
-        rest = table
-        while rest.num_rows:
-            held.append(rest.slice(0, missing))
-            rest = rest.slice(missing)
-            missing -= held[-1].num_rows
-            # Of a slice too, all of its row group stays in memory.
-            held_bytes += held[-1].get_total_buffer_size()
-            if not missing or held_bytes > _MOST_BYTES_HELD:
-                yield pa.concat_tables(held)
-                held, missing, held_bytes = [], size, 0
-        del table, rest
-    if held:
-        yield pa.concat_tables(held)
-
-
-def _fitting(rows: pa.Table, schema: pa.Schema, file: str) -> pa.Table:
-    """Return rows as they are, which must have the columns of a schema: no checksum covers what a footer says."""
-    try:
-        fits = len(rows.schema) == len(schema) and _types(rows.schema) == _types(schema)
-    except UnicodeDecodeError:
-        fits = False
-    if not fits:
-        raise DamagedFileError(file, "damaged: its columns are not those of the layout")
-    longest = pc.max(pc.binary_length(rows["frame_name"])).as_py() or 0
-    if longest > _LONGEST_NAME_BYTES:
-        raise DamagedFileError(file, f"damaged: the name of a frame has {longest:,} bytes")
-    return rows
-
-
-def _types(schema: pa.Schema) -> dict[str, pa.DataType]:
-    return {field.name: field.type for field in schema}
-
-
-def is_whole(rows: pa.Table, first: int = 0) -> bool:
-    """Whether rows are those of the frames of a video from `first` on, without a gap."""
-    return np.array_equal(rows.column("frame_index").to_numpy(), np.arange(first, first + rows.num_rows))
-
-
-def _are_all(table: pa.Table, key: VideoKey) -> bool:
-    """Whether all rows of a table are of one video."""
-    columns = (table.column(name) for name in ("split", "video_id"))
-    return all(pc.all(pc.equal(column, name)).as_py() for column, name in zip(columns, key, strict=True))
-
-
-def _refuse_large(reader: RowReader, key: VideoKey, ranges: Sequence[RowRange], size: int) -> None:
-    """Refuse to hold so many bytes of a video; what a table says of rows that no file has is another matter."""
-    if size <= _SMALL_BYTES:
-        return
-    if any(piece.first_row + piece.rows > reader.count_rows(piece.file) for piece in ranges):
-        raise ChangedError
-    refuse_large_video(key, size, sum(reader.compressed_bytes(*piece) for piece in ranges))
 
 
 def _locate_open(infos: Sequence[PartitionInfo]) -> list[RowRange]:
@@ -242,7 +116,7 @@ def _locate_open(infos: Sequence[PartitionInfo]) -> list[RowRange]:
 
 
 def describe_open(reader: RowReader, layout: Layout, key: VideoKey, infos: Sequence[PartitionInfo]) -> VideoEntry:
-    """Return the entry of a video that is not compacted yet."""
+    """Return the entry of a video in partitions."""
     ranges = _locate_open(infos)
     overlap = sum(piece.rows for piece in ranges) != sum(info.rows for info in infos)
     tally = total(info.tally for info in infos)
@@ -252,16 +126,149 @@ def describe_open(reader: RowReader, layout: Layout, key: VideoKey, infos: Seque
             kernels=tally.kernels,
         )
     newest = max(infos, key=lambda info: info.modified)
-    return VideoEntry(
-        *key, newest.frame_count, 0, newest.signature, newest.fps, newest.annotation, tally, newest.fps_varies
-    )
+    return VideoEntry(**recorded_fields(newest), first_row=0, tally=tally)
 
 
 def _without(videos: pa.Table, keys: Collection[VideoKey]) -> pa.Table:
-    """Return a table of videos without the rows of some."""
+    """Return a table of videos without some of them."""
     ids = pa.array({video_id for _, video_id in keys}, pa.string())
     likely = np.flatnonzero(pc.is_in(videos.column("video_id"), ids).to_numpy())
     rows = videos.select(["split", "video_id"]).take(pa.array(likely)).to_pylist()
     kept = np.ones(videos.num_rows, dtype=bool)
     kept[[index for index, row in zip(likely, rows, strict=True) if (row["split"], row["video_id"]) in keys]] = False
     return videos.filter(pa.array(kept))
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """How much a dataset has.
+
+    Attributes:
+        videos: Number of videos with at least one frame.
+        frames: Number of their frames, each counted once.
+        open_frames: Number of those frames that are in partitions, not in a data file.
+    """
+
+    videos: int
+    frames: int
+    open_frames: int
+
+
+def measure_extent(storage: ReadableStorage, identity: DatasetIdentity) -> Extent:
+    """Return how much a dataset has, from the manifest and the footers of partitions; no row is read.
+
+    Raises:
+        OutputError: The dataset cannot be read.
+    """
+    survey = take_survey(storage, identity)
+    videos = sum(file.videos for file in survey.manifest.files)
+    compacted, opened = survey.manifest.tally.rows, 0
+    for video in survey.open_videos():
+        if (live := video.live) is None:
+            continue
+        count = live[0].frame_count
+        gaps = missing_ranges([(info.first, info.last) for info in live], count)
+        opened += count - sum(last - first for first, last in gaps)
+        if video.compacted:
+            compacted -= video.compacted.version.frame_count
+        else:
+            videos += 1
+    return Extent(videos, compacted + opened, opened)
+
+
+def tally_splits(storage: ReadableStorage, identity: DatasetIdentity) -> dict[str, Tally]:
+    """Return split → tally of its rows, sorted by split.
+
+    Raises:
+        OutputError: The dataset cannot be read, or a file whose rows are needed is damaged.
+    """
+    with _explained(storage):
+        survey = take_survey(storage, identity)
+        open_videos = {video.key: video for video in survey.open_videos() if video.live is not None}
+        # Data files with rows of a video of which partitions have a newer version.
+        outdated = {video.compacted.file for video in open_videos.values() if video.compacted}
+        splits: dict[str, Tally] = {}
+        for file in survey.manifest.files:
+            tally = file.tally
+            if file.name in outdated:
+                entries = read_entries(storage, identity, file.name)
+                tally = total(entry.tally for entry in entries if entry.key not in open_videos)
+            splits[file.split] = splits.get(file.split, Tally()) + tally
+        for entry in _open_entries(storage, identity, open_videos.values()):
+            splits[entry.split] = splits.get(entry.split, Tally()) + entry.tally
+        return {split: tally for split, tally in sorted(splits.items()) if tally.rows}
+
+
+def unreadable_videos(storage: ReadableStorage, identity: DatasetIdentity) -> list[UnreadableVideo]:
+    """Return the videos with unreadable frames, also unfinished ones, sorted by split and ID.
+
+    Raises:
+        OutputError: The dataset cannot be read, or a file whose rows are needed is damaged.
+    """
+    with _explained(storage):
+        survey = take_survey(storage, identity, columns=(*VERSION_COLUMNS, UNREADABLE_COLUMN))
+        open_videos = {video.key: video for video in survey.open_videos() if video.live is not None}
+        compacted = [video for video in unreadable_in(survey.videos) if video[:2] not in open_videos]
+        opened = [
+            UnreadableVideo(entry.split, entry.video_id, entry.frame_count, unreadable)
+            for entry in _open_entries(storage, identity, open_videos.values())
+            if (unreadable := entry.tally.statuses.get("unreadable", 0))
+        ]
+        return sorted([*compacted, *opened])
+
+
+def _open_entries(
+    storage: ReadableStorage, identity: DatasetIdentity, videos: Iterable[OpenVideo]
+) -> Iterator[VideoEntry]:
+    reader, layout = RowReader(storage), find_layout(identity)
+    for video in videos:
+        yield describe_open(reader, layout, video.key, video.live or [])
+
+
+@contextmanager
+def _explained(storage: ReadableStorage) -> Iterator[None]:
+    try:
+        yield
+    except DamagedFileError as error:
+        raise OutputError(
+            f"{storage.root}/{error}. Start the run again: it computes the file's frames again."
+        ) from None
+
+
+class UnreadableVideo(NamedTuple):
+    """A video with frames that could not be read: truncated uploads, damaged files, missing pictures.
+
+    Such a frame has a row of status `unreadable`, so that no row is missing and no run fails.
+    """
+
+    split: str
+    video_id: str
+    frames: int
+    unreadable: int
+
+    @property
+    def share(self) -> float:
+        """Share of the frames that could not be read, above 0 and at most 1."""
+        return self.unreadable / self.frames
+
+
+def unreadable_in(videos: pa.Table) -> list[UnreadableVideo]:
+    """Return the videos with unreadable frames, sorted by split and ID.
+
+    Args:
+        videos: The columns `split`, `video_id`, `frames` and `frames_unreadable` of `videos.parquet`, and any others.
+    """
+    affected = videos.filter(pc.greater(videos.column(UNREADABLE_COLUMN), 0))
+    columns = ("split", "video_id", "frames", UNREADABLE_COLUMN)
+    rows = zip(*(affected.column(name).to_pylist() for name in columns), strict=True)
+    return sorted(UnreadableVideo(*values) for values in rows)
+
+
+def describe_unreadable(videos: Sequence[UnreadableVideo]) -> str:
+    """Return a line with the number of videos and the worst of them, empty where there are none."""
+    if not videos:
+        return ""
+    worst = sorted(videos, key=lambda video: (-video.share, video.split, video.video_id))[:_NAMED_VIDEOS]
+    named = [f"{video.split}/{video.video_id} ({video.unreadable:,} of {video.frames:,} frames)" for video in worst]
+    more = [f"{len(videos) - len(worst):,} more"] if len(videos) > len(worst) else []
+    return f"{counted(len(videos), 'video')} partly unreadable: {', '.join([*named, *more])}"

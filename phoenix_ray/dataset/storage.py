@@ -1,17 +1,17 @@
-"""Where a dataset lies: the one module that touches the output's file system.
+"""Reads and writes the files of a dataset; only this module and `local_files` touch the output's file system.
 
-Everything else in `dataset` speaks of *names*: relative paths with forward slashes below the dataset's root. Workers
-write partitions through it, the driver lists, compacts and sweeps. Another kind of storage (an object store) is one
-more class with these verbs.
+All other modules use *names*: paths relative to the dataset's root, with forward slashes. Another kind of storage (an
+object store) is another class with these methods.
 
-The guarantee that all others stand on: **a file under its final name is whole.** Bytes go to a temporary name in the
-same folder, are flushed to the device, and only then renamed; a crash leaves a temporary file, never half a file.
+All other guarantees rest on this one: **a file under its final name is whole.** Its bytes go to a temporary name in the
+same folder, are flushed to the device, and only then get the final name. A crash leaves a temporary file, never half a
+file.
 """
 
 from __future__ import annotations
 
-import ctypes
 import errno
+import hashlib
 import os
 import secrets
 from collections.abc import Iterator
@@ -28,18 +28,12 @@ from phoenix_ray.dataset import local_files
 from phoenix_ray.errors import OutputError
 
 TEMPORARY_PREFIX = ".tmp-"
-# Folders listed at once: hides the latency of a network file system, harmless on a local disk.
+# Folders listed at once, to hide the latency of a network file system.
 LISTING_THREADS = 8
-# Folders a thread takes at once, where there are many: to hand over each by itself takes as long as to list it.
+# Folders that a thread takes at once where there are many: handing over each takes as long as listing it.
 _FOLDERS_PER_BLOCK = 32
-# What `os.link` answers on file systems without hard links (FAT, some FUSE and SMB mounts).
-_NO_HARD_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
-# Of `renameat2(2)`: its flag, and what it answers where the file system lacks it.
-_RENAME_NOREPLACE = 1
-_NO_SUCH_RENAME = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
-
-
-# What is read whole is JSON, a partition or `videos.parquet`, which has 100 MB in a dataset of a million videos.
+_HASHED_BYTES = 1 << 20
+# `read` is for JSON, partitions and `videos.parquet`, which has 100 MB in a dataset of a million videos.
 MOST_BYTES_AT_ONCE = 256 << 20
 
 
@@ -48,7 +42,7 @@ class StoredFile:
     """A file as a listing shows it.
 
     Attributes:
-        name: Relative to the dataset's root, with forward slashes.
+        name: Its name, relative to the dataset's root.
         bytes: Its size.
         modified: Seconds since the epoch, by the clock of the storage.
     """
@@ -59,30 +53,36 @@ class StoredFile:
 
     @property
     def temporary(self) -> bool:
-        """Whether it is an unfinished write: of somebody at work, or of a process that died."""
+        """Whether it is an unfinished write, of a process at work or of one that died."""
         return self.name.rpartition("/")[2].startswith(TEMPORARY_PREFIX)
 
 
 class _Temporary(NamedTuple):
-    """A file that is being written: its name to be and the last part of that, its own, its folder, and a stream."""
+    """A file that is being written.
 
-    final: str
-    last: str
+    Attributes:
+        name: Its temporary name in the folder.
+        last: Its final name there.
+        folder: Descriptor of the folder.
+        stream: Takes its content.
+    """
+
     name: str
+    last: str
     folder: int
     stream: BinaryIO
 
 
 class ReadableStorage(Protocol):
-    """The verbs that reading needs. A name that does not exist raises FileNotFoundError, other trouble OutputError."""
+    """The methods that reading needs. They raise FileNotFoundError for a name that does not exist, else OutputError."""
 
     @property
     def root(self) -> str:
-        """Where the dataset lies, as the user wrote it; for messages."""
+        """The dataset's place as the user wrote it, for messages."""
         ...
 
     def read(self, name: str) -> bytes:
-        """Return a small file's content; OutputError for one of more than `MOST_BYTES_AT_ONCE`."""
+        """Return the content of a file of at most `MOST_BYTES_AT_ONCE`; OutputError for a larger one."""
         ...
 
     def open(self, name: str) -> pa.NativeFile:
@@ -90,7 +90,7 @@ class ReadableStorage(Protocol):
         ...
 
     def list(self, folder: str) -> Iterator[StoredFile]:
-        """Yield every file below a folder, temporary ones too, in no order; nothing when there is no such folder.
+        """Yield every file below a folder, also temporary ones, in no order; nothing where there is no such folder.
 
         The empty name is the whole dataset.
         """
@@ -98,10 +98,10 @@ class ReadableStorage(Protocol):
 
 
 class Storage(ReadableStorage, Protocol):
-    """The verbs that a run needs beside reading."""
+    """The methods that a run needs beside those for reading."""
 
     def write(self, name: str, content: bytes | pa.Buffer) -> None:
-        """Write a file in one atomic step, replacing what was there."""
+        """Write a file in one atomic step; a file of this name is replaced."""
         ...
 
     def create(self, name: str, content: bytes) -> bool:
@@ -109,27 +109,27 @@ class Storage(ReadableStorage, Protocol):
         ...
 
     def writing(self, name: str) -> AbstractContextManager[BinaryIO]:
-        """Give a stream for a large file, which appears under its name when the block ends without an exception."""
+        """Give a stream for a large file; the file gets its name when the block ends without an exception."""
         ...
 
     def delete(self, name: str) -> None:
-        """Remove a file, and the folders that it leaves empty; a name that is already gone is not an error."""
+        """Remove a file and the folders that it leaves empty; a missing file is not an error."""
         ...
 
     def irregular(self, folder: str) -> Iterator[tuple[str, str]]:
-        """Yield (name, what it is) of links, pipes, sockets and devices below a folder: no listing shows them."""
+        """Yield (name, kind) of the links, pipes, sockets and devices below a folder; `list` leaves them out."""
         ...
 
     def move(self, name: str, to: str) -> None:
-        """Rename whatever has a name: a file, a link, a pipe, a device."""
+        """Rename a file, link, pipe or device."""
         ...
 
 
 class LocalStorage:
-    """A folder on a local or network file system.
+    """A dataset in a folder on a local or network file system.
 
     Args:
-        root: The dataset's folder; made on the first write.
+        root: The folder; the first write makes it.
     """
 
     def __init__(self, root: str) -> None:
@@ -141,7 +141,7 @@ class LocalStorage:
         return str(self._root)
 
     def read(self, name: str) -> bytes:
-        """Return a small file's content."""
+        """Return the content of a file of at most `MOST_BYTES_AT_ONCE`."""
         with self._explained("read", name), os.fdopen(local_files.open_file(self._root, _checked(name)), "rb") as file:
             _refuse_huge(f"{self._root}/{name}", os.fstat(file.fileno()).st_size)
             return file.read(MOST_BYTES_AT_ONCE)
@@ -152,7 +152,7 @@ class LocalStorage:
             return local_files.open_for_arrow(self._root, _checked(name))
 
     def write(self, name: str, content: bytes | pa.Buffer) -> None:
-        """Write a file in one atomic step, replacing what was there."""
+        """Write a file in one atomic step; a file of this name is replaced."""
         with self.writing(name) as stream:
             stream.write(content)
 
@@ -164,14 +164,14 @@ class LocalStorage:
             with self._temporary(name) as temporary:
                 temporary.stream.write(content)
                 _flush(temporary.stream)
-                if not self._claim(temporary):
+                if not self._name_new(name, temporary):
                     return False
                 _flush_folder(temporary.folder)
                 return True
 
     @contextmanager
     def writing(self, name: str) -> Iterator[BinaryIO]:
-        """Give a stream for a large file, which appears under its name when the block ends without an exception."""
+        """Give a stream for a large file; the file gets its name when the block ends without an exception."""
         with self._explained("write", name), self._temporary(name) as temporary:
             yield temporary.stream
             _flush(temporary.stream)
@@ -179,23 +179,23 @@ class LocalStorage:
             _flush_folder(temporary.folder)
 
     def list(self, folder: str) -> Iterator[StoredFile]:
-        """Yield every file below a folder, temporary ones too, in no order; nothing when there is no such folder."""
+        """Yield every file below a folder, also temporary ones, in no order; nothing where there is no such folder."""
         for entries in self._walk(folder):
             for name, status in entries.files:
                 yield StoredFile(name, status.st_size, status.st_mtime)
 
     def irregular(self, folder: str) -> Iterator[tuple[str, str]]:
-        """Yield (name, what it is) of links, pipes, sockets and devices below a folder: no listing shows them."""
+        """Yield (name, kind) of the links, pipes, sockets and devices below a folder; `list` leaves them out."""
         for entries in self._walk(folder):
             yield from entries.irregular
 
     def delete(self, name: str) -> None:
-        """Remove a file, and the folders that it leaves empty; a name that is already gone is not an error."""
+        """Remove a file and the folders that it leaves empty; a missing file is not an error."""
         with self._explained("delete", name):
             local_files.remove(self._root, _checked(name))
 
     def move(self, name: str, to: str) -> None:
-        """Rename whatever has a name: a file, a link, a pipe, a device."""
+        """Rename a file, link, pipe or device."""
         with self._explained("rename", name):
             local_files.move(self._root, _checked(name), _checked(to))
 
@@ -212,49 +212,19 @@ class LocalStorage:
                         yield entries
                 level = below
 
-    def _claim(self, temporary: _Temporary) -> bool:
-        """Give a temporary file its final name unless that is taken; return whether it has it."""
-        folder = temporary.folder
-        try:
-            os.link(temporary.name, temporary.last, src_dir_fd=folder, dst_dir_fd=folder)
-        except FileExistsError:
-            # NFS repeats a request whose answer was lost, and then finds what the first one made.
-            return os.path.samestat(
-                os.fstat(temporary.stream.fileno()), os.stat(temporary.last, dir_fd=folder, follow_symlinks=False)
-            )
-        except OSError as error:
-            if error.errno not in _NO_HARD_LINKS:
-                raise
-            return self._rename_new(temporary)
-        return True
-
-    def _rename_new(self, temporary: _Temporary) -> bool:
-        """Rename a file unless the name is taken; return whether it was. For file systems without hard links."""
-        rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
-        old, new, folder = os.fsencode(temporary.name), os.fsencode(temporary.last), temporary.folder
-        if rename is not None:
-            if rename(folder, old, folder, new, _RENAME_NOREPLACE) == 0:
-                return True
-            number = ctypes.get_errno()
-            if number == errno.EEXIST:
-                return False
-            if number not in _NO_SUCH_RENAME:
-                raise OSError(number, os.strerror(number))
-        # Neither links nor such a rename: a name that another driver takes in this very instant is replaced.
-        if local_files.is_file(self._root, temporary.final):
-            return False
-        os.replace(temporary.name, temporary.last, src_dir_fd=folder, dst_dir_fd=folder)
-        return True
+    def _name_new(self, name: str, temporary: _Temporary) -> bool:
+        """Give a temporary file its final name unless that is taken; return whether the file has it."""
+        return local_files.name_new(self._root, name, temporary.folder, temporary.name, temporary.stream.fileno())
 
     @contextmanager
     def _temporary(self, name: str) -> Iterator[_Temporary]:
-        """Give a temporary file in the folder of a name, and see to it that nothing is left of it afterwards."""
+        """Give a temporary file in the folder of a name, and remove it afterwards unless it was renamed."""
         above, _, last = _checked(name).rpartition("/")
         temporary = f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}"
         folder, file = local_files.open_new(self._root, above, temporary)
         try:
             with os.fdopen(file, "wb") as stream:
-                yield _Temporary(name, last, temporary, folder, stream)
+                yield _Temporary(temporary, last, folder, stream)
         finally:
             with suppress(OSError):
                 os.unlink(temporary, dir_fd=folder)
@@ -267,7 +237,7 @@ class LocalStorage:
         except FileNotFoundError:
             if verb == "write":
                 raise OutputError(
-                    f"Cannot write {self._root / name}: its folder was removed while it was written."
+                    f"Cannot write {self._root / name}: its folder was removed during the write."
                 ) from None
             raise
         except OSError as error:
@@ -280,18 +250,29 @@ def open_storage(path: str) -> Storage:
     """Return the storage of a dataset's path.
 
     Raises:
-        OutputError: The path is empty, or a URI of a kind that is not supported.
+        OutputError: The path is empty, or a URI that is not supported.
     """
     if not path:
         raise OutputError("No output folder is set: give output.path=FOLDER.")
     scheme, separator, _ = path.partition("://")
     if separator and scheme != "file":
-        raise OutputError(f"'{scheme}://' is no supported output: give a folder that every node sees under one path.")
+        raise OutputError(
+            f"'{scheme}://' is not supported as an output: give a folder that every node sees under the same path."
+        )
     return LocalStorage(str(Path(path.removeprefix("file://")).expanduser().absolute()))
 
 
+def hash_file(storage: ReadableStorage, name: str) -> tuple[int, str]:
+    """Return the size of a file and its sha256 in hexadecimal digits."""
+    content = hashlib.sha256()
+    with storage.open(name) as stream:
+        while block := stream.read(_HASHED_BYTES):
+            content.update(block)
+        return stream.tell(), content.hexdigest()
+
+
 def _checked(name: str) -> str:
-    """Return a name; one that would leave the dataset is a mistake of ours and stops the run."""
+    """Return a name; ValueError for a name outside the dataset, which is a bug."""
     if not name or name.startswith("/") or ".." in name.split("/"):
         raise ValueError(f"{name!r} is not the name of a file in a dataset")
     return name
@@ -300,12 +281,12 @@ def _checked(name: str) -> str:
 def _refuse_huge(where: str, size: int) -> None:
     if size > MOST_BYTES_AT_ONCE:
         raise OutputError(
-            f"{where} has {size:,} bytes, and no such file has more than {MOST_BYTES_AT_ONCE:,}: move it away."
+            f"{where} has {size:,} bytes, more than any such file of a dataset ({MOST_BYTES_AT_ONCE:,}): move it away."
         )
 
 
 def _scan_all(root: Path, folders: list[str]) -> list[local_files.Entries]:
-    """Return what lies right in each of some folders."""
+    """Return the entries of each of some folders."""
     return [local_files.scan_folder(root, folder) for folder in folders]
 
 
@@ -315,7 +296,7 @@ def _flush(stream: BinaryIO) -> None:
 
 
 def _flush_folder(folder: int) -> None:
-    """Make a rename durable, where the file system lets a folder be flushed."""
+    """Make a rename durable where the file system can flush a folder."""
     with suppress(OSError):
         descriptor = os.open(".", os.O_RDONLY, dir_fd=folder)
         try:
@@ -331,8 +312,10 @@ def _way_out(error: OSError) -> str:
         case errno.EROFS:
             return "The file system is mounted read-only; give another output.path or remount it."
         case errno.EACCES | errno.EPERM:
-            return "Give the user of the run the right to it, on every node, or another output.path."
+            return "Give the run's user access to it on every node, or give another output.path."
         case errno.ENOTDIR | errno.EISDIR | errno.EEXIST:
             return "Something else has this name; give another output.path or move it away."
         case _:
-            return "If the storage was only away for a while, start the same command again: what is committed is kept."
+            return (
+                "If the storage was unavailable for a while, start the same command again: what is committed is kept."
+            )

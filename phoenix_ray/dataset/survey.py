@@ -1,32 +1,33 @@
-"""All that lies in a dataset at one moment: what compaction plans from, the sweep cleans by and the reader reads.
+"""A survey of a dataset's files: its partitions, its manifest, its table of videos, and what is damaged.
 
-`dataset.committed` answers the narrower question of a resume, and keeps less in memory.
+Compaction plans with it, the sweep cleans up with it, and `snapshot` and the answers to a resume are made from it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
 import pyarrow as pa
 
-from phoenix_ray.dataset.coverage import Version, is_whole, live_holdings
-from phoenix_ray.dataset.encoding import DamagedFile
+from phoenix_ray.dataset.coverage import CommittedFrames, PartitionRange, is_whole, live_ranges
 from phoenix_ray.dataset.identity import DatasetIdentity
 from phoenix_ray.dataset.manifest import Manifest, check_files, newest_generation, read_manifest
+from phoenix_ray.dataset.parquet import DamagedFile
 from phoenix_ray.dataset.partitions import FOOTER_THREADS, PartitionInfo, list_partitions
+from phoenix_ray.dataset.shards import Version, VideoKey
 from phoenix_ray.dataset.storage import ReadableStorage
-from phoenix_ray.dataset.videos import VERSION_COLUMNS, gather_videos, select_videos
+from phoenix_ray.dataset.video_table import VERSION_COLUMNS, gather_videos, select_videos
 from phoenix_ray.errors import OutputError
 
-# How often a dataset is looked at anew whose data files are replaced in the same moment.
+# How often a dataset is read again when its data files are replaced at the same moment.
 _ATTEMPTS = 10
 
 
 @dataclass(frozen=True, slots=True)
 class CompactedVideo:
-    """Where a video's compacted rows lie, and of which version they are."""
+    """The data file of a video's compacted rows, and their version."""
 
     version: Version
     file: str
@@ -49,32 +50,37 @@ class OpenVideo:
     compacted: CompactedVideo | None
 
     @property
+    def key(self) -> VideoKey:
+        """Split and video ID."""
+        return (self.split, self.video_id)
+
+    @property
     def live(self) -> list[PartitionInfo] | None:
-        """The partitions that are the video now, None when its compacted rows are."""
-        return live_holdings(self.partitions, self.compacted.version if self.compacted else None)
+        """The partitions whose rows count, None when the compacted rows count."""
+        return live_ranges(self.partitions, self.compacted.version if self.compacted else None)
 
     @property
     def whole(self) -> list[PartitionInfo] | None:
-        """As `live`, None also when they lack frames: then there is nothing to compact yet."""
+        """As `live`, but None also when they lack frames, so that there is nothing to compact yet."""
         live = self.live
         return live if live is not None and is_whole(live[0].version, live) else None
 
     @property
     def absorbed(self) -> list[PartitionInfo]:
-        """The partitions whose rows a data file holds as well: left over from a compaction that was cut short."""
+        """The partitions whose rows a data file has too: leftovers of an interrupted compaction."""
         return [info for info in self.partitions if self.compacted and info.version == self.compacted.version]
 
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """What lies in a dataset.
+    """The files of a dataset and what they hold.
 
     Attributes:
-        identity: Of the dataset.
-        manifest: The newest manifest, with the sound data files alone.
-        partitions: Every sound partition.
-        videos: The table of compacted videos; the columns `VERSION_COLUMNS` unless more were asked for.
-        damaged: Files that are not trusted.
+        identity: The dataset's identity.
+        manifest: The newest manifest, with only its sound data files.
+        partitions: All sound partitions.
+        videos: The table of compacted videos, with the columns `VERSION_COLUMNS` unless others were asked for.
+        damaged: Files that cannot be trusted.
     """
 
     identity: DatasetIdentity
@@ -85,11 +91,15 @@ class Survey:
 
     def open_videos(self) -> Iterator[OpenVideo]:
         """Yield the videos that have partitions, sorted by split and ID."""
-        compacted = select_videos(self.videos, map(_video_key, self.partitions))
-        for key, group in groupby(sorted(self.partitions, key=_video_key), key=_video_key):
+        compacted = select_videos(self.videos, (info.key for info in self.partitions))
+        for key, group in groupby(sorted(self.partitions, key=_key), key=_key):
             row = compacted.get(key)
             rows = CompactedVideo(Version(row["source_signature"], row["frames"]), row["file"]) if row else None
             yield OpenVideo(*key, tuple(group), rows)
+
+
+def _key(info: PartitionInfo) -> VideoKey:
+    return info.key
 
 
 def take_survey(
@@ -99,16 +109,17 @@ def take_survey(
     columns: Sequence[str] = VERSION_COLUMNS,
     manifest: Manifest | None = None,
 ) -> Survey:
-    """Return what lies in a dataset.
+    """Survey a dataset.
 
-    Partitions are listed before the manifest is read: what a compaction absorbs meanwhile is then seen in one of them.
+    Partitions are listed before the manifest is read, so that rows which a compaction moves meanwhile are seen in one
+    of them.
 
     Args:
         storage: The dataset.
         identity: Its identity.
-        threads: Footers read at once.
-        columns: Of the table of videos.
-        manifest: What is to be taken for the newest manifest where that is damaged; None reads it.
+        threads: Number of footers to read at once.
+        columns: Columns of the table of videos.
+        manifest: Taken for the newest manifest where that is damaged; None reads the newest.
 
     Raises:
         OutputError: The dataset cannot be read.
@@ -126,13 +137,12 @@ def read_compacted(
     columns: Sequence[str] | None = VERSION_COLUMNS,
     manifest: Manifest | None = None,
 ) -> tuple[Manifest, pa.Table, list[DamagedFile]]:
-    """Return the newest manifest with the sound data files alone, the table of their videos, and the other files.
+    """Return the newest manifest with only its sound data files, the table of their videos, and the damaged files.
 
-    A file that is gone counts as lost only if no newer manifest has been published meanwhile, which may have replaced
-    it: else it is looked at anew.
+    When a file is gone and a newer manifest was published meanwhile, which may have replaced it, all is read again.
 
     Raises:
-        OutputError: The dataset cannot be read, or changes each time that it is looked at.
+        OutputError: The dataset cannot be read, or changes whenever it is read.
     """
     for _ in range(_ATTEMPTS):
         newest = manifest or read_manifest(storage, identity)
@@ -144,5 +154,17 @@ def read_compacted(
     raise OutputError(f"{storage.root} changes while it is read; try again later.")
 
 
-def _video_key(info: PartitionInfo) -> tuple[str, str]:
-    return (info.split, info.video_id)
+def committed_in(survey: Survey) -> CommittedFrames:
+    """Return the frames that a dataset had when it was surveyed."""
+    partitions = (
+        (info.split, info.video_id, PartitionRange(info.version, info.first, info.last, info.modified))
+        for info in survey.partitions
+    )
+    return CommittedFrames(_versions(survey.videos), partitions, survey.damaged)
+
+
+def _versions(videos: pa.Table) -> Iterable[tuple[str, str, Version]]:
+    for batch in videos.to_batches(max_chunksize=10_000):
+        columns = (batch.column(name).to_pylist() for name in VERSION_COLUMNS[:4])
+        for split, video_id, signature, frames in zip(*columns, strict=True):
+            yield split, video_id, Version(signature, frames)

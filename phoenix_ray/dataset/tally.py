@@ -1,22 +1,43 @@
-"""What is counted over rows: how many, in which state, with which parts found, and what they say (the digest).
+"""Counts over rows, by status and by part found, and the landmark digest of their content.
 
-Tallies add up: those of partitions to a video's, those of videos to a split's and to the dataset's. They lie in the
-footers of the files they count, so detection rates and digests of a whole dataset cost no look at a landmark.
+Tallies add up: those of partitions to a video's, those of videos to a split's and the dataset's. The footer of each
+file holds the tallies of its rows, so detection rates and digests of a dataset can be computed without reading rows.
+
+A row's digest is a BLAKE2b hash of its split, video, frame, status, coordinates, scores and of what is missing. The
+digest of many rows is the sum of theirs modulo 2**128: it does not depend on their order, on shards or on files. File
+bytes are not hashed, since another version of Arrow writes other bytes for the same rows. Datasets with the same digest
+hold the same landmarks bit for bit; the digest detects accidents, not forgeries.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
+from pydantic import PlainValidator
 
-from phoenix_ray.dataset import json_values
-from phoenix_ray.dataset.digest import add_digests, digest_rows, digest_text
+from phoenix_ray.dataset.json_records import Counts, RowNumber, required
+from phoenix_ray.dataset.schema import scored_parts, to_batch
 from phoenix_ray.landmarks import Layout
+
+_MODULUS = 1 << 128
+
+
+def _parse_digest(text: object) -> int:
+    if not isinstance(text, str) or len(text) != 32:
+        raise ValueError("it is not a digest of 32 hexadecimal digits")
+    return int(text, 16)
+
+
+# A landmark digest; JSON has it as 32 hexadecimal digits.
+Digest = Annotated[int, PlainValidator(_parse_digest)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,18 +46,18 @@ class Tally:
 
     Attributes:
         rows: Frames.
-        digest: Landmark digest (`dataset.digest`).
-        statuses: Frames of each status; statuses that do not occur are left out.
+        digest: Landmark digest.
+        statuses: Status → frames; statuses without a frame are left out.
         detected: Part → frames in which it was found.
-        kernels: What computed (`models.provenance.describe_kernels`) → frames. It is not in the rows themselves, so
-            tallies that differ in nothing else are equal.
+        kernels: What computed them (`models.provenance.describe_kernels`) → frames. Rows do not record it, so it is not
+            compared.
     """
 
-    rows: int = 0
-    digest: int = 0
-    statuses: Mapping[str, int] = field(default_factory=dict)
-    detected: Mapping[str, int] = field(default_factory=dict)
-    kernels: Mapping[str, int] = field(default_factory=dict, compare=False)
+    rows: RowNumber = 0
+    digest: Digest = 0
+    statuses: Counts = field(default_factory=dict)
+    detected: Counts = field(default_factory=dict)
+    kernels: Counts = field(default_factory=dict, compare=False)
 
     def __add__(self, other: Tally) -> Tally:
         return Tally(
@@ -61,20 +82,13 @@ class Tally:
             "kernels": dict(self.kernels),
         }
 
-    @classmethod
-    def from_json(cls, tree: Mapping[str, Any]) -> Tally:
-        """Return the tally that `to_json` gave; KeyError, TypeError or ValueError when it is none."""
-        return cls(
-            json_values.count(tree["rows"], json_values.MOST_ROWS),
-            json_values.digest(tree["digest"]),
-            json_values.counts(tree["statuses"]),
-            json_values.counts(tree["detected"]),
-            json_values.counts(tree.get("kernels", {})),
-        )
+
+# The counts as `Tally.to_json` writes them.
+RecordedTally = Annotated[Tally, required("rows", "digest", "statuses", "detected")]
 
 
 def tally_rows(layout: Layout, table: pa.Table) -> Tally:
-    """Return the counts of a table with the columns of `landmark_schema(layout)`."""
+    """Return the tally of a table with the columns of `landmark_schema(layout)`."""
     counts = pc.value_counts(table.column("status")).to_pylist()
     return Tally(
         rows=table.num_rows,
@@ -93,3 +107,52 @@ def _add(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:
     merged = Counter(one)
     merged.update(other)
     return dict(sorted(merged.items()))
+
+
+def digest_rows(layout: Layout, table: pa.Table) -> list[int]:
+    """Return the digest of each row of a table with the columns of `landmark_schema(layout)`."""
+    numbers = _canonical_numbers(layout, table)
+    names = zip(
+        *(table.column(name).to_pylist() for name in ("split", "video_id", "frame_name", "status")), strict=True
+    )
+    return [_digest_row(texts, row) for texts, row in zip(names, numbers, strict=True)]
+
+
+def add_digests(digests: Iterable[int]) -> int:
+    """Return the digest of the rows of several sets together."""
+    return sum(digests) % _MODULUS
+
+
+def digest_text(digest: int) -> str:
+    """Return a digest as 32 hexadecimal digits."""
+    return f"{digest:032x}"
+
+
+def _canonical_numbers(layout: Layout, table: pa.Table) -> NDArray[np.uint8]:
+    """Return each row's numbers as little-endian bytes, uint8 (rows, bytes): frame index, presence, scores, points."""
+    batch = to_batch(layout, table)
+    fields: list[NDArray[np.uint8]] = [_bytes(table.column("frame_index").to_numpy()[:, None], "<i4")]
+    for part in scored_parts(layout):
+        score = batch.scores[part.name][:, None]
+        there = ~np.isnan(score)
+        fields += [there.astype(np.uint8), _bytes(np.where(there, score, 0), "<f4")]
+    for part in layout.parts:
+        points = batch.points[part.name].reshape(table.num_rows, len(part.points) * len(part.axes))
+        # By null lists and not by NaN: a model's NaN inside a part that was found is content.
+        there = table.column(next(part.columns())).is_valid().to_numpy()[:, None]
+        fields += [there.astype(np.uint8), _bytes(np.where(there, points, 0), "<f4")]
+    return np.concatenate(fields, axis=1)
+
+
+def _bytes(values: NDArray[np.generic], dtype: str) -> NDArray[np.uint8]:
+    return np.ascontiguousarray(values, dtype).view(np.uint8)
+
+
+def _digest_row(texts: tuple[str, ...], numbers: NDArray[np.uint8]) -> int:
+    state = hashlib.blake2b(digest_size=16)
+    for text in texts:
+        encoded = text.encode()
+        state.update(len(encoded).to_bytes(4, "little"))
+        state.update(encoded)
+    state.update(numbers.tobytes())
+    return int.from_bytes(state.digest(), "little")

@@ -1,13 +1,14 @@
-"""The landmarks of one video as arrays: what the reader gives, and what verify, exports, statistics and training take.
+"""The landmarks of a video as arrays, for verify, exports, statistics and training.
 
-It is the same whatever the numbers came from: a dataset of ours (`Dataset.load`), a fresh computation, or a file of
-another tool (`exports`). Landmarks that are missing are NaN here, null in Parquet, and never zero.
+The form is the same for a dataset of ours (`Dataset.load`), a fresh computation, and a file of another tool
+(`exports`). Missing landmarks are NaN here and null in Parquet, never zero.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -15,6 +16,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from phoenix_ray.dataset.schema import STATUSES, to_batch
+from phoenix_ray.dataset.shards import VideoKey
 from phoenix_ray.landmarks import Layout, Part
 from phoenix_ray.models.base import is_found
 
@@ -66,12 +68,12 @@ class VideoLandmarks:
         return is_found(self.points[part])
 
     def array(self, parts: Sequence[str] | None = None, axes: Sequence[str] = IMAGE_AXES) -> NDArray[np.float32]:
-        """Return the points of several parts behind one another, float32 (frames, points, axes), NaN where missing.
+        """Return the points of several parts in a row, float32 (frames, points, axes), NaN where missing.
 
         Args:
-            parts: Their names in the order wanted; None takes all parts that are relative to the image, in the order of
-                the layout: pose, left hand, right hand, face (543 points of Holistic).
-            axes: Which axes, in the order wanted; each part must have them.
+            parts: Their names in the wanted order; None takes all parts relative to the image, in the layout's order:
+                pose, left hand, right hand, face (543 points of Holistic).
+            axes: The axes in the wanted order; each part must have them.
 
         Raises:
             KeyError: The layout has no such part.
@@ -85,12 +87,12 @@ class VideoLandmarks:
 
 
 def image_parts(layout: Layout) -> tuple[str, ...]:
-    """Return the names of the parts whose x and y are relative to the image: all but those in metres."""
+    """Return the names of the parts whose x and y are relative to the image, all but those in metres."""
     return tuple(part.name for part in layout.parts if part.scored)
 
 
 def frame_bytes(layout: Layout) -> int:
-    """Return how many bytes the points of a frame take as arrays."""
+    """Return the size of a frame's points as arrays, in bytes."""
     return np.dtype(np.float32).itemsize * sum(len(part.points) * len(part.axes) for part in layout.parts)
 
 
@@ -134,3 +136,25 @@ def from_rows(
         annotation or {},
         fps_varies,
     )
+
+
+class LandmarkCollection(Protocol):
+    """Videos with their landmarks, looked up by (split, video ID)."""
+
+    @property
+    def layout(self) -> Layout:
+        """Parts, points and axes of all its videos."""
+        ...
+
+    def keys(self) -> Iterator[VideoKey]:
+        """Yield (split, video ID) of each video, sorted."""
+        ...
+
+    def load(self, split: str, video_id: str) -> VideoLandmarks:
+        """Return a video.
+
+        Raises:
+            KeyError: There is no such video.
+            OutputError: It cannot be read.
+        """
+        ...

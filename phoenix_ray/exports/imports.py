@@ -14,9 +14,9 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from phoenix_ray.dataset import paths
-from phoenix_ray.dataset.collection import LandmarkCollection, VideoKey
 from phoenix_ray.dataset.reader import Dataset
-from phoenix_ray.dataset.video_landmarks import VideoLandmarks
+from phoenix_ray.dataset.shards import VideoKey
+from phoenix_ray.dataset.video_landmarks import LandmarkCollection, VideoLandmarks
 from phoenix_ray.errors import OutputError
 from phoenix_ray.exports.landmark_pickle import LandmarkPickle
 from phoenix_ray.exports.numpy_archives import read_numpy_archive

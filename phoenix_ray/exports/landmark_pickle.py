@@ -26,7 +26,7 @@ import numpy as np
 from natsort import natsort_keygen
 from numpy.typing import NDArray
 
-from phoenix_ray.dataset.collection import VideoKey
+from phoenix_ray.dataset.shards import VideoKey
 from phoenix_ray.dataset.video_landmarks import IMAGE_AXES, VideoLandmarks
 from phoenix_ray.errors import OutputError
 from phoenix_ray.exports.pickles import StreamedDict, StreamedList, dump_pickle, load_pickle

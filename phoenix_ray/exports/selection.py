@@ -13,9 +13,9 @@ from typing import TypeVar
 
 import numpy as np
 
-from phoenix_ray.dataset.collection import LandmarkCollection, VideoKey
 from phoenix_ray.dataset.reader import Dataset
-from phoenix_ray.dataset.video_landmarks import VideoLandmarks
+from phoenix_ray.dataset.shards import VideoKey
+from phoenix_ray.dataset.video_landmarks import LandmarkCollection, VideoLandmarks
 from phoenix_ray.errors import ConfigError, OutputError, did_you_mean
 from phoenix_ray.landmarks import Layout
 

@@ -22,8 +22,8 @@ import pyarrow.compute as pc
 from phoenix_ray import __version__
 from phoenix_ray.dataset.paths import safe_name
 from phoenix_ray.dataset.reader import Dataset
+from phoenix_ray.dataset.snapshot import unreadable_in
 from phoenix_ray.dataset.storage import Storage
-from phoenix_ray.dataset.unreadable import unreadable_in
 from phoenix_ray.errors import OutputError
 from phoenix_ray.prepare import ledger
 from phoenix_ray.prepare.examples import GLOSS_SPECIALS, WORD_SPECIALS, Example, Vocabulary, text_of, to_example

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from phoenix_ray.dataset.unreadable import describe_unreadable, unreadable_in
+from phoenix_ray.dataset.snapshot import describe_unreadable, unreadable_in
 from phoenix_ray.statistics.summary import GroupSummary, Outlier
 from phoenix_ray.text import printable_line
 

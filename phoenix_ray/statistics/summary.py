@@ -17,10 +17,10 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from phoenix_ray.dataset.collection import LandmarkCollection, VideoKey
 from phoenix_ray.dataset.reader import Dataset
 from phoenix_ray.dataset.schema import STATUSES
-from phoenix_ray.dataset.video_landmarks import image_parts
+from phoenix_ray.dataset.shards import VideoKey
+from phoenix_ray.dataset.video_landmarks import LandmarkCollection, image_parts
 from phoenix_ray.statistics.measures import SCORE_BINS, PartMeasures, VideoMeasures, measure_blocks, measure_video
 
 Grouping = Literal["split", "signer", "video"]

@@ -19,7 +19,7 @@ from torch import distributed
 from torch.utils.data import IterableDataset, get_worker_info
 
 from phoenix_ray.dataset.reader import Dataset
-from phoenix_ray.dataset.unreadable import describe_unreadable, unreadable_in
+from phoenix_ray.dataset.snapshot import describe_unreadable, unreadable_in
 from phoenix_ray.dataset.video_landmarks import VideoLandmarks
 from phoenix_ray.text import printable_line
 

@@ -16,8 +16,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from phoenix_ray.dataset.collection import LandmarkCollection, VideoKey
-from phoenix_ray.dataset.video_landmarks import VideoLandmarks
+from phoenix_ray.dataset.shards import VideoKey
+from phoenix_ray.dataset.video_landmarks import LandmarkCollection, VideoLandmarks
 from phoenix_ray.models.agreement import PartAgreement, add_up, agree
 from phoenix_ray.verify.alignment import Alignment, FrameList, align, share, side_by_side
 from phoenix_ray.verify.differences import Difference, DifferenceCollector, DifferenceKind, frame_text

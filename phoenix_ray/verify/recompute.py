@@ -13,11 +13,10 @@ from typing import TypeVar
 
 from phoenix_ray.config import ModelSettings, Settings
 from phoenix_ray.config_files import load
-from phoenix_ray.dataset.collection import VideoKey
-from phoenix_ray.dataset.identity import DatasetIdentity
+from phoenix_ray.dataset.identity import DatasetIdentity, open_recorded_source
 from phoenix_ray.dataset.reader import BLOCK_ROWS, Dataset
-from phoenix_ray.dataset.recorded_source import open_recorded_source
 from phoenix_ray.dataset.schema import to_table
+from phoenix_ray.dataset.shards import VideoKey
 from phoenix_ray.dataset.video_landmarks import VideoLandmarks, from_rows
 from phoenix_ray.errors import ModelError, PhoenixRayError
 from phoenix_ray.estimation import estimate_frames

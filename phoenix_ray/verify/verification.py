@@ -9,7 +9,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import random
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -17,13 +16,14 @@ from itertools import chain
 from typing import NamedTuple
 
 from phoenix_ray.config import ModelSettings, Settings
-from phoenix_ray.dataset.collection import LandmarkCollection, VideoKey
 from phoenix_ray.dataset.identity import DatasetIdentity, read_identity
 from phoenix_ray.dataset.reader import Dataset
 from phoenix_ray.dataset.remote_storage import open_for_reading
-from phoenix_ray.dataset.storage import ReadableStorage
+from phoenix_ray.dataset.shards import VideoKey
+from phoenix_ray.dataset.storage import hash_file
 from phoenix_ray.dataset.survey import take_survey
-from phoenix_ray.dataset.videos import read_entries
+from phoenix_ray.dataset.video_landmarks import LandmarkCollection
+from phoenix_ray.dataset.video_table import read_entries
 from phoenix_ray.errors import ConfigError, did_you_mean
 from phoenix_ray.exports.imports import open_collection
 from phoenix_ray.models import registry
@@ -38,7 +38,6 @@ from phoenix_ray.verify.tolerance import BITS, Tolerance
 DEFAULT_TOLERANCE = Tolerance("normalised", 1e-6)
 # Where bars judge, single values that are further off are reported for information.
 _REPORTED_BEYOND = Tolerance("pixels", 0.5)
-_CHUNK = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,7 +244,7 @@ class _Vouched(NamedTuple):
 def agreed_videos(reference: str, candidate: str) -> dict[VideoKey, int]:
     """Return (split, video ID) → frames of the videos that are the same, bit for bit, in two datasets of ours.
 
-    A digest is of names, numbers, statuses, scores and coordinates of all frames (`dataset.digest`). The footer of a
+    A digest is of names, numbers, statuses, scores and coordinates of all frames (`dataset.tally`). The footer of a
     data file holds those of its videos, computed from the rows when they were written. It is believed only of a file
     whose bytes still have the sha256 in the manifest; videos in other files are read row by row.
 
@@ -261,18 +260,10 @@ def _vouched(path: str) -> dict[VideoKey, _Vouched]:
     identity = read_identity(storage)
     survey = take_survey(storage, identity)
     videos = {
-        (entry.split, entry.video_id): _Vouched(entry.tally.digest, entry.frames)
+        (entry.split, entry.video_id): _Vouched(entry.tally.digest, entry.frame_count)
         for file in survey.manifest.files
-        if _sha256(storage, file.name) == file.sha256
+        if hash_file(storage, file.name)[1] == file.sha256
         for entry in read_entries(storage, identity, file.name)
     }
     superseded = {(video.split, video.video_id) for video in survey.open_videos() if video.live is not None}
     return {key: entry for key, entry in videos.items() if key not in superseded}
-
-
-def _sha256(storage: ReadableStorage, name: str) -> str:
-    digest = hashlib.sha256()
-    with storage.open(name) as stream:
-        while chunk := stream.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()

@@ -13,9 +13,9 @@ from typing import Literal, NamedTuple, Protocol, TypeVar, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from phoenix_ray.dataset.collection import LandmarkCollection, VideoKey
 from phoenix_ray.dataset.reader import Dataset
-from phoenix_ray.dataset.video_landmarks import VideoLandmarks
+from phoenix_ray.dataset.shards import VideoKey
+from phoenix_ray.dataset.video_landmarks import LandmarkCollection, VideoLandmarks
 from phoenix_ray.errors import ConfigError, PhoenixRayError
 from phoenix_ray.verify.alignment import FrameList, Rows
 

@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from phoenix_ray.config import DecodeSettings, SourceSettings
+from phoenix_ray.dataset.identity import open_recorded_source
 from phoenix_ray.dataset.reader import Dataset
-from phoenix_ray.dataset.recorded_source import open_recorded_source
 from phoenix_ray.dataset.video_landmarks import VideoLandmarks
 from phoenix_ray.errors import OutputError
 from phoenix_ray.landmarks import Layout

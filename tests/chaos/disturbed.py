@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from phoenix_ray import cli
 from phoenix_ray.cluster.worker import ShardWorker, WorkerInfo
 from phoenix_ray.config import OutputSettings, Settings
-from phoenix_ray.dataset.compaction import Compacted, compact
+from phoenix_ray.dataset.compaction import Compacted, compact_videos
 from phoenix_ray.dataset.compaction_plan import CompactionTask
 from phoenix_ray.dataset.identity import DatasetIdentity
 from phoenix_ray.dataset.storage import LocalStorage, Storage, _Temporary
@@ -52,9 +52,9 @@ class DisturbedStorage(LocalStorage):
         self._faults.meet("created", name)
         return made
 
-    def _claim(self, temporary: _Temporary) -> bool:
-        self._faults.meet("rename", temporary.final)
-        return super()._claim(temporary)
+    def _name_new(self, name: str, temporary: _Temporary) -> bool:
+        self._faults.meet("rename", name)
+        return super()._name_new(name, temporary)
 
     @contextmanager
     def writing(self, name: str) -> Iterator[BinaryIO]:
@@ -119,7 +119,7 @@ def frame_name(picture: NDArray[np.uint8]) -> str:
 
 
 def compact_disturbed(task: CompactionTask, settings: OutputSettings) -> Compacted:
-    return compact(DisturbedStorage(settings.path, "compaction"), task, settings)
+    return compact_videos(DisturbedStorage(settings.path, "compaction"), task, settings)
 
 
 def run_disturbed(words: Sequence[str], log: str, host: str) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from phoenix_ray.cluster.auto import decide_without_trial
 from phoenix_ray.config import ClusterSettings, ModelSettings, Settings
-from phoenix_ray.dataset.identity import DatasetIdentity, open_dataset
+from phoenix_ray.dataset.identity import DatasetIdentity, claim_dataset
 from phoenix_ray.dataset.storage import Storage, open_storage
 from phoenix_ray.errors import FingerprintMismatchError
 from phoenix_ray.models import registry
@@ -20,7 +20,7 @@ def storage(tmp_path: Path) -> Storage:
 
 
 def begin(storage: Storage, **model: str) -> None:
-    open_dataset(storage, DatasetIdentity("holistic-468", {"model": "holistic", **model}))
+    claim_dataset(storage, DatasetIdentity("holistic-468", {"model": "holistic", **model}))
 
 
 def gpus(count: float = 8.0) -> dict[str, float]:
@@ -120,7 +120,7 @@ ON_GPU = Settings(model=ModelSettings(engine="torch", device="cuda"))
 
 
 def begin_with(storage: Storage, model: ModelSettings) -> None:
-    open_dataset(storage, DatasetIdentity("holistic-468", registry.facts(model).identity))
+    claim_dataset(storage, DatasetIdentity("holistic-468", registry.facts(model).identity))
 
 
 def measured(trial: Trial) -> ModelSettings:

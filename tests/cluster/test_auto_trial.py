@@ -25,8 +25,8 @@ from phoenix_ray.cluster.claim import claim_output, make_identity
 from phoenix_ray.cluster.session import RaySession, WorkerPlan
 from phoenix_ray.commands.plan import print_plan
 from phoenix_ray.config import ClusterSettings, DecodeSettings, ModelSettings, Settings, SourceSettings
-from phoenix_ray.dataset.identity import open_dataset, read_identity
-from phoenix_ray.dataset.lease import Holder
+from phoenix_ray.dataset.identity import claim_dataset, read_identity
+from phoenix_ray.dataset.lease import LeaseHolder
 from phoenix_ray.dataset.storage import open_storage
 from phoenix_ray.errors import ConfigError, ModelError, OutputError
 from phoenix_ray.models import registry
@@ -177,7 +177,7 @@ def begin(settings: Settings, source: Source) -> Settings:
     """Claim the output, decide and record, as a run does; return the settings that it goes on with."""
     with claim_output(settings) as claim:
         settings = decide_auto(settings, claim.storage, source, ClusterOfGpus(settings.cluster, print), print)
-        open_dataset(claim.storage, make_identity(settings, source.root))
+        claim_dataset(claim.storage, make_identity(settings, source.root))
     return settings
 
 
@@ -205,7 +205,7 @@ def test_of_two_drivers_that_start_at_once_the_second_is_refused_before_it_tries
     settings = on_gpus(frame_folders, tmp_path / "output")
     now = time.time()
     # The first is another process, and may be at its trial: the lease is all that it has written.
-    first = Holder("first", socket.gethostname(), os.getppid(), since=now, heartbeat=now)
+    first = LeaseHolder("first", socket.gethostname(), os.getppid(), since=now, heartbeat=now)
     open_storage(settings.output.path).write("lease.json", json.dumps(asdict(first)).encode())
 
     def run(*_: object) -> ModelSettings:

@@ -4,8 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from phoenix_ray.cluster.blame import CONFIRMATIONS, MAX_SEARCH_DEATHS, Blame, GivenUp, patience
-from phoenix_ray.cluster.shard import Shard
 from phoenix_ray.cluster.shards import ShardState, Trouble, halves
+from phoenix_ray.dataset.shards import Shard
 from phoenix_ray.sources.base import Video
 
 DEATH = Trouble("model", "the worker died", fatal=True)

@@ -3,9 +3,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from phoenix_ray.cluster.completion import ROUNDS, recompute_lost, without_given_up
-from phoenix_ray.dataset.committed import Committed, Expected, committed_in, version_key
+from phoenix_ray.dataset.coverage import CommittedFrames, Expected, version_key
 from phoenix_ray.dataset.storage import LocalStorage
-from phoenix_ray.dataset.survey import take_survey
+from phoenix_ray.dataset.survey import committed_in, take_survey
 from tests.dataset.made_up import IDENTITY, commit, make_video, new_dataset
 from tests.dataset.test_crashes import compact_all
 
@@ -27,7 +27,7 @@ def test_a_run_whose_rows_are_all_there_computes_nothing_again(tmp_path: Path) -
     compact_all(storage)
     expected = plan(storage)
 
-    def never(missing: int, committed: Committed) -> bool:
+    def never(missing: int, committed: CommittedFrames) -> bool:
         raise AssertionError(missing)
 
     assert recompute_lost(storage, IDENTITY, expected, (), never) == 0
@@ -45,7 +45,7 @@ def test_what_was_deleted_meanwhile_is_computed_again(tmp_path: Path) -> None:
     storage.delete("dataset.json")
     calls: list[int] = []
 
-    def compute(missing: int, committed: Committed) -> bool:
+    def compute(missing: int, committed: CommittedFrames) -> bool:
         calls.append(missing)
         for video in VIDEOS:
             for first, last in committed.missing_ranges(video):
@@ -63,7 +63,7 @@ def test_what_goes_on_vanishing_is_reported_and_what_was_given_up_is_left(tmp_pa
     calls: list[list[str]] = []
     given_up = {version_key(VIDEOS[1])}
 
-    def lose(missing: int, committed: Committed) -> bool:
+    def lose(missing: int, committed: CommittedFrames) -> bool:
         ranges = without_given_up(committed, given_up)
         calls.append([video.video_id for video in VIDEOS if ranges(video)])
         return True

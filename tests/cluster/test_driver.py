@@ -2,8 +2,8 @@ from __future__ import annotations
 
 from phoenix_ray.cluster.driver import QUIET_SECONDS, Watchdog
 from phoenix_ray.cluster.scheduler import SchedulerState
-from phoenix_ray.cluster.shard import Shard
 from phoenix_ray.cluster.shards import Assignment
+from phoenix_ray.dataset.shards import Shard
 from phoenix_ray.sources.base import Video
 
 SHARD = Shard(Video("train", "v", "frame_folder", "/", 10, "s"), 0, 10)

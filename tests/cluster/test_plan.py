@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from phoenix_ray.cluster.plan import SHARDS_PER_BLOCK, PackedShards, ShardQueue, make_plan
-from phoenix_ray.cluster.shard import Shard
 from phoenix_ray.cluster.shards import cut
+from phoenix_ray.dataset.shards import Shard
 from phoenix_ray.sources.base import LeftOut, SourceProblem, Video
 
 

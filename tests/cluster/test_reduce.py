@@ -11,7 +11,7 @@ import ray
 from phoenix_ray.cluster import reduce
 from phoenix_ray.cluster.reduce import BackgroundReduce
 from phoenix_ray.config import OutputSettings
-from phoenix_ray.dataset.compaction import Compacted, compact
+from phoenix_ray.dataset.compaction import Compacted, compact_videos
 from phoenix_ray.dataset.compaction_plan import CompactionTask, plan_compaction
 from phoenix_ray.dataset.lease import LeaseLostError
 from phoenix_ray.dataset.manifest import read_manifest
@@ -50,7 +50,7 @@ def tick_until_published(storage: LocalStorage, background: BackgroundReduce) ->
 
 def compact_made_up_landmarks(task: CompactionTask, settings: OutputSettings) -> Compacted:
     """Compact in a process that knows the layout of `tests.dataset.made_up`, since it imports this module."""
-    return compact(open_storage(settings.path), task, settings)
+    return compact_videos(open_storage(settings.path), task, settings)
 
 
 @pytest.mark.parametrize("small_bytes", [0, 1e6], ids=["in Ray tasks", "in this process"])

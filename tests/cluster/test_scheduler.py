@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from phoenix_ray.cluster.blame import Blame, GivenUp
 from phoenix_ray.cluster.scheduler import LEAST_LATE_SECONDS, MAX_INFRASTRUCTURE_RETRIES, Pace, Scheduler, choose_copy
-from phoenix_ray.cluster.shard import Shard
 from phoenix_ray.cluster.shards import Assignment, Trouble
+from phoenix_ray.dataset.shards import Shard
 from phoenix_ray.sources.base import Video
 
 CRASH = Trouble("model", "the worker died", fatal=True)

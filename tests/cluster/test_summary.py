@@ -5,29 +5,29 @@ import pytest
 from phoenix_ray.cluster import summary
 from phoenix_ray.cluster.plan import Plan, make_plan
 from phoenix_ray.cluster.summary import Remainder, RunOutcome, count_remainder
-from phoenix_ray.dataset.committed import Committed, HeldFrames
-from phoenix_ray.dataset.coverage import Version
-from phoenix_ray.dataset.unreadable import UnreadableVideo
+from phoenix_ray.dataset.coverage import CommittedFrames, PartitionRange
+from phoenix_ray.dataset.shards import Version
+from phoenix_ray.dataset.snapshot import UnreadableVideo
 from phoenix_ray.sources.base import SourceProblem, Video
 
 WORDS = ("run", "my videos", "out", "--force")
 VIDEOS = [Video("train", f"v{number}", "frame_folder", "/data", 10, "signature") for number in range(4)]
 
 
-def held(video: Video, first: int, last: int) -> tuple[str, str, HeldFrames]:
+def held(video: Video, first: int, last: int) -> tuple[str, str, PartitionRange]:
     version = Version(video.signature, video.frame_count)
-    return video.split, video.video_id, HeldFrames(version, first, last, 0.0)
+    return video.split, video.video_id, PartitionRange(version, first, last, 0.0)
 
 
-def plan_of(committed: Committed) -> Plan:
+def plan_of(committed: CommittedFrames) -> Plan:
     problem = SourceProblem("train", "broken", "cannot be opened")
     return make_plan([*VIDEOS, problem], committed.missing_ranges, shard_frames=5, batch_size=1)
 
 
 def test_what_is_left_are_the_frames_and_videos_that_no_run_committed() -> None:
-    plan = plan_of(Committed((), [held(VIDEOS[0], 0, 10)]))
+    plan = plan_of(CommittedFrames((), [held(VIDEOS[0], 0, 10)]))
     assert plan.missing_frames == 30
-    now = Committed((), [held(VIDEOS[0], 0, 10), held(VIDEOS[1], 0, 10), held(VIDEOS[2], 5, 10)])
+    now = CommittedFrames((), [held(VIDEOS[0], 0, 10), held(VIDEOS[1], 0, 10), held(VIDEOS[2], 5, 10)])
     left = count_remainder(plan, now, frames_done=15)
     assert left == Remainder(15, 40, 2, 4, 1)
     assert str(left) == "15 of 40 frames, in 2 of 4 videos and 1 video that cannot be opened"
@@ -35,7 +35,7 @@ def test_what_is_left_are_the_frames_and_videos_that_no_run_committed() -> None:
 
 def test_videos_of_a_large_plan_are_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(summary, "COUNTED_SHARDS", 3)
-    nothing = Committed((), ())
+    nothing = CommittedFrames((), ())
     assert count_remainder(plan_of(nothing), nothing, frames_done=10).videos is None
     assert str(Remainder(30, 40, None, 4, 0)) == "30 of 40 frames"
 

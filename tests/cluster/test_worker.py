@@ -10,11 +10,11 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from phoenix_ray.cluster.shard import Shard
 from phoenix_ray.cluster.worker import ShardWorker
 from phoenix_ray.config import ModelSettings, OutputSettings, Settings
 from phoenix_ray.dataset.identity import DatasetIdentity
 from phoenix_ray.dataset.partitions import write_partition
+from phoenix_ray.dataset.shards import Shard
 from phoenix_ray.errors import ModelError
 from phoenix_ray.estimation import estimate_frames
 from phoenix_ray.models import registry
@@ -125,7 +125,7 @@ def test_rows_are_written_while_the_next_shard_is_computed(
         return estimate_frames(*arguments)
 
     def write_later(*arguments: Any) -> Any:
-        if arguments[5] == 0:
+        if arguments[3].first == 0:
             assert second_is_computed.wait(30), "nobody computed while the first shard was written"
         return write_partition(*arguments)
 

@@ -15,12 +15,11 @@ from phoenix_ray.commands import status
 from phoenix_ray.commands.failures import print_failures
 from phoenix_ray.commands.status import print_status
 from phoenix_ray.dataset.failures import FailureRecord, record_failure
-from phoenix_ray.dataset.lease import Holder
+from phoenix_ray.dataset.lease import LeaseHolder
 from phoenix_ray.dataset.storage import LocalStorage, Storage
 from phoenix_ray.errors import OutputError
-from tests.dataset.made_up import commit, make_video, new_dataset
+from tests.dataset.made_up import commit, commit_truncated, make_video, new_dataset
 from tests.dataset.test_compaction import compact_and_publish
-from tests.dataset.test_unreadable import commit_truncated
 
 Captured = pytest.CaptureFixture[str]
 
@@ -34,7 +33,7 @@ def record(storage: Storage, run_id: str, state: str, done: int = 0, age: float 
 def hold(storage: Storage, run_id: str, pid: int | None = None) -> None:
     """Write the lease of a run in another process: that which started this one."""
     now = time.time()
-    holder = Holder(run_id, socket.gethostname(), pid or os.getppid(), since=now, heartbeat=now)
+    holder = LeaseHolder(run_id, socket.gethostname(), pid or os.getppid(), since=now, heartbeat=now)
     storage.write("lease.json", json.dumps(asdict(holder)).encode())
 
 

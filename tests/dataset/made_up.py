@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from phoenix_ray.config import OutputSettings
-from phoenix_ray.dataset.identity import DatasetIdentity, open_dataset
+from phoenix_ray.dataset.identity import DatasetIdentity, claim_dataset
 from phoenix_ray.dataset.partitions import PartitionInfo, write_partition
-from phoenix_ray.dataset.schema import FrameRecord
+from phoenix_ray.dataset.schema import FrameRecord, empty_batch
+from phoenix_ray.dataset.shards import Shard
 from phoenix_ray.dataset.storage import LocalStorage, Storage
+from phoenix_ray.estimation import Estimate
 from phoenix_ray.landmarks import LAYOUTS, Layout, Part
 from phoenix_ray.models.base import LandmarkBatch
 from phoenix_ray.sources.base import Video
@@ -58,20 +62,31 @@ def make_records(first: int, last: int) -> list[FrameRecord]:
 
 
 def commit(storage: Storage, video: Video, first: int, last: int) -> PartitionInfo:
-    return write_partition(
-        storage,
-        LAYOUT,
-        IDENTITY,
-        SETTINGS,
-        video,
-        first,
-        last,
-        make_records(first, last),
-        make_batch(video, first, last),
-    )
+    return commit_rows(storage, Shard(video, first, last), make_records(first, last), make_batch(video, first, last))
+
+
+def commit_rows(
+    storage: Storage,
+    shard: Shard,
+    records: list[FrameRecord],
+    batch: LandmarkBatch,
+    identity: DatasetIdentity = IDENTITY,
+    settings: OutputSettings = SETTINGS,
+    kernels: str = "",
+) -> PartitionInfo:
+    return write_partition(storage, identity, settings, shard, Estimate(records, batch, 0.0, 0.0, ()), kernels)
+
+
+def commit_truncated(storage: Storage, video: Video, first: int, last: int, unreadable: Collection[int]) -> None:
+    records = [
+        replace(record, status="unreadable", error="the file ends") if record.index in unreadable else record
+        for record in make_records(first, last)
+    ]
+    batch = empty_batch(LAYOUT, last - first)
+    commit_rows(storage, Shard(video, first, last), records, batch)
 
 
 def new_dataset(folder: Path) -> LocalStorage:
     storage = LocalStorage(str(folder))
-    open_dataset(storage, IDENTITY)
+    claim_dataset(storage, IDENTITY)
     return storage

@@ -10,7 +10,7 @@ import polars as pl
 import pyarrow.parquet as pq
 import pytest
 
-from phoenix_ray.dataset.compaction import Compacted, compact
+from phoenix_ray.dataset.compaction import Compacted, compact_videos
 from phoenix_ray.dataset.compaction_plan import CompactionTask, plan_compaction
 from phoenix_ray.dataset.manifest import read_manifest
 from phoenix_ray.dataset.publication import publish
@@ -18,7 +18,7 @@ from phoenix_ray.dataset.reader import Dataset
 from phoenix_ray.dataset.storage import Storage
 from phoenix_ray.dataset.survey import take_survey
 from phoenix_ray.dataset.tally import total
-from phoenix_ray.dataset.videos import read_entries
+from phoenix_ray.dataset.video_table import read_entries
 from tests.dataset.made_up import IDENTITY, SETTINGS, commit, make_batch, make_video, new_dataset
 
 LARGE = 10**9
@@ -30,7 +30,7 @@ def plan(storage: Storage, target_bytes: float = LARGE) -> list[CompactionTask]:
 
 
 def compact_and_publish(storage: Storage, target_bytes: float = LARGE) -> list[Compacted]:
-    results = [compact(storage, task, SETTINGS) for task in plan(storage, target_bytes)]
+    results = [compact_videos(storage, task, SETTINGS) for task in plan(storage, target_bytes)]
     publish(storage, IDENTITY, results)
     return results
 
@@ -100,7 +100,7 @@ def test_a_task_done_again_writes_the_same_bytes_under_another_name(tmp_path: Pa
     storage = new_dataset(tmp_path)
     commit(storage, make_video(), 0, 10)
     (task,) = plan(storage)
-    first, second = (compact(storage, task, SETTINGS).data_file for _ in range(2))
+    first, second = (compact_videos(storage, task, SETTINGS).data_file for _ in range(2))
     assert first is not None
     assert second is not None
     assert first.name != second.name
@@ -192,7 +192,7 @@ def test_a_partition_that_changed_since_the_plan_is_not_taken_for_it(tmp_path: P
     commit(storage, make_video("b"), 0, 10)
     (task,) = plan(storage)
     commit(storage, make_video("b", signature="2"), 0, 10)
-    result = compact(storage, task, SETTINGS)
+    result = compact_videos(storage, task, SETTINGS)
     assert result.data_file is not None
     assert result.data_file.last_video == "a"
     assert len(result.damaged) == 1
@@ -224,6 +224,6 @@ def test_the_size_of_row_groups_changes_no_row(tmp_path: Path, rows: int) -> Non
         commit(storage, make_video(video_id), 0, 10)
     before = Dataset.open(str(tmp_path)).digest()
     (task,) = plan(storage)
-    result = compact(storage, task, SETTINGS.model_copy(update={"row_group_rows": rows}))
+    result = compact_videos(storage, task, SETTINGS.model_copy(update={"row_group_rows": rows}))
     publish(storage, IDENTITY, [result])
     assert Dataset.open(str(tmp_path)).digest() == before

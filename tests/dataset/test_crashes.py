@@ -15,17 +15,15 @@ import pyarrow.parquet as pq
 import pytest
 
 from phoenix_ray.dataset import paths
-from phoenix_ray.dataset.committed import committed_in
-from phoenix_ray.dataset.compaction import compact
+from phoenix_ray.dataset.compaction import compact_videos
 from phoenix_ray.dataset.compaction_plan import plan_compaction
-from phoenix_ray.dataset.identity import open_dataset
+from phoenix_ray.dataset.identity import claim_dataset
 from phoenix_ray.dataset.manifest import GENERATIONS_KEPT, read_manifest
-from phoenix_ray.dataset.publication import publish
+from phoenix_ray.dataset.publication import publish, sweep
 from phoenix_ray.dataset.reader import Dataset
 from phoenix_ray.dataset.storage import TEMPORARY_PREFIX, LocalStorage, Storage
-from phoenix_ray.dataset.survey import take_survey
-from phoenix_ray.dataset.sweeping import sweep
-from phoenix_ray.dataset.videos import read_entries
+from phoenix_ray.dataset.survey import committed_in, take_survey
+from phoenix_ray.dataset.video_table import read_entries
 from phoenix_ray.sources.base import Video
 from tests.dataset.made_up import IDENTITY, SETTINGS, commit, make_video
 
@@ -84,7 +82,7 @@ class MortalStorage(LocalStorage):
 
 def work(storage: Storage, source: list[Video]) -> None:
     """What a driver does, with a compaction half-way and one at the end."""
-    open_dataset(storage, IDENTITY)
+    claim_dataset(storage, IDENTITY)
     committed = committed_in(sweep(storage, IDENTITY, temporary_seconds=0).survey)
     for number, video in enumerate(source):
         if number == len(source) // 2:
@@ -100,7 +98,7 @@ def work(storage: Storage, source: list[Video]) -> None:
 def compact_all(storage: Storage) -> None:
     survey = take_survey(storage, IDENTITY)
     tasks = plan_compaction(survey, lambda name: read_entries(storage, IDENTITY, name), TARGET_BYTES)
-    publish(storage, IDENTITY, [compact(storage, task, SETTINGS) for task in tasks])
+    publish(storage, IDENTITY, [compact_videos(storage, task, SETTINGS) for task in tasks])
 
 
 def rows_of(folder: Path) -> set[tuple[str, str, int]]:
@@ -193,7 +191,7 @@ def an_earlier_run(folder: Path) -> None:
 def an_uncompacted_earlier_run(folder: Path) -> None:
     """Partitions of the source as it was before, one of them missing, with another shard size."""
     storage = LocalStorage(str(folder))
-    open_dataset(storage, IDENTITY)
+    claim_dataset(storage, IDENTITY)
     for video in FIRST_SOURCE[:4]:
         for first in range(0, video.frame_count, 3):
             commit(storage, video, first, min(video.frame_count, first + 3))

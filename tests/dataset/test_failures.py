@@ -51,5 +51,5 @@ def test_clearing_the_last_failure_leaves_no_folder(tmp_path: Path) -> None:
 def test_a_record_that_cannot_be_understood_is_named(tmp_path: Path, content: bytes) -> None:
     storage = LocalStorage(str(tmp_path))
     storage.write("failures/split=train/00/x/00000000-00000001.json", content)
-    with pytest.raises(OutputError, match=r"00000000-00000001\.json is no failure record"):
+    with pytest.raises(OutputError, match=r"00000000-00000001\.json is not a failure record"):
         read_failures(storage)

@@ -10,14 +10,13 @@ from click.testing import CliRunner
 
 from phoenix_ray.cli import cli
 from phoenix_ray.dataset import paths
-from phoenix_ray.dataset.committed import committed_in
 from phoenix_ray.dataset.failures import FailureRecord, read_failures, record_failure
-from phoenix_ray.dataset.identity import DatasetIdentity, open_dataset
+from phoenix_ray.dataset.identity import DatasetIdentity, claim_dataset
 from phoenix_ray.dataset.lease import Lease, read_holder
 from phoenix_ray.dataset.manifest import read_manifest
 from phoenix_ray.dataset.sealing import seal_json
 from phoenix_ray.dataset.storage import LocalStorage
-from phoenix_ray.dataset.survey import take_survey
+from phoenix_ray.dataset.survey import committed_in, take_survey
 from phoenix_ray.errors import OutputError
 from tests.dataset.made_up import IDENTITY, commit, make_video, new_dataset
 from tests.dataset.test_crashes import compact_all, work
@@ -33,7 +32,7 @@ def test_a_manifest_that_names_other_files_is_damaged(tmp_path: Path, name: str)
     tree.pop("seal")
     tree["files"][0]["name"] = name
     storage.write(paths.manifest_path(1), seal_json(tree))
-    with pytest.raises(OutputError, match="is no name of a data file"):
+    with pytest.raises(OutputError, match="is not the name of a data file"):
         read_manifest(storage, IDENTITY)
 
 
@@ -65,7 +64,9 @@ def test_a_lease_that_makes_no_sense_keeps_nobody_off(tmp_path: Path, content: b
 
 def test_secrets_do_not_reach_the_dataset(tmp_path: Path) -> None:
     storage = LocalStorage(str(tmp_path))
-    open_dataset(storage, DatasetIdentity(layout="made-up", source_root="/data/https:/anna:geheim@host/x?token=geheim"))
+    claim_dataset(
+        storage, DatasetIdentity(layout="made-up", source_root="/data/https:/anna:geheim@host/x?token=geheim")
+    )
     words = "cannot open https://anna:geheim@host/x?sig=geheim"
     record_failure(storage, FailureRecord("train", "a", 0, 1, "input", words, "node", 1, words, "run", 1.5))
     assert all(b"geheim" not in path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())

@@ -8,14 +8,8 @@ from threading import Barrier
 
 import pytest
 
-from phoenix_ray.dataset.encoding import SCHEMA_VERSION
-from phoenix_ray.dataset.identity import (
-    DatasetIdentity,
-    agree_on_identity,
-    find_layout,
-    open_dataset,
-    read_identity,
-)
+from phoenix_ray.dataset.identity import DatasetIdentity, agree_on_identity, claim_dataset, find_layout, read_identity
+from phoenix_ray.dataset.parquet import SCHEMA_VERSION
 from phoenix_ray.dataset.storage import LocalStorage
 from phoenix_ray.errors import FingerprintMismatchError, OutputError
 from tests.dataset.made_up import IDENTITY, LAYOUT
@@ -23,17 +17,17 @@ from tests.dataset.made_up import IDENTITY, LAYOUT
 
 def test_what_the_first_run_records_is_read_back(tmp_path: Path) -> None:
     storage = LocalStorage(str(tmp_path))
-    assert open_dataset(storage, IDENTITY) == IDENTITY
+    assert claim_dataset(storage, IDENTITY) == IDENTITY
     assert read_identity(storage) == IDENTITY
-    assert open_dataset(storage, IDENTITY) == IDENTITY
+    assert claim_dataset(storage, IDENTITY) == IDENTITY
 
 
 def test_a_changed_setting_is_refused_field_by_field(tmp_path: Path) -> None:
     storage = LocalStorage(str(tmp_path))
-    open_dataset(storage, IDENTITY)
+    claim_dataset(storage, IDENTITY)
     now = replace(IDENTITY, model={"name": "made-up", "engine": "other", "kernel": "9"}, limit_frames=5)
     with pytest.raises(FingerprintMismatchError) as caught:
-        open_dataset(storage, now)
+        claim_dataset(storage, now)
     message = str(caught.value)
     assert "model.engine: none → other" in message
     assert "model.kernel: none → 9" in message
@@ -53,7 +47,7 @@ def test_agreeing_writes_nothing(tmp_path: Path) -> None:
     storage = LocalStorage(str(tmp_path / "output"))
     assert agree_on_identity(storage, IDENTITY) == IDENTITY
     assert not (tmp_path / "output").exists()
-    open_dataset(storage, IDENTITY)
+    claim_dataset(storage, IDENTITY)
     assert agree_on_identity(storage, replace(IDENTITY, source_root="/elsewhere")) == IDENTITY
     with pytest.raises(FingerprintMismatchError):
         agree_on_identity(storage, replace(IDENTITY, limit_frames=5))
@@ -61,14 +55,14 @@ def test_agreeing_writes_nothing(tmp_path: Path) -> None:
 
 def test_a_dataset_without_rows_is_refused_with_the_way_to_begin_it_anew(tmp_path: Path) -> None:
     storage = LocalStorage(str(tmp_path))
-    open_dataset(storage, IDENTITY)
+    claim_dataset(storage, IDENTITY)
     other = replace(IDENTITY, limit_frames=5)
     storage.write("partitions/split=train/00/v/.tmp-1", b"unfinished")
     with pytest.raises(FingerprintMismatchError, match=rf"delete {tmp_path}/dataset\.json"):
-        open_dataset(storage, other)
+        claim_dataset(storage, other)
     storage.write("partitions/split=train/00/v/00000000-00000003.parquet", b"")
     with pytest.raises(FingerprintMismatchError) as caught:
-        open_dataset(storage, other)
+        claim_dataset(storage, other)
     assert "delete" not in str(caught.value)
     assert read_identity(storage) == IDENTITY
 
@@ -76,7 +70,7 @@ def test_a_dataset_without_rows_is_refused_with_the_way_to_begin_it_anew(tmp_pat
 @pytest.mark.parametrize(("engine", "said"), [("litert", True), ("torch", False)])
 def test_rows_of_another_version_are_not_blamed_on_settings(tmp_path: Path, engine: str, said: bool) -> None:
     storage = LocalStorage(str(tmp_path))
-    open_dataset(storage, replace(IDENTITY, model={"model": "m", "engine": "litert", "pipeline_version": "1"}))
+    claim_dataset(storage, replace(IDENTITY, model={"model": "m", "engine": "litert", "pipeline_version": "1"}))
     storage.write("partitions/split=train/00/v/00000000-00000003.parquet", b"")
     now = replace(IDENTITY, model={"model": "m", "engine": engine, "pipeline_version": "2", "architecture": "x86_64"})
     with pytest.raises(FingerprintMismatchError) as caught:
@@ -89,10 +83,10 @@ def test_rows_of_another_version_are_not_blamed_on_settings(tmp_path: Path, engi
 
 def test_data_that_is_mounted_elsewhere_is_the_same_dataset(tmp_path: Path) -> None:
     storage = LocalStorage(str(tmp_path))
-    open_dataset(storage, IDENTITY)
+    claim_dataset(storage, IDENTITY)
     moved = replace(IDENTITY, source_root="/elsewhere")
     assert moved.fingerprint == IDENTITY.fingerprint
-    assert open_dataset(storage, moved).source_root == "/data"
+    assert claim_dataset(storage, moved).source_root == "/data"
 
 
 @pytest.mark.parametrize(
@@ -114,7 +108,7 @@ def test_two_drivers_that_start_at_once_agree_on_one_identity(tmp_path: Path) ->
     def begin(limit: int) -> DatasetIdentity | None:
         start.wait()
         try:
-            return open_dataset(LocalStorage(str(tmp_path)), replace(IDENTITY, limit_frames=limit % 2 + 1))
+            return claim_dataset(LocalStorage(str(tmp_path)), replace(IDENTITY, limit_frames=limit % 2 + 1))
         except FingerprintMismatchError:
             return None
 
@@ -133,12 +127,12 @@ def test_a_folder_without_identity_is_told(tmp_path: Path) -> None:
 def test_a_damaged_identity_is_told_with_a_way_out(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "dataset.json").write_bytes(content)
     with pytest.raises(OutputError, match=r"damaged.*Delete it"):
-        open_dataset(LocalStorage(str(tmp_path)), IDENTITY)
+        claim_dataset(LocalStorage(str(tmp_path)), IDENTITY)
 
 
 def test_an_edited_identity_is_damaged(tmp_path: Path) -> None:
     storage = LocalStorage(str(tmp_path))
-    open_dataset(storage, IDENTITY)
+    claim_dataset(storage, IDENTITY)
     tree = json.loads(storage.read("dataset.json"))
     storage.write("dataset.json", json.dumps({**tree, "limit_frames": 3}).encode())
     with pytest.raises(OutputError, match="fingerprint"):

@@ -9,11 +9,19 @@ from click.testing import CliRunner
 
 from phoenix_ray.commands.check import check
 from phoenix_ray.dataset.manifest import read_manifest
-from phoenix_ray.dataset.partitions import PartitionInfo, list_partitions, write_partition
+from phoenix_ray.dataset.partitions import PartitionInfo, list_partitions
 from phoenix_ray.dataset.reader import Dataset
+from phoenix_ray.dataset.shards import Shard
 from phoenix_ray.dataset.storage import Storage
-from phoenix_ray.dataset.videos import read_entries
-from tests.dataset.made_up import IDENTITY, LAYOUT, SETTINGS, make_batch, make_records, make_video, new_dataset
+from phoenix_ray.dataset.video_table import read_entries
+from tests.dataset.made_up import (
+    IDENTITY,
+    commit_rows,
+    make_batch,
+    make_records,
+    make_video,
+    new_dataset,
+)
 from tests.dataset.test_compaction import compact_and_publish
 
 AVX512 = "arch=x86_64 isa=avx512 litert=2.3.0"
@@ -24,7 +32,7 @@ ARM = "arch=aarch64 isa=neon litert=2.3.0"
 def commit_on(storage: Storage, kernels: str, video_id: str, first: int, last: int) -> PartitionInfo:
     video, records = make_video(video_id), make_records(first, last)
     batch = make_batch(video, first, last)
-    return write_partition(storage, LAYOUT, IDENTITY, SETTINGS, video, first, last, records, batch, kernels)
+    return commit_rows(storage, Shard(video, first, last), records, batch, kernels=kernels)
 
 
 def test_a_partition_says_what_computed_it(tmp_path: Path) -> None:

@@ -13,8 +13,17 @@ from pathlib import Path
 import pytest
 
 from phoenix_ray.dataset import lease as lease_module
-from phoenix_ray.dataset.lease import STALE_SECONDS, Holder, Lease, hold, is_alive, read_holder
-from phoenix_ray.dataset.process_mark import ProcessMark, is_running, own_mark
+from phoenix_ray.dataset.lease import (
+    STALE_SECONDS,
+    Lease,
+    LeaseHolder,
+    ProcessMark,
+    is_alive,
+    is_running,
+    keep_lease,
+    own_mark,
+    read_holder,
+)
 from phoenix_ray.dataset.storage import LocalStorage
 from phoenix_ray.errors import OutputError
 
@@ -23,7 +32,7 @@ NOW = 1_800_000_000.0
 DEAD = 2**22 + 1
 
 
-THEIRS = json.dumps(asdict(Holder("their-run", "elsewhere", 1, NOW, NOW))).encode()
+THEIRS = json.dumps(asdict(LeaseHolder("their-run", "elsewhere", 1, NOW, NOW))).encode()
 
 
 class Clock:
@@ -35,14 +44,14 @@ class Clock:
 
 
 def occupy(storage: LocalStorage, host: str = "elsewhere", pid: int = 1, heartbeat: float = NOW) -> None:
-    holder = Holder("their-run", host, pid, since=NOW - 3600, heartbeat=heartbeat)
+    holder = LeaseHolder("their-run", host, pid, since=NOW - 3600, heartbeat=heartbeat)
     storage.write("lease.json", json.dumps(asdict(holder)).encode())
 
 
 def test_a_lease_is_taken_renewed_and_given_back(tmp_path: Path) -> None:
     storage, clock = LocalStorage(str(tmp_path)), Clock()
     lease = Lease.acquire(storage, "run", clock=clock)
-    assert read_holder(storage) == Holder("run", socket.gethostname(), os.getpid(), NOW, NOW, own_mark())
+    assert read_holder(storage) == LeaseHolder("run", socket.gethostname(), os.getpid(), NOW, NOW, own_mark())
     clock.now += 10
     lease.renew()
     holder = read_holder(storage)
@@ -128,7 +137,7 @@ def mark_of(process: subprocess.Popen[bytes]) -> ProcessMark:
 def test_a_process_that_lives_is_never_taken_for_dead(tmp_path: Path) -> None:
     storage = LocalStorage(str(tmp_path))
     with sleeper() as process:
-        holder = Holder("their-run", socket.gethostname(), process.pid, NOW, NOW - 1e6, mark_of(process))
+        holder = LeaseHolder("their-run", socket.gethostname(), process.pid, NOW, NOW - 1e6, mark_of(process))
         storage.write("lease.json", json.dumps(asdict(holder)).encode())
         process.send_signal(signal.SIGSTOP)
         with pytest.raises(OutputError, match=f"process {process.pid}.*end that process"):
@@ -143,10 +152,10 @@ def test_a_process_that_lives_is_never_taken_for_dead(tmp_path: Path) -> None:
 @pytest.mark.skipif(not own_mark().machine, reason="the system does not tell processes apart")
 def test_another_process_of_the_same_number_is_not_the_holder() -> None:
     began_before = ProcessMark(own_mark().machine, "1")
-    assert not is_alive(Holder("run", socket.gethostname(), os.getppid(), NOW, NOW, began_before), NOW)
+    assert not is_alive(LeaseHolder("run", socket.gethostname(), os.getppid(), NOW, NOW, began_before), NOW)
     # In another container the number says nothing, even where the name of the host is the same.
     elsewhere = ProcessMark("another boot", "1")
-    assert is_alive(Holder("run", socket.gethostname(), DEAD, NOW, NOW, elsewhere), NOW)
+    assert is_alive(LeaseHolder("run", socket.gethostname(), DEAD, NOW, NOW, elsewhere), NOW)
 
 
 def test_the_heartbeat_goes_on_while_the_driver_does_something_else(
@@ -154,7 +163,7 @@ def test_the_heartbeat_goes_on_while_the_driver_does_something_else(
 ) -> None:
     monkeypatch.setattr(lease_module, "HEARTBEAT_SECONDS", 0.01)
     storage = LocalStorage(str(tmp_path))
-    with hold(storage, "run") as lease:
+    with keep_lease(storage, "run") as lease:
         first = read_holder(storage)
         assert first is not None
         while read_holder(storage) == first:
@@ -179,7 +188,7 @@ def test_a_heartbeat_that_cannot_be_written_is_tried_again(tmp_path: Path, monke
             raise OutputError("no space left")
         write(name, content)
 
-    with hold(storage, "run") as lease:
+    with keep_lease(storage, "run") as lease:
         monkeypatch.setattr(storage, "write", full_at_first)
         first = read_holder(storage)
         while read_holder(storage) == first:

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from phoenix_ray.dataset.encoding import SCHEMA_VERSION
 from phoenix_ray.dataset.manifest import (
     GENERATIONS_KEPT,
     DataFile,
@@ -17,6 +16,7 @@ from phoenix_ray.dataset.manifest import (
     read_manifest,
     remove_old_generations,
 )
+from phoenix_ray.dataset.parquet import SCHEMA_VERSION
 from phoenix_ray.dataset.sealing import seal_json
 from phoenix_ray.dataset.storage import LocalStorage
 from phoenix_ray.dataset.tally import Tally

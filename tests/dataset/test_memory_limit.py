@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from phoenix_ray.dataset import memory_limit, snapshot
+from phoenix_ray.dataset import memory_limit, rows
 from phoenix_ray.dataset.memory_limit import VARIABLE, free_memory, refuse_large_video
 from phoenix_ray.dataset.reader import Dataset
 from phoenix_ray.errors import ConfigError, OutputError
@@ -17,7 +17,7 @@ def test_a_video_larger_than_allowed_is_named_with_its_size_and_a_way_out_and_ca
 ) -> None:
     commit(new_dataset(tmp_path), make_video("a"), 0, 10)
     dataset = Dataset.open(str(tmp_path))
-    monkeypatch.setattr(snapshot, "_SMALL_BYTES", 0)
+    monkeypatch.setattr(rows, "_SMALL_BYTES", 0)
     monkeypatch.setenv(VARIABLE, "0")
     with pytest.raises(OutputError, match=rf"train/a takes at least 0 MiB .*by {VARIABLE}.*load_blocks"):
         dataset.load("train", "a")

@@ -10,12 +10,21 @@ import polars as pl
 import pyarrow.parquet as pq
 import pytest
 
-from phoenix_ray.dataset.encoding import DamagedFile
 from phoenix_ray.dataset.identity import DatasetIdentity
-from phoenix_ray.dataset.partitions import PartitionInfo, discard, list_partitions, write_partition
+from phoenix_ray.dataset.parquet import DamagedFile
+from phoenix_ray.dataset.partitions import PartitionInfo, discard, list_partitions
 from phoenix_ray.dataset.sealing import intact_footer
+from phoenix_ray.dataset.shards import Shard
 from phoenix_ray.dataset.storage import TEMPORARY_PREFIX
-from tests.dataset.made_up import IDENTITY, LAYOUT, SETTINGS, commit, make_batch, make_records, make_video, new_dataset
+from tests.dataset.made_up import (
+    IDENTITY,
+    commit,
+    commit_rows,
+    make_batch,
+    make_records,
+    make_video,
+    new_dataset,
+)
 
 VIDEO = make_video("day 1/clip ü", frames=10, gloss="HEUTE", signer="Signer01")
 
@@ -47,9 +56,7 @@ def test_the_first_error_and_the_states_of_frames_are_on_the_receipt(tmp_path: P
     records = make_records(0, 4)
     records[2] = replace(records[2], status="unreadable", width=None, height=None, error="images0002.png: truncated")
     records[3] = replace(records[3], status="failed", error="later")
-    receipt = write_partition(
-        new_dataset(tmp_path), LAYOUT, IDENTITY, SETTINGS, VIDEO, 0, 4, records, make_batch(VIDEO, 0, 4)
-    )
+    receipt = commit_rows(new_dataset(tmp_path), Shard(VIDEO, 0, 4), records, make_batch(VIDEO, 0, 4))
     assert receipt.error == "images0002.png: truncated"
     assert receipt.tally.statuses == {"ok": 2, "unreadable": 1, "failed": 1}
 
@@ -57,8 +64,8 @@ def test_the_first_error_and_the_states_of_frames_are_on_the_receipt(tmp_path: P
 @pytest.mark.parametrize("rows", [(0, 3), (1, 5), (4, 4)])
 def test_rows_of_other_frames_are_not_committed(tmp_path: Path, rows: tuple[int, int]) -> None:
     storage = new_dataset(tmp_path)
-    with pytest.raises(ValueError, match="committed whole"):
-        write_partition(storage, LAYOUT, IDENTITY, SETTINGS, VIDEO, 0, 4, make_records(*rows), make_batch(VIDEO, *rows))
+    with pytest.raises(ValueError, match="one row for each of these frames"):
+        commit_rows(storage, Shard(VIDEO, 0, 4), make_records(*rows), make_batch(VIDEO, *rows))
     assert list(list_partitions(storage, IDENTITY)) == []
 
 

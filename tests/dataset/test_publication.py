@@ -10,17 +10,15 @@ import pyarrow.parquet as pq
 import pytest
 
 from phoenix_ray.dataset import paths
-from phoenix_ray.dataset.committed import committed_in
-from phoenix_ray.dataset.compaction import compact
-from phoenix_ray.dataset.identity import DatasetIdentity, open_dataset
-from phoenix_ray.dataset.integrity.inspection import inspect
-from phoenix_ray.dataset.integrity.repair import alone_on, repair
+from phoenix_ray.dataset.check.dataset_check import check_dataset
+from phoenix_ray.dataset.check.repair import alone_on, repair
+from phoenix_ray.dataset.compaction import compact_videos
+from phoenix_ray.dataset.identity import DatasetIdentity, claim_dataset
 from phoenix_ray.dataset.manifest import read_manifest
-from phoenix_ray.dataset.publication import publish
+from phoenix_ray.dataset.publication import publish, sweep
 from phoenix_ray.dataset.reader import Dataset
 from phoenix_ray.dataset.storage import TEMPORARY_PREFIX, LocalStorage
-from phoenix_ray.dataset.survey import take_survey
-from phoenix_ray.dataset.sweeping import sweep
+from phoenix_ray.dataset.survey import committed_in, take_survey
 from phoenix_ray.errors import OutputError
 from tests.dataset.made_up import IDENTITY, SETTINGS, commit, make_video, new_dataset
 from tests.dataset.test_compaction import compact_and_publish, plan
@@ -28,15 +26,15 @@ from tests.dataset.test_compaction import compact_and_publish, plan
 
 def repair_all(storage: LocalStorage, _: DatasetIdentity) -> None:
     with alone_on(storage):
-        repair(storage, inspect(storage))
+        repair(storage, check_dataset(storage))
 
 
 def test_of_two_drivers_that_compact_the_same_videos_one_is_published(tmp_path: Path) -> None:
     storage = new_dataset(tmp_path)
     for video_id in "ab":
         size = commit(storage, make_video(video_id), 0, 10).bytes
-    one = [compact(storage, task, SETTINGS) for task in plan(storage)]
-    other = [compact(storage, task, SETTINGS) for task in plan(storage, 1.5 * size)]
+    one = [compact_videos(storage, task, SETTINGS) for task in plan(storage)]
+    other = [compact_videos(storage, task, SETTINGS) for task in plan(storage, 1.5 * size)]
     digest = Dataset.open(str(tmp_path)).digest()
     publish(storage, IDENTITY, other)
     publish(storage, IDENTITY, one)
@@ -50,9 +48,9 @@ def test_of_two_drivers_that_rewrite_the_same_file_one_is_published(tmp_path: Pa
     commit(storage, make_video("a"), 0, 10)
     compact_and_publish(storage)
     commit(storage, make_video("b"), 0, 10)
-    one = [compact(storage, task, SETTINGS) for task in plan(storage)]
+    one = [compact_videos(storage, task, SETTINGS) for task in plan(storage)]
     commit(storage, make_video("c"), 0, 10)
-    other = [compact(storage, task, SETTINGS) for task in plan(storage)]
+    other = [compact_videos(storage, task, SETTINGS) for task in plan(storage)]
     publish(storage, IDENTITY, one)
     publish(storage, IDENTITY, other)
     compact_and_publish(storage)
@@ -63,7 +61,7 @@ def test_of_two_drivers_that_rewrite_the_same_file_one_is_published(tmp_path: Pa
 def test_a_data_file_that_is_gone_before_it_is_published_costs_no_row(tmp_path: Path) -> None:
     storage = new_dataset(tmp_path)
     commit(storage, make_video(), 0, 10)
-    results = [compact(storage, task, SETTINGS) for task in plan(storage)]
+    results = [compact_videos(storage, task, SETTINGS) for task in plan(storage)]
     assert results[0].data_file is not None
     storage.delete(results[0].data_file.name)
     assert publish(storage, IDENTITY, results).files == ()
@@ -76,7 +74,7 @@ def test_results_that_depend_on_each_other_are_published_together_or_not_at_all(
         commit(storage, make_video(video_id), 0, 10)
     compact_and_publish(storage)
     commit(storage, make_video("b", signature="2"), 0, 10)
-    results = [compact(storage, task, SETTINGS) for task in plan(storage, target_bytes=1)]
+    results = [compact_videos(storage, task, SETTINGS) for task in plan(storage, target_bytes=1)]
     digest = Dataset.open(str(tmp_path)).digest()
     kept, changed = results
     assert kept.replaces
@@ -98,7 +96,7 @@ def test_the_sweep_removes_what_a_crash_left_and_nothing_else(tmp_path: Path) ->
     compact_and_publish(storage)
     storage.write(left_over, content)
     open_shard = commit(storage, make_video("c"), 0, 4).name
-    unpublished = [compact(storage, task, SETTINGS) for task in plan(storage)]
+    unpublished = [compact_videos(storage, task, SETTINGS) for task in plan(storage)]
     assert unpublished == []
     half = tmp_path / "data" / f"{TEMPORARY_PREFIX}1"
     half.write_bytes(b"PAR1")
@@ -120,7 +118,7 @@ def test_a_data_file_that_was_never_published_is_removed_while_its_partitions_ar
     storage = new_dataset(tmp_path)
     commit(storage, make_video(), 0, 10)
     (task,) = plan(storage)
-    written = compact(storage, task, SETTINGS).data_file
+    written = compact_videos(storage, task, SETTINGS).data_file
     assert written is not None
     assert sweep(storage, IDENTITY).removed == (written.name,)
     assert Dataset.open(str(tmp_path)).read_video("train", "video").num_rows == 10
@@ -148,7 +146,7 @@ def test_files_of_a_dataset_with_other_settings_are_never_deleted(tmp_path: Path
     name = read_manifest(storage, IDENTITY).files[0].name
     storage.delete("dataset.json")
     shutil.rmtree(tmp_path / paths.MANIFESTS)
-    other = open_dataset(storage, replace(IDENTITY, limit_frames=5))
+    other = claim_dataset(storage, replace(IDENTITY, limit_frames=5))
     assert sweep(storage, other).removed == ()
     assert (tmp_path / name).exists()
 
@@ -240,13 +238,13 @@ def test_without_a_manifest_files_that_share_a_video_lose_none(
     mend(storage, IDENTITY)
     assert Dataset.open(str(tmp_path)).digest() == digest
     assert pq.read_table(tmp_path / "data").num_rows == 30
-    assert inspect(storage).findings == ()
+    assert check_dataset(storage).findings == ()
 
 
 def test_a_partition_that_was_written_again_is_not_deleted_for_what_it_was(tmp_path: Path) -> None:
     storage = new_dataset(tmp_path)
     commit(storage, make_video(), 0, 10)
-    results = [compact(storage, task, SETTINGS) for task in plan(storage)]
+    results = [compact_videos(storage, task, SETTINGS) for task in plan(storage)]
     later = commit(storage, make_video(signature="2"), 0, 10)
     publish(storage, IDENTITY, results)
     assert (tmp_path / later.name).exists()
@@ -256,7 +254,7 @@ def test_a_partition_that_was_written_again_is_not_deleted_for_what_it_was(tmp_p
 def test_a_condemned_file_is_not_published_by_a_driver_that_slept(tmp_path: Path) -> None:
     storage = new_dataset(tmp_path)
     commit(storage, make_video(), 0, 10)
-    (slow,) = (compact(storage, task, SETTINGS) for task in plan(storage))
+    (slow,) = (compact_videos(storage, task, SETTINGS) for task in plan(storage))
     assert slow.data_file is not None
     content = storage.read(slow.data_file.name)
     sweep(storage, IDENTITY)

@@ -14,18 +14,18 @@ import pyarrow.compute as pc
 import pytest
 
 import phoenix_ray
-from phoenix_ray.dataset import paths, snapshot
-from phoenix_ray.dataset.digest import add_digests
-from phoenix_ray.dataset.encoding import DamagedFileError
+from phoenix_ray.dataset import paths
+from phoenix_ray.dataset import rows as rows_module
 from phoenix_ray.dataset.manifest import read_manifest
+from phoenix_ray.dataset.parquet import DamagedFileError
 from phoenix_ray.dataset.reader import Dataset
 from phoenix_ray.dataset.schema import landmark_schema
-from phoenix_ray.dataset.snapshot import VideoIndex
+from phoenix_ray.dataset.shards import recorded_fields
+from phoenix_ray.dataset.snapshot import VideoIndex, tally_splits
 from phoenix_ray.dataset.storage import LocalStorage
-from phoenix_ray.dataset.tally import Tally, tally_rows, total
-from phoenix_ray.dataset.totals import tally_splits
+from phoenix_ray.dataset.tally import Tally, add_digests, tally_rows, total
 from phoenix_ray.dataset.video_landmarks import VideoLandmarks, from_rows
-from phoenix_ray.dataset.videos import VideoEntry, to_video_table
+from phoenix_ray.dataset.video_table import VideoEntry, to_video_table
 from phoenix_ray.errors import ConfigError, OutputError
 from tests.dataset.made_up import IDENTITY, LAYOUT, commit, make_batch, make_video, new_dataset
 from tests.dataset.test_compaction import compact_and_publish, flip
@@ -212,7 +212,7 @@ def test_rows_that_no_file_has_are_the_fault_of_the_table(tmp_path: Path, monkey
     video = dict(dataset._index.find(("train", "a")) or {}, frames=4_000_000)
     monkeypatch.setattr(dataset._index, "find", lambda key: video)
     for read in (dataset.load, lambda split, name: dataset.load_blocks(split, name, list)):
-        with pytest.raises(OutputError, match=r"videos\.parquet does not say .*--repair"):
+        with pytest.raises(OutputError, match=r"videos\.parquet has a wrong place .*--repair"):
             read("train", "a")
 
 
@@ -223,7 +223,7 @@ def test_a_frame_name_longer_than_any_path_is_damage(tmp_path: Path) -> None:
     names = pa.array(["x", "y" * 4_097, "z", "z"])
     rows = rows.set_column(rows.column_names.index("frame_name"), "frame_name", names)
     with pytest.raises(DamagedFileError, match="4,097 bytes"):
-        snapshot._fitting(rows, landmark_schema(LAYOUT), "file")
+        rows_module._fitting(rows, landmark_schema(LAYOUT), "file")
 
 
 def test_an_unknown_video_is_told(tmp_path: Path) -> None:
@@ -357,7 +357,10 @@ def _digest_one(dataset: Dataset, key: tuple[str, str]) -> int:
 
 def test_a_look_up_among_many_videos_finds_each_and_nothing_else() -> None:
     keys = [(split, f"{number}ä") for split in ("b", "a") for number in (10, 9, 100, 1)]
-    entries = [VideoEntry(*key, 1, row, "", None, {}, Tally()) for row, key in enumerate(keys)]
+    entries = [
+        VideoEntry(**recorded_fields(make_video(key[1], key[0], frames=1)), first_row=row, tally=Tally())
+        for row, key in enumerate(keys)
+    ]
     index = VideoIndex(to_video_table(LAYOUT, entries, "file"))
     for row, key in enumerate(keys):
         found = index.find(key)

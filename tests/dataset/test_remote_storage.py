@@ -10,7 +10,7 @@ from pyarrow import fs
 
 import phoenix_ray
 from phoenix_ray.dataset.reader import Dataset
-from phoenix_ray.dataset.remote_storage import RemoteStorage, open_for_reading, without_secrets
+from phoenix_ray.dataset.remote_storage import RemoteStorage, open_for_reading, without_credentials
 from phoenix_ray.dataset.storage import LocalStorage
 from phoenix_ray.errors import OutputError
 from tests.dataset.made_up import commit, make_video, new_dataset
@@ -104,7 +104,7 @@ def test_a_bucket_without_a_dataset_is_told(tmp_path: Path) -> None:
     ],
 )
 def test_messages_show_a_uri_without_its_secrets(uri: str, shown: str) -> None:
-    assert without_secrets(uri) == shown
+    assert without_credentials(uri) == shown
 
 
 @given(
@@ -113,7 +113,7 @@ def test_messages_show_a_uri_without_its_secrets(uri: str, shown: str) -> None:
 )
 def test_no_secret_comes_through_an_error(scheme: str, secret: str) -> None:
     for uri in (f"{scheme}://user:{secret}@[bad/key", f"{scheme}://bucket:99999999/key?token={secret}"):
-        assert secret not in without_secrets(uri)
+        assert secret not in without_credentials(uri)
         assert secret not in what_is_told(uri)
 
 

@@ -13,15 +13,15 @@ from click.testing import CliRunner
 
 from phoenix_ray.cli import cli
 from phoenix_ray.config import OutputSettings
-from phoenix_ray.dataset.compaction import compact
+from phoenix_ray.dataset.compaction import compact_videos
 from phoenix_ray.dataset.compaction_plan import plan_compaction
-from phoenix_ray.dataset.identity import DatasetIdentity, open_dataset
-from phoenix_ray.dataset.partitions import write_partition
+from phoenix_ray.dataset.identity import DatasetIdentity, claim_dataset
 from phoenix_ray.dataset.publication import publish
+from phoenix_ray.dataset.shards import Shard
 from phoenix_ray.dataset.storage import LocalStorage
 from phoenix_ray.dataset.survey import take_survey
 from phoenix_ray.landmarks import holistic
-from tests.dataset.made_up import make_batch, make_records, make_video
+from tests.dataset.made_up import commit_rows, make_batch, make_records, make_video
 from tests.docs.pages import Block, blocks
 
 # Videos of six frames that the pages name.
@@ -40,14 +40,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the dataset as OUTPUT and as landmarks, and training inputs made of it."""
     folder = tmp_path_factory.mktemp("pages")
     storage, layout, settings = LocalStorage(str(folder / "OUTPUT")), holistic(468), OutputSettings()
-    identity = open_dataset(storage, DatasetIdentity(layout.name))
+    identity = claim_dataset(storage, DatasetIdentity(layout.name))
     for split, names in VIDEOS.items():
         for name in names:
             video = make_video(name, split, frames=6, signer="Signer01", gloss="MORGEN REGEN")
             batch = make_batch(video, 0, 6, layout)
-            write_partition(storage, layout, identity, settings, video, 0, 6, make_records(0, 6), batch)
+            commit_rows(storage, Shard(video, 0, 6), make_records(0, 6), batch, identity, settings)
     tasks = plan_compaction(take_survey(storage, identity), lambda name: [], 1e9)
-    publish(storage, identity, [compact(storage, task, settings) for task in tasks])
+    publish(storage, identity, [compact_videos(storage, task, settings) for task in tasks])
     (folder / "landmarks").symlink_to("OUTPUT")
     CliRunner().invoke(cli, ["prepare", str(folder / "OUTPUT"), str(folder / "training")], catch_exceptions=False)
     return folder

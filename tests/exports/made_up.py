@@ -10,10 +10,9 @@ from typing import cast
 import numpy as np
 
 from phoenix_ray.config import OutputSettings
-from phoenix_ray.dataset.collection import VideoKey
-from phoenix_ray.dataset.identity import DatasetIdentity, open_dataset
-from phoenix_ray.dataset.partitions import write_partition
+from phoenix_ray.dataset.identity import DatasetIdentity, claim_dataset
 from phoenix_ray.dataset.schema import FrameRecord, FrameStatus
+from phoenix_ray.dataset.shards import Shard, VideoKey
 from phoenix_ray.dataset.storage import LocalStorage
 from phoenix_ray.dataset.video_landmarks import VideoLandmarks
 from phoenix_ray.exports.registry import Writer
@@ -21,6 +20,7 @@ from phoenix_ray.exports.selection import select_for_export
 from phoenix_ray.landmarks import Layout, holistic
 from phoenix_ray.models.base import LandmarkBatch
 from phoenix_ray.sources.base import Video
+from tests.dataset.made_up import commit_rows
 
 LAYOUT = holistic(468)
 WIDTH, HEIGHT = 210, 260
@@ -99,7 +99,7 @@ def write_dataset(folder: Path, videos: tuple[VideoLandmarks, ...] = VIDEOS) -> 
     """Write videos as a dataset of partitions, not compacted."""
     storage = LocalStorage(str(folder))
     identity = DatasetIdentity(videos[0].layout.name, {"name": "made-up", "engine": "none"}, source_root="/data")
-    open_dataset(storage, identity)
+    claim_dataset(storage, identity)
     for one in videos:
         records = [
             FrameRecord(int(index), name, float(time), int(width), int(height), cast("FrameStatus", status))
@@ -112,7 +112,7 @@ def write_dataset(folder: Path, videos: tuple[VideoLandmarks, ...] = VIDEOS) -> 
             fps_varies=bool(one.fps_varies),
         )
         batch = LandmarkBatch(one.points, one.scores)
-        write_partition(storage, one.layout, identity, OutputSettings(), video, 0, len(one), records, batch)
+        commit_rows(storage, Shard(video, 0, len(one)), records, batch, identity, OutputSettings())
     return str(folder)
 
 

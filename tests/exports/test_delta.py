@@ -8,18 +8,17 @@ import pandas as pd
 import pytest
 
 from phoenix_ray.config import OutputSettings
-from phoenix_ray.dataset.compaction import compact
+from phoenix_ray.dataset.check.dataset_check import check_dataset
+from phoenix_ray.dataset.check.repair import alone_on, repair
+from phoenix_ray.dataset.compaction import compact_videos
 from phoenix_ray.dataset.compaction_plan import plan_compaction
 from phoenix_ray.dataset.identity import read_identity
-from phoenix_ray.dataset.integrity.inspection import inspect
-from phoenix_ray.dataset.integrity.repair import alone_on, repair
-from phoenix_ray.dataset.publication import publish
+from phoenix_ray.dataset.publication import publish, sweep
 from phoenix_ray.dataset.reader import Dataset
 from phoenix_ray.dataset.storage import LocalStorage
 from phoenix_ray.dataset.survey import take_survey
-from phoenix_ray.dataset.sweeping import sweep
 from phoenix_ray.dataset.video_landmarks import from_rows
-from phoenix_ray.dataset.videos import read_entries
+from phoenix_ray.dataset.video_table import read_entries
 from phoenix_ray.errors import ConfigError, OutputError
 from phoenix_ray.exports.delta import write_delta
 from tests.exports.made_up import VIDEOS, assert_same_points, make_landmarks, write_dataset
@@ -31,7 +30,7 @@ def compact_all(folder: Path) -> str:
     storage = LocalStorage(str(folder))
     identity = read_identity(storage)
     tasks = plan_compaction(take_survey(storage, identity), lambda name: read_entries(storage, identity, name), 1e9)
-    publish(storage, identity, [compact(storage, task, OutputSettings()) for task in tasks])
+    publish(storage, identity, [compact_videos(storage, task, OutputSettings()) for task in tasks])
     return str(folder)
 
 
@@ -70,12 +69,12 @@ def test_a_check_takes_the_log_for_a_part_of_the_dataset_and_a_repair_leaves_it(
     table = write_delta(dataset, None, overwrite=False)
     deltalake.DeltaTable(str(table)).create_checkpoint()
     storage = LocalStorage(dataset)
-    assert inspect(storage).findings == ()
+    assert check_dataset(storage).findings == ()
     (tmp_path / "data" / "split=dev" / "other.parquet").write_bytes(b"of another program")
     with alone_on(storage):
-        moved = repair(storage, inspect(storage)).quarantined
+        moved = repair(storage, check_dataset(storage)).quarantined
     assert moved == ("data/split=dev/other.parquet",)
-    assert inspect(storage).findings == ()
+    assert check_dataset(storage).findings == ()
     assert deltalake.DeltaTable(str(table)).to_pyarrow_table().num_rows == 10
 
 

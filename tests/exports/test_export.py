@@ -12,9 +12,9 @@ import pytest
 
 from phoenix_ray.config import OutputSettings
 from phoenix_ray.dataset.identity import read_identity
-from phoenix_ray.dataset.partitions import write_partition
 from phoenix_ray.dataset.reader import Dataset
 from phoenix_ray.dataset.schema import FrameRecord
+from phoenix_ray.dataset.shards import Shard
 from phoenix_ray.dataset.storage import LocalStorage
 from phoenix_ray.dataset.video_landmarks import VideoLandmarks
 from phoenix_ray.errors import ConfigError, MissingExtraError, OutputError
@@ -23,6 +23,7 @@ from phoenix_ray.exports.imports import open_collection
 from phoenix_ray.exports.registry import FORMATS, IN_PLACE
 from phoenix_ray.models.base import LandmarkBatch
 from phoenix_ray.sources.base import Video
+from tests.dataset.made_up import commit_rows
 from tests.exports.made_up import VIDEOS, assert_same_points, write_dataset
 
 NEEDS = {"pose": "pose_format", "mska": "torch"}
@@ -48,7 +49,7 @@ def add_partition(
     records = [FrameRecord(first + row, f"frame-{row}", row**2 / 25, 64, 48, "ok") for row in range(len(made_up))]
     batch = LandmarkBatch(made_up.points, made_up.scores)
     identity, settings = read_identity(storage), OutputSettings()
-    write_partition(storage, made_up.layout, identity, settings, video, first, first + 3, records, batch)
+    commit_rows(storage, Shard(video, first, first + 3), records, batch, identity, settings)
 
 
 def contents(output: Path) -> dict[str, bytes]:

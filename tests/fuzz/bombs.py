@@ -10,8 +10,8 @@ import pyarrow as pa
 
 from phoenix_ray.config import OutputSettings
 from phoenix_ray.dataset import paths
-from phoenix_ray.dataset.encoding import open_writer, write_footer
-from phoenix_ray.dataset.identity import DatasetIdentity, open_dataset
+from phoenix_ray.dataset.identity import DatasetIdentity, claim_dataset
+from phoenix_ray.dataset.parquet import open_writer, write_footer
 from phoenix_ray.dataset.schema import FrameRecord, FrameStatus, empty_batch, landmark_schema, to_table
 from phoenix_ray.dataset.storage import LocalStorage
 from phoenix_ray.dataset.tally import Tally
@@ -26,7 +26,7 @@ def write_bomb(folder: Path, tables: Iterable[pa.Table], frames: int) -> Path:
     """Write a video of so many frames, a row group for each table; return the file."""
     storage = LocalStorage(str(folder))
     identity = DatasetIdentity(LAYOUT.name, {"name": "made-up", "engine": "none"}, source_root="/data")
-    open_dataset(storage, identity)
+    claim_dataset(storage, identity)
     file = folder / paths.partition_path("train", "bomb", 0, frames)
     file.parent.mkdir(parents=True)
     with open_writer(str(file), landmark_schema(LAYOUT), LAYOUT, OutputSettings()) as writer:

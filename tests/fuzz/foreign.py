@@ -15,12 +15,11 @@ from click.testing import CliRunner
 import phoenix_ray
 from phoenix_ray.cli import cli
 from phoenix_ray.dataset import paths
-from phoenix_ray.dataset.committed import committed_in
 from phoenix_ray.dataset.identity import read_identity
 from phoenix_ray.dataset.lease import Lease
+from phoenix_ray.dataset.publication import sweep
 from phoenix_ray.dataset.storage import LocalStorage
-from phoenix_ray.dataset.survey import take_survey
-from phoenix_ray.dataset.sweeping import sweep
+from phoenix_ray.dataset.survey import committed_in, take_survey
 from phoenix_ray.errors import PhoenixRayError
 from tests.dataset.test_crashes import compact_all
 

@@ -17,22 +17,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from phoenix_ray.dataset import paths
-from phoenix_ray.dataset.committed import committed_in
-from phoenix_ray.dataset.encoding import DamagedFile
+from phoenix_ray.dataset.check.dataset_check import check_dataset
+from phoenix_ray.dataset.check.files import check_partition
+from phoenix_ray.dataset.check.repair import alone_on, repair
 from phoenix_ray.dataset.failures import FailureRecord, read_failures, record_failure
 from phoenix_ray.dataset.identity import read_identity
-from phoenix_ray.dataset.integrity.contents import check_partition
-from phoenix_ray.dataset.integrity.inspection import inspect
-from phoenix_ray.dataset.integrity.repair import alone_on, repair
 from phoenix_ray.dataset.lease import is_alive, read_holder
 from phoenix_ray.dataset.manifest import read_manifest
+from phoenix_ray.dataset.parquet import DamagedFile
 from phoenix_ray.dataset.partitions import PartitionInfo, read_partition
+from phoenix_ray.dataset.publication import sweep
 from phoenix_ray.dataset.reader import Dataset
 from phoenix_ray.dataset.sealing import PARQUET_SEAL_BLANK, PARQUET_SEAL_KEY, seal_json, seal_parquet
 from phoenix_ray.dataset.storage import LocalStorage, StoredFile
-from phoenix_ray.dataset.survey import take_survey
-from phoenix_ray.dataset.sweeping import sweep
-from phoenix_ray.dataset.videos import gather_videos
+from phoenix_ray.dataset.survey import committed_in, take_survey
+from phoenix_ray.dataset.video_table import gather_videos
 from phoenix_ray.errors import OutputError
 from tests.dataset.made_up import IDENTITY, LAYOUT, commit, make_video, new_dataset
 from tests.dataset.test_crashes import compact_all, work
@@ -106,7 +105,7 @@ def use(folder: Path) -> None:
             committed_in(take_survey(storage, identity))
             list(Dataset.open(str(folder)).scan())
         with suppress(OutputError), alone_on(storage):
-            repair(storage, inspect(storage))
+            repair(storage, check_dataset(storage))
         with suppress(OutputError):
             sweep(storage, IDENTITY, temporary_seconds=0)
             compact_all(storage)
@@ -245,7 +244,7 @@ def test_any_names(tmp_path_factory: pytest.TempPathFactory, split: str, video_i
         record_failure(storage, FailureRecord(split, video_id, 0, 3, "model", "no", "node", 1, "", "run", 1.5))
         compact_all(storage)
         assert committed_in(take_survey(storage, IDENTITY)).missing_ranges(video) == []
-        assert inspect(storage).findings == ()
+        assert check_dataset(storage).findings == ()
     finally:
         WATCH.inside = None
         shutil.rmtree(folder)

@@ -18,10 +18,10 @@ import pytest
 
 import phoenix_ray
 from phoenix_ray.dataset import paths
+from phoenix_ray.dataset.check.dataset_check import check_dataset
 from phoenix_ray.dataset.decoded_size import DecodedSizeError, refuse_bomb, refuse_bomb_of_all
 from phoenix_ray.dataset.failures import FailureRecord, record_failure
-from phoenix_ray.dataset.integrity.inspection import inspect
-from phoenix_ray.dataset.json_values import parse_mapping
+from phoenix_ray.dataset.json_records import parse_mapping
 from phoenix_ray.dataset.sealing import PARQUET_SEAL_BLANK, PARQUET_SEAL_KEY, seal_json, seal_parquet
 from phoenix_ray.dataset.storage import LocalStorage
 from phoenix_ray.errors import OutputError, PhoenixRayError
@@ -127,7 +127,7 @@ def test_a_repair_moves_links_and_pipes_out_and_then_mends_the_rest(folder: Path
     assert "manifests/pipe: a pipe" in first
     (moved,) = (folder / "quarantine").glob("*/data/split=zz")
     assert moved.is_symlink()
-    assert not [finding for finding in inspect(LocalStorage(str(folder))).findings if finding.kind != "missing"]
+    assert not [finding for finding in check_dataset(LocalStorage(str(folder))).findings if finding.kind != "missing"]
 
 
 @pytest.mark.parametrize("sealed", [True, False])
@@ -146,7 +146,7 @@ def test_a_repair_leaves_a_dataset_of_a_newer_version_alone(folder: Path, name: 
 def test_rows_of_another_video_are_refused(folder: Path) -> None:
     swap_rows(folder, "first_row", ("a", "b"))
     dataset = phoenix_ray.open(str(folder))
-    with pytest.raises(OutputError, match=r"videos\.parquet does not say where the rows of train/[ab] .*--repair"):
+    with pytest.raises(OutputError, match=r"videos\.parquet has a wrong place for the rows of train/[ab] .*--repair"):
         dataset.load("train", "a")
     invoke(["check", str(folder), "--workers", "1", "--repair"])
     assert phoenix_ray.open(str(folder)).load("train", "a").frame_names[0] == "images0000.png"
@@ -309,7 +309,7 @@ def test_single_flipped_bits_are_found_and_change_no_number(original: Path, tmp_
         path.write_bytes(content)
         where = f"{path.relative_to(folder)} bit {place}"
         try:
-            if not [one for one in inspect(storage).findings if one.kind != "missing"]:
+            if not [one for one in check_dataset(storage).findings if one.kind != "missing"]:
                 missed.append(where)
         except OutputError:
             pass

@@ -1,6 +1,6 @@
 """The landmarks that the built-in demo must give, whatever the Python, the libraries and the processor.
 
-`tests/golden/demo_digest.txt` holds the landmark digest (`phoenix_ray.dataset.digest`) of each video. It changes only
+`tests/golden/demo_digest.txt` holds the landmark digest (`phoenix_ray.dataset.tally`) of each video. It changes only
 when landmarks are meant to change; then `make matrix MATRIX=--record` writes it.
 """
 
@@ -30,7 +30,7 @@ def write_expected(digests: Digests, file: Path = EXPECTED) -> None:
 
 
 def total_digest(digests: Iterable[str]) -> str:
-    """Return the digest of all the videos together, as `dataset.digest.add_digests` gives it."""
+    """Return the digest of all the videos together, as `dataset.tally.add_digests` gives it."""
     return f"{sum(int(digest, 16) for digest in digests) % (1 << 128):032x}"
 
 

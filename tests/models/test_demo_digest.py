@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 
 from phoenix_ray import config_files
-from phoenix_ray.dataset.digest import digest_text
 from phoenix_ray.dataset.schema import to_table
-from phoenix_ray.dataset.tally import tally_rows
+from phoenix_ray.dataset.tally import digest_text, tally_rows
 from phoenix_ray.estimation import estimate_frames
 from phoenix_ray.models import provenance, registry
 from phoenix_ray.sources.base import Video

@@ -13,17 +13,16 @@ from unittest.mock import patch
 
 from phoenix_ray.dataset import paths
 from phoenix_ray.dataset.compaction_plan import Absorbed
-from phoenix_ray.dataset.encoding import DamagedFile
 from phoenix_ray.dataset.identity import DatasetIdentity
 from phoenix_ray.dataset.manifest import DataFile, Manifest, check_files, publish_manifest, read_manifest
-from phoenix_ray.dataset.storage import Storage
+from phoenix_ray.dataset.parquet import DamagedFile
+from phoenix_ray.dataset.storage import Storage, hash_file
 from phoenix_ray.dataset.survey import Survey
 from phoenix_ray.dataset.unpublished import is_data_file_name
-from phoenix_ray.dataset.videos import describe_data_file, gather_videos, read_entries, select_videos
+from phoenix_ray.dataset.video_table import describe_data_file, gather_videos, read_entries, select_videos
 from tests.dataset.made_up import IDENTITY
 from tests.simulation import old_logic, scenarios
 from tests.simulation.explorer import Scenario
-from tests.simulation.old_logic import measure
 
 # What the simulation says of a lost row.
 LOSS = "does not see|did not see|the next run computes|a check finds .*'lost'"
@@ -90,7 +89,7 @@ def any_video_elsewhere(
             if keys & elsewhere or select_videos(survey.videos, keys):
                 condemned.add(file.name)
             else:
-                added.append(describe_data_file(file.name, entries, *measure(storage, file.name)))
+                added.append(describe_data_file(file.name, entries, *hash_file(storage, file.name)))
                 elsewhere |= keys
     return added, condemned
 

@@ -6,7 +6,6 @@ published; and its sweep deleted a data file of which **any** video lay elsewher
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Sequence
 
@@ -15,10 +14,10 @@ from phoenix_ray.dataset.compaction import Compacted
 from phoenix_ray.dataset.identity import DatasetIdentity
 from phoenix_ray.dataset.manifest import Manifest, check_files, publish_manifest, read_manifest
 from phoenix_ray.dataset.sealing import seal_json
-from phoenix_ray.dataset.storage import Storage
+from phoenix_ray.dataset.storage import Storage, hash_file
 from phoenix_ray.dataset.survey import take_survey
 from phoenix_ray.dataset.unpublished import is_data_file_name
-from phoenix_ray.dataset.videos import describe_data_file, gather_videos, read_entries, select_videos, write_videos
+from phoenix_ray.dataset.video_table import describe_data_file, gather_videos, read_entries, select_videos, write_videos
 from tests.simulation.storage import alone
 
 
@@ -56,20 +55,13 @@ def old_sweep(storage: Storage, identity: DatasetIdentity) -> None:
         if keys & elsewhere or select_videos(survey.videos, keys):
             removed.append(name)
         else:
-            manifest = manifest.replace((), [describe_data_file(name, entries, *measure(storage, name))])
+            manifest = manifest.replace((), [describe_data_file(name, entries, *hash_file(storage, name))])
             elsewhere |= keys
     if manifest != survey.manifest:
         replace_manifest(storage, identity, manifest)
         write_videos(storage, gather_videos(storage, identity, manifest)[0])
     for name in removed:
         storage.delete(name)
-
-
-def measure(storage: Storage, name: str) -> tuple[int, str]:
-    """Return size and sha256 of a file."""
-    with storage.open(name) as stream:
-        content = stream.read()
-    return len(content), hashlib.sha256(content).hexdigest()
 
 
 def replace_manifest(storage: Storage, identity: DatasetIdentity, manifest: Manifest) -> None:

@@ -9,20 +9,18 @@ from typing import Any
 from unittest.mock import patch
 
 from phoenix_ray.dataset import paths
-from phoenix_ray.dataset.committed import committed_in
-from phoenix_ray.dataset.compaction import Compacted, compact
+from phoenix_ray.dataset.check.dataset_check import check_dataset
+from phoenix_ray.dataset.check.files import TO_REPAIR, of_kinds
+from phoenix_ray.dataset.check.repair import repair
+from phoenix_ray.dataset.compaction import Compacted, compact_videos
 from phoenix_ray.dataset.compaction_plan import plan_compaction
-from phoenix_ray.dataset.identity import DatasetIdentity, open_dataset
-from phoenix_ray.dataset.integrity.findings import TO_REPAIR, of_kinds
-from phoenix_ray.dataset.integrity.inspection import inspect
-from phoenix_ray.dataset.integrity.repair import repair
+from phoenix_ray.dataset.identity import DatasetIdentity, claim_dataset
 from phoenix_ray.dataset.manifest import read_manifest
-from phoenix_ray.dataset.publication import publish
+from phoenix_ray.dataset.publication import publish, sweep
 from phoenix_ray.dataset.reader import Dataset
 from phoenix_ray.dataset.storage import Storage
-from phoenix_ray.dataset.survey import take_survey
-from phoenix_ray.dataset.sweeping import sweep
-from phoenix_ray.dataset.videos import read_entries
+from phoenix_ray.dataset.survey import committed_in, take_survey
+from phoenix_ray.dataset.video_table import read_entries
 from phoenix_ray.errors import OutputError
 from phoenix_ray.sources.base import Video
 from tests.dataset.made_up import IDENTITY, SETTINGS, commit, make_video
@@ -58,7 +56,7 @@ def simulated() -> Iterator[None]:
     Only the newest generation of the manifest is kept, so that others are often gone when somebody asks for them.
     """
     with ExitStack() as stack:
-        for module in ("partitions", "videos", "publication"):
+        for module in ("partitions", "video_table", "publication"):
             stack.enter_context(patch(f"phoenix_ray.dataset.{module}.ThreadPoolExecutor", _Serial))
         stack.enter_context(patch("phoenix_ray.dataset.manifest.GENERATIONS_KEPT", 1))
         stack.enter_context(patch("time.time", lambda: 1.0))
@@ -76,7 +74,7 @@ def plan_and_write(storage: Storage, target_bytes: float = APART, only: Iterable
     tasks = plan_compaction(survey, lambda name: read_entries(storage, IDENTITY, name), target_bytes)
     wanted = None if only is None else set(only)
     chosen = [task for task in tasks if wanted is None or wanted & {one.video_id for one in task.videos}]
-    return [compact(storage, task, SETTINGS) for task in chosen]
+    return [compact_videos(storage, task, SETTINGS) for task in chosen]
 
 
 def compaction(target_bytes: float = APART, only: Iterable[str] | None = None) -> Code:
@@ -125,7 +123,7 @@ def reading(storage: SimulatedStorage) -> frozenset[Row]:
 def repairing(storage: SimulatedStorage) -> None:
     """`phoenix-ray check --repair`, forced beside others."""
     try:
-        repair(storage, inspect(storage))
+        repair(storage, check_dataset(storage))
     except OutputError as error:
         # It must refuse when others are at work; what it may not do is lose a row.
         if "repair it again" not in str(error) and "changes while" not in str(error):
@@ -150,7 +148,7 @@ def _commit_all(storage: Storage, one: Video) -> None:
 def dataset_of(*videos: Video) -> Files:
     """Return a dataset whose videos lie in partitions."""
     storage, files = alone({})
-    open_dataset(storage, IDENTITY)
+    claim_dataset(storage, IDENTITY)
     for one in videos:
         _commit_all(storage, one)
     return files
@@ -221,7 +219,7 @@ def finished(videos: Sequence[Video], late: Sequence[Video] = ()) -> Callable[[F
             publish(storage, IDENTITY, plan_and_write(storage))
         if computed:
             return f"the next run computes {computed}"
-        if findings := inspect(storage).findings:
+        if findings := check_dataset(storage).findings:
             return f"the next run leaves {findings}"
         if left := [name for name in held if name.startswith(f"{paths.PARTITIONS}/")]:
             return f"the next run leaves {left}"
@@ -234,15 +232,15 @@ def finished(videos: Sequence[Video], late: Sequence[Video] = ()) -> Callable[[F
 
 def whole(files: Files) -> str | None:
     """Return what `phoenix-ray check` finds."""
-    findings = inspect(alone(files)[0]).findings
+    findings = check_dataset(alone(files)[0]).findings
     return f"a check finds {findings}" if findings else None
 
 
 def _mended(files: Files, check: Callable[[Files], str | None]) -> str | None:
     """Return what is wrong after `phoenix-ray check --repair`."""
     storage, held = alone(files)
-    repair(storage, inspect(storage))
-    if findings := of_kinds(inspect(storage).findings, TO_REPAIR):
+    repair(storage, check_dataset(storage))
+    if findings := of_kinds(check_dataset(storage).findings, TO_REPAIR):
         return f"a repair leaves {findings}"
     if wrong := check(held):
         return f"after a repair, {wrong}"

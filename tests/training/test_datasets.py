@@ -22,8 +22,7 @@ from phoenix_ray.dataset.reader import Dataset
 from phoenix_ray.dataset.video_landmarks import VideoLandmarks
 from phoenix_ray.training import LandmarkDataset, LandmarkStream, pad
 from phoenix_ray.training.datasets import Place, order_videos, rank_from_environment, take_share
-from tests.dataset.made_up import commit, make_video, new_dataset
-from tests.dataset.test_unreadable import commit_truncated
+from tests.dataset.made_up import commit, commit_truncated, make_video, new_dataset
 
 VIDEOS = st.integers(0, 200)
 COUNTS = st.integers(1, 7)

@@ -10,16 +10,16 @@ import numpy as np
 import pytest
 
 from phoenix_ray.cluster.claim import make_identity
-from phoenix_ray.cluster.shard import Shard
 from phoenix_ray.cluster.worker import ShardWorker
 from phoenix_ray.config import ModelSettings, OutputSettings, Settings, SourceSettings
-from phoenix_ray.dataset.compaction import compact
+from phoenix_ray.dataset.compaction import compact_videos
 from phoenix_ray.dataset.compaction_plan import plan_compaction
-from phoenix_ray.dataset.identity import open_dataset
+from phoenix_ray.dataset.identity import claim_dataset
 from phoenix_ray.dataset.publication import publish
+from phoenix_ray.dataset.shards import Shard
 from phoenix_ray.dataset.storage import open_storage
 from phoenix_ray.dataset.survey import take_survey
-from phoenix_ray.dataset.videos import read_entries
+from phoenix_ray.dataset.video_table import read_entries
 from phoenix_ray.sources.base import Video
 from phoenix_ray.sources.registry import open_source
 
@@ -55,7 +55,7 @@ def compute(source: Path, tmp_path: Path) -> Compute:
             output=OutputSettings(path=str(tmp_path / name)),
         )
         opened, storage = open_source(settings.source), open_storage(settings.output.path)
-        identity = open_dataset(storage, make_identity(settings, opened.root))
+        identity = claim_dataset(storage, make_identity(settings, opened.root))
         worker = ShardWorker(settings, identity)
         worker.ready()
         for video in opened.videos():
@@ -66,7 +66,7 @@ def compute(source: Path, tmp_path: Path) -> Compute:
         if compacted:
             survey = take_survey(storage, identity)
             tasks = plan_compaction(survey, lambda file: read_entries(storage, identity, file), 1e9)
-            publish(storage, identity, [compact(storage, task, settings.output) for task in tasks])
+            publish(storage, identity, [compact_videos(storage, task, settings.output) for task in tasks])
         return settings.output.path
 
     return work

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from phoenix_ray.dataset.collection import VideoKey
+from phoenix_ray.dataset.shards import VideoKey
 from phoenix_ray.dataset.video_landmarks import VideoLandmarks
 from phoenix_ray.landmarks import Layout, Part
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from phoenix_ray.dataset.collection import VideoKey
+from phoenix_ray.dataset.shards import VideoKey
 from phoenix_ray.dataset.video_landmarks import VideoLandmarks
 from phoenix_ray.landmarks import holistic
 from phoenix_ray.verify import comparison, moved_frames

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from phoenix_ray.cluster.claim import make_identity
-from phoenix_ray.cluster.shard import Shard
 from phoenix_ray.cluster.worker import ShardWorker
 from phoenix_ray.config import ModelSettings, OutputSettings, Settings, SourceSettings
-from phoenix_ray.dataset.identity import DatasetIdentity, open_dataset
+from phoenix_ray.dataset.identity import DatasetIdentity, claim_dataset
 from phoenix_ray.dataset.reader import Dataset
+from phoenix_ray.dataset.shards import Shard
 from phoenix_ray.dataset.storage import open_storage
 from phoenix_ray.errors import ConfigError, SourceError
 from phoenix_ray.models import registry
@@ -82,7 +82,7 @@ def test_frames_that_failed_are_neither_decoded_nor_estimated_again(
     )
     video = next(one for one in open_source(settings.source).videos() if isinstance(one, Video))
     worker = ShardWorker(
-        settings, open_dataset(open_storage(settings.output.path), make_identity(settings, str(source)))
+        settings, claim_dataset(open_storage(settings.output.path), make_identity(settings, str(source)))
     )
     worker.ready()
     worker.process(Shard(video, 0, 5))

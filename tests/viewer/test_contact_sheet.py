@@ -6,10 +6,10 @@ import cv2
 import numpy as np
 import pytest
 
-from phoenix_ray.cluster.shard import Shard
 from phoenix_ray.cluster.worker import ShardWorker
 from phoenix_ray.config import ModelSettings, OutputSettings, Settings, SourceSettings
-from phoenix_ray.dataset.identity import DatasetIdentity, open_dataset
+from phoenix_ray.dataset.identity import DatasetIdentity, claim_dataset
+from phoenix_ray.dataset.shards import Shard
 from phoenix_ray.dataset.storage import open_storage
 from phoenix_ray.errors import OutputError, SourceError
 from phoenix_ray.sources.base import Video
@@ -35,7 +35,7 @@ def dataset(tmp_path: Path) -> str:
         output=OutputSettings(path=str(output)),
     )
     opened = open_source(settings.source)
-    identity = open_dataset(open_storage(str(output)), DatasetIdentity("holistic-468", source_root=opened.root))
+    identity = claim_dataset(open_storage(str(output)), DatasetIdentity("holistic-468", source_root=opened.root))
     worker = ShardWorker(settings, identity)
     worker.ready()
     for video in opened.videos():

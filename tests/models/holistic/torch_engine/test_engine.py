@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from phoenix_ray import landmarks
-from phoenix_ray.cluster.shard import Shard
 from phoenix_ray.cluster.worker import ShardWorker
 from phoenix_ray.config import ModelSettings, OutputSettings, Settings
 from phoenix_ray.dataset.identity import DatasetIdentity
+from phoenix_ray.dataset.shards import Shard
 from phoenix_ray.errors import ModelError
 from phoenix_ray.models.base import LandmarkBatch
 from phoenix_ray.models.holistic.decoding import FACE_ANCHORS, POSE_ANCHORS

@@ -1,4 +1,4 @@
-"""Whether the files of a dataset agree with each other, each being sound by itself; called by `inspection`."""
+"""Checks whether the files of a dataset agree with each other; `check_dataset` calls it after each file by itself."""
 
 from __future__ import annotations
 
@@ -11,27 +11,25 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from phoenix_ray.dataset import paths
-from phoenix_ray.dataset.encoding import DamagedFileError
+from phoenix_ray.dataset.check.files import DataFileCheck, Finding, PartitionCheck
+from phoenix_ray.dataset.failures import parse_failure
 from phoenix_ray.dataset.identity import DatasetIdentity
-from phoenix_ray.dataset.integrity.contents import DataFileCheck, PartitionCheck
-from phoenix_ray.dataset.integrity.findings import Finding
 from phoenix_ray.dataset.lease import is_alive, read_holder
 from phoenix_ray.dataset.manifest import Manifest, list_generations
-from phoenix_ray.dataset.sealing import json_seal, open_json, parquet_seal
+from phoenix_ray.dataset.parquet import DamagedFileError
+from phoenix_ray.dataset.sealing import json_seal, parquet_seal
 from phoenix_ray.dataset.storage import Storage, StoredFile
 from phoenix_ray.dataset.survey import Survey
 from phoenix_ray.dataset.unpublished import is_data_file_name
-from phoenix_ray.dataset.videos import VERSION_COLUMNS, read_videos
+from phoenix_ray.dataset.video_table import VERSION_COLUMNS, read_videos
 from phoenix_ray.landmarks import Layout
 
-# Where `repair` puts what it takes out of a dataset.
-QUARANTINE = "quarantine"
-# What `phoenix-ray export --format delta` writes, and Delta's tools after it. Parquet readers pass over such a name.
+# Written by `phoenix-ray export --format delta` and by Delta's tools. Parquet readers ignore names that begin with _.
 _DELTA_LOG = f"{paths.DATA}/_delta_log/"
 
 
 def lost_files(manifest: Manifest, checks: tuple[DataFileCheck, ...]) -> Iterator[Finding]:
-    """Yield the data files that the manifest names and that are not there."""
+    """Yield the data files that the manifest names but that do not exist."""
     there = {check.name for check in checks}
     for file in manifest.files:
         if file.name not in there:
@@ -46,7 +44,7 @@ def check_listing(
     files: list[StoredFile],
     manifest_sound: bool,
 ) -> Iterator[Finding]:
-    """Yield what the names of files tell: unfinished writes, data files of no manifest, files of somebody else."""
+    """Yield unfinished writes, data files that no manifest names, and files that phoenix_ray did not write, by name."""
     holder = read_holder(storage)
     at_work = holder is not None and is_alive(holder, time.time())
     published = {file.name for file in manifest.files}
@@ -66,41 +64,41 @@ def check_listing(
             yield Finding("foreign", file.name, "phoenix_ray writes no file of this name here")
         elif paths.manifest_generation(file.name) is not None:
             continue
-        elif file.name not in known and top not in (paths.PARTITIONS, paths.FAILURES, paths.RUNS, QUARANTINE):
+        elif file.name not in known and top not in (paths.PARTITIONS, paths.FAILURES, paths.RUNS, paths.QUARANTINE):
             yield Finding("unknown", file.name, "phoenix_ray did not write it")
 
 
-def check_former_manifests(storage: Storage) -> Iterator[Finding]:
-    """Yield generations of the manifest before the newest whose bytes are not those that were written."""
-    former = sorted({0, *list_generations(storage)})[:-1]
-    for name in map(paths.manifest_path, former):
+def check_earlier_manifests(storage: Storage) -> Iterator[Finding]:
+    """Yield earlier generations of the manifest whose bytes are not those that were written."""
+    earlier = sorted({0, *list_generations(storage)})[:-1]
+    for name in map(paths.manifest_path, earlier):
         with suppress(FileNotFoundError):
             if json_seal(storage.read(name)) != "intact":
-                yield Finding("leftover", name, "a former generation, and its bytes are not those that were written")
+                yield Finding("leftover", name, "an earlier generation whose bytes are not those that were written")
 
 
 def find_irregular(storage: Storage) -> Iterator[Finding]:
-    """Yield links, pipes and devices where files of the dataset belong; they would hide what lies there."""
+    """Yield links, pipes and devices in places of the dataset's files."""
     for name, kind in sorted(storage.irregular("")):
-        if name.partition("/")[0] in paths.TOP_LEVEL - {QUARANTINE}:
+        if name.partition("/")[0] in paths.TOP_LEVEL - {paths.QUARANTINE}:
             yield Finding("irregular", name, f"{kind}; nothing else was checked")
 
 
 def check_failures(storage: Storage, files: list[StoredFile]) -> Iterator[Finding]:
-    """Yield failure records that are damaged or lie under another name than theirs."""
+    """Yield failure records that are damaged or have the name of another record."""
     for file in files:
         if file.name.startswith(f"{paths.FAILURES}/") and not file.temporary:
             try:
                 content = storage.read(file.name)
-                tree = open_json(content)
-                right = paths.failure_path(tree["split"], tree["video_id"], tree["first"], tree["last"])
+                failure = parse_failure(content)
+                right = paths.failure_path(failure.split, failure.video_id, failure.first, failure.last)
             except FileNotFoundError:
                 continue
-            except (ValueError, KeyError, TypeError, AttributeError):
+            except ValueError:
                 yield Finding("damaged", file.name, "its bytes are not those that were written")
                 continue
             if json_seal(content) != "intact" or right != file.name:
-                yield Finding("damaged", file.name, "it is no record that was written under this name")
+                yield Finding("damaged", file.name, "it is not the record that was written under this name")
 
 
 def check_videos(storage: Storage, layout: Layout, expected: pa.Table, names: set[str]) -> Iterator[Finding]:
@@ -119,7 +117,7 @@ def check_videos(storage: Storage, layout: Layout, expected: pa.Table, names: se
 
 
 def read_video_table(storage: Storage, layout: Layout) -> pa.Table | None:
-    """Return `videos.parquet` as it was written, None where it is damaged or gone."""
+    """Return `videos.parquet`; None where it is missing or not what was written."""
     try:
         if parquet_seal(storage.read(paths.VIDEOS)) != "intact":
             return None
@@ -133,7 +131,7 @@ def _in_order(videos: pa.Table) -> pa.Table:
 
 
 def _plain(videos: pa.Table) -> pa.Table:
-    """Return a table with text in the place of dictionaries, which differ from file to file."""
+    """Return a table with plain text instead of dictionaries, which differ from file to file."""
     columns = [
         pc.cast(column, pa.string()) if pa.types.is_dictionary(column.type) else column for column in videos.columns
     ]
@@ -143,7 +141,7 @@ def _plain(videos: pa.Table) -> pa.Table:
 def check_coverage(
     identity: DatasetIdentity, manifest: Manifest, checks: tuple[PartitionCheck, ...], videos: pa.Table
 ) -> Iterator[Finding]:
-    """Yield videos that lack frames, partitions that a data file has absorbed, and videos that come twice."""
+    """Yield videos that lack frames, partitions that a data file has absorbed, and videos in two data files."""
     sound = tuple(check.info for check in checks if check.info is not None)
     for video in Survey(identity, manifest, sound, videos.select(list(VERSION_COLUMNS))).open_videos():
         for info in video.absorbed:
@@ -152,7 +150,7 @@ def check_coverage(
             frames = {frame for info in video.live for frame in range(info.first, info.last)}
             count = video.live[0].frame_count
             yield Finding("missing", f"{video.split}/{video.video_id}", f"{count - len(frames):,} of {count:,} frames")
-    # Without a manifest it is not known yet which of several files count; a repair sorts that out.
+    # Without a manifest it is not known which of several files counts; a repair decides that.
     places = _plain(videos.select(["split", "video_id", "file"])).slice(0, None if manifest.files else 0)
     counts = places.group_by(["split", "video_id"]).aggregate([("file", "count")])
     twice = counts.filter(pc.greater(counts.column("file_count"), 1)).select(["split", "video_id"]).to_pylist()

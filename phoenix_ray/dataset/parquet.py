@@ -1,9 +1,8 @@
-"""How the dataset's Parquet files are encoded, and what their footers say.
+"""Encoding of the dataset's Parquet files, and our part of their footers.
 
-Partitions and compacted data files are written with the same encoding, measured on real landmarks: floats are split
-into byte streams before zstd (a quarter smaller than plain zstd; dictionary encoding would silently switch it off), and
-every page carries a checksum. What we know about a file lies as JSON in its footer, under one key, so that a file needs
-no companion.
+Partitions and data files have the same encoding, chosen by measurements on real landmarks: floats are split into byte
+streams before zstd, which is a quarter smaller than plain zstd (dictionary encoding would silently switch it off).
+Every page has a checksum. The footer holds our metadata as JSON under one key, so that no file needs a companion.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ import pyarrow.parquet as pq
 
 from phoenix_ray.config import OutputSettings
 from phoenix_ray.dataset.decoded_size import DecodedSizeError
-from phoenix_ray.dataset.json_values import parse_mapping
+from phoenix_ray.dataset.json_records import parse_mapping
 from phoenix_ray.dataset.sealing import PARQUET_SEAL_BLANK, PARQUET_SEAL_KEY, intact_footer
 from phoenix_ray.dataset.storage import ReadableStorage
 from phoenix_ray.errors import OutputError
@@ -28,10 +27,10 @@ from phoenix_ray.landmarks import Layout
 
 SCHEMA_VERSION = 1
 _FOOTER_KEY = b"phoenix_ray"
-# How a footer introduces the text under that key: Thrift's compact protocol writes a binary field as 0x18, the length
-# as a varint, the bytes. JSON escapes control characters, so what comes last cannot be text of a user.
+# The bytes before the text under that key: Thrift's compact protocol writes a binary field as 0x18, the length as a
+# varint, the bytes. JSON escapes control characters, so the last occurrence cannot be a user's text.
 _FOOTER_MARK = b"\x18" + bytes([len(_FOOTER_KEY)]) + _FOOTER_KEY + b"\x18"
-# The footer of a shard of 512 frames has about 16 kB.
+# The footer of a partition of 512 frames has about 16 kB.
 _TAIL_BYTES = 32 << 10
 _SORTED_BY = [("split", "ascending"), ("video_id", "ascending"), ("frame_index", "ascending")]
 _TEXT_COLUMNS = ["split", "video_id", "frame_name", "status", "error"]
@@ -39,13 +38,13 @@ _TEXT_COLUMNS = ["split", "video_id", "frame_name", "status", "error"]
 
 @dataclass(frozen=True, slots=True)
 class DamagedFile:
-    """A file of the dataset that is not to be trusted; what it should hold counts as missing.
+    """A file of the dataset that cannot be trusted; the rows that it should hold count as missing.
 
     Attributes:
         name: The file.
         reason: What is wrong with it.
-        foreign: Whether it is whole but not of this dataset, so that deleting it might lose somebody's work.
-        gone: Whether the file no longer exists.
+        foreign: Whether it is sound but of another dataset or program, so that deleting it might lose somebody's work.
+        gone: Whether it no longer exists.
     """
 
     name: str
@@ -55,7 +54,7 @@ class DamagedFile:
 
 
 class DamagedFileError(Exception):
-    """A file is truncated, bit-flipped or not ours. Caught inside `dataset`, which reports its `damage`."""
+    """A file is truncated, has flipped bits, or is not ours. `dataset` catches it and reports its `damage`."""
 
     def __init__(self, name: str, reason: str, foreign: bool = False) -> None:
         super().__init__(f"{name}: {reason}")
@@ -71,7 +70,7 @@ def open_writer(sink: object, schema: pa.Schema, layout: Layout, settings: Outpu
         compression_level=settings.compression_level,
         use_dictionary=_TEXT_COLUMNS,
         use_byte_stream_split=[f"{name}.list.element" for part in layout.parts for name in part.columns()],
-        # Of a coordinate the smallest and largest value help no reader, and footers without them are read faster.
+        # No reader uses the smallest and largest value of a coordinate, and footers without them are read faster.
         write_statistics=[field.name for field in schema if not pa.types.is_nested(field.type)],
         sorting_columns=pq.SortingColumn.from_ordering(schema, _SORTED_BY),
         write_page_checksum=True,
@@ -79,32 +78,32 @@ def open_writer(sink: object, schema: pa.Schema, layout: Layout, settings: Outpu
 
 
 def write_sealable_footer(writer: pq.ParquetWriter, content: dict[str, Any]) -> None:
-    """As `write_footer`, with room for a seal: `sealing.seal_parquet` is to be called on the finished file."""
+    """As `write_footer`, with room for a seal: pass the finished file to `sealing.seal_parquet`."""
     write_footer(writer, content)
     writer.add_key_value_metadata({PARQUET_SEAL_KEY: PARQUET_SEAL_BLANK})
 
 
 def write_footer(writer: pq.ParquetWriter, content: dict[str, Any]) -> None:
-    """Add what we know about the file to its footer."""
+    """Add our metadata to the footer of a file."""
     writer.add_key_value_metadata({_FOOTER_KEY: json.dumps(content, ensure_ascii=False, sort_keys=True).encode()})
 
 
 @contextmanager
 def open_parquet(storage: ReadableStorage, name: str) -> Iterator[pq.ParquetFile]:
-    """Open a file and parse its footer; pages are checked against their checksums when they are read.
+    """Open a file and parse its footer; reading a page verifies its checksum.
 
     Raises:
         FileNotFoundError: There is no such file.
-        DamagedFileError: It is no whole Parquet file, or a page that was read in the block is damaged.
+        DamagedFileError: It is not a whole Parquet file, or a page that the block reads is damaged.
     """
     with storage.open(name) as source, explain_damage(storage, name):
         yield pq.ParquetFile(source, page_checksum_verification=True)
 
 
 def open_parquet_file(storage: ReadableStorage, name: str) -> tuple[pa.NativeFile, pq.ParquetFile]:
-    """As `open_parquet`, for a file that is kept open, and its bytes; read from it inside of `explain_damage`."""
+    """Open a file to keep open; return its bytes and the Parquet file. Read from it inside `explain_damage`."""
     source = storage.open(name)
-    # In a bucket all columns of a row group are fetched at once; a disk has no such latency to hide.
+    # From a bucket all columns of a row group are fetched at once, to hide the latency that a disk does not have.
     remote = not isinstance(source, pa.OSFile)
     with explain_damage(storage, name):
         return source, pq.ParquetFile(source, page_checksum_verification=True, pre_buffer=remote)
@@ -112,18 +111,18 @@ def open_parquet_file(storage: ReadableStorage, name: str) -> tuple[pa.NativeFil
 
 @contextmanager
 def explain_damage(storage: ReadableStorage, name: str) -> Iterator[None]:
-    """Turn what Arrow raises about a file into an error that names it.
+    """Turn Arrow's exceptions into errors that name the file.
 
     Raises:
         FileNotFoundError: The file was deleted on another machine while it was open.
-        DamagedFileError: It is no whole Parquet file, or a page that was read is damaged.
+        DamagedFileError: It is not a whole Parquet file, or a page that was read is damaged.
         OutputError: The storage failed.
     """
     try:
         yield
     except DecodedSizeError as error:
         raise DamagedFileError(name, f"refused: {error}") from None
-    # UnicodeDecodeError: Arrow reads names of columns as they are.
+    # Arrow raises UnicodeDecodeError for damaged names of columns.
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         if not isinstance(error, OSError) or error.errno is None:
             raise DamagedFileError(name, f"damaged: {error}") from None
@@ -133,10 +132,10 @@ def explain_damage(storage: ReadableStorage, name: str) -> Iterator[None]:
 
 
 def read_footer(name: str, file: pq.ParquetFile) -> dict[str, Any]:
-    """Return what `write_footer` put into a file.
+    """Return the metadata that `write_footer` added to a file.
 
     Raises:
-        DamagedFileError: The file was not written by phoenix_ray, or what it says is no JSON.
+        DamagedFileError: phoenix_ray did not write the file, or its metadata is not a JSON mapping.
     """
     content = (file.metadata.metadata or {}).get(_FOOTER_KEY)
     if content is None:
@@ -149,10 +148,10 @@ def read_footer(name: str, file: pq.ParquetFile) -> dict[str, Any]:
 
 
 def read_sealed_footer(storage: ReadableStorage, name: str) -> dict[str, Any] | None:
-    """Return what `write_sealable_footer` put into a file, None unless the footer is short and its seal intact.
+    """Return the metadata that `write_sealable_footer` added, or None unless the footer is short and its seal intact.
 
-    It finds the one text in the footer instead of having Arrow parse all of it, which takes a fifth of the time: a
-    resume reads the footers of all partitions.
+    It finds our text in the footer instead of having Arrow parse all of it, which takes a fifth of the time: a resume
+    reads the footers of all partitions.
 
     Raises:
         FileNotFoundError: There is no such file.

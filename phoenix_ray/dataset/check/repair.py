@@ -1,13 +1,13 @@
-"""Mends a dataset so that the next run computes anew just what is damaged.
+"""Repairs a dataset so that the next run computes again only what is damaged.
 
-Nothing that might be the last good copy of a row is deleted: what is taken out of a dataset is first copied, durably,
-to `quarantine/<time>/` under the name it had. In the order of the steps, each of which may be the last before a crash:
+A repair never deletes what might be the last good copy of a row: it first copies, durably, whatever it takes out of a
+dataset to `quarantine/<time>/` under the same name. A crash may come after any of its steps:
 
 1. Whole files under wrong names are put where they belong; the sound videos of a data file with damaged pages are
    written to a new one, row by row against their digests.
 2. The damaged files are copied to quarantine. Those that are not data files are deleted.
-3. The next generation of the manifest is published, which condemns the damaged data files, and takes in what no
-   manifest names although it should; leftovers are swept, `videos.parquet` is made again from the footers.
+3. The next generation of the manifest is published. It condemns the damaged data files and takes in data files that no
+   manifest names although it should. Leftovers are swept, and `videos.parquet` is made again from the footers.
 """
 
 from __future__ import annotations
@@ -22,18 +22,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from phoenix_ray.dataset import paths
-from phoenix_ray.dataset.collection import VideoKey
+from phoenix_ray.dataset.check.cross_checks import read_video_table
+from phoenix_ray.dataset.check.dataset_check import DatasetCheck
+from phoenix_ray.dataset.check.files import TO_REPAIR, DataFileCheck, of_kinds
 from phoenix_ray.dataset.identity import DatasetIdentity, find_layout
-from phoenix_ray.dataset.integrity.agreement import QUARANTINE, read_video_table
-from phoenix_ray.dataset.integrity.contents import DataFileCheck
-from phoenix_ray.dataset.integrity.findings import TO_REPAIR, of_kinds
-from phoenix_ray.dataset.integrity.inspection import Inspection
-from phoenix_ray.dataset.lease import Lease, hold, is_alive, read_holder
+from phoenix_ray.dataset.lease import Lease, is_alive, keep_lease, read_holder
 from phoenix_ray.dataset.manifest import DataFile, Manifest, newest_generation, read_manifest
+from phoenix_ray.dataset.publication import sweep
+from phoenix_ray.dataset.shards import VideoKey
 from phoenix_ray.dataset.storage import Storage
-from phoenix_ray.dataset.sweeping import sweep
 from phoenix_ray.dataset.unpublished import rewrite
-from phoenix_ray.dataset.videos import read_entries
+from phoenix_ray.dataset.video_table import read_entries
 from phoenix_ray.errors import OutputError
 
 _BLOCK_BYTES = 1 << 20
@@ -41,10 +40,10 @@ _BLOCK_BYTES = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Repair:
-    """What was done.
+    """What a repair did.
 
     Attributes:
-        quarantine: The folder of this repair below the dataset.
+        quarantine: Its folder for files that it took out, relative to the dataset.
         quarantined: Files that were moved there.
         restored: Whole files that were put back under their names.
         rewritten: Data files that were written with the sound videos of a damaged one.
@@ -71,57 +70,57 @@ def alone_on(storage: Storage) -> Iterator[Lease]:
             f"{storage.root} is being written by the run {holder.run_id} on {holder.host} (process {holder.pid}): "
             "repair it when that run has ended, or check it without --repair."
         )
-    with hold(storage, f"repair-{time.strftime('%Y%m%d-%H%M%S')}") as lease:
+    with keep_lease(storage, f"repair-{time.strftime('%Y%m%d-%H%M%S')}") as lease:
         yield lease
 
 
-def repair(storage: Storage, inspection: Inspection) -> Repair:
-    """Mend what an inspection found. Call it inside of `alone_on`.
+def repair(storage: Storage, checked: DatasetCheck) -> Repair:
+    """Repair what a check found; call it inside `alone_on`.
 
     Args:
         storage: The dataset.
-        inspection: What is wrong with it.
+        checked: What is wrong with it.
 
     Raises:
-        OutputError: The storage cannot be read or written; nothing is lost then.
+        OutputError: The storage cannot be read or written; no row is lost.
     """
-    bench = _Bench(storage, f"{QUARANTINE}/{time.strftime('%Y%m%d-%H%M%S')}")
-    wrong = of_kinds(inspection.findings, TO_REPAIR)
+    work = _Quarantine(storage, f"{paths.QUARANTINE}/{time.strftime('%Y%m%d-%H%M%S')}")
+    wrong = of_kinds(checked.findings, TO_REPAIR)
     irregular = of_kinds(wrong, ["irregular"])
     if irregular:
         for finding in irregular:
-            bench.move(finding.subject)
-        return bench.done()
-    if inspection.identity is None:
-        bench.quarantine(paths.IDENTITY)
-        return bench.done()
-    identity = inspection.identity
+            work.move(finding.subject)
+        return work.done()
+    if checked.identity is None:
+        work.quarantine(paths.IDENTITY)
+        return work.done()
+    identity = checked.identity
     unfit = {finding.subject for finding in wrong if finding.kind in ("damaged", "misplaced", "foreign")}
-    homes = _homes(inspection, unfit)
-    bench.rearrange(homes)
+    homes = _homes(checked, unfit)
+    work.rearrange(homes)
     unfit -= set(homes.values())
     rewritten: dict[str, DataFile] = {}
-    for check in inspection.data_files:
+    for check in checked.data_files:
         if check.name in unfit:
             written = _rewrite_sound_videos(storage, identity, check)
             if written is not None:
-                bench.keep(check.name)
+                work.keep(check.name)
                 rewritten[check.name] = written
     data_files = {name for name in unfit if name.startswith(f"{paths.DATA}/")}
     broken = {name for name in unfit if paths.manifest_generation(name) is not None}
     for name in sorted(unfit):
         if name in data_files | broken:
-            bench.keep(name)
+            work.keep(name)
         else:
-            bench.quarantine(name)
+            work.quarantine(name)
     for finding in of_kinds(wrong, ["leftover"]):
         if paths.manifest_generation(finding.subject) is not None:
-            bench.quarantine(finding.subject)
+            work.quarantine(finding.subject)
     if wrong:
-        # To be made from footers alone: a row of the old table would be believed as long as its file is there.
+        # The table is made again from footers: a row of the old one would be trusted as long as its file exists.
         storage.delete(paths.VIDEOS)
     decided: Manifest | None = None
-    if wrong and (data_files or broken or inspection.manifest.files):
+    if wrong and (data_files or broken or checked.manifest.files):
         before = Manifest((), newest_generation(storage)) if broken else read_manifest(storage, identity)
         doubled = {finding.subject for finding in of_kinds(wrong, ["doubled"])}
         decided = before.replace(data_files | doubled, list(rewritten.values()))
@@ -129,12 +128,12 @@ def repair(storage: Storage, inspection: Inspection) -> Repair:
     removed = sweep(storage, identity, temporary_seconds=0, manifest=decided).removed
     for name in broken:
         storage.delete(name)
-    removed = tuple(name for name in removed if name not in bench.kept)
-    return bench.done([file.name for file in rewritten.values()], removed)
+    removed = tuple(name for name in removed if name not in work.kept)
+    return work.done([file.name for file in rewritten.values()], removed)
 
 
-class _Bench:
-    """Moves files between a dataset and one folder of its quarantine, and remembers what it did."""
+class _Quarantine:
+    """Moves files between a dataset and its quarantine, and records what it did."""
 
     def __init__(self, storage: Storage, folder: str) -> None:
         self._storage = storage
@@ -148,7 +147,7 @@ class _Bench:
         return frozenset(self._kept)
 
     def keep(self, name: str) -> None:
-        """Copy a file into quarantine, if it is there and was not copied yet."""
+        """Copy a file into quarantine if it exists and was not copied yet."""
         if name not in self._kept:
             try:
                 self._copy(name, f"{self._folder}/{name}")
@@ -167,7 +166,7 @@ class _Bench:
         self._kept.append(name)
 
     def rearrange(self, homes: Mapping[str, str]) -> None:
-        """Put whole files where they belong (name → right name), by way of the quarantine since two may be swapped."""
+        """Move whole files to their right names (name → right name), by way of the quarantine: two may be swapped."""
         for name, home in homes.items():
             self.quarantine(name)
             self.keep(home)
@@ -187,16 +186,16 @@ class _Bench:
             shutil.copyfileobj(source, target, _BLOCK_BYTES)
 
 
-def _homes(inspection: Inspection, unfit: set[str]) -> dict[str, str]:
-    """Return where whole files under wrong names belong, if what lies there is gone or unfit too."""
-    there = {check.name for check in inspection.data_files} | {check.name for check in inspection.partitions}
-    wanted = {file.sha256: file.name for file in inspection.manifest.files if file.name not in there - unfit}
+def _homes(checked: DatasetCheck, unfit: set[str]) -> dict[str, str]:
+    """Return name → right name of whole files under wrong names, where no sound file has the right name."""
+    there = {check.name for check in checked.data_files} | {check.name for check in checked.partitions}
+    wanted = {file.sha256: file.name for file in checked.manifest.files if file.name not in there - unfit}
     homes: dict[str, str] = {}
-    for check in inspection.data_files:
+    for check in checked.data_files:
         home = wanted.get(check.sha256)
         if home not in (None, check.name):
             homes[check.name] = home
-    for partition in inspection.partitions:
+    for partition in checked.partitions:
         home = partition.belongs_at
         if home is not None and home not in there - unfit:
             homes[partition.name] = home
@@ -204,11 +203,11 @@ def _homes(inspection: Inspection, unfit: set[str]) -> dict[str, str]:
 
 
 def _rewrite_sound_videos(storage: Storage, identity: DatasetIdentity, check: DataFileCheck) -> DataFile | None:
-    """Write a data file with those videos of a damaged one that are beyond doubt; None when there are none.
+    """Write a data file with the sound videos of a damaged one; return None when none is known to be sound.
 
-    Beyond doubt: damaged pages were found, so that it is known where the file's bytes differ from what was written;
-    none of them is the video's; and `videos.parquet`, whole by its seal, says of the video what the footer says.
-    A file that differs elsewhere may have been changed in columns that no digest covers.
+    A video is known to be sound when damaged pages were found, so that it is known where the file's bytes are wrong;
+    when none of these pages holds its rows; and when `videos.parquet`, whose seal is intact, agrees with the footer
+    about it. Without damaged pages, columns that no digest covers may have been changed.
     """
     if not check.located or check.videos is None:
         return None
@@ -219,7 +218,7 @@ def _rewrite_sound_videos(storage: Storage, identity: DatasetIdentity, check: Da
     rows = {_key(row): row for row in of_file.to_pylist()}
     confirmed = {_key(row) for row in check.videos.to_pylist() if rows.get(_key(row)) == row} - check.spoiled
     entries = read_entries(storage, identity, check.name)
-    sound = [entry for entry in entries if (entry.split, entry.video_id) in confirmed]
+    sound = [entry for entry in entries if entry.key in confirmed]
     return rewrite(storage, identity, check.name, sound) if sound else None
 
 

@@ -1,51 +1,84 @@
-"""Checks one file, every byte of it: what the processes of a check run.
+"""Checks every byte of one data file or partition, and says what a check can find.
 
-A data file's bytes are compared with the sha256 in the manifest, a partition's with its seal. Then the rows are read,
-page checksum by page checksum, and counted and digested anew: they must be all frames of their videos in order, and say
-what the footer says they said when they were written.
+A data file's bytes are compared with the sha256 in the manifest, a partition's with its seal. Then the rows are read
+with their page checksums, counted and digested: they must be all frames of their videos in order, with the counts and
+the landmark digest that the footer recorded when they were written.
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from phoenix_ray.dataset import paths
-from phoenix_ray.dataset.collection import VideoKey
-from phoenix_ray.dataset.compaction_plan import Piece
-from phoenix_ray.dataset.encoding import DamagedFile, DamagedFileError, open_parquet, read_footer
 from phoenix_ray.dataset.identity import DatasetIdentity
-from phoenix_ray.dataset.integrity.findings import Finding
 from phoenix_ray.dataset.manifest import DataFile
+from phoenix_ray.dataset.parquet import DamagedFile, DamagedFileError, open_parquet, read_footer
 from phoenix_ray.dataset.partitions import PartitionInfo, read_partition
-from phoenix_ray.dataset.rows import RowReader
+from phoenix_ray.dataset.rows import RowRange, RowReader
 from phoenix_ray.dataset.schema import landmark_schema
 from phoenix_ray.dataset.sealing import parquet_seal
-from phoenix_ray.dataset.storage import Storage, StoredFile
+from phoenix_ray.dataset.shards import VideoKey
+from phoenix_ray.dataset.storage import Storage, StoredFile, hash_file
 from phoenix_ray.dataset.tally import Tally, tally_rows
-from phoenix_ray.dataset.videos import VideoEntry, describe_data_file, read_entries, to_video_table
+from phoenix_ray.dataset.video_table import VideoEntry, describe_data_file, read_entries, to_video_table
 from phoenix_ray.landmarks import Layout
 
-_BLOCK_BYTES = 1 << 20
+Kind = Literal[
+    "irregular",
+    "damaged",
+    "misplaced",
+    "lost",
+    "doubled",
+    "foreign",
+    "leftover",
+    "outdated",
+    "missing",
+    "changed",
+    "unopenable",
+    "gone",
+    "unknown",
+]
+# What each kind means, in the order of a report: the worst first.
+MEANINGS: dict[Kind, str] = {
+    "irregular": "a link, pipe or device, which nothing here follows or reads; --repair moves it out as it is",
+    "damaged": "not what was written; --repair takes it out, and `run` computes it again",
+    "misplaced": "whole, but under the name of another file; --repair puts it back",
+    "lost": "part of the dataset, but gone; --repair strikes it off, and `run` computes it again",
+    "doubled": "holds a video that another data file holds too; --repair keeps one, and all that only this file holds",
+    "foreign": "of another dataset or program, where plain Parquet readers would read it; --repair moves it out",
+    "leftover": "what an interrupted run left; --repair (or the next `run`) removes it",
+    "outdated": "does not say what the data files say; --repair makes it again",
+    "missing": "not computed yet; `run` computes it",
+    "changed": "computed from other frames than the source has now; `run` computes it again",
+    "unopenable": "in the source, but it cannot be opened; replace or repair it there, and `run` computes it",
+    "gone": "in the dataset, but not in the source any more; its rows are kept",
+    "unknown": "not part of the dataset and harmless; left alone",
+}
+TO_REPAIR: frozenset[Kind] = frozenset(
+    {"irregular", "damaged", "misplaced", "lost", "doubled", "foreign", "leftover", "outdated"}
+)
+TO_COMPUTE: frozenset[Kind] = frozenset({"missing", "changed"})
 
 
 @dataclass(frozen=True, slots=True)
 class DataFileCheck:
-    """What was found in a data file.
+    """What a check found in a data file.
 
     Attributes:
         name: The file.
-        sha256: Of its bytes.
+        sha256: The sha256 of its bytes, empty where it is not a Parquet file.
         findings: What is wrong with it.
-        videos: Its videos by its footer, with the columns of `videos.parquet`; None where that cannot be understood.
-        spoiled: Videos whose rows are not what they were.
-        located: Whether damaged pages were found, so that what is wrong with its bytes is known to lie there.
+        videos: The videos that its footer lists, with the columns of `videos.parquet`; None where the footer cannot be
+            understood.
+        spoiled: Videos whose rows are not those that were written.
+        located: Whether damaged pages were found, so that it is known where the file's bytes are wrong.
     """
 
     name: str
@@ -58,13 +91,13 @@ class DataFileCheck:
 
 @dataclass(frozen=True, slots=True)
 class PartitionCheck:
-    """What was found in a partition.
+    """What a check found in a partition.
 
     Attributes:
         name: The file.
         findings: What is wrong with it.
-        info: What its footer says, None where it is not sound.
-        belongs_at: Its right name, where it is sound and has the name of another partition.
+        info: What its footer says; None where the file is not sound.
+        belongs_at: Its right name where the file is sound but has the name of another partition, else None.
     """
 
     name: str
@@ -76,12 +109,12 @@ class PartitionCheck:
 def check_data_file(
     storage: Storage, identity: DatasetIdentity, layout: Layout, name: str, recorded: DataFile | None
 ) -> DataFileCheck | None:
-    """Check a data file against what the manifest says of it, if it says anything; None when the file is gone."""
+    """Check a data file, and compare it with its record in the manifest if it has one; None when the file is gone."""
     try:
-        # A file that is not Parquet need not be hashed, however long it is: it belongs nowhere else.
+        # A file that is not Parquet is not hashed: it cannot be a data file under a wrong name, and it may be huge.
         with open_parquet(storage, name):
             pass
-        size, sha256 = _hash_file(storage, name)
+        size, sha256 = hash_file(storage, name)
     except FileNotFoundError:
         return None
     except DamagedFileError as error:
@@ -111,12 +144,12 @@ def check_data_file(
     located = False
     for entry in entries:
         try:
-            rows = Piece(name, entry.first_row, entry.frames, None)
+            rows = RowRange(name, entry.first_row, entry.frame_count, None)
             problem = _rows_problem(reader, layout, rows, entry.split, entry.video_id, 0, entry.tally)
         except DamagedFileError as error:
             problem, located = error.damage.reason, True
         if problem:
-            spoiled.add((entry.split, entry.video_id))
+            spoiled.add(entry.key)
             findings.append(Finding("damaged", name, f"{entry.split}/{entry.video_id}: {problem}"))
     return DataFileCheck(name, sha256, tuple(findings), videos, frozenset(spoiled), located)
 
@@ -136,7 +169,7 @@ def check_partition(
             return _misplaced(storage, identity, file, found) if whole else _spoiled(file.name, found.reason)
         if seal != "intact":
             return _spoiled(file.name, "its bytes are not those that were written: its seal is broken or missing")
-        rows = Piece(file.name, 0, found.rows, None)
+        rows = RowRange(file.name, 0, found.rows, None)
         problem = _schema_problem(storage, layout, file.name) or _rows_problem(
             RowReader(storage), layout, rows, found.split, found.video_id, found.first, found.tally
         )
@@ -148,7 +181,7 @@ def check_partition(
 
 
 def _misplaced(storage: Storage, identity: DatasetIdentity, file: StoredFile, found: DamagedFile) -> PartitionCheck:
-    """Judge a whole partition that is not what its name says: of another dataset, or of another place in this one."""
+    """Return the check of a whole partition of another dataset, or of one with the name of another partition."""
     with open_parquet(storage, file.name) as parquet:
         footer = read_footer(file.name, parquet)
     if footer["fingerprint"] != identity.fingerprint:
@@ -162,8 +195,8 @@ def _schema_problem(storage: Storage, layout: Layout, name: str) -> str | None:
         schema = parquet.schema_arrow
     if schema.equals(landmark_schema(layout)):
         return None
-    odd = {field.name for field in set(schema) ^ set(landmark_schema(layout))}
-    return f"its columns are not those of the layout {layout.name}: {', '.join(sorted(odd)) or 'another order'}"
+    differing = {field.name for field in set(schema) ^ set(landmark_schema(layout))}
+    return f"its columns are not those of the layout {layout.name}: {', '.join(sorted(differing)) or 'another order'}"
 
 
 def _order_problem(name: str, entries: Sequence[VideoEntry]) -> str | None:
@@ -172,9 +205,9 @@ def _order_problem(name: str, entries: Sequence[VideoEntry]) -> str | None:
         return "its footer names no video"
     if any(paths.data_path(entry.split, "") != f"{name.rpartition('/')[0]}/.parquet" for entry in entries):
         return "it lies in the folder of another split"
-    if any(one.video_id >= other.video_id for one, other in pairwise(entries)):
-        return "its videos are not in order, or one comes twice"
-    ends = [0, *(entry.first_row + entry.frames for entry in entries)]
+    if any(entry.video_id >= following.video_id for entry, following in pairwise(entries)):
+        return "its videos are not in order, or a video is listed twice"
+    ends = [0, *(entry.first_row + entry.frame_count for entry in entries)]
     if any(entry.first_row != end for entry, end in zip(entries, ends, strict=False)):
         return "its videos do not follow each other without a gap"
     return None
@@ -188,16 +221,16 @@ def _record_problem(recorded: DataFile | None, entries: Sequence[VideoEntry]) ->
 
 
 def _rows_problem(
-    reader: RowReader, layout: Layout, rows: Piece, split: str, video_id: str, first_frame: int, tally: Tally
+    reader: RowReader, layout: Layout, rows: RowRange, split: str, video_id: str, first_frame: int, tally: Tally
 ) -> str | None:
-    """Return why rows are not the frames from `first_frame` on of a video, with the counts and digest of `tally`.
+    """Return why rows are not the frames of a video from `first_frame` on with this tally; None where they are.
 
     Raises:
         DamagedFileError: A page cannot be read.
     """
     counted = Tally()
     try:
-        for table in reader.read(rows.file, rows.first_row, rows.rows):
+        for table in reader.read(rows):
             frames = table.column("frame_index").to_numpy()
             start = first_frame + counted.rows
             if not np.array_equal(frames, np.arange(start, start + len(frames))):
@@ -218,13 +251,26 @@ def _to_finding(damage: DamagedFile) -> Finding:
     return Finding("foreign" if damage.foreign else "damaged", damage.name, damage.reason)
 
 
-def _hash_file(storage: Storage, name: str) -> tuple[int, str]:
-    content = hashlib.sha256()
-    with storage.open(name) as stream:
-        while block := stream.read(_BLOCK_BYTES):
-            content.update(block)
-        return stream.tell(), content.hexdigest()
-
-
 def _spoiled(name: str, reason: str) -> PartitionCheck:
     return PartitionCheck(name, (Finding("damaged", name, reason),))
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something that is not as it should be.
+
+    Attributes:
+        kind: What is wrong with it (`MEANINGS`).
+        subject: The file, relative to the dataset; or `split/video_id` of a video.
+        detail: What is wrong, in one line.
+    """
+
+    kind: Kind
+    subject: str
+    detail: str
+
+
+def of_kinds(findings: Iterable[Finding], kinds: Iterable[Kind]) -> list[Finding]:
+    """Return the findings of some kinds."""
+    wanted = frozenset(kinds)
+    return [finding for finding in findings if finding.kind in wanted]

@@ -10,7 +10,7 @@ import pytest
 
 from phoenix_ray.dataset.manifest import read_manifest
 from phoenix_ray.dataset.reader import Dataset
-from phoenix_ray.dataset.videos import VideoEntry, gather_videos, read_entries, video_schema, write_videos
+from phoenix_ray.dataset.video_table import gather_videos, parse_entries, read_entries, video_schema, write_videos
 from tests.dataset.made_up import IDENTITY, LAYOUT, commit, make_video, new_dataset
 from tests.dataset.test_compaction import compact_and_publish
 
@@ -48,7 +48,7 @@ def test_an_entry_comes_back_from_a_footer(tmp_path: Path, flag: bool | None) ->
     (file,) = read_manifest(storage, IDENTITY).files
     (entry,) = read_entries(storage, IDENTITY, file.name)
     tree = json.loads(json.dumps(replace(entry, fps_varies=flag).to_json()))
-    assert VideoEntry.from_json(tree) == replace(entry, fps_varies=flag)
+    assert parse_entries([tree]) == [replace(entry, fps_varies=flag)]
     if flag is None:
         del tree["fps_varies"]
-        assert VideoEntry.from_json(tree).fps_varies is None
+        assert parse_entries([tree])[0].fps_varies is None

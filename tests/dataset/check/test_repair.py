@@ -16,18 +16,18 @@ import pyarrow.parquet as pq
 import pytest
 
 from phoenix_ray.dataset import paths
-from phoenix_ray.dataset.committed import committed_in
+from phoenix_ray.dataset.check.dataset_check import DatasetCheck, check_dataset
+from phoenix_ray.dataset.check.files import TO_REPAIR, Kind, of_kinds
+from phoenix_ray.dataset.check.repair import Repair, alone_on, repair
 from phoenix_ray.dataset.failures import FailureRecord, record_failure
-from phoenix_ray.dataset.identity import open_dataset
-from phoenix_ray.dataset.integrity.findings import TO_REPAIR, Kind, of_kinds
-from phoenix_ray.dataset.integrity.inspection import Inspection, inspect
-from phoenix_ray.dataset.integrity.repair import Repair, alone_on, repair
-from phoenix_ray.dataset.lease import Holder
+from phoenix_ray.dataset.identity import claim_dataset
+from phoenix_ray.dataset.lease import LeaseHolder
 from phoenix_ray.dataset.partitions import discard
+from phoenix_ray.dataset.publication import sweep
 from phoenix_ray.dataset.reader import Dataset
 from phoenix_ray.dataset.sealing import seal_json
 from phoenix_ray.dataset.storage import LocalStorage
-from phoenix_ray.dataset.sweeping import sweep
+from phoenix_ray.dataset.survey import committed_in
 from phoenix_ray.errors import OutputError
 from phoenix_ray.sources.base import Video
 from tests.dataset.made_up import IDENTITY, commit, make_video
@@ -66,20 +66,20 @@ def folder(original: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(original, tmp_path / "dataset"))
 
 
-def check(folder: Path) -> Inspection:
-    return inspect(LocalStorage(str(folder)))
+def check(folder: Path) -> DatasetCheck:
+    return check_dataset(LocalStorage(str(folder)))
 
 
 def mend(folder: Path) -> Repair:
     storage = LocalStorage(str(folder))
     with alone_on(storage):
-        return repair(storage, inspect(storage))
+        return repair(storage, check_dataset(storage))
 
 
 def rerun(folder: Path, source: list[Video] = SOURCE) -> int:
     """Do what a run does, and return the number of frames it had to compute."""
     storage = LocalStorage(str(folder))
-    open_dataset(storage, IDENTITY)
+    claim_dataset(storage, IDENTITY)
     committed = committed_in(sweep(storage, IDENTITY, temporary_seconds=0).survey)
     for damaged in committed.damaged:
         discard(storage, IDENTITY, damaged)
@@ -124,7 +124,7 @@ def test_several_processes_find_what_one_finds(folder: Path) -> None:
     for pattern in ("data/split=train/*.parquet", "partitions/split=dev/*/*/*.parquet"):
         flip(file_of(folder, pattern), random.Random(1))
     findings = check(folder).findings
-    assert inspect(LocalStorage(str(folder)), workers=2).findings == findings
+    assert check_dataset(LocalStorage(str(folder)), workers=2).findings == findings
     assert len(findings) >= 2
 
 
@@ -281,7 +281,7 @@ def test_files_of_another_dataset_are_moved_out(folder: Path) -> None:
     storage = LocalStorage(str(folder))
     shutil.rmtree(folder / paths.MANIFESTS)
     storage.delete(paths.IDENTITY)
-    open_dataset(storage, replace(IDENTITY, limit_frames=3))
+    claim_dataset(storage, replace(IDENTITY, limit_frames=3))
     foreign = {finding.subject for finding in of_kinds(check(folder).findings, ["foreign"])}
     assert foreign == {str(path.relative_to(folder)) for path in folder.glob("[dp]a*/**/*.parquet")}
     done = mend(folder)
@@ -300,12 +300,13 @@ def test_an_edited_text_without_its_seal_is_found(folder: Path) -> None:
 
 def test_a_sound_dataset_is_left_as_it_is(folder: Path) -> None:
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-    assert mend(folder) == Repair(mend(folder).quarantine)
+    done = mend(folder)
+    assert done == Repair(done.quarantine)
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
 
 
 def test_a_dataset_that_a_run_writes_is_not_repaired(folder: Path) -> None:
-    holder = Holder("run-1", "another machine", os.getpid(), time.time(), time.time())
+    holder = LeaseHolder("run-1", "another machine", os.getpid(), time.time(), time.time())
     content = {name: getattr(holder, name) for name in ("run_id", "host", "pid", "since", "heartbeat")}
     (folder / paths.LEASE).write_text(json.dumps(content))
     with pytest.raises(OutputError, match=r"run-1 on another machine.*repair it when that run has ended"):

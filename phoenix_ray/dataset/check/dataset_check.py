@@ -4,16 +4,17 @@
     manifests/                  the newest names the data files that are there, with their sha256 and counts
     videos.parquet              says what the data files' footers say
     dataset.json, failures/     sealed JSON
-    everything else             told
+    everything else             reported as unknown
 
-`inspect` changes nothing; `repair` mends what it found.
+`check_dataset` changes nothing; `repair` repairs what it found. `compare_with_source` lists the source as a run does to
+plan, and reports which videos are missing, changed, or gone from it; it decodes no frame.
 """
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -23,48 +24,48 @@ from typing import TypeVar
 import pyarrow as pa
 
 from phoenix_ray.dataset import paths
-from phoenix_ray.dataset.identity import DatasetIdentity, find_layout, read_identity
-from phoenix_ray.dataset.integrity.agreement import (
+from phoenix_ray.dataset.check.cross_checks import (
     check_coverage,
+    check_earlier_manifests,
     check_failures,
-    check_former_manifests,
     check_listing,
     check_videos,
     find_irregular,
     is_partition,
     lost_files,
 )
-from phoenix_ray.dataset.integrity.contents import DataFileCheck, PartitionCheck, check_data_file, check_partition
-from phoenix_ray.dataset.integrity.findings import Finding
+from phoenix_ray.dataset.check.files import DataFileCheck, Finding, PartitionCheck, check_data_file, check_partition
+from phoenix_ray.dataset.identity import DatasetIdentity, find_layout, read_identity
 from phoenix_ray.dataset.manifest import DataFile, Manifest, newest_generation, read_manifest
 from phoenix_ray.dataset.sealing import json_seal
+from phoenix_ray.dataset.shards import Version, VideoKey
 from phoenix_ray.dataset.storage import Storage, StoredFile
 from phoenix_ray.dataset.unpublished import is_data_file_name
-from phoenix_ray.dataset.videos import video_schema
+from phoenix_ray.dataset.video_table import video_schema
 from phoenix_ray.errors import NewerVersionError, OutputError
 from phoenix_ray.landmarks import Layout
+from phoenix_ray.sources.base import SourceProblem, Video
 
-# A process takes seconds to start, in which another checks this much.
+# Starting a process takes seconds, in which another one checks this many bytes.
 _BYTES_A_PROCESS = 64_000_000
-
 Progress = Callable[[int, int], None]
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
-class Inspection:
-    """What was found in a dataset.
+class DatasetCheck:
+    """What a check found in a dataset.
 
     Attributes:
-        findings: All that is not as it should be.
-        identity: Of the dataset; None where `dataset.json` is damaged, or something is irregular: then nothing else was
-            checked.
+        findings: Everything that is not as it should be.
+        identity: The dataset's identity; None where `dataset.json` is damaged or something is irregular: then nothing
+            else was checked.
         manifest: The newest manifest; empty where it is damaged or gone.
-        data_files: Each data file, also those that the manifest does not name.
-        partitions: Each partition.
-        videos: The videos of the data files by their footers, with the columns of `videos.parquet`: of those that the
-            manifest names, or of all where it says nothing.
+        data_files: The checks of all data files, also of those that the manifest does not name.
+        partitions: The checks of all partitions.
+        videos: The videos that the footers of the data files list, with the columns of `videos.parquet`: of the files
+            that the manifest names, or of all files where it names none.
         bytes_read: Size of all files that were checked.
         seconds: How long it took.
     """
@@ -79,37 +80,37 @@ class Inspection:
     seconds: float = 0.0
 
 
-def inspect(storage: Storage, workers: int | None = 1, progress: Progress | None = None) -> Inspection:
+def check_dataset(storage: Storage, workers: int | None = 1, progress: Progress | None = None) -> DatasetCheck:
     """Check every file of a dataset.
 
     Args:
         storage: The dataset.
-        workers: Processes; 1 does all work in this one, None takes as many as there are cores and as it pays.
-        progress: Called with how many of how many files are done.
+        workers: Number of processes; 1 works in this process, None takes as many as have a core and enough to do.
+        progress: Called after each file with the number of files checked and of all files.
 
     Raises:
         OutputError: There is no dataset, it cannot be read, or a newer phoenix_ray wrote it.
     """
     while True:
         generation = newest_generation(storage)
-        inspection = _inspect(storage, workers, progress)
-        # A run at work has published meanwhile: files that it replaced are not lost, nor those that it wrote left over.
-        if not inspection.findings or newest_generation(storage) == generation:
-            return inspection
+        checked = _check_once(storage, workers, progress)
+        # Else a run has published meanwhile: files that it replaced would seem lost, and those that it wrote left over.
+        if not checked.findings or newest_generation(storage) == generation:
+            return checked
 
 
-def _inspect(storage: Storage, workers: int | None, progress: Progress | None) -> Inspection:
+def _check_once(storage: Storage, workers: int | None, progress: Progress | None) -> DatasetCheck:
     began = time.monotonic()
     irregular = list(find_irregular(storage))
     if irregular:
-        return Inspection(tuple(irregular))
+        return DatasetCheck(tuple(irregular))
     try:
         identity = read_identity(storage)
     except NewerVersionError:
         raise
     except OutputError as error:
         _raise_unless_damaged(storage, paths.IDENTITY, error)
-        return Inspection((Finding("damaged", paths.IDENTITY, "it cannot be understood; nothing else was checked"),))
+        return DatasetCheck((Finding("damaged", paths.IDENTITY, "it cannot be understood; nothing else was checked"),))
     layout = find_layout(identity)
     files = list(storage.list(""))
     manifest, manifest_findings = _check_manifest(storage, identity, files)
@@ -118,7 +119,7 @@ def _inspect(storage: Storage, workers: int | None, progress: Progress | None) -
     findings = [
         *_check_identity_seal(storage),
         *manifest_findings,
-        *check_former_manifests(storage),
+        *check_earlier_manifests(storage),
         *(finding for check in checks for finding in check.findings),
         *lost_files(manifest, data_files),
         *check_listing(storage, manifest, data_files, files, manifest_sound=not manifest_findings),
@@ -129,7 +130,7 @@ def _inspect(storage: Storage, workers: int | None, progress: Progress | None) -
     findings += check_videos(storage, layout, videos, {file.name for file in files})
     findings += check_coverage(identity, manifest, partitions, videos)
     sizes = {file.name: file.bytes for file in files}
-    return Inspection(
+    return DatasetCheck(
         tuple(findings),
         identity,
         manifest,
@@ -142,7 +143,7 @@ def _inspect(storage: Storage, workers: int | None, progress: Progress | None) -
 
 
 def _raise_unless_damaged(storage: Storage, name: str, error: OutputError) -> None:
-    """Raise an error about a JSON file again if the file is whole: then it is of another version or dataset."""
+    """Raise an error about a JSON file again if its seal is intact: the file is of another version or dataset."""
     try:
         content = storage.read(name)
     except FileNotFoundError:
@@ -198,7 +199,7 @@ def _check_contents(
         data_files: list[DataFileCheck] = []
         partitions: list[PartitionCheck] = []
         done = 0
-        # A file that is gone when its turn comes is judged by the manifest, or was absorbed by a run at work.
+        # A file that is gone by now was absorbed by a run, or `lost_files` reports it.
         for data_file in pool.map(partial(_check_data_file, storage, identity, layout), jobs):
             data_files += [data_file] if data_file else []
             done += 1
@@ -240,3 +241,41 @@ class _Workers:
 def _gather(layout: Layout, checks: list[DataFileCheck]) -> pa.Table:
     tables = [check.videos for check in checks if check.videos is not None]
     return pa.concat_tables([video_schema(layout).empty_table(), *tables])
+
+
+def compare_with_source(checked: DatasetCheck, listing: Iterable[Video | SourceProblem]) -> Iterator[Finding]:
+    """Yield what a run on this source would compute, and the videos that the source no longer has.
+
+    Args:
+        checked: The check of the dataset.
+        listing: The source's videos, listed with the dataset's own `source.signature` and `source.limit_frames`.
+
+    Raises:
+        SourceError: The source cannot be listed.
+    """
+    held = dict(_versions(checked))
+    for video in listing:
+        name = f"{video.split}/{video.video_id}"
+        versions = held.pop((video.split, video.video_id), None)
+        if isinstance(video, SourceProblem):
+            yield Finding("unopenable", name, video.message)
+        elif versions is None:
+            yield Finding("missing", name, f"the source has it, with {video.frame_count:,} frames")
+        elif Version(video.signature, video.frame_count) not in versions:
+            yield Finding("changed", name, "its frames in the source are not those that were computed")
+    for split, video_id in held:
+        yield Finding("gone", f"{split}/{video_id}", "the source does not have it")
+
+
+def _versions(checked: DatasetCheck) -> Iterator[tuple[VideoKey, set[Version]]]:
+    """Yield the versions of each video that the dataset has any frame of."""
+    versions: dict[VideoKey, set[Version]] = {}
+    if checked.videos is not None:
+        columns = ("split", "video_id", "source_signature", "frames")
+        for row in checked.videos.select(list(columns)).to_pylist():
+            version = Version(row["source_signature"], row["frames"])
+            versions.setdefault((row["split"], row["video_id"]), set()).add(version)
+    for check in checked.partitions:
+        if check.info is not None:
+            versions.setdefault(check.info.key, set()).add(check.info.version)
+    yield from versions.items()

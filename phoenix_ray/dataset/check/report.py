@@ -1,4 +1,4 @@
-"""What `phoenix-ray check` says: a report for people, the same for programs, and an exit code."""
+"""The report of `phoenix-ray check` as text and as JSON, and its exit code."""
 
 from __future__ import annotations
 
@@ -7,40 +7,39 @@ import shlex
 from dataclasses import asdict, dataclass
 
 from phoenix_ray.dataset import paths
-from phoenix_ray.dataset.digest import digest_text
-from phoenix_ray.dataset.integrity.findings import MEANINGS, TO_COMPUTE, TO_REPAIR, Finding, of_kinds
-from phoenix_ray.dataset.integrity.inspection import Inspection
-from phoenix_ray.dataset.integrity.repair import Repair
-from phoenix_ray.dataset.tally import total
+from phoenix_ray.dataset.check.dataset_check import DatasetCheck
+from phoenix_ray.dataset.check.files import MEANINGS, TO_COMPUTE, TO_REPAIR, Finding, of_kinds
+from phoenix_ray.dataset.check.repair import Repair
+from phoenix_ray.dataset.tally import digest_text, total
 from phoenix_ray.errors import EXIT_DAMAGED, EXIT_INCOMPLETE, EXIT_OK
 from phoenix_ray.models.provenance import describe_mixture
-from phoenix_ray.text import printable_line
+from phoenix_ray.text import counted, printable_line
 
-# Findings of one kind that are shown to people.
+# Findings of a kind that the text lists; JSON has all of them.
 _SHOWN = 20
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class CheckReport:
     """The outcome of a check, or of a repair and the check after it.
 
     Attributes:
         root: The dataset.
-        inspection: What is there; after a repair, what is there now.
-        findings: What is wrong with it, of the inspection and of the comparison with a source.
+        check: The check; after a repair, the check that followed it.
+        findings: What is wrong with the dataset, including what the comparison with a source found.
         repaired: What was wrong before the repair.
-        repair: What the repair did, None where there was none.
+        repair: What the repair did; None where there was none.
     """
 
     root: str
-    inspection: Inspection
+    check: DatasetCheck
     findings: tuple[Finding, ...]
     repaired: tuple[Finding, ...] = ()
     repair: Repair | None = None
 
     @property
     def to_compute(self) -> tuple[str, ...]:
-        """Videos that miss frames, and files whose rows a repair took out: what the next run computes."""
+        """What the next run computes: videos that lack frames, and files whose rows a repair took out."""
         taken_out = {finding.subject for finding in of_kinds(self.repaired, ("damaged", "lost"))}
         rows = {name for name in taken_out if name.startswith((f"{paths.DATA}/", f"{paths.PARTITIONS}/"))}
         rows -= set(self.repair.restored if self.repair else ())
@@ -49,8 +48,8 @@ class Report:
     @property
     def kernels(self) -> dict[str, int]:
         """What computed the rows (`models.provenance`) → frames."""
-        tallies = [self.inspection.manifest.tally]
-        tallies += [check.info.tally for check in self.inspection.partitions if check.info is not None]
+        tallies = [self.check.manifest.tally]
+        tallies += [partition.info.tally for partition in self.check.partitions if partition.info is not None]
         return dict(total(tallies).kernels)
 
     @property
@@ -62,7 +61,7 @@ class Report:
         return EXIT_INCOMPLETE if incomplete else EXIT_OK
 
     def to_text(self) -> str:
-        """Return the report for people, with nothing in it that a terminal obeys."""
+        """Return the report as text, with control characters escaped."""
         lines = [f"{self.root}: {self._contents()}"]
         if self.repair is not None:
             lines += [*_listing("Found before the repair", self.repaired), *self._repair_lines(self.repair)]
@@ -72,15 +71,15 @@ class Report:
         return "\n".join(map(printable_line, lines))
 
     def to_json(self) -> str:
-        """Return the report for programs."""
-        tally = self.inspection.manifest.tally
+        """Return the report as JSON."""
+        tally = self.check.manifest.tally
         tree = {
             "root": self.root,
             "exit_code": self.exit_code,
-            "data_files": len(self.inspection.data_files),
-            "partitions": len(self.inspection.partitions),
-            "bytes": self.inspection.bytes_read,
-            "seconds": self.inspection.seconds,
+            "data_files": len(self.check.data_files),
+            "partitions": len(self.check.partitions),
+            "bytes": self.check.bytes_read,
+            "seconds": self.check.seconds,
             "compacted_rows": tally.rows,
             "compacted_digest": digest_text(tally.digest),
             "kernels": self.kernels,
@@ -96,38 +95,38 @@ class Report:
         return self.repair is not None and paths.IDENTITY in self.repair.quarantined
 
     def _contents(self) -> str:
-        inspection = self.inspection
-        rate = inspection.bytes_read / 1e6 / inspection.seconds if inspection.seconds else 0.0
+        check = self.check
+        rate = check.bytes_read / 1e6 / check.seconds if check.seconds else 0.0
         return (
-            f"{len(inspection.data_files):,} data files, {len(inspection.partitions):,} partitions, "
-            f"{inspection.bytes_read / 1e6:,.1f} MB read in {inspection.seconds:,.1f} s ({rate:,.0f} MB/s)"
+            f"{len(check.data_files):,} data files, {len(check.partitions):,} partitions, "
+            f"{check.bytes_read / 1e6:,.1f} MB read in {check.seconds:,.1f} s ({rate:,.0f} MB/s)"
         )
 
     def _repair_lines(self, repair: Repair) -> list[str]:
-        told = [
+        actions = [
             (f"moved to {repair.quarantine}", repair.quarantined),
             ("put back", repair.restored),
-            ("written anew with the sound videos of a damaged file", repair.rewritten),
+            ("written again with the sound videos of a damaged file", repair.rewritten),
             ("removed", repair.removed),
         ]
-        return [f"{what}: {name}" for what, names in told for name in names]
+        return [f"{action}: {name}" for action, names in actions for name in names]
 
     def _verdict(self) -> str:
-        command = f"`phoenix-ray run … output.path={shlex.quote(self.root)}` with the settings it was begun with"
+        command = f"`phoenix-ray run … output.path={shlex.quote(self.root)}` with the settings of its first run"
         if self._awaits_identity:
             return f"To finish: {command} writes {paths.IDENTITY} again; check again after it."
         if of_kinds(self.findings, TO_REPAIR):
-            return f"Not whole. To mend it: `phoenix-ray check {shlex.quote(self.root)} --repair`"
+            return f"Not whole. To repair it: `phoenix-ray check {shlex.quote(self.root)} --repair`"
         if self.to_compute:
             return f"Sound, not complete. To finish: {command} computes what is missing."
         if unopenable := of_kinds(self.findings, ["unopenable"]):
-            videos = f"{len(unopenable):,} video{'s' * (len(unopenable) != 1)}"
+            videos = counted(len(unopenable), "video")
             them = "it" if len(unopenable) == 1 else "them"
             return (
                 f"Sound, not complete: the source has {videos} that cannot be opened. Replace or repair {them} there; "
                 f"then {command} computes what is missing."
             )
-        digest = digest_text(self.inspection.manifest.tally.digest)
+        digest = digest_text(self.check.manifest.tally.digest)
         return f"Whole: every file is what was written. Landmark digest of the data files: {digest}"
 
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from phoenix_ray.dataset.encoding import DamagedFileError, open_parquet, open_writer, read_footer, write_footer
+from phoenix_ray.dataset.parquet import DamagedFileError, open_parquet, open_writer, read_footer, write_footer
 from phoenix_ray.dataset.schema import landmark_schema
 from phoenix_ray.dataset.storage import LocalStorage
 from tests.dataset.made_up import LAYOUT, SETTINGS

@@ -1,103 +1,76 @@
-"""The table of videos: one row per compacted video, `videos.parquet`.
+"""The table of videos, `videos.parquet`: a row for each compacted video.
 
-It is derived: each data file's footer lists the videos in it, and `gather_videos` puts the lists together. Kept as one
-file it answers "what is done" for a million videos in a second, and it is what users join with their labels. Rows of a
-data file stay valid as long as that file is in the manifest, so a stale table is brought up to date by reading only the
-footers that are new.
+It is derived from the footers of the data files, which list the videos in them; `gather_videos` puts the lists
+together. As a single file it says what is done for a million videos within a second, and users join it with their
+labels. Its rows for a data file stay valid as long as the manifest names that file, so bringing an outdated table up to
+date only reads the footers of new files.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Annotated, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from pydantic import FailFast, Field, TypeAdapter
 
-from phoenix_ray.dataset import json_values, paths
+from phoenix_ray.dataset import paths
 from phoenix_ray.dataset.decoded_size import refuse_bomb_of_all
-from phoenix_ray.dataset.encoding import DamagedFile, DamagedFileError, explain_damage, open_parquet, read_footer
 from phoenix_ray.dataset.identity import DatasetIdentity, find_layout
+from phoenix_ray.dataset.json_records import FLAT_TALLY, FrameNumber, RowNumber, validate
 from phoenix_ray.dataset.manifest import DataFile, Manifest
+from phoenix_ray.dataset.parquet import DamagedFile, DamagedFileError, explain_damage, open_parquet, read_footer
 from phoenix_ray.dataset.partitions import FOOTER_THREADS
 from phoenix_ray.dataset.schema import STATUSES
 from phoenix_ray.dataset.sealing import PARQUET_SEAL_BLANK, PARQUET_SEAL_KEY, parquet_seal, seal_parquet
+from phoenix_ray.dataset.shards import RecordedVideo, VideoKey, recorded_fields
 from phoenix_ray.dataset.storage import ReadableStorage, Storage
-from phoenix_ray.dataset.tally import Tally, total
+from phoenix_ray.dataset.tally import RecordedTally, total
 from phoenix_ray.landmarks import Layout
 
-# Annotations that have a column of their own; others share the map column `annotation`.
+# Annotations with a column of their own; all others share the map column `annotation`.
 NAMED_ANNOTATIONS = ("signer", "gloss", "translation")
-
-# Between the kernels of a video whose frames were computed on unlike machines.
+# Separates the kernels of a video whose frames were computed on different machines.
 KERNELS_SEPARATOR = " | "
-
-# What resume, compaction and reading ask of the table: a few columns of a million videos are small.
+# What resume, compaction and reading need: of a million videos, these few columns fit in memory.
 VERSION_COLUMNS = ("split", "video_id", "source_signature", "frames", "file", "first_row")
-
-# Not in datasets of the first versions; added without a new version of the schema, which older ones would refuse.
+# Missing in datasets of the first versions. The schema version stayed the same: older versions refuse a newer one.
 _LATER_COLUMNS = frozenset({"fps_varies", "kernels"})
+# Column of `videos.parquet`: rows of the video with status `unreadable`.
+UNREADABLE_COLUMN = "frames_unreadable"
 
 
-@dataclass(frozen=True, slots=True)
-class VideoEntry:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VideoEntry(RecordedVideo):
     """A compacted video, as its data file's footer lists it.
 
     Attributes:
-        split: Its split.
-        video_id: The video.
-        frames: Number of frames, all of them rows of the file.
-        first_row: Row of the data file where frame 0 lies; the others follow.
-        signature: The source's signature of the video when it was read.
-        fps: Frames per second, None where the source has no clock; the average where the rate varies.
-        annotation: Text that belongs to the video.
+        first_row: Row of its frame 0 in the data file; the other frames follow.
         tally: Counts over its rows.
-        fps_varies: Whether the frame rate varies, None where an earlier version read the video and did not look.
     """
 
-    split: str
-    video_id: str
-    frames: int
-    first_row: int
-    signature: str
-    fps: float | None
-    annotation: Mapping[str, str]
-    tally: Tally
-    fps_varies: bool | None = None
+    frame_count: Annotated[FrameNumber, Field(validation_alias="frames")]
+    first_row: RowNumber
+    tally: RecordedTally
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""
-        return {
-            "split": self.split,
-            "video_id": self.video_id,
-            "frames": self.frames,
-            "first_row": self.first_row,
-            "signature": self.signature,
-            "fps": self.fps,
-            "fps_varies": self.fps_varies,
-            "annotation": dict(self.annotation),
-            **self.tally.to_json(),
-        }
+        fields = recorded_fields(self)
+        return {"frames": fields.pop("frame_count"), "first_row": self.first_row, **fields, **self.tally.to_json()}
 
-    @classmethod
-    def from_json(cls, tree: Mapping[str, Any]) -> VideoEntry:
-        """Return the entry that `to_json` gave; KeyError, TypeError or ValueError when it is none."""
-        return cls(
-            split=json_values.text(tree["split"]),
-            video_id=json_values.text(tree["video_id"]),
-            frames=json_values.count(tree["frames"]),
-            first_row=json_values.count(tree["first_row"], json_values.MOST_ROWS),
-            signature=json_values.text(tree["signature"]),
-            fps=json_values.optional_number(tree["fps"]),
-            annotation=json_values.texts(tree["annotation"]),
-            tally=Tally.from_json(tree),
-            fps_varies=json_values.optional_flag(tree.get("fps_varies")),
-        )
+
+_ENTRIES = TypeAdapter(Annotated[list[Annotated[VideoEntry, FLAT_TALLY]], FailFast()])
+
+
+def parse_entries(trees: object) -> list[VideoEntry]:
+    """Return the entries that `VideoEntry.to_json` gave; ValueError where they are something else."""
+    return validate(_ENTRIES, trees, "videos")
 
 
 def video_schema(layout: Layout) -> pa.Schema:
@@ -123,12 +96,12 @@ def video_schema(layout: Layout) -> pa.Schema:
 
 
 def to_video_table(layout: Layout, entries: Sequence[VideoEntry], file: str | None) -> pa.Table:
-    """Return a row per entry; `file` is the data file they lie in, None for videos that are not compacted yet."""
+    """Return a row for each entry; `file` is the data file that holds them, None for videos in partitions."""
     tallies = [entry.tally for entry in entries]
     columns: dict[str, Iterable[object]] = {
         "split": [entry.split for entry in entries],
         "video_id": [entry.video_id for entry in entries],
-        "frames": [entry.frames for entry in entries],
+        "frames": [entry.frame_count for entry in entries],
         "fps": [entry.fps for entry in entries],
         "fps_varies": [entry.fps_varies for entry in entries],
         **{name: [entry.annotation.get(name) for entry in entries] for name in NAMED_ANNOTATIONS},
@@ -147,16 +120,16 @@ def to_video_table(layout: Layout, entries: Sequence[VideoEntry], file: str | No
 
 
 def read_videos(storage: ReadableStorage, layout: Layout, columns: Sequence[str] | None = None) -> pa.Table | None:
-    """Return columns of `videos.parquet` (None: all), None where it is the table of another layout.
+    """Return columns of `videos.parquet` (None: all), or None where it is the table of another layout.
 
-    Columns that the version which wrote it did not have are null.
+    Columns that an earlier version did not write are null.
 
     Raises:
         FileNotFoundError: There is no such table.
-        DamagedFileError: Its seal is broken, or it decodes to far more than it has bytes.
+        DamagedFileError: Its seal is broken, or it decodes to far more bytes than it has.
     """
     content = storage.read(paths.VIDEOS)
-    # Page checksums do not cover the footer, and no row of this table is compared with anything.
+    # Page checksums do not cover the footer, and nothing else would reveal a wrong row of this table.
     if parquet_seal(content) == "broken":
         raise DamagedFileError(paths.VIDEOS, "its seal is broken: its bytes are not those that were written")
     source = pa.BufferReader(content)
@@ -168,7 +141,7 @@ def read_videos(storage: ReadableStorage, layout: Layout, columns: Sequence[str]
 
 def _read_columns(parquet: pq.ParquetFile, layout: Layout, columns: Sequence[str] | None) -> pa.Table | None:
     schema, there = video_schema(layout), parquet.schema_arrow
-    expected = pa.schema([one for one in schema if one.name in there.names or one.name not in _LATER_COLUMNS])
+    expected = pa.schema([field for field in schema if field.name in there.names or field.name not in _LATER_COLUMNS])
     if not there.equals(expected):
         return None
     wanted = pa.schema([schema.field(name) for name in columns or schema.names])
@@ -181,7 +154,7 @@ def _read_columns(parquet: pq.ParquetFile, layout: Layout, columns: Sequence[str
 
 
 def describe_data_file(name: str, entries: Sequence[VideoEntry], size: int, sha256: str) -> DataFile:
-    """Return what the manifest says of a data file that holds these videos."""
+    """Return the manifest's record of a data file that holds these videos."""
     return DataFile(
         name=name,
         split=entries[0].split,
@@ -206,21 +179,21 @@ def read_entries(storage: ReadableStorage, identity: DatasetIdentity, data_file:
     try:
         if footer["fingerprint"] != identity.fingerprint:
             raise DamagedFileError(data_file, "it belongs to a dataset with other settings", foreign=True)
-        return [VideoEntry.from_json(tree) for tree in footer["videos"]]
-    except (KeyError, TypeError, ValueError) as error:
+        return parse_entries(footer["videos"])
+    except (KeyError, ValueError) as error:
         raise DamagedFileError(data_file, f"its footer cannot be understood ({error!r})") from None
 
 
 def gather_videos(
     storage: ReadableStorage, identity: DatasetIdentity, manifest: Manifest, columns: Sequence[str] | None = None
 ) -> tuple[pa.Table, list[DamagedFile]]:
-    """Return the table of the videos in a manifest's files, and the files whose footers cannot be understood.
+    """Return the table of the videos in a manifest's files, and the files whose footers cannot be read.
 
     Args:
         storage: The dataset.
         identity: Its identity.
-        manifest: Names the files. Videos that `videos.parquet` knows come first, the others in the manifest's order.
-        columns: Only these columns, `file` among them; None means all.
+        manifest: The files. Videos that `videos.parquet` has come first, the others in the manifest's order.
+        columns: The wanted columns, `file` among them; None means all.
     """
     layout = find_layout(identity)
     data_files = [file.name for file in manifest.files]
@@ -238,8 +211,8 @@ def gather_videos(
     return pa.concat_tables([known, *(table for table in found if not isinstance(table, DamagedFile))]), damaged
 
 
-def select_videos(videos: pa.Table, keys: Iterable[tuple[str, str]]) -> dict[tuple[str, str], dict[str, Any]]:
-    """Return the rows of some videos, by (split, video ID): a few out of a large table."""
+def select_videos(videos: pa.Table, keys: Iterable[VideoKey]) -> dict[VideoKey, dict[str, Any]]:
+    """Return the rows of a few videos in a large table, by split and video ID."""
     wanted = set(keys)
     likely = videos.filter(
         pc.is_in(videos.column("video_id"), pa.array({video_id for _, video_id in wanted}, pa.string()))
@@ -258,7 +231,7 @@ def write_videos(storage: Storage, videos: pa.Table) -> None:
 
 
 def lists_files(storage: ReadableStorage, identity: DatasetIdentity, names: Collection[str]) -> bool:
-    """Whether `videos.parquet` is the table of just these data files."""
+    """Whether `videos.parquet` is the table of exactly these data files."""
     table = _read_table(storage, find_layout(identity), ["file"])
     return set(pc.unique(table.column("file")).to_pylist()) == set(names)
 
@@ -275,7 +248,7 @@ def _try_table(
 
 
 def _read_table(storage: ReadableStorage, layout: Layout, columns: list[str]) -> pa.Table:
-    """Return `videos.parquet`, or an empty table where it is of no use: it is made again from footers."""
+    """Return `videos.parquet`, or an empty table where it cannot be used; footers have the same content."""
     with suppress(FileNotFoundError, DamagedFileError):
         table = read_videos(storage, layout, columns)
         if table is not None:
