@@ -29,7 +29,7 @@ from phoenix_ray.dataset.identity import DatasetIdentity
 from phoenix_ray.dataset.shards import Shard
 from phoenix_ray.errors import PhoenixRayError
 from phoenix_ray.models import registry
-from phoenix_ray.models.holistic.litert_engine.crops import WarpCropper
+from phoenix_ray.models.holistic.litert_engine.engine import WarpCropper
 from phoenix_ray.models.holistic.networks import Networks
 from phoenix_ray.sources import frames as frame_reading
 

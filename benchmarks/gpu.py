@@ -29,7 +29,7 @@ from benchmarks.gpu_report import to_json, to_markdown
 from benchmarks.machine import this_machine
 from phoenix_ray.config import Precision
 from phoenix_ray.errors import PhoenixRayError, SourceError
-from phoenix_ray.models.holistic.torch_engine.device import choose_device
+from phoenix_ray.models.holistic.torch_engine.engine import choose_device
 
 PICTURES = (".png", ".jpg", ".jpeg")
 

@@ -34,7 +34,7 @@ from phoenix_ray.models.holistic.networks import (
     NetworkSpec,
 )
 from phoenix_ray.models.holistic.torch_engine.crops import DeviceCropper
-from phoenix_ray.models.holistic.torch_engine.device import numerics
+from phoenix_ray.models.holistic.torch_engine.engine import numerics
 from phoenix_ray.models.holistic.torch_engine.networks import TorchNetworks
 from phoenix_ray.sources.decode import decode_picture
 

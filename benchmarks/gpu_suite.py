@@ -42,7 +42,7 @@ def check_machine() -> None:
 def run(request: Request) -> Findings:
     """Measure once; each time is already a mean over at least half a second."""
     from benchmarks.gpu_benchmark import GPU_BATCH_SIZES, LEAST_SECONDS, MINUTES, MOST_FRAMES, GpuBenchmark
-    from phoenix_ray.models.holistic.torch_engine.device import choose_device
+    from phoenix_ray.models.holistic.torch_engine.engine import choose_device
 
     pictures = [Path(picture).read_bytes() for picture in request.frames.pictures[:MOST_FRAMES]]
     weights, threads = ensure_installed(announce=request.announce), this_machine().cores

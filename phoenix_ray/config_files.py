@@ -1,7 +1,7 @@
 """Settings as text: YAML files and `section.key=value` words in, descriptions and docs/configuration.md out.
 
 `load` merges, in this order: the defaults of `config.Settings`, a YAML file, words from the command line. The same
-functions read and describe other trees of settings (`prepare.settings`).
+functions read and describe other trees of settings (`prepare.pipeline`).
 """
 
 from __future__ import annotations

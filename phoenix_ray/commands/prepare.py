@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from phoenix_ray.report_files import check_report_path
+from phoenix_ray.commands.settings import check_report_path
 from phoenix_ray.text import printable_line
 
 if TYPE_CHECKING:
-    from phoenix_ray.prepare.settings import PrepareSettings
+    from phoenix_ray.prepare.pipeline import PrepareSettings
 
 # Short options and the settings they stand for.
 _SWITCHES = (
@@ -111,7 +111,7 @@ def _count(number: int, noun: str) -> str:
 
 def _load(config: Path | None, overrides: tuple[str, ...], switches: dict[str, str | None]) -> PrepareSettings:
     from phoenix_ray.config_files import find_config, load_tree
-    from phoenix_ray.prepare.settings import PrepareSettings
+    from phoenix_ray.prepare.pipeline import PrepareSettings
 
     given = {name.replace("__", "."): value for name, value in switches.items() if value is not None}
     words = [f"{key}={f'[{value}]' if key in _LISTS else value}" for key, value in given.items()]

@@ -1,6 +1,7 @@
 """The words of a command line that become settings: SOURCE, OUTPUT, switches and `section.key=value`.
 
-Shared by `run`, `plan`, `compact` and `config`.
+Shared by `run`, `plan`, `compact` and `config`; other commands check here the files that they write beside what they
+print.
 """
 
 from __future__ import annotations
@@ -11,10 +12,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from phoenix_ray.errors import ConfigError
+from phoenix_ray.errors import ConfigError, OutputError
 
 if TYPE_CHECKING:
     from phoenix_ray.config import Settings
+
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -157,3 +159,28 @@ def _known_settings() -> list[str]:
     from phoenix_ray.config_files import describe_settings
 
     return [key for key, *_ in describe_settings(Settings())]
+
+
+def check_report_path(path: Path) -> None:
+    """Refuse to write a file or folder inside a dataset, where it could replace a file of the dataset.
+
+    Raises:
+        OutputError: The path is a dataset, or lies in one.
+    """
+    from phoenix_ray.dataset.paths import enclosing_dataset
+
+    if dataset := enclosing_dataset(path):
+        raise OutputError(f"{path} lies in the dataset {dataset}: give a name outside of it.")
+
+
+def write_report(file: Path, text: str) -> None:
+    """Write a report as UTF-8, with the folders that it needs.
+
+    Raises:
+        OutputError: It cannot be written.
+    """
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise OutputError(f"{file} cannot be written: {error}") from None

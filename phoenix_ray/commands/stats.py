@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from phoenix_ray.commands.settings import check_report_path, write_report
 from phoenix_ray.errors import OutputError
-from phoenix_ray.report_files import check_report_path, write_report
 
 if TYPE_CHECKING:
     from phoenix_ray.statistics.summary import Grouping
@@ -68,7 +68,7 @@ def stats(
             json_file, json.dumps(report.statistics_json(everything, groups, worst), indent=1, ensure_ascii=False)
         )
     if plots is not None:
-        from phoenix_ray.statistics.plots import write_plots
+        from phoenix_ray.statistics.report import write_plots
 
         for file in write_plots(plots, videos, everything, groups):
             click.echo(f"{file}")

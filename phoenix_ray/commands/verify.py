@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from phoenix_ray.commands.settings import check_report_path, write_report
 from phoenix_ray.errors import ConfigError
-from phoenix_ray.report_files import check_report_path, write_report
 
 if TYPE_CHECKING:
     from phoenix_ray.verify.report import VerificationReport

@@ -28,9 +28,9 @@ from numpy.typing import NDArray
 from phoenix_ray.dataset.paths import safe_name
 from phoenix_ray.dataset.video_landmarks import VideoLandmarks
 from phoenix_ray.errors import MissingExtraError
+from phoenix_ray.exports.coco import whole_body
 from phoenix_ray.exports.pickles import StreamedDict, dump_pickle
 from phoenix_ray.exports.selection import ExportSelection, require_holistic
-from phoenix_ray.exports.whole_body import whole_body
 
 # Width and height that both projects divide by, whatever the video: MSKA's `S2T_Dataset` has w and h, TwoStream's
 # configuration has heatmap_cfg.raw_size.

@@ -9,9 +9,8 @@ Every transform can be used alone, as `transform=` of a torch dataset:
 `TakePoints` comes first: it turns a `VideoLandmarks` into a `Prepared`. All others turn a `Prepared` into a `Prepared`.
 """
 
-from phoenix_ray.prepare.batch import PreparedBatch, collate
 from phoenix_ray.prepare.cleaning import FillGaps, OneEuro, SavitzkyGolay
-from phoenix_ray.prepare.examples import Vocabulary
+from phoenix_ray.prepare.examples import PreparedBatch, Vocabulary, collate
 from phoenix_ray.prepare.normalise import ImageHeights, PartBoxes, ShoulderWidth, WristCentred
 from phoenix_ray.prepare.points import KeepPoints, Mirror, TakePoints
 from phoenix_ray.prepare.prepared import Compose, Prepared

@@ -28,10 +28,9 @@ from phoenix_ray.errors import OutputError
 from phoenix_ray.prepare import ledger
 from phoenix_ray.prepare.examples import GLOSS_SPECIALS, WORD_SPECIALS, Example, Vocabulary, text_of, to_example
 from phoenix_ray.prepare.normalise import measure_is_missing
-from phoenix_ray.prepare.pipeline import axis_names, build_pipeline, parts_needed
+from phoenix_ray.prepare.pipeline import PrepareSettings, axis_names, build_pipeline, parts_needed
 from phoenix_ray.prepare.point_sets import flat_index, resolve_points
 from phoenix_ray.prepare.prepared import Prepared
-from phoenix_ray.prepare.settings import PrepareSettings
 from phoenix_ray.prepare.writers import WRITERS
 
 

@@ -17,7 +17,6 @@ from phoenix_ray.errors import MissingExtraError
 if importlib.util.find_spec("torch") is None:
     raise MissingExtraError("Training", "torch")
 
-from phoenix_ray.training.datasets import LandmarkDataset, LandmarkStream
-from phoenix_ray.training.padding import Batch, pad
+from phoenix_ray.training.datasets import Batch, LandmarkDataset, LandmarkStream, pad
 
 __all__ = ["Batch", "LandmarkDataset", "LandmarkStream", "pad"]

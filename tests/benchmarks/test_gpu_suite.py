@@ -73,7 +73,7 @@ def test_the_installed_weights_and_the_frames_of_the_benchmark_are_measured(
 ) -> None:
     torch = pytest.importorskip("torch")
     from benchmarks import gpu_benchmark
-    from phoenix_ray.models.holistic.torch_engine import device
+    from phoenix_ray.models.holistic.torch_engine import engine
 
     asked: list[object] = []
 
@@ -88,7 +88,7 @@ def test_the_installed_weights_and_the_frames_of_the_benchmark_are_measured(
     picture.parent.mkdir(parents=True)
     picture.write_bytes(ONE_PIXEL)
     monkeypatch.setattr(gpu_benchmark, "GpuBenchmark", Measured)
-    monkeypatch.setattr(device, "choose_device", torch.device)
+    monkeypatch.setattr(engine, "choose_device", torch.device)
     monkeypatch.setattr(gpu_suite, "ensure_installed", lambda announce: tmp_path / "weights")
     monkeypatch.setattr("phoenix_ray.models.registry.ensure_ready", lambda *_: None)
     request = Request(tmp_path / "source", 1, 1, 1, False, 1, tmp_path, tmp_path, print)

@@ -16,7 +16,7 @@ from phoenix_ray.cli import cli
 from phoenix_ray.commands.settings import SettingsCommand, read_settings
 from phoenix_ray.config import Section, Settings
 from phoenix_ray.config_files import describe_settings, shipped_configs
-from phoenix_ray.prepare.settings import PrepareSettings
+from phoenix_ray.prepare.pipeline import PrepareSettings
 from tests.docs.pages import PAGES, ROOT, Block, blocks, inline_code, page_name
 
 # Programs whose words are not ours to check.

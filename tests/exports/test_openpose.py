@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from phoenix_ray import coco_wholebody
+from phoenix_ray.exports.coco import whole_body, within_picture
 from phoenix_ray.exports.openpose import BODY_25, write_openpose
 from phoenix_ray.exports.selection import select_for_export
-from phoenix_ray.exports.whole_body import whole_body, within_picture
 from phoenix_ray.landmarks import holistic
 from tests.exports.made_up import SELECTION, VIDEOS, InMemory, make_landmarks
 

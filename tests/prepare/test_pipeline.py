@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 
 from phoenix_ray.config_files import load_tree
-from phoenix_ray.prepare.pipeline import axis_names, build_pipeline, parts_needed
+from phoenix_ray.prepare.pipeline import PrepareSettings, axis_names, build_pipeline, parts_needed
 from phoenix_ray.prepare.point_sets import resolve_points
-from phoenix_ray.prepare.settings import PrepareSettings
 from tests.prepare.made_up import LAYOUT, make_video
 
 EVERYTHING = (

@@ -18,9 +18,8 @@ from phoenix_ray.dataset.reader import Dataset
 from phoenix_ray.dataset.storage import LocalStorage
 from phoenix_ray.errors import ConfigError, OutputError
 from phoenix_ray.prepare import ledger
-from phoenix_ray.prepare.pipeline import build_pipeline
+from phoenix_ray.prepare.pipeline import PrepareSettings, build_pipeline
 from phoenix_ray.prepare.preparation import ExampleShard, Work, prepare_dataset, write_shard
-from phoenix_ray.prepare.settings import PrepareSettings
 from tests.exports.made_up import write_dataset
 from tests.prepare.made_up import LAYOUT, make_video
 

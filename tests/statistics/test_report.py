@@ -1,9 +1,17 @@
 from __future__ import annotations
 
-import pytest
+import sys
+from dataclasses import replace
+from pathlib import Path
 
-from phoenix_ray.statistics.report import _value, view_command
-from phoenix_ray.statistics.summary import Outlier
+import pytest
+from matplotlib import figure
+
+from phoenix_ray.errors import MissingExtraError, OutputError
+from phoenix_ray.statistics.measures import measure_video
+from phoenix_ray.statistics.report import _plot_jitter, _value, view_command, write_plots
+from phoenix_ray.statistics.summary import Outlier, group, summarise
+from tests.prepare.made_up import make_video
 
 
 def test_the_command_that_shows_an_outlier_can_be_pasted_into_a_shell() -> None:
@@ -23,3 +31,48 @@ def test_the_command_that_shows_an_outlier_can_be_pasted_into_a_shell() -> None:
 )
 def test_an_outlier_shows_its_value_in_its_unit(reason: str, value: float, shown: str) -> None:
     assert _value(Outlier(reason, "face", "train", "a", value, None)) == shown
+
+
+VIDEOS = tuple(
+    replace(make_video(10 + number, {"left_hand": [4, 5], "face": [0]}, number), split=split, video_id=f"v{number}")
+    for number, split in enumerate(["dev", "train", "train", "train"])
+)
+
+
+def test_plots_are_pictures(tmp_path: Path) -> None:
+    measured = [measure_video(video) for video in VIDEOS]
+    files = write_plots(tmp_path / "plots", measured, summarise("all", measured), group(measured, "split"))
+    assert [file.name for file in files] == ["rates.png", "jitter.png", "gaps.png", "scores.png"]
+    assert all(file.read_bytes().startswith(b"\x89PNG") for file in files)
+
+
+@pytest.mark.parametrize(
+    "never_found", [{}, {part: list(range(10)) for part in ("pose", "left_hand", "right_hand", "face")}]
+)
+def test_plots_are_drawn_where_a_dataset_has_no_gaps_or_finds_nobody(
+    tmp_path: Path, never_found: dict[str, list[int]]
+) -> None:
+    measured = [measure_video(make_video(10, never_found, 1))]
+    files = write_plots(tmp_path, measured, summarise("all", measured), group(measured, "split"))
+    assert all(file.read_bytes().startswith(b"\x89PNG") for file in files)
+
+
+def test_the_jitter_of_a_single_video_is_a_line_that_can_be_seen(tmp_path: Path) -> None:
+    axes = figure.Figure().add_subplot()
+    _plot_jitter(axes, {"pose": [0.5], "face": [None]})
+    (line,) = axes.lines
+    assert set(line.get_ydata()) == {0, 1}
+
+
+def test_plots_that_cannot_be_written_are_reported(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    measured = [measure_video(VIDEOS[0])]
+    with pytest.raises(OutputError, match="cannot be written"):
+        write_plots(tmp_path / "file", measured, summarise("all", measured), group(measured, "split"))
+
+
+def test_without_matplotlib_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    measured = [measure_video(VIDEOS[0])]
+    with pytest.raises(MissingExtraError, match=r"phoenix-ray\[plots\]"):
+        write_plots(tmp_path, measured, summarise("all", measured), group(measured, "split"))

@@ -187,7 +187,7 @@ class _Torch(_Engine):
         return settings.device in ("auto", "cuda")
 
     def gpu_name(self, settings: ModelSettings) -> str:
-        from phoenix_ray.models.holistic.torch_engine.device import device_name
+        from phoenix_ray.models.holistic.torch_engine.engine import device_name
 
         return device_name(settings.device)
 

@@ -33,8 +33,7 @@ from phoenix_ray.models.holistic.batching import (
 )
 from phoenix_ray.models.holistic.litert_engine.engine import HolisticLitert
 from phoenix_ray.models.holistic.parity import largest_distance, objection_to_gpu
-from phoenix_ray.models.holistic.torch_engine.device import choose_device
-from phoenix_ray.models.holistic.torch_engine.engine import HolisticTorch
+from phoenix_ray.models.holistic.torch_engine.engine import HolisticTorch, choose_device
 
 Images = Sequence[NDArray[np.uint8]]
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from phoenix_ray.models.holistic.crop_transforms import MAX_SIDE
 from phoenix_ray.models.holistic.geometry import Rect
-from phoenix_ray.models.holistic.litert_engine.crops import WarpCropper
+from phoenix_ray.models.holistic.litert_engine.engine import WarpCropper
 from phoenix_ray.models.holistic.networks import NetworkSpec
 from tests.models.holistic.floats import float32
 

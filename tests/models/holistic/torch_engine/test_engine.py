@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import math
 import platform
 from pathlib import Path
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 
 from phoenix_ray import landmarks
 from phoenix_ray.cluster.worker import ShardWorker
-from phoenix_ray.config import ModelSettings, OutputSettings, Settings
+from phoenix_ray.config import ModelSettings, OutputSettings, Precision, Settings
 from phoenix_ray.dataset.identity import DatasetIdentity
 from phoenix_ray.dataset.shards import Shard
 from phoenix_ray.errors import ModelError
@@ -305,3 +306,46 @@ def test_confidences_and_kernel_are_honoured(weights: Path, frames: list[Image])
     narrow = HolisticTorch(on_cpu(heatmap_kernel=7), weights).estimate(frames[:1])
     wide = HolisticTorch(on_cpu(heatmap_kernel=9), weights).estimate(frames[:1])
     assert 0 < distances(narrow, wide, "pose", frames[:1]).max() < 10
+
+
+def flags() -> tuple[bool, ...]:
+    return (
+        torch.backends.cudnn.allow_tf32,
+        torch.backends.cudnn.benchmark,
+        torch.backends.cudnn.deterministic,
+        torch.backends.cuda.matmul.allow_tf32,
+        torch.are_deterministic_algorithms_enabled(),
+        torch.is_deterministic_algorithms_warn_only_enabled(),
+        torch.utils.deterministic.fill_uninitialized_memory,
+    )
+
+
+@pytest.mark.parametrize(("precision", "allow_tf32"), [("exact", False), ("tf32", True), ("fp16", False)])
+def test_products_are_whole_and_algorithms_fixed_within_and_as_before_after(
+    precision: Precision, allow_tf32: bool
+) -> None:
+    before = flags()
+    with contextlib.suppress(KeyError), engine.numerics(precision):
+        assert flags() == (allow_tf32, False, True, allow_tf32, True, True, False)
+        raise KeyError
+    assert flags() == before
+
+
+def test_auto_takes_what_is_there() -> None:
+    expected = "cuda" if torch.cuda.is_available() else "cpu"
+    assert engine.choose_device("auto").type == expected
+    assert engine.choose_device("cpu").type == "cpu"
+
+
+@pytest.mark.parametrize("visible", [None, "", "-1"])
+def test_a_missing_device_is_named_with_the_way_out(monkeypatch: pytest.MonkeyPatch, visible: str | None) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    monkeypatch.setattr(torch.version, "cuda", None if visible is None else "13.0")
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    reason = "a build without CUDA" if visible is None else "CUDA_VISIBLE_DEVICES hides all"
+    with pytest.raises(ModelError, match=rf"model.device=cuda: .*{reason}.*model.device=cpu"):
+        engine.choose_device("cuda")
+    with pytest.raises(ModelError, match=r"model.device=mps: .*model.device=cpu"):
+        engine.choose_device("mps")

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from phoenix_ray.errors import ModelError
 from phoenix_ray.models.holistic.geometry import Rect
-from phoenix_ray.models.holistic.litert_engine.crops import WarpCropper
+from phoenix_ray.models.holistic.litert_engine.engine import WarpCropper
 from phoenix_ray.models.holistic.litert_engine.networks import LitertNetworks
 from phoenix_ray.models.holistic.networks import (
     FACE_DETECTION,
