@@ -28,7 +28,7 @@ SHARED_NAMES: dict[str, str] = {}
 
 # Each with what to write instead.
 PHRASES = {
-    r"\b[Tt]old\b|\b[Tt]ells?\b|\b[Tt]elling\b": "say, report, record",
+    r"\b[Tt]old\b|(?<!\.)(?<!def )\b[Tt]ells?\b|\b[Tt]elling\b": "say, report, record",
     r"(?<![Tt]here )\bis no (?!longer\b|more than\b)[a-z]+": "is not a …",
     r"\b[Tt]ake note\b": "Called when …",
     r"\bin nobody's way\b|\bof no use to\b": "harmless; not part of …",

@@ -46,7 +46,7 @@ def decide_auto(
     The claim matters where two drivers start at once. The second is refused before it takes a GPU for a trial of its
     own, and if the first has finished meanwhile, the second finds its decision recorded: a decision made before the
     claim could differ from the recorded one, and its run would be refused. With `run.force` both may decide; then
-    `open_dataset` records the decision of the driver whose worker is ready first, and refuses the other driver.
+    `claim_dataset` records the decision of the driver whose worker is ready first, and refuses the other driver.
 
     Args:
         settings: The user's settings.
@@ -127,7 +127,7 @@ def run_trial(
         registry.ensure_ready(trial.candidate, say)
         decision = _run_on_a_node(settings, trial, source, cluster)
     except Exception as error:
-        # Whatever it is, the drivers and libraries of a GPU included, a trial is no reason to compute nothing.
+        # Whatever it is, the drivers and libraries of a GPU included, a failed trial must not stop the run.
         if isinstance(error, PhoenixRayError) and trial.fallback == trial.candidate:
             raise
         reason = str(error).strip().partition("\n")[0] or type(error).__name__

@@ -76,7 +76,7 @@ def _run(settings: Settings, words: Sequence[str]) -> int:
     check_places(source.root, settings.output.path)
     with RaySession(settings.cluster, say) as session, claim_output(settings) as claim:
         settings = decide_auto(settings, claim.storage, source, session, say)
-        # `open_dataset` records the identity of a new dataset once a worker has loaded the model.
+        # `claim_dataset` records the identity of a new dataset once a worker has loaded the model.
         identity = agree_on_identity(claim.storage, make_identity(settings, source.root))
         with stop_on_signals() as stop:
             registry.ensure_ready(settings.model, say)

@@ -72,7 +72,7 @@ class RunSummary:
         return self.frames_computed / self.compute_seconds if self.compute_seconds else 0.0
 
     def write(self, storage: Storage) -> None:
-        """Write `summary.json` of the run.
+        """Write the run's `summary.json`.
 
         Raises:
             OutputError: It cannot be written.

@@ -103,8 +103,8 @@ def total(tallies: Iterable[Tally]) -> Tally:
     return sum(tallies, Tally())
 
 
-def _add(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:
-    merged = Counter(one)
+def _add(summand: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:
+    merged = Counter(summand)
     merged.update(other)
     return dict(sorted(merged.items()))
 

@@ -111,7 +111,8 @@ def _sort_out(storage: Storage, survey: Survey, only: Collection[str] | None) ->
                 added.append(describe_data_file(file.name, entries, *hash_file(storage, file.name)))
         else:
             rescued = rewrite(storage, identity, file.name, needed) if needed else None
-            added += [rescued] if rescued else []
+            if rescued:
+                added.append(rescued)
             condemned.add(file.name)
         elsewhere |= {entry.key for entry in needed}
     return added, condemned

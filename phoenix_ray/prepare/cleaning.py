@@ -167,8 +167,8 @@ def polynomial_weights(window: int, order: int) -> NDArray[np.float64]:
     return np.array(weights, np.float64)
 
 
-def _dot(one: list[Fraction], other: list[Fraction]) -> Fraction:
-    return sum((left * right for left, right in zip(one, other, strict=True)), Fraction(0))
+def _dot(first: list[Fraction], other: list[Fraction]) -> Fraction:
+    return sum((left * right for left, right in zip(first, other, strict=True)), Fraction(0))
 
 
 def runs(present: NDArray[np.bool_]) -> Iterator[tuple[int, int]]:

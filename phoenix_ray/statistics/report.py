@@ -31,7 +31,7 @@ def statistics_json(
     return {
         "all": everything.to_json(),
         "groups": [group.to_json() for group in groups],
-        "outliers": [{name: getattr(one, name) for name in one.__slots__} for one in outliers],
+        "outliers": [{name: getattr(outlier, name) for name in outlier.__slots__} for outlier in outliers],
     }
 
 
@@ -109,10 +109,10 @@ def _movements(everything: GroupSummary) -> Table:
 def _outliers(dataset: str, outliers: Sequence[Outlier]) -> Iterator[Text]:
     if outliers:
         yield Text("Videos to look at", style="italic")
-    for (part, reason), worst in groupby(outliers, key=lambda one: (one.part, one.reason)):
+    for (part, reason), worst in groupby(outliers, key=lambda outlier: (outlier.part, outlier.reason)):
         yield Text(f"{part.replace('_', ' ')}, {reason}", style="bold")
-        for one in worst:
-            yield Text(f"  {_value(one):>12}  {view_command(dataset, one)}")
+        for outlier in worst:
+            yield Text(f"  {_value(outlier):>12}  {view_command(dataset, outlier)}")
 
 
 def _value(outlier: Outlier) -> str:
@@ -150,11 +150,11 @@ def write_plots(
         from matplotlib.figure import Figure
     except ImportError:
         raise MissingExtraError("Plots", "plots") from None
-    jitters = {part: [one.parts[part].jitter for one in videos] for part in everything.parts}
+    jitters = {part: [video.parts[part].jitter for video in videos] for part in everything.parts}
     gaps: dict[str, Counter[int]] = {part: Counter() for part in everything.parts}
     for part, counts in gaps.items():
-        for one in videos:
-            counts.update(one.parts[part].gaps)
+        for video in videos:
+            counts.update(video.parts[part].gaps)
     pictures: dict[str, Callable[[Any], None]] = {
         "rates": lambda axes: _plot_rates(axes, groups),
         "jitter": lambda axes: _plot_jitter(axes, jitters),

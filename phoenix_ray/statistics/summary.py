@@ -208,8 +208,8 @@ def find_outliers(videos: Sequence[VideoMeasures], count: int = OUTLIERS_SHOWN) 
 
 def _outliers_of_part(part: str, videos: Sequence[VideoMeasures], count: int) -> Iterator[Outlier]:
     usual = float(np.median([video.rate(part) for video in videos]))
-    low = [Outlier("lowest rate", part, one.split, one.video_id, one.rate(part), None) for one in videos]
-    yield from sorted((one for one in low if one.value < usual), key=lambda one: one.value)[:count]
+    low = [Outlier("lowest rate", part, video.split, video.video_id, video.rate(part), None) for video in videos]
+    yield from sorted((video for video in low if video.value < usual), key=lambda video: video.value)[:count]
     shaky, jumps, gaps = [], [], []
     for video in videos:
         measures, key = video.parts[part], (part, video.split, video.video_id)
@@ -224,20 +224,20 @@ def _outliers_of_part(part: str, videos: Sequence[VideoMeasures], count: int) ->
 
 
 def _largest(outliers: Iterable[Outlier], count: int) -> list[Outlier]:
-    return sorted(outliers, key=lambda one: (-one.value, one.split, one.video_id))[:count]
+    return sorted(outliers, key=lambda outlier: (-outlier.value, outlier.split, outlier.video_id))[:count]
 
 
 def _summarise_part(part: str, videos: Sequence[VideoMeasures], frames: int) -> PartSummary:
     measures = [video.parts[part] for video in videos]
-    jitters = [one.jitter for one in measures if one.jitter is not None]
+    jitters = [measured.jitter for measured in measures if measured.jitter is not None]
     gaps: Counter[int] = Counter()
-    for one in measures:
-        gaps.update(one.gaps)
+    for measured in measures:
+        gaps.update(measured.gaps)
     return PartSummary(
-        rate=sum(one.found for one in measures) / frames if frames else 0.0,
+        rate=sum(measured.found for measured in measures) / frames if frames else 0.0,
         jitter=float(np.median(jitters)) if jitters else None,
         gaps=gaps.total(),
         gap_frames=sum(length * count for length, count in gaps.items()),
         longest_gap=max(gaps, default=0),
-        scores=np.sum([one.scores for one in measures], axis=0, dtype=np.int64),
+        scores=np.sum([measured.scores for measured in measures], axis=0, dtype=np.int64),
     )

@@ -223,11 +223,14 @@ def side_by_side(reference: VideoLandmarks, candidate: VideoLandmarks, parts: It
         sizes=np.where(reference.sizes > 0, reference.sizes, candidate.sizes),
         names=tuple(zip(*map(_own_names, sides), strict=True)),
         statuses=tuple(zip(reference.status, candidate.status, strict=True)),
-        points={one.part.name: (one.of_reference(reference), one.of_candidate(candidate)) for one in shared},
+        points={
+            shared_part.part.name: (shared_part.of_reference(reference), shared_part.of_candidate(candidate))
+            for shared_part in shared
+        },
         scores={
-            one.part.name: (reference.scores[one.part.name], candidate.scores[one.part.name])
-            for one in shared
-            if all(one.part.name in side.scores for side in sides)
+            shared_part.part.name: (reference.scores[shared_part.part.name], candidate.scores[shared_part.part.name])
+            for shared_part in shared
+            if all(shared_part.part.name in side.scores for side in sides)
         },
     )
 

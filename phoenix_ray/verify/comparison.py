@@ -58,7 +58,7 @@ class VideoComparison:
 
     def differing_frames(self, *kinds: DifferenceKind) -> int:
         """Return how many frames have differences of some kinds, or of any."""
-        frames = [one.frames for one in self.differences if one.kind in kinds or not kinds]
+        frames = [difference.frames for difference in self.differences if difference.kind in kinds or not kinds]
         return np.unique(np.concatenate(frames)).size if frames else 0
 
 
@@ -126,7 +126,7 @@ def compare_blocks(
     expected, found = RowWindow(reference), RowWindow(candidate)
     shared = share(expected.video.layout, found.video.layout)
     alignment = align(reference.frames, candidate.frames)
-    collector = DifferenceCollector([one.part for one in shared.parts], tolerance, statuses=statuses)
+    collector = DifferenceCollector([shared_part.part for shared_part in shared.parts], tolerance, statuses=statuses)
     moved = MovedFrames(shared.parts, tolerance)
     # Number of the frame that each row of the candidate holds, by what it is called and then by what is in it.
     held = alignment.standing.copy()
@@ -145,7 +145,9 @@ def compare_blocks(
         held[rows[list(moves)]] = list(moves.values())
         kept = frames.only(held[rows] == frames.numbers)
         collector.add(kept)
-        compared = tuple(agree(one.part, kept.sizes, *kept.points[one.part.name]) for one in shared.parts)
+        compared = tuple(
+            agree(shared_part.part, kept.sizes, *kept.points[shared_part.part.name]) for shared_part in shared.parts
+        )
         parts = add_up([parts, compared])
         failed |= ("failed", "failed") in frames.statuses
         far |= others_differ

@@ -54,7 +54,11 @@ class MovedFrames:
         found = _means({part: points[differing] for part, (_, points) in frames.points.items()})
         # A mean differs by no more than its values do, so this leaves out none; it only spares most of the comparisons.
         allowed = _ROUNDING + np.stack(
-            [self._tolerance.allowed(one.part, frames.sizes[differing]).max(axis=1) for one in self._parts], axis=1
+            [
+                self._tolerance.allowed(shared_part.part, frames.sizes[differing]).max(axis=1)
+                for shared_part in self._parts
+            ],
+            axis=1,
         )
         moves: dict[int, int] = {}
         for index, mean, limit in zip(differing.tolist(), found, allowed, strict=True):

@@ -39,7 +39,7 @@ def write_worst_videos(report: VerificationReport, verification: Verification, f
         listing = open_source(SourceSettings(path=verification.source)).videos()
     except SourceError as error:
         raise SourceError(f"No picture: {error} Say where the frames are now: --source NEWPATH") from None
-    found = {(one.split, one.video_id): one for one in listing if isinstance(one, Video)}
+    found = {(video.split, video.video_id): video for video in listing if isinstance(video, Video)}
     shown = [(video, found[video.split, video.video_id]) for video in worst if (video.split, video.video_id) in found]
     rows = tuple(_row(verification, *pair) for pair in shown)
     if not rows:
@@ -86,5 +86,9 @@ def _reason(frame: Frame, failed: bool) -> str:
 def _frames(video: VideoComparison) -> list[int]:
     """Return the frames that show best what differs: the worst of each difference, by distance."""
     ranked = sorted(video.differences, key=lambda difference: -difference.pixels)
-    shown = [int(one.frames[0]) if one.worst_frame is None else one.worst_frame for one in ranked if one.frames.size]
+    shown = [
+        int(difference.frames[0]) if difference.worst_frame is None else difference.worst_frame
+        for difference in ranked
+        if difference.frames.size
+    ]
     return list(dict.fromkeys(shown))[:FRAMES_SHOWN]

@@ -139,7 +139,7 @@ def recorded_settings(identity: DatasetIdentity, source: str, overrides: Sequenc
     """Return the settings that a dataset was computed with, as far as landmarks depend on them.
 
     Args:
-        identity: Of the dataset.
+        identity: The dataset's identity.
         source: Where its source lies now; empty where it lay at first.
         overrides: `section.key=value` words that go before what is recorded.
 

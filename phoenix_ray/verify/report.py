@@ -19,6 +19,7 @@ from rich.table import Table
 from phoenix_ray.errors import EXIT_DIFFERENT, EXIT_OK
 from phoenix_ray.models.agreement import PartAgreement, add_up
 from phoenix_ray.models.holistic.parity import ParityTolerances, parity_failures
+from phoenix_ray.text import counted
 from phoenix_ray.verify.comparison import VideoComparison
 from phoenix_ray.verify.differences import Difference, DifferenceKind
 from phoenix_ray.verify.tolerance import BITS, Tolerance
@@ -171,11 +172,6 @@ def gather(names: tuple[str, str], criterion: Criterion, comparisons: Iterable[V
     return VerificationReport(
         names, criterion, videos, frames, by_digest, parts, tuple(differing), tuple(sorted(notes.items()))
     )
-
-
-def counted(number: int, noun: str) -> str:
-    """Return "1 video", "1,234 videos"."""
-    return f"{number:,} {noun if number == 1 else f'{noun}s'}"
 
 
 def report_text(report: VerificationReport) -> str:

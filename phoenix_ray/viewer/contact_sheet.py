@@ -56,13 +56,13 @@ def write_contact_sheet(
     """
     dataset = Dataset.open(output)
     opened = open_recorded_source(source, dataset.identity.source_root)
-    found = [one for one in opened.videos() if isinstance(one, Video)]
+    found = [video for video in opened.videos() if isinstance(video, Video)]
     table = dataset.videos()
     known = set(zip(table["split"].to_pylist(), table["video_id"].to_pylist(), strict=True))
     sections = []
     for split in sorted({video.split for video in found}):
-        here = (one for one in found if one.split == split and (split, one.video_id) in known)
-        chosen = (one for one in here if _is_named(one, only)) if only else islice(here, videos)
+        here = (video for video in found if video.split == split and (split, video.video_id) in known)
+        chosen = (video for video in here if _is_named(video, only)) if only else islice(here, videos)
         rows = tuple(_row(dataset, video, frames, around) for video in chosen)
         if rows:
             sections.append(SheetSection(split, rows))

@@ -26,7 +26,7 @@ from phoenix_ray.cluster.worker import ShardWorker
 class DisturbedWorker(ShardWorker):
     def ready(self):
         from dataclasses import replace
-        from phoenix_ray.dataset.identity import open_dataset
+        from phoenix_ray.dataset.identity import claim_dataset
         from phoenix_ray.errors import ModelError
         {body}
         return super().ready()
@@ -69,7 +69,7 @@ def test_a_run_that_another_one_forestalled_with_other_settings_commits_nothing(
     frame_folders: Path, tmp_path: Path
 ) -> None:
     output = tmp_path / "output"
-    other = "open_dataset(self._storage, replace(self._identity, limit_frames=3))"
+    other = "claim_dataset(self._storage, replace(self._identity, limit_frames=3))"
     beaten = run_disturbed(other, *words_for(frame_folders, output))
     assert beaten.returncode == EXIT_OUTPUT, beaten.stderr
     assert "source.limit_frames: 3 → none" in beaten.stderr

@@ -201,12 +201,14 @@ def _check_contents(
         done = 0
         # A file that is gone by now was absorbed by a run, or `lost_files` reports it.
         for data_file in pool.map(partial(_check_data_file, storage, identity, layout), jobs):
-            data_files += [data_file] if data_file else []
+            if data_file:
+                data_files.append(data_file)
             done += 1
             if progress:
                 progress(done, total)
         for partition in pool.map(partial(check_partition, storage, identity, layout), shards):
-            partitions += [partition] if partition else []
+            if partition:
+                partitions.append(partition)
             done += 1
             if progress:
                 progress(done, total)

@@ -113,12 +113,12 @@ def landmarks_to_transform(landmarks: Array, region: RegionOfFace) -> Array:
     x_by_column, x_by_row, y_by_column, y_by_row = cosine * column, sine * row, -sine * column, cosine * row
     x = x_by_column * (-region.output_width / 2) + x_by_row * (-region.output_height / 2) + x
     y = y_by_column * (-region.output_width / 2) + y_by_row * (-region.output_height / 2) + y
-    zero, one = xp.zeros_like(x), xp.ones_like(x)
+    zero, ones = xp.zeros_like(x), xp.ones_like(x)
     rows = (
         (x_by_column, x_by_row, zero, x),
         (y_by_column, y_by_row, zero, y),
-        (zero, zero, one, zero),
-        (zero, zero, zero, one),
+        (zero, zero, ones, zero),
+        (zero, zero, zero, ones),
     )
     return xp.stack([xp.stack(row, axis=1) for row in rows], axis=1)
 

@@ -84,10 +84,10 @@ def _perspective_transform(corners: Array, side: int) -> Array:
     # The square's corners, from the bottom left clockwise, computed on the device by comparison alone.
     order = indices(4, like=corners)
     targets = (side * xp.astype(order >= 2, x.dtype), side * xp.astype((order == 0) | (order == 3), x.dtype))
-    one, nothing = xp.ones_like(x), xp.zeros_like(x)
+    ones, nothing = xp.ones_like(x), xp.zeros_like(x)
     columns, rows = (
         xp.astype(
-            xp.stack([x, y, one, -x * target, -y * target, xp.broadcast_to(target, x.shape), nothing], axis=2),
+            xp.stack([x, y, ones, -x * target, -y * target, xp.broadcast_to(target, x.shape), nothing], axis=2),
             xp.float64,
         )
         for target in targets

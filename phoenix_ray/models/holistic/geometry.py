@@ -61,8 +61,8 @@ class View(NamedTuple):
 def whole_image(size: ImageSize) -> Rect:
     """Return the normalised rectangle of each image as a whole."""
     xp = namespace(size.width)
-    one = xp.ones_like(size.width)
-    return Rect(0.5 * one, 0.5 * one, one, one, 0 * one)
+    ones = xp.ones_like(size.width)
+    return Rect(0.5 * ones, 0.5 * ones, ones, ones, 0 * ones)
 
 
 def square_through(center: Array, edge: Array, rotation: Array, size: ImageSize) -> Rect:
