@@ -31,15 +31,15 @@ from phoenix_ray.cluster.plan import plan_run
 from phoenix_ray.cluster.worker import Receipt, ShardWorker, Timings, peak_memory_mb
 from phoenix_ray.config import Settings
 from phoenix_ray.dataset import paths
-from phoenix_ray.dataset.coverage import CommittedFrames
 from phoenix_ray.dataset.identity import claim_dataset
 from phoenix_ray.dataset.publication import sweep
+from phoenix_ray.dataset.shards import CommittedFrames
 from phoenix_ray.dataset.snapshot import tally_splits
 from phoenix_ray.dataset.storage import LocalStorage
 from phoenix_ray.dataset.survey import committed_in
 from phoenix_ray.errors import PhoenixRayError
+from phoenix_ray.sources.built_in import make_video
 from phoenix_ray.sources.registry import open_source
-from phoenix_ray.sources.synthetic import make_video
 
 # Counting lists all partitions and takes time from the driver that is measured, so it is rare.
 SAMPLE_SECONDS = 5.0

@@ -11,7 +11,6 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 
 from phoenix_ray.cluster.actors import ActorPool
-from phoenix_ray.cluster.blame import Blame
 from phoenix_ray.cluster.claim import Claim
 from phoenix_ray.cluster.driver import Driver
 from phoenix_ray.cluster.plan import MissingRanges, Plan, plan_run
@@ -20,12 +19,13 @@ from phoenix_ray.cluster.reduce import BackgroundReduce, reduce_all
 from phoenix_ray.cluster.run_record import RunRecord
 from phoenix_ray.cluster.scheduler import Scheduler
 from phoenix_ray.cluster.session import RaySession, StopRequest, plan_workers, require_spare_cpu
+from phoenix_ray.cluster.shards import Blame
 from phoenix_ray.config import Settings
-from phoenix_ray.dataset.coverage import CommittedFrames, Expected, VersionKey, version_key
 from phoenix_ray.dataset.identity import DatasetIdentity, claim_dataset
 from phoenix_ray.dataset.lease import LeaseLostError
 from phoenix_ray.dataset.parquet import DamagedFile
 from phoenix_ray.dataset.partitions import discard
+from phoenix_ray.dataset.shards import CommittedFrames, Expected, VersionKey, version_key
 from phoenix_ray.dataset.storage import Storage
 from phoenix_ray.dataset.survey import committed_in, take_survey
 from phoenix_ray.errors import OutputError

@@ -14,13 +14,12 @@ from typing import Any
 import ray
 
 from phoenix_ray.cluster.actors import ActorPool, PoolSize
-from phoenix_ray.cluster.blame import GivenUp
 from phoenix_ray.cluster.progress import format_seconds
 from phoenix_ray.cluster.reduce import BackgroundReduce
 from phoenix_ray.cluster.run_record import RunRecord
 from phoenix_ray.cluster.scheduler import Scheduler, SchedulerState
 from phoenix_ray.cluster.session import StopRequest, WorkerPlan
-from phoenix_ray.cluster.shards import Assignment, Trouble, WorkerId
+from phoenix_ray.cluster.shards import Assignment, GivenUp, Trouble, WorkerId
 from phoenix_ray.cluster.worker import Receipt, WorkerInfo
 from phoenix_ray.config import Settings
 from phoenix_ray.dataset.lease import Lease

@@ -13,14 +13,13 @@ from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
 
-from phoenix_ray.cluster.blame import GivenUp
 from phoenix_ray.cluster.progress import Display, Meter, Status
-from phoenix_ray.cluster.shards import Assignment, Trouble
+from phoenix_ray.cluster.shards import Assignment, GivenUp, Trouble
 from phoenix_ray.cluster.worker import Receipt, Timings, WorkerInfo
 from phoenix_ray.dataset import paths
-from phoenix_ray.dataset.coverage import VersionKey, version_key
 from phoenix_ray.dataset.failures import FailureRecord, clear_failures, read_failures, record_failure
 from phoenix_ray.dataset.parquet import DamagedFile
+from phoenix_ray.dataset.shards import VersionKey, version_key
 from phoenix_ray.dataset.storage import Storage
 from phoenix_ray.errors import OutputError
 from phoenix_ray.text import counted, printable_line

@@ -5,7 +5,7 @@ happened (`completed`, `failed`, `worker_lost`, `retire`) and asks for work (`ne
 
 Who is to blame is decided by one rule: **a shard is charged only for what happens while it runs alone.** A worker that
 dies with two shards in flight makes both *suspects*; each suspect is tried again on a worker that has nothing else to
-do, so an innocent neighbour is never lost. `cluster.blame` decides what a charge means for the shard. Trouble of the
+do, so an innocent neighbour is never lost. `cluster.shards` decides what a charge means for the shard. Trouble of the
 infrastructure (a node, the storage) is retried with back-off and charged to nobody.
 
 When nothing waits, an idle worker computes a speculative copy of a busy worker's shard: a shard's partition has one
@@ -19,9 +19,8 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from phoenix_ray.cluster.blame import Blame, GivenUp, patience
 from phoenix_ray.cluster.plan import ShardQueue, Shards
-from phoenix_ray.cluster.shards import Assignment, ShardState, Ticket, Trouble, WorkerId
+from phoenix_ray.cluster.shards import Assignment, Blame, GivenUp, ShardState, Ticket, Trouble, WorkerId, patience
 from phoenix_ray.dataset.shards import Shard, ShardKey
 
 # Infrastructure is never charged to a shard, but a storage that fails for ever must not keep a run alive for ever.

@@ -20,7 +20,7 @@ from phoenix_ray.cluster.plan import Plan
 from phoenix_ray.cluster.progress import format_seconds
 from phoenix_ray.cluster.worker import Timings
 from phoenix_ray.dataset import paths
-from phoenix_ray.dataset.coverage import CommittedFrames
+from phoenix_ray.dataset.shards import CommittedFrames
 from phoenix_ray.dataset.snapshot import UnreadableVideo, describe_unreadable
 from phoenix_ray.dataset.storage import Storage
 from phoenix_ray.dataset.tally import Tally, total

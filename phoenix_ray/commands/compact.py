@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from phoenix_ray.commands.settings import SettingsCommand, read_settings, with_settings
+from phoenix_ray.commands.config import SettingsCommand, read_settings, with_settings
 from phoenix_ray.errors import ConfigError
 from phoenix_ray.text import counted
 

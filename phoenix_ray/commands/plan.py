@@ -8,13 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from phoenix_ray.commands.settings import (
-    SOURCE_AND_OUTPUT,
-    SettingsCommand,
-    read_settings,
-    require_places,
-    with_settings,
-)
+from phoenix_ray.commands.config import SOURCE_AND_OUTPUT, SettingsCommand, read_settings, require_places, with_settings
 from phoenix_ray.text import counted, printable_line
 
 if TYPE_CHECKING:
@@ -24,8 +18,8 @@ if TYPE_CHECKING:
     from phoenix_ray.cluster.plan import Plan
     from phoenix_ray.cluster.session import RaySession
     from phoenix_ray.config import ModelSettings, Settings
-    from phoenix_ray.dataset.coverage import CommittedFrames
     from phoenix_ray.dataset.identity import DatasetIdentity
+    from phoenix_ray.dataset.shards import CommittedFrames
     from phoenix_ray.dataset.storage import Storage
     from phoenix_ray.models.base import Trial
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from phoenix_ray.commands.settings import check_report_path
+from phoenix_ray.commands.config import check_report_path
 from phoenix_ray.text import printable_line
 
 if TYPE_CHECKING:

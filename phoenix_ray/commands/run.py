@@ -8,13 +8,7 @@ from typing import Any
 
 import click
 
-from phoenix_ray.commands.settings import (
-    SOURCE_AND_OUTPUT,
-    SettingsCommand,
-    read_settings,
-    require_places,
-    with_settings,
-)
+from phoenix_ray.commands.config import SOURCE_AND_OUTPUT, SettingsCommand, read_settings, require_places, with_settings
 
 
 @click.command(cls=SettingsCommand)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from phoenix_ray.commands.settings import check_report_path, write_report
+from phoenix_ray.commands.config import check_report_path, write_report
 from phoenix_ray.errors import ConfigError
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from phoenix_ray.commands.settings import check_report_path
+from phoenix_ray.commands.config import check_report_path
 
 
 @click.command()

@@ -11,11 +11,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from phoenix_ray.dataset.coverage import pick_once
 from phoenix_ray.dataset.identity import DatasetIdentity
 from phoenix_ray.dataset.partitions import PartitionInfo
 from phoenix_ray.dataset.rows import RowRange
-from phoenix_ray.dataset.shards import RecordedVideo, Version, VideoKey, recorded_fields
+from phoenix_ray.dataset.shards import RecordedVideo, Version, VideoKey, pick_once, recorded_fields
 from phoenix_ray.dataset.survey import OpenVideo, Survey
 from phoenix_ray.dataset.video_table import VideoEntry
 

@@ -14,8 +14,7 @@ from typing import Literal
 from pydantic import TypeAdapter
 
 from phoenix_ray.dataset import paths
-from phoenix_ray.dataset.json_records import FiniteNumber, FrameNumber, validate
-from phoenix_ray.dataset.sealing import parse_sealed_json, seal_json
+from phoenix_ray.dataset.sealing import FiniteNumber, FrameNumber, parse_sealed_json, seal_json, validate
 from phoenix_ray.dataset.storage import Storage
 from phoenix_ray.errors import OutputError
 from phoenix_ray.text import without_secrets

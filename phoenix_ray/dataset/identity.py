@@ -18,9 +18,16 @@ from pydantic import TypeAdapter
 
 from phoenix_ray.config import SourceSettings
 from phoenix_ray.dataset import paths
-from phoenix_ray.dataset.json_records import FrameNumber, Texts, parse_mapping, required, validate
 from phoenix_ray.dataset.parquet import SCHEMA_VERSION
-from phoenix_ray.dataset.sealing import refuse_broken_seal, seal_json
+from phoenix_ray.dataset.sealing import (
+    FrameNumber,
+    Texts,
+    parse_mapping,
+    refuse_broken_seal,
+    required,
+    seal_json,
+    validate,
+)
 from phoenix_ray.dataset.storage import ReadableStorage, Storage
 from phoenix_ray.errors import FingerprintMismatchError, NewerVersionError, OutputError, SourceError
 from phoenix_ray.landmarks import LAYOUTS, Layout

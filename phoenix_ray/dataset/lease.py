@@ -26,7 +26,7 @@ from pathlib import Path
 from pydantic import TypeAdapter
 
 from phoenix_ray.dataset import paths
-from phoenix_ray.dataset.json_records import FiniteNumber, FrameNumber, parse_mapping, validate
+from phoenix_ray.dataset.sealing import FiniteNumber, FrameNumber, parse_mapping, validate
 from phoenix_ray.dataset.storage import Storage
 from phoenix_ray.errors import OutputError
 

@@ -23,9 +23,16 @@ from pydantic import AfterValidator, FailFast, TypeAdapter
 
 from phoenix_ray.dataset import paths
 from phoenix_ray.dataset.identity import DatasetIdentity
-from phoenix_ray.dataset.json_records import FLAT_TALLY, FrameNumber, RowNumber, parse_mapping, validate
 from phoenix_ray.dataset.parquet import SCHEMA_VERSION, DamagedFile
-from phoenix_ray.dataset.sealing import refuse_broken_seal, seal_json
+from phoenix_ray.dataset.sealing import (
+    FLAT_TALLY,
+    FrameNumber,
+    RowNumber,
+    parse_mapping,
+    refuse_broken_seal,
+    seal_json,
+    validate,
+)
 from phoenix_ray.dataset.storage import ReadableStorage, Storage
 from phoenix_ray.dataset.tally import RecordedTally, Tally, total
 from phoenix_ray.errors import NewerVersionError, OutputError

@@ -18,9 +18,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from phoenix_ray.config import OutputSettings
-from phoenix_ray.dataset.decoded_size import DecodedSizeError
-from phoenix_ray.dataset.json_records import parse_mapping
-from phoenix_ray.dataset.sealing import PARQUET_SEAL_BLANK, PARQUET_SEAL_KEY, intact_footer
+from phoenix_ray.dataset.memory_limits import DecodedSizeError
+from phoenix_ray.dataset.sealing import PARQUET_SEAL_BLANK, PARQUET_SEAL_KEY, intact_footer, parse_mapping
 from phoenix_ray.dataset.storage import ReadableStorage
 from phoenix_ray.errors import OutputError
 from phoenix_ray.landmarks import Layout

@@ -21,7 +21,6 @@ from pydantic import TypeAdapter
 from phoenix_ray.config import OutputSettings
 from phoenix_ray.dataset import paths
 from phoenix_ray.dataset.identity import DatasetIdentity, find_layout
-from phoenix_ray.dataset.json_records import FrameNumber, validate
 from phoenix_ray.dataset.parquet import (
     DamagedFile,
     DamagedFileError,
@@ -32,7 +31,7 @@ from phoenix_ray.dataset.parquet import (
     write_sealable_footer,
 )
 from phoenix_ray.dataset.schema import FrameRecord, to_table
-from phoenix_ray.dataset.sealing import parquet_seal, seal_parquet
+from phoenix_ray.dataset.sealing import FrameNumber, parquet_seal, seal_parquet, validate
 from phoenix_ray.dataset.shards import RecordedVideo, Shard, Version, recorded_fields
 from phoenix_ray.dataset.storage import ReadableStorage, Storage, StoredFile
 from phoenix_ray.dataset.tally import RecordedTally, tally_rows

@@ -13,8 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from phoenix_ray.dataset.decoded_size import refuse_bomb
-from phoenix_ray.dataset.memory_limit import refuse_large_video
+from phoenix_ray.dataset.memory_limits import refuse_bomb, refuse_large_video
 from phoenix_ray.dataset.parquet import DamagedFileError, explain_damage, open_parquet_file
 from phoenix_ray.dataset.schema import landmark_schema
 from phoenix_ray.dataset.shards import VideoKey

@@ -18,12 +18,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from phoenix_ray.dataset.coverage import missing_ranges, pick_once
 from phoenix_ray.dataset.identity import DatasetIdentity, find_layout
 from phoenix_ray.dataset.parquet import DamagedFileError
 from phoenix_ray.dataset.partitions import PartitionInfo
 from phoenix_ray.dataset.rows import ChangedError, RowRange, RowReader, read_blocks
-from phoenix_ray.dataset.shards import VideoKey, recorded_fields
+from phoenix_ray.dataset.shards import VideoKey, missing_ranges, pick_once, recorded_fields
 from phoenix_ray.dataset.storage import ReadableStorage
 from phoenix_ray.dataset.survey import OpenVideo, take_survey
 from phoenix_ray.dataset.tally import Tally, tally_rows, total

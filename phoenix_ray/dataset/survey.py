@@ -11,12 +11,11 @@ from itertools import groupby
 
 import pyarrow as pa
 
-from phoenix_ray.dataset.coverage import CommittedFrames, PartitionRange, is_whole, live_ranges
 from phoenix_ray.dataset.identity import DatasetIdentity
 from phoenix_ray.dataset.manifest import Manifest, check_files, newest_generation, read_manifest
 from phoenix_ray.dataset.parquet import DamagedFile
 from phoenix_ray.dataset.partitions import FOOTER_THREADS, PartitionInfo, list_partitions
-from phoenix_ray.dataset.shards import Version, VideoKey
+from phoenix_ray.dataset.shards import CommittedFrames, PartitionRange, Version, VideoKey, is_whole, live_ranges
 from phoenix_ray.dataset.storage import ReadableStorage
 from phoenix_ray.dataset.video_table import VERSION_COLUMNS, gather_videos, select_videos
 from phoenix_ray.errors import OutputError

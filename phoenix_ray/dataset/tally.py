@@ -23,8 +23,8 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from pydantic import PlainValidator
 
-from phoenix_ray.dataset.json_records import Counts, RowNumber, required
 from phoenix_ray.dataset.schema import scored_parts, to_batch
+from phoenix_ray.dataset.sealing import Counts, RowNumber, required
 from phoenix_ray.landmarks import Layout
 
 _MODULUS = 1 << 128

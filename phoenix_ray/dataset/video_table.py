@@ -21,14 +21,22 @@ import pyarrow.parquet as pq
 from pydantic import FailFast, Field, TypeAdapter
 
 from phoenix_ray.dataset import paths
-from phoenix_ray.dataset.decoded_size import refuse_bomb_of_all
 from phoenix_ray.dataset.identity import DatasetIdentity, find_layout
-from phoenix_ray.dataset.json_records import FLAT_TALLY, FrameNumber, RowNumber, validate
 from phoenix_ray.dataset.manifest import DataFile, Manifest
+from phoenix_ray.dataset.memory_limits import refuse_bomb_of_all
 from phoenix_ray.dataset.parquet import DamagedFile, DamagedFileError, explain_damage, open_parquet, read_footer
 from phoenix_ray.dataset.partitions import FOOTER_THREADS
 from phoenix_ray.dataset.schema import STATUSES
-from phoenix_ray.dataset.sealing import PARQUET_SEAL_BLANK, PARQUET_SEAL_KEY, parquet_seal, seal_parquet
+from phoenix_ray.dataset.sealing import (
+    FLAT_TALLY,
+    PARQUET_SEAL_BLANK,
+    PARQUET_SEAL_KEY,
+    FrameNumber,
+    RowNumber,
+    parquet_seal,
+    seal_parquet,
+    validate,
+)
 from phoenix_ray.dataset.shards import RecordedVideo, VideoKey, recorded_fields
 from phoenix_ray.dataset.storage import ReadableStorage, Storage
 from phoenix_ray.dataset.tally import RecordedTally, total

@@ -1,21 +1,161 @@
-"""An export from start to end: `phoenix-ray export` calls `export_videos`."""
+"""An export from start to end: `phoenix-ray export` calls `export_videos`.
+
+The output is a file or folder that appears whole under its name, or not at all. Every format writes to a temporary
+neighbour, which takes the name in one rename when all is written. Whatever stops an export leaves what was there
+before, and a `.tmp-…` beside it at the worst.
+"""
 
 from __future__ import annotations
 
+import os
+import secrets
+import shutil
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from phoenix_ray.dataset import paths
+from phoenix_ray.dataset.paths import safe_name
 from phoenix_ray.dataset.reader import Dataset
-from phoenix_ray.errors import ConfigError
+from phoenix_ray.dataset.storage import TEMPORARY_PREFIX
+from phoenix_ray.errors import ConfigError, OutputError
 from phoenix_ray.exports.imports import open_collection
-from phoenix_ray.exports.output import atomic_output, check_output
 from phoenix_ray.exports.registry import FORMATS, IN_PLACE, find_writer
 from phoenix_ray.exports.selection import ExportSelection, select_for_export
+
+# Endings of what the formats write into folders, and how the files without an ending of their own begin (`mska`,
+# `twostream`).
+_WRITTEN_SUFFIXES = frozenset({".pose", ".npz", ".json", ".csv", ".parquet", ".tar", ".pkl"})
+_WRITTEN_PREFIX = "phoenix-2014t"
+# The first byte of a pickle of protocol 2 or later.
+_PICKLE = b"\x80"
+_OF_THE_FILE_SYSTEM = frozenset({".DS_Store", "Thumbs.db", "desktop.ini"})
+
+
+def check_output(source: str, output: Path, overwrite: bool) -> None:
+    """Refuse an output that would replace a dataset, what is exported, or files that no export wrote.
+
+    Args:
+        source: What is exported: a path, or a URI.
+        output: Where to.
+        overwrite: Whether `output` may be replaced by an export.
+
+    Raises:
+        OutputError: `output` is or holds `source`, lies in a dataset, or (with `overwrite`) holds anything else than
+            exports; or it cannot be listed.
+    """
+    target = output.resolve()
+    if dataset := paths.enclosing_dataset(target):
+        raise OutputError(
+            f"{output} is, or lies in, the dataset {dataset}: write the export beside it, for instance to "
+            f"{dataset.parent / f'{dataset.name}-export'}."
+        )
+    if "://" not in source:
+        exported = Path(source).resolve()
+        if target == exported or target in exported.parents:
+            raise OutputError(f"{output} is what is exported, or holds it ({source}): give another OUTPUT.")
+    if overwrite and target.is_dir() and (foreign := _find_foreign(target)):
+        raise OutputError(
+            f"{output} holds files that no export wrote ({foreign.relative_to(target)}, …), which --overwrite would "
+            "delete: give another OUTPUT."
+        )
+    if overwrite and target.is_file() and not _is_pickle(target):
+        raise OutputError(f"{output} is not a file that an export wrote, so it is not replaced: give another OUTPUT.")
+
+
+def _find_foreign(folder: Path) -> Path | None:
+    """Return a file below `folder` that no export wrote, if there is one."""
+
+    def fail(error: OSError) -> None:
+        raise OutputError(f"Cannot replace {folder}: {error.strerror} ({error.filename}).") from error
+
+    for parent, _, names in os.walk(folder, onerror=fail):
+        # A dataset that lost its `dataset.json` has such folders still.
+        of_a_dataset = any(part.startswith("split=") for part in Path(parent).parts)
+        for name in names:
+            if of_a_dataset or not _is_of_an_export(name):
+                return Path(parent, name)
+    return None
+
+
+def _is_pickle(file: Path) -> bool:
+    """Whether this may be a pickle, the one format that is a single file."""
+    try:
+        with file.open("rb") as opened:
+            return opened.read(1) == _PICKLE
+    except OSError as error:
+        raise OutputError(f"Cannot replace {file}: {error.strerror}.") from error
+
+
+def _is_of_an_export(name: str) -> bool:
+    if name in _OF_THE_FILE_SYSTEM:
+        return True
+    written = Path(name).suffix in _WRITTEN_SUFFIXES or name.lower().startswith(_WRITTEN_PREFIX)
+    return written and name != paths.IDENTITY
+
+
+@contextmanager
+def atomic_output(output: Path, overwrite: bool) -> Iterator[Path]:
+    """Give a path that does not exist yet, for a file or folder that becomes `output` when the block ends well.
+
+    Raises:
+        OutputError: `output` exists and is not to be overwritten, or its folder cannot be written.
+    """
+    if output.exists() and not overwrite:
+        raise OutputError(f"{output} exists: give another name, or --overwrite to replace it.")
+    temporary = output.parent / f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}"
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        _flush(temporary)
+        _replace(temporary, output)
+        _flush(output.parent)
+    except OSError as error:
+        if error.errno is None:
+            raise
+        raise OutputError(f"Cannot write {output}: {error.strerror} ({error.filename}).") from error
+    finally:
+        _remove(temporary)
+
+
+def video_file(folder: Path, split: str, video_id: str, suffix: str) -> Path:
+    """Return the file of a video, `<split>/<video ID><suffix>` with the names made harmless, and make its folder."""
+    file = folder / safe_name(split) / f"{safe_name(video_id)}{suffix}"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    return file
+
+
+def _replace(temporary: Path, output: Path) -> None:
+    """Rename. An old folder, or an old file that a folder replaces, moves aside first: rename replaces neither."""
+    if not output.exists() or (output.is_file() and temporary.is_file()):
+        temporary.replace(output)
+        return
+    aside = output.parent / f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}"
+    output.rename(aside)
+    temporary.rename(output)
+    _remove(aside)
+
+
+def _remove(path: Path) -> None:
+    """Delete a file or folder as far as possible: what stays is harmless, and its name marks it as temporary."""
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with suppress(OSError):
+            path.unlink()
+
+
+def _flush(path: Path) -> None:
+    """Bring a file, or the entries of a folder, to the device. Files inside a folder are left to the system."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,7 @@ from phoenix_ray.dataset.shards import VideoKey
 from phoenix_ray.dataset.video_landmarks import IMAGE_AXES, LandmarkCollection, VideoLandmarks
 from phoenix_ray.errors import OutputError
 from phoenix_ray.exports.landmark_pickle import LandmarkPickle
-from phoenix_ray.exports.numpy_archives import read_numpy_archive
+from phoenix_ray.exports.lossless import read_numpy_archive
 from phoenix_ray.exports.pose_files import COMPONENTS, require_pose_format
 from phoenix_ray.landmarks import LAYOUTS, Layout, Part, holistic
 

@@ -67,7 +67,7 @@ def find_writer(name: str) -> Writer:
         case "twostream":
             from phoenix_ray.exports.translation_pickles import write_twostream as writer
         case "npz":
-            from phoenix_ray.exports.numpy_archives import write_numpy_archives as writer
+            from phoenix_ray.exports.lossless import write_numpy_archives as writer
         case "coco":
             from phoenix_ray.exports.coco import write_coco as writer
         case "openpose":
@@ -77,9 +77,9 @@ def find_writer(name: str) -> Writer:
         case "fingerspelling":
             from phoenix_ray.exports.kaggle import write_kaggle_fingerspelling as writer
         case "webdataset":
-            from phoenix_ray.exports.numpy_archives import write_webdataset_shards as writer
+            from phoenix_ray.exports.lossless import write_webdataset_shards as writer
         case "csv":
-            from phoenix_ray.exports.csv_tables import write_csv_tables as writer
+            from phoenix_ray.exports.lossless import write_csv_tables as writer
         case _:
             known = [known.name for known in FORMATS]
             raise ConfigError(f"There is no format '{name}' ({', '.join(known)}).{did_you_mean(name, known)}")

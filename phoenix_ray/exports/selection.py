@@ -80,7 +80,7 @@ class ExportVideo:
 
         Raises:
             ConfigError: As `read_blocks`.
-            OutputError: As `read_blocks`; or the video needs more memory than is allowed (`dataset.memory_limit`).
+            OutputError: As `read_blocks`; or the video needs more memory than is allowed (`dataset.memory_limits`).
         """
         (video,) = self._checked_blocks([self._collection.load(self.split, self.video_id)])
         self._only_block = None

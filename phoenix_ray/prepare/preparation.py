@@ -25,13 +25,13 @@ from phoenix_ray.dataset.reader import Dataset
 from phoenix_ray.dataset.snapshot import unreadable_in
 from phoenix_ray.dataset.storage import Storage
 from phoenix_ray.errors import OutputError
-from phoenix_ray.prepare import ledger
+from phoenix_ray.prepare import output
 from phoenix_ray.prepare.examples import GLOSS_SPECIALS, WORD_SPECIALS, Example, Vocabulary, text_of, to_example
 from phoenix_ray.prepare.normalise import measure_is_missing
+from phoenix_ray.prepare.output import WRITERS
 from phoenix_ray.prepare.pipeline import PrepareSettings, axis_names, build_pipeline, parts_needed
 from phoenix_ray.prepare.point_sets import flat_index, resolve_points
 from phoenix_ray.prepare.prepared import Prepared
-from phoenix_ray.prepare.writers import WRITERS
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +101,7 @@ class Counts:
         if any(measure_is_missing(placement) for placement in prepared.placements):
             self.without_measure.append(video_id)
 
-    def to_json(self) -> ledger.Json:
+    def to_json(self) -> output.Json:
         """Return plain values."""
         return {name: getattr(self, name) for name in self.__slots__}
 
@@ -112,7 +112,7 @@ def prepare_dataset(
     settings: PrepareSettings,
     workers: int = 1,
     progress: Callable[[int, int], None] | None = None,
-) -> ledger.Json:
+) -> output.Json:
     """Write a dataset as training inputs, or the rest of it where a run was stopped.
 
     Args:
@@ -143,17 +143,17 @@ def prepare_dataset(
     description = describe_work(source, settings, vocabularies) | {
         "partly_unreadable": {"videos": affected, "left_out": left_out}
     }
-    report = ledger.begin(storage, description)
+    report = output.begin(storage, description)
     if report is None:
         shards = list(plan_shards(source, settings.files.videos_per_shard))
-        done = ledger.shards_done(storage)
+        done = output.shards_done(storage)
         open_shards = [shard for shard in shards if shard.name not in done]
         work = Work(source.select(parts=parts_needed(settings, dataset.layout)), storage, settings, vocabularies)
         for count, _ in enumerate(_write_all(work, open_shards, workers), start=len(shards) - len(open_shards) + 1):
             if progress is not None:
                 progress(count, len(shards))
-        report = ledger.finish(storage, description, [shard.name for shard in shards])
-    ledger.tidy(storage)
+        report = output.finish(storage, description, [shard.name for shard in shards])
+    output.tidy(storage)
     return report
 
 
@@ -210,7 +210,7 @@ def write_shard(work: Work, shard: ExampleShard) -> None:
     write = WRITERS[work.settings.files.format]
     names = write(work.storage, shard.split, shard.number, _examples(work, shard, counts))
     files = [{"name": name, **_checksum(work.storage, name)} for name in names]
-    ledger.record(work.storage, shard.name, {"split": shard.split, "counts": counts.to_json(), "files": files})
+    output.record(work.storage, shard.name, {"split": shard.split, "counts": counts.to_json(), "files": files})
 
 
 def _write_all(work: Work, shards: list[ExampleShard], workers: int) -> Iterator[None]:

@@ -3,7 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from phoenix_ray.cluster.completion import ROUNDS, recompute_lost, without_given_up
-from phoenix_ray.dataset.coverage import CommittedFrames, Expected, version_key
+from phoenix_ray.dataset.shards import CommittedFrames, Expected, version_key
 from phoenix_ray.dataset.storage import LocalStorage
 from phoenix_ray.dataset.survey import committed_in, take_survey
 from tests.dataset.made_up import IDENTITY, commit, make_video, new_dataset

@@ -7,9 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from phoenix_ray.cluster.blame import Blame, GivenUp
 from phoenix_ray.cluster.scheduler import LEAST_LATE_SECONDS, MAX_INFRASTRUCTURE_RETRIES, Pace, Scheduler, choose_copy
-from phoenix_ray.cluster.shards import Assignment, Trouble
+from phoenix_ray.cluster.shards import Assignment, Blame, GivenUp, Trouble
 from phoenix_ray.dataset.shards import Shard
 from phoenix_ray.sources.base import Video
 

@@ -5,8 +5,7 @@ import pytest
 from phoenix_ray.cluster import summary
 from phoenix_ray.cluster.plan import Plan, make_plan
 from phoenix_ray.cluster.summary import Remainder, RunOutcome, count_remainder
-from phoenix_ray.dataset.coverage import CommittedFrames, PartitionRange
-from phoenix_ray.dataset.shards import Version
+from phoenix_ray.dataset.shards import CommittedFrames, PartitionRange, Version
 from phoenix_ray.dataset.snapshot import UnreadableVideo
 from phoenix_ray.sources.base import SourceProblem, Video
 

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
-from phoenix_ray.dataset.json_records import validate
 from phoenix_ray.dataset.schema import to_table
+from phoenix_ray.dataset.sealing import validate
 from phoenix_ray.dataset.tally import RecordedTally, Tally, add_digests, digest_rows, digest_text, tally_rows, total
 from tests.dataset.made_up import LAYOUT, make_batch, make_records, make_video
 

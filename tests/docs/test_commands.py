@@ -13,7 +13,7 @@ import yaml
 
 from benchmarks.__main__ import bench
 from phoenix_ray.cli import cli
-from phoenix_ray.commands.settings import SettingsCommand, read_settings
+from phoenix_ray.commands.config import SettingsCommand, read_settings
 from phoenix_ray.config import Section, Settings
 from phoenix_ray.config_files import describe_settings, shipped_configs
 from phoenix_ray.prepare.pipeline import PrepareSettings

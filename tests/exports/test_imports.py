@@ -17,7 +17,7 @@ from phoenix_ray.errors import ConfigError, OutputError
 from phoenix_ray.exports.imports import FileCollection, open_collection, read_pose_file
 from phoenix_ray.exports.kaggle import write_kaggle_asl
 from phoenix_ray.exports.landmark_pickle import PARTS, write_landmark_pickle
-from phoenix_ray.exports.numpy_archives import write_numpy_archives
+from phoenix_ray.exports.lossless import write_numpy_archives
 from phoenix_ray.exports.pose_files import TRIANGLES, write_pose_files
 from phoenix_ray.exports.selection import select_for_export
 from phoenix_ray.landmarks import FACE_EDGES, HAND_EDGES, HAND_POINTS, IRIS_EDGES, POSE_EDGES, POSE_POINTS

@@ -19,10 +19,9 @@ import pytest
 import phoenix_ray
 from phoenix_ray.dataset import paths
 from phoenix_ray.dataset.check.dataset_check import check_dataset
-from phoenix_ray.dataset.decoded_size import DecodedSizeError, refuse_bomb, refuse_bomb_of_all
 from phoenix_ray.dataset.failures import FailureRecord, record_failure
-from phoenix_ray.dataset.json_records import parse_mapping
-from phoenix_ray.dataset.sealing import PARQUET_SEAL_BLANK, PARQUET_SEAL_KEY, seal_json, seal_parquet
+from phoenix_ray.dataset.memory_limits import DecodedSizeError, refuse_bomb, refuse_bomb_of_all
+from phoenix_ray.dataset.sealing import PARQUET_SEAL_BLANK, PARQUET_SEAL_KEY, parse_mapping, seal_json, seal_parquet
 from phoenix_ray.dataset.storage import LocalStorage
 from phoenix_ray.errors import OutputError, PhoenixRayError
 from tests.dataset.made_up import commit, make_video

@@ -7,7 +7,7 @@ from pathlib import Path
 import av
 import numpy as np
 
-from phoenix_ray.sources.sample import MOVES, render
+from phoenix_ray.sources.built_in import MOVES, render
 
 
 def write_clip(file: Path) -> Path:

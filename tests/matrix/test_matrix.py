@@ -8,7 +8,7 @@ from typing import get_args
 import pytest
 
 from phoenix_ray.dataset.tally import add_digests, digest_text
-from phoenix_ray.sources.sample import MOVES
+from phoenix_ray.sources.built_in import MOVES
 from tests.matrix.cell import Cell, Outcome
 from tests.matrix.demo_digest import differing_videos, read_expected, total_digest, write_expected
 from tests.matrix.environments import Environment, Resolution, StepError, find_python, run_step

@@ -17,7 +17,7 @@ from phoenix_ray.config_files import load_tree
 from phoenix_ray.dataset.reader import Dataset
 from phoenix_ray.dataset.storage import LocalStorage
 from phoenix_ray.errors import ConfigError, OutputError
-from phoenix_ray.prepare import ledger
+from phoenix_ray.prepare import output
 from phoenix_ray.prepare.pipeline import PrepareSettings, build_pipeline
 from phoenix_ray.prepare.preparation import ExampleShard, Work, prepare_dataset, write_shard
 from tests.exports.made_up import write_dataset
@@ -133,7 +133,7 @@ def test_a_stopped_run_goes_on_and_gives_the_same_bytes(
     with pytest.raises(KeyboardInterrupt):
         run(dataset, tmp_path / "stopped", *words)
     (tmp_path / "stopped" / ".tmp-killed").write_text("half a file")
-    assert not (tmp_path / "stopped" / ledger.REPORT).exists()
+    assert not (tmp_path / "stopped" / output.REPORT).exists()
     written.clear()
     run(dataset, tmp_path / "stopped", *words)
     assert len(written) == 1, "only the third shard was left"
@@ -167,7 +167,7 @@ def test_another_dataset_is_refused(dataset: Dataset, tmp_path: Path) -> None:
 
 def test_the_report_says_what_was_done(dataset: Dataset, tmp_path: Path) -> None:
     run(dataset, tmp_path, "files.format=parquet", "clean.fill=hold")
-    report = json.loads((tmp_path / ledger.REPORT).read_text())
+    report = json.loads((tmp_path / output.REPORT).read_text())
     assert report["dataset"]["landmark_digest"] == f"{dataset.digest():032x}"
     assert report["settings"]["clean"]["fill"] == "hold"
     assert report["points"][0] == {"part": "pose", "index": 11, "name": "left_shoulder", "flat": 11}
@@ -181,7 +181,7 @@ def test_the_report_says_what_was_done(dataset: Dataset, tmp_path: Path) -> None
         "train-00000.parquet",
         "train-00001.parquet",
     ]
-    assert {file.name for file in tmp_path.iterdir()} == {*(file["name"] for file in report["files"]), ledger.REPORT}
+    assert {file.name for file in tmp_path.iterdir()} == {*(file["name"] for file in report["files"]), output.REPORT}
 
 
 def test_vocabularies_come_from_the_training_split_alone(dataset: Dataset, tmp_path: Path) -> None:

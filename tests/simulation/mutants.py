@@ -16,9 +16,9 @@ from phoenix_ray.dataset.compaction_plan import Absorbed
 from phoenix_ray.dataset.identity import DatasetIdentity
 from phoenix_ray.dataset.manifest import DataFile, Manifest, check_files, publish_manifest, read_manifest
 from phoenix_ray.dataset.parquet import DamagedFile
+from phoenix_ray.dataset.publication import is_data_file_name
 from phoenix_ray.dataset.storage import Storage, hash_file
 from phoenix_ray.dataset.survey import Survey
-from phoenix_ray.dataset.unpublished import is_data_file_name
 from phoenix_ray.dataset.video_table import describe_data_file, gather_videos, read_entries, select_videos
 from tests.dataset.made_up import IDENTITY
 from tests.simulation import old_logic, scenarios
@@ -26,7 +26,7 @@ from tests.simulation.explorer import Scenario
 
 # What the simulation says of a lost row.
 LOSS = "does not see|did not see|the next run computes|a check finds .*'lost'"
-PUBLICATION, UNPUBLISHED = "phoenix_ray.dataset.publication", "phoenix_ray.dataset.unpublished"
+PUBLICATION, UNPUBLISHED = "phoenix_ray.dataset.publication", "phoenix_ray.dataset.publication"
 
 
 @dataclass(frozen=True)

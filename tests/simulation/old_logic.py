@@ -13,10 +13,10 @@ from phoenix_ray.dataset import paths
 from phoenix_ray.dataset.compaction import Compacted
 from phoenix_ray.dataset.identity import DatasetIdentity
 from phoenix_ray.dataset.manifest import Manifest, check_files, publish_manifest, read_manifest
+from phoenix_ray.dataset.publication import is_data_file_name
 from phoenix_ray.dataset.sealing import seal_json
 from phoenix_ray.dataset.storage import Storage, hash_file
 from phoenix_ray.dataset.survey import take_survey
-from phoenix_ray.dataset.unpublished import is_data_file_name
 from phoenix_ray.dataset.video_table import describe_data_file, gather_videos, read_entries, select_videos, write_videos
 from tests.simulation.storage import alone
 

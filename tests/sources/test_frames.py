@@ -17,10 +17,10 @@ from phoenix_ray.errors import SourceError
 from phoenix_ray.sources import frames
 from phoenix_ray.sources import frames as frames_module
 from phoenix_ray.sources.base import Frame, Video
+from phoenix_ray.sources.built_in import make_video
 from phoenix_ray.sources.decode import decode_picture
 from phoenix_ray.sources.files import open_regular_file
 from phoenix_ray.sources.frames import read_frames, read_frames_except, undecoded_frames
-from phoenix_ray.sources.synthetic import make_video
 from tests.sources.made_up import (
     container_video,
     folder_video,

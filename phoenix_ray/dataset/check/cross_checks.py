@@ -17,10 +17,10 @@ from phoenix_ray.dataset.identity import DatasetIdentity
 from phoenix_ray.dataset.lease import is_alive, read_holder
 from phoenix_ray.dataset.manifest import Manifest, list_generations
 from phoenix_ray.dataset.parquet import DamagedFileError
+from phoenix_ray.dataset.publication import is_data_file_name
 from phoenix_ray.dataset.sealing import json_seal, parquet_seal
 from phoenix_ray.dataset.storage import Storage, StoredFile
 from phoenix_ray.dataset.survey import Survey
-from phoenix_ray.dataset.unpublished import is_data_file_name
 from phoenix_ray.dataset.video_table import VERSION_COLUMNS, read_videos
 from phoenix_ray.landmarks import Layout
 

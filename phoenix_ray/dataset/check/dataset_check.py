@@ -37,10 +37,10 @@ from phoenix_ray.dataset.check.cross_checks import (
 from phoenix_ray.dataset.check.files import DataFileCheck, Finding, PartitionCheck, check_data_file, check_partition
 from phoenix_ray.dataset.identity import DatasetIdentity, find_layout, read_identity
 from phoenix_ray.dataset.manifest import DataFile, Manifest, newest_generation, read_manifest
+from phoenix_ray.dataset.publication import is_data_file_name
 from phoenix_ray.dataset.sealing import json_seal
 from phoenix_ray.dataset.shards import Version, VideoKey
 from phoenix_ray.dataset.storage import Storage, StoredFile
-from phoenix_ray.dataset.unpublished import is_data_file_name
 from phoenix_ray.dataset.video_table import video_schema
 from phoenix_ray.errors import NewerVersionError, OutputError
 from phoenix_ray.landmarks import Layout

@@ -28,10 +28,9 @@ from phoenix_ray.dataset.check.files import TO_REPAIR, DataFileCheck, of_kinds
 from phoenix_ray.dataset.identity import DatasetIdentity, find_layout
 from phoenix_ray.dataset.lease import Lease, is_alive, keep_lease, read_holder
 from phoenix_ray.dataset.manifest import DataFile, Manifest, newest_generation, read_manifest
-from phoenix_ray.dataset.publication import sweep
+from phoenix_ray.dataset.publication import rewrite, sweep
 from phoenix_ray.dataset.shards import VideoKey
 from phoenix_ray.dataset.storage import Storage
-from phoenix_ray.dataset.unpublished import rewrite
 from phoenix_ray.dataset.video_table import read_entries
 from phoenix_ray.errors import OutputError
 

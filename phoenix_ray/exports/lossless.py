@@ -1,12 +1,17 @@
-"""One `.npz` per video, with everything the dataset knows of it, as files or in WebDataset shards.
+"""The formats that keep everything the dataset knows: `.npz`, WebDataset shards of these, and CSV.
 
-`numpy.load` reads an archive. Each part is an array (frames, points, axes), NaN where it was not found, beside
-`<part>_score`, the frames' index, name, time, size and status, and a few single values. Reading an archive gives the
-same video bit for bit.
+`numpy.load` reads an `.npz`, one per video. Each part is an array (frames, points, axes), NaN where it was not found,
+beside `<part>_score`, the frames' index, name, time, size and status, and a few single values. Reading an archive gives
+the same video bit for bit.
 
 WebDataset shards are tar files of about 256 MB with a sample per video, for training that reads from start to end. A
 sample has `npz`, the archive, and `json` with split, video ID, frames, fps and annotations. Its key is the video ID
 made harmless, without dots, because WebDataset cuts a name at the first.
+
+CSV is a file per video, a row per frame, a column per coordinate, for spreadsheets, R and other programs: `frame_index`,
+`frame_name`, `timestamp`, `width`, `height`, `status`, `<part>_score`, then `<part>_<point>_<axis>`; empty where a part
+is missing. Numbers are the shortest decimals that give the same float32. A name that a spreadsheet would take for a
+formula begins with `'`.
 """
 
 from __future__ import annotations
@@ -26,14 +31,17 @@ from tempfile import TemporaryDirectory, TemporaryFile
 from typing import IO, Any, NamedTuple
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.csv as pa_csv
 from numpy.typing import NDArray
 
 from phoenix_ray.dataset.paths import safe_name
 from phoenix_ray.dataset.video_landmarks import VideoLandmarks
 from phoenix_ray.errors import OutputError
-from phoenix_ray.exports.output import video_file
+from phoenix_ray.exports.export import video_file
 from phoenix_ray.exports.selection import ExportSelection, ExportVideo
 from phoenix_ray.landmarks import LAYOUTS, Layout, Part
+from phoenix_ray.text import spreadsheet_text
 
 SUFFIX = ".npz"
 
@@ -240,3 +248,37 @@ def _add_member(shard: tarfile.TarFile, name: str, content: IO[bytes]) -> None:
     entry.size = content.seek(0, os.SEEK_END)
     content.seek(0)
     shard.addfile(entry, content)
+
+
+def write_csv_tables(selection: ExportSelection, output: Path) -> None:
+    """Write `<split>/<video ID>.csv` for each video."""
+    for video in selection.videos():
+        video.read_blocks(partial(_write_rows, video_file(output, video.split, video.video_id, ".csv")))
+
+
+def _write_rows(file: Path, blocks: Iterator[VideoLandmarks]) -> None:
+    table = to_coordinate_table(next(blocks))
+    with pa_csv.CSVWriter(str(file), table.schema) as writer:
+        writer.write_table(table)
+        for block in blocks:
+            writer.write_table(to_coordinate_table(block))
+
+
+def to_coordinate_table(video: VideoLandmarks) -> pa.Table:
+    """Return frames as a table with a column per coordinate."""
+    columns = {
+        "frame_index": pa.array(video.frame_index),
+        "frame_name": pa.array(map(spreadsheet_text, video.frame_names), pa.string()),
+        "timestamp": pa.array(video.timestamps, from_pandas=True),
+        "width": pa.array(video.sizes[:, 0]),
+        "height": pa.array(video.sizes[:, 1]),
+        "status": pa.array(map(spreadsheet_text, video.status), pa.string()),
+        **{f"{part}_score": pa.array(scores, from_pandas=True) for part, scores in video.scores.items()},
+    }
+    for part in video.layout.parts:
+        for point, name in enumerate(part.points):
+            stem = name if name.startswith(f"{part.name}_") else f"{part.name}_{name}"
+            for axis, axis_name in enumerate(part.axes):
+                values = np.ascontiguousarray(video.points[part.name][:, point, axis])
+                columns[f"{stem}_{axis_name}"] = pa.array(values, from_pandas=True)
+    return pa.table(columns)

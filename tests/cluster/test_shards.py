@@ -3,8 +3,16 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from phoenix_ray.cluster.blame import CONFIRMATIONS, MAX_SEARCH_DEATHS, Blame, GivenUp, patience
-from phoenix_ray.cluster.shards import ShardState, Trouble, halves
+from phoenix_ray.cluster.shards import (
+    CONFIRMATIONS,
+    MAX_SEARCH_DEATHS,
+    Blame,
+    GivenUp,
+    ShardState,
+    Trouble,
+    halves,
+    patience,
+)
 from phoenix_ray.dataset.shards import Shard
 from phoenix_ray.sources.base import Video
 

@@ -8,9 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from phoenix_ray.dataset.coverage import CommittedFrames, PartitionRange, live_ranges, missing_ranges, pick_once
 from phoenix_ray.dataset.manifest import read_manifest
-from phoenix_ray.dataset.shards import FrameRange, Version
+from phoenix_ray.dataset.shards import (
+    CommittedFrames,
+    FrameRange,
+    PartitionRange,
+    Version,
+    live_ranges,
+    missing_ranges,
+    pick_once,
+)
 from phoenix_ray.dataset.survey import committed_in, take_survey
 from tests.dataset.made_up import IDENTITY, commit, make_video, new_dataset
 from tests.dataset.test_crashes import compact_all

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from phoenix_ray.dataset import memory_limit, rows
-from phoenix_ray.dataset.memory_limit import VARIABLE, free_memory, refuse_large_video
+from phoenix_ray.dataset import memory_limits, rows
+from phoenix_ray.dataset.memory_limits import VARIABLE, free_memory, refuse_large_video
 from phoenix_ray.dataset.reader import Dataset
 from phoenix_ray.errors import ConfigError, OutputError
 from tests.dataset.made_up import commit, make_video, new_dataset
@@ -30,7 +30,7 @@ def test_a_third_of_the_free_memory_is_allowed_unless_the_variable_says_otherwis
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.delenv(VARIABLE, raising=False)
-    monkeypatch.setattr(memory_limit, "free_memory", lambda: 3 << 30)
+    monkeypatch.setattr(memory_limits, "free_memory", lambda: 3 << 30)
     refuse_large_video(("train", "a"), 1 << 30, 1 << 28)
     with pytest.raises(OutputError, match=r"at least 1,024 MiB .* 1,024 MiB are allowed by the free memory"):
         refuse_large_video(("train", "a"), (1 << 30) + 1, 1 << 28)
@@ -50,7 +50,7 @@ def test_a_video_of_nobody_is_loaded_until_it_is_far_longer_than_its_file(
     monkeypatch: pytest.MonkeyPatch, free: int | None
 ) -> None:
     monkeypatch.delenv(VARIABLE, raising=False)
-    monkeypatch.setattr(memory_limit, "free_memory", lambda: free)
+    monkeypatch.setattr(memory_limits, "free_memory", lambda: free)
     refuse_large_video(("train", "a"), 6_800 * 90_000, 90_000 // 137 * 2_748)
     # In row groups of 8,192 rows such a video takes 1,500 times its compressed bytes.
     refuse_large_video(("train", "a"), 6_800 * 36_000, 36_000 * 5)
@@ -67,9 +67,9 @@ def test_a_control_group_bounds_what_is_free_but_its_cached_files_do_not_count(
     (tmp_path / "memory.stat").write_text("anon 500\nodd\ninactive_file 200\n")
 
     def groups() -> Iterator[tuple[Path, tuple[str, str, str]]]:
-        yield tmp_path, memory_limit._FILES
+        yield tmp_path, memory_limits._FILES
 
-    monkeypatch.setattr(memory_limit, "_control_groups", groups)
+    monkeypatch.setattr(memory_limits, "_control_groups", groups)
     found = free_memory()
     if free is None:
         assert found is None or found > 1000

@@ -1,9 +1,10 @@
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,7 +12,13 @@ from hypothesis.extra import numpy as arrays
 
 from phoenix_ray.dataset.video_landmarks import VideoLandmarks
 from phoenix_ray.errors import OutputError
-from phoenix_ray.exports.numpy_archives import read_numpy_archive, write_numpy_archives, write_webdataset_shards
+from phoenix_ray.exports.lossless import (
+    read_numpy_archive,
+    to_coordinate_table,
+    write_csv_tables,
+    write_numpy_archives,
+    write_webdataset_shards,
+)
 from phoenix_ray.exports.selection import select_for_export
 from phoenix_ray.landmarks import Layout, Part
 from tests.exports.made_up import SELECTION, VIDEOS, InMemory, make_landmarks, write_one_file
@@ -125,3 +132,27 @@ def test_a_shard_takes_videos_until_it_is_full(tmp_path: Path) -> None:
     assert len(shards) == 3
     samples = wds.WebDataset(shards, shardshuffle=False).decode()
     assert [sample["json"]["video_id"] for sample in samples] == [video.video_id for video in videos]
+
+
+def test_pandas_reads_equal_numbers(tmp_path: Path) -> None:
+    write_csv_tables(SELECTION, tmp_path)
+    video = VIDEOS[1]
+    table = pd.read_csv(tmp_path / "train" / f"{video.video_id}.csv")
+    assert len(table) == 6
+    assert table["frame_name"].tolist() == list(video.frame_names)
+    assert np.array_equal(table["face_score"].to_numpy(np.float32), video.scores["face"], equal_nan=True)
+    for column, part, point, axis in (
+        ("pose_nose_visibility", "pose", 0, 3),
+        ("pose_world_nose_x", "pose_world", 0, 0),
+        ("left_hand_index_finger_tip_y", "left_hand", 8, 1),
+        ("face_467_z", "face", 467, 2),
+    ):
+        ours = video.points[part][:, point, axis]
+        assert np.array_equal(table[column].to_numpy(np.float32), ours, equal_nan=True), column
+    coordinates = sum(len(part.points) * len(part.axes) for part in video.layout.parts)
+    assert len(table.columns) == len(set(table.columns)) == 6 + 4 + coordinates
+
+
+def test_a_name_that_a_spreadsheet_would_compute_is_marked(tmp_path: Path) -> None:
+    video = replace(VIDEOS[1], frame_names=tuple(f"=cmd|{frame}" for frame in range(len(VIDEOS[1]))))
+    assert to_coordinate_table(video)["frame_name"][0].as_py() == "'=cmd|0"
