@@ -235,9 +235,10 @@ VARIABLE = "PHOENIX_RAY_MOST_VIDEO_MB"
 _DIGITS = 12
 # Loading a video takes 2.5 times its arrays, so they may take 1 / this of the free memory.
 _PART_OF_FREE = 3
-# The arrays of real landmarks take 3 times their compressed bytes; those of frames without a person 350 times, more in
-# large row groups. Above this ratio up to 256 MiB are loaded: 25 minutes without a person.
-_USUAL_TIMES_COMPRESSED, _UNUSUAL_BYTES = 400, 256 << 20
+# The arrays of real landmarks take 3 times their compressed bytes; 40 times where a person is found in one frame of
+# thirteen; those of frames without a person 350 times, more in large row groups. Beyond 40 a video may be a bomb, and is
+# loaded only up to 256 MiB, which are 25 minutes without a person: loading takes 2.5 times that.
+_USUAL_TIMES_COMPRESSED, _UNUSUAL_BYTES = 40, 256 << 20
 _CONTROL_GROUPS = Path("/sys/fs/cgroup")
 # Files of control groups of version 1 and 2: limit, use, and the field of cached files, which the kernel can drop.
 _OLD_FILES = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")

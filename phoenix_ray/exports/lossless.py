@@ -8,9 +8,9 @@ WebDataset shards are tar files of about 256 MB with a sample per video, for tra
 sample has `npz`, the archive, and `json` with split, video ID, frames, fps and annotations. Its key is the video ID
 made harmless, without dots, because WebDataset cuts a name at the first.
 
-CSV is a file per video, a row per frame, a column per coordinate, for spreadsheets, R and other programs: `frame_index`,
-`frame_name`, `timestamp`, `width`, `height`, `status`, `<part>_score`, then `<part>_<point>_<axis>`; empty where a part
-is missing. Numbers are the shortest decimals that give the same float32. A name that a spreadsheet would take for a
+CSV is a file per video, a row per frame, a column per coordinate, for spreadsheets, R and other programs. Columns are
+`frame_index`, `frame_name`, `timestamp`, `width`, `height`, `status`, `<part>_score`, then `<part>_<point>_<axis>`;
+empty where a part is missing. Numbers are the shortest decimals that give the same float32. A name that a spreadsheet would take for a
 formula begins with `'`.
 """
 

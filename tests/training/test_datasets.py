@@ -176,7 +176,7 @@ def truncated(tmp_path: Path) -> Dataset:
 
 @pytest.mark.parametrize("kind", [LandmarkDataset, LandmarkStream])
 def test_videos_that_lack_too_many_frames_are_left_out(truncated: Dataset, kind: Any) -> None:
-    with pytest.warns(UserWarning, match=r"1 video partly unreadable: train/cut \(5 of 10 frames\)\. They are taken"):
+    with pytest.warns(UserWarning, match=r"1 video partly unreadable: train/cut \(5 of 10 frames\)\. They are i"):
         both = kind(truncated, name_of)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
