@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections import defaultdict
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,19 @@ def test_modules_are_short_enough_to_read() -> None:
     lengths = {name_of(path): len(path.read_text(encoding="utf-8").splitlines()) for path in MODULES}
     long = {name: length for name, length in lengths.items() if length > MOST_LINES}
     assert long.keys() == LONG_MODULES.keys(), long
+
+
+def test_modules_import_each_other_in_no_circle() -> None:
+    """Imports inside of functions do not count: they run when both modules are there."""
+    modules = {name_of(path).removesuffix(".py").removesuffix("/__init__").replace("/", "."): path for path in MODULES}
+    imports: dict[str, set[str]] = {}
+    for module, path in modules.items():
+        imports[module] = set()
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ImportFrom) and node.module in modules:
+                names = {f"{node.module}.{alias.name}" for alias in node.names}
+                imports[module] |= {name if name in modules else node.module for name in names} - {module}
+    assert list(TopologicalSorter(imports).static_order())
 
 
 def test_a_public_name_means_one_thing() -> None:

@@ -11,13 +11,15 @@ import os
 from collections.abc import Collection, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from phoenix_ray.dataset.shards import VideoKey
 from phoenix_ray.errors import ConfigError, OutputError
+
+if TYPE_CHECKING:
+    from phoenix_ray.dataset.shards import VideoKey
 
 # For a row group: 19,000 rows of Holistic at 14 kB.
 MOST_BYTES_AT_ONCE = 256 << 20
@@ -236,8 +238,8 @@ _DIGITS = 12
 # Loading a video takes 2.5 times its arrays, so they may take 1 / this of the free memory.
 _PART_OF_FREE = 3
 # The arrays of real landmarks take 3 times their compressed bytes; 40 times where a person is found in one frame of
-# thirteen; those of frames without a person 350 times, more in large row groups. Beyond 40 a video may be a bomb, and is
-# loaded only up to 256 MiB, which are 25 minutes without a person: loading takes 2.5 times that.
+# thirteen; those of frames without a person 350 times, more in large row groups. Beyond 40 a video may be a bomb. It is
+# loaded only up to 256 MiB, which are 25 minutes without a person, because loading takes 2.5 times that.
 _USUAL_TIMES_COMPRESSED, _UNUSUAL_BYTES = 40, 256 << 20
 _CONTROL_GROUPS = Path("/sys/fs/cgroup")
 # Files of control groups of version 1 and 2: limit, use, and the field of cached files, which the kernel can drop.

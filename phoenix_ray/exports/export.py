@@ -19,7 +19,6 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from phoenix_ray.dataset import paths
-from phoenix_ray.dataset.paths import safe_name
 from phoenix_ray.dataset.reader import Dataset
 from phoenix_ray.dataset.storage import TEMPORARY_PREFIX
 from phoenix_ray.errors import ConfigError, OutputError
@@ -120,13 +119,6 @@ def atomic_output(output: Path, overwrite: bool) -> Iterator[Path]:
         raise OutputError(f"Cannot write {output}: {error.strerror} ({error.filename}).") from error
     finally:
         _remove(temporary)
-
-
-def video_file(folder: Path, split: str, video_id: str, suffix: str) -> Path:
-    """Return the file of a video, `<split>/<video ID><suffix>` with the names made harmless, and make its folder."""
-    file = folder / safe_name(split) / f"{safe_name(video_id)}{suffix}"
-    file.parent.mkdir(parents=True, exist_ok=True)
-    return file
 
 
 def _replace(temporary: Path, output: Path) -> None:

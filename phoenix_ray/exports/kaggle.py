@@ -41,8 +41,7 @@ from numpy.typing import NDArray
 
 from phoenix_ray.dataset.paths import safe_name
 from phoenix_ray.dataset.video_landmarks import IMAGE_AXES, VideoLandmarks
-from phoenix_ray.exports.export import video_file
-from phoenix_ray.exports.selection import ExportSelection, ExportVideo, require_holistic
+from phoenix_ray.exports.selection import ExportSelection, ExportVideo, require_holistic, video_file
 from phoenix_ray.text import spreadsheet_text
 
 POINTS = {"face": 468, "left_hand": 21, "pose": 33, "right_hand": 21}

@@ -10,8 +10,8 @@ made harmless, without dots, because WebDataset cuts a name at the first.
 
 CSV is a file per video, a row per frame, a column per coordinate, for spreadsheets, R and other programs. Columns are
 `frame_index`, `frame_name`, `timestamp`, `width`, `height`, `status`, `<part>_score`, then `<part>_<point>_<axis>`;
-empty where a part is missing. Numbers are the shortest decimals that give the same float32. A name that a spreadsheet would take for a
-formula begins with `'`.
+empty where a part is missing. Numbers are the shortest decimals that give the same float32. A name that a spreadsheet
+would take for a formula begins with `'`.
 """
 
 from __future__ import annotations
@@ -38,8 +38,7 @@ from numpy.typing import NDArray
 from phoenix_ray.dataset.paths import safe_name
 from phoenix_ray.dataset.video_landmarks import VideoLandmarks
 from phoenix_ray.errors import OutputError
-from phoenix_ray.exports.export import video_file
-from phoenix_ray.exports.selection import ExportSelection, ExportVideo
+from phoenix_ray.exports.selection import ExportSelection, ExportVideo, video_file
 from phoenix_ray.landmarks import LAYOUTS, Layout, Part
 from phoenix_ray.text import spreadsheet_text
 

@@ -19,8 +19,7 @@ from phoenix_ray import coco_wholebody
 from phoenix_ray.dataset.paths import safe_name
 from phoenix_ray.dataset.video_landmarks import VideoLandmarks
 from phoenix_ray.exports.coco import confidence, pixel_sizes, shortest_decimals, whole_body, within_picture
-from phoenix_ray.exports.export import video_file
-from phoenix_ray.exports.selection import ExportSelection, require_holistic
+from phoenix_ray.exports.selection import ExportSelection, require_holistic, video_file
 
 # OpenPose's order of points (doc/02_output.md), by name; neck and middle of the hips are computed.
 BODY_25 = (

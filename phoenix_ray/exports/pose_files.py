@@ -27,8 +27,7 @@ from numpy.typing import NDArray
 from phoenix_ray.dataset.video_landmarks import VideoLandmarks
 from phoenix_ray.errors import MissingExtraError
 from phoenix_ray.exports.coco import pixel_sizes
-from phoenix_ray.exports.export import video_file
-from phoenix_ray.exports.selection import ExportSelection, require_holistic
+from phoenix_ray.exports.selection import ExportSelection, require_holistic, video_file
 from phoenix_ray.landmarks import HAND_EDGES, HAND_POINTS, IRIS_EDGES, POSE_EDGES, POSE_POINTS, Edge
 
 if TYPE_CHECKING:

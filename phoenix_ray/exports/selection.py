@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
+from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 
+from phoenix_ray.dataset.paths import safe_name
 from phoenix_ray.dataset.reader import Dataset
 from phoenix_ray.dataset.shards import VideoKey
 from phoenix_ray.dataset.video_landmarks import LandmarkCollection, VideoLandmarks
@@ -210,3 +212,10 @@ def require_holistic(layout: Layout, format_name: str, axes: str = "xyz") -> Non
                 f"{', '.join(found.axes)}. The formats coco, openpose, mska and twostream need x and y, and npz, csv "
                 "and webdataset take any layout."
             )
+
+
+def video_file(folder: Path, split: str, video_id: str, suffix: str) -> Path:
+    """Return the file of a video, `<split>/<video ID><suffix>` with the names made harmless, and make its folder."""
+    file = folder / safe_name(split) / f"{safe_name(video_id)}{suffix}"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    return file

@@ -17,8 +17,8 @@ from pathlib import Path, PurePath
 from phoenix_ray.config import SourceSettings
 from phoenix_ray.errors import SourceError, did_you_mean
 from phoenix_ray.sources.base import LeftOut, SourceProblem, Video
-from phoenix_ray.sources.containers import ContainerError, examine_container
-from phoenix_ray.sources.files import lookahead
+from phoenix_ray.sources.containers import examine_container
+from phoenix_ray.sources.files import ContainerError, lookahead
 from phoenix_ray.sources.folders import FRAME_SUFFIXES, examine_folder
 from phoenix_ray.text import counted, storable_text, without_secrets
 

@@ -21,7 +21,7 @@ from typing import Literal
 from phoenix_ray.config import SourceSettings
 from phoenix_ray.errors import SourceError
 from phoenix_ray.sources.base import NoteLeftOut, SourceProblem, Video, ignore_left_out
-from phoenix_ray.sources.containers import is_video_name
+from phoenix_ray.sources.files import is_video_name
 from phoenix_ray.sources.folders import FRAME_SUFFIXES, frame_names, is_frame_name, split_and_id, walk
 from phoenix_ray.sources.listing import FOLDER, Candidate, LeftOutFiles, count_endings, ending_of, list_videos
 

@@ -13,7 +13,7 @@ from phoenix_ray.config import SourceSettings
 from phoenix_ray.errors import ConfigError, SourceError, did_you_mean
 from phoenix_ray.sources.base import Source
 from phoenix_ray.sources.built_in import open_sample, open_synthetic
-from phoenix_ray.sources.containers import is_video_name
+from phoenix_ray.sources.files import is_video_name
 from phoenix_ray.sources.folders import is_dataset, is_frame_name, walk
 from phoenix_ray.sources.listing import LeftOutFiles
 from phoenix_ray.sources.media_tree import NEITHER, describe_content, open_folders, open_media_tree, open_videos

@@ -24,7 +24,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from phoenix_ray.sources.containers import LISTED_MAX_PIXELS, open_container, read_packets, video_stream
+from phoenix_ray.sources.files import LISTED_MAX_PIXELS, open_container, read_packets, video_stream
 
 Item = TypeVar("Item")
 

@@ -18,9 +18,10 @@ from phoenix_ray.dataset.shards import Shard
 from phoenix_ray.dataset.storage import LocalStorage
 from phoenix_ray.dataset.video_landmarks import VideoLandmarks
 from phoenix_ray.errors import ConfigError, MissingExtraError, OutputError
-from phoenix_ray.exports.export import atomic_output, export_videos, video_file
+from phoenix_ray.exports.export import atomic_output, export_videos
 from phoenix_ray.exports.imports import open_collection
 from phoenix_ray.exports.registry import FORMATS, IN_PLACE
+from phoenix_ray.exports.selection import video_file
 from phoenix_ray.models.base import LandmarkBatch
 from phoenix_ray.sources.base import Video
 from tests.dataset.made_up import commit_rows

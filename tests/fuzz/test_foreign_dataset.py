@@ -289,6 +289,8 @@ def test_a_json_of_millions_of_lists_is_refused() -> None:
         parse_mapping(b'{"a":[' + b"[]," * 5_000_000 + b"[]]}")
 
 
+# 1,000 took 340 s of two busy cores.
+@pytest.mark.timeout(120 + 2 * FLIPS)
 def test_single_flipped_bits_are_found_and_change_no_number(original: Path, tmp_path: Path) -> None:
     """`PHOENIX_RAY_FLIPS=1000` tries that many."""
     folder = tmp_path / "dataset"

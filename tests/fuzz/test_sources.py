@@ -19,8 +19,9 @@ from pyarrow import parquet
 from phoenix_ray.config import SourceSettings
 from phoenix_ray.errors import SourceError
 from phoenix_ray.sources.base import SourceProblem, Video
-from phoenix_ray.sources.containers import ContainerError, decode_video, examine_container
+from phoenix_ray.sources.containers import decode_video, examine_container
 from phoenix_ray.sources.decode import UnreadableFrameError, decode_picture
+from phoenix_ray.sources.files import ContainerError
 from phoenix_ray.sources.phoenix import read_annotations
 from phoenix_ray.sources.table import open_table, read_table
 from tests.fuzz.cases import cases, mutations

@@ -13,7 +13,8 @@ import pytest
 
 from phoenix_ray.config import DecodeSettings
 from phoenix_ray.sources.base import Frame
-from phoenix_ray.sources.containers import SIGNED_BYTES, ContainerError, decode_video, examine_container, is_video_name
+from phoenix_ray.sources.containers import SIGNED_BYTES, decode_video, examine_container
+from phoenix_ray.sources.files import ContainerError, is_video_name
 from phoenix_ray.sources.timing import FrameRate
 from tests.sources.made_up import container_video, picture, write_audio, write_video
 

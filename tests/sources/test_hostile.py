@@ -19,8 +19,9 @@ from pyarrow import parquet
 from phoenix_ray.config import DecodeSettings
 from phoenix_ray.sources import decode
 from phoenix_ray.sources.base import SourceProblem
-from phoenix_ray.sources.containers import ContainerError, examine_container
+from phoenix_ray.sources.containers import examine_container
 from phoenix_ray.sources.decode import PICTURE_FORMATS, UnreadableFrameError, decode_picture
+from phoenix_ray.sources.files import ContainerError
 from phoenix_ray.sources.frames import read_frames
 from tests.sources.made_up import (
     container_video,
