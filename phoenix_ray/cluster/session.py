@@ -66,15 +66,22 @@ def _start(address: str) -> str:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     # Actors keep the CUDA_VISIBLE_DEVICES that Ray gives them also when they reserve no GPU; without this Ray warns.
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    was_up = ray.is_initialized()
     try:
         if address:
             _check_reachable(address)
             ray.init(address=address, logging_level=logging.WARNING, log_to_driver=False)
         else:
             ray.init(address="local", include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
-    except (OSError, ValueError, RuntimeError) as error:
+    except Exception as error:
+        # Ray raises a bare Exception where its processes do not answer in time, and leaves those that it has started.
+        if not was_up:
+            ray.shutdown()
         if not address:
-            raise ClusterError(f"Ray cannot be started on this machine: {error}") from None
+            raise ClusterError(
+                f"Ray cannot be started on this machine: {error} Start the same command again when the machine is less "
+                "busy, or join a running cluster with cluster.address=ADDRESS."
+            ) from None
         raise ClusterError(
             f"Ray cannot be reached at '{address}' (cluster.address or RAY_ADDRESS): {error}. Correct the address, "
             "start Ray there with `ray start --head`, or leave the address out to use this machine alone."

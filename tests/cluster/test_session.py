@@ -7,7 +7,14 @@ import sys
 
 import pytest
 
-from phoenix_ray.cluster.session import WorkerPlan, plan_workers, require_spare_cpu, shortage, stop_on_signals
+from phoenix_ray.cluster.session import (
+    RaySession,
+    WorkerPlan,
+    plan_workers,
+    require_spare_cpu,
+    shortage,
+    stop_on_signals,
+)
 from phoenix_ray.config import ClusterSettings
 from phoenix_ray.errors import ClusterError
 
@@ -125,3 +132,16 @@ def test_a_second_signal_leaves_at_once() -> None:
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.returncode == 143
     assert done.stdout == "draining\n"
+
+
+def test_a_ray_that_does_not_start_in_time_is_an_error_with_a_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    def init(**_: object) -> None:
+        raise Exception("The current node timed out during startup.")
+
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr("phoenix_ray.cluster.session.ray.init", init)
+    with (
+        pytest.raises(ClusterError, match=r"cannot be started .* timed out during startup.*cluster\.address"),
+        RaySession(ClusterSettings(), lambda line: None) as session,
+    ):
+        session.resources()

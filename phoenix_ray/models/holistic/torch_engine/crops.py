@@ -1,4 +1,4 @@
-"""Crops on the device, bit for bit those of `litert_engine.crops`: OpenCV's warp in torch, all ROIs at once.
+"""Crops on the device, bit for bit those of `litert_engine.engine`: OpenCV's warp in torch, all ROIs at once.
 
 OpenCV 4.10 to 4.13 warp 8-bit images in fixed point: source coordinates are counted in 1/32 pixel, mixed colours in
 whole grey values. The arithmetic below follows `warpPerspective` with INTER_LINEAR and `remap` step by step; the
