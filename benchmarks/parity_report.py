@@ -18,7 +18,6 @@ from phoenix_ray.landmarks import Layout
 from phoenix_ray.models.agreement import PartAgreement, agree_all
 from phoenix_ray.models.base import LandmarkBatch
 from phoenix_ray.models.holistic.parity import PARITY, parity_failures, presence_agreement
-from phoenix_ray.verify.report import agreement_table
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +63,9 @@ class ParityReport:
 
     def to_table(self) -> Table:
         """Return the report as a table that prints as Markdown."""
+        # It brings Arrow, which the benchmark of a GPU does without.
+        from phoenix_ray.verify.report import agreement_table
+
         return agreement_table(self.reference, self.candidate, self.parts)
 
 

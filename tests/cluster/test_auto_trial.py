@@ -58,7 +58,7 @@ def cluster() -> Iterator[None]:
 @pytest.fixture
 def prepared(monkeypatch: pytest.MonkeyPatch) -> None:
     """Need neither weights nor torch."""
-    monkeypatch.setattr(registry, "prepare", lambda *_: None)
+    monkeypatch.setattr(registry, "ensure_ready", lambda *_: None)
 
 
 def of_engine(hold: Hold) -> Trial:
@@ -150,7 +150,7 @@ def test_what_the_driver_lacks_is_reported_before_a_gpu_is_taken(
         assert settings == TORCH
         raise ConfigError("model.engine=torch needs the extra [torch]")
 
-    monkeypatch.setattr(registry, "prepare", prepare)
+    monkeypatch.setattr(registry, "ensure_ready", prepare)
     model, said = held(of_engine(no_device), source)
     assert (model, len(said)) == (LITERT, 1)
     assert said[0].endswith("needs the extra [torch]")

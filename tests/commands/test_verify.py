@@ -165,7 +165,7 @@ def test_each_damage_to_an_old_pickle_is_found_and_named_and_nothing_else(
 
 
 def test_mediapipe_as_the_reference_is_judged_by_the_bars(compute: Compute, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registry, "prepare", lambda settings: None)
+    monkeypatch.setattr(registry, "ensure_ready", lambda settings: None)
     monkeypatch.setattr(registry, "create", lambda settings: SyntheticModel(4))
     result = verify(compute(), "--reference", "mediapipe", "--full")
     assert result.exit_code == 0, result.output
