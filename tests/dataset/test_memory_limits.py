@@ -51,8 +51,9 @@ def test_a_video_of_nobody_is_loaded_until_it_is_far_longer_than_its_file(
 ) -> None:
     monkeypatch.delenv(VARIABLE, raising=False)
     monkeypatch.setattr(memory_limits, "free_memory", lambda: free)
-    refuse_large_video(("train", "a"), 6_800 * 90_000, 90_000 // 137 * 2_748)
-    # In row groups of 8,192 rows such a video takes 1,500 times its compressed bytes.
+    # An hour in which a person is found in one frame of twelve.
+    refuse_large_video(("train", "a"), 6_800 * 90_000, 90_000 // 12 * 2_270)
+    # 25 minutes of nobody, in row groups of 8,192 rows: 1,500 times the compressed bytes.
     refuse_large_video(("train", "a"), 6_800 * 36_000, 36_000 * 5)
     with pytest.raises(OutputError, match=f"train/a takes at least 4,386 MiB .*{VARIABLE}=4387"):
         refuse_large_video(("train", "a"), 4_600_000_000, 355_000)
