@@ -32,7 +32,6 @@ class ByteSink(Protocol):
 
     def write(self, data: bytes, /) -> object:
         """Take some bytes."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)

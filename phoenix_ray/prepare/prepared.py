@@ -112,7 +112,6 @@ class Transform(Protocol):
 
     def __call__(self, prepared: Prepared) -> Prepared:
         """Return the changed video; the given one stays as it is."""
-        ...
 
 
 class Compose:
