@@ -71,10 +71,6 @@ def resolve_auto(settings: ModelSettings, *, has_gpu: bool) -> ModelSettings:
 def trial(settings: ModelSettings, *, has_gpu: bool) -> Trial | None:
     """Return the trial on a worker's GPU that decides 'auto', None where `resolve_auto` decides without one.
 
-    Args:
-        settings: The user's settings.
-        has_gpu: As for `resolve_auto`.
-
     Raises:
         ConfigError: There is no such model or engine, or settings contradict each other.
     """

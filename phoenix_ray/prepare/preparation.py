@@ -36,13 +36,7 @@ from phoenix_ray.prepare.prepared import Prepared
 
 @dataclass(frozen=True, slots=True)
 class ExampleShard:
-    """Videos of one split that are written together.
-
-    Attributes:
-        split: Their split.
-        number: 0-based position in the split.
-        video_ids: The videos, sorted.
-    """
+    """Videos of one split that are written together: their sorted IDs, and the position of the shard in the split."""
 
     split: str
     number: int
@@ -56,14 +50,7 @@ class ExampleShard:
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What every shard needs; goes to worker processes.
-
-    Attributes:
-        dataset: The videos, with the parts that are needed.
-        storage: The output.
-        settings: What to do.
-        vocabularies: By kind of text, `gloss` and `translation`.
-    """
+    """What every shard needs; goes to worker processes. Vocabularies are by kind of text, `gloss` and `translation`."""
 
     dataset: Dataset
     storage: Storage

@@ -63,12 +63,7 @@ class UnreadableError(Exception):
 
 
 class Side:
-    """The reference or the candidate.
-
-    Args:
-        name: Which of the two.
-        collection: Its videos.
-    """
+    """The reference or the candidate."""
 
     def __init__(self, name: SideName, collection: LandmarkCollection) -> None:
         self.name = name
