@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from phoenix_ray.commands.config import check_report_path
-from phoenix_ray.text import printable_line
+from phoenix_ray.text import counted, printable_line
 
 if TYPE_CHECKING:
     from phoenix_ray.prepare.pipeline import PrepareSettings
@@ -87,14 +87,14 @@ def prepare(
     for split, counts in report["splits"].items():
         share = 100 / max(counts["values"], 1)
         click.echo(
-            f"{printable_line(split)}: {_count(counts['videos'], 'video')}, {_count(counts['frames'], 'frame')}; "
+            f"{printable_line(split)}: {counted(counts['videos'], 'video')}, {counted(counts['frames'], 'frame')}; "
             f"{counts['missing'] * share:.1f} % of points missing, {counts['filled'] * share:.1f} % filled"
         )
         for video_id in counts["without_measure"]:
             click.echo(f"  {printable_line(video_id)}: shoulders never found, so all its points are missing", err=True)
     if (unreadable := report["partly_unreadable"])["videos"]:
         click.echo(
-            f"{_count(unreadable['videos'], 'video')} partly unreadable; {unreadable['left_out']:,} left out "
+            f"{counted(unreadable['videos'], 'video')} partly unreadable; {unreadable['left_out']:,} left out "
             f"(files.max_unreadable={settings.files.max_unreadable:g})",
             err=True,
         )
@@ -103,10 +103,6 @@ def prepare(
         f"Each frame has {len(report['points'])} points with {', '.join(report['axes'])}. "
         f"{size / 1e6:,.1f} MB in {output}; prepare.json there says what was done."
     )
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def _load(config: Path | None, overrides: tuple[str, ...], switches: dict[str, str | None]) -> PrepareSettings:

@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from itertools import groupby
 from multiprocessing import get_context
@@ -23,7 +23,7 @@ from phoenix_ray import __version__
 from phoenix_ray.dataset.paths import safe_name
 from phoenix_ray.dataset.reader import Dataset
 from phoenix_ray.dataset.snapshot import unreadable_in
-from phoenix_ray.dataset.storage import Storage
+from phoenix_ray.dataset.storage import Storage, hash_file
 from phoenix_ray.errors import OutputError
 from phoenix_ray.prepare import output
 from phoenix_ray.prepare.examples import GLOSS_SPECIALS, WORD_SPECIALS, Example, Vocabulary, text_of, to_example
@@ -87,10 +87,6 @@ class Counts:
         self.filled += int(np.count_nonzero(prepared.filled))
         if any(measure_is_missing(placement) for placement in prepared.placements):
             self.without_measure.append(video_id)
-
-    def to_json(self) -> output.Json:
-        """Return plain values."""
-        return {name: getattr(self, name) for name in self.__slots__}
 
 
 def prepare_dataset(
@@ -196,8 +192,11 @@ def write_shard(work: Work, shard: ExampleShard) -> None:
     counts = Counts()
     write = WRITERS[work.settings.files.format]
     names = write(work.storage, shard.split, shard.number, _examples(work, shard, counts))
-    files = [{"name": name, **_checksum(work.storage, name)} for name in names]
-    output.record(work.storage, shard.name, {"split": shard.split, "counts": counts.to_json(), "files": files})
+    files = []
+    for name in names:
+        size, sha256 = hash_file(work.storage, name)
+        files.append({"name": name, "bytes": size, "sha256": sha256})
+    output.record(work.storage, shard.name, {"split": shard.split, "counts": asdict(counts), "files": files})
 
 
 def _write_all(work: Work, shards: list[ExampleShard], workers: int) -> Iterator[None]:
@@ -222,12 +221,3 @@ def _examples(work: Work, shard: ExampleShard, counts: Counts) -> Iterator[Examp
             prepared = pipeline.transform(taken)
             counts.add(prepared, video_id + suffix)
             yield to_example(prepared, video_id + suffix, settings, work.vocabularies)
-
-
-def _checksum(storage: Storage, name: str) -> dict[str, Any]:
-    digest = hashlib.sha256()
-    with storage.open(name) as stream:
-        size = stream.size()
-        while piece := stream.read(1 << 20):
-            digest.update(piece)
-    return {"bytes": size, "sha256": digest.hexdigest()}
