@@ -23,6 +23,7 @@ from phoenix_ray.dataset.reader import Dataset
 from phoenix_ray.dataset.storage import TEMPORARY_PREFIX
 from phoenix_ray.errors import ConfigError, OutputError
 from phoenix_ray.exports.imports import open_collection
+from phoenix_ray.exports.pickles import begins_like_a_pickle
 from phoenix_ray.exports.registry import FORMATS, IN_PLACE, find_writer
 from phoenix_ray.exports.selection import ExportSelection, select_for_export
 
@@ -30,8 +31,6 @@ from phoenix_ray.exports.selection import ExportSelection, select_for_export
 # `twostream`).
 _WRITTEN_SUFFIXES = frozenset({".pose", ".npz", ".json", ".csv", ".parquet", ".tar", ".pkl"})
 _WRITTEN_PREFIX = "phoenix-2014t"
-# The first byte of a pickle of protocol 2 or later.
-_PICKLE = b"\x80"
 _OF_THE_FILE_SYSTEM = frozenset({".DS_Store", "Thumbs.db", "desktop.ini"})
 
 
@@ -84,8 +83,7 @@ def _find_foreign(folder: Path) -> Path | None:
 def _is_pickle(file: Path) -> bool:
     """Whether this may be a pickle, the one format that is a single file."""
     try:
-        with file.open("rb") as opened:
-            return opened.read(1) == _PICKLE
+        return begins_like_a_pickle(file)
     except OSError as error:
         raise OutputError(f"Cannot replace {file}: {error.strerror}.") from error
 

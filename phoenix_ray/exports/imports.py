@@ -28,6 +28,7 @@ from phoenix_ray.dataset.video_landmarks import IMAGE_AXES, LandmarkCollection, 
 from phoenix_ray.errors import OutputError
 from phoenix_ray.exports.landmark_pickle import LandmarkPickle
 from phoenix_ray.exports.lossless import read_numpy_archive
+from phoenix_ray.exports.pickles import begins_like_a_pickle
 from phoenix_ray.exports.pose_files import COMPONENTS, require_pose_format
 from phoenix_ray.landmarks import LAYOUTS, Layout, Part, holistic
 
@@ -175,10 +176,6 @@ def _names(part: Part) -> list[str]:
     return [name.upper() if part.name != "face" else str(int(name.removeprefix("face_"))) for name in part.points]
 
 
-# Pickles of protocol 2 and later begin with this byte.
-_PICKLE = b"\x80"
-
-
 def open_collection(path: str) -> LandmarkCollection:
     """Open a dataset of ours, or landmarks in a format of another tool.
 
@@ -199,17 +196,12 @@ def open_collection(path: str) -> LandmarkCollection:
             return FileCollection.open(where)
     elif where.suffix in READERS:
         return FileCollection.open(where)
-    elif _begins_like_a_pickle(where):
+    elif begins_like_a_pickle(where):
         return LandmarkPickle.open(where)
     raise OutputError(
         f"{path} holds no landmarks that are understood: give a dataset of phoenix_ray (a folder with "
         f"{paths.IDENTITY}), a pickle of keypoint lists, or {' or '.join(READERS)} files (docs/exports.md)."
     )
-
-
-def _begins_like_a_pickle(file: Path) -> bool:
-    with file.open("rb") as stream:
-        return stream.read(1) == _PICKLE
 
 
 # Returns the video of a file, given the split and video ID that its path says.

@@ -67,6 +67,12 @@ def _reduce_array(array: NDArray[Any]) -> tuple[Any, ...]:
     return np.ndarray, (array.shape, array.dtype.str, bytearray(array.tobytes()))
 
 
+def begins_like_a_pickle(file: Path) -> bool:
+    """Whether a file may be a pickle of protocol 2 or later, by its first byte."""
+    with file.open("rb") as stream:
+        return stream.read(1) == pickle.PROTO
+
+
 def load_pickle(path: Path) -> Any:
     """Return what a pickle holds, if it is made of builtins and numpy arrays alone.
 
