@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from phoenix_ray.commands.config import check_report_path
-from phoenix_ray.text import counted, printable_line
+from phoenix_ray.text import counted, printable_line, progress_bar
 
 if TYPE_CHECKING:
     from phoenix_ray.prepare.pipeline import PrepareSettings
@@ -68,22 +68,13 @@ def prepare(
     if dataset is None or output is None:
         raise click.UsageError("Give the dataset and the folder to write: phoenix-ray prepare DATASET OUTPUT.")
 
-    from rich.progress import Progress
-
     from phoenix_ray.dataset.reader import Dataset
     from phoenix_ray.dataset.storage import LocalStorage
     from phoenix_ray.prepare.preparation import prepare_dataset
 
     check_report_path(output)
-    with Progress(transient=True) as bar:
-        task = bar.add_task("preparing", total=None)
-        report = prepare_dataset(
-            Dataset.open(dataset),
-            LocalStorage(str(output)),
-            settings,
-            workers,
-            lambda done, total: bar.update(task, completed=done, total=total),
-        )
+    with progress_bar("preparing", "shards") as show:
+        report = prepare_dataset(Dataset.open(dataset), LocalStorage(str(output)), settings, workers, show)
     for split, counts in report["splits"].items():
         share = 100 / max(counts["values"], 1)
         click.echo(

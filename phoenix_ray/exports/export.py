@@ -10,13 +10,10 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from phoenix_ray.dataset import paths
 from phoenix_ray.dataset.reader import Dataset
@@ -26,6 +23,7 @@ from phoenix_ray.exports.imports import open_collection
 from phoenix_ray.exports.pickles import begins_like_a_pickle
 from phoenix_ray.exports.registry import FORMATS, IN_PLACE, find_writer
 from phoenix_ray.exports.selection import ExportSelection, select_for_export
+from phoenix_ray.text import progress_bar
 
 # Endings of what the formats write into folders, and how the files without an ending of their own begin (`mska`,
 # `twostream`).
@@ -187,11 +185,18 @@ def export_videos(
     writer = find_writer(format_name)
     check_output(source, output, overwrite)
     selection = select_for_export(open_collection(source), splits, videos)
-    with atomic_output(output, overwrite) as temporary, export_progress(format_name, len(selection.keys)) as progress:
-        writer(replace(selection, finished=progress.advance), temporary)
+    done = frames = 0
+    with atomic_output(output, overwrite) as temporary, progress_bar(format_name, "videos") as show:
+
+        def finished(video_frames: int) -> None:
+            nonlocal done, frames
+            done, frames = done + 1, frames + video_frames
+            show(done, len(selection.keys), f", {frames:,} frames")
+
+        writer(replace(selection, finished=finished), temporary)
     timed = any(known.timed for known in FORMATS if known.name == format_name)
     uneven = 0 if timed else _count_uneven(selection)
-    return Exported(output, len(selection.keys), progress.frames, _size(output), uneven)
+    return Exported(output, len(selection.keys), frames, _size(output), uneven)
 
 
 def _count_uneven(selection: ExportSelection) -> int:
@@ -205,37 +210,3 @@ def _count_uneven(selection: ExportSelection) -> int:
 
 def _size(path: Path) -> int:
     return sum(file.stat().st_size for file in ([path] if path.is_file() else path.rglob("*")) if file.is_file())
-
-
-@dataclass(slots=True)
-class ExportProgress:
-    """Counts what is done.
-
-    Attributes:
-        show: Moves the bar by one video, given all frames so far.
-        frames: Frames of the videos that are done.
-    """
-
-    show: Callable[[int], None]
-    frames: int = 0
-
-    def advance(self, frames: int) -> None:
-        """Count a video of so many frames."""
-        self.frames += frames
-        self.show(self.frames)
-
-
-@contextmanager
-def export_progress(label: str, videos: int) -> Iterator[ExportProgress]:
-    """Show a bar for as long as the block runs."""
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("videos, {task.fields[frames]:,} frames"),
-        TimeRemainingColumn(),
-    )
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task(label, total=videos, frames=0)
-        yield ExportProgress(lambda frames: bar.update(task, advance=1, frames=frames))
