@@ -78,10 +78,6 @@ class VideoIndex:
 class Snapshot:
     """The videos of a dataset at one moment. It can be pickled, so that several processes see the same videos.
 
-    Args:
-        storage: The dataset.
-        identity: Its recorded identity.
-
     Raises:
         OutputError: The dataset cannot be read.
         ChangedError: It changed while it was read.

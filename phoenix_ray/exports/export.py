@@ -35,11 +35,6 @@ _OF_THE_FILE_SYSTEM = frozenset({".DS_Store", "Thumbs.db", "desktop.ini"})
 def check_output(source: str, output: Path, overwrite: bool) -> None:
     """Refuse an output that would replace a dataset, what is exported, or files that no export wrote.
 
-    Args:
-        source: What is exported: a path, or a URI.
-        output: Where to.
-        overwrite: Whether `output` may be replaced by an export.
-
     Raises:
         OutputError: `output` is or holds `source`, lies in a dataset, or (with `overwrite`) holds anything else than
             exports; or it cannot be listed.

@@ -115,12 +115,7 @@ class Transform(Protocol):
 
 
 class Compose:
-    """Transforms in order, after the first, which takes points out of a video.
-
-    Args:
-        take: `TakePoints`, or any callable that gives a `Prepared`.
-        transforms: The rest, in order.
-    """
+    """Transforms in order, after the first (`TakePoints`), which takes points out of a video."""
 
     def __init__(self, take: Callable[[VideoLandmarks], Prepared], *transforms: Transform) -> None:
         self._take = take
