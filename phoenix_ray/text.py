@@ -1,4 +1,4 @@
-"""Text for people: making text from outside harmless before it is shown or stored, and counting nouns.
+"""Text for people: making text from outside harmless before it is shown or stored, counting nouns, progress bars.
 
 Names of videos and files, annotations and error messages may hold anything: escape sequences that move the cursor or
 retitle the window, line ends that forge a log line, URIs with passwords. Code that prints or logs such text passes it
@@ -11,6 +11,9 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
 
 # Control characters, surrogates, line and paragraph separators.
 _CONTROLS = frozenset({"Cc", "Cs", "Zl", "Zp"})
@@ -34,6 +37,28 @@ _SECRET_VALUE = re.compile(
 def counted(number: int, noun: str) -> str:
     """Return a number and its noun, whose plural ends in s: `1 video`, `8,257 videos`."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+class ShowProgress(Protocol):
+    """Shows how many of how many things are done, and a remark about them."""
+
+    def __call__(self, done: int, total: int, remark: str = "") -> None:
+        """Move the bar."""
+
+
+@contextmanager
+def progress_bar(label: str, things: str) -> Iterator[ShowProgress]:
+    """Give a function that moves a bar on standard error, where that is a terminal, for as long as the block runs."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    counts = (MofNCompleteColumn(), TextColumn(things + "{task.fields[remark]}"), TimeRemainingColumn())
+    with Progress(
+        TextColumn(label), BarColumn(), *counts, console=console, transient=True, disable=not console.is_terminal
+    ) as bar:
+        task = bar.add_task(label, total=None, remark="")
+        yield lambda done, total, remark="": bar.update(task, completed=done, total=total, remark=remark)
 
 
 def printable_line(text: object) -> str:

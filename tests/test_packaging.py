@@ -25,12 +25,12 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return next(folder.glob("*.whl"))
 
 
-def test_the_wheel_holds_configs_and_types_and_the_command(wheel: Path) -> None:
+def test_the_wheel_holds_configs_and_data_and_types_and_the_command(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
         entry_points = archive.read(next(name for name in names if name.endswith("entry_points.txt"))).decode()
     assert {f"phoenix_ray/configs/{file.name}" for file in (ROOT / "configs").glob("*.yaml")} <= names
-    assert "phoenix_ray/py.typed" in names
+    assert {"phoenix_ray/py.typed", "phoenix_ray/exports/face_triangles.txt"} <= names
     assert "phoenix-ray = phoenix_ray.cli:main" in entry_points
 
 

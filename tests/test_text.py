@@ -11,6 +11,7 @@ from phoenix_ray.text import (
     from_spreadsheet_text,
     printable_line,
     printable_text,
+    progress_bar,
     spreadsheet_text,
     without_secrets,
 )
@@ -89,3 +90,22 @@ def test_a_cell_is_not_a_formula_and_gives_its_text_back(text: str) -> None:
 @pytest.mark.parametrize("number", ["-1", "+2.5", "-.5e-3", "7"])
 def test_numbers_stay_numbers_in_cells(number: str) -> None:
     assert spreadsheet_text(number) == number
+
+
+def test_a_progress_bar_counts_on_a_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "100")
+    with progress_bar("checking", "files") as show:
+        show(3, 7, ", 12 frames")
+    out, shown = capsys.readouterr()
+    assert out == ""
+    assert "3/7" in shown
+    assert "files, 12 frames" in shown
+
+
+def test_a_progress_bar_leaves_a_file_empty(capsys: pytest.CaptureFixture[str]) -> None:
+    with progress_bar("checking", "files") as show:
+        show(3, 7)
+    assert capsys.readouterr() == ("", "")

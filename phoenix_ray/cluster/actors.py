@@ -52,13 +52,7 @@ class _Member:
 
 
 class ActorPool:
-    """The actors of one run.
-
-    Args:
-        plan: How many, and what each reserves.
-        settings: The run's settings; each actor gets them.
-        identity: The dataset's identity; each actor gets it.
-    """
+    """The actors of one run; each gets its settings and the identity of its dataset."""
 
     def __init__(self, plan: WorkerPlan, settings: Settings, identity: DatasetIdentity) -> None:
         self._plan = plan

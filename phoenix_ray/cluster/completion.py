@@ -38,17 +38,7 @@ ROUNDS = 2
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What the parts of a run share.
-
-    Attributes:
-        settings: The run's settings, with the model's `auto` decided.
-        source: The videos.
-        identity: The dataset's identity.
-        claim: The output.
-        session: Ray.
-        record: Progress, log and failures.
-        stop: Whether the run was asked to stop.
-    """
+    """What the parts of a run share; `auto` is decided in its settings."""
 
     settings: Settings
     source: Source
@@ -65,12 +55,7 @@ class Job:
 
 
 def complete(job: Job, plan: Plan, expected: Expected) -> int:
-    """Compute a plan, merge the rows, and compute again what got lost; return how many workers were asked for.
-
-    Args:
-        job: The run.
-        plan: What is missing at the beginning.
-        expected: What the dataset must hold in the end.
+    """Compute what is missing, merge the rows, and compute again what got lost; return how many workers were asked for.
 
     Raises:
         PhoenixRayError: The run cannot go on.

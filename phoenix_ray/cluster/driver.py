@@ -231,11 +231,7 @@ class Driver:
 
 
 class Watchdog:
-    """Notices when nothing was committed and no worker became ready for a while, so that nobody guesses why.
-
-    Args:
-        now: The present, on the driver's clock.
-    """
+    """Notices when nothing was committed and no worker became ready for a while, so that nobody guesses why."""
 
     def __init__(self, now: float) -> None:
         self.reset(now)
@@ -253,14 +249,7 @@ class Watchdog:
         return True
 
     def message(self, now: float, state: SchedulerState, ready: int, starting: int) -> str:
-        """Return what the run waits for.
-
-        Args:
-            now: The present.
-            state: Shards waiting and in flight.
-            ready: Workers that take shards.
-            starting: Workers that were asked for and have not started.
-        """
+        """Return what the run waits for, given how many workers are ready and how many have not started yet."""
         parts = [f"Nothing was committed for {format_seconds(now - self._since)}."]
         if state.oldest:
             since = format_seconds(now - state.oldest.since)

@@ -47,11 +47,7 @@ from phoenix_ray.text import printable_line
 
 
 def run_job(settings: Settings, words: Sequence[str] = ()) -> int:
-    """Compute what is missing of a dataset and return the exit code.
-
-    Args:
-        settings: The user's settings.
-        words: What was typed after `phoenix-ray`, for the line that says how to go on.
+    """Compute what is missing of a dataset and return the exit code; `words` are what was typed after `phoenix-ray`.
 
     Raises:
         PhoenixRayError: Nothing could be computed, or the run had to stop; each kind has its exit code.

@@ -105,11 +105,6 @@ class Plan:
 def plan_run(settings: Settings, source: Source, missing: MissingRanges) -> Plan:
     """Return the plan for a source, with the names of the files that it leaves out.
 
-    Args:
-        settings: The run's settings.
-        source: The videos.
-        missing: Gives the frame ranges of a video that are not committed yet.
-
     Raises:
         SourceError: The source cannot be listed.
     """

@@ -132,10 +132,7 @@ class BackgroundReduce:
         self._thread.shutdown()
 
     def start_when_due(self, partitions: int) -> None:
-        """Start a compaction when enough partitions are open and none is running; the driver's loop calls it.
-
-        Args:
-            partitions: How many were committed so far.
+        """Called by the driver's loop; starts a compaction when enough partitions were committed and none is running.
 
         Raises:
             PhoenixRayError: The last compaction has failed.

@@ -64,12 +64,7 @@ class RunRecord:
         self._write_status()
 
     def worker_ready(self, info: WorkerInfo, ready: int) -> None:
-        """Called when an actor has loaded the model and takes shards from now on; the first starts the clock.
-
-        Args:
-            info: The actor.
-            ready: How many actors take shards now.
-        """
+        """Called when an actor has loaded the model; with it `ready` actors take shards. The first starts the clock."""
         if not self._workers:
             self._meter.begin()
             self._meter.state = "running"
@@ -140,12 +135,7 @@ class RunRecord:
         self.say(f"{damaged.name} is damaged ({damaged.reason}); its frames are computed again.")
 
     def rows_lost(self, videos: int, frames: int) -> None:
-        """Called when committed frames are gone and are about to be computed once more.
-
-        Args:
-            videos: Videos that are not whole.
-            frames: Frames that will be computed again.
-        """
+        """Called when committed frames of some videos are gone, and are about to be computed once more."""
         self.say(
             f"{counted(videos, 'video')} of the plan are not whole although they were committed: somebody deleted or "
             f"damaged files in {self._storage.root}. {frames:,} frames are computed again."
@@ -164,14 +154,7 @@ class RunRecord:
         self._note(message)
 
     def update(self, waiting: int, in_flight: int, workers: int, *, draining: bool) -> None:
-        """Show progress, and write `status.json` when it is due; the driver's loop calls it about twice a second.
-
-        Args:
-            waiting: Shards that no worker has.
-            in_flight: Shards that a worker has.
-            workers: Actors that take shards.
-            draining: Whether the run was asked to stop.
-        """
+        """Show progress, and write `status.json` when it is due; the driver's loop calls it about twice a second."""
         if draining:
             self._meter.state = "draining"
         self.status = self._meter.status(waiting, in_flight, workers)

@@ -141,14 +141,9 @@ class WorkerPlan:
 
 
 def plan_workers(settings: ClusterSettings, cluster: Mapping[str, float], *, engine_uses_gpu: bool) -> WorkerPlan:
-    """Return the actors for a cluster.
+    """Return the actors for a cluster with these resources (`CPU`, `GPU`, ...).
 
     GPUs are reserved when the engine can use them, or when `num_gpus` asks for a number of them whatever the engine.
-
-    Args:
-        settings: What was asked for.
-        cluster: Ray's resources of the whole cluster (`CPU`, `GPU`, ...).
-        engine_uses_gpu: Whether the model's engine computes on a GPU.
 
     Raises:
         ClusterError: The cluster can never hold a single one of the actors.

@@ -175,13 +175,7 @@ class Remainder:
 
 
 def count_remainder(plan: Plan, committed: CommittedFrames | None, frames_done: int) -> Remainder:
-    """Return what is left of a plan.
-
-    Args:
-        plan: The run's plan.
-        committed: What the dataset holds now; None where that is not known.
-        frames_done: Frames that the run committed.
-    """
+    """Return what is left of a plan; `committed` is None where it is not known what the dataset holds now."""
     whole = plan.total
     # Frames that got lost and were computed again count twice among those done.
     frames = max(0, plan.missing_frames - frames_done)

@@ -108,10 +108,6 @@ class ShardWorker:
     """Computes shards with one model, one after the other.
 
     As an actor it takes several calls at once: one computes, while those before it encode and commit their rows.
-
-    Args:
-        settings: The run's settings.
-        identity: The dataset's identity, stamped into each partition.
     """
 
     def __init__(self, settings: Settings, identity: DatasetIdentity) -> None:

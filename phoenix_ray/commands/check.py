@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from phoenix_ray.text import progress_bar
+
 if TYPE_CHECKING:
-    from phoenix_ray.dataset.check.dataset_check import DatasetCheck, Progress
+    from phoenix_ray.dataset.check.dataset_check import DatasetCheck
     from phoenix_ray.dataset.check.files import Finding
     from phoenix_ray.dataset.check.report import CheckReport
     from phoenix_ray.dataset.storage import Storage
@@ -48,7 +49,7 @@ def _check(storage: Storage, source: str, workers: int | None) -> CheckReport:
     from phoenix_ray.dataset.check.dataset_check import check_dataset
     from phoenix_ray.dataset.check.report import CheckReport
 
-    with _progress_bar() as show:
+    with progress_bar("checking", "files") as show:
         inspection = check_dataset(storage, workers, show)
     return CheckReport(storage.root, inspection, (*inspection.findings, *_compare(inspection, source)))
 
@@ -61,7 +62,7 @@ def _repair(storage: Storage, source: str, workers: int | None) -> CheckReport:
     from phoenix_ray.dataset.check.repair import alone_on, repair
     from phoenix_ray.dataset.check.report import CheckReport
 
-    with alone_on(storage) as lease, _progress_bar() as show:
+    with alone_on(storage) as lease, progress_bar("checking", "files") as show:
         before = check_dataset(storage, workers, show)
         lease.confirm()
         done = repair(storage, before)
@@ -86,16 +87,3 @@ def _compare(inspection: DatasetCheck, source: str) -> Iterator[Finding]:
             {"path": source, "signature": identity.signature, "limit_frames": identity.limit_frames}
         )
         yield from compare_with_source(inspection, open_source(settings).videos())
-
-
-@contextmanager
-def _progress_bar() -> Iterator[Progress]:
-    """Yield a function that shows on standard error how many of how many files are done."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("[bold]checking"), BarColumn(), MofNCompleteColumn(), TextColumn("files"))
-    console = Console(stderr=True)
-    with Progress(*columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal) as bar:
-        task = bar.add_task("checking", total=None)
-        yield lambda done, files: bar.update(task, completed=done, total=files)

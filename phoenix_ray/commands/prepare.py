@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from phoenix_ray.commands.config import check_report_path
-from phoenix_ray.text import printable_line
+from phoenix_ray.text import counted, printable_line, progress_bar
 
 if TYPE_CHECKING:
     from phoenix_ray.prepare.pipeline import PrepareSettings
@@ -68,33 +68,24 @@ def prepare(
     if dataset is None or output is None:
         raise click.UsageError("Give the dataset and the folder to write: phoenix-ray prepare DATASET OUTPUT.")
 
-    from rich.progress import Progress
-
     from phoenix_ray.dataset.reader import Dataset
     from phoenix_ray.dataset.storage import LocalStorage
     from phoenix_ray.prepare.preparation import prepare_dataset
 
     check_report_path(output)
-    with Progress(transient=True) as bar:
-        task = bar.add_task("preparing", total=None)
-        report = prepare_dataset(
-            Dataset.open(dataset),
-            LocalStorage(str(output)),
-            settings,
-            workers,
-            lambda done, total: bar.update(task, completed=done, total=total),
-        )
+    with progress_bar("preparing", "shards") as show:
+        report = prepare_dataset(Dataset.open(dataset), LocalStorage(str(output)), settings, workers, show)
     for split, counts in report["splits"].items():
         share = 100 / max(counts["values"], 1)
         click.echo(
-            f"{printable_line(split)}: {_count(counts['videos'], 'video')}, {_count(counts['frames'], 'frame')}; "
+            f"{printable_line(split)}: {counted(counts['videos'], 'video')}, {counted(counts['frames'], 'frame')}; "
             f"{counts['missing'] * share:.1f} % of points missing, {counts['filled'] * share:.1f} % filled"
         )
         for video_id in counts["without_measure"]:
             click.echo(f"  {printable_line(video_id)}: shoulders never found, so all its points are missing", err=True)
     if (unreadable := report["partly_unreadable"])["videos"]:
         click.echo(
-            f"{_count(unreadable['videos'], 'video')} partly unreadable; {unreadable['left_out']:,} left out "
+            f"{counted(unreadable['videos'], 'video')} partly unreadable; {unreadable['left_out']:,} left out "
             f"(files.max_unreadable={settings.files.max_unreadable:g})",
             err=True,
         )
@@ -103,10 +94,6 @@ def prepare(
         f"Each frame has {len(report['points'])} points with {', '.join(report['axes'])}. "
         f"{size / 1e6:,.1f} MB in {output}; prepare.json there says what was done."
     )
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def _load(config: Path | None, overrides: tuple[str, ...], switches: dict[str, str | None]) -> PrepareSettings:

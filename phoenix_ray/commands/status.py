@@ -139,12 +139,7 @@ class StatusSnapshot:
 
 
 def take_snapshot(storage: Storage, holdings: Holdings | None = None) -> StatusSnapshot:
-    """Return how a dataset is now.
-
-    Args:
-        storage: The dataset.
-        holdings: What it holds, where that is known; counted otherwise.
-    """
+    """Return how a dataset is now; what it holds is counted unless it is given."""
     from phoenix_ray.dataset.lease import is_alive, read_holder
 
     holder = read_holder(storage)

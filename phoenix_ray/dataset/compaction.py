@@ -73,13 +73,15 @@ def compact_videos(storage: Storage, task: CompactionTask, settings: OutputSetti
     videos = task.videos
     damaged: list[DamagedFile] = []
     while videos:
-        outcome = _try_data_file(storage, task, videos, settings)
-        if isinstance(outcome, DataFile):
-            absorbed = {partition for video in videos for partition in (*video.obsolete, *_partitions_of(video, task))}
-            return Compacted(outcome, tuple(sorted(absorbed)), task.replaces, tuple(damaged))
-        if not outcome.damage.gone:
-            damaged.append(outcome.damage)
-        videos = tuple(video for video in videos if video is not outcome.video)
+        try:
+            data_file = _write_data_file(storage, task, videos, settings)
+        except _SpoiledVideoError as spoiled:
+            if not spoiled.damage.gone:
+                damaged.append(spoiled.damage)
+            videos = tuple(video for video in videos if video is not spoiled.video)
+            continue
+        absorbed = {partition for video in videos for partition in (*video.obsolete, *_partitions_of(video, task))}
+        return Compacted(data_file, tuple(sorted(absorbed)), task.replaces, tuple(damaged))
     return Compacted(None, (), task.replaces, tuple(damaged))
 
 
@@ -91,15 +93,6 @@ def new_data_name(split: str) -> str:
 def _partitions_of(video: VideoToMerge, task: CompactionTask) -> list[Absorbed]:
     names = [piece.file for piece in video.pieces if piece.file not in task.replaces]
     return [Absorbed(name, video.key, video.version) for name in names]
-
-
-def _try_data_file(
-    storage: Storage, task: CompactionTask, videos: Sequence[VideoToMerge], settings: OutputSettings
-) -> DataFile | _SpoiledVideoError:
-    try:
-        return _write_data_file(storage, task, videos, settings)
-    except _SpoiledVideoError as spoiled:
-        return spoiled
 
 
 def _write_data_file(

@@ -80,13 +80,7 @@ class _OpenFile:
 
 
 def plan_compaction(survey: Survey, entries_of: EntriesOf, target_bytes: float) -> list[CompactionTask]:
-    """Return the data files to write.
-
-    Args:
-        survey: The dataset.
-        entries_of: Returns the videos of a data file; called only for files that are rewritten.
-        target_bytes: Size of a full data file.
-    """
+    """Return the data files to write; `entries_of` is called only for data files that are rewritten."""
     new: dict[str, list[OpenVideo]] = {}
     for video in survey.open_videos():
         if video.whole is not None:

@@ -248,15 +248,10 @@ _FILES = ("memory.max", "memory.current", "inactive_file")
 
 
 def refuse_large_video(key: VideoKey, size: int, compressed: int) -> None:
-    """Raise OutputError if a video is too large to be loaded at once.
+    """Refuse a video of `size` bytes as arrays, and `compressed` bytes in files, that is too large to load at once.
 
     It may take a third of the memory that this process can still get, and less where its files are so small that they
     may be a decompression bomb. PHOENIX_RAY_MOST_VIDEO_MB, in MiB, replaces both bounds.
-
-    Args:
-        key: Split and ID of the video.
-        size: Bytes of its arrays.
-        compressed: Bytes of its rows in their files.
 
     Raises:
         OutputError: It is larger.

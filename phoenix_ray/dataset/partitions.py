@@ -49,12 +49,10 @@ class FrameRows(Protocol):
     @property
     def records(self) -> Sequence[FrameRecord]:
         """What is known of each frame beside its landmarks."""
-        ...
 
     @property
     def rows(self) -> LandmarkBatch:
         """The landmarks, one row for each record."""
-        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

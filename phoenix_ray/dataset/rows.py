@@ -75,9 +75,6 @@ class RowReader:
     """Reads row ranges. It keeps files open, and the last row group, in which the next video mostly begins.
 
     It can be pickled, and used in a forked process, where it opens the files again.
-
-    Args:
-        storage: The dataset.
     """
 
     def __init__(self, storage: ReadableStorage) -> None:
@@ -163,13 +160,7 @@ class RowReader:
 
 
 def read_rows(reader: RowReader, layout: Layout, key: VideoKey, ranges: Sequence[RowRange]) -> pa.Table:
-    """Return the rows of a video with the columns of a layout.
-
-    Args:
-        reader: Reads the files.
-        layout: The parts to read.
-        key: Split and ID of the video.
-        ranges: The places of its rows, in frame order.
+    """Return the rows of a video, whose ranges are in frame order, with the columns of a layout.
 
     Raises:
         ChangedError: The ranges hold other rows.

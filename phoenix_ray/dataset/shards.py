@@ -159,22 +159,18 @@ class CommittedRange(Protocol):
     @property
     def version(self) -> Version:
         """Which content of the video they come from."""
-        ...
 
     @property
     def first(self) -> int:
         """First frame."""
-        ...
 
     @property
     def last(self) -> int:
         """End of the frames, exclusive."""
-        ...
 
     @property
     def modified(self) -> float:
         """When they were written."""
-        ...
 
 
 def live_ranges(ranges: Iterable[RangeType], compacted: Version | None) -> list[RangeType] | None:

@@ -78,10 +78,6 @@ class VideoIndex:
 class Snapshot:
     """The videos of a dataset at one moment. It can be pickled, so that several processes see the same videos.
 
-    Args:
-        storage: The dataset.
-        identity: Its recorded identity.
-
     Raises:
         OutputError: The dataset cannot be read.
         ChangedError: It changed while it was read.
@@ -252,11 +248,7 @@ class UnreadableVideo(NamedTuple):
 
 
 def unreadable_in(videos: pa.Table) -> list[UnreadableVideo]:
-    """Return the videos with unreadable frames, sorted by split and ID.
-
-    Args:
-        videos: The columns `split`, `video_id`, `frames` and `frames_unreadable` of `videos.parquet`, and any others.
-    """
+    """Return the videos with unreadable frames of a table like `videos.parquet`, sorted by split and ID."""
     affected = videos.filter(pc.greater(videos.column(UNREADABLE_COLUMN), 0))
     columns = ("split", "video_id", "frames", UNREADABLE_COLUMN)
     rows = zip(*(affected.column(name).to_pylist() for name in columns), strict=True)

@@ -79,22 +79,18 @@ class ReadableStorage(Protocol):
     @property
     def root(self) -> str:
         """The dataset's place as the user wrote it, for messages."""
-        ...
 
     def read(self, name: str) -> bytes:
         """Return the content of a file of at most `MOST_BYTES_AT_ONCE`; OutputError for a larger one."""
-        ...
 
     def open(self, name: str) -> pa.NativeFile:
         """Open a file for random access by Arrow."""
-        ...
 
     def list(self, folder: str) -> Iterator[StoredFile]:
         """Yield every file below a folder, also temporary ones, in no order; nothing where there is no such folder.
 
         The empty name is the whole dataset.
         """
-        ...
 
 
 class Storage(ReadableStorage, Protocol):
@@ -102,27 +98,21 @@ class Storage(ReadableStorage, Protocol):
 
     def write(self, name: str, content: bytes | pa.Buffer) -> None:
         """Write a file in one atomic step; a file of this name is replaced."""
-        ...
 
     def create(self, name: str, content: bytes) -> bool:
         """Write a file in one atomic step unless the name is taken; return whether this call made it."""
-        ...
 
     def writing(self, name: str) -> AbstractContextManager[BinaryIO]:
         """Give a stream for a large file; the file gets its name when the block ends without an exception."""
-        ...
 
     def delete(self, name: str) -> None:
         """Remove a file and the folders that it leaves empty; a missing file is not an error."""
-        ...
 
     def irregular(self, folder: str) -> Iterator[tuple[str, str]]:
         """Yield (name, kind) of the links, pipes, sockets and devices below a folder; `list` leaves them out."""
-        ...
 
     def move(self, name: str, to: str) -> None:
         """Rename a file, link, pipe or device."""
-        ...
 
 
 class LocalStorage:

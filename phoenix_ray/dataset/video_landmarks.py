@@ -144,11 +144,9 @@ class LandmarkCollection(Protocol):
     @property
     def layout(self) -> Layout:
         """Parts, points and axes of all its videos."""
-        ...
 
     def keys(self) -> Iterator[VideoKey]:
         """Yield (split, video ID) of each video, sorted."""
-        ...
 
     def load(self, split: str, video_id: str) -> VideoLandmarks:
         """Return a video.
@@ -157,4 +155,3 @@ class LandmarkCollection(Protocol):
             KeyError: There is no such video.
             OutputError: It cannot be read.
         """
-        ...

@@ -10,38 +10,30 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from phoenix_ray.dataset import paths
 from phoenix_ray.dataset.reader import Dataset
 from phoenix_ray.dataset.storage import TEMPORARY_PREFIX
 from phoenix_ray.errors import ConfigError, OutputError
 from phoenix_ray.exports.imports import open_collection
+from phoenix_ray.exports.pickles import begins_like_a_pickle
 from phoenix_ray.exports.registry import FORMATS, IN_PLACE, find_writer
 from phoenix_ray.exports.selection import ExportSelection, select_for_export
+from phoenix_ray.text import progress_bar
 
 # Endings of what the formats write into folders, and how the files without an ending of their own begin (`mska`,
 # `twostream`).
 _WRITTEN_SUFFIXES = frozenset({".pose", ".npz", ".json", ".csv", ".parquet", ".tar", ".pkl"})
 _WRITTEN_PREFIX = "phoenix-2014t"
-# The first byte of a pickle of protocol 2 or later.
-_PICKLE = b"\x80"
 _OF_THE_FILE_SYSTEM = frozenset({".DS_Store", "Thumbs.db", "desktop.ini"})
 
 
 def check_output(source: str, output: Path, overwrite: bool) -> None:
     """Refuse an output that would replace a dataset, what is exported, or files that no export wrote.
-
-    Args:
-        source: What is exported: a path, or a URI.
-        output: Where to.
-        overwrite: Whether `output` may be replaced by an export.
 
     Raises:
         OutputError: `output` is or holds `source`, lies in a dataset, or (with `overwrite`) holds anything else than
@@ -84,8 +76,7 @@ def _find_foreign(folder: Path) -> Path | None:
 def _is_pickle(file: Path) -> bool:
     """Whether this may be a pickle, the one format that is a single file."""
     try:
-        with file.open("rb") as opened:
-            return opened.read(1) == _PICKLE
+        return begins_like_a_pickle(file)
     except OSError as error:
         raise OutputError(f"Cannot replace {file}: {error.strerror}.") from error
 
@@ -189,11 +180,18 @@ def export_videos(
     writer = find_writer(format_name)
     check_output(source, output, overwrite)
     selection = select_for_export(open_collection(source), splits, videos)
-    with atomic_output(output, overwrite) as temporary, export_progress(format_name, len(selection.keys)) as progress:
-        writer(replace(selection, finished=progress.advance), temporary)
+    done = frames = 0
+    with atomic_output(output, overwrite) as temporary, progress_bar(format_name, "videos") as show:
+
+        def finished(video_frames: int) -> None:
+            nonlocal done, frames
+            done, frames = done + 1, frames + video_frames
+            show(done, len(selection.keys), f", {frames:,} frames")
+
+        writer(replace(selection, finished=finished), temporary)
     timed = any(known.timed for known in FORMATS if known.name == format_name)
     uneven = 0 if timed else _count_uneven(selection)
-    return Exported(output, len(selection.keys), progress.frames, _size(output), uneven)
+    return Exported(output, len(selection.keys), frames, _size(output), uneven)
 
 
 def _count_uneven(selection: ExportSelection) -> int:
@@ -207,37 +205,3 @@ def _count_uneven(selection: ExportSelection) -> int:
 
 def _size(path: Path) -> int:
     return sum(file.stat().st_size for file in ([path] if path.is_file() else path.rglob("*")) if file.is_file())
-
-
-@dataclass(slots=True)
-class ExportProgress:
-    """Counts what is done.
-
-    Attributes:
-        show: Moves the bar by one video, given all frames so far.
-        frames: Frames of the videos that are done.
-    """
-
-    show: Callable[[int], None]
-    frames: int = 0
-
-    def advance(self, frames: int) -> None:
-        """Count a video of so many frames."""
-        self.frames += frames
-        self.show(self.frames)
-
-
-@contextmanager
-def export_progress(label: str, videos: int) -> Iterator[ExportProgress]:
-    """Show a bar for as long as the block runs."""
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("videos, {task.fields[frames]:,} frames"),
-        TimeRemainingColumn(),
-    )
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task(label, total=videos, frames=0)
-        yield ExportProgress(lambda frames: bar.update(task, advance=1, frames=frames))

@@ -26,8 +26,9 @@ from phoenix_ray.dataset.reader import Dataset
 from phoenix_ray.dataset.shards import VideoKey
 from phoenix_ray.dataset.video_landmarks import IMAGE_AXES, LandmarkCollection, VideoLandmarks
 from phoenix_ray.errors import OutputError
-from phoenix_ray.exports.landmark_pickle import LandmarkPickle
+from phoenix_ray.exports.landmark_pickle import LandmarkPickle, without_scores
 from phoenix_ray.exports.lossless import read_numpy_archive
+from phoenix_ray.exports.pickles import begins_like_a_pickle
 from phoenix_ray.exports.pose_files import COMPONENTS, require_pose_format
 from phoenix_ray.landmarks import LAYOUTS, Layout, Part, holistic
 
@@ -66,24 +67,11 @@ def read_pose_file(path: Path, split: str, video_id: str) -> VideoLandmarks:
     layout = pose_layout(pose.header, path)
     points = _read_points(pose, layout, path)
     frames = len(pose.body.data)
-    found = np.any([~np.isnan(values[:, :, 0]).all(axis=1) for values in points.values()], axis=0)
     fps = float(pose.body.fps)
+    names = [f"frame-{number}" for number in range(frames)]
+    sizes = np.full((frames, 2), (pose.header.dimensions.width, pose.header.dimensions.height), np.int32)
     clock = fps if np.isfinite(fps) and fps > 0 else None
-    index = np.arange(frames, dtype=np.int32)
-    dimensions = (pose.header.dimensions.width, pose.header.dimensions.height)
-    return VideoLandmarks(
-        split,
-        video_id,
-        layout,
-        index,
-        tuple(f"frame-{number}" for number in index),
-        np.full(frames, np.nan) if clock is None else index / clock,
-        np.full((frames, 2), dimensions, np.int32),
-        tuple("ok" if any_part else "no_person" for any_part in found),
-        points,
-        {part.name: np.full(frames, np.nan, np.float32) for part in layout.parts if part.scored},
-        clock,
-    )
+    return without_scores(split, video_id, layout, names, sizes, points, clock)
 
 
 def pose_layout(header: PoseHeader, path: Path) -> Layout:
@@ -175,10 +163,6 @@ def _names(part: Part) -> list[str]:
     return [name.upper() if part.name != "face" else str(int(name.removeprefix("face_"))) for name in part.points]
 
 
-# Pickles of protocol 2 and later begin with this byte.
-_PICKLE = b"\x80"
-
-
 def open_collection(path: str) -> LandmarkCollection:
     """Open a dataset of ours, or landmarks in a format of another tool.
 
@@ -199,17 +183,12 @@ def open_collection(path: str) -> LandmarkCollection:
             return FileCollection.open(where)
     elif where.suffix in READERS:
         return FileCollection.open(where)
-    elif _begins_like_a_pickle(where):
+    elif begins_like_a_pickle(where):
         return LandmarkPickle.open(where)
     raise OutputError(
         f"{path} holds no landmarks that are understood: give a dataset of phoenix_ray (a folder with "
         f"{paths.IDENTITY}), a pickle of keypoint lists, or {' or '.join(READERS)} files (docs/exports.md)."
     )
-
-
-def _begins_like_a_pickle(file: Path) -> bool:
-    with file.open("rb") as stream:
-        return stream.read(1) == _PICKLE
 
 
 # Returns the video of a file, given the split and video ID that its path says.

@@ -25,13 +25,13 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterable, Iterator
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from functools import cache, partial
 from itertools import chain, count, islice
 from pathlib import Path
-from typing import NamedTuple, TextIO
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -74,15 +74,15 @@ def write_kaggle_asl(selection: ExportSelection, output: Path) -> None:
     """
     require_holistic(selection.layout, "kaggle")
     output.mkdir(parents=True)
-    participants, sequence_ids, signs = _Participants(), count(), set[str]()
+    participants, sequence_ids, signs = _number_signers(), count(), set[str]()
     for split, part in selection.by_split():
-        with _sequence_table(output / f"{safe_name(split)}.csv", _ASL_COLUMNS) as table:
+        with _sequence_table(output / f"{safe_name(split)}.csv", _ASL_COLUMNS) as add_row:
             for video in part.holistic_videos("kaggle"):
                 file = video_file(output, video.split, video.video_id, ".parquet")
                 video.read_blocks(partial(_write_long_file, file))
                 path, sign = file.relative_to(output).as_posix(), spreadsheet_text(video.annotation.get("gloss", ""))
                 signs.add(sign)
-                table.add((path, participants.number(video), next(sequence_ids), sign), video)
+                add_row((path, participants[_signer(video)], next(sequence_ids), sign), video)
     _write_index(output / "sign_to_prediction_index_map.json", signs)
 
 
@@ -130,11 +130,11 @@ def write_kaggle_fingerspelling(
     require_holistic(selection.layout, "fingerspelling")
     output.mkdir(parents=True)
     file_ids, sequence_ids = count(), count()
-    participants, characters = _Participants(), set[str]()
+    participants, characters = _number_signers(), set[str]()
     for split, part in selection.by_split():
         name = safe_name(split)
         (output / f"{name}_landmarks").mkdir()
-        with _sequence_table(output / f"{name}.csv", _FINGERSPELLING_COLUMNS) as table:
+        with _sequence_table(output / f"{name}.csv", _FINGERSPELLING_COLUMNS) as add_row:
             videos = part.holistic_videos("fingerspelling")
             while file_videos := _next_some(videos, sequences_per_file):
                 file_id = next(file_ids)
@@ -145,7 +145,7 @@ def write_kaggle_fingerspelling(
                         file.add(sequence_id, video)
                         phrase = spreadsheet_text(video.annotation.get("translation", ""))
                         characters.update(phrase)
-                        table.add((path, file_id, sequence_id, participants.number(video), phrase), video)
+                        add_row((path, file_id, sequence_id, participants[_signer(video)], phrase), video)
     _write_index(output / "character_to_prediction_index.json", characters)
 
 
@@ -237,36 +237,23 @@ def _coordinates(video: VideoLandmarks) -> NDArray[np.float32]:
     return np.concatenate([video.points[part][:, :points, :3] for part, points in POINTS.items()], axis=1)
 
 
-@dataclass(frozen=True, slots=True)
-class _Participants:
-    """Numbers of signers, in the order of their first video."""
-
-    numbers: dict[str, int] = field(default_factory=dict)
-
-    def number(self, video: ExportVideo) -> int:
-        """Return the number of the signer of a video."""
-        return self.numbers.setdefault(_signer(video), len(self.numbers))
-
-
-@dataclass(frozen=True, slots=True)
-class _SequenceTable:
-    """An open CSV file, a row a video."""
-
-    stream: TextIO
-
-    def add(self, values: Iterable[object], video: ExportVideo) -> None:
-        """Write a row: the values of the competition's columns, and our own."""
-        ours = map(spreadsheet_text, (video.video_id, _signer(video)))
-        csv.writer(self.stream, lineterminator="\n").writerow((*values, *ours))
-
-
 @contextmanager
-def _sequence_table(file: Path, columns: Iterable[str]) -> Iterator[_SequenceTable]:
-    """Open a table with these columns of the competition's, and our own."""
+def _sequence_table(file: Path, columns: Iterable[str]) -> Iterator[Callable[[Iterable[object], ExportVideo], object]]:
+    """Give a function that writes a video's row: the values of these columns of the competition, and our own."""
     # The ID of a video may hold bytes that are not text.
     with file.open("w", newline="", encoding="utf-8", errors="backslashreplace") as stream:
-        csv.writer(stream, lineterminator="\n").writerow((*columns, *_OUR_COLUMNS))
-        yield _SequenceTable(stream)
+        table = csv.writer(stream, lineterminator="\n")
+        table.writerow((*columns, *_OUR_COLUMNS))
+
+        def add(values: Iterable[object], video: ExportVideo) -> None:
+            table.writerow((*values, *map(spreadsheet_text, (video.video_id, _signer(video)))))
+
+        yield add
+
+
+def _number_signers() -> defaultdict[str, int]:
+    """Return a mapping that gives each signer a number in the order in which they are looked up."""
+    return defaultdict(count().__next__)
 
 
 def _write_index(file: Path, values: Iterable[str]) -> None:

@@ -32,6 +32,7 @@ from phoenix_ray.errors import OutputError
 from phoenix_ray.exports.pickles import StreamedDict, StreamedList, dump_pickle, load_pickle
 from phoenix_ray.exports.selection import ExportSelection, require_holistic
 from phoenix_ray.landmarks import Layout, Part, holistic
+from phoenix_ray.models.base import is_found
 
 PARTS = ("face", "left_hand", "right_hand", "pose")
 _AXES = (*IMAGE_AXES, "visibility")
@@ -86,6 +87,33 @@ def _frames(
 def _keypoints(video: VideoLandmarks, frame: int) -> dict[str, NDArray[np.float32] | None]:
     coordinates = {part: video.points[part][frame, :, : len(IMAGE_AXES)] for part in PARTS}
     return {part: None if np.isnan(points[:, 0]).all() else points for part, points in coordinates.items()}
+
+
+def without_scores(
+    split: str,
+    video_id: str,
+    layout: Layout,
+    frame_names: Sequence[str],
+    sizes: NDArray[np.int32],
+    points: Mapping[str, NDArray[np.float32]],
+    fps: float | None = None,
+) -> VideoLandmarks:
+    """Return a video of a file that records neither scores nor statuses; its frames count from 0."""
+    index = np.arange(len(frame_names), dtype=np.int32)
+    found = np.any([is_found(values) for values in points.values()], axis=0)
+    return VideoLandmarks(
+        split,
+        video_id,
+        layout,
+        index,
+        tuple(frame_names),
+        np.full(len(index), np.nan) if fps is None else index / fps,
+        sizes,
+        tuple("ok" if any_part else "no_person" for any_part in found),
+        points,
+        {part.name: np.full(len(index), np.nan, np.float32) for part in layout.parts if part.scored},
+        fps,
+    )
 
 
 @dataclass(frozen=True)
@@ -148,19 +176,9 @@ class LandmarkPickle:
         """
         rows = self._rows[split, video_id]
         points = {part.name: self._stack(part, split, rows) for part in self.layout.parts}
-        found = np.any([~np.isnan(values[:, :, 0]).all(axis=1) for values in points.values()], axis=0)
-        return VideoLandmarks(
-            split,
-            video_id,
-            self.layout,
-            np.arange(len(rows), dtype=np.int32),
-            tuple(self._frame_name(split, row) for row in rows),
-            np.full(len(rows), np.nan),
-            np.array([self._size(split, row) for row in rows], np.int32),
-            tuple("ok" if any_part else "no_person" for any_part in found),
-            points,
-            {part.name: np.full(len(rows), np.nan, np.float32) for part in self.layout.parts},
-        )
+        names = [self._frame_name(split, row) for row in rows]
+        sizes = np.array([self._size(split, row) for row in rows], np.int32)
+        return without_scores(split, video_id, self.layout, names, sizes, points)
 
     @cached_property
     def _rows(self) -> dict[VideoKey, list[int]]:

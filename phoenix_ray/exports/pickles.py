@@ -32,7 +32,6 @@ class ByteSink(Protocol):
 
     def write(self, data: bytes, /) -> object:
         """Take some bytes."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +65,12 @@ def dump_pickle(content: Any, stream: ByteSink) -> None:
 
 def _reduce_array(array: NDArray[Any]) -> tuple[Any, ...]:
     return np.ndarray, (array.shape, array.dtype.str, bytearray(array.tobytes()))
+
+
+def begins_like_a_pickle(file: Path) -> bool:
+    """Whether a file may be a pickle of protocol 2 or later, by its first byte."""
+    with file.open("rb") as stream:
+        return stream.read(1) == pickle.PROTO
 
 
 def load_pickle(path: Path) -> Any:

@@ -138,11 +138,7 @@ class ExportSelection:
         return self.collection.layout
 
     def videos(self, check: Callable[[VideoLandmarks], None] | None = None) -> Iterator[ExportVideo]:
-        """Yield each video; a format reads one before it asks for the next.
-
-        Args:
-            check: As in `ExportVideo`.
-        """
+        """Yield each video, with `check` as in `ExportVideo`; a format reads one before it asks for the next."""
         for key in self.keys:
             video = ExportVideo(self.collection, key, check)
             yield video

@@ -9,6 +9,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import reduce
+from operator import add
 from typing import Any
 
 import numpy as np
@@ -123,20 +125,13 @@ class PartAgreement:
             self.only_reference + other.only_reference,
             self.only_candidate + other.only_candidate,
             self.identical + other.identical,
-            {kind: _sum([side.errors[kind] for side in (self, other) if kind in side.errors]) for kind in kinds},
+            {kind: reduce(add, [side.errors[kind] for side in (self, other) if kind in side.errors]) for kind in kinds},
         )
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""
-        return {
-            "part": self.part,
-            "frames": self.frames,
-            "both": self.both,
-            "only_reference": self.only_reference,
-            "only_candidate": self.only_candidate,
-            "identical": self.identical,
-            "errors": {kind: errors.to_json() for kind, errors in self.errors.items()},
-        }
+        values = {name: getattr(self, name) for name in self.__slots__}
+        return values | {"errors": {kind: errors.to_json() for kind, errors in self.errors.items()}}
 
 
 def agree(part: Part, sizes: NDArray[np.int32], reference: Points, candidate: Points) -> PartAgreement:
@@ -214,10 +209,3 @@ def _errors(part: Part, sizes: NDArray[np.int32], difference: NDArray[np.float64
 
 def _distributions(errors: Mapping[str, NDArray[np.float64]]) -> dict[str, ErrorDistribution]:
     return {kind: ErrorDistribution.of(values.ravel()) for kind, values in errors.items() if values.size}
-
-
-def _sum(distributions: list[ErrorDistribution]) -> ErrorDistribution:
-    first, *others = distributions
-    for other in others:
-        first = first + other
-    return first

@@ -69,20 +69,16 @@ class PoseModel(Protocol):
     @property
     def layout(self) -> Layout:
         """Parts, points and axes of the result."""
-        ...
 
     @property
     def batch_size(self) -> int:
         """The largest number of frames per call; shards are cut at its multiples."""
-        ...
 
     def estimate(self, images: Sequence[NDArray[np.uint8]]) -> LandmarkBatch:
         """Return the landmarks of RGB images, each uint8 (height, width, 3); sizes may differ within a batch."""
-        ...
 
     def close(self) -> None:
         """Release memory and devices. Called once; the model is not used afterwards."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,31 +24,24 @@ class ModelEntry(Protocol):
     @property
     def info(self) -> ModelInfo:
         """Name, description, engines, layouts."""
-        ...
 
     def resolve_auto(self, settings: ModelSettings, *, has_gpu: bool) -> ModelSettings:
         """Return the settings with every 'auto' decided that depends on whether workers have GPUs."""
-        ...
 
     def trial(self, settings: ModelSettings, *, has_gpu: bool) -> Trial | None:
         """Return the trial that decides in place of `resolve_auto`, None where settings or the lack of GPUs decide."""
-        ...
 
     def facts(self, settings: ModelSettings) -> ModelFacts:
         """Return what these settings determine. A pure function of settings and machine; it loads nothing."""
-        ...
 
     def kernels(self, settings: ModelSettings) -> str:
         """Return a line of `provenance.describe_kernels`. Called on a worker, after the model is loaded."""
-        ...
 
     def ensure_ready(self, settings: ModelSettings, announce: Callable[[str], None]) -> None:
         """Make sure that `create` can succeed on this machine: install weights, check optional packages."""
-        ...
 
     def create(self, settings: ModelSettings) -> PoseModel:
         """Load the model."""
-        ...
 
 
 _ENTRIES: dict[str, ModelEntry] = {entry.info.name: entry for entry in (HolisticEntry(), SyntheticEntry())}
@@ -77,10 +70,6 @@ def resolve_auto(settings: ModelSettings, *, has_gpu: bool) -> ModelSettings:
 
 def trial(settings: ModelSettings, *, has_gpu: bool) -> Trial | None:
     """Return the trial on a worker's GPU that decides 'auto', None where `resolve_auto` decides without one.
-
-    Args:
-        settings: The user's settings.
-        has_gpu: As for `resolve_auto`.
 
     Raises:
         ConfigError: There is no such model or engine, or settings contradict each other.

@@ -37,11 +37,7 @@ Json = dict[str, Any]
 
 
 def begin(storage: Storage, description: Mapping[str, Any]) -> Json | None:
-    """Record what is about to be done, or check that it is what was begun or finished here.
-
-    Args:
-        storage: The output.
-        description: All that the files depend on.
+    """Record all that the files depend on, or check that it is what was begun or finished here.
 
     Returns:
         The report, if everything has been done before.
@@ -78,13 +74,7 @@ def record(storage: Storage, shard: str, receipt: Mapping[str, Any]) -> None:
 
 
 def finish(storage: Storage, description: Mapping[str, Any], shards: Iterable[str]) -> Json:
-    """Write and return the report: the description, the counts of each split added up, and every file.
-
-    Args:
-        storage: The output.
-        description: As in `begin`.
-        shards: The names of all shards, in order; each has a receipt {split, counts, files}.
-    """
+    """Write and return the report: the description, and from the receipts the counts of each split and every file."""
     splits: dict[str, Json] = {}
     files: list[Json] = []
     for receipt in (_read(storage, f"{RECEIPTS}/{shard}") for shard in shards):

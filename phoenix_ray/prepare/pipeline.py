@@ -189,11 +189,6 @@ def build_pipeline(settings: PrepareSettings, layout: Layout, mirrored: bool = F
 
     Points that only a normalisation needs (shoulders, wrists) are taken along and dropped at the end.
 
-    Args:
-        settings: What to do.
-        layout: The layout of the videos.
-        mirrored: Whether to mirror.
-
     Raises:
         ConfigError: The chosen points do not exist in the layout, or cannot be mirrored.
     """

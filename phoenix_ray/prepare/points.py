@@ -63,11 +63,7 @@ class TakePoints:
 
 @dataclass(frozen=True, slots=True)
 class KeepPoints:
-    """Keep some of the points that were taken, in the order given. Cannot be undone: the others are gone.
-
-    Attributes:
-        points: Which; each must have been taken.
-    """
+    """Keep some of the points that were taken, in the order given. Cannot be undone: the others are gone."""
 
     points: tuple[Point, ...]
 

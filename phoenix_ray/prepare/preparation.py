@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from itertools import groupby
 from multiprocessing import get_context
@@ -23,7 +23,7 @@ from phoenix_ray import __version__
 from phoenix_ray.dataset.paths import safe_name
 from phoenix_ray.dataset.reader import Dataset
 from phoenix_ray.dataset.snapshot import unreadable_in
-from phoenix_ray.dataset.storage import Storage
+from phoenix_ray.dataset.storage import Storage, hash_file
 from phoenix_ray.errors import OutputError
 from phoenix_ray.prepare import output
 from phoenix_ray.prepare.examples import GLOSS_SPECIALS, WORD_SPECIALS, Example, Vocabulary, text_of, to_example
@@ -36,13 +36,7 @@ from phoenix_ray.prepare.prepared import Prepared
 
 @dataclass(frozen=True, slots=True)
 class ExampleShard:
-    """Videos of one split that are written together.
-
-    Attributes:
-        split: Their split.
-        number: 0-based position in the split.
-        video_ids: The videos, sorted.
-    """
+    """Videos of one split that are written together: their sorted IDs, and the position of the shard in the split."""
 
     split: str
     number: int
@@ -56,14 +50,7 @@ class ExampleShard:
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What every shard needs; goes to worker processes.
-
-    Attributes:
-        dataset: The videos, with the parts that are needed.
-        storage: The output.
-        settings: What to do.
-        vocabularies: By kind of text, `gloss` and `translation`.
-    """
+    """What every shard needs; goes to worker processes. Vocabularies are by kind of text, `gloss` and `translation`."""
 
     dataset: Dataset
     storage: Storage
@@ -100,10 +87,6 @@ class Counts:
         self.filled += int(np.count_nonzero(prepared.filled))
         if any(measure_is_missing(placement) for placement in prepared.placements):
             self.without_measure.append(video_id)
-
-    def to_json(self) -> output.Json:
-        """Return plain values."""
-        return {name: getattr(self, name) for name in self.__slots__}
 
 
 def prepare_dataset(
@@ -209,8 +192,11 @@ def write_shard(work: Work, shard: ExampleShard) -> None:
     counts = Counts()
     write = WRITERS[work.settings.files.format]
     names = write(work.storage, shard.split, shard.number, _examples(work, shard, counts))
-    files = [{"name": name, **_checksum(work.storage, name)} for name in names]
-    output.record(work.storage, shard.name, {"split": shard.split, "counts": counts.to_json(), "files": files})
+    files = []
+    for name in names:
+        size, sha256 = hash_file(work.storage, name)
+        files.append({"name": name, "bytes": size, "sha256": sha256})
+    output.record(work.storage, shard.name, {"split": shard.split, "counts": asdict(counts), "files": files})
 
 
 def _write_all(work: Work, shards: list[ExampleShard], workers: int) -> Iterator[None]:
@@ -235,12 +221,3 @@ def _examples(work: Work, shard: ExampleShard, counts: Counts) -> Iterator[Examp
             prepared = pipeline.transform(taken)
             counts.add(prepared, video_id + suffix)
             yield to_example(prepared, video_id + suffix, settings, work.vocabularies)
-
-
-def _checksum(storage: Storage, name: str) -> dict[str, Any]:
-    digest = hashlib.sha256()
-    with storage.open(name) as stream:
-        size = stream.size()
-        while piece := stream.read(1 << 20):
-            digest.update(piece)
-    return {"bytes": size, "sha256": digest.hexdigest()}

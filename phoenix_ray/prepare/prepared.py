@@ -112,16 +112,10 @@ class Transform(Protocol):
 
     def __call__(self, prepared: Prepared) -> Prepared:
         """Return the changed video; the given one stays as it is."""
-        ...
 
 
 class Compose:
-    """Transforms in order, after the first, which takes points out of a video.
-
-    Args:
-        take: `TakePoints`, or any callable that gives a `Prepared`.
-        transforms: The rest, in order.
-    """
+    """Transforms in order, after the first (`TakePoints`), which takes points out of a video."""
 
     def __init__(self, take: Callable[[VideoLandmarks], Prepared], *transforms: Transform) -> None:
         self._take = take

@@ -23,11 +23,7 @@ _SLACK = 1e-6
 
 @dataclass(frozen=True, slots=True)
 class ToFrameRate:
-    """Frames at a fixed rate from the first frame on. Cannot be undone.
-
-    Attributes:
-        frame_rate: Frames per second.
-    """
+    """Frames at a fixed rate, in frames per second, from the first frame on. Cannot be undone."""
 
     frame_rate: float
 
@@ -42,11 +38,7 @@ class ToFrameRate:
 
 @dataclass(frozen=True, slots=True)
 class ToLength:
-    """A fixed number of frames, evenly spaced from the first frame to the last. Cannot be undone.
-
-    Attributes:
-        frames: How many.
-    """
+    """A fixed number of frames, evenly spaced from the first frame to the last. Cannot be undone."""
 
     frames: int
 
@@ -86,9 +78,6 @@ class AddMotion:
 
     A change is taken from the frame before to the frame behind; at a gap or an end from the one neighbour that is
     there; without any neighbour it is 0. Where a point is missing, so is its motion.
-
-    Attributes:
-        acceleration: Whether to add accelerations too.
     """
 
     acceleration: bool = False

@@ -105,12 +105,10 @@ class Source(Protocol):
     @property
     def root(self) -> str:
         """Absolute path of the source; part of the identity of an output."""
-        ...
 
     @property
     def description(self) -> str:
         """What was found (layout, path, annotations), as one line that a run prints."""
-        ...
 
     def videos(self, note_left_out: NoteLeftOut = ignore_left_out) -> Iterator[Video | SourceProblem]:
         """Yield the selected videos sorted by (split, video_id), and a problem in place of each bad video.
@@ -122,4 +120,3 @@ class Source(Protocol):
         Raises:
             SourceError: Nothing can be listed: the root, a split or an annotation file is missing or empty.
         """
-        ...

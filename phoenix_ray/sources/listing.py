@@ -151,9 +151,7 @@ def _examine(candidate: Candidate | SourceProblem, settings: SourceSettings) -> 
     if storable_text(candidate.video_id) != candidate.video_id:
         return _problem(candidate, "The name is not valid UTF-8. Rename it.")
     try:
-        if Path(candidate.location).is_dir():
-            return _frame_folder(candidate, settings)
-        return _video_file(candidate, settings)
+        return _to_video(candidate, settings)
     except FileNotFoundError:
         return _problem(candidate, f"{candidate.named_by} names '{candidate.location}', which does not exist.")
     except (OSError, ValueError, ContainerError) as error:
@@ -161,33 +159,21 @@ def _examine(candidate: Candidate | SourceProblem, settings: SourceSettings) -> 
         return _problem(candidate, f"{candidate.location} cannot be read: {error}")
 
 
-def _frame_folder(candidate: Candidate, settings: SourceSettings) -> Video | SourceProblem:
-    folder = examine_folder(candidate.location, settings.signature, settings.limit_frames)
-    if folder.frame_count == 0:
-        return _problem(candidate, f"{candidate.location} holds no frames ({' '.join(FRAME_SUFFIXES)}).")
-    return Video(
-        split=candidate.split,
-        video_id=candidate.video_id,
-        kind="frame_folder",
-        location=candidate.location,
-        frame_count=folder.frame_count,
-        signature=folder.signature,
-        fps=candidate.fps,
-        annotation=_without_secrets(candidate.annotation),
-    )
-
-
-def _video_file(candidate: Candidate, settings: SourceSettings) -> Video:
-    container = examine_container(candidate.location, settings.limit_frames)
-    return Video(
-        split=candidate.split,
-        video_id=candidate.video_id,
+def _to_video(candidate: Candidate, settings: SourceSettings) -> Video | SourceProblem:
+    location = candidate.location
+    annotation = {name: without_secrets(text) for name, text in candidate.annotation.items()}
+    video = partial(Video, candidate.split, candidate.video_id, location=location, annotation=annotation)
+    if Path(location).is_dir():
+        folder = examine_folder(location, settings.signature, settings.limit_frames)
+        if folder.frame_count == 0:
+            return _problem(candidate, f"{location} holds no frames ({' '.join(FRAME_SUFFIXES)}).")
+        return video(kind="frame_folder", frame_count=folder.frame_count, signature=folder.signature, fps=candidate.fps)
+    container = examine_container(location, settings.limit_frames)
+    return video(
         kind="video_file",
-        location=candidate.location,
         frame_count=container.frame_count,
         signature=container.signature,
         fps=container.rate.fps,
-        annotation=_without_secrets(candidate.annotation),
         fps_varies=container.rate.varies,
     )
 
@@ -196,7 +182,3 @@ def _problem(candidate: Candidate, message: str) -> SourceProblem:
     return SourceProblem(
         storable_text(candidate.split), storable_text(candidate.video_id), without_secrets(storable_text(message))
     )
-
-
-def _without_secrets(annotation: Mapping[str, str]) -> dict[str, str]:
-    return {name: without_secrets(text) for name, text in annotation.items()}

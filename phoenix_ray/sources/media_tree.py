@@ -33,13 +33,7 @@ _NUMBERED = re.compile(r"(.*?)(\d+)", re.DOTALL)
 
 @dataclass(frozen=True, slots=True)
 class _PictureFolder:
-    """A folder that holds pictures, which may or may not be a video.
-
-    Attributes:
-        path: Its path.
-        relative: Its path relative to the root of the tree.
-        beside_videos: Whether it holds video files too.
-    """
+    """A folder of pictures, which may or may not be a video; `relative` is its path below the root of the tree."""
 
     path: Path
     relative: PurePath

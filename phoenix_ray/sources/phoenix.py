@@ -50,7 +50,8 @@ class PhoenixSource:
 
     def videos(self, note_left_out: NoteLeftOut = ignore_left_out) -> Iterator[Video | SourceProblem]:
         """Yield the selected videos and problems; see `Source.videos`."""
-        present = [split for split in SPLITS if self._frames(split).is_dir() or self._annotations(split).is_file()]
+        places = {split: (self._frames(split), annotation_path(self.dataset, split)) for split in SPLITS}
+        present = [split for split, (frames, annotations) in places.items() if frames.is_dir() or annotations.is_file()]
         check_splits(self.settings.splits, present)
         wanted = [split for split in present if not self.settings.splits or split in self.settings.splits]
         if not wanted:
@@ -61,9 +62,9 @@ class PhoenixSource:
         return list_videos(candidates, self.settings)
 
     def _candidates(self, split: str) -> list[Candidate]:
-        frames, annotations = self._frames(split), self._annotations(split)
+        frames, annotations = self._frames(split), annotation_path(self.dataset, split)
         rows = read_annotations(annotations) if annotations.is_file() else {}
-        names = _folder_names(frames) | rows.keys()
+        names = {name for name, is_video in _entries(frames).items() if is_video} | rows.keys()
         if not names:
             raise SourceError(
                 f"Split '{split}' is empty: {frames} holds no video folders. Unpack the dataset again, or leave the "
@@ -99,9 +100,6 @@ class PhoenixSource:
 
     def _frames(self, split: str) -> Path:
         return self.dataset / FRAMES_FOLDER / split
-
-    def _annotations(self, split: str) -> Path:
-        return annotation_path(self.dataset, split)
 
 
 def find_dataset(path: Path) -> Path | None:
@@ -156,10 +154,6 @@ def read_annotations(path: Path) -> dict[str, dict[str, str]]:
             }
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise SourceError(f"{path} cannot be read: {error}") from None
-
-
-def _folder_names(folder: Path) -> set[str]:
-    return {name for name, nested in _entries(folder).items() if nested}
 
 
 def _entries(folder: Path) -> dict[str, bool]:

@@ -26,12 +26,7 @@ _BITS_CUT = 12
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """Frames without a part, between two frames that have it.
-
-    Attributes:
-        first: Frame index of the first.
-        frames: How many.
-    """
+    """Frames without a part, between two frames that have it: the frame index of the first, and how many."""
 
     first: int
     frames: int

@@ -42,15 +42,7 @@ def print_statistics(
     groups: Sequence[GroupSummary],
     outliers: Sequence[Outlier],
 ) -> None:
-    """Print the tables.
-
-    Args:
-        console: Where to.
-        dataset: The dataset as the user named it, for the commands that show a video.
-        everything: Summary of all videos.
-        groups: The groups asked for.
-        outliers: The videos to look at, those of a reason and part together.
-    """
+    """Print the tables; outliers of a reason and part lie together. `dataset` is what the user calls the dataset."""
     console.print(_rates([*groups, everything] if len(groups) != 1 else groups))
     if everything.unsized or any(part.jitter is not None for part in everything.parts.values()):
         console.print(_movements(everything))
@@ -65,12 +57,7 @@ def print_statistics(
 
 
 def print_notes(console: Console, videos: pa.Table) -> None:
-    """Say which videos of a dataset lack frames, and how many have a frame rate that varies.
-
-    Args:
-        console: Where to.
-        videos: The columns of `videos.parquet`.
-    """
+    """Say which videos of a dataset lack frames, and how many have a frame rate that varies."""
     notes = [describe_unreadable(unreadable_in(videos))]
     if uneven := pc.sum(videos.column("fps_varies")).as_py():
         notes.append(f"The frame rate of {uneven:,} of {videos.num_rows:,} videos varies: fps is the average there.")

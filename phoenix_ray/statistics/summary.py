@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
@@ -189,10 +189,9 @@ def group(videos: Sequence[VideoMeasures], by: Grouping) -> list[GroupSummary]:
 def summarise(name: str, videos: Sequence[VideoMeasures]) -> GroupSummary:
     """Return the summary of some videos of one layout; there is at least one."""
     frames = sum(video.frames for video in videos)
-    statuses: dict[str, int] = {}
+    statuses: Counter[str] = Counter()
     for video in videos:
-        for status, count in video.statuses.items():
-            statuses[status] = statuses.get(status, 0) + count
+        statuses.update(video.statuses)
     parts = {part: _summarise_part(part, videos, frames) for part in videos[0].parts}
     unsized = sum(video.unsized for video in videos)
     return GroupSummary(name, len(videos), frames, dict(sorted(statuses.items())), parts, unsized)
@@ -220,11 +219,7 @@ def _outliers_of_part(part: str, videos: Sequence[VideoMeasures], count: int) ->
         if measures.longest_gap is not None:
             gaps.append(Outlier("longest gap", *key, measures.longest_gap.frames, measures.longest_gap.first))
     for outliers in (shaky, jumps, gaps):
-        yield from _largest(outliers, count)
-
-
-def _largest(outliers: Iterable[Outlier], count: int) -> list[Outlier]:
-    return sorted(outliers, key=lambda outlier: (-outlier.value, outlier.split, outlier.video_id))[:count]
+        yield from sorted(outliers, key=lambda outlier: (-outlier.value, outlier.split, outlier.video_id))[:count]
 
 
 def _summarise_part(part: str, videos: Sequence[VideoMeasures], frames: int) -> PartSummary:

@@ -111,12 +111,7 @@ def pad(
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A rank or worker among those that share the work.
-
-    Attributes:
-        index: Its number, from 0.
-        count: How many there are.
-    """
+    """A rank or worker, counted from 0, among those that share the work."""
 
     index: int = 0
     count: int = 1

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from phoenix_ray.dataset.shards import VideoKey
-from phoenix_ray.dataset.video_landmarks import LandmarkCollection, VideoLandmarks
+from phoenix_ray.dataset.video_landmarks import LandmarkCollection
 from phoenix_ray.models.agreement import PartAgreement, add_up, agree
 from phoenix_ray.verify.alignment import Alignment, FrameList, align, share, side_by_side
 from phoenix_ray.verify.differences import Difference, DifferenceCollector, DifferenceKind, frame_text
@@ -99,14 +99,6 @@ def compare_collections(
 
 def _not_compared(key: VideoKey, kind: DifferenceKind, message: str) -> VideoComparison:
     return VideoComparison(*key, differences=(Difference(kind, message),))
-
-
-def compare_videos(
-    reference: VideoLandmarks, candidate: VideoLandmarks, tolerance: Tolerance, *, statuses: bool = True
-) -> VideoComparison:
-    """Compare two versions of a video that are held whole; the arguments are those of `compare_blocks`."""
-    expected, found = (VideoBlocks(FrameList.of([video]), iter([video])) for video in (reference, candidate))
-    return compare_blocks(expected, found, tolerance, statuses=statuses)
 
 
 def compare_blocks(

@@ -93,13 +93,7 @@ def frame_text(frames: FrameNumbers) -> str:
 
 
 class DifferenceCollector:
-    """Collects what differs in the frames that both versions of a video have.
-
-    Args:
-        parts: What is compared.
-        tolerance: What counts as equal.
-        statuses: Whether both sides record why a part may be missing.
-    """
+    """Collects what differs in the frames that both versions of a video have."""
 
     def __init__(self, parts: Sequence[Part], tolerance: Tolerance, *, statuses: bool) -> None:
         self._parts = [_PartCollector(part, tolerance) for part in parts]

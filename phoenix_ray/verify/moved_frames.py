@@ -27,12 +27,7 @@ _MOST_SENTENCES = 1_000
 
 
 class MovedFrames:
-    """Finds frames of the candidate that hold what the reference holds in another frame.
-
-    Args:
-        parts: What is compared.
-        tolerance: What counts as equal.
-    """
+    """Finds frames of the candidate that hold what the reference holds in another frame."""
 
     def __init__(self, parts: Sequence[SharedPart], tolerance: Tolerance) -> None:
         self._parts = parts

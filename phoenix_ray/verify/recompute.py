@@ -78,12 +78,7 @@ class RecomputedCollection:
         return self._load(split, video_id, next, self._videos[split, video_id].frame_count)
 
     def load_blocks(self, split: str, video_id: str, use: Callable[[Iterator[VideoLandmarks]], Result]) -> Result:
-        """Compute a video in blocks of frames, and return what a function makes of them.
-
-        Args:
-            split: Its split.
-            video_id: The video.
-            use: Called once with the blocks in order, at least one; each is computed when it is taken.
+        """Compute a video, a block of frames whenever one is taken, and return what a function makes of the blocks.
 
         Raises:
             KeyError: The source or the dataset has no such video.

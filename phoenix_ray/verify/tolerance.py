@@ -32,11 +32,7 @@ class Tolerance:
     limit: float = 0.0
 
     def __str__(self) -> str:
-        match self.unit:
-            case "bits":
-                return "bit for bit"
-            case _:
-                return f"within {self.text}"
+        return "bit for bit" if self.unit == "bits" else f"within {self.text}"
 
     @property
     def text(self) -> str:

@@ -49,7 +49,6 @@ class BlockCollection(Protocol):
         Raises:
             PhoenixRayError: They cannot be listed.
         """
-        ...
 
     def load_blocks(self, split: str, video_id: str, use: Callable[[Blocks], Result]) -> Result:
         """Return what a function makes of a video that it is given in blocks of rows, in order, at least one.
@@ -57,7 +56,6 @@ class BlockCollection(Protocol):
         Raises:
             PhoenixRayError: The video cannot be read.
         """
-        ...
 
 
 class UnreadableError(Exception):
@@ -65,12 +63,7 @@ class UnreadableError(Exception):
 
 
 class Side:
-    """The reference or the candidate.
-
-    Args:
-        name: Which of the two.
-        collection: Its videos.
-    """
+    """The reference or the candidate."""
 
     def __init__(self, name: SideName, collection: LandmarkCollection) -> None:
         self.name = name

@@ -18,7 +18,7 @@ from phoenix_ray.exports.imports import FileCollection, open_collection, read_po
 from phoenix_ray.exports.kaggle import write_kaggle_asl
 from phoenix_ray.exports.landmark_pickle import PARTS, write_landmark_pickle
 from phoenix_ray.exports.lossless import write_numpy_archives
-from phoenix_ray.exports.pose_files import TRIANGLES, write_pose_files
+from phoenix_ray.exports.pose_files import face_triangles, write_pose_files
 from phoenix_ray.exports.selection import select_for_export
 from phoenix_ray.landmarks import FACE_EDGES, HAND_EDGES, HAND_POINTS, IRIS_EDGES, POSE_EDGES, POSE_POINTS
 from tests.exports.made_up import (
@@ -161,7 +161,7 @@ def holistic(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
         POSE_CONNECTIONS=POSE_EDGES,
         HAND_CONNECTIONS=HAND_EDGES,
         FACEMESH_CONTOURS=FACE_EDGES,
-        FACEMESH_TESSELATION=[edge for a, b, c in TRIANGLES for edge in ((a, b), (b, c), (c, a))],
+        FACEMESH_TESSELATION=[edge for a, b, c in face_triangles() for edge in ((a, b), (b, c), (c, a))],
     )
     modules = ("mediapipe", "mediapipe.python", "mediapipe.python.solutions")
     for name in (*modules, f"{modules[-1]}.face_mesh_connections"):

@@ -13,13 +13,20 @@ from phoenix_ray import landmarks
 from phoenix_ray.dataset.video_landmarks import VideoLandmarks
 from phoenix_ray.verify import comparison
 from phoenix_ray.verify.alignment import FrameList
-from phoenix_ray.verify.comparison import VideoComparison, compare_blocks, compare_videos
+from phoenix_ray.verify.comparison import VideoComparison, compare_blocks
 from phoenix_ray.verify.tolerance import BITS, Tolerance
 from phoenix_ray.verify.video_blocks import VideoBlocks
 from tests.verify.made_up import LAYOUT, WIDTH, changed, make_video, rearranged, rows_of, without_part
 
 ATOL = Tolerance("normalised", 1e-6)
 VIDEO = make_video()
+
+
+def compare_videos(
+    reference: VideoLandmarks, candidate: VideoLandmarks, tolerance: Tolerance, *, statuses: bool = True
+) -> VideoComparison:
+    expected, found = (VideoBlocks(FrameList.of([video]), iter([video])) for video in (reference, candidate))
+    return compare_blocks(expected, found, tolerance, statuses=statuses)
 
 
 def compare(candidate: VideoLandmarks, tolerance: Tolerance = ATOL) -> VideoComparison:

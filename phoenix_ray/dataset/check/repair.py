@@ -76,10 +76,6 @@ def alone_on(storage: Storage) -> Iterator[Lease]:
 def repair(storage: Storage, checked: DatasetCheck) -> Repair:
     """Repair what a check found; call it inside `alone_on`.
 
-    Args:
-        storage: The dataset.
-        checked: What is wrong with it.
-
     Raises:
         OutputError: The storage cannot be read or written; no row is lost.
     """

@@ -195,7 +195,6 @@ class Cropper(Protocol):
     @property
     def size(self) -> ImageSize:
         """Size of each image."""
-        ...
 
     def crop(self, image: Array, roi: Rect, network: NetworkSpec) -> Array:
         """Return M crops for a network.
@@ -205,4 +204,3 @@ class Cropper(Protocol):
             roi: M squares in pixels.
             network: The network that will take the crops.
         """
-        ...

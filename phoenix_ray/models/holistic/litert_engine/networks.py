@@ -62,12 +62,7 @@ class LitertNetworks(Networks):
 
 
 class TensorNetwork:
-    """A network from tensors to tensors, each with a first axis of one item.
-
-    Args:
-        model: Content of a `.tflite` file.
-        threads: Threads that compute it.
-    """
+    """A network in a `.tflite` file, from tensors to tensors, each with a first axis of one item."""
 
     def __init__(self, model: bytes, threads: int) -> None:
         self._interpreter = Interpreter(model_content=model, num_threads=threads)
@@ -87,13 +82,7 @@ class TensorNetwork:
 
 
 class LitertNetwork:
-    """A network from crops to tensors.
-
-    Args:
-        model: Content of a `.tflite` file.
-        spec: The network's input.
-        threads: Threads that compute it.
-    """
+    """A network in a `.tflite` file, from crops to tensors."""
 
     def __init__(self, model: bytes, spec: NetworkSpec, threads: int) -> None:
         self._network = TensorNetwork(model, threads)
@@ -109,13 +98,7 @@ class LitertNetwork:
 
 
 class AttentionNetwork:
-    """The network for 478 face points, as trunk and branches.
-
-    Args:
-        content: Content of the `.tflite` file.
-        spec: The network's input and outputs.
-        threads: Threads that compute it.
-    """
+    """The network for 478 face points, as trunk and branches; `content` is that of its `.tflite` file."""
 
     def __init__(self, content: bytes, spec: NetworkSpec, threads: int) -> None:
         trunk, branches = (tflite_surgery.load_model(content) for _ in range(2))

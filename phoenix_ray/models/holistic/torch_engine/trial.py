@@ -84,12 +84,6 @@ def try_engine(
 ) -> TrialDecision:
     """Decide between torch and the CPU engine, first by landmarks, then by speed; also the batch size of torch.
 
-    Args:
-        torch_settings: The settings with engine torch.
-        litert_settings: The settings with the CPU engine.
-        weights: Folder of the weights.
-        conditions: Both engines compute its images.
-
     Raises:
         ModelError: An engine cannot be loaded.
         RuntimeError: A library of the GPU fails.
