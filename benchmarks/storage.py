@@ -47,7 +47,7 @@ from phoenix_ray.text import counted
 VIDEOS_A_PASS = 250
 FRAMES_A_VIDEO = 115
 RANDOM_READS = 200
-# As of a tracker on PHOENIX' frames: the drift of a part from frame to frame, and about 0.1 px of noise on each point.
+# As of a tracker on PHOENIX's frames: the drift of a part from frame to frame, and about 0.1 px of noise on each point.
 DRIFT, NOISE = 3e-4, 4e-4
 OURS = "**phoenix_ray**"
 OTHERS = ("npz", "pose", "pickle")

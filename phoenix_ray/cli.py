@@ -59,7 +59,7 @@ def cli() -> None:
     phoenix-ray run /data/PHOENIX-2014-T /data/landmarks
     phoenix-ray status /data/landmarks --watch
 
-    A run that was stopped, whatever stopped it, is finished by the same command.
+    To finish a run that was stopped for any reason, run the same command again.
     """
 
 

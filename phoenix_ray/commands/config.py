@@ -34,7 +34,7 @@ _SWITCHES: tuple[tuple[str, str, Any, str], ...] = (
         "GPUs to use in the whole cluster (default: all, if the engine uses them).",
     ),
     ("--workers-per-gpu", "cluster.workers_per_gpu", int, "Actors that share a GPU; 2 reserves half a GPU for each."),
-    ("--num-workers", "cluster.num_workers", int, "Actors in all (default: one a GPU share, else one a CPU)."),
+    ("--num-workers", "cluster.num_workers", int, "Actors in all (default: one per GPU share, otherwise one per CPU)."),
     ("--splits", "source.splits", str, "Only these splits, separated by commas: train,dev."),
     ("--max-videos-per-split", "source.max_videos_per_split", int, "Only the first videos of each split, for a trial."),
     ("--limit-frames", "source.limit_frames", int, "Only the first frames of each video, for a trial of its own."),

@@ -92,7 +92,7 @@ def prepare(
     size = sum(file["bytes"] for file in report["files"])
     click.echo(
         f"Each frame has {len(report['points'])} points with {', '.join(report['axes'])}. "
-        f"{size / 1e6:,.1f} MB in {output}; prepare.json there says what was done."
+        f"{size / 1e6:,.1f} MB in {output}; prepare.json there records what was done."
     )
 
 

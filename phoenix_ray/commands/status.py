@@ -38,7 +38,7 @@ COUNT_PAUSE = 20.0
 @click.option("--watch", is_flag=True, help="Look again every two seconds until the run ends.")
 @click.option("--json", "as_json", is_flag=True, help="Print status.json of the latest run.")
 def status(output: Path, watch: bool, as_json: bool) -> None:
-    """Show how far the dataset in OUTPUT is."""
+    """Show the progress of the dataset in OUTPUT."""
     print_status(output, watch=watch, as_json=as_json)
 
 
@@ -127,7 +127,7 @@ class StatusSnapshot:
         if self.holder is not None:
             silent = f" (silent for {format_seconds(age)})" if age > SILENT_SECONDS else ""
             return [f"run {run.run_id}: {run.state}{silent}", run.line()]
-        state = run.state if run.state in ENDED else f"gone without a word while {run.state}, last seen"
+        state = run.state if run.state in ENDED else f"ended without a report while {run.state}, last seen"
         match run.state:
             case "finished":
                 next_step = ""

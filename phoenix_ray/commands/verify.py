@@ -30,11 +30,11 @@ _RECOMPUTED = 5
 @click.option("--splits", default="", help="Only these splits, separated by commas: train,dev.")
 @click.option("--video", "videos", multiple=True, metavar="ID", help="Only this video (or split/ID); may be repeated.")
 @click.option("--sample", type=click.IntRange(min=1), help="Only that many videos, drawn at random.")
-@click.option("--seed", default=0, show_default=True, help="Of --sample: the same seed draws the same videos.")
-@click.option("--full", is_flag=True, help="Leave nothing out: read what digests vouch for, compute every video.")
+@click.option("--seed", default=0, show_default=True, help="Seed for --sample: the same seed draws the same videos.")
+@click.option("--full", is_flag=True, help="Compare everything: rows whose digests agree, too, and every video.")
 @click.option("--atol", type=click.FloatRange(min=0), help="Largest difference of a value as stored (0: same bits).")
 @click.option("--pixels", type=click.FloatRange(min=0), help="Largest difference of x, y, z in pixels of the frame.")
-@click.option("--source", default="", help="Where the frames lie (default: where they lay when RESULT was computed).")
+@click.option("--source", default="", help="Where the frames are (default: the path used when RESULT was computed).")
 @click.option("--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE", help="A setting of --recompute.")
 @click.option(
     "--json", "json_file", type=click.Path(path_type=Path, dir_okay=False), help="Write all differences here."
@@ -68,7 +68,7 @@ def verify(
     phoenix-ray verify A --recompute            a dataset against its computation in this process
     phoenix-ray verify A --reference mediapipe  a dataset against MediaPipe (.venv-reference/bin/phoenix-ray)
 
-    Leaves with 0 when they are equal, 1 when they differ, and the codes of `phoenix-ray run` for everything else.
+    Exits with 0 if they are equal, 1 when they differ, and the codes of `phoenix-ray run` for everything else.
     """
     from phoenix_ray.verify.report import gather, print_report, report_text
     from phoenix_ray.verify.verification import VideoFilter, against_mediapipe, against_recomputation, two_results

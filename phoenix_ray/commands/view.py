@@ -19,8 +19,10 @@ from phoenix_ray.commands.config import check_report_path
     help="Picture to write, .png or .jpg.",
 )
 @click.option("--source", default="", help="Where the frames are (default: where they were when the run began).")
-@click.option("--videos", default=2, show_default=True, help="Videos of each split.")
-@click.option("--frames", default=5, show_default=True, help="Frames of each video, spread evenly.")
+@click.option("--videos", type=click.IntRange(min=1), default=2, show_default=True, help="Videos of each split.")
+@click.option(
+    "--frames", type=click.IntRange(min=1), default=5, show_default=True, help="Frames of each video, spread evenly."
+)
 @click.option("--video", "only", multiple=True, metavar="ID", help="Show this video (or split/ID); may be repeated.")
 @click.option("--around", type=click.IntRange(min=0), help="Show the frames around this frame, side by side.")
 def view(

@@ -33,6 +33,8 @@ from phoenix_ray.errors import OutputError
 HEARTBEAT_SECONDS = 10.0
 # Six missed heartbeats: a driver that waits for slow storage for half a minute is not dead.
 STALE_SECONDS = 60.0
+# The last second of the year 9999.
+_LAST_SECOND = 253_402_300_799.0
 Clock = Callable[[], float]
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
 _NUMBERS = Path("/proc/self/ns/pid")
@@ -221,7 +223,8 @@ def _process_exists(pid: int) -> bool:
 
 
 def _occupied(storage: Storage, holder: LeaseHolder, now: float) -> str:
-    since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(holder.since))
+    # No calendar reaches as far as a number in a file may.
+    since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(min(max(0.0, holder.since), _LAST_SECOND)))
     here = is_running(holder.pid, holder.process)
     way_out = (
         "end that process, or give --force if it no longer works."

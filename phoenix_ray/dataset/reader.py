@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
+from functools import reduce
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import pyarrow as pa
@@ -20,7 +21,7 @@ from phoenix_ray.dataset.identity import DatasetIdentity, find_layout, read_iden
 from phoenix_ray.dataset.parquet import DamagedFileError
 from phoenix_ray.dataset.remote_storage import open_for_reading
 from phoenix_ray.dataset.rows import ChangedError, RowRange, RowReader, are_consecutive, read_blocks, read_rows
-from phoenix_ray.dataset.schema import landmark_schema
+from phoenix_ray.dataset.schema import STATUSES, landmark_schema
 from phoenix_ray.dataset.selection import Names, choose_videos
 from phoenix_ray.dataset.shards import VideoKey
 from phoenix_ray.dataset.snapshot import Snapshot, VideoIndex
@@ -129,6 +130,13 @@ class Dataset:
         """Yield (split, video ID) of each video, sorted."""
         for batch in self.videos().select(["split", "video_id"]).to_batches(max_chunksize=10_000):
             yield from zip(batch.column("split").to_pylist(), batch.column("video_id").to_pylist(), strict=True)
+
+    def unfinished(self) -> list[VideoKey]:
+        """Return (split, video ID) of each video that lacks frames because its run is not over, sorted."""
+        videos = self.videos()
+        committed = reduce(pc.add, (videos[f"frames_{status}"] for status in STATUSES))
+        videos = videos.filter(pc.less(committed, videos["frames"]))
+        return list(zip(videos["split"].to_pylist(), videos["video_id"].to_pylist(), strict=True))
 
     def __len__(self) -> int:
         """Return the number of videos."""

@@ -23,7 +23,7 @@ from phoenix_ray.exports.imports import open_collection
 from phoenix_ray.exports.pickles import begins_like_a_pickle
 from phoenix_ray.exports.registry import FORMATS, IN_PLACE, find_writer
 from phoenix_ray.exports.selection import ExportSelection, select_for_export
-from phoenix_ray.text import progress_bar
+from phoenix_ray.text import counted, progress_bar
 
 # Endings of what the formats write into folders, and how the files without an ending of their own begin (`mska`,
 # `twostream`).
@@ -180,6 +180,7 @@ def export_videos(
     writer = find_writer(format_name)
     check_output(source, output, overwrite)
     selection = select_for_export(open_collection(source), splits, videos)
+    _refuse_unfinished(selection)
     done = frames = 0
     with atomic_output(output, overwrite) as temporary, progress_bar(format_name, "videos") as show:
 
@@ -192,6 +193,18 @@ def export_videos(
     timed = any(known.timed for known in FORMATS if known.name == format_name)
     uneven = 0 if timed else _count_uneven(selection)
     return Exported(output, len(selection.keys), frames, _size(output), uneven)
+
+
+def _refuse_unfinished(selection: ExportSelection) -> None:
+    """Raise OutputError where a video ends before its last frame; gaps before that are found when it is read."""
+    if not isinstance(selection.collection, Dataset):
+        return
+    if unfinished := sorted(set(selection.collection.unfinished()).intersection(selection.keys)):
+        more = f" and {counted(len(unfinished) - 1, 'other video')} lack" if len(unfinished) > 1 else " lacks"
+        raise OutputError(
+            f"{'/'.join(unfinished[0])}{more} frames that are not computed yet: finish the run first, or name the "
+            "videos to export with --videos."
+        )
 
 
 def _count_uneven(selection: ExportSelection) -> int:

@@ -186,7 +186,7 @@ def open_collection(path: str) -> LandmarkCollection:
     elif begins_like_a_pickle(where):
         return LandmarkPickle.open(where)
     raise OutputError(
-        f"{path} holds no landmarks that are understood: give a dataset of phoenix_ray (a folder with "
+        f"{path} holds no landmarks in a format that can be read: give a dataset of phoenix_ray (a folder with "
         f"{paths.IDENTITY}), a pickle of keypoint lists, or {' or '.join(READERS)} files (docs/exports.md)."
     )
 

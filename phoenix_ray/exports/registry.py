@@ -34,17 +34,17 @@ class ExportFormat:
 
 
 FORMATS = (
-    ExportFormat("pose", "folder, a .pose a video", "pose-format, the exchange format of sign-language processing"),
+    ExportFormat("pose", "folder, one .pose per video", "pose-format, the exchange format of sign-language processing"),
     ExportFormat("pickle", "file", "keypoint lists by split, as extraction scripts of the field write them"),
-    ExportFormat("mska", "folder, a pickle a split", "MSKA: 133 points in 210x260 pixels, gloss, text"),
-    ExportFormat("twostream", "folder, a list a split, a pickle", "TwoStreamNetwork: as mska, in files of its own"),
-    ExportFormat("npz", "folder, an .npz a video", "numpy arrays with everything the dataset knows", timed=True),
-    ExportFormat("coco", "folder, a .json a split", "COCO-WholeBody annotations"),
-    ExportFormat("openpose", "folder, a .json a frame", "OpenPose --write_json: BODY_25, hands, face"),
-    ExportFormat("kaggle", "folder, a .parquet a video", "Kaggle ASL-Signs: 543 rows a frame"),
-    ExportFormat("fingerspelling", "folder, a table a split", "Kaggle ASL-Fingerspelling: a row a frame"),
+    ExportFormat("mska", "folder, one pickle per split", "MSKA: 133 points in 210x260 pixels, gloss, text"),
+    ExportFormat("twostream", "folder, one pickled list per split", "TwoStreamNetwork: as mska, in files of its own"),
+    ExportFormat("npz", "folder, one .npz per video", "numpy arrays with everything the dataset knows", timed=True),
+    ExportFormat("coco", "folder, one .json per split", "COCO-WholeBody annotations"),
+    ExportFormat("openpose", "folder, one .json per frame", "OpenPose --write_json: BODY_25, hands, face"),
+    ExportFormat("kaggle", "folder, one .parquet per video", "Kaggle ASL-Signs: 543 rows a frame"),
+    ExportFormat("fingerspelling", "folder, one table per split", "Kaggle ASL-Fingerspelling: a row a frame"),
     ExportFormat("webdataset", "folder of .tar shards", "WebDataset for sequential training", timed=True),
-    ExportFormat("csv", "folder, a .csv a video", "a row a frame, a column a coordinate", timed=True),
+    ExportFormat("csv", "folder, one .csv per video", "one row per frame, one column per coordinate", timed=True),
     ExportFormat("delta", "log inside the dataset", "Delta Lake over the compacted files, nothing copied", timed=True),
 )
 # Written into the dataset itself, not to an output.

@@ -162,7 +162,7 @@ class FilesSettings(Section):
         "left out; 0 takes whole videos alone, 1 takes all and says how many are affected.",
     )
     videos_per_shard: PositiveInt = Field(
-        256, description="Videos a Parquet file or tar shard holds; also what a stopped run does again at most."
+        256, description="Videos per Parquet file or tar shard; also the most that a stopped run has to redo."
     )
     placement: bool = Field(
         False,

@@ -56,7 +56,7 @@ def _in_part(part: str, indices: Iterable[int]) -> tuple[Point, ...]:
 
 
 _HANDS = tuple((part, index) for part in ("left_hand", "right_hand") for index in range(len(HAND_POINTS)))
-# Shoulders, elbows, wrists, hips: what PHOENIX' frames show of the body, by MediaPipe's PoseLandmark.
+# Shoulders, elbows, wrists, hips: what PHOENIX's frames show of the body, by MediaPipe's PoseLandmark.
 _UPPER_BODY = _in_part("pose", (11, 12, 13, 14, 15, 16, 23, 24))
 _FACE_128 = _in_part("face", sorted({point for edge in FACE_EDGES for point in edge}))
 

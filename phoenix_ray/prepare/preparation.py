@@ -32,6 +32,7 @@ from phoenix_ray.prepare.output import WRITERS
 from phoenix_ray.prepare.pipeline import PrepareSettings, axis_names, build_pipeline, parts_needed
 from phoenix_ray.prepare.point_sets import flat_index, resolve_points
 from phoenix_ray.prepare.prepared import Prepared
+from phoenix_ray.text import counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +119,9 @@ def prepare_dataset(
     if not len(source):
         reason = f"all {len(chosen):,} lack more frames than files.max_unreadable allows" if len(chosen) else "none"
         raise OutputError(f"The dataset holds no video to prepare: {reason}.")
+    if unfinished := source.unfinished():
+        more = f" and {counted(len(unfinished) - 1, 'other video')} lack" if len(unfinished) > 1 else " lacks"
+        raise OutputError(f"{'/'.join(unfinished[0])}{more} frames that are not computed yet: finish the run first.")
     # Refuses what cannot be built before anything is written.
     build_pipeline(settings, dataset.layout, mirrored=settings.mirror.mode != "no")
     vocabularies = build_vocabularies(readable, settings)

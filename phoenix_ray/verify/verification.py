@@ -4,7 +4,7 @@
 |---|---|---|---|
 | are two results the same? | A | B | within a tolerance, by default 1e-6 |
 | is a dataset what its settings give? | computed afresh, without Ray | the dataset | bit for bit, on the same engine |
-| is a dataset what MediaPipe gives? | MediaPipe itself | the dataset | by the bars of `models.holistic.parity` |
+| does MediaPipe give the same landmarks? | MediaPipe itself | the dataset | by the bars of `models.holistic.parity` |
 """
 
 from __future__ import annotations

@@ -103,7 +103,7 @@ def test_a_run_that_died_is_not_taken_for_one_at_work(tmp_path: Path, capsys: Ca
     storage = new_dataset(tmp_path)
     record(storage, "20260101-000000-0001", "running", done=5, age=5000)
     hold(storage, "20260101-000000-0001", pid=2**22 - 1)
-    assert "gone without a word while running, last seen 1 h 23 min ago; the same `phoenix-ray run` goes on" in look(
+    assert "ended without a report while running, last seen 1 h 23 min ago; the same `phoenix-ray run` goes on" in look(
         tmp_path, capsys
     )
 

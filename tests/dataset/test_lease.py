@@ -210,3 +210,11 @@ def test_of_two_that_take_over_one_lease_the_last_has_it(tmp_path: Path, monkeyp
     monkeypatch.setattr(storage, "write", overtaken)
     with pytest.raises(OutputError, match="their-run"):
         Lease.acquire(storage, "run", clock=Clock())
+
+
+@pytest.mark.parametrize("since", [-1e308, 2.0**63, 1e308])
+def test_a_time_that_no_calendar_has_is_refused_without_a_traceback(tmp_path: Path, since: float) -> None:
+    storage = LocalStorage(str(tmp_path))
+    storage.write("lease.json", json.dumps(asdict(LeaseHolder("their-run", "elsewhere", 1, since, NOW))).encode())
+    with pytest.raises(OutputError, match="is being written by the run their-run"):
+        Lease.acquire(storage, "our-run", clock=Clock())

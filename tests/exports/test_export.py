@@ -109,12 +109,23 @@ def test_a_video_is_begun_again_when_the_dataset_changes_underfoot(
 def test_a_video_with_a_gap_leaves_no_output(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     skip_without_package(name)
     monkeypatch.setattr(Dataset, "load_blocks", partialmethod(Dataset.load_blocks, block_rows=2))
+    # As if the frames vanished after the first look.
+    monkeypatch.setattr(Dataset, "unfinished", lambda self: [])
     storage = LocalStorage(write_dataset(tmp_path / "dataset"))
     for first in (0, 4):
         add_partition(storage, "gap", frame_count=7, first=first)
     with pytest.raises(OutputError, match="dev/gap has frames missing before frame 6: finish the run first"):
         export_videos(storage.root, tmp_path / "out", name)
     assert [path.name for path in tmp_path.iterdir()] == ["dataset"]
+
+
+def test_a_video_whose_run_is_not_over_is_refused_unless_it_is_left_out(tmp_path: Path) -> None:
+    storage = LocalStorage(write_dataset(tmp_path / "dataset"))
+    add_partition(storage, "begun", frame_count=7)
+    with pytest.raises(OutputError, match="dev/begun lacks frames that are not computed yet: finish the run first"):
+        export_videos(storage.root, tmp_path / "out", "csv")
+    others = [video_id for _, video_id in Dataset.open(storage.root).keys() if video_id != "begun"]  # noqa: SIM118
+    assert export_videos(storage.root, tmp_path / "out", "csv", videos=others).videos == len(others)
 
 
 @pytest.mark.parametrize("name", ["npz", "pickle"])

@@ -21,6 +21,7 @@ from phoenix_ray.prepare import output
 from phoenix_ray.prepare.pipeline import PrepareSettings, build_pipeline
 from phoenix_ray.prepare.preparation import ExampleShard, Work, prepare_dataset, write_shard
 from tests.exports.made_up import write_dataset
+from tests.exports.test_export import add_partition
 from tests.prepare.made_up import LAYOUT, make_video
 
 FORMATS = ("npz", "parquet", "webdataset")
@@ -138,6 +139,14 @@ def test_a_stopped_run_goes_on_and_gives_the_same_bytes(
     run(dataset, tmp_path / "stopped", *words)
     assert len(written) == 1, "only the third shard was left"
     assert contents(tmp_path / "stopped") == contents(tmp_path / "whole")
+
+
+def test_a_video_whose_run_is_not_over_is_refused(tmp_path: Path) -> None:
+    storage = LocalStorage(write_dataset(tmp_path / "dataset", VIDEOS))
+    add_partition(storage, "begun", frame_count=7)
+    with pytest.raises(OutputError, match="dev/begun lacks frames that are not computed yet"):
+        prepare_dataset(Dataset.open(storage.root), LocalStorage(str(tmp_path / "out")), PrepareSettings())
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_finished_output_is_left_alone(dataset: Dataset, tmp_path: Path) -> None:
