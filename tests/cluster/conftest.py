@@ -45,11 +45,13 @@ def frame_folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def run_command() -> Run:
-    """Run `phoenix-ray` with words, in a new process, and return what it said."""
+    """Run `phoenix-ray` with words, in a new process, and return what it said, which a failing test shows."""
 
     def run(*words: str, timeout: float = 200.0) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "phoenix_ray.cli", *words]
-        return subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False, env=environment())
+        done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False, env=environment())
+        print(f"{' '.join(command)} ended with {done.returncode}: {done.stderr}")
+        return done
 
     return run
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -23,15 +24,17 @@ MOST_ROWS = 16_384
 
 
 def write_bomb(folder: Path, tables: Iterable[pa.Table], frames: int) -> Path:
-    """Write a video of so many frames, a row group for each table; return the file."""
+    """Write a whole video of so many frames, a row group for each table; return the file."""
     storage = LocalStorage(str(folder))
     identity = DatasetIdentity(LAYOUT.name, {"name": "made-up", "engine": "none"}, source_root="/data")
     claim_dataset(storage, identity)
     file = folder / paths.partition_path("train", "bomb", 0, frames)
     file.parent.mkdir(parents=True)
     with open_writer(str(file), landmark_schema(LAYOUT), LAYOUT, OutputSettings()) as writer:
+        statuses: Counter[str] = Counter()
         for table in tables:
             writer.write_table(table)
+            statuses.update(table["status"].to_pylist())
         content = {
             "fingerprint": identity.fingerprint,
             "schema_version": identity.schema_version,
@@ -46,7 +49,7 @@ def write_bomb(folder: Path, tables: Iterable[pa.Table], frames: int) -> Path:
             "annotation": {},
             "error": None,
         }
-        write_footer(writer, content | Tally(rows=frames).to_json())
+        write_footer(writer, content | Tally(rows=frames, statuses=statuses).to_json())
     return file
 
 
