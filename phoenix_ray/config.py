@@ -116,6 +116,22 @@ class ModelSettings(Section):
         "hundredth of a pixel. 'tf32' and 'fp16' use a GPU's matrix units, which keep 10 bits of each factor: faster, "
         "but landmarks move by about a tenth of a pixel (docs/engines.md). Part of a dataset's identity.",
     )
+    mode: Literal["static", "tracking"] = Field(
+        "static",
+        description="'static' estimates each frame on its own. 'tracking' follows a person through the video, as "
+        "MediaPipe does with static_image_mode=False: smoother, but a frame depends on all frames before it, so ranges "
+        "of a long video are computed one after the other (docs/modes.md). Part of a dataset's identity.",
+    )
+    smooth_landmarks: bool = Field(
+        True,
+        description="Smooth the pose in mode tracking; MediaPipe's parameter of this name. Hands and face are never "
+        "smoothed. false keeps the jitter by which some models find where signs begin. Part of a dataset's identity.",
+    )
+    complexity: Literal[0, 1, 2] = Field(
+        1,
+        description="Pose network: 0 lite, 1 full, 2 heavy; MediaPipe's parameter `model_complexity`. Part of a "
+        "dataset's identity.",
+    )
     face_points: Literal[468, 478] = Field(
         468,
         description="478 runs MediaPipe's attention model (`refine_face_landmarks`), with better lips and eyes, and "

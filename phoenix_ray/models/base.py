@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,7 +64,10 @@ class ModelInfo:
 
 
 class PoseModel(Protocol):
-    """A model loaded in a worker. It is stateless: a frame's landmarks depend on that frame alone."""
+    """A model loaded in a worker.
+
+    Unless it is a `TrackingModel`, a frame's landmarks depend on that frame alone.
+    """
 
     @property
     def layout(self) -> Layout:
@@ -81,6 +84,32 @@ class PoseModel(Protocol):
         """Release memory and devices. Called once; the model is not used afterwards."""
 
 
+@runtime_checkable
+class TrackingModel(PoseModel, Protocol):
+    """A model whose landmarks of a frame depend on that frame and on the frames of its video before.
+
+    What it remembers of a video is a row of numbers, its *state*, which the caller keeps from frame to frame. So frames
+    of many videos go through the model together, and a worker goes on where another has stopped.
+    """
+
+    @property
+    def state_size(self) -> int:
+        """Numbers in a state. Before the first frame of a video all are NaN."""
+
+    def track(
+        self, images: Sequence[NDArray[np.uint8]], states: NDArray[np.float32]
+    ) -> tuple[LandmarkBatch, NDArray[np.float32]]:
+        """Return the landmarks of the next frame of each of N videos, and the states of the videos after it.
+
+        A video's result does not depend on the other videos. The arguments are left as they are, so that a call that
+        fails may be repeated.
+
+        Args:
+            images: RGB images, each uint8 (height, width, 3), at most `batch_size`; sizes may differ.
+            states: float32 (N, state_size): the state of each video before its frame.
+        """
+
+
 @dataclass(frozen=True, slots=True)
 class ModelFacts:
     """What settings determine about a model before it is loaded; the driver plans with it.
@@ -91,12 +120,14 @@ class ModelFacts:
             field with what the dataset recorded.
         batch_size: Frames per call; equals `PoseModel.batch_size` of the loaded model.
         uses_gpu: Whether a worker should be given a GPU, or a share of one.
+        tracks: Whether the loaded model is a `TrackingModel`.
     """
 
     layout: Layout
     identity: Mapping[str, str]
     batch_size: int
     uses_gpu: bool
+    tracks: bool = False
 
 
 @dataclass(frozen=True, slots=True)
