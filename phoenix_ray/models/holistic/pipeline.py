@@ -1,10 +1,12 @@
-"""MediaPipe Holistic as one function of N images: detector, pose, then hands and face found from the pose.
+"""MediaPipe Holistic as a function of N images: detector, pose, then hands and face found from the pose.
 
-Every engine runs this pipeline with its own networks and cropper. It holds no state: an image's landmarks depend on
-that image alone, unlike MediaPipe's own static mode, whose hands and face remember the previous image. All items of a
-batch go through each step together; items for which nothing was found carry NaN, and only the others are cropped and
-shown to the next network. Where shapes are fixed (`arrays.shapes_are_fixed`), the networks see the whole image in place
-of a missing region, and the pipeline drops what they return for it.
+Every engine runs this pipeline with its own networks and cropper. It holds no state. In `estimate`, an image's
+landmarks depend on that image alone, unlike MediaPipe's own static mode, whose hands and face remember the previous
+image. In `track`, the images are the next frames of N videos, and the caller keeps what is remembered of each.
+
+All items of a batch go through each step together; items for which nothing was found carry NaN, and only the others are
+cropped and shown to the next network. Where shapes are fixed (`arrays.shapes_are_fixed`), the networks see the whole
+image in place of a missing region, and the pipeline drops what they return for it.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from phoenix_ray.models.holistic import geometry
+from phoenix_ray.models.holistic import geometry, tracking
 from phoenix_ray.models.holistic.arrays import (
     Array,
     divide,
@@ -39,10 +41,19 @@ from phoenix_ray.models.holistic.networks import (
     Networks,
     NetworkSpec,
 )
+from phoenix_ray.models.holistic.tracking import (
+    AUXILIARY_POINTS,
+    FACE_NEARNESS,
+    HAND_NEARNESS,
+    HAND_POINTS,
+    LEVEL,
+    POSE_POINTS,
+    UPWARDS,
+    Body,
+    Memory,
+)
 
-UPWARDS = math.pi / 2
 DOWNWARDS = -math.pi / 2
-LEVEL = 0.0
 
 # Keypoints of the pose detector: the middle of the hips, and a point above the head on the circle around the body.
 BODY_CENTER, BODY_EDGE = 0, 1
@@ -54,7 +65,6 @@ RIGHT_EYE, LEFT_EYE = 0, 1
 LEFT_HAND, RIGHT_HAND = (15, 17, 19), (16, 18, 20)
 FACE_OF_POSE, RIGHT_EYE_OF_POSE, LEFT_EYE_OF_POSE = slice(0, 11), 5, 2
 
-POSE_POINTS, HAND_POINTS = 33, 21
 # The pipeline does not look for a hand whose wrist is less visible (MediaPipe: hand_landmarks_from_pose).
 MIN_WRIST_VISIBILITY = 0.1
 MIN_FACE_DETECTION_SCORE = 0.5
@@ -103,13 +113,49 @@ class HolisticPipeline:
 
     def estimate(self, images: Cropper) -> HolisticLandmarks:
         """Return the landmarks of the images."""
-        pose, world = self._pose(images, self._body_roi(images))
-        left_hand, right_hand = self._hands(images, pose.points)
-        face = self._face(images, self._face_roi(images, pose.points))
-        return HolisticLandmarks(pose, world, left_hand, right_hand, face)
+        body, score = self._body(images, self._body_roi(images))
+        points = geometry.through_pixels(body.points[:, :, :3], images.size)
+        pose = namespace(points).concat([points, body.points[:, :, 3:]], axis=2)
+        left_hand, right_hand = _halves(self._hands(images, self._hand_rois(images, pose)))
+        face = self._face(images, self._face_roi(images, pose))
+        return HolisticLandmarks(FoundPart(pose, score), body.world, left_hand, right_hand, face)
 
-    def _body_roi(self, images: Cropper) -> Rect:
-        """Return the ROI of the most prominent person."""
+    def track(
+        self, images: Cropper, memory: Memory, *, smooth: bool, detect: bool = True
+    ) -> tuple[HolisticLandmarks, Memory]:
+        """Return the landmarks of the next frame of N videos, and what to remember of them.
+
+        Args:
+            images: The frames.
+            memory: What is remembered of the frames before.
+            smooth: Whether to smooth the pose.
+            detect: Whether any video has no body ROI; without such videos the detector need not run.
+        """
+        xp = namespace(memory.face)
+        size, both = images.size, _twice(images.size)
+        roi, tracked = memory.body_roi, memory.body_roi.has_area()
+        if detect:
+            found = self._body_roi(images, ~tracked)
+            roi = Rect(*(xp.where(tracked, old, new) for old, new in zip(roi, found, strict=True)))
+        body, score = self._body(images, roi)
+        body, memory = tracking.filter_body(body, memory, size, smooth=smooth)
+
+        hands = xp.concat([memory.left_hand, memory.right_hand])
+        previous = tracking.previous_hand_roi(hands, both)
+        roi = self._hand_rois(images, body.points)
+        roi = tracking.choose_roi(roi, previous, hands, both, HAND_NEARNESS)
+        left_hand, right_hand = _halves(self._hands(images, roi))
+
+        previous = tracking.previous_face_roi(memory.face, size)
+        roi = self._face_roi(images, body.points)
+        face = self._face(images, tracking.choose_roi(roi, previous, memory.face, size, FACE_NEARNESS))
+        memory = memory._replace(
+            left_hand=left_hand.points[:, :, :2], right_hand=right_hand.points[:, :, :2], face=face.points[:, :, :2]
+        )
+        return HolisticLandmarks(FoundPart(body.points, score), body.world, left_hand, right_hand, face), memory
+
+    def _body_roi(self, images: Cropper, worthwhile: Array | None = None) -> Rect:
+        """Return the ROI of the most prominent person in the images that are `worthwhile`, bool (N,)."""
 
         def read(view: View, crops: Array) -> tuple[Array]:
             boxes = self.networks.pose_detection(crops)
@@ -118,14 +164,15 @@ class HolisticPipeline:
             return (geometry.remove_letterbox(keypoints, view),)
 
         size = images.size
-        (keypoints,) = self._look(images, size, geometry.whole_image(size), POSE_DETECTION, read, [(4, 2)])
+        whole = geometry.whole_image(size)
+        (keypoints,) = self._look(images, size, whole, POSE_DETECTION, read, [(4, 2)], worthwhile)
         keypoints = geometry.in_pixels(keypoints, size)
         center, edge = keypoints[:, BODY_CENTER, :], keypoints[:, BODY_EDGE, :]
         rotation = geometry.rotation_towards(center, edge, UPWARDS)
         return geometry.enlarge(geometry.square_through(center, edge, rotation, size), size, scale=1.25)
 
-    def _pose(self, images: Cropper, roi: Rect) -> tuple[FoundPart, Array]:
-        """Return the pose within the ROI, and its world landmarks."""
+    def _body(self, images: Cropper, roi: Rect) -> tuple[Body, Array]:
+        """Return the pose within the ROI, not yet through any filter, and its score, float32 (N,)."""
 
         def read(view: View, crops: Array) -> tuple[Array, Array, Array]:
             output = self.networks.pose_landmark(crops)
@@ -133,21 +180,23 @@ class HolisticPipeline:
             points = divide(output.landmarks[:, :, :3], POSE_LANDMARK.size)
             x, y = refine_by_heatmap(points[:, :, 0], points[:, :, 1], output.heatmap, self.heatmap_kernel)
             points = geometry.project(xp.concat([x[:, :, None], y[:, :, None], points[:, :, 2:]], axis=2), view)
-            points = geometry.through_pixels(points, view.size)
             points = xp.concat([points, sigmoid(output.landmarks[:, :, 3:4])], axis=2)
             x, y = geometry.rotate(output.world[:, :, 0:1], output.world[:, :, 1:2], view.roi.rotation)
             world = xp.concat([x, y, output.world[:, :, 2:]], axis=2)
-            return points[:, :POSE_POINTS, :], world[:, :POSE_POINTS, :], sigmoid(output.logit)
+            count = POSE_POINTS + AUXILIARY_POINTS
+            return points[:, :count, :], world[:, :POSE_POINTS, :], sigmoid(output.logit)
 
-        shapes = [(POSE_POINTS, 4), (POSE_POINTS, 3), ()]
+        shapes = [(POSE_POINTS + AUXILIARY_POINTS, 4), (POSE_POINTS, 3), ()]
         points, world, score = self._look(images, images.size, roi, POSE_LANDMARK, read, shapes)
         found = score > self.min_tracking_confidence
-        return FoundPart(_where_found(found, points), score), _where_found(found, world)
+        points = _where_found(found, points)
+        body = Body(points[:, :POSE_POINTS, :], points[:, POSE_POINTS:, :3], _where_found(found, world))
+        return body, score
 
-    def _hands(self, images: Cropper, pose: Array) -> tuple[FoundPart, FoundPart]:
-        """Return left and right hands; they go through the networks as one batch, left hands first."""
+    def _hand_rois(self, images: Cropper, pose: Array) -> Rect:
+        """Return the ROIs that the recrop network finds, (2 N,): of all left hands, then of all right hands."""
         xp = namespace(pose)
-        size = ImageSize(*(xp.concat([side, side]) for side in images.size))
+        size = _twice(images.size)
         pixels = geometry.in_pixels(pose, images.size)
         wrist, little_finger, index_finger = (
             xp.concat([pixels[:, left, :], pixels[:, right, :]])
@@ -155,29 +204,34 @@ class HolisticPipeline:
         )
         visibility = xp.concat([pose[:, LEFT_HAND[0], 3], pose[:, RIGHT_HAND[0], 3]])
 
-        def read_recrop(view: View, crops: Array) -> tuple[Array]:
+        def read(view: View, crops: Array) -> tuple[Array]:
             return (geometry.project(divide(self.networks.hand_recrop(crops), HAND_RECROP.size), view),)
-
-        def read_landmarks(view: View, crops: Array) -> tuple[Array, Array]:
-            output = self.networks.hand_landmark(crops)
-            points = divide(output.landmarks, HAND_LANDMARK.size)
-            points = xp.concat([points[:, :, :2], divide(points[:, :, 2:], HAND_DEPTH_SCALE)], axis=2)
-            return geometry.project(points, view), sigmoid(output.logit)
 
         center = divide(2 * index_finger + little_finger, 3)
         rotation = geometry.rotation_towards(wrist, center, UPWARDS)
         roi = geometry.enlarge(geometry.square_through(center, wrist, rotation, size), size, scale=2.7, shift_y=-0.1)
         visible = visibility > MIN_WRIST_VISIBILITY
-        (alignment,) = self._look(images, size, roi, HAND_RECROP, read_recrop, [(2, 2)], visible)
+        (alignment,) = self._look(images, size, roi, HAND_RECROP, read, [(2, 2)], visible)
 
         alignment = geometry.in_pixels(alignment, size)
         center, edge = alignment[:, HAND_CENTER, :], alignment[:, HAND_EDGE, :]
         rotation = geometry.rotation_towards(center, edge, DOWNWARDS)
-        roi = geometry.enlarge(geometry.square_through(center, edge, rotation, size), size, scale=1.0, shift_y=-0.1)
-        points, score = self._look(images, size, roi, HAND_LANDMARK, read_landmarks, [(HAND_POINTS, 3), ()])
-        points = _where_found(score > MIN_HAND_SCORE, points)
-        count = pose.shape[0]
-        return FoundPart(points[:count, ...], score[:count, ...]), FoundPart(points[count:, ...], score[count:, ...])
+        return geometry.enlarge(geometry.square_through(center, edge, rotation, size), size, scale=1.0, shift_y=-0.1)
+
+    def _hands(self, images: Cropper, roi: Rect) -> FoundPart:
+        """Return the hands within the ROIs (2 N,), which go through the network as one batch."""
+
+        def read(view: View, crops: Array) -> tuple[Array, Array]:
+            output = self.networks.hand_landmark(crops)
+            points = divide(output.landmarks, HAND_LANDMARK.size)
+            depth = divide(points[:, :, 2:], HAND_DEPTH_SCALE)
+            return geometry.project(namespace(points).concat([points[:, :, :2], depth], axis=2), view), sigmoid(
+                output.logit
+            )
+
+        shapes = [(HAND_POINTS, 3), ()]
+        points, score = self._look(images, _twice(images.size), roi, HAND_LANDMARK, read, shapes)
+        return FoundPart(_where_found(score > MIN_HAND_SCORE, points), score)
 
     def _face_roi(self, images: Cropper, pose: Array) -> Rect:
         """Return the ROI of the face that the detector finds around the face points of the pose."""
@@ -258,3 +312,14 @@ class HolisticPipeline:
 
 def _where_found(found: Array, points: Array) -> Array:
     return namespace(points).where(found[:, None, None], points, math.nan)
+
+
+def _twice(size: ImageSize) -> ImageSize:
+    """Return the image sizes of left hands followed by right hands."""
+    return ImageSize(*(namespace(side).concat([side, side]) for side in size))
+
+
+def _halves(hands: FoundPart) -> tuple[FoundPart, FoundPart]:
+    """Return left and right hands."""
+    count = hands.score.shape[0] // 2
+    return FoundPart(*(values[:count, ...] for values in hands)), FoundPart(*(values[count:, ...] for values in hands))
