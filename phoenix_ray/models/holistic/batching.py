@@ -19,6 +19,8 @@ from phoenix_ray.models.base import frames_per_call
 GPU_BATCH_SIZE = 128
 # On a CPU more frames at once are no faster, only larger.
 CPU_BATCH_SIZE = 8
+# Videos that a GPU tracks together if the settings leave it open: each is a file that is being decoded.
+GPU_TRACKED_TOGETHER = 32
 # Number of sizes in which batches come that are not full: a GPU needs seconds to choose kernels for each size.
 SIZES_OF_BATCHES = 16
 
@@ -49,7 +51,15 @@ class BatchRate:
 
 def batch_size(settings: ModelSettings) -> int:
     """Return the frames per call."""
+    if settings.mode == "tracking":
+        return tracking_batch_size(settings)
     return frames_per_call(settings, CPU_BATCH_SIZE if settings.device == "cpu" else GPU_BATCH_SIZE)
+
+
+def tracking_batch_size(settings: ModelSettings) -> int:
+    """Return the videos per call in tracking mode; on a CPU, videos together are no faster than one alone."""
+    on_gpu = settings.engine == "torch" and settings.device != "cpu"
+    return frames_per_call(settings, GPU_TRACKED_TOGETHER if on_gpu else 1)
 
 
 def is_batch_size_open(settings: ModelSettings) -> bool:

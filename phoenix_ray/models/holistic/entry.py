@@ -23,7 +23,7 @@ from phoenix_ray.models.base import (
     TrialDecision,
     frames_per_call,
 )
-from phoenix_ray.models.holistic.batching import batch_size, is_batch_size_open
+from phoenix_ray.models.holistic.batching import batch_size, is_batch_size_open, tracking_batch_size
 from phoenix_ray.models.weights import MEDIAPIPE_VERSION, WEIGHTS, ensure_installed
 
 
@@ -32,7 +32,7 @@ class HolisticEntry:
 
     info = ModelInfo(
         name="holistic",
-        description="MediaPipe Holistic, each frame on its own: 33 pose, 2 x 21 hand, 468 or 478 face points.",
+        description="MediaPipe Holistic, static or tracking: 33 pose, 2 x 21 hand, 468 or 478 face points.",
         engines=("litert", "torch", "mediapipe"),
         layouts=("holistic-468", "holistic-478"),
     )
@@ -60,10 +60,12 @@ class HolisticEntry:
             "heatmap_kernel": str(settings.heatmap_kernel),
             "min_detection_confidence": repr(settings.min_detection_confidence),
             "min_tracking_confidence": repr(settings.min_tracking_confidence),
+            **_mode(settings),
             **{f"weights.{weight.name}": weight.sha256 for weight in WEIGHTS if layout.name in weight.layouts},
             **engine.identity(settings),
         }
-        return ModelFacts(layout, identity, engine.batch_size(settings), engine.uses_gpu(settings))
+        tracks = settings.mode == "tracking"
+        return ModelFacts(layout, identity, engine.batch_size(settings), engine.uses_gpu(settings), tracks)
 
     def kernels(self, settings: ModelSettings) -> str:
         """Return processor, GPU and libraries that compute on this machine."""
@@ -112,8 +114,8 @@ class _Engine:
         return _architecture(settings)
 
     def batch_size(self, settings: ModelSettings) -> int:
-        """Return the frames per call."""
-        return frames_per_call(settings)
+        """Return the frames per call, in tracking mode the videos per call."""
+        return tracking_batch_size(settings) if settings.mode == "tracking" else frames_per_call(settings)
 
     def uses_gpu(self, settings: ModelSettings) -> bool:  # noqa: ARG002 - for engines on GPUs
         """Return whether a worker needs a GPU."""
@@ -138,7 +140,7 @@ class _Litert(_Engine):
 
     def trial(self, settings: ModelSettings, resolved: ModelSettings, has_gpu: bool) -> Trial | None:
         """Return the trial of torch where no setting decides for an engine and there are GPUs."""
-        if not (settings.engine == settings.device == "auto" and has_gpu):
+        if settings.mode == "tracking" or not (settings.engine == settings.device == "auto" and has_gpu):
             return None
         torch = settings.model_copy(update={"engine": "torch", "device": "cuda"})
         notice = "Engine litert, since torch could not be tried on a GPU (model.engine=torch takes it untried)"
@@ -148,9 +150,10 @@ class _Litert(_Engine):
         return {**_architecture(settings), "litert": provenance.litert_generation()}
 
     def create(self, settings: ModelSettings) -> PoseModel:
-        from phoenix_ray.models.holistic.litert_engine.engine import HolisticLitert
+        from phoenix_ray.models.holistic.litert_engine.engine import HolisticLitert, HolisticLitertTracking
 
-        return HolisticLitert(settings, ensure_installed(settings.weights_path))
+        engine = HolisticLitertTracking if settings.mode == "tracking" else HolisticLitert
+        return engine(settings, ensure_installed(settings.weights_path))
 
 
 class _Torch(_Engine):
@@ -167,7 +170,7 @@ class _Torch(_Engine):
 
     def trial(self, settings: ModelSettings, resolved: ModelSettings, has_gpu: bool) -> Trial | None:  # noqa: ARG002
         """Return the trial of batch sizes on CUDA; on other devices batches gain nothing."""
-        if resolved.device != "cuda" or not is_batch_size_open(resolved):
+        if settings.mode == "tracking" or resolved.device != "cuda" or not is_batch_size_open(resolved):
             return None
         notice = f"Batch size {batch_size(resolved)}, since it could not be measured"
         return Trial(resolved, resolved, notice, partial(_try_batch_sizes, resolved))
@@ -197,9 +200,10 @@ class _Torch(_Engine):
 
     def create(self, settings: ModelSettings) -> PoseModel:
         _require_torch()
-        from phoenix_ray.models.holistic.torch_engine.engine import HolisticTorch
+        from phoenix_ray.models.holistic.torch_engine.engine import HolisticTorch, HolisticTorchTracking
 
-        return HolisticTorch(settings, ensure_installed(settings.weights_path))
+        engine = HolisticTorchTracking if settings.mode == "tracking" else HolisticTorch
+        return engine(settings, ensure_installed(settings.weights_path))
 
 
 class _Mediapipe(_Engine):
@@ -237,6 +241,13 @@ def _choose_engine(settings: ModelSettings) -> _Engine:
             engine = _Torch() if is_for_torch else _Litert()
     engine.check(settings)
     return engine
+
+
+def _mode(settings: ModelSettings) -> dict[str, str]:
+    """Return the identity fields of tracking mode; datasets without them are static."""
+    if settings.mode == "static":
+        return {}
+    return {"mode": settings.mode, "smooth_landmarks": str(settings.smooth_landmarks).lower()}
 
 
 def _architecture(settings: ModelSettings) -> dict[str, str]:

@@ -22,12 +22,14 @@ from numpy.typing import NDArray
 from phoenix_ray import landmarks
 from phoenix_ray.config import ModelSettings
 from phoenix_ray.models.base import LandmarkBatch, frames_per_call
+from phoenix_ray.models.holistic.batching import tracking_batch_size
 from phoenix_ray.models.holistic.crop_transforms import image_from_crop, within_limits
 from phoenix_ray.models.holistic.decoding import FACE_ANCHORS, POSE_ANCHORS
 from phoenix_ray.models.holistic.geometry import ImageSize, Rect
 from phoenix_ray.models.holistic.litert_engine.networks import LitertNetworks
 from phoenix_ray.models.holistic.networks import NetworkSpec
-from phoenix_ray.models.holistic.pipeline import HolisticPipeline
+from phoenix_ray.models.holistic.pipeline import HolisticLandmarks, HolisticPipeline
+from phoenix_ray.models.holistic.tracking import Memory
 
 
 class WarpCropper:
@@ -100,13 +102,52 @@ class HolisticLitert:
         scores = {part.name: np.empty(count, dtype=np.float32) for part in self.layout.parts if part.scored}
         for first in range(0, count, FRAMES_TOGETHER):
             rows = slice(first, first + FRAMES_TOGETHER)
-            found = self._pipeline.estimate(WarpCropper(images[rows]))
-            points["pose_world"][rows] = found.world
-            for name in scores:
-                part = getattr(found, name)
-                points[name][rows], scores[name][rows] = part.points, part.score
+            found = _to_batch(self._pipeline.estimate(WarpCropper(images[rows])))
+            for name, values in found.points.items():
+                points[name][rows] = values
+            for name, values in found.scores.items():
+                scores[name][rows] = values
         return LandmarkBatch(points=points, scores=scores)
 
     def close(self) -> None:
         """Free the networks."""
         del self._pipeline
+
+
+class HolisticLitertTracking(HolisticLitert):
+    """MediaPipe Holistic in tracking mode on the CPU; a `TrackingModel`. Videos together are no faster than one alone.
+
+    Args:
+        settings: `smooth_landmarks` and what `HolisticLitert` uses.
+        weights: Folder of the `.tflite` files.
+
+    Raises:
+        ModelError: A file of weights is missing or damaged.
+    """
+
+    def __init__(self, settings: ModelSettings, weights: Path) -> None:
+        super().__init__(settings, weights)
+        self.batch_size = tracking_batch_size(settings)
+        self.state_size = Memory.numbers(settings.face_points)
+        self._face_points = settings.face_points
+        self._smooth = settings.smooth_landmarks
+
+    def track(
+        self, images: Sequence[NDArray[np.uint8]], states: NDArray[np.float32]
+    ) -> tuple[LandmarkBatch, NDArray[np.float32]]:
+        """Return the landmarks of the next frame of each of N videos, and their states after it.
+
+        Args:
+            images: RGB images, each uint8 (height, width, 3); sizes may differ.
+            states: float32 (N, state_size).
+        """
+        memory = Memory.from_rows(states, self._face_points)
+        found, memory = self._pipeline.track(WarpCropper(images), memory, smooth=self._smooth)
+        after: NDArray[np.float32] = memory.rows()
+        return _to_batch(found), after
+
+
+def _to_batch(found: HolisticLandmarks) -> LandmarkBatch:
+    parts = {name: getattr(found, name) for name in ("pose", "left_hand", "right_hand", "face")}
+    points = {name: part.points for name, part in parts.items()} | {"pose_world": found.world}
+    return LandmarkBatch(points, {name: part.score for name, part in parts.items()})

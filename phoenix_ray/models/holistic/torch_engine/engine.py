@@ -32,6 +32,7 @@ from phoenix_ray.models.holistic.networks import Networks
 from phoenix_ray.models.holistic.pipeline import HolisticLandmarks, HolisticPipeline
 from phoenix_ray.models.holistic.torch_engine.crops import Uploader
 from phoenix_ray.models.holistic.torch_engine.networks import TorchNetworks
+from phoenix_ray.models.holistic.tracking import Memory
 
 
 def choose_device(asked: str) -> torch.device:
@@ -195,6 +196,50 @@ class HolisticTorch:
         found = _join(self._pipeline.estimate(cropper))
         rows: NDArray[np.float32] = found[: len(images)].cpu().numpy()
         return rows
+
+
+class HolisticTorchTracking(HolisticTorch):
+    """MediaPipe Holistic in tracking mode in torch; a `TrackingModel`.
+
+    Every batch is padded to `batch_size` videos: on a GPU, a video's landmarks must not depend on how many others are
+    tracked beside it.
+
+    Args:
+        settings: All of `ModelSettings` but `name` and `engine` is used.
+        weights: Folder of the `.tflite` files.
+
+    Raises:
+        ModelError: What `HolisticTorch` raises.
+    """
+
+    def __init__(self, settings: ModelSettings, weights: Path) -> None:
+        super().__init__(settings, weights)
+        self.state_size = Memory.numbers(settings.face_points)
+        self._face_points = settings.face_points
+        self._smooth = settings.smooth_landmarks
+
+    def track(
+        self, images: Sequence[NDArray[np.uint8]], states: NDArray[np.float32]
+    ) -> tuple[LandmarkBatch, NDArray[np.float32]]:
+        """Return the landmarks of the next frame of each of N videos, and their states after it.
+
+        Args:
+            images: RGB images, each uint8 (height, width, 3), at most `batch_size`; sizes may differ.
+            states: float32 (N, state_size).
+
+        Raises:
+            torch.OutOfMemoryError: Memory is too small for a batch.
+        """
+        columns, count = _Columns.of(self.layout), len(images)
+        padded = np.full((self.batch_size, self.state_size), np.nan, np.float32)
+        padded[:count] = states
+        with torch.inference_mode(), numerics(self._precision):
+            cropper = self._uploader.upload(images, self.batch_size)
+            memory = Memory.from_rows(torch.from_numpy(padded).to(self._pipeline_device), self._face_points)
+            detect = bool(np.isnan(states[:, 0]).any())
+            found, memory = self._pipeline.track(cropper, memory, smooth=self._smooth, detect=detect)
+            table = torch.cat([_join(found), memory.rows()], dim=1)[:count].cpu().numpy()
+        return columns.split(table[:, : columns.count], ()), table[:, columns.count :].copy()
 
 
 def _is_out_of_memory(error: Exception) -> bool:
