@@ -37,9 +37,8 @@ class FilterState(NamedTuple):
     def where(self, kept: Array, other: Array) -> FilterState:
         """Return the state of the videos for which `kept`, bool (N,), is true, and `other` for the rest."""
         xp = namespace(self.raw)
-        return FilterState(
-            *(xp.where(kept[:, None, None], values, other) for values in self[:3]), xp.where(kept, self.age, other)
-        )
+        raw, smoothed, speed = (xp.where(kept[:, None, None], values, other) for values in self[:3])
+        return FilterState(raw, smoothed, speed, xp.where(kept, self.age, other))
 
 
 @dataclass(frozen=True, slots=True)

@@ -167,8 +167,8 @@ def _fed(feeds: Array, state: FilterState, last: FilterState) -> FilterState:
     """Return the new state of filters that were fed; the others keep theirs, a frame older."""
     xp = namespace(state.raw)
     points = feeds[:, None, None]
-    kept = (xp.where(points, new, old) for new, old in zip(state[:3], last[:3], strict=True))
-    return FilterState(*kept, xp.where(feeds, state.age, last.age + 1.0))
+    raw, smoothed, speed = (xp.where(points, new, old) for new, old in zip(state[:3], last[:3], strict=True))
+    return FilterState(raw, smoothed, speed, xp.where(feeds, state.age, last.age + 1.0))
 
 
 def previous_hand_roi(hand: Array, size: ImageSize) -> Rect:
