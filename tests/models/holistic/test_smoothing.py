@@ -43,7 +43,8 @@ class ScalarOneEuro:
         self.x, self.dx = ScalarLowPass(), ScalarLowPass()
 
     def alpha(self, cutoff: float) -> np.float32:
-        return np.float32(1.0 / (1.0 + (1.0 / (2 * math.pi * cutoff)) / (1.0 / self.frequency)))
+        share: np.float32 = f32(1.0 / (1.0 + (1.0 / (2 * math.pi * cutoff)) / (1.0 / self.frequency)))
+        return share
 
     def apply(self, microseconds: int, scale: np.float32, value: np.float32) -> np.float32:
         now = microseconds * 1000

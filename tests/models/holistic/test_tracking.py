@@ -126,7 +126,7 @@ def is_kept(previous: list[float], landmark: tuple[float, float] = (0.5, 0.5), n
     landmarks = float32([[landmark]])
     chosen = choose_roi(Rect(*float32([FOUND]).T), Rect(*float32([previous]).T), landmarks, size, near)
     kept: list[float] = as_array(chosen)[0].tolist()
-    return kept == float32(previous).tolist() != float32(FOUND).tolist()
+    return kept == list(map(float, float32(previous))) and previous != FOUND
 
 
 @pytest.mark.parametrize(
