@@ -1,11 +1,11 @@
-"""The engine `mediapipe`: the legacy `mp.solutions.holistic`, made stateless; the reference of every other engine.
+"""The engine `mediapipe`: the legacy `mp.solutions.holistic`; the reference of every other engine.
 
 `holistic.entry` creates it for `model.engine=mediapipe`; `benchmarks.parity` and the golden files compare against it.
 It needs the extra [mediapipe], which pins numpy<2 and therefore needs its own environment (`make reference`).
 
 Even with `static_image_mode=True` MediaPipe keeps the hand and face regions of the previous image and reuses them where
 they fit, so its results depend on the order of calls. `reset()` before each image rebuilds the graph and prevents that,
-at about double the time.
+at about double the time. In tracking mode it is reset before each video.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _KERNEL_OPTIONS = "mediapipe.calculators.util.refine_landmarks_from_heatmap_calc
 
 
 class MediapipeHolistic:
-    """MediaPipe Holistic, model complexity 1, reset before each image.
+    """MediaPipe Holistic, reset before each image.
 
     MediaPipe does not return the networks' presence scores: `LandmarkBatch.scores` is NaN throughout.
 
@@ -58,7 +58,8 @@ class MediapipeHolistic:
         self.layout = landmarks.holistic(settings.face_points)
         self.batch_size = frames_per_call(settings)
         self._graph = Holistic(
-            static_image_mode=True,
+            static_image_mode=settings.mode == "static",
+            smooth_landmarks=settings.smooth_landmarks,
             model_complexity=1,
             refine_face_landmarks=settings.face_points == 478,
             min_detection_confidence=settings.min_detection_confidence,
@@ -67,14 +68,16 @@ class MediapipeHolistic:
 
     def estimate(self, images: Sequence[NDArray[np.uint8]]) -> LandmarkBatch:
         """Return the landmarks of RGB images, each uint8 (height, width, 3); sizes may differ within a batch."""
-        results = [self._process(image) for image in images]
+        return self._to_batch([self._process(image) for image in images])
+
+    def _to_batch(self, results: Sequence[Any]) -> LandmarkBatch:
         points = {
             part.name: np.array(
                 [_points(part, getattr(result, _RESULT_FIELDS[part.name])) for result in results], np.float32
-            ).reshape(len(images), len(part.points), len(part.axes))
+            ).reshape(len(results), len(part.points), len(part.axes))
             for part in self.layout.parts
         }
-        unknown = np.full(len(images), np.nan, np.float32)
+        unknown = np.full(len(results), np.nan, np.float32)
         return LandmarkBatch(points, {part.name: unknown for part in self.layout.parts if part.scored})
 
     def close(self) -> None:
@@ -84,6 +87,49 @@ class MediapipeHolistic:
     def _process(self, image: NDArray[np.uint8]) -> Any:
         self._graph.reset()
         return self._graph.process(np.ascontiguousarray(image))
+
+
+class MediapipeHolisticTracking(MediapipeHolistic):
+    """MediaPipe Holistic with `static_image_mode=False`, like a fresh instance for each video; a `TrackingModel`.
+
+    MediaPipe gives no access to what it remembers, so a state only says which frame of which video came last, and no
+    other process can go on from it.
+    """
+
+    state_size = 2
+
+    def __init__(self, settings: ModelSettings) -> None:
+        super().__init__(settings)
+        self.batch_size = 1
+        # Videos begun, and frames of the last of them.
+        self._last = (0, 0)
+
+    def track(
+        self, images: Sequence[NDArray[np.uint8]], states: NDArray[np.float32]
+    ) -> tuple[LandmarkBatch, NDArray[np.float32]]:
+        """Return the landmarks of the next frame of a video, and its state after it.
+
+        Args:
+            images: One RGB image, uint8 (height, width, 3).
+            states: float32 (1, 2).
+
+        Raises:
+            ModelError: The state is not that after the last frame that this model has seen.
+        """
+        if len(images) != 1:
+            raise ValueError(f"engine mediapipe tracks one video at a time, not {len(images)}")
+        video, frames = self._last
+        if np.isnan(states).all():
+            self._graph.reset()
+            video, frames = video + 1, 0
+        elif states[0].tolist() != [video, frames]:
+            raise ModelError(
+                "model.engine=mediapipe cannot go on in the middle of a video, because MediaPipe keeps what it remembers "
+                "to itself: make each video a single shard (cluster.shard_frames), or take another engine."
+            )
+        result = self._graph.process(np.ascontiguousarray(images[0]))
+        self._last = (video, frames + 1)
+        return self._to_batch([result]), np.array([self._last], np.float32)
 
 
 def require_mediapipe() -> None:

@@ -16,8 +16,8 @@ from phoenix_ray import landmarks
 from phoenix_ray.config import ModelSettings
 from phoenix_ray.errors import MissingExtraError, ModelError
 from phoenix_ray.models import mediapipe_reference, registry
-from phoenix_ray.models.mediapipe_reference import MediapipeHolistic
-from tests.golden import GOLDEN, PARTS
+from phoenix_ray.models.mediapipe_reference import MediapipeHolistic, MediapipeHolisticTracking
+from tests.golden import GOLDEN, PARTS, TRACKING, read_signer
 from tests.golden.astronaut import LEFT_HAND, NOBODY, PAN, VIEWS, render
 from tests.models.conftest import Image
 
@@ -30,7 +30,7 @@ SETTINGS = ModelSettings(engine="mediapipe")
 POSE_WITH_KERNEL_7 = """
 import sys, numpy, skimage.data
 from phoenix_ray.config import ModelSettings
-from phoenix_ray.models.mediapipe_reference import MediapipeHolistic
+from phoenix_ray.models.mediapipe_reference import MediapipeHolistic, MediapipeHolisticTracking
 from tests.golden.astronaut import PAN, render
 model = MediapipeHolistic(ModelSettings(engine="mediapipe", heatmap_kernel=7))
 numpy.save(sys.argv[1], model.estimate([render(skimage.data.astronaut(), PAN[0])]).points["pose"])
@@ -124,3 +124,21 @@ def test_a_window_of_7_moves_the_pose(
     with_9 = model.estimate([render(astronaut, PAN[0])]).points["pose"]
     moved = np.abs(np.load(file) - with_9)[0, :, 0].max() * PAN[0].width
     assert 0.1 < moved < 10, "pixels"
+
+
+@needs_mediapipe
+def test_in_tracking_mode_each_video_is_that_of_a_fresh_instance() -> None:
+    model = MediapipeHolisticTracking(ModelSettings(engine="mediapipe", mode="tracking"))
+    frames = read_signer()
+    begin = state = np.full((1, model.state_size), np.nan, np.float32)
+    for frame in frames[30:40]:
+        _, state = model.track([frame], state)
+    state = begin
+    with np.load(TRACKING) as golden:
+        for index, frame in enumerate(frames[:30]):
+            batch, state = model.track([frame], state)
+            for part, points in batch.points.items():
+                np.testing.assert_allclose(points[0], golden[part][index], rtol=0, atol=1e-3)
+    with pytest.raises(ModelError, match=r"cannot go on in the middle of a video.*cluster\.shard_frames"):
+        model.track(frames[:1], np.array([[1, 10]], np.float32))
+    model.close()

@@ -217,9 +217,9 @@ class _Mediapipe(_Engine):
         require_mediapipe()
 
     def create(self, settings: ModelSettings) -> PoseModel:
-        from phoenix_ray.models.mediapipe_reference import MediapipeHolistic
+        from phoenix_ray.models.mediapipe_reference import MediapipeHolistic, MediapipeHolisticTracking
 
-        return MediapipeHolistic(settings)
+        return (MediapipeHolisticTracking if settings.mode == "tracking" else MediapipeHolistic)(settings)
 
 
 def _choose_engine(settings: ModelSettings) -> _Engine:

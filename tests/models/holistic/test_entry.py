@@ -55,11 +55,27 @@ def test_what_moves_landmarks_is_identity() -> None:
         {"batch_size": 32},
         {"enable_batching": False},
         {"face_points": 478},
+        {"mode": "tracking"},
+        {"mode": "tracking", "smooth_landmarks": False},
     ]
     identities = [registry.facts(base.model_copy(update=change)).identity for change in [{}, *changes]]
     assert len({tuple(sorted(fields.items())) for fields in identities}) == len(identities)
     unmoved = base.model_copy(update={"threads": 3, "memory_fraction": 0.5})
     assert registry.facts(unmoved).identity == registry.facts(base).identity
+
+
+def test_smoothing_is_identity_in_tracking_mode_alone() -> None:
+    static, unsmoothed = (registry.facts(ModelSettings(smooth_landmarks=smooth)).identity for smooth in (True, False))
+    assert static == unsmoothed
+    assert "mode" not in static
+
+
+@pytest.mark.parametrize(("given", "videos"), [({}, 1), ({"batch_size": 3}, 3), ({"enable_batching": False}, 1)])
+def test_on_a_cpu_videos_are_tracked_alone_unless_asked(given: dict[str, Any], videos: int) -> None:
+    for engine in ("litert", "torch"):
+        facts = registry.facts(ModelSettings(mode="tracking", engine=engine, device="cpu", **given))
+        assert facts.tracks
+        assert facts.batch_size == videos
 
 
 def test_the_cpu_engine_does_not_mind_batches() -> None:
@@ -92,6 +108,11 @@ def test_torch_is_tried_where_no_setting_decides_and_there_are_gpus(given: dict[
     assert trial.fallback.engine == "litert"
     assert trial.fallback_notice.startswith("Engine litert, since torch could not be tried on a GPU")
     assert registry.trial(settings, has_gpu=False) is None
+
+
+@pytest.mark.parametrize("given", [{}, {"engine": "torch"}])
+def test_nothing_is_tried_in_tracking_mode(given: dict[str, Any]) -> None:
+    assert registry.trial(ModelSettings(mode="tracking", **given), has_gpu=True) is None
 
 
 @pytest.mark.parametrize("given", [{"engine": "litert"}, {"engine": "mediapipe"}, {"device": "cpu"}, {"device": "mps"}])

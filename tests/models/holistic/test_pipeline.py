@@ -15,6 +15,7 @@ from phoenix_ray.models.holistic.decoding import FACE_ANCHORS, POSE_ANCHORS
 from phoenix_ray.models.holistic.geometry import ImageSize, Rect
 from phoenix_ray.models.holistic.networks import Detections, FaceOutput, HandOutput, Networks, NetworkSpec, PoseOutput
 from phoenix_ray.models.holistic.pipeline import HolisticLandmarks, HolisticPipeline
+from phoenix_ray.models.holistic.tracking import Memory
 from tests.models.holistic.floats import float32
 
 LEFT_WRIST, RIGHT_WRIST = 15, 16
@@ -38,6 +39,10 @@ class Scene(Networks):
         make = self.library.asarray
         pipeline = HolisticPipeline(self, make(POSE_ANCHORS), make(FACE_ANCHORS), 9, 0.5, 0.5)
         return pipeline.estimate(self)
+
+    def track(self, memory: Memory) -> tuple[HolisticLandmarks, Memory]:
+        pipeline = HolisticPipeline(self, POSE_ANCHORS, FACE_ANCHORS, 9, 0.5, 0.5)
+        return pipeline.track(self, memory, smooth=True)
 
     @property
     def size(self) -> ImageSize:
@@ -150,6 +155,52 @@ def test_without_a_detected_face_the_mesh_is_not_looked_for() -> None:
     scene = Scene([True], face_detected=False)
     assert np.isnan(scene.estimate().face.score).all()
     assert "face_landmark.tflite" not in scene.looked_at
+
+
+def nothing(videos: int) -> Memory:
+    return Memory.from_rows(np.full((videos, Memory.numbers(468)), np.nan, np.float32), 468)
+
+
+def test_the_first_frame_of_a_tracked_video_is_that_of_static_mode() -> None:
+    tracked, _ = Scene([True, False]).track(nothing(2))
+    static = Scene([True, False]).estimate()
+    for part in ("pose", "left_hand", "right_hand", "face"):
+        found_points, expected = (getattr(result, part).points for result in (tracked, static))
+        np.testing.assert_allclose(found_points, expected, rtol=1e-6)
+
+
+def test_the_detector_looks_only_at_videos_without_a_person_to_follow() -> None:
+    _, memory = Scene([True, False]).track(nothing(2))
+    scene = Scene([True, True])
+    result, memory = scene.track(memory)
+    assert scene.looked_at["pose_detection.tflite"] == [1]
+    assert found(result.pose.points) == [True, True]
+    scene = Scene([True, True])
+    scene.track(memory)
+    assert "pose_detection.tflite" not in scene.looked_at
+
+
+def test_a_lost_person_is_looked_for_in_the_next_frame_only() -> None:
+    _, memory = Scene([True]).track(nothing(1))
+    lost = Scene([True], pose_logit=-3.0)
+    result, memory = lost.track(memory)
+    assert found(result.pose.points) == found(result.face.points) == [False]
+    assert list(lost.looked_at) == ["pose_landmark_full.tflite"]
+    again = Scene([True])
+    result, _ = again.track(memory)
+    assert again.looked_at["pose_detection.tflite"] == [0]
+    assert found(result.pose.points) == [True]
+
+
+def test_a_hand_without_a_roi_in_this_frame_is_missing_although_it_was_there_before() -> None:
+    _, memory = Scene([True]).track(nothing(1))
+    assert np.isfinite(memory.left_hand).all()
+    # Smoothing keeps the wrist visible for a while.
+    for _ in range(40):
+        result, memory = Scene([True], hidden=(LEFT_WRIST,)).track(memory)
+    assert found(result.left_hand.points) == [False]
+    assert np.isnan(memory.left_hand).all()
+    assert found(result.right_hand.points) == [True]
 
 
 @pytest.mark.parametrize("face_points", [468, 478])
