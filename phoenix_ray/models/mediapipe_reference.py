@@ -124,7 +124,7 @@ class MediapipeHolisticTracking(MediapipeHolistic):
             video, frames = video + 1, 0
         elif states[0].tolist() != [video, frames]:
             raise ModelError(
-                "model.engine=mediapipe cannot go on in the middle of a video, because MediaPipe keeps what it remembers "
+                "model.engine=mediapipe cannot go on in the middle of a video, since MediaPipe keeps what it remembers "
                 "to itself: make each video a single shard (cluster.shard_frames), or take another engine."
             )
         result = self._graph.process(np.ascontiguousarray(images[0]))
