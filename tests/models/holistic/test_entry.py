@@ -70,8 +70,8 @@ def test_smoothing_is_identity_in_tracking_mode_alone() -> None:
     assert "mode" not in static
 
 
-@pytest.mark.parametrize(("given", "videos"), [({}, 1), ({"batch_size": 3}, 3), ({"enable_batching": False}, 1)])
-def test_on_a_cpu_videos_are_tracked_alone_unless_asked(given: dict[str, Any], videos: int) -> None:
+@pytest.mark.parametrize(("given", "videos"), [({}, 8), ({"batch_size": 3}, 3), ({"enable_batching": False}, 1)])
+def test_a_few_videos_are_tracked_together_on_a_cpu(given: dict[str, Any], videos: int) -> None:
     for engine in ("litert", "torch"):
         facts = registry.facts(ModelSettings(mode="tracking", engine=engine, device="cpu", **given))
         assert facts.tracks

@@ -115,7 +115,7 @@ class HolisticLitert:
 
 
 class HolisticLitertTracking(HolisticLitert):
-    """MediaPipe Holistic in tracking mode on the CPU; a `TrackingModel`. Videos together are no faster than one alone.
+    """MediaPipe Holistic in tracking mode on the CPU; a `TrackingModel`.
 
     Args:
         settings: `smooth_landmarks` and what `HolisticLitert` uses.
