@@ -92,7 +92,7 @@ def verify(
         verification.compare(), length=len(verification.keys), label="comparing", file=sys.stderr
     ) as comparisons:
         report = gather(verification.names, verification.criterion, comparisons)
-    report = replace(report, mixtures=verification.mixtures())
+    report = replace(report, remarks=verification.remarks())
     print_report(report)
     if json_file:
         write_report(json_file, json.dumps(report.to_json(), indent=2, ensure_ascii=False) + "\n")

@@ -217,6 +217,11 @@ class FileCollection:
     read: Reader
     layout: Layout = field(init=False)
 
+    @property
+    def suffix(self) -> str:
+        """The files' kind: `.npz` or `.pose`."""
+        return min(self.files.values()).suffix
+
     def __post_init__(self) -> None:
         """Look into the first file."""
         object.__setattr__(self, "layout", self.load(*min(self.files)).layout)

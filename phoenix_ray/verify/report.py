@@ -60,7 +60,7 @@ class VerificationReport:
         parts: How near the frames are that were read, part by part.
         differing: The videos in which something differs.
         notes: What could not be compared, with the number of videos that it concerns.
-        mixtures: Lines that say which rows of a dataset come from unlike machines (`models.provenance`).
+        remarks: Blocks of lines about the two sides as a whole (`Verification.remarks`).
     """
 
     names: tuple[str, str]
@@ -71,7 +71,7 @@ class VerificationReport:
     parts: tuple[PartAgreement, ...]
     differing: tuple[VideoComparison, ...]
     notes: tuple[tuple[str, int], ...]
-    mixtures: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
 
     def failures(self) -> tuple[str, ...]:
         """Return a sentence for each bar that is missed; none where there are no bars."""
@@ -147,7 +147,7 @@ class VerificationReport:
                 for video in self.differing
             ],
             "notes": [{"note": note, "videos": videos} for note, videos in self.notes],
-            "mixtures": list(self.mixtures),
+            "remarks": list(self.remarks),
         }
 
     def _beyond(self) -> str:
@@ -184,7 +184,7 @@ def report_text(report: VerificationReport) -> str:
         *_videos(report),
         *_agreement(report),
         *_notes(report),
-        *report.mixtures,
+        *report.remarks,
     ]
     return "\n\n".join(blocks) + "\n"
 

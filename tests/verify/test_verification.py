@@ -6,8 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from phoenix_ray.dataset.identity import DatasetIdentity, claim_dataset
+from phoenix_ray.dataset.reader import Dataset
+from phoenix_ray.dataset.storage import LocalStorage
 from phoenix_ray.errors import ConfigError
-from phoenix_ray.verify.verification import VideoFilter, agreed_videos
+from phoenix_ray.exports.imports import FileCollection
+from phoenix_ray.verify.report import Criterion
+from phoenix_ray.verify.tolerance import BITS
+from phoenix_ray.verify.verification import Verification, VideoFilter, agreed_videos
+from tests.exports.made_up import VIDEOS
 from tests.verify.conftest import Compute
 
 KEYS = [("train", "a"), ("train", "b/2"), ("dev", "a"), ("test", "c")]
@@ -68,3 +75,24 @@ def test_a_file_whose_bytes_changed_vouches_for_nothing(compute: Compute) -> Non
 
 def test_partitions_are_not_vouched_for(compute: Compute) -> None:
     assert agreed_videos(compute("one"), compute("other", compacted=False)) == {}
+
+
+@pytest.mark.parametrize(
+    ("model", "suffix", "warned"),
+    [
+        ({"mode": "tracking", "smooth_landmarks": "true"}, ".pose", True),
+        ({"mode": "tracking", "smooth_landmarks": "false"}, ".pose", False),
+        ({}, ".pose", False),
+        ({"mode": "tracking", "smooth_landmarks": "true"}, ".npz", False),
+    ],
+)
+def test_the_trap_in_pose_files_made_in_bulk_is_explained(
+    tmp_path: Path, model: dict[str, str], suffix: str, warned: bool
+) -> None:
+    claim_dataset(LocalStorage(str(tmp_path)), DatasetIdentity("holistic-468", model, source_root="/data"))
+    files = FileCollection({("", "a"): Path(f"a{suffix}")}, lambda *_: VIDEOS[0])
+    sides = (Dataset.open(str(tmp_path)), files)
+    verification = Verification(("ours", "theirs"), *sides, (), Criterion(BITS), statuses=False, source="")
+    assert [("blank frame" in remark, "docs/modes.md" in remark) for remark in verification.remarks()] == (
+        [(True, True)] if warned else []
+    )
