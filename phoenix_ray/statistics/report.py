@@ -195,7 +195,7 @@ def write_plots(
         by_part = {part: [video.parts[part] for video in videos] for part in everything.parts}
 
         def movement(label: str, choose: Callable[[PartMeasures], float | None]) -> Callable[[Any], None]:
-            values = {part: [choose(one) for one in measures] for part, measures in by_part.items()}
+            values = {part: [choose(measured) for measured in measures] for part, measures in by_part.items()}
             return lambda axes: _plot_movement(axes, label, values)
 
         pictures |= {
