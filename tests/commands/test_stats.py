@@ -89,7 +89,7 @@ def test_a_dataset_can_stand_beside_itself_and_beside_files_of_another_tool(data
 
 
 def test_datasets_without_a_common_video_cannot_be_compared(dataset: str, tmp_path: Path) -> None:
-    other = write_dataset(tmp_path, [replace(VIDEOS[0], video_id="another")])
+    other = write_dataset(tmp_path, (replace(VIDEOS[0], video_id="another"),))
     result = CliRunner().invoke(cli, ["stats", dataset, "--beside", other])
     assert result.exit_code == OutputError.exit_code
     assert "share no video" in result.output
