@@ -39,11 +39,11 @@ def in_scratch(output: Path, measure: Callable[[Path], Measured]) -> Measured:
     return measured
 
 
-def our_settings(table: Path, workers: int) -> dict[str, dict[str, Any]]:
+def our_settings(table: Path, workers: int, model: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """Return the settings of our command except `output.path`; all others have their defaults."""
     return {
         "source": {"kind": "table", "path": str(table)},
-        "model": {"engine": "litert"},
+        "model": {"engine": "litert", **model},
         "cluster": {"num_workers": workers, "num_gpus": 0},
     }
 
@@ -58,7 +58,9 @@ def write_table(frames: BenchmarkFrames, passes: int, table: Path) -> Path:
     return table
 
 
-def write_command(frames: BenchmarkFrames, workers: int, passes: int, scratch: Path) -> tuple[list[str], Path]:
+def write_command(
+    frames: BenchmarkFrames, workers: int, passes: int, scratch: Path, model: Mapping[str, Any] | None = None
+) -> tuple[list[str], Path]:
     """Write the settings of a run, and return its command and the folder of its dataset.
 
     Args:
@@ -66,10 +68,11 @@ def write_command(frames: BenchmarkFrames, workers: int, passes: int, scratch: P
         workers: Number of workers.
         passes: How often each video is computed, each time under another ID.
         scratch: An empty folder; the dataset is written below it.
+        model: Settings of the section `model` that differ from engine litert's defaults.
     """
     output, config = scratch / "dataset", scratch / "settings.yaml"
     table = write_table(frames, passes, scratch / "videos.csv")
-    config.write_text(yaml.safe_dump(our_settings(table, workers) | {"output": {"path": str(output)}}))
+    config.write_text(yaml.safe_dump(our_settings(table, workers, model or {}) | {"output": {"path": str(output)}}))
     return [sys.executable, "-m", "phoenix_ray.run", "--config", str(config)], output
 
 
@@ -78,13 +81,17 @@ def own_environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
 
 
-def run_ours(frames: BenchmarkFrames, workers: int, passes: int, scratch: Path) -> Measurement:
+def run_ours(
+    frames: BenchmarkFrames, workers: int, passes: int, scratch: Path, *, model: Mapping[str, Any] | None = None
+) -> Measurement:
     """Measure `python -m phoenix_ray.run`, from pictures to a committed and compacted dataset, through a local Ray.
+
+    `model` is as for `write_command`.
 
     Raises:
         PhoenixRayError: The run failed.
     """
-    command, output = write_command(frames, workers, passes, scratch)
+    command, output = write_command(frames, workers, passes, scratch, model)
     wall_seconds = run_command(command, scratch, own_environment())
     summary = latest_summary(output)
     if summary["frames_computed"] != passes * len(frames.pictures):
@@ -106,6 +113,16 @@ def latest_summary(output: Path) -> dict[str, Any]:
     return summary
 
 
+def mediapipe_request(pictures: Sequence[str], workers: int, *, stateless: bool) -> dict[str, Any]:
+    """Return the request for pictures in static image mode; with `stateless`, also reset before each picture."""
+    return {
+        "tasks": mediapipe_practice.share_out(list(pictures), workers),
+        "workers": workers,
+        "options": {"static_image_mode": True, "model_complexity": 1},
+        "reset": "picture" if stateless else "never",
+    }
+
+
 def run_mediapipe(
     python: Path, pictures: Sequence[str], workers: int, scratch: Path, *, stateless: bool
 ) -> Measurement:
@@ -114,7 +131,36 @@ def run_mediapipe(
     Raises:
         PhoenixRayError: The contestant failed.
     """
-    request = {"pictures": list(pictures), "workers": workers, "stateless": stateless}
+    return _run_mediapipe(python, mediapipe_request(pictures, workers, stateless=stateless), scratch)
+
+
+def run_mediapipe_tracking(
+    python: Path, videos: Sequence[Sequence[str]], workers: int, scratch: Path, *, heavy: Path | None = None
+) -> Measurement:
+    """Measure MediaPipe in tracking mode, with its defaults: a process takes a video at a time, and resets before it.
+
+    Args:
+        python: The Python of the environment that has MediaPipe.
+        videos: The pictures of each video, in order.
+        workers: Number of processes.
+        scratch: An empty folder.
+        heavy: File of the heavy pose network, to run with it (`model_complexity=2`); None for the default.
+
+    Raises:
+        PhoenixRayError: The contestant failed.
+    """
+    request = {
+        # The longest first, so that no process waits at the end for another with a long video.
+        "tasks": sorted(map(list, videos), key=len, reverse=True),
+        "workers": workers,
+        "options": {"static_image_mode": False, "model_complexity": 1 if heavy is None else 2},
+        "reset": "task",
+        **({} if heavy is None else {"heavy": str(heavy)}),
+    }
+    return _run_mediapipe(python, request, scratch)
+
+
+def _run_mediapipe(python: Path, request: Mapping[str, Any], scratch: Path) -> Measurement:
     result, wall_seconds = _run_script(python, mediapipe_practice.__file__, request, scratch)
     return Measurement(
         frames=result["frames"],
@@ -139,9 +185,9 @@ def run_ray_data(python: Path, pictures: Sequence[str], workers: int, scratch: P
 
 
 def run_pose_format(
-    python: Path, videos: Path, frames: int, workers: int, scratch: Path, start_seconds: float
+    python: Path, videos: Path, frames: int, workers: int, scratch: Path, start_seconds: float, *, static: bool
 ) -> Measurement:
-    """Measure pose-format's `videos_to_poses` in static image mode on a folder of video files.
+    """Measure pose-format's `videos_to_poses` on a folder of video files.
 
     The command does not report when its processes are ready, so its start-up is measured separately.
 
@@ -152,21 +198,25 @@ def run_pose_format(
         workers: Number of processes.
         scratch: An empty folder.
         start_seconds: How long the command takes on as many videos of one frame each as there are workers.
+        static: As for `pose_format_command`.
 
     Raises:
         PhoenixRayError: The contestant failed.
     """
-    wall_seconds = run_command(pose_format_command(python, videos, workers), scratch, os.environ)
+    command = pose_format_command(python, videos, workers, static=static)
+    wall_seconds = run_command(command, scratch, os.environ)
     poses, files = (len(list(videos.glob(f"*.{suffix}"))) for suffix in ("pose", "mov"))
     if poses != files:
         raise PhoenixRayError(f"videos_to_poses wrote {poses} files for {files} videos.")
     return Measurement(frames, wall_seconds - start_seconds, wall_seconds)
 
 
-def pose_format_command(python: Path, videos: Path, workers: int) -> list[str]:
-    """Return pose-format's parallel command in static image mode."""
+def pose_format_command(python: Path, videos: Path, workers: int, *, static: bool) -> list[str]:
+    """Return pose-format's parallel command: in static image mode, or with its defaults, which track and smooth."""
     options = ["--directory", str(videos), "--num-workers", str(workers)]
-    return [str(python.parent / "videos_to_poses"), *options, "--additional-config", "static_image_mode=true"]
+    if static:
+        options += ["--additional-config", "static_image_mode=true"]
+    return [str(python.parent / "videos_to_poses"), *options]
 
 
 def write_videos(frames: BenchmarkFrames, passes: int, folder: Path) -> Path:

@@ -44,6 +44,10 @@ class BenchmarkFrames:
         """Return the file names of a video's frames, in order."""
         return frame_names(video.location)[: video.frame_count]
 
+    def paths(self, video: Video) -> list[str]:
+        """Return the absolute paths of a video's frames, in order."""
+        return [str(Path(video.location, name)) for name in self.names(video)]
+
     def shortened(self, frame_count: int) -> BenchmarkFrames:
         """Return the first frames of each video. Only for peers: our command reads whole folders."""
         videos = tuple(replace(video, frame_count=min(frame_count, video.frame_count)) for video in self.videos)

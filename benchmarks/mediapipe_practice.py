@@ -5,8 +5,9 @@ numpy.
 
     python mediapipe_practice.py REQUEST RESULT
 
-REQUEST is a JSON file: `pictures` (paths), `workers`, `stateless` (reset before each picture). The landmarks are
-written to RESULT.pickle, the measurements to RESULT.
+REQUEST is a JSON file: `tasks` (lists of pictures' paths; a process takes one after the other), `workers`, `options` of
+Holistic, `reset` ("never", before each "task" or each "picture"), and optionally `heavy`, the path of the network that
+`model_complexity=2` needs. The landmarks are written to RESULT.pickle, the measurements to RESULT.
 """
 
 import importlib.metadata
@@ -16,6 +17,7 @@ import multiprocessing
 import pickle
 import platform
 import resource
+import shutil
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
@@ -35,20 +37,22 @@ PACKAGES = ("mediapipe", "numpy", "opencv-contrib-python", "opencv-python", "ope
 _holistic: Any = None
 
 
-def prepare(warm_up: str, everybody_ready: Any) -> None:
+def prepare(options: dict[str, Any], warm_up: str, everybody_ready: Any) -> None:
     """Load the model, run it once, and wait for the other processes, so that no start-up is measured."""
     import mediapipe
 
     global _holistic
-    _holistic = mediapipe.solutions.holistic.Holistic(static_image_mode=True, model_complexity=1)
+    _holistic = mediapipe.solutions.holistic.Holistic(**options)
     find_landmarks([warm_up])
     everybody_ready.wait()
 
 
-def measure(pictures: list[str], stateless: bool) -> dict[str, Any]:
-    """Return the landmarks of this process's share of the pictures, when it began and ended, and its peak memory."""
+def measure(pictures: list[str], reset: str) -> dict[str, Any]:
+    """Return the landmarks of a task's pictures, when it began and ended, and the process's peak memory."""
     began = time.monotonic()
-    found = find_landmarks(pictures, stateless)
+    if reset == "task":
+        _holistic.reset()
+    found = find_landmarks(pictures, stateless=reset == "picture")
     ended = time.monotonic()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     in_mb = peak / (1024 * 1024 if sys.platform == "darwin" else 1024)
@@ -94,14 +98,26 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version(), **{name: installed[name] for name in PACKAGES if name in installed}}
 
 
+def place_heavy_network(file: Path) -> None:
+    """Copy the heavy pose network to where MediaPipe looks for it; its wheel lacks it, and it would be downloaded."""
+    import mediapipe
+
+    place = Path(mediapipe.__file__).parent / "modules" / "pose_landmark" / "pose_landmark_heavy.tflite"
+    if not place.exists():
+        shutil.copy(file, place)
+
+
 def main(request_file: str, result_file: str) -> None:
     """Run the request and write its result."""
     request = json.loads(Path(request_file).read_text(encoding="utf-8"))
-    shares = share_out(request["pictures"], request["workers"])
-    everybody_ready = multiprocessing.Barrier(len(shares))
+    tasks, options = request["tasks"], request["options"]
+    if "heavy" in request:
+        place_heavy_network(Path(request["heavy"]))
+    workers = min(request["workers"], len(tasks))
+    everybody_ready = multiprocessing.Barrier(workers)
     # Unlike multiprocessing.Pool, it ends with an error if a process cannot be prepared.
-    with ProcessPoolExecutor(len(shares), None, prepare, (request["pictures"][0], everybody_ready)) as pool:
-        answers = list(pool.map(measure, shares, [request["stateless"]] * len(shares)))
+    with ProcessPoolExecutor(workers, None, prepare, (options, tasks[0][0], everybody_ready)) as pool:
+        answers = list(pool.map(measure, tasks, [request["reset"]] * len(tasks)))
     found = [row for answer in answers for row in answer["found"]]
     with Path(result_file + ".pickle").open("wb") as file:
         pickle.dump(found, file)

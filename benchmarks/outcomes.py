@@ -12,7 +12,13 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from benchmarks import mediapipe_practice, ray_data_practice
-from benchmarks.contestants import pose_format_command, script_command, write_command, write_videos
+from benchmarks.contestants import (
+    mediapipe_request,
+    pose_format_command,
+    script_command,
+    write_command,
+    write_videos,
+)
 from benchmarks.frames import BenchmarkFrames
 from phoenix_ray.dataset.reader import Dataset
 from phoenix_ray.errors import OutputError
@@ -104,7 +110,7 @@ class MediaPipePool:
 
     def command(self, folder: Path, workers: int) -> list[str]:
         """Return the script with its request."""
-        request = {"pictures": list(self._frames.pictures), "workers": workers, "stateless": False}
+        request = mediapipe_request(self._frames.pictures, workers, stateless=False)
         return script_command(self._python, mediapipe_practice.__file__, request, folder)
 
     def rows(self, folder: Path) -> Iterator[int]:
@@ -141,7 +147,7 @@ class PoseFormat:
         videos = folder / "videos"
         if not videos.is_dir():
             write_videos(self._frames, 1, videos)
-        return pose_format_command(self._python, videos, workers)
+        return pose_format_command(self._python, videos, workers, static=True)
 
     def rows(self, folder: Path) -> Iterator[int]:
         """Yield the frames of the files that can be read."""

@@ -17,6 +17,7 @@ from benchmarks.contestants import (
     pose_format_command,
     run_command,
     run_mediapipe,
+    run_mediapipe_tracking,
     run_ours,
     run_pose_format,
     run_ray_data,
@@ -28,17 +29,35 @@ from benchmarks.report import Findings
 from benchmarks.results import Measurement, Rounds, ratios
 from benchmarks.suites import Request
 from benchmarks.table import Table
+from phoenix_ray.models.weights import weights_folder
 
 OURS = "phoenix_ray"
+OURS_TRACKING = "phoenix_ray tracking"
+OURS_HEAVY = "phoenix_ray tracking heavy"
+MEDIAPIPE_TRACKING = "MediaPipe tracking in a pool"
+MEDIAPIPE_HEAVY = "MediaPipe heavy tracking in a pool"
+POSE_FORMAT_DEFAULTS = "pose-format videos_to_poses with its defaults"
 # Stateless MediaPipe rebuilds its graph for each frame. It is slow, and a quarter of the frames gives the same rate.
 STATELESS_EVERY = 4
-# In the order in which they run. The bars use the same names.
+HEAVY_NETWORK = "pose_landmark_heavy.tflite"
+# In the order in which they run, those that are compared next to each other. The bars use the same names.
 DESCRIPTIONS = {
     OURS: "**phoenix_ray**, pictures to committed and compacted Parquet through Ray",
     "MediaPipe static": "MediaPipe in static image mode in a process pool, with one pickle at the end",
     "MediaPipe stateless": "the same, reset before each frame",
     "pose-format static": "pose-format's `videos_to_poses`, static image mode, the same pixels as video files",
     "Ray Data": "Ray Data `map_batches` with an actor pool around static MediaPipe, `write_parquet`",
+    OURS_TRACKING: "**phoenix_ray**, `model.mode=tracking`",
+    MEDIAPIPE_TRACKING: "MediaPipe with its defaults (tracking) in a pool: a video at a time, reset before each",
+    POSE_FORMAT_DEFAULTS: "pose-format's `videos_to_poses` with its defaults (tracking)",
+    OURS_HEAVY: "**phoenix_ray**, `model.mode=tracking model.complexity=2`",
+    MEDIAPIPE_HEAVY: "MediaPipe tracking in a process pool with `model_complexity=2`",
+}
+# Which of our modes does the same as a peer; the default mode where none is named.
+RIVALS = {
+    MEDIAPIPE_TRACKING: OURS_TRACKING,
+    POSE_FORMAT_DEFAULTS: OURS_TRACKING,
+    MEDIAPIPE_HEAVY: OURS_HEAVY,
 }
 
 Run = Callable[[Path], Measurement]
@@ -54,7 +73,11 @@ def run(request: Request) -> Findings:
             measured[name].append(measurement)
             steady, whole = measurement.steady_rate, measurement.whole_rate
             request.announce(f"round {number}: {name} {steady:.1f} frames/s, {whole:.1f} with start-up")
-    quantities = {f"÷ {name}": ratios(measured[OURS], theirs) for name, theirs in measured.items() if name != OURS}
+    quantities = {
+        f"÷ {name}": ratios(measured[RIVALS.get(name, OURS)], theirs)
+        for name, theirs in measured.items()
+        if not name.startswith(OURS)
+    }
     frames = f"{request.frames}, {request.passes} times, {request.workers} processes each"
     raw = {name: [asdict(measurement) for measurement in runs] for name, runs in measured.items()}
     return Findings(frames, request.rounds, [_table(measured)], quantities, _notes(measured), raw=raw)
@@ -62,36 +85,66 @@ def run(request: Request) -> Findings:
 
 def _contestants(request: Request) -> dict[str, Run]:
     frames, workers, passes = request.frames, request.workers, request.passes
-    ours: dict[str, Run] = {OURS: partial(run_ours, frames, workers, passes)}
-    if not request.peers:
-        return ours
-    mediapipe, pose_format, ray_data = install_peers(request.environments, request.announce)
-    pictures = frames.pictures * passes
-    start_seconds = in_scratch(request.output, partial(_pose_format_start, pose_format, frames, workers))
-    return {
-        **ours,
-        "MediaPipe static": partial(run_mediapipe, mediapipe, pictures, workers, stateless=False),
-        "MediaPipe stateless": partial(
-            run_mediapipe, mediapipe, frames.pictures[::STATELESS_EVERY], workers, stateless=True
-        ),
-        "pose-format static": partial(_pose_format, pose_format, frames, workers, passes, start_seconds),
-        "Ray Data": partial(run_ray_data, ray_data, pictures, workers),
+    heavy = weights_folder() / HEAVY_NETWORK
+    runs: dict[str, Run] = {
+        OURS: partial(run_ours, frames, workers, passes),
+        OURS_TRACKING: partial(run_ours, frames, workers, passes, model={"mode": "tracking"}),
     }
+    if heavy.is_file():
+        runs[OURS_HEAVY] = partial(run_ours, frames, workers, passes, model={"mode": "tracking", "complexity": 2})
+    else:
+        request.announce(_without_heavy(heavy))
+    if request.peers:
+        mediapipe, pose_format, ray_data = install_peers(request.environments, request.announce)
+        pictures, videos = frames.pictures * passes, [frames.paths(video) for video in frames.videos] * passes
+        stateless = frames.pictures[::STATELESS_EVERY]
+        runs |= {
+            "MediaPipe static": partial(run_mediapipe, mediapipe, pictures, workers, stateless=False),
+            "MediaPipe stateless": partial(run_mediapipe, mediapipe, stateless, workers, stateless=True),
+            "pose-format static": _pose_format_run(request, pose_format, static=True),
+            "Ray Data": partial(run_ray_data, ray_data, pictures, workers),
+            MEDIAPIPE_TRACKING: partial(run_mediapipe_tracking, mediapipe, videos, workers),
+            POSE_FORMAT_DEFAULTS: _pose_format_run(request, pose_format, static=False),
+        }
+        if heavy.is_file():
+            runs[MEDIAPIPE_HEAVY] = partial(run_mediapipe_tracking, mediapipe, videos, workers, heavy=heavy)
+    return {name: runs[name] for name in DESCRIPTIONS if name in runs}
+
+
+def _without_heavy(heavy: Path) -> str:
+    return (
+        f"{OURS_HEAVY} and {MEDIAPIPE_HEAVY} are left out: there is no {heavy}. "
+        "A run with model.complexity=2 installs it."
+    )
+
+
+def _pose_format_run(request: Request, python: Path, *, static: bool) -> Run:
+    """Return a run of pose-format, having measured how long its command takes to start."""
+    frames, workers = request.frames, request.workers
+    start_seconds = in_scratch(request.output, partial(_pose_format_start, python, frames, workers, static))
+    return partial(_pose_format, python, frames, workers, request.passes, start_seconds, static)
 
 
 def _pose_format(
-    python: Path, frames: BenchmarkFrames, workers: int, passes: int, start_seconds: float, scratch: Path
+    python: Path,
+    frames: BenchmarkFrames,
+    workers: int,
+    passes: int,
+    start_seconds: float,
+    static: bool,
+    scratch: Path,
 ) -> Measurement:
     videos = write_videos(frames, passes, scratch / "videos")
-    return run_pose_format(python, videos, len(frames.pictures) * passes, workers, scratch, start_seconds)
+    count = len(frames.pictures) * passes
+    return run_pose_format(python, videos, count, workers, scratch, start_seconds, static=static)
 
 
-def _pose_format_start(python: Path, frames: BenchmarkFrames, workers: int, scratch: Path) -> float:
+def _pose_format_start(python: Path, frames: BenchmarkFrames, workers: int, static: bool, scratch: Path) -> float:
     """Return the seconds of the command on as many videos of one frame as there are workers."""
     videos = write_videos(frames.shortened(1), workers, scratch / "videos")
     for surplus in sorted(videos.iterdir())[workers:]:
         surplus.unlink()
-    return run_command(pose_format_command(python, videos, workers), scratch, own_environment())
+    return run_command(pose_format_command(python, videos, workers, static=static), scratch, own_environment())
 
 
 def _table(measured: Mapping[str, Sequence[Measurement]]) -> Table:
@@ -105,10 +158,17 @@ def _table(measured: Mapping[str, Sequence[Measurement]]) -> Table:
                 Rounds.of(measurement.steady_rate for measurement in runs).show(),
                 Rounds.of(measurement.whole_rate for measurement in runs).show(),
                 f"{max(memory):.0f}" if memory else "",
-                "" if name == OURS else ratios(measured[OURS], runs).show(2),
+                "" if name.startswith(OURS) else ratios(measured[RIVALS.get(name, OURS)], runs).show(2),
             )
         )
-    head = ("", "frames", "frames/s, steady", "frames/s, whole command", "MB per process", "phoenix_ray ÷ it")
+    head = (
+        "",
+        "frames",
+        "frames/s, steady",
+        "frames/s, whole command",
+        "MB per process",
+        "phoenix_ray in its mode ÷ it",
+    )
     return Table(head, rows)
 
 
@@ -118,7 +178,10 @@ def _notes(measured: Mapping[str, Sequence[Measurement]]) -> list[str]:
         "Steady: from when the first process is ready until the last frame is done; for phoenix_ray, until the last "
         "commit. pose-format does not report when it is ready, so the time of its command on one frame for each worker "
         "is subtracted. Whole command: from its start to its exit, including Ray's start and compaction.",
+        "Tracking is compared with tracking, the heavy pose network with the heavy one; all of them smooth the pose.",
     ]
+    if OURS_HEAVY not in measured:
+        notes.append(_without_heavy(weights_folder() / HEAVY_NETWORK))
     for name, runs in measured.items():
         versions = runs[0].details.get("versions")
         if isinstance(versions, Mapping):

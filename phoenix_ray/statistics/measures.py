@@ -41,6 +41,11 @@ class PartMeasures:
         jitter: Median over points and frames of the length of the second difference, in pixels: how far a point is from
             the middle between its neighbours in time; to 0.03 % in long videos. None when it is never found in three
             frames of known size in a row.
+        energy: Mean over points and frames of the squared movement from one frame to the next, px² per frame². None
+            when it is never found in two such frames in a row.
+        jerk: Mean over points and frames of the length of the third difference, px per frame³. A mean, because the
+            median of `jitter` already says how a usual frame is, and only a mean shows a part that flips now and then.
+            None when it is never found in four such frames in a row.
         jump: Largest movement from one frame to the next, in pixels, of the median point of the part; 0 for none.
         jump_frame: Frame index that it leads to, None for none.
         gaps: Frames of a gap → how many gaps have as many.
@@ -50,6 +55,8 @@ class PartMeasures:
 
     found: int
     jitter: float | None
+    energy: float | None
+    jerk: float | None
     jump: float
     jump_frame: int | None
     gaps: Mapping[int, int]
@@ -69,6 +76,7 @@ class VideoMeasures:
         statuses: Rows by status.
         parts: By name, in the order of the layout; those relative to the image.
         unsized: Rows in which a part was found but the size of the frame is not known.
+        counted_only: Whether statuses and `found` are all that is known (`summary.count_only`).
     """
 
     split: str
@@ -78,6 +86,7 @@ class VideoMeasures:
     statuses: dict[str, int]
     parts: dict[str, PartMeasures]
     unsized: int = 0
+    counted_only: bool = False
 
     def rate(self, part: str) -> float:
         """Return the share of frames in which a part was found, 0 for a video without frames."""
@@ -123,6 +132,8 @@ class _PartInBlocks:
     def __init__(self) -> None:
         self._found = 0
         self._bends = _Median()
+        self._energy = _Mean()
+        self._jerk = _Mean()
         self._jump = 0.0
         self._jump_frame: int | None = None
         self._gaps: Counter[int] = Counter()
@@ -131,7 +142,7 @@ class _PartInBlocks:
         self._missing: int | None = None
         self._missing_first = 0
         self._scores = np.zeros(SCORE_BINS, np.int32)
-        # Points in pixels, whether they are measurable, and frame indices of the last two rows.
+        # Points in pixels, whether they are measurable, and frame indices of the last three rows.
         self._last: tuple[NDArray[Any], NDArray[np.bool_], NDArray[np.int32]] | None = None
 
     def add(self, video: VideoLandmarks, part: str, sized: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -155,6 +166,8 @@ class _PartInBlocks:
             found=self._found,
             # Half of the second difference is the distance from the middle of the neighbours.
             jitter=None if bend is None else bend / 2,
+            energy=self._energy.result(),
+            jerk=self._jerk.result(),
             jump=self._jump,
             jump_frame=self._jump_frame,
             gaps=dict(self._gaps),
@@ -169,25 +182,37 @@ class _PartInBlocks:
             points = np.concatenate((self._last[0], points))
             measurable = np.concatenate((self._last[1], measurable))
             frames = np.concatenate((self._last[2], frames))
-        self._last = (points[-2:].copy(), measurable[-2:].copy(), frames[-2:].copy())
-        # Rows are neighbours when their frames are: a video that is not finished may lack some.
-        adjacent = np.diff(frames) == 1
-        pairs = np.flatnonzero(adjacent & measurable[1:] & measurable[:-1])
-        pairs = pairs[pairs + 1 >= known]
-        distances = np.linalg.norm(points[pairs + 1] - points[pairs], axis=2)
+        self._last = (points[-3:].copy(), measurable[-3:].copy(), frames[-3:].copy())
+        # Row i + 1 follows row i when its frame does: a video that is not finished may lack some.
+        follows = (np.diff(frames) == 1) & measurable[1:] & measurable[:-1]
+
+        def new(runs: NDArray[np.bool_], rows: int) -> NDArray[np.intp]:
+            """Return where runs of so many rows begin that end in this block."""
+            starts = np.flatnonzero(runs)
+            return starts[starts + rows > known]
+
+        movements = np.diff(points, axis=0)
+        pairs = new(follows, 2)
+        distances = np.linalg.norm(movements[pairs], axis=2)
+        self._energy.add(distances**2)
+        self._add_jump(distances, frames[pairs + 1])
+        turns = np.diff(movements, axis=0)
+        bends = np.linalg.norm(turns[new(follows[1:] & follows[:-1], 3)], axis=2)
+        self._bends.add(bends[~np.isnan(bends)])
+        fours = new(follows[2:] & follows[1:-1] & follows[:-2], 4)
+        self._jerk.add(np.linalg.norm(turns[fours + 1] - turns[fours], axis=2))
+
+    def _add_jump(self, distances: NDArray[np.float64], frames: NDArray[np.int32]) -> None:
+        """Take in movements, float64 (movements, points), and the frames that they lead to."""
         if np.isnan(distances).any():
             # Files of other tools may lack some points of a part.
             shared = ~np.isnan(distances).all(axis=1)
-            pairs, steps = pairs[shared], np.nanmedian(distances[shared], axis=1)
+            frames, steps = frames[shared], np.nanmedian(distances[shared], axis=1)
         else:
             steps = np.median(distances, axis=1)
         if len(steps) and (self._jump_frame is None or steps.max() > self._jump):
             largest = int(steps.argmax())
-            self._jump, self._jump_frame = float(steps[largest]), int(frames[pairs[largest] + 1])
-        middles = np.flatnonzero(adjacent[1:] & adjacent[:-1] & measurable[2:] & measurable[1:-1] & measurable[:-2]) + 1
-        middles = middles[middles + 1 >= known]
-        bends = np.linalg.norm(points[middles + 1] - 2 * points[middles] + points[middles - 1], axis=2)
-        self._bends.add(bends[~np.isnan(bends)])
+            self._jump, self._jump_frame = float(steps[largest]), int(frames[largest])
 
     def _add_gaps(self, present: NDArray[np.bool_], frames: NDArray[np.int32]) -> None:
         rows = np.flatnonzero(present)
@@ -206,6 +231,26 @@ class _PartInBlocks:
         self._missing = len(present) - 1 - int(rows[-1])
         if self._missing:
             self._missing_first = int(frames[rows[-1] + 1])
+
+
+class _Mean:
+    """Finds the mean of rows of numbers that come in blocks, NaN left out; it is the same however they are cut.
+
+    Rounding depends on the order of additions, so the rows' sums are added one after the other.
+    """
+
+    def __init__(self) -> None:
+        self._sum = 0.0
+        self._count = 0
+
+    def add(self, rows: NDArray[np.float64]) -> None:
+        sums = np.nansum(rows, axis=1)
+        self._sum = float(np.cumsum(np.concatenate(([self._sum], sums)))[-1])
+        self._count += int(np.count_nonzero(~np.isnan(rows)))
+
+    def result(self) -> float | None:
+        """Return the mean, None without numbers."""
+        return self._sum / self._count if self._count else None
 
 
 class _Median:

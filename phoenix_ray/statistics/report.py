@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -19,9 +19,12 @@ from rich.text import Text
 
 from phoenix_ray.dataset.snapshot import describe_unreadable, unreadable_in
 from phoenix_ray.errors import MissingExtraError, OutputError
-from phoenix_ray.statistics.measures import SCORE_BINS, VideoMeasures
-from phoenix_ray.statistics.summary import GroupSummary, Outlier
-from phoenix_ray.text import printable_line
+from phoenix_ray.statistics.measures import SCORE_BINS, PartMeasures, VideoMeasures
+from phoenix_ray.statistics.summary import GroupSummary, Outlier, PartSummary
+from phoenix_ray.text import counted, printable_line
+
+_MOVEMENTS = ("jitter px", "energy px²", "jerk px")
+_GAPS = ("gaps", "frames in gaps", "longest gap")
 
 
 def statistics_json(
@@ -37,23 +40,51 @@ def statistics_json(
 
 def print_statistics(
     console: Console,
-    dataset: str,
+    dataset: str | None,
     everything: GroupSummary,
     groups: Sequence[GroupSummary],
     outliers: Sequence[Outlier],
 ) -> None:
-    """Print the tables; outliers of a reason and part lie together. `dataset` is what the user calls the dataset."""
+    """Print the tables; outliers of a reason and part lie together.
+
+    `dataset` is what the user calls the dataset, None for files of other tools, which `view` cannot show.
+    """
     console.print(_rates([*groups, everything] if len(groups) != 1 else groups))
-    if everything.unsized or any(part.jitter is not None for part in everything.parts.values()):
+    if not everything.counted_only:
         console.print(_movements(everything))
+        console.print(_gaps_and_scores(everything))
     if everything.unsized:
-        console.print(
-            f"Jitter and jumps leave out {everything.unsized:,} frames: their size is not recorded, so movements "
-            "cannot be given in pixels.",
-            soft_wrap=True,
-        )
+        console.print(_left_out(everything.unsized), soft_wrap=True)
     for line in _outliers(dataset, outliers):
         console.print(line, soft_wrap=True)
+
+
+def print_beside(console: Console, datasets: Sequence[tuple[str, GroupSummary]]) -> None:
+    """Print one table of the same videos in two datasets, part by part; each has the name that the user gave it."""
+    lettered = list(zip("AB", *zip(*datasets, strict=True), strict=True))
+    for letter, name, summary in lettered:
+        console.print(Text(f"{letter}  {printable_line(name)}: {counted(summary.frames, 'frame')}"), soft_wrap=True)
+    table = Table(title="Side by side, movements as medians of the videos", title_justify="left", box=box.SIMPLE)
+    table.add_column("", no_wrap=True)
+    for name in ("found %", *_MOVEMENTS, *_GAPS):
+        table.add_column(name, justify="right")
+    for part in dict.fromkeys(part for _, summary in datasets for part in summary.parts):
+        for letter, _, summary in lettered:
+            found = summary.parts.get(part)
+            rate = "" if found is None else f"{100 * found.rate:.1f}"
+            measured = () if found is None or summary.counted_only else (*_show_movements(found), *_show_gaps(found))
+            table.add_row(f"{part.replace('_', ' ')} {letter}", rate, *measured)
+    console.print(table)
+    for letter, _, summary in lettered:
+        if summary.unsized:
+            console.print(f"{letter}: {_left_out(summary.unsized)}", soft_wrap=True)
+
+
+def _left_out(unsized: int) -> str:
+    return (
+        f"Jitter, energy, jerk and jumps leave out {counted(unsized, 'frame')}: their size is not recorded, so "
+        "movements cannot be given in pixels."
+    )
 
 
 def print_notes(console: Console, videos: pa.Table) -> None:
@@ -78,28 +109,48 @@ def _rates(groups: Sequence[GroupSummary]) -> Table:
 
 
 def _movements(everything: GroupSummary) -> Table:
-    table = Table(title="Steadiness, gaps and presence scores", title_justify="left", box=box.SIMPLE)
+    table = Table(title="Movement (median of the videos)", title_justify="left", box=box.SIMPLE)
     table.add_column("", overflow="fold")
-    for name in ("jitter px", "gaps", "frames in gaps", "longest gap", "score 5 %", "median", "95 %"):
+    for name in _MOVEMENTS:
         table.add_column(name, justify="right")
     for name, part in everything.parts.items():
-        quantiles = [part.score_quantile(share) for share in (0.05, 0.5, 0.95)]
-        table.add_row(
-            name.replace("_", " "),
-            "" if part.jitter is None else f"{part.jitter:.2f}",
-            *(f"{part.gaps:,}", f"{part.gap_frames:,}", f"{part.longest_gap:,}"),
-            *("" if value is None else f"{value:.2f}" for value in quantiles),
-        )
+        table.add_row(name.replace("_", " "), *_show_movements(part))
     return table
 
 
-def _outliers(dataset: str, outliers: Sequence[Outlier]) -> Iterator[Text]:
+def _gaps_and_scores(everything: GroupSummary) -> Table:
+    table = Table(title="Gaps and presence scores", title_justify="left", box=box.SIMPLE)
+    table.add_column("", overflow="fold")
+    for name in (*_GAPS, "score 5 %", "median", "95 %"):
+        table.add_column(name, justify="right")
+    for name, part in everything.parts.items():
+        quantiles = [part.score_quantile(share) for share in (0.05, 0.5, 0.95)]
+        shown = ("" if value is None else f"{value:.2f}" for value in quantiles)
+        table.add_row(name.replace("_", " "), *_show_gaps(part), *shown)
+    return table
+
+
+def _show_movements(part: PartSummary) -> list[str]:
+    return ["" if value is None else f"{value:,.2f}" for value in (part.jitter, part.energy, part.jerk)]
+
+
+def _show_gaps(part: PartSummary) -> list[str]:
+    return [f"{count:,}" for count in (part.gaps, part.gap_frames, part.longest_gap)]
+
+
+def _outliers(dataset: str | None, outliers: Sequence[Outlier]) -> Iterator[Text]:
     if outliers:
         yield Text("Videos to look at", style="italic")
     for (part, reason), worst in groupby(outliers, key=lambda outlier: (outlier.part, outlier.reason)):
         yield Text(f"{part.replace('_', ' ')}, {reason}", style="bold")
         for outlier in worst:
-            yield Text(f"  {_value(outlier):>12}  {view_command(dataset, outlier)}")
+            shown = _place(outlier) if dataset is None else view_command(dataset, outlier)
+            yield Text(f"  {_value(outlier):>12}  {shown}")
+
+
+def _place(outlier: Outlier) -> str:
+    frame = "" if outlier.frame is None else f", frame {outlier.frame}"
+    return printable_line("/".join(filter(None, (outlier.split, outlier.video_id)))) + frame
 
 
 def _value(outlier: Outlier) -> str:
@@ -127,7 +178,9 @@ _SIZE = (8, 4.5)
 def write_plots(
     folder: Path, videos: Sequence[VideoMeasures], everything: GroupSummary, groups: Sequence[GroupSummary]
 ) -> list[Path]:
-    """Write `rates.png`, `jitter.png`, `gaps.png` and `scores.png`, and return their paths.
+    """Write `rates.png`, `jitter.png`, `energy.png`, `jerk.png`, `gaps.png` and `scores.png`, and return their paths.
+
+    Where detections alone were counted, `rates.png` is the only one.
 
     Raises:
         MissingExtraError: matplotlib is not installed.
@@ -137,17 +190,21 @@ def write_plots(
         from matplotlib.figure import Figure
     except ImportError:
         raise MissingExtraError("Plots", "plots") from None
-    jitters = {part: [video.parts[part].jitter for video in videos] for part in everything.parts}
-    gaps: dict[str, Counter[int]] = {part: Counter() for part in everything.parts}
-    for part, counts in gaps.items():
-        for video in videos:
-            counts.update(video.parts[part].gaps)
-    pictures: dict[str, Callable[[Any], None]] = {
-        "rates": lambda axes: _plot_rates(axes, groups),
-        "jitter": lambda axes: _plot_jitter(axes, jitters),
-        "gaps": lambda axes: _plot_gaps(axes, gaps),
-        "scores": lambda axes: _plot_scores(axes, everything),
-    }
+    pictures: dict[str, Callable[[Any], None]] = {"rates": lambda axes: _plot_rates(axes, groups)}
+    if not everything.counted_only:
+        by_part = {part: [video.parts[part] for video in videos] for part in everything.parts}
+
+        def movement(label: str, choose: Callable[[PartMeasures], float | None]) -> Callable[[Any], None]:
+            values = {part: [choose(measured) for measured in measures] for part, measures in by_part.items()}
+            return lambda axes: _plot_movement(axes, label, values)
+
+        pictures |= {
+            "jitter": movement("jitter, in px", lambda part: part.jitter),
+            "energy": movement("motion energy, in px²/frame²", lambda part: part.energy),
+            "jerk": movement("jerk, in px/frame³", lambda part: part.jerk),
+            "gaps": lambda axes: _plot_gaps(axes, by_part),
+            "scores": lambda axes: _plot_scores(axes, everything),
+        }
     files = []
     for name, plot in pictures.items():
         # A Figure of its own instead of pyplot: no global state, no window system.
@@ -178,22 +235,27 @@ def _plot_rates(axes: Any, groups: Sequence[GroupSummary]) -> None:
     axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
 
 
-def _plot_jitter(axes: Any, jitters: dict[str, list[float | None]]) -> None:
+def _plot_movement(axes: Any, label: str, values: Mapping[str, Sequence[float | None]]) -> None:
+    """Draw the shares of videos up to each value of a measure, a line per part."""
     from matplotlib.ticker import PercentFormatter
 
-    for part, values in jitters.items():
-        if known := [value for value in values if value is not None]:
+    for part, of_videos in values.items():
+        if known := [value for value in of_videos if value is not None]:
             axes.ecdf(known, label=part.replace("_", " "))
-    axes.set(xlabel="jitter of a video, in pixels", ylabel="videos with at most this", ylim=(0, 1))
+    axes.set(xlabel=f"{label} (a video each)", ylabel="videos with at most this", ylim=(0, 1))
     axes.yaxis.set_major_formatter(PercentFormatter(1))
     if axes.lines:
         axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
     else:
-        axes.set(title="no jitter", xticks=[])
+        axes.set(title="never found in enough frames in a row", xticks=[])
 
 
-def _plot_gaps(axes: Any, gaps: dict[str, Counter[int]]) -> None:
-    for part, counts in gaps.items():
+def _plot_gaps(axes: Any, by_part: Mapping[str, Sequence[PartMeasures]]) -> None:
+    gaps: dict[str, Counter[int]] = {}
+    for part, measures in by_part.items():
+        counts = gaps[part] = Counter()
+        for measured in measures:
+            counts.update(measured.gaps)
         lengths = sorted(counts)
         axes.plot(lengths, [counts[length] for length in lengths], ".-", label=part.replace("_", " "))
     axes.set(xlabel="length of a gap, in frames", ylabel="gaps")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
@@ -70,10 +70,11 @@ def count_only(dataset: Dataset) -> Iterator[VideoMeasures]:
             }
             frames = sum(statuses.values())
             parts = {
-                part: PartMeasures(round(frames * row[f"{part}_rate"]), None, 0.0, None, {}, None, nothing)
+                part: PartMeasures(round(frames * row[f"{part}_rate"]), None, None, None, 0.0, None, {}, None, nothing)
                 for part in image_parts(dataset.layout)
             }
-            yield VideoMeasures(row["split"], row["video_id"], row["signer"] or "", frames, statuses, parts)
+            signer = row["signer"] or ""
+            yield VideoMeasures(row["split"], row["video_id"], signer, frames, statuses, parts, counted_only=True)
 
 
 def _pieces(keys: Iterator[VideoKey]) -> Iterator[list[VideoKey]]:
@@ -88,6 +89,8 @@ class PartSummary:
     Attributes:
         rate: Share of the frames in which it was found.
         jitter: Median of the videos' jitters in pixels (`measures.PartMeasures.jitter`), None without any.
+        energy: Median of the videos' motion energies (`measures.PartMeasures.energy`), None without any.
+        jerk: Median of the videos' jerks (`measures.PartMeasures.jerk`), None without any.
         gaps: How often it vanishes and comes back.
         gap_frames: Frames of all these gaps.
         longest_gap: Frames of the longest.
@@ -96,6 +99,8 @@ class PartSummary:
 
     rate: float
     jitter: float | None
+    energy: float | None
+    jerk: float | None
     gaps: int
     gap_frames: int
     longest_gap: int
@@ -113,6 +118,8 @@ class PartSummary:
         return {
             "rate": self.rate,
             "jitter_pixels": self.jitter,
+            "motion_energy_pixels2": self.energy,
+            "jerk_pixels": self.jerk,
             "gaps": self.gaps,
             "gap_frames": self.gap_frames,
             "longest_gap": self.longest_gap,
@@ -131,6 +138,7 @@ class GroupSummary:
         statuses: Rows by status.
         parts: By name.
         unsized: Rows with a part in frames of unknown size, whose movements are in no figure.
+        counted_only: Whether statuses and rates are all that is known; everything else is empty.
     """
 
     name: str
@@ -139,16 +147,20 @@ class GroupSummary:
     statuses: dict[str, int]
     parts: dict[str, PartSummary]
     unsized: int = 0
+    counted_only: bool = False
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain values."""
+        """Return plain values, None for what was not measured."""
+        parts = {name: part.to_json() for name, part in self.parts.items()}
+        if self.counted_only:
+            parts = {name: dict.fromkeys(part) | {"rate": part["rate"]} for name, part in parts.items()}
         return {
             "name": self.name,
             "videos": self.videos,
             "frames": self.frames,
             "statuses": self.statuses,
-            "frames_without_size": self.unsized,
-            "parts": {name: part.to_json() for name, part in self.parts.items()},
+            "frames_without_size": None if self.counted_only else self.unsized,
+            "parts": parts,
         }
 
 
@@ -194,7 +206,8 @@ def summarise(name: str, videos: Sequence[VideoMeasures]) -> GroupSummary:
         statuses.update(video.statuses)
     parts = {part: _summarise_part(part, videos, frames) for part in videos[0].parts}
     unsized = sum(video.unsized for video in videos)
-    return GroupSummary(name, len(videos), frames, dict(sorted(statuses.items())), parts, unsized)
+    counted_only = videos[0].counted_only
+    return GroupSummary(name, len(videos), frames, dict(sorted(statuses.items())), parts, unsized, counted_only)
 
 
 def find_outliers(videos: Sequence[VideoMeasures], count: int = OUTLIERS_SHOWN) -> list[Outlier]:
@@ -224,15 +237,21 @@ def _outliers_of_part(part: str, videos: Sequence[VideoMeasures], count: int) ->
 
 def _summarise_part(part: str, videos: Sequence[VideoMeasures], frames: int) -> PartSummary:
     measures = [video.parts[part] for video in videos]
-    jitters = [measured.jitter for measured in measures if measured.jitter is not None]
     gaps: Counter[int] = Counter()
     for measured in measures:
         gaps.update(measured.gaps)
     return PartSummary(
         rate=sum(measured.found for measured in measures) / frames if frames else 0.0,
-        jitter=float(np.median(jitters)) if jitters else None,
+        jitter=_median(measured.jitter for measured in measures),
+        energy=_median(measured.energy for measured in measures),
+        jerk=_median(measured.jerk for measured in measures),
         gaps=gaps.total(),
         gap_frames=sum(length * count for length, count in gaps.items()),
         longest_gap=max(gaps, default=0),
         scores=np.sum([measured.scores for measured in measures], axis=0, dtype=np.int64),
     )
+
+
+def _median(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return float(np.median(known)) if known else None

@@ -20,6 +20,7 @@ from benchmarks.results import Measurement
 from benchmarks.suites import Suite
 from benchmarks.table import Table
 from phoenix_ray.errors import ModelError
+from phoenix_ray.models.weights import FOLDER_VARIABLE
 
 
 @pytest.fixture
@@ -32,7 +33,7 @@ def pictures(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def pretend(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], list[str]]:
+def pretend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[float], list[str]]:
     """Replace the contestants by ones of known speed; returns the order in which they ran."""
 
     def pretend(our_rate: float) -> list[str]:
@@ -41,19 +42,24 @@ def pretend(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], list[str]]:
         def contestant(name: str, rate: float) -> Callable[..., Measurement]:
             def run(*_: Any, **keywords: Any) -> Measurement:
                 stateless = keywords.get("stateless", False)
-                ran.append("stateless" if stateless else name)
-                seconds = 8 / (rate / 2 if stateless else rate)
+                heavy = bool(keywords.get("heavy")) or "complexity" in (keywords.get("model") or {})
+                tracking = "mode" in (keywords.get("model") or {}) or keywords.get("static") is False
+                words = (name, "stateless" * stateless, "tracking" * tracking, "heavy" * heavy)
+                ran.append(" ".join(filter(None, words)))
+                seconds = 8 / (rate / 2 if stateless or heavy else rate)
                 return Measurement(8, seconds, seconds + 1, 300.0)
 
             return run
 
         monkeypatch.setattr(peers, "run_ours", contestant("ours", our_rate))
         monkeypatch.setattr(peers, "run_mediapipe", contestant("static", 30.0))
+        monkeypatch.setattr(peers, "run_mediapipe_tracking", contestant("MediaPipe tracking", 40.0))
         monkeypatch.setattr(peers, "run_pose_format", contestant("pose-format", 30.0))
         monkeypatch.setattr(peers, "run_ray_data", contestant("Ray Data", 20.0))
         monkeypatch.setattr(peers, "run_command", lambda *_: 1.0)
         monkeypatch.setattr(environments, "install", lambda *_: Path(sys.executable))
         monkeypatch.setattr("phoenix_ray.models.registry.ensure_ready", lambda *_: None)
+        monkeypatch.setenv(FOLDER_VARIABLE, str(tmp_path))
         return ran
 
     return pretend
@@ -69,11 +75,29 @@ def test_rounds_are_interleaved_and_the_report_written(
     ran = pretend(90.0)
     done = run(pictures, tmp_path / "results", "--rounds", "2")
     assert done.exit_code == 0, done.output
-    assert ran == ["ours", "static", "stateless", "pose-format", "Ray Data"] * 2
+    static = ["ours", "static", "static stateless", "pose-format", "Ray Data"]
+    tracking = ["ours tracking", "MediaPipe tracking", "pose-format tracking"]
+    assert ran == (static + tracking) * 2
     assert sorted(path.name for path in (tmp_path / "results").iterdir()) == ["peers.json", "peers.md"]
     tree = json.loads((tmp_path / "results" / "peers.json").read_text())
-    assert [verdict["met"] for verdict in tree["verdicts"]] == [True, True, True]
+    assert [verdict["met"] for verdict in tree["verdicts"]] == [True] * 5 + [None]
     assert (tmp_path / "results" / "peers.md").read_text() in done.output
+    assert "MediaPipe heavy tracking in a pool are left out: there is no" in done.output
+
+
+def test_each_mode_is_compared_with_the_same_mode(
+    pictures: Path, tmp_path: Path, pretend: Callable[[float], list[str]]
+) -> None:
+    ran = pretend(90.0)
+    (tmp_path / peers.HEAVY_NETWORK).touch()
+    done = run(pictures, tmp_path / "results", "--rounds", "1")
+    assert done.exit_code == 0, done.output
+    assert ran[-2:] == ["ours tracking heavy", "MediaPipe tracking heavy"]
+    measured = json.loads((tmp_path / "results" / "peers.json").read_text())["findings"]["quantities"]
+    assert measured["÷ MediaPipe tracking in a pool"]["median"] == pytest.approx(90 / 40)
+    assert measured["÷ MediaPipe heavy tracking in a pool"]["median"] == pytest.approx(45 / 20)
+    assert not [name for name in measured if name.startswith("÷ phoenix_ray")]
+    assert "left out" not in done.output
 
 
 def test_a_missed_bar_is_the_exit_code(pictures: Path, tmp_path: Path, pretend: Callable[[float], list[str]]) -> None:
@@ -86,7 +110,7 @@ def test_a_missed_bar_is_the_exit_code(pictures: Path, tmp_path: Path, pretend: 
 def test_without_peers_we_run_alone(pictures: Path, tmp_path: Path, pretend: Callable[[float], list[str]]) -> None:
     ran = pretend(31.0)
     assert run(pictures, tmp_path / "results", "--no-peers", "--rounds", "1").exit_code == 0
-    assert ran == ["ours"]
+    assert ran == ["ours", "ours tracking"]
 
 
 @pytest.fixture

@@ -28,6 +28,7 @@ def test_a_pass_measures_every_video_in_order_with_any_number_of_threads(dataset
     for one, video in zip(measured, VIDEOS, strict=True):
         expected = measure_video(video)
         assert one.parts["face"].jitter == expected.parts["face"].jitter
+        assert one.parts["left_hand"].jerk == expected.parts["left_hand"].jerk
         assert one.parts["left_hand"].gaps == expected.parts["left_hand"].gaps
 
 

@@ -59,6 +59,34 @@ def test_jitter_needs_three_frames_in_a_row() -> None:
     assert measure_part(moving([0, 50, 0, 50, 0], missing=[2]), "left_hand").jitter is None
 
 
+def test_energy_is_the_mean_of_squared_movements_and_jerk_that_of_third_differences() -> None:
+    steady = measure_part(moving([10, 12, 14, 16, 18]), "left_hand")
+    assert steady.energy == pytest.approx(4, rel=1e-4)
+    assert steady.jerk == pytest.approx(0, abs=1e-4)
+    shaking = measure_part(moving([10, 12, 10, 12, 10]), "left_hand")
+    assert shaking.energy == pytest.approx(4, rel=1e-4)
+    assert shaking.jerk == pytest.approx(8, rel=1e-4)
+    mixed = measure_part(moving([10, 11, 14]), "left_hand")
+    assert mixed.energy == pytest.approx((1 + 9) / 2, rel=1e-4)
+
+
+def test_energy_needs_two_frames_in_a_row_and_jerk_four() -> None:
+    measures = measure_part(moving([10, 12, 14, 0, 90, 0, 50, 0], missing=[3, 5, 7]), "left_hand")
+    assert measures.energy == pytest.approx(4, rel=1e-4)
+    assert measures.jerk is None
+    alone = measure_part(moving([10, 0, 30], missing=[1]), "left_hand")
+    assert (alone.energy, alone.jitter, alone.jerk) == (None, None, None)
+
+
+def test_the_mean_jerk_shows_a_flip_that_the_median_jitter_hides() -> None:
+    x = [10.0] * 20
+    x[12] = 150
+    measures = measure_part(moving(x), "left_hand")
+    assert measures.jitter == pytest.approx(0, abs=1e-3)
+    assert measures.jerk is not None
+    assert measures.jerk > 50
+
+
 def test_one_wild_frame_does_not_make_a_video_shaky_but_is_its_jump() -> None:
     x = [float(10 + frame) for frame in range(20)]
     x[12] = 150
@@ -121,7 +149,8 @@ def test_frames_of_unknown_size_give_no_movement_in_pixels_and_are_counted() -> 
     video = moving([10, 12, 10, 12, 10, 90], missing=[4])
     nothing = measure_video(replace(video, sizes=np.zeros_like(video.sizes)))
     assert nothing.unsized == 6
-    assert (nothing.parts["left_hand"].jitter, nothing.parts["left_hand"].jump_frame) == (None, None)
+    hand = nothing.parts["left_hand"]
+    assert (hand.jitter, hand.energy, hand.jerk, hand.jump_frame) == (None, None, None, None)
     assert nothing.parts["left_hand"].longest_gap == Gap(4, 1)
     sizes = video.sizes.copy()
     sizes[0] = 0
@@ -139,6 +168,8 @@ def test_points_that_are_missing_for_themselves_do_not_hide_the_movement_of_the_
     measures = measure_part(video, "left_hand")
     assert measures.found == 6
     assert measures.jitter == pytest.approx(2, rel=1e-4)
+    assert measures.energy == pytest.approx(4, rel=1e-4)
+    assert measures.jerk == pytest.approx(8, rel=1e-4)
     assert measures.jump == pytest.approx(2, rel=1e-4)
     assert measures.jump_frame == 1
 

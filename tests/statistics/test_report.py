@@ -9,7 +9,7 @@ from matplotlib import figure
 
 from phoenix_ray.errors import MissingExtraError, OutputError
 from phoenix_ray.statistics.measures import measure_video
-from phoenix_ray.statistics.report import _plot_jitter, _value, view_command, write_plots
+from phoenix_ray.statistics.report import _plot_movement, _value, view_command, write_plots
 from phoenix_ray.statistics.summary import Outlier, group, summarise
 from tests.prepare.made_up import make_video
 
@@ -42,7 +42,9 @@ VIDEOS = tuple(
 def test_plots_are_pictures(tmp_path: Path) -> None:
     measured = [measure_video(video) for video in VIDEOS]
     files = write_plots(tmp_path / "plots", measured, summarise("all", measured), group(measured, "split"))
-    assert [file.name for file in files] == ["rates.png", "jitter.png", "gaps.png", "scores.png"]
+    assert [file.name for file in files] == [
+        f"{name}.png" for name in ("rates", "jitter", "energy", "jerk", "gaps", "scores")
+    ]
     assert all(file.read_bytes().startswith(b"\x89PNG") for file in files)
 
 
@@ -59,7 +61,7 @@ def test_plots_are_drawn_where_a_dataset_has_no_gaps_or_finds_nobody(
 
 def test_the_jitter_of_a_single_video_is_a_line_that_can_be_seen(tmp_path: Path) -> None:
     axes = figure.Figure().add_subplot()
-    _plot_jitter(axes, {"pose": [0.5], "face": [None]})
+    _plot_movement(axes, "jitter", {"pose": [0.5], "face": [None]})
     (line,) = axes.lines
     assert set(line.get_ydata()) == {0, 1}
 
