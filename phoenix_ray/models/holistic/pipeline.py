@@ -72,7 +72,7 @@ class FoundPart(NamedTuple):
 
 
 class HolisticLandmarks(NamedTuple):
-    """What Holistic finds in N images; `world` is float32 (N, 33, 3)."""
+    """What Holistic finds in N images; `world` is float32 (N, 33, 3). For Pose alone, hands and face have no points."""
 
     pose: FoundPart
     world: Array
@@ -104,6 +104,9 @@ class HolisticPipeline:
     def estimate(self, images: Cropper) -> HolisticLandmarks:
         """Return the landmarks of the images."""
         pose, world = self._pose(images, self._body_roi(images))
+        if not self.networks.face_points:
+            nothing = FoundPart(missing((*pose.score.shape, 0, 3), pose.score), missing(pose.score.shape, pose.score))
+            return HolisticLandmarks(pose, world, nothing, nothing, nothing)
         left_hand, right_hand = self._hands(images, pose.points)
         face = self._face(images, self._face_roi(images, pose.points))
         return HolisticLandmarks(pose, world, left_hand, right_hand, face)

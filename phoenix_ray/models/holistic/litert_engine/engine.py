@@ -19,14 +19,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from phoenix_ray import landmarks
 from phoenix_ray.config import ModelSettings
 from phoenix_ray.models.base import LandmarkBatch, frames_per_call
 from phoenix_ray.models.holistic.crop_transforms import image_from_crop, within_limits
 from phoenix_ray.models.holistic.decoding import FACE_ANCHORS, POSE_ANCHORS
 from phoenix_ray.models.holistic.geometry import ImageSize, Rect
 from phoenix_ray.models.holistic.litert_engine.networks import LitertNetworks
-from phoenix_ray.models.holistic.networks import NetworkSpec
+from phoenix_ray.models.holistic.networks import NetworkSpec, face_points_of, layout_of
 from phoenix_ray.models.holistic.pipeline import HolisticPipeline
 
 
@@ -66,10 +65,11 @@ FRAMES_TOGETHER = 8
 
 
 class HolisticLitert:
-    """MediaPipe Holistic on the CPU; a `PoseModel`.
+    """MediaPipe Holistic, or Pose alone, on the CPU; a `PoseModel`.
 
     Args:
-        settings: `face_points`, `heatmap_kernel`, the confidences, `threads` and `batch_size` are used.
+        settings: `name`, `complexity`, `face_points`, `heatmap_kernel`, the confidences, `threads` and `batch_size` are
+            used.
         weights: Folder of the `.tflite` files that `networks` names.
 
     Raises:
@@ -79,10 +79,10 @@ class HolisticLitert:
     def __init__(self, settings: ModelSettings, weights: Path) -> None:
         # OpenCV's threads belong to the process: a worker that shares a machine must not take all cores for a crop.
         cv2.setNumThreads(settings.threads)
-        self.layout = landmarks.holistic(settings.face_points)
+        self.layout = layout_of(settings)
         self.batch_size = frames_per_call(settings)
         self._pipeline = HolisticPipeline(
-            networks=LitertNetworks(weights, settings.face_points, settings.threads),
+            networks=LitertNetworks(weights, face_points_of(settings), settings.threads, settings.complexity),
             pose_anchors=POSE_ANCHORS,
             face_anchors=FACE_ANCHORS,
             heatmap_kernel=settings.heatmap_kernel,
