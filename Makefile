@@ -76,8 +76,9 @@ $(REFERENCE)/.installed: pyproject.toml constraints-reference.txt
 	@touch $@
 
 SOURCE ?=
-parity: reference ## compare our engine with MediaPipe itself, frame by frame: make parity SOURCE=… (default: the sample)
-	$(REFERENCE)/bin/python -m benchmarks.parity $(SOURCE)
+PARITY ?=
+parity: reference ## compare our engine with MediaPipe itself, frame by frame: make parity SOURCE=… (default: the sample) PARITY="--set model.complexity=2"
+	$(REFERENCE)/bin/python -m benchmarks.parity $(SOURCE) $(PARITY)
 
 portability: setup ## compute golden frames on an emulated processor without AVX-512 (needs QEMU: apt install qemu-user)
 	$(BIN)/python -m tests.golden.emulated

@@ -1,7 +1,7 @@
 """Compares an engine with MediaPipe itself, frame by frame, in the environment that has both.
 
     make parity SOURCE=…
-    python -m benchmarks.parity [SOURCE…] [--face-points 478] [--every 3] [--engine torch] [--json FILE]
+    python -m benchmarks.parity [SOURCE…] [--set model.complexity=2] [--every 3] [--json FILE]
 
 Without SOURCE it compares them on the built-in sample dataset. It prints the table to standard output and its progress
 to standard error. It exits with 0 if the engine is at parity (`models.holistic.parity`), with 1 if it is not, and with
@@ -43,19 +43,29 @@ TABLE_WIDTH = 140
 @click.argument("sources", nargs=-1, metavar="[SOURCE]...")
 @click.option("--face-points", type=click.Choice(["468", "478"]), default="468", show_default=True)
 @click.option(
+    "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="A setting for both, as model.complexity=2."
+)
+@click.option(
     "--every", type=click.IntRange(min=1), default=1, show_default=True, help="Compare only every N-th frame."
 )
 @click.option("--engine", default="litert", show_default=True, help="The engine to compare with MediaPipe.")
 @click.option(
     "--json", "json_file", type=click.Path(path_type=Path, dir_okay=False), help="Also write the report to this file."
 )
-def main(sources: tuple[str, ...], face_points: str, every: int, engine: str, json_file: Path | None) -> None:
+def main(
+    sources: tuple[str, ...],
+    face_points: str,
+    overrides: tuple[str, ...],
+    every: int,
+    engine: str,
+    json_file: Path | None,
+) -> None:
     """Compare an engine with MediaPipe 0.10.21 (reset before each image) on datasets, folders or videos.
 
     Without SOURCE, compare them on the built-in sample dataset.
     """
     try:
-        settings = load(overrides=(f"model.engine={engine}", f"model.face_points={face_points}")).model
+        settings = load(overrides=(f"model.engine={engine}", f"model.face_points={face_points}", *overrides)).model
         chosen = [SourceSettings(path=path) for path in sources] or [SourceSettings(kind="sample")]
         report = compare_engines(settings, images(chosen, every))
     except PhoenixRayError as error:

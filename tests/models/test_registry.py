@@ -16,6 +16,7 @@ from phoenix_ray.models import registry
 from phoenix_ray.models.synthetic import SyntheticModel
 
 VALUES: dict[str, st.SearchStrategy[Any]] = {
+    "complexity": st.sampled_from([0, 1, 2]),
     "face_points": st.sampled_from([468, 478]),
     "heatmap_kernel": st.sampled_from([7, 9]),
     "min_detection_confidence": st.floats(0, 1, width=16),
@@ -26,7 +27,10 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "threads": st.integers(1, 8),
     "weights_path": st.sampled_from(["", "/shared/models", "models"]),
 }
-MOVES_LANDMARKS = {"face_points", "heatmap_kernel", "min_detection_confidence", "min_tracking_confidence"}
+MOVES_LANDMARKS = {
+    *("complexity", "face_points", "heatmap_kernel"),
+    *("min_detection_confidence", "min_tracking_confidence"),
+}
 # Batches of torch are identity too, by the frames that really go together.
 MOVES_LANDMARKS_OF_TORCH = {*MOVES_LANDMARKS, "device", "precision"}
 OF_TORCH_ALONE = {"device": st.sampled_from(["cuda", "cpu"]), "precision": st.sampled_from(["exact", "tf32", "fp16"])}
@@ -79,6 +83,28 @@ def test_identity_names_the_bytes_of_every_network_that_is_used() -> None:
     assert len(used[468] & used[478]) == 5
 
 
+def test_a_complexity_is_identity_with_its_network_and_full_is_as_it_always_was() -> None:
+    identities = [registry.facts(ModelSettings.model_validate({"complexity": which})).identity for which in (0, 1, 2)]
+    lite, full, heavy = (dict(identity) for identity in identities)
+    assert (lite.pop("complexity"), heavy.pop("complexity")) == ("0", "2")
+    assert "complexity" not in full
+    networks = [
+        identity.pop(f"weights.pose_landmark_{name}")
+        for identity, name in ((lite, "lite"), (full, "full"), (heavy, "heavy"))
+    ]
+    assert len(set(networks)) == 3
+    assert lite == full == heavy
+
+
+def test_pose_alone_is_another_model_that_does_not_mind_the_face() -> None:
+    pose = ModelSettings(name="blazepose")
+    identity = registry.facts(pose).identity
+    assert identity["model"] == "blazepose"
+    assert registry.facts(pose.model_copy(update={"face_points": 478})).identity == identity
+    used = {name for name in identity if name.startswith("weights.")}
+    assert used == {"weights.pose_detection", "weights.pose_landmark_full"}
+
+
 def test_identity_of_the_synthetic_model_depends_on_nothing() -> None:
     plain, other = ModelSettings(name="synthetic"), ModelSettings(name="synthetic", batch_size=3, face_points=478)
     assert registry.facts(plain).identity == registry.facts(other).identity != registry.facts(ModelSettings()).identity
@@ -87,7 +113,7 @@ def test_identity_of_the_synthetic_model_depends_on_nothing() -> None:
 @pytest.mark.parametrize("ask", [registry.facts, registry.kernels, registry.ensure_ready, registry.create])
 def test_an_unknown_model_names_the_nearest(ask: Any) -> None:
     with pytest.raises(
-        ConfigError, match=r"no model 'holistik'.*Did you mean 'holistic'\? Models: holistic, synthetic"
+        ConfigError, match=r"no model 'holistik'.*Did you mean 'holistic'\? Models: holistic, blazepose, synthetic"
     ):
         ask(ModelSettings(name="holistik"))
 

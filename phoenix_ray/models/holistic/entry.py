@@ -1,4 +1,4 @@
-"""Holistic in the registry: its engines, which of them settings choose, and what the numbers of each depend on.
+"""Holistic and Pose in the registry: their engines, which settings choose which, and what their numbers depend on.
 
 Nothing heavy is imported before a method of an engine needs it: the driver plans without torch, LiteRT or MediaPipe.
 """
@@ -10,9 +10,9 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import ClassVar
 
-from phoenix_ray import landmarks
 from phoenix_ray.config import ModelSettings
 from phoenix_ray.errors import ConfigError, MissingExtraError
+from phoenix_ray.landmarks import BLAZEPOSE
 from phoenix_ray.models import provenance
 from phoenix_ray.models.base import (
     ModelFacts,
@@ -24,18 +24,34 @@ from phoenix_ray.models.base import (
     frames_per_call,
 )
 from phoenix_ray.models.holistic.batching import batch_size, is_batch_size_open, tracking_batch_size
-from phoenix_ray.models.weights import MEDIAPIPE_VERSION, WEIGHTS, ensure_installed
+from phoenix_ray.models.holistic.networks import layout_of
+from phoenix_ray.models.weight_files import MEDIAPIPE_VERSION, WEIGHTS
+from phoenix_ray.models.weights import ensure_installed
+
+_ENGINES = ("litert", "torch", "mediapipe")
+HOLISTIC = ModelInfo(
+    name="holistic",
+    description="MediaPipe Holistic, static or tracking: 33 pose, 2 x 21 hand, 468 or 478 face points.",
+    engines=_ENGINES,
+    layouts=("holistic-468", "holistic-478"),
+)
+POSE_ALONE = ModelInfo(
+    name="blazepose",
+    description="MediaPipe Pose, static or tracking: the 33 points of Holistic's pose, without hands and face.",
+    engines=_ENGINES,
+    layouts=(BLAZEPOSE.name,),
+)
 
 
 class HolisticEntry:
-    """MediaPipe Holistic with 468 or 478 face points; a `registry.ModelEntry`."""
+    """A model of MediaPipe; a `registry.ModelEntry`.
 
-    info = ModelInfo(
-        name="holistic",
-        description="MediaPipe Holistic, static or tracking: 33 pose, 2 x 21 hand, 468 or 478 face points.",
-        engines=("litert", "torch", "mediapipe"),
-        layouts=("holistic-468", "holistic-478"),
-    )
+    Attributes:
+        info: `HOLISTIC` or `POSE_ALONE`.
+    """
+
+    def __init__(self, info: ModelInfo) -> None:
+        self.info = info
 
     def resolve_auto(self, settings: ModelSettings, *, has_gpu: bool) -> ModelSettings:
         """Return the settings with engine and device decided: torch computes on CUDA where there are GPUs."""
@@ -51,17 +67,19 @@ class HolisticEntry:
     def facts(self, settings: ModelSettings) -> ModelFacts:
         """Return the facts; the identity holds the engine, settings that shape a number, and each network's sha256."""
         engine = _choose_engine(settings)
-        layout = landmarks.holistic(settings.face_points)
+        layout = layout_of(settings)
         identity = {
             "model": self.info.name,
             "engine": engine.name,
             "pipeline_version": engine.pipeline_version,
-            "face_points": str(settings.face_points),
+            **({"face_points": str(settings.face_points)} if self.info is HOLISTIC else {}),
+            # Datasets from before there was a choice do not have it.
+            **({"complexity": str(settings.complexity)} if settings.complexity != 1 else {}),
             "heatmap_kernel": str(settings.heatmap_kernel),
             "min_detection_confidence": repr(settings.min_detection_confidence),
             "min_tracking_confidence": repr(settings.min_tracking_confidence),
             **_mode(settings),
-            **{f"weights.{weight.name}": weight.sha256 for weight in WEIGHTS if layout.name in weight.layouts},
+            **{f"weights.{weight.name}": weight.sha256 for weight in WEIGHTS if weight.is_needed(settings)},
             **engine.identity(settings),
         }
         tracks = settings.mode == "tracking"
@@ -127,7 +145,7 @@ class _Engine:
 
     def ensure_ready(self, settings: ModelSettings, announce: Callable[[str], None]) -> None:
         """Install the weights."""
-        ensure_installed(settings.weights_path, announce)
+        ensure_installed(settings, announce)
 
     def create(self, settings: ModelSettings) -> PoseModel:
         """Load the engine."""
@@ -153,7 +171,7 @@ class _Litert(_Engine):
         from phoenix_ray.models.holistic.litert_engine.engine import HolisticLitert, HolisticLitertTracking
 
         engine = HolisticLitertTracking if settings.mode == "tracking" else HolisticLitert
-        return engine(settings, ensure_installed(settings.weights_path))
+        return engine(settings, ensure_installed(settings))
 
 
 class _Torch(_Engine):
@@ -203,7 +221,7 @@ class _Torch(_Engine):
         from phoenix_ray.models.holistic.torch_engine.engine import HolisticTorch, HolisticTorchTracking
 
         engine = HolisticTorchTracking if settings.mode == "tracking" else HolisticTorch
-        return engine(settings, ensure_installed(settings.weights_path))
+        return engine(settings, ensure_installed(settings))
 
 
 class _Mediapipe(_Engine):
@@ -259,14 +277,14 @@ def _try_engine(torch: ModelSettings, litert: ModelSettings, conditions: TrialCo
     _require_torch()
     from phoenix_ray.models.holistic.torch_engine.trial import try_engine
 
-    return try_engine(torch, litert, ensure_installed(torch.weights_path), conditions)
+    return try_engine(torch, litert, ensure_installed(torch), conditions)
 
 
 def _try_batch_sizes(settings: ModelSettings, conditions: TrialConditions) -> TrialDecision:
     _require_torch()
     from phoenix_ray.models.holistic.torch_engine.trial import try_batch_sizes
 
-    return try_batch_sizes(settings, ensure_installed(settings.weights_path), conditions)
+    return try_batch_sizes(settings, ensure_installed(settings), conditions)
 
 
 def _require_torch() -> None:

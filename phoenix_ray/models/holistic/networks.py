@@ -8,12 +8,14 @@ the other crops of a batch.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from phoenix_ray.config import ModelSettings
+from phoenix_ray.landmarks import BLAZEPOSE, Layout, holistic
 from phoenix_ray.models.holistic.arrays import Array
 from phoenix_ray.models.holistic.geometry import ImageSize, Rect
 
@@ -55,6 +57,12 @@ POSE_LANDMARK = NetworkSpec(
     repeat_border=True,
     outputs=("Identity", POSE_LOGIT, "Identity_3", "Identity_4"),
 )
+# By complexity: lite, full, heavy. They differ in nothing that the pipeline sees; it crops for `POSE_LANDMARK`.
+POSE_LANDMARKS = {
+    0: replace(POSE_LANDMARK, file="pose_landmark_lite.tflite"),
+    1: POSE_LANDMARK,
+    2: replace(POSE_LANDMARK, file="pose_landmark_heavy.tflite"),
+}
 HAND_RECROP = NetworkSpec("hand_recrop.tflite", 256, 0.0, repeat_border=True, outputs=("output_crop",))
 HAND_LOGIT = "model_1/model/conv_handflag/MatMul;model_1/model/conv_handflag/BiasAdd"
 HAND_LANDMARK = NetworkSpec("hand_landmark_full.tflite", 224, 0.0, repeat_border=True, outputs=("Identity", HAND_LOGIT))
@@ -78,6 +86,16 @@ FACE_LANDMARK = {
         ),
     ),
 }
+
+
+def layout_of(settings: ModelSettings) -> Layout:
+    """Return the layout of MediaPipe Pose or Holistic."""
+    return BLAZEPOSE if settings.name == "blazepose" else holistic(settings.face_points)
+
+
+def face_points_of(settings: ModelSettings) -> int:
+    """Return what `Networks` takes: the points of the face, 0 for MediaPipe Pose."""
+    return 0 if settings.name == "blazepose" else settings.face_points
 
 
 def input_values(lowest: float) -> NDArray[np.float32]:
@@ -143,15 +161,23 @@ class Networks:
     """The networks of one engine, each on M crops made for its `NetworkSpec`; M is at least 1.
 
     Args:
-        face_points: 468, or 478 with the attention network.
+        face_points: 468, or 478 with the attention network; 0 for the pose alone, without the other networks.
         load: Loads a network of the engine. What it returns takes crops and returns an array (M, ...) for each of
             `NetworkSpec.outputs`.
+        complexity: Of the pose network: 0, 1 or 2.
     """
 
-    def __init__(self, face_points: int, load: Callable[[NetworkSpec], Callable[[Array], Sequence[Array]]]) -> None:
+    def __init__(
+        self,
+        face_points: int,
+        load: Callable[[NetworkSpec], Callable[[Array], Sequence[Array]]],
+        complexity: int = 1,
+    ) -> None:
         self.face_points = face_points
         self._pose_detection = load(POSE_DETECTION)
-        self._pose_landmark = load(POSE_LANDMARK)
+        self._pose_landmark = load(POSE_LANDMARKS[complexity])
+        if not face_points:
+            return
         self._hand_recrop = load(HAND_RECROP)
         self._hand_landmark = load(HAND_LANDMARK)
         self._face_detection = load(FACE_DETECTION)

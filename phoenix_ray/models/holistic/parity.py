@@ -83,9 +83,13 @@ def objection_to_gpu(parts: Sequence[PartAgreement], gpu_rate: float, cpu_rate: 
         gpu_rate: Frames per second of a GPU.
         cpu_rate: Frames per second of the CPU workers that would run in its place.
     """
-    found = {part.part: part.both + part.only_reference for part in parts}
     # Left and right hands go through the same networks.
-    counts = {"poses": found["pose"], "hands": found["left_hand"] + found["right_hand"], "faces": found["face"]}
+    kinds = {"poses": {"pose"}, "hands": {"left_hand", "right_hand"}, "faces": {"face"}}
+    counts = {
+        kind: sum(part.both + part.only_reference for part in parts if part.part in names)
+        for kind, names in kinds.items()
+        if any(part.part in names for part in parts)
+    }
     if min(counts.values()) < LEAST_FOUND:
         listed = ", ".join(f"{number} {what}" for what, number in counts.items())
         return f"the CPU engine found {listed} in {parts[0].frames} frames of the source, too few to judge by"

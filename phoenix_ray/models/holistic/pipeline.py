@@ -82,7 +82,7 @@ class FoundPart(NamedTuple):
 
 
 class HolisticLandmarks(NamedTuple):
-    """What Holistic finds in N images; `world` is float32 (N, 33, 3)."""
+    """What Holistic finds in N images; `world` is float32 (N, 33, 3). For Pose alone, hands and face have no points."""
 
     pose: FoundPart
     world: Array
@@ -115,10 +115,12 @@ class HolisticPipeline:
         """Return the landmarks of the images."""
         body, score = self._body(images, self._body_roi(images))
         points = geometry.through_pixels(body.points[:, :, :3], images.size)
-        pose = namespace(points).concat([points, body.points[:, :, 3:]], axis=2)
-        left_hand, right_hand = _halves(self._hands(images, self._hand_rois(images, pose)))
-        face = self._face(images, self._face_roi(images, pose))
-        return HolisticLandmarks(FoundPart(pose, score), body.world, left_hand, right_hand, face)
+        pose = FoundPart(namespace(points).concat([points, body.points[:, :, 3:]], axis=2), score)
+        if not self.networks.face_points:
+            return _pose_alone(pose, body.world)
+        left_hand, right_hand = _halves(self._hands(images, self._hand_rois(images, pose.points)))
+        face = self._face(images, self._face_roi(images, pose.points))
+        return HolisticLandmarks(pose, body.world, left_hand, right_hand, face)
 
     def track(
         self, images: Cropper, memory: Memory, *, smooth: bool, detect: bool = True
@@ -139,6 +141,9 @@ class HolisticPipeline:
             roi = Rect(*(xp.where(tracked, old, new) for old, new in zip(roi, found, strict=True)))
         body, score = self._body(images, roi)
         body, memory = tracking.filter_body(body, memory, size, smooth=smooth)
+        pose = FoundPart(body.points, score)
+        if not self.networks.face_points:
+            return _pose_alone(pose, body.world), memory
 
         hands = xp.concat([memory.left_hand, memory.right_hand])
         previous = tracking.previous_hand_roi(hands, both)
@@ -152,7 +157,7 @@ class HolisticPipeline:
         memory = memory._replace(
             left_hand=left_hand.points[:, :, :2], right_hand=right_hand.points[:, :, :2], face=face.points[:, :, :2]
         )
-        return HolisticLandmarks(FoundPart(body.points, score), body.world, left_hand, right_hand, face), memory
+        return HolisticLandmarks(pose, body.world, left_hand, right_hand, face), memory
 
     def _body_roi(self, images: Cropper, worthwhile: Array | None = None) -> Rect:
         """Return the ROI of the most prominent person in the images that are `worthwhile`, bool (N,)."""
@@ -312,6 +317,11 @@ class HolisticPipeline:
 
 def _where_found(found: Array, points: Array) -> Array:
     return namespace(points).where(found[:, None, None], points, math.nan)
+
+
+def _pose_alone(pose: FoundPart, world: Array) -> HolisticLandmarks:
+    nothing = FoundPart(missing((*pose.score.shape, 0, 3), pose.score), missing(pose.score.shape, pose.score))
+    return HolisticLandmarks(pose, world, nothing, nothing, nothing)
 
 
 def _twice(size: ImageSize) -> ImageSize:

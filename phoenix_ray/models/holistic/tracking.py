@@ -63,7 +63,7 @@ class Memory(NamedTuple):
 
     @staticmethod
     def numbers(face_points: int) -> int:
-        """Return how many numbers are carried over of a video."""
+        """Return how many numbers are carried over of a video; with 0 face points, of the pose alone."""
         return sum(math.prod(shape) for shape in _shapes(face_points))
 
     @classmethod
@@ -73,7 +73,7 @@ class Memory(NamedTuple):
         ends = list(accumulate(math.prod(shape) for shape in shapes))
         xp = namespace(rows)
         values = [
-            xp.reshape(rows[:, end - math.prod(shape) : end], (-1, *shape))
+            xp.reshape(rows[:, end - math.prod(shape) : end], (rows.shape[0], *shape))
             for end, shape in zip(ends, shapes, strict=True)
         ]
         filters = (FilterState(*values[first : first + 4]) for first in (5, 9, 13))
@@ -83,12 +83,13 @@ class Memory(NamedTuple):
         """Return the memory as rows of float32 (N, `numbers`)."""
         values = (*self.body_roi, *self.pose, *self.auxiliary, *self.world, *self[4:])
         xp = namespace(self.face)
-        return xp.concat([xp.reshape(array, (self.face.shape[0], -1)) for array in values], axis=1)
+        return xp.concat([xp.reshape(array, (array.shape[0], math.prod(array.shape[1:]))) for array in values], axis=1)
 
 
 def _shapes(face_points: int) -> list[tuple[int, ...]]:
     filters = [shape for points in (POSE_POINTS, AUXILIARY_POINTS, POSE_POINTS) for shape in (*((points, 3),) * 3, ())]
-    parts = [(POSE_POINTS,), (HAND_POINTS, 2), (HAND_POINTS, 2), (face_points, 2)]
+    hand_points = HAND_POINTS if face_points else 0
+    parts = [(POSE_POINTS,), (hand_points, 2), (hand_points, 2), (face_points, 2)]
     return [*((),) * 5, *filters, *parts]
 
 

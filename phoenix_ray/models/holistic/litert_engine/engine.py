@@ -19,15 +19,15 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from phoenix_ray import landmarks
 from phoenix_ray.config import ModelSettings
+from phoenix_ray.landmarks import Layout
 from phoenix_ray.models.base import LandmarkBatch, frames_per_call
 from phoenix_ray.models.holistic.batching import tracking_batch_size
 from phoenix_ray.models.holistic.crop_transforms import image_from_crop, within_limits
 from phoenix_ray.models.holistic.decoding import FACE_ANCHORS, POSE_ANCHORS
 from phoenix_ray.models.holistic.geometry import ImageSize, Rect
 from phoenix_ray.models.holistic.litert_engine.networks import LitertNetworks
-from phoenix_ray.models.holistic.networks import NetworkSpec
+from phoenix_ray.models.holistic.networks import NetworkSpec, face_points_of, layout_of
 from phoenix_ray.models.holistic.pipeline import HolisticLandmarks, HolisticPipeline
 from phoenix_ray.models.holistic.tracking import Memory
 
@@ -68,10 +68,11 @@ FRAMES_TOGETHER = 8
 
 
 class HolisticLitert:
-    """MediaPipe Holistic on the CPU; a `PoseModel`.
+    """MediaPipe Holistic, or Pose alone, on the CPU; a `PoseModel`.
 
     Args:
-        settings: `face_points`, `heatmap_kernel`, the confidences, `threads` and `batch_size` are used.
+        settings: `name`, `complexity`, `face_points`, `heatmap_kernel`, the confidences, `threads` and `batch_size` are
+            used.
         weights: Folder of the `.tflite` files that `networks` names.
 
     Raises:
@@ -81,10 +82,10 @@ class HolisticLitert:
     def __init__(self, settings: ModelSettings, weights: Path) -> None:
         # OpenCV's threads belong to the process: a worker that shares a machine must not take all cores for a crop.
         cv2.setNumThreads(settings.threads)
-        self.layout = landmarks.holistic(settings.face_points)
+        self.layout = layout_of(settings)
         self.batch_size = frames_per_call(settings)
         self._pipeline = HolisticPipeline(
-            networks=LitertNetworks(weights, settings.face_points, settings.threads),
+            networks=LitertNetworks(weights, face_points_of(settings), settings.threads, settings.complexity),
             pose_anchors=POSE_ANCHORS,
             face_anchors=FACE_ANCHORS,
             heatmap_kernel=settings.heatmap_kernel,
@@ -102,7 +103,7 @@ class HolisticLitert:
         scores = {part.name: np.empty(count, dtype=np.float32) for part in self.layout.parts if part.scored}
         for first in range(0, count, FRAMES_TOGETHER):
             rows = slice(first, first + FRAMES_TOGETHER)
-            found = _to_batch(self._pipeline.estimate(WarpCropper(images[rows])))
+            found = _to_batch(self._pipeline.estimate(WarpCropper(images[rows])), self.layout)
             for name, values in found.points.items():
                 points[name][rows] = values
             for name, values in found.scores.items():
@@ -128,8 +129,8 @@ class HolisticLitertTracking(HolisticLitert):
     def __init__(self, settings: ModelSettings, weights: Path) -> None:
         super().__init__(settings, weights)
         self.batch_size = tracking_batch_size(settings)
-        self.state_size = Memory.numbers(settings.face_points)
-        self._face_points = settings.face_points
+        self._face_points = face_points_of(settings)
+        self.state_size = Memory.numbers(self._face_points)
         self._smooth = settings.smooth_landmarks
 
     def track(
@@ -144,10 +145,10 @@ class HolisticLitertTracking(HolisticLitert):
         memory = Memory.from_rows(states, self._face_points)
         found, memory = self._pipeline.track(WarpCropper(images), memory, smooth=self._smooth)
         after: NDArray[np.float32] = memory.rows()
-        return _to_batch(found), after
+        return _to_batch(found, self.layout), after
 
 
-def _to_batch(found: HolisticLandmarks) -> LandmarkBatch:
-    parts = {name: getattr(found, name) for name in ("pose", "left_hand", "right_hand", "face")}
+def _to_batch(found: HolisticLandmarks, layout: Layout) -> LandmarkBatch:
+    parts = {part.name: getattr(found, part.name) for part in layout.parts if part.scored}
     points = {name: part.points for name, part in parts.items()} | {"pose_world": found.world}
     return LandmarkBatch(points, {name: part.score for name, part in parts.items()})

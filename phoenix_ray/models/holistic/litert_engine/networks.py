@@ -39,14 +39,15 @@ class LitertNetworks(Networks):
 
     Args:
         weights: Folder of the `.tflite` files.
-        face_points: 468 or 478.
+        face_points: 468 or 478, or 0 for the pose alone.
         threads: Threads that compute each network.
+        complexity: Of the pose network: 0, 1 or 2.
 
     Raises:
         ModelError: A file of weights is missing or damaged.
     """
 
-    def __init__(self, weights: Path, face_points: int, threads: int) -> None:
+    def __init__(self, weights: Path, face_points: int, threads: int, complexity: int = 1) -> None:
         def load(spec: NetworkSpec) -> LitertNetwork | AttentionNetwork:
             with reading(weights / spec.file) as path:
                 content = path.read_bytes()
@@ -58,7 +59,7 @@ class LitertNetworks(Networks):
                 tflite_surgery.drop_dead_channels(model)
                 return LitertNetwork(tflite_surgery.pack_model(model), spec, threads)
 
-        super().__init__(face_points, load)
+        super().__init__(face_points, load, complexity)
 
 
 class TensorNetwork:

@@ -21,14 +21,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from phoenix_ray import landmarks
 from phoenix_ray.config import ModelSettings, Precision
 from phoenix_ray.errors import ModelError
 from phoenix_ray.landmarks import Layout
 from phoenix_ray.models.base import LandmarkBatch
 from phoenix_ray.models.holistic.batching import batch_size, padded_count
 from phoenix_ray.models.holistic.decoding import FACE_ANCHORS, POSE_ANCHORS
-from phoenix_ray.models.holistic.networks import Networks
+from phoenix_ray.models.holistic.networks import Networks, face_points_of, layout_of
 from phoenix_ray.models.holistic.pipeline import HolisticLandmarks, HolisticPipeline
 from phoenix_ray.models.holistic.torch_engine.crops import Uploader
 from phoenix_ray.models.holistic.torch_engine.networks import TorchNetworks
@@ -101,10 +100,10 @@ _log = logging.getLogger(__name__)
 
 
 class HolisticTorch:
-    """MediaPipe Holistic in torch; a `PoseModel`.
+    """MediaPipe Holistic, or Pose alone, in torch; a `PoseModel`.
 
     Args:
-        settings: All of `ModelSettings` but `name` and `engine` is used.
+        settings: All of `ModelSettings` but `engine` is used.
         weights: Folder of the `.tflite` files that `networks` names.
 
     Raises:
@@ -114,7 +113,7 @@ class HolisticTorch:
 
     def __init__(self, settings: ModelSettings, weights: Path) -> None:
         device = choose_device(settings.device)
-        if device.type == "mps" and settings.face_points == 478:
+        if device.type == "mps" and face_points_of(settings) == 478:
             raise ModelError(
                 "model.device=mps has no double precision, which model.face_points=478 needs between its layers. Use "
                 "model.face_points=468, or model.device=cpu."
@@ -122,14 +121,15 @@ class HolisticTorch:
         torch.set_num_threads(settings.threads)
         if device.type == "cuda":
             torch.cuda.set_per_process_memory_fraction(settings.memory_fraction, device)
-        self.layout = landmarks.holistic(settings.face_points)
+        self.layout = layout_of(settings)
         self.batch_size = batch_size(settings)
         self._precision = settings.precision
         # Apple's GPUs lack the double precision that crops and geometry need, so only the networks run there.
         self._pipeline_device = torch.device("cpu") if device.type == "mps" else device
-        self._pipeline = self._make_pipeline(
-            settings, TorchNetworks(weights, settings.face_points, device, settings.precision)
+        networks = TorchNetworks(
+            weights, face_points_of(settings), device, settings.precision, complexity=settings.complexity
         )
+        self._pipeline = self._make_pipeline(settings, networks)
         self._uploader = Uploader(self._pipeline_device)
 
     def _make_pipeline(self, settings: ModelSettings, networks: Networks) -> HolisticPipeline:
@@ -193,7 +193,7 @@ class HolisticTorch:
 
     def _rows(self, images: Sequence[NDArray[np.uint8]], together: int) -> NDArray[np.float32]:
         cropper = self._uploader.upload(images, padded_count(len(images), together))
-        found = _join(self._pipeline.estimate(cropper))
+        found = _join(self._pipeline.estimate(cropper), self.layout)
         rows: NDArray[np.float32] = found[: len(images)].cpu().numpy()
         return rows
 
@@ -214,8 +214,8 @@ class HolisticTorchTracking(HolisticTorch):
 
     def __init__(self, settings: ModelSettings, weights: Path) -> None:
         super().__init__(settings, weights)
-        self.state_size = Memory.numbers(settings.face_points)
-        self._face_points = settings.face_points
+        self._face_points = face_points_of(settings)
+        self.state_size = Memory.numbers(self._face_points)
         self._smooth = settings.smooth_landmarks
 
     def track(
@@ -238,7 +238,7 @@ class HolisticTorchTracking(HolisticTorch):
             memory = Memory.from_rows(torch.from_numpy(padded).to(self._pipeline_device), self._face_points)
             detect = bool(np.isnan(states[:, 0]).any())
             found, memory = self._pipeline.track(cropper, memory, smooth=self._smooth, detect=detect)
-            table = torch.cat([_join(found), memory.rows()], dim=1)[:count].cpu().numpy()
+            table = torch.cat([_join(found, self.layout), memory.rows()], dim=1)[:count].cpu().numpy()
         return columns.split(table[:, : columns.count], ()), table[:, columns.count :].copy()
 
 
@@ -247,11 +247,11 @@ def _is_out_of_memory(error: Exception) -> bool:
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
-def _join(found: HolisticLandmarks) -> torch.Tensor:
+def _join(found: HolisticLandmarks, layout: Layout) -> torch.Tensor:
     """Return all landmarks and scores in one tensor (N, columns), in the order of `_Columns`."""
-    parts = (found.left_hand, found.right_hand, found.face)
-    points = [found.pose.points, found.world, *(part.points for part in parts)]
-    scores = [found.pose.score, *(part.score for part in parts)]
+    parts = [getattr(found, part.name) for part in layout.parts if part.scored]
+    pose, *others = (part.points for part in parts)
+    points, scores = [pose, found.world, *others], [part.score for part in parts]
     return torch.cat([*(values.flatten(1) for values in points), torch.stack(scores, dim=1)], dim=1)
 
 

@@ -23,11 +23,12 @@ class TorchNetworks(Networks):
 
     Args:
         weights: Folder of the `.tflite` files.
-        face_points: 468 or 478.
+        face_points: 468 or 478, or 0 for the pose alone.
         device: Where the networks compute. Crops and outputs may lie elsewhere.
         precision: 'exact' adds up in the CPU engine's order, the others in whatever order is fastest. 'fp16' rounds
             layers to half precision; 'tf32' takes effect through `device.numerics`.
         make_layer: `layers.in_order` or `layers.by_library`; None chooses by the precision.
+        complexity: Of the pose network: 0, 1 or 2.
 
     Raises:
         ModelError: A file of weights is missing or damaged.
@@ -40,6 +41,7 @@ class TorchNetworks(Networks):
         device: torch.device,
         precision: Precision,
         make_layer: MakeLayer | None = None,
+        complexity: int = 1,
     ) -> None:
         make_layer = make_layer or (in_order if precision == "exact" else by_library)
         # Libraries are fastest where the channels of a cell lie together, and cannot keep an order there.
@@ -50,7 +52,7 @@ class TorchNetworks(Networks):
                 module = build_module(tflite.read(path.read_bytes(), spec.outputs), make_layer)
                 return TorchNetwork(module, spec, device, precision, memory_format)
 
-        super().__init__(face_points, load)
+        super().__init__(face_points, load, complexity)
 
 
 class TorchNetwork:
