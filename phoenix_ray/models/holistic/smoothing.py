@@ -42,7 +42,7 @@ class FilterState(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class OneEuro:
+class OneEuroFilter:
     """A One-Euro filter: a low pass that follows fast movements, and holds still what moves slowly.
 
     Attributes:

@@ -21,13 +21,17 @@ from phoenix_ray.models.holistic import geometry
 from phoenix_ray.models.holistic.arrays import Array, divide, namespace
 from phoenix_ray.models.holistic.elementary import cosine_and_sine
 from phoenix_ray.models.holistic.geometry import ImageSize, Rect
-from phoenix_ray.models.holistic.smoothing import FilterState, OneEuro, low_pass
+from phoenix_ray.models.holistic.smoothing import FilterState, OneEuroFilter, low_pass
 
 POSE_POINTS, AUXILIARY_POINTS, HAND_POINTS = 33, 2, 21
 UPWARDS, LEVEL = math.pi / 2, 0.0
 
 # MediaPipe: modules/pose_landmark/pose_landmark_filtering.pbtxt.
-_POSE_FILTER, _AUXILIARY_FILTER, _WORLD_FILTER = OneEuro(0.05, 80.0), OneEuro(0.01, 10.0), OneEuro(0.1, 40.0)
+_POSE_FILTER, _AUXILIARY_FILTER, _WORLD_FILTER = (
+    OneEuroFilter(0.05, 80.0),
+    OneEuroFilter(0.01, 10.0),
+    OneEuroFilter(0.1, 40.0),
+)
 _VISIBILITY_ALPHA = 0.1
 # Persons smaller than this many pixels are not smoothed (MediaPipe: `min_allowed_object_scale`).
 _MIN_OBJECT_SCALE = 1e-6
@@ -152,7 +156,7 @@ def _object_scale(auxiliary: Array, size: ImageSize) -> Array:
 
 
 def _filter_pixels(
-    points: Array, last: FilterState, one_euro: OneEuro, object_scale: Array, size: ImageSize
+    points: Array, last: FilterState, one_euro: OneEuroFilter, object_scale: Array, size: ImageSize
 ) -> tuple[Array, FilterState]:
     """Return normalised points (N, K, 3), smoothed in pixels relative to the size of the person."""
     xp = namespace(points)

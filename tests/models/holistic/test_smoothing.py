@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
-from phoenix_ray.models.holistic.smoothing import FilterState, OneEuro, low_pass
+from phoenix_ray.models.holistic.smoothing import FilterState, OneEuroFilter, low_pass
 from tests.models.holistic.floats import float32
 
 f32 = np.float32
@@ -87,7 +87,7 @@ def test_values_are_those_of_mediapipe_whatever_frames_are_skipped(
         if frame in skipped:
             state = state._replace(age=state.age + 1)
             continue
-        smoothed, state = OneEuro(*options).smooth(xp.asarray(points), state, xp.asarray(scale[frame]))
+        smoothed, state = OneEuroFilter(*options).smooth(xp.asarray(points), state, xp.asarray(scale[frame]))
         expected = [
             scalars[video, point, axis].apply(
                 (frame + 1) * FRAME_MICROSECONDS, scale[frame, video], points[video, point, axis]
@@ -104,7 +104,7 @@ def test_a_low_pass_that_has_seen_nothing_returns_the_value() -> None:
 
 
 def test_the_state_of_a_video_can_be_kept_and_that_of_another_forgotten() -> None:
-    _, state = OneEuro(0.05, 80.0).smooth(np.ones((2, 1, 3), f32), nothing_yet(2, 1))
+    _, state = OneEuroFilter(0.05, 80.0).smooth(np.ones((2, 1, 3), f32), nothing_yet(2, 1))
     kept = state.where(np.array([True, False]), math.nan)
     assert kept.raw[0].tolist() == [[1, 1, 1]]
     assert np.isnan(kept.raw[1]).all()
