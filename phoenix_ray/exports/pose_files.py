@@ -1,7 +1,8 @@
 """`.pose`, the exchange format of sign-language processing: writing one file per video, as pose-format's tools do.
 
 The header is the one that `pose_format.utils.holistic` makes (that module itself cannot be imported without MediaPipe):
-five components in the order below, points named and joined as in MediaPipe. The body holds x and y in pixels, z as it
+five components in the order below, points named and joined as in MediaPipe, or the two of the pose where there are
+neither hands nor face. The body holds x and y in pixels, z as it
 is, and a confidence per point: the visibility for the pose, 1 for face and hands, and 0 with zeros for what is missing.
 
 `POSE_WORLD_LANDMARKS` are in metres in a dataset. In a `.pose` file their x and y are metres times the picture's width
@@ -51,12 +52,12 @@ def write_pose_files(selection: ExportSelection, output: Path) -> None:
     """Write `<split>/<video ID>.pose` for each video.
 
     Raises:
-        ConfigError: The layout is not Holistic's.
+        ConfigError: The layout is neither Holistic's nor that of its pose alone.
         MissingExtraError: pose-format is not installed.
     """
-    require_holistic(selection.layout, "pose")
+    require_holistic(selection.layout, "pose", pose_alone=True)
     require_pose_format()
-    for video in selection.holistic_videos("pose"):
+    for video in selection.holistic_videos("pose", pose_alone=True):
         size = video.read_blocks(_measure)
         file = video_file(output, video.split, video.video_id, SUFFIX)
         video.read_blocks(partial(_write_file, file, size))
@@ -86,7 +87,8 @@ def _write_file(file: Path, size: _Size, blocks: Iterator[VideoLandmarks]) -> No
         components: list[PoseHeaderComponent] = []
         for block in blocks:
             if not components:
-                components = list(_components(len(block.layout.part("face").points)))
+                faces = [part for part in block.layout.parts if part.name == "face"]
+                components = list(_components(len(faces[0].points) if faces else 0))
                 PoseHeader(_VERSION, PoseHeaderDimensions(size.width, size.height, 0), components).write(stream)
                 stream.write(_BODY_HEAD.pack(block.fps or 0.0, size.frames, _PEOPLE))
             parts = [_part(block, COMPONENTS[known.name], len(known.points), size) for known in components]
@@ -111,7 +113,10 @@ def _part(
 
 
 def _components(face_points: int) -> Iterator[PoseHeaderComponent]:
-    """Yield the components of pose-format's holistic header; the order of limbs, which it leaves open, is sorted."""
+    """Yield the components of pose-format's holistic header; the order of limbs, which it leaves open, is sorted.
+
+    Without a face there are no hands either.
+    """
     from pose_format.pose_header import PoseHeaderComponent
     from pose_format.utils.openpose import hand_colors
 
@@ -124,9 +129,10 @@ def _components(face_points: int) -> Iterator[PoseHeaderComponent]:
     # MediaPipe names the lower point of each connection first.
     pose_limbs = [(min(edge), max(edge)) for edge in POSE_EDGES]
     yield component("POSE_LANDMARKS", POSE_POINTS, pose_limbs, [_POSE_COLOR])
-    yield component("FACE_LANDMARKS", map(str, range(face_points)), face_limbs, [_FACE_COLOR])
-    yield component("LEFT_HAND_LANDMARKS", HAND_POINTS, HAND_EDGES, hand_colors)
-    yield component("RIGHT_HAND_LANDMARKS", HAND_POINTS, HAND_EDGES, hand_colors)
+    if face_points:
+        yield component("FACE_LANDMARKS", map(str, range(face_points)), face_limbs, [_FACE_COLOR])
+        yield component("LEFT_HAND_LANDMARKS", HAND_POINTS, HAND_EDGES, hand_colors)
+        yield component("RIGHT_HAND_LANDMARKS", HAND_POINTS, HAND_EDGES, hand_colors)
     yield component("POSE_WORLD_LANDMARKS", POSE_POINTS, pose_limbs, [_POSE_COLOR])
 
 

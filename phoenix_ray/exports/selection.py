@@ -145,7 +145,9 @@ class ExportSelection:
             if self.finished is not None:
                 self.finished(video.frames)
 
-    def holistic_videos(self, format_name: str, axes: str = "xyz") -> Iterator[ExportVideo]:
+    def holistic_videos(
+        self, format_name: str, axes: str = "xyz", *, pose_alone: bool = False
+    ) -> Iterator[ExportVideo]:
         """Yield each video; reading one raises ConfigError unless it has Holistic's points (`require_holistic`).
 
         The videos of a folder of files may differ in their layouts.
@@ -153,7 +155,7 @@ class ExportSelection:
 
         def check(video: VideoLandmarks) -> None:
             try:
-                require_holistic(video.layout, format_name, axes)
+                require_holistic(video.layout, format_name, axes, pose_alone=pose_alone)
             except ConfigError as error:
                 raise ConfigError(f"{video.split}/{video.video_id}: {error}") from None
 
@@ -187,20 +189,29 @@ def select_for_export(
     return ExportSelection(collection, tuple(chosen))
 
 
-def require_holistic(layout: Layout, format_name: str, axes: str = "xyz") -> None:
+def require_holistic(layout: Layout, format_name: str, axes: str = "xyz", *, pose_alone: bool = False) -> None:
     """Check that a layout has the pose, hands and face of MediaPipe Holistic, as most formats of the field want.
+
+    Args:
+        layout: The layout to check.
+        format_name: The format that needs the points.
+        axes: The axes that it needs of each point.
+        pose_alone: Whether it also holds the pose without hands and face.
 
     Raises:
         ConfigError: A part is missing, or has other points or too few axes.
     """
     parts = {part.name: part for part in layout.parts}
-    for name, points in _HOLISTIC_PARTS.items():
+    needed = _HOLISTIC_PARTS
+    if pose_alone and not parts.keys() & (needed.keys() - {"pose"}):
+        needed = {"pose": needed["pose"]}
+    for name, points in needed.items():
         found = parts.get(name)
         if found is None or len(found.points) < points:
             raise ConfigError(
                 f"The format '{format_name}' needs MediaPipe Holistic's landmarks; the layout {layout.name} has "
                 f"{'no' if found is None else len(found.points)} points of '{name}', not {points}. The formats npz, "
-                "csv and webdataset take any layout."
+                "csv and webdataset take any layout, pose takes MediaPipe's pose alone."
             )
         if found.axes[: len(axes)] != tuple(axes):
             raise ConfigError(

@@ -14,7 +14,7 @@ from phoenix_ray.errors import ConfigError, OutputError
 from phoenix_ray.exports.imports import read_pose_file
 from phoenix_ray.exports.pose_files import COMPONENTS, write_pose_files
 from phoenix_ray.exports.selection import select_for_export
-from phoenix_ray.landmarks import holistic
+from phoenix_ray.landmarks import BLAZEPOSE, holistic
 from tests.exports.made_up import HEIGHT, SELECTION, VIDEOS, WIDTH, InMemory, make_landmarks, write_one_file
 
 pose_format = pytest.importorskip("pose_format", reason="pose-format is not installed")
@@ -46,6 +46,15 @@ def test_the_header_is_that_of_pose_formats_own_holistic_utilities(face_points: 
         for one in components
     ]
     assert hashlib.sha256(repr(facts).encode()).hexdigest() == HEADERS[face_points]
+
+
+def test_pose_alone_has_the_components_of_the_pose(tmp_path: Path) -> None:
+    write_pose_files(select_for_export(InMemory((make_landmarks("s", "v", layout=BLAZEPOSE),))), tmp_path)
+    components = read(tmp_path / "s" / "v.pose").header.components
+    assert [component.name for component in components] == ["POSE_LANDMARKS", "POSE_WORLD_LANDMARKS"]
+    back = read_pose_file(tmp_path / "s" / "v.pose", "s", "v")
+    assert back.present("pose").any()
+    assert not back.present("left_hand").any()
 
 
 def test_pose_format_reads_pixels_and_confidence(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from phoenix_ray.dataset.reader import Dataset
 from phoenix_ray.dataset.video_landmarks import VideoLandmarks
 from phoenix_ray.errors import ConfigError, OutputError
 from phoenix_ray.exports.selection import require_holistic, select_for_export
-from phoenix_ray.landmarks import Layout, Part, holistic
+from phoenix_ray.landmarks import BLAZEPOSE, Layout, Part, holistic
 from tests.exports.made_up import VIDEOS, InMemory, write_dataset
 
 COLLECTION = InMemory(VIDEOS)
@@ -75,6 +75,15 @@ def test_a_video_that_grows_between_two_reads_is_refused(tmp_path: Path, monkeyp
     assert len(video.read_blocks(list)) == 2
     with pytest.raises(OutputError, match="dev/a grows while it is exported"):
         video.read_blocks(list)
+
+
+def test_formats_that_need_hands_say_so_of_pose_alone() -> None:
+    require_holistic(BLAZEPOSE, "pose", pose_alone=True)
+    with pytest.raises(ConfigError, match=r"layout blazepose has no points of 'left_hand', not 21.*pose takes"):
+        require_holistic(BLAZEPOSE, "mska", "xy")
+    half = Layout("half", (*BLAZEPOSE.parts, holistic(468).part("left_hand")))
+    with pytest.raises(ConfigError, match="no points of 'right_hand'"):
+        require_holistic(half, "pose", pose_alone=True)
 
 
 def test_formats_of_holistic_refuse_other_layouts() -> None:

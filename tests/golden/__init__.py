@@ -13,6 +13,8 @@ from phoenix_ray.sources.frames import read_frames
 from phoenix_ray.sources.registry import open_source
 
 GOLDEN = Path(__file__).with_name("astronaut_holistic.npz")
+# The same with the lite and the heavy pose network, and 468 face points.
+GOLDEN_COMPLEXITY = GOLDEN.with_name("astronaut_complexity.npz")
 # The parts that are the same whatever the number of face points.
 PARTS = ("pose", "pose_world", "left_hand", "right_hand")
 

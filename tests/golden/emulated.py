@@ -27,8 +27,8 @@ def main() -> int:
         print(f"There is no {EMULATOR} here. Install QEMU's user mode: apt install qemu-user")
         return 2
     wrong = 0
-    for face_points in (468, 478):
-        program = [sys.executable, "-m", "tests.golden.fingerprint", "litert", str(face_points), "few"]
+    for face_points in ("468", "478"):
+        program = [sys.executable, "-m", "tests.golden.fingerprint", "litert", face_points, "few"]
         command = [EMULATOR, "-cpu", PROCESSOR, *program]
         done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
         found = done.stdout.strip() or f"failed with exit code {done.returncode}"

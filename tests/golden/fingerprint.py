@@ -1,6 +1,6 @@
 """Fingerprints of the golden frames' landmarks: the same on every x86-64 processor.
 
-    python -m tests.golden.fingerprint ENGINE FACE_POINTS [all|few]
+    python -m tests.golden.fingerprint ENGINE 468|478|lite|heavy|pose [all|few]
 
 prints the fingerprint of an engine's landmarks and scores. `tests/models/test_portability.py` runs it in processes
 whose libraries have AVX-512 disabled, `make portability` on an emulated processor.
@@ -21,12 +21,23 @@ from tests.golden.astronaut import LEFT_HAND, NOBODY, PAN, RIGHT_HAND, VIEWS, re
 
 # All golden frames, and few enough for an emulated processor: pose and face, each hand, nobody.
 FRAMES = {"all": VIEWS, "few": (PAN[0], LEFT_HAND[0], RIGHT_HAND[0], NOBODY[0])}
-# Frames and face points → fingerprint; `test_golden_parity` shows that the landmarks behind it are MediaPipe's.
+# What runs: Holistic by face points, with the lite or the heavy pose network; Pose alone.
+VARIANTS: dict[str, dict[str, object]] = {
+    "468": {"face_points": 468},
+    "478": {"face_points": 478},
+    "lite": {"complexity": 0},
+    "heavy": {"complexity": 2},
+    "pose": {"name": "blazepose"},
+}
+# Frames and variant → fingerprint; `test_golden_parity` shows that the landmarks behind it are MediaPipe's.
 EXPECTED = {
-    ("all", 468): "f1e8b94975d1bb98502807f82c3d46d7",
-    ("all", 478): "78ac69c24cb59e1ff876341bfb0c991c",
-    ("few", 468): "2615fea51a4d4b30b583b4894e144043",
-    ("few", 478): "15f0162df9e07e387e444c569081c6b9",
+    ("all", "468"): "f1e8b94975d1bb98502807f82c3d46d7",
+    ("all", "478"): "78ac69c24cb59e1ff876341bfb0c991c",
+    ("all", "lite"): "73daab7cc47ca52aa7ccbcd5764492d4",
+    ("all", "heavy"): "2accd85f5cc9135059e18993415966d9",
+    ("all", "pose"): "f6eaf49de15029a5f2d5d8a40cd6868a",
+    ("few", "468"): "2615fea51a4d4b30b583b4894e144043",
+    ("few", "478"): "15f0162df9e07e387e444c569081c6b9",
 }
 
 
@@ -40,17 +51,14 @@ def fingerprint(batch: LandmarkBatch) -> str:
     return digest.hexdigest()
 
 
-def estimate(engine: str, face_points: int, frames: str = "all") -> LandmarkBatch:
+def estimate(engine: str, variant: str, frames: str = "all") -> LandmarkBatch:
     """Return what an engine finds on the CPU in the golden frames."""
     picture = skimage.data.astronaut()
-    model = registry.create(
-        ModelSettings.model_validate({"engine": engine, "device": "cpu", "face_points": face_points})
-    )
+    model = registry.create(ModelSettings.model_validate({"engine": engine, "device": "cpu", **VARIANTS[variant]}))
     batch = model.estimate([render(picture, view) for view in FRAMES[frames]])
     model.close()
     return batch
 
 
 if __name__ == "__main__":
-    engine, face_points, *frames = sys.argv[1:]
-    print(fingerprint(estimate(engine, int(face_points), *frames)))
+    print(fingerprint(estimate(*sys.argv[1:])))

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from phoenix_ray.config import ModelSettings
+from phoenix_ray.errors import ModelError
 from phoenix_ray.models.weights import ensure_installed
 
 Image = NDArray[np.uint8]
@@ -18,6 +20,17 @@ Image = NDArray[np.uint8]
 def weights() -> Path:
     """The folder of Holistic's weights, installed on first use."""
     return ensure_installed()
+
+
+@pytest.fixture(scope="session")
+def all_weights(weights: Path) -> Path:
+    """The folder, with the pose networks that MediaPipe's wheel lacks."""
+    try:
+        for complexity in (0, 2):
+            ensure_installed(ModelSettings(complexity=complexity))
+    except ModelError as error:
+        pytest.skip(f"the lite and heavy pose networks cannot be fetched here: {error}")
+    return weights
 
 
 @pytest.fixture(scope="session")

@@ -15,9 +15,11 @@ from phoenix_ray.config import ModelSettings
 from phoenix_ray.models import provenance
 from phoenix_ray.models.base import LandmarkBatch
 from phoenix_ray.models.holistic.litert_engine.engine import HolisticLitert
-from tests.golden import GOLDEN, PARTS
+from tests.golden import GOLDEN, GOLDEN_COMPLEXITY, PARTS
 from tests.golden.astronaut import LEFT_HAND, NOBODY, RIGHT_HAND, VIEWS, render
 from tests.models.conftest import Image
+
+SIZES = np.array([(view.width, view.height) for view in VIEWS])
 
 
 @pytest.fixture(scope="module")
@@ -56,8 +58,7 @@ def test_landmarks_are_those_of_mediapipe(
     golden: dict[str, NDArray[np.float32]], frames: list[Image], weights: Path, face_points: int
 ) -> None:
     model = HolisticLitert(ModelSettings.model_validate({"face_points": face_points}), weights)
-    sizes = np.array([(view.width, view.height) for view in VIEWS])
-    report = compare(landmarks.holistic(face_points), sizes, recorded(golden, face_points), model.estimate(frames))
+    report = compare(landmarks.holistic(face_points), SIZES, recorded(golden, face_points), model.estimate(frames))
     model.close()
     assert report.failures() == ()
     assert report.presence == 1
@@ -76,3 +77,26 @@ def test_on_x86_landmarks_are_those_of_mediapipe_to_the_last_bit(
     model.close()
     for part, points in recorded(golden, face_points).points.items():
         np.testing.assert_array_equal(found.points[part], points, err_msg=part)
+
+
+@pytest.mark.parametrize("name", ["holistic", "blazepose"])
+@pytest.mark.parametrize("complexity", [0, 1, 2])
+def test_lite_and_heavy_and_pose_alone_are_those_of_mediapipe(
+    golden: dict[str, NDArray[np.float32]], frames: list[Image], all_weights: Path, name: str, complexity: int
+) -> None:
+    settings = ModelSettings.model_validate({"name": name, "complexity": complexity})
+    model = HolisticLitert(settings, all_weights)
+    found = model.estimate(frames)
+    model.close()
+    if complexity == 1:
+        expected = recorded(golden, 468).points
+    else:
+        with np.load(GOLDEN_COMPLEXITY) as file:
+            expected = {part.name: file[f"{part.name}_{complexity}"] for part in landmarks.holistic(468).parts}
+    expected = {part: expected[part] for part in found.points}
+    report = compare(model.layout, SIZES, LandmarkBatch(expected, {}), found)
+    assert report.failures() == ()
+    assert report.presence == 1
+    if provenance.architecture() == "x86_64":
+        for part, points in expected.items():
+            np.testing.assert_array_equal(found.points[part], points, err_msg=part)

@@ -66,12 +66,12 @@ LIBRARIES = {
 }
 
 
-def fingerprint(engine: str, face_points: int, environment: dict[str, str]) -> str:
+def fingerprint(engine: str, variant: str, environment: dict[str, str]) -> str:
     """Return the fingerprint that a process with these variables computes, free of those of this process."""
     inherited = {
         name: value for name, value in os.environ.items() if not name.startswith(("NPY_", "ONEDNN_", "OPENCV_"))
     }
-    command = [sys.executable, "-m", "tests.golden.fingerprint", engine, str(face_points)]
+    command = [sys.executable, "-m", "tests.golden.fingerprint", engine, variant]
     done = subprocess.run(
         command, cwd=ROOT, env=inherited | environment, capture_output=True, text=True, timeout=240, check=False
     )
@@ -79,14 +79,22 @@ def fingerprint(engine: str, face_points: int, environment: dict[str, str]) -> s
     return done.stdout.strip()
 
 
-@pytest.mark.parametrize("face_points", [468, 478])
+@pytest.mark.parametrize("face_points", ["468", "478"])
 @pytest.mark.parametrize("environment", LIBRARIES["litert"])
-def test_litert_gives_the_committed_bits(environment: dict[str, str], face_points: int, weights: Path) -> None:
+def test_litert_gives_the_committed_bits(environment: dict[str, str], face_points: str, weights: Path) -> None:
     assert fingerprint("litert", face_points, environment) == EXPECTED["all", face_points]
 
 
-@pytest.mark.parametrize("face_points", [468, 478])
+@pytest.mark.parametrize("face_points", ["468", "478"])
 @pytest.mark.parametrize("environment", LIBRARIES["torch"])
-def test_torch_gives_the_committed_bits(environment: dict[str, str], face_points: int, weights: Path) -> None:
+def test_torch_gives_the_committed_bits(environment: dict[str, str], face_points: str, weights: Path) -> None:
     pytest.importorskip("torch")
     assert fingerprint("torch", face_points, environment) == EXPECTED["all", face_points]
+
+
+@pytest.mark.parametrize("variant", ["lite", "heavy", "pose"])
+@pytest.mark.parametrize("engine", ["litert", pytest.param("torch", marks=pytest.mark.slow)])
+def test_other_pose_networks_give_the_committed_bits(engine: str, variant: str, all_weights: Path) -> None:
+    if engine == "torch":
+        pytest.importorskip("torch")
+    assert fingerprint(engine, variant, {}) == EXPECTED["all", variant]

@@ -51,6 +51,12 @@ def test_a_hundredth_of_a_pixel_is_accepted_and_reported() -> None:
     assert largest_distance(parts) == pytest.approx(0.01, rel=0.01)
 
 
+def test_of_pose_alone_only_poses_are_judged() -> None:
+    points = {name: points for name, points in everything_found().items() if name.startswith("pose")}
+    parts = agree_all(landmarks.BLAZEPOSE, SIZES, LandmarkBatch(points, {}), LandmarkBatch(points, {}))
+    assert objection_to_gpu(parts, FAST, SLOW) is None
+
+
 def test_a_part_that_torch_loses_is_refused() -> None:
     candidate = everything_found()
     candidate["right_hand"][:1] = np.nan

@@ -101,6 +101,16 @@ def found(points: Any) -> list[bool]:
     return [bool(flag) for flag in ~np.isnan(np.asarray(points)).any(axis=(1, 2))]
 
 
+def test_pose_alone_looks_for_nothing_else() -> None:
+    scene = Scene([True, False, True], face_points=0)
+    result = scene.estimate()
+    assert scene.looked_at == {"pose_detection.tflite": [0, 1, 2], "pose_landmark_full.tflite": [0, 2]}
+    whole = Scene([True, False, True]).estimate()
+    np.testing.assert_array_equal(result.pose.points, whole.pose.points)
+    np.testing.assert_array_equal(result.world, whole.world)
+    assert result.face.points.shape == (3, 0, 3)
+
+
 def test_only_images_with_a_person_are_looked_at_further_and_hands_go_as_one_batch() -> None:
     scene = Scene([True, False, True])
     result = scene.estimate()

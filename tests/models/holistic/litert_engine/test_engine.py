@@ -55,6 +55,17 @@ def test_a_person_is_found_where_she_is(together: LandmarkBatch, moving_astronau
     assert (np.diff(nose[:, 0]) > 0).all(), "the frames pan from left to right"
 
 
+def test_pose_alone_is_the_pose_of_holistic(
+    weights: Path, together: LandmarkBatch, moving_astronaut: list[Image]
+) -> None:
+    model = HolisticLitert(ModelSettings(name="blazepose"), weights)
+    alone = model.estimate(moving_astronaut)
+    assert model.layout == landmarks.BLAZEPOSE
+    assert alone.points.keys() == {"pose", "pose_world"}
+    assert alone.scores.keys() == {"pose"}
+    assert_rows_equal(alone, list(range(len(moving_astronaut))), together)
+
+
 def test_points_and_scores_follow_the_layout(together: LandmarkBatch, face_points: int) -> None:
     layout = landmarks.holistic(face_points)
     assert {name: points.shape for name, points in together.points.items()} == {

@@ -92,6 +92,22 @@ def assert_same_bits(some: LandmarkBatch, others: LandmarkBatch) -> None:
         np.testing.assert_array_equal(scores, others.scores[name])
 
 
+@pytest.mark.parametrize(
+    "settings", [{"complexity": 0}, {"complexity": 2}, {"name": "blazepose"}, {"name": "blazepose", "complexity": 2}]
+)
+def test_other_pose_networks_and_pose_alone_are_those_of_the_cpu_engine(
+    all_weights: Path, settings: dict[str, Any], frames: list[Image]
+) -> None:
+    expected = HolisticLitert(ModelSettings(**settings), all_weights).estimate(frames)
+    result = HolisticTorch(on_cpu(**settings), all_weights).estimate(frames)
+    assert result.points.keys() == expected.points.keys()
+    assert result.scores.keys() == expected.scores.keys()
+    for name in expected.points:
+        np.testing.assert_array_equal(result.present(name), expected.present(name))
+    if IS_X86:
+        assert_same_bits(result, expected)
+
+
 @pytest.mark.parametrize("face_points", [468, 478])
 def test_landmarks_are_those_of_the_cpu_engine(weights: Path, face_points: int, frames: list[Image]) -> None:
     expected = HolisticLitert(ModelSettings(face_points=face_points), weights).estimate(frames)

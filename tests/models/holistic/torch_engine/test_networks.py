@@ -22,6 +22,7 @@ from phoenix_ray.models.holistic.networks import (
     HAND_RECROP,
     POSE_DETECTION,
     POSE_LANDMARK,
+    POSE_LANDMARKS,
     NetworkSpec,
 )
 from tests.models.holistic.floats import float32
@@ -114,6 +115,20 @@ def test_outputs_are_those_of_litert_at_every_batch_size(
             # Single values have hardly a range of their own.
             extent = max(float(np.ptp(reference)), 1.0)
             assert np.abs(result - reference[:count]).max() <= case.tolerance * extent
+
+
+@pytest.mark.parametrize("complexity", [0, 2])
+def test_lite_and_heavy_are_those_of_litert(
+    complexity: int, all_weights: Path, crops: Callable[[NetworkSpec, int], Crops]
+) -> None:
+    case = Case("pose_landmark", POSE_LANDMARKS[complexity], 3e-5)
+    images = crops(case.expects, 3)
+    expected = outputs(LitertNetworks(all_weights, 0, 1, complexity), case, images)
+    exact = TorchNetworks(all_weights, 0, CPU, "exact", complexity=complexity)
+    for result, reference in zip(outputs(exact, case, torch.from_numpy(images)), expected, strict=True):
+        if SUMS_ARE_THOSE_OF_LITERT:
+            np.testing.assert_array_equal(result, reference)
+        assert np.abs(result - reference).max() <= case.tolerance * max(float(np.ptp(reference)), 1.0)
 
 
 @pytest.mark.parametrize("case", [CASES[2], CASES[4]], ids=str)
