@@ -140,8 +140,17 @@ def _read_yaml(kind: type[Section], path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path} cannot be read as YAML: {error}") from None
     if tree is None:
         return {}
-    if not isinstance(tree, dict) or not all(isinstance(part, dict | None) for part in tree.values()):
-        raise ConfigError(f"{path} must hold sections ({', '.join(kind.model_fields)}) of settings.")
+    sections = ", ".join(kind.model_fields)
+    if not isinstance(tree, dict):
+        raise ConfigError(f"{path} must hold sections ({sections}) of settings.")
+    for name, part in tree.items():
+        if not isinstance(part, dict | None):
+            known = [key for key in _all_keys(kind) if key.endswith(f".{name}")]
+            there = f" Did you mean {' or '.join(known)}?" if known else did_you_mean(str(name), kind.model_fields)
+            raise ConfigError(
+                f"{path}: {reprlib.repr(name)} at the top level is not a section of settings.{there} "
+                f"The sections are: {sections}."
+            )
     return {
         str(section): {
             name: _expand(kind, f"{section}.{name}", value, f"in {path}") for name, value in (part or {}).items()

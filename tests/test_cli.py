@@ -9,6 +9,7 @@ from click.testing import CliRunner, Result
 
 from phoenix_ray.cli import cli
 from phoenix_ray.errors import EXIT_INTERRUPTED, EXIT_MODEL, EXIT_OUTPUT, EXIT_SOURCE, EXIT_USAGE
+from tests.sources.made_up import write_frames
 
 
 def invoke(*words: str) -> Result:
@@ -103,6 +104,18 @@ def test_a_missing_place_is_asked_for_with_the_words_to_type(command: str) -> No
         result = invoke(command, *words)
         assert result.exit_code == EXIT_USAGE
         assert f"`phoenix-ray {command} SOURCE OUTPUT`" in result.output
+
+
+@pytest.mark.parametrize("output", ["source", "."])
+def test_a_plan_refuses_the_places_that_a_run_refuses_in_the_same_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, output: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_frames(tmp_path / "source" / "clip", 2)
+    planned, ran = (invoke(command, "source", output, "model.name=synthetic") for command in ("plan", "run"))
+    assert planned.exit_code == ran.exit_code == EXIT_USAGE
+    assert planned.output.splitlines()[-1] == ran.output.splitlines()[-1]
+    assert "output.path" in planned.output.splitlines()[-1]
 
 
 def test_a_missing_output_is_a_usage_error(tmp_path: Path) -> None:

@@ -65,6 +65,22 @@ def test_a_file_without_sections_of_settings_is_refused(tmp_path: Path, content:
         load(file)
 
 
+@pytest.mark.parametrize(
+    ("content", "hint"),
+    [
+        ("batch_size: 4", "'batch_size' at the top level is not a section of settings. Did you mean model.batch_size"),
+        ("model: {batch_size: 4}\nsorce: /videos", "'sorce' at the top level .* Did you mean 'source'"),
+        ("path: /videos", "'path' .* Did you mean source.path or output.path"),
+        ("5: 6", "5 at the top level"),
+    ],
+)
+def test_a_stray_key_in_yaml_is_named(tmp_path: Path, content: str, hint: str) -> None:
+    file = tmp_path / "settings.yaml"
+    file.write_text(content)
+    with pytest.raises(ConfigError, match=rf"settings\.yaml: {hint}"):
+        load(file)
+
+
 def test_an_empty_file_means_defaults(tmp_path: Path) -> None:
     file = tmp_path / "settings.yaml"
     file.write_text("")

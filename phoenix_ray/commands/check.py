@@ -32,7 +32,7 @@ def check(output: Path, repair: bool, source: str, workers: int | None, as_json:
     \b
     Exit codes:
       0  whole: nothing to repair, nothing to compute
-      3  sound, but frames are missing, the source has changed, or a video of it cannot be opened
+      3  sound, but frames are missing (or there is none yet), the source has changed, or a video cannot be opened
       4  the source cannot be read
       6  there is no dataset, it cannot be read, or (--repair) a run is writing it
       8  something is damaged, lost or left over; --repair fixes it

@@ -64,6 +64,12 @@ def export(
 
     done = export_videos(source, output, format_name, chosen, videos or None, overwrite)
     click.echo(f"{done.path}: {done.videos:,} videos, {done.frames:,} frames, {done.bytes / 1e6:,.1f} MB")
+    if done.empty_texts:
+        click.echo(
+            f"No video has a {' or a '.join(done.empty_texts)}, for which '{format_name}' is made: it is empty "
+            "everywhere. A table of videos can give texts (docs/sources.md).",
+            err=True,
+        )
     if done.uneven_videos:
         click.echo(
             f"The frame rate of {done.uneven_videos:,} of them varies, which '{format_name}' cannot say: it has the "

@@ -23,7 +23,7 @@ from phoenix_ray.models.base import is_found
 IMAGE_AXES = ("x", "y", "z")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class VideoLandmarks:
     """The landmarks of a video, one row per frame.
 
@@ -58,6 +58,11 @@ class VideoLandmarks:
     fps: float | None = None
     annotation: Mapping[str, str] = field(default_factory=dict)
     fps_varies: bool | None = None
+
+    def __repr__(self) -> str:
+        """Return a line that says which video it is and what it holds."""
+        parts = ", ".join(self.points) or "no parts"
+        return f"<VideoLandmarks {self.split}/{self.video_id}: {len(self)} frames, {parts} ({self.layout.name})>"
 
     def __len__(self) -> int:
         """Return the number of frames."""

@@ -21,8 +21,8 @@ from phoenix_ray.dataset.storage import TEMPORARY_PREFIX
 from phoenix_ray.errors import ConfigError, OutputError
 from phoenix_ray.exports.imports import open_collection
 from phoenix_ray.exports.pickles import begins_like_a_pickle
-from phoenix_ray.exports.registry import FORMATS, IN_PLACE, find_writer
-from phoenix_ray.exports.selection import ExportSelection, select_for_export
+from phoenix_ray.exports.registry import IN_PLACE, find_format, find_writer
+from phoenix_ray.exports.selection import ExportSelection, ExportVideo, select_for_export
 from phoenix_ray.text import counted, progress_bar
 
 # Endings of what the formats write into folders, and how the files without an ending of their own begin (`mska`,
@@ -151,6 +151,7 @@ class Exported:
         frames: Number of frames.
         bytes: Size of all files.
         uneven_videos: How many videos have a frame rate that varies, which the format cannot say.
+        empty_texts: Texts that the format is for, and that no video has: `gloss`, `translation`.
     """
 
     path: Path
@@ -158,6 +159,7 @@ class Exported:
     frames: int
     bytes: int
     uneven_videos: int = 0
+    empty_texts: tuple[str, ...] = ()
 
 
 def export_videos(
@@ -177,22 +179,23 @@ def export_videos(
     """
     if format_name == IN_PLACE:
         raise ConfigError(f"The format '{IN_PLACE}' has no output: it is written into the dataset.")
-    writer = find_writer(format_name)
+    form, writer = find_format(format_name), find_writer(format_name)
     check_output(source, output, overwrite)
     selection = select_for_export(open_collection(source), splits, videos)
     _refuse_unfinished(selection)
     done = frames = 0
+    empty = set(form.texts)
     with atomic_output(output, overwrite) as temporary, progress_bar(format_name, "videos") as show:
 
-        def finished(video_frames: int) -> None:
+        def finished(video: ExportVideo) -> None:
             nonlocal done, frames
-            done, frames = done + 1, frames + video_frames
+            done, frames = done + 1, frames + video.frames
+            empty.difference_update(name for name in form.texts if video.annotation.get(name, "").strip())
             show(done, len(selection.keys), f", {frames:,} frames")
 
         writer(replace(selection, finished=finished), temporary)
-    timed = any(known.timed for known in FORMATS if known.name == format_name)
-    uneven = 0 if timed else _count_uneven(selection)
-    return Exported(output, len(selection.keys), frames, _size(output), uneven)
+    uneven = 0 if form.timed else _count_uneven(selection)
+    return Exported(output, len(selection.keys), frames, _size(output), uneven, tuple(sorted(empty)))
 
 
 def _refuse_unfinished(selection: ExportSelection) -> None:

@@ -25,30 +25,58 @@ class ExportFormat:
         makes: What the output consists of.
         description: One line.
         timed: Whether it records when each frame is shown; others record a frame rate at most.
+        texts: Texts of the source that its reader trains on.
     """
 
     name: str
     makes: str
     description: str
     timed: bool = False
+    texts: tuple[str, ...] = ()
 
 
+_GLOSS_AND_TEXT = ("gloss", "translation")
 FORMATS = (
     ExportFormat("pose", "folder, one .pose per video", "pose-format, the exchange format of sign-language processing"),
     ExportFormat("pickle", "file", "keypoint lists by split, as extraction scripts of the field write them"),
-    ExportFormat("mska", "folder, one pickle per split", "MSKA: 133 points in 210x260 pixels, gloss, text"),
-    ExportFormat("twostream", "folder, one pickled list per split", "TwoStreamNetwork: as mska, in files of its own"),
+    ExportFormat(
+        "mska", "folder, one pickle per split", "MSKA: 133 points in 210x260 pixels, gloss, text", texts=_GLOSS_AND_TEXT
+    ),
+    ExportFormat(
+        "twostream",
+        "folder, one pickled list per split",
+        "TwoStreamNetwork: as mska, in files of its own",
+        texts=_GLOSS_AND_TEXT,
+    ),
     ExportFormat("npz", "folder, one .npz per video", "numpy arrays with everything the dataset knows", timed=True),
     ExportFormat("coco", "folder, one .json per split", "COCO-WholeBody annotations"),
     ExportFormat("openpose", "folder, one .json per frame", "OpenPose --write_json: BODY_25, hands, face"),
-    ExportFormat("kaggle", "folder, one .parquet per video", "Kaggle ASL-Signs: 543 rows a frame"),
-    ExportFormat("fingerspelling", "folder, one table per split", "Kaggle ASL-Fingerspelling: a row a frame"),
+    ExportFormat("kaggle", "folder, one .parquet per video", "Kaggle ASL-Signs: 543 rows a frame", texts=("gloss",)),
+    ExportFormat(
+        "fingerspelling",
+        "folder, one table per split",
+        "Kaggle ASL-Fingerspelling: a row a frame",
+        texts=("translation",),
+    ),
     ExportFormat("webdataset", "folder of .tar shards", "WebDataset for sequential training", timed=True),
     ExportFormat("csv", "folder, one .csv per video", "one row per frame, one column per coordinate", timed=True),
     ExportFormat("delta", "log inside the dataset", "Delta Lake over the compacted files, nothing copied", timed=True),
 )
 # Written into the dataset itself, not to an output.
 IN_PLACE = "delta"
+
+
+def find_format(name: str) -> ExportFormat:
+    """Return what is known about a format.
+
+    Raises:
+        ConfigError: There is no such format.
+    """
+    for known in FORMATS:
+        if known.name == name:
+            return known
+    names = [known.name for known in FORMATS]
+    raise ConfigError(f"There is no format '{name}' ({', '.join(names)}).{did_you_mean(name, names)}")
 
 
 def find_writer(name: str) -> Writer:
@@ -81,6 +109,5 @@ def find_writer(name: str) -> Writer:
         case "csv":
             from phoenix_ray.exports.lossless import write_csv_tables as writer
         case _:
-            known = [known.name for known in FORMATS]
-            raise ConfigError(f"There is no format '{name}' ({', '.join(known)}).{did_you_mean(name, known)}")
+            raise ConfigError(f"The format '{find_format(name).name}' is written into the dataset.")
     return writer

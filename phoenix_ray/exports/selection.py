@@ -125,12 +125,12 @@ class ExportSelection:
     Attributes:
         collection: Where they come from.
         keys: (split, video ID) of each, sorted.
-        finished: Called after each video with its number of frames, for progress.
+        finished: Called after each video, once it was read, for progress.
     """
 
     collection: LandmarkCollection
     keys: tuple[VideoKey, ...]
-    finished: Callable[[int], None] | None = None
+    finished: Callable[[ExportVideo], None] | None = None
 
     @property
     def layout(self) -> Layout:
@@ -143,7 +143,7 @@ class ExportSelection:
             video = ExportVideo(self.collection, key, check)
             yield video
             if self.finished is not None:
-                self.finished(video.frames)
+                self.finished(video)
 
     def holistic_videos(
         self, format_name: str, axes: str = "xyz", *, pose_alone: bool = False

@@ -70,6 +70,7 @@ def compare_collections(
     *,
     agreed: Mapping[VideoKey, int],
     statuses: bool,
+    extra: str = "the video is extra",
 ) -> Iterator[VideoComparison]:
     """Yield the result for each video.
 
@@ -80,6 +81,7 @@ def compare_collections(
         tolerance: What counts as equal.
         agreed: Videos known to be the same bits → their number of frames; they are not read.
         statuses: Whether both sides record why a part may be missing.
+        extra: What to say of a video that only the candidate has.
     """
     expected, found = set(reference.keys()), set(candidate.keys())
     sides = Side("reference", reference), Side("candidate", candidate)
@@ -89,7 +91,7 @@ def compare_collections(
         elif key not in found:
             yield _not_compared(key, "video missing", "the video is missing")
         elif key not in expected:
-            yield _not_compared(key, "video extra", "the video is extra")
+            yield _not_compared(key, "video extra", extra)
         else:
             try:
                 yield read_both(*sides, key, partial(compare_blocks, tolerance=tolerance, statuses=statuses))

@@ -41,6 +41,9 @@ class RecomputedCollection:
         committed: The dataset that is verified.
         recorded: Where that dataset says its source lay.
 
+    Attributes:
+        source_root: Where the source lies.
+
     Raises:
         SourceError: The source cannot be listed.
         ModelError: The model cannot be loaded.
@@ -50,8 +53,9 @@ class RecomputedCollection:
         # Without columns of landmarks: rows are read for their status alone.
         self._statuses = committed.select(parts=())
         self._decode = settings.decode
-        listing = open_recorded_source(settings.source, recorded).videos()
-        self._videos = {(video.split, video.video_id): video for video in listing if isinstance(video, Video)}
+        source = open_recorded_source(settings.source, recorded)
+        self.source_root = source.root
+        self._videos = {(video.split, video.video_id): video for video in source.videos() if isinstance(video, Video)}
         self._model: PoseModel = registry.create(settings.model)
 
     @property

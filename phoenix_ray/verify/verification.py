@@ -24,7 +24,7 @@ from phoenix_ray.dataset.storage import hash_file
 from phoenix_ray.dataset.survey import take_survey
 from phoenix_ray.dataset.video_landmarks import LandmarkCollection
 from phoenix_ray.dataset.video_table import read_entries
-from phoenix_ray.errors import ConfigError, did_you_mean
+from phoenix_ray.errors import ConfigError, SourceError, did_you_mean
 from phoenix_ray.exports.imports import FileCollection, open_collection
 from phoenix_ray.models import registry
 from phoenix_ray.models.holistic.parity import PARITY, PARITY_OF_OTHER_ORDER, ParityTolerances
@@ -107,6 +107,7 @@ class Verification:
         statuses: Whether both sides record why a part may be missing.
         source: Where the frames lie, for pictures; empty where it is not known.
         agreed: Videos known to be the same bits → their number of frames.
+        extra: What to say of a video that only the candidate has.
     """
 
     names: tuple[str, str]
@@ -117,6 +118,7 @@ class Verification:
     statuses: bool
     source: str
     agreed: Mapping[VideoKey, int] = field(default_factory=dict)
+    extra: str = "the video is extra"
 
     def compare(self) -> Iterator[VideoComparison]:
         """Yield the result for each video."""
@@ -127,6 +129,7 @@ class Verification:
             self.criterion.tolerance,
             agreed=self.agreed,
             statuses=self.statuses,
+            extra=self.extra,
         )
 
     def remarks(self) -> tuple[str, ...]:
@@ -185,6 +188,7 @@ def against_recomputation(
 
     Raises:
         ConfigError: A word or `videos` names what is not there, or no tolerance is known.
+        SourceError: The source has none of the videos.
         PhoenixRayError: The dataset, the source or the model cannot be opened.
     """
     dataset = Dataset.open(path)
@@ -244,8 +248,18 @@ def _against(
     dataset: Dataset, names: tuple[str, str], settings: Settings, videos: VideoFilter, criterion: Criterion
 ) -> Verification:
     fresh = RecomputedCollection(settings, dataset, dataset.identity.source_root)
-    keys = tuple(videos.choose(chain(fresh.keys(), dataset.keys())))
-    return Verification(names, fresh, dataset, keys, criterion, statuses=True, source=settings.source.path)
+    there = set(fresh.keys())
+    keys = tuple(videos.choose(chain(there, dataset.keys())))
+    committed = set(keys).intersection(dataset.keys())
+    if committed and not committed & there:
+        fresh.close()
+        raise SourceError(
+            f"{fresh.source_root} holds none of the videos to compute again, or none that can be opened: "
+            f"{'/'.join(min(committed))}{' and others' if len(committed) > 1 else ''}. Say where they are now: "
+            "--source NEWPATH"
+        )
+    extra = f"{fresh.source_root} does not have it, or it cannot be opened there"
+    return Verification(names, fresh, dataset, keys, criterion, statuses=True, source=settings.source.path, extra=extra)
 
 
 class _Vouched(NamedTuple):

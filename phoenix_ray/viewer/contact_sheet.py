@@ -20,7 +20,7 @@ from phoenix_ray.config import DecodeSettings, SourceSettings
 from phoenix_ray.dataset.identity import open_recorded_source
 from phoenix_ray.dataset.reader import Dataset
 from phoenix_ray.dataset.video_landmarks import VideoLandmarks
-from phoenix_ray.errors import OutputError
+from phoenix_ray.errors import ConfigError, OutputError
 from phoenix_ray.landmarks import Layout
 from phoenix_ray.sources.base import Video
 from phoenix_ray.sources.frames import read_frames
@@ -51,6 +51,7 @@ def write_contact_sheet(
         around: Show neighbouring frames with this frame index in the middle, instead of spreading them.
 
     Raises:
+        ConfigError: A video to show ends before the frame `around`.
         OutputError: There is no dataset with rows there, or the picture cannot be written.
         SourceError: The frames cannot be found.
     """
@@ -130,6 +131,11 @@ def _row(dataset: Dataset, video: Video, frames: int, around: int | None) -> Row
     if around is None:
         chosen = np.unique(np.linspace(0, total - 1, min(frames, total)).round().astype(int))
     else:
+        if around > (last := int(overview.numbers.max(initial=-1))):
+            raise ConfigError(
+                f"{video.split}/{video.video_id} ends with frame {last}: --around {around} is beyond its end. Give an "
+                "earlier frame, or name another video with --video."
+            )
         middle = int(np.searchsorted(overview.numbers, around))
         first = max(0, min(middle - frames // 2, total - frames))
         chosen = np.arange(first, min(first + frames, total))

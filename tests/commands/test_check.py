@@ -13,7 +13,7 @@ from phoenix_ray.dataset import paths
 from phoenix_ray.dataset.storage import LocalStorage
 from phoenix_ray.sources.base import Video
 from phoenix_ray.sources.registry import open_source
-from tests.dataset.made_up import commit, make_video
+from tests.dataset.made_up import commit, make_video, new_dataset
 from tests.dataset.test_crashes import work
 from tests.sources.made_up import write_frames
 
@@ -40,6 +40,14 @@ def test_a_whole_dataset_ends_with_0_and_its_digest(folder: Path) -> None:
         0,
         f"Whole: every file is what was written. Landmark digest of the data files: {digest}",
     )
+
+
+def test_a_dataset_without_a_frame_ends_with_3(tmp_path: Path) -> None:
+    new_dataset(tmp_path / "dataset")
+    result = invoke(tmp_path / "dataset")
+    assert result.exit_code == 3
+    assert "Whole" not in result.output
+    assert "it holds no frame yet. To finish: `phoenix-ray run" in result.output
 
 
 def test_damage_ends_with_8_and_is_named(folder: Path) -> None:

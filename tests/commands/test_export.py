@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from phoenix_ray.cli import main
 from phoenix_ray.errors import EXIT_OK, EXIT_OUTPUT, EXIT_USAGE
 from phoenix_ray.exports.registry import FORMATS
 from tests.exports.made_up import write_dataset
+from tests.prepare.made_up import make_video
 
 
 def run(*words: str) -> int:
@@ -40,6 +42,30 @@ def test_exit_codes_show_whose_fault_it_is(dataset: str, tmp_path: Path, capsys:
     assert run(dataset, output, "--format", "csv") == EXIT_OUTPUT
     assert "--overwrite" in capsys.readouterr().err
     assert run(dataset, output, "--format", "csv", "--overwrite") == EXIT_OK
+
+
+@pytest.mark.parametrize(
+    ("annotation", "form", "missing"),
+    [
+        ({}, "kaggle", "a gloss,"),
+        ({}, "fingerspelling", "a translation,"),
+        ({"translation": "morgen regen"}, "kaggle", "a gloss,"),
+        ({"gloss": "MORGEN"}, "kaggle", ""),
+        ({}, "csv", ""),
+    ],
+)
+def test_a_text_that_a_format_is_for_and_no_video_has_is_mentioned(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], annotation: dict[str, str], form: str, missing: str
+) -> None:
+    videos = tuple(
+        replace(make_video(3), split="train", video_id=name, annotation=texts)
+        for name, texts in (("a", {}), ("b", annotation))
+    )
+    dataset = write_dataset(tmp_path / "dataset", videos)
+    assert run(dataset, str(tmp_path / "out"), "--format", form) == EXIT_OK
+    notice = capsys.readouterr().err
+    assert ("No video has" in notice) == bool(missing)
+    assert missing in notice
 
 
 def test_help_lists_every_format(capsys: pytest.CaptureFixture[str]) -> None:

@@ -89,6 +89,21 @@ def test_a_recomputation_takes_the_videos_asked_for(compute: Compute) -> None:
     assert "EQUAL bit for bit: 2 videos" in verify(dataset, "--recompute", "--sample", 2, "--seed", 3).stdout
 
 
+def test_a_source_without_the_videos_is_named_instead_of_called_a_difference(
+    compute: Compute, source: Path, tmp_path: Path
+) -> None:
+    dataset, moved = compute(), tmp_path / "moved"
+    shutil.copytree(source, moved)
+    (moved / "dev" / "delta").rename(moved / "dev" / "renamed")
+    alone = verify(dataset, "--recompute", "--source", moved, "--video", "delta")
+    assert alone.exit_code == EXIT_SOURCE
+    assert f"{moved} holds none of the videos to compute again" in alone.stderr
+    assert "dev/delta. Say where" in alone.stderr
+    every = verify(dataset, "--recompute", "--source", moved, "--full")
+    assert every.exit_code == 1
+    assert f"{moved} does not have it, or it cannot be opened there" in every.stdout
+
+
 def test_frames_that_changed_since_are_found(compute: Compute, source: Path, tmp_path: Path) -> None:
     dataset, moved = compute(), tmp_path / "moved"
     shutil.copytree(source, moved)

@@ -36,7 +36,7 @@ def test_what_does_not_exist_is_reported() -> None:
 
 def test_frames_are_counted_as_videos_are_done() -> None:
     counted: list[int] = []
-    selection = replace(select_for_export(COLLECTION), finished=counted.append)
+    selection = replace(select_for_export(COLLECTION), finished=lambda video: counted.append(video.frames))
     for split, part in selection.by_split():
         for video in part.videos():
             assert video.split == split

@@ -11,7 +11,7 @@ from phoenix_ray.config import ModelSettings, OutputSettings, Settings, SourceSe
 from phoenix_ray.dataset.identity import DatasetIdentity, claim_dataset
 from phoenix_ray.dataset.shards import Shard
 from phoenix_ray.dataset.storage import open_storage
-from phoenix_ray.errors import OutputError, SourceError
+from phoenix_ray.errors import ConfigError, OutputError, SourceError
 from phoenix_ray.sources.base import Video
 from phoenix_ray.sources.registry import open_source
 from phoenix_ray.viewer.contact_sheet import write_contact_sheet
@@ -84,6 +84,12 @@ def test_frames_around_one_stand_side_by_side(dataset: str, tmp_path: Path) -> N
     assert near is not None
     assert near.shape == spread.shape
     assert (near != spread).any()
+
+
+def test_a_frame_beyond_the_end_of_a_video_is_reported(dataset: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"dev/b ends with frame \d+: --around 1000 is beyond its end"):
+        write_contact_sheet(dataset, tmp_path / "sheet.png", SourceSettings(), 2, 3, only=["b"], around=1000)
+    assert not (tmp_path / "sheet.png").exists()
 
 
 def test_a_source_that_is_another_dataset_is_reported(dataset: str, tmp_path: Path) -> None:

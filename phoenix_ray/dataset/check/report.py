@@ -53,11 +53,19 @@ class CheckReport:
         return dict(total(tallies).kernels)
 
     @property
+    def is_empty(self) -> bool:
+        """Whether no frame is committed: a run has begun the dataset, and nothing more."""
+        partitions = any(partition.info is not None for partition in self.check.partitions)
+        return not partitions and not self.check.manifest.tally.rows
+
+    @property
     def exit_code(self) -> int:
-        """8 when something needs repair, 3 when a video is to be computed or cannot be opened, 0 otherwise."""
+        """8 when something needs repair, 3 when a frame is to be computed or a video cannot be opened, 0 otherwise."""
         if of_kinds(self.findings, TO_REPAIR) and not self._awaits_identity:
             return EXIT_DAMAGED
-        incomplete = self.to_compute or self._awaits_identity or of_kinds(self.findings, ["unopenable"])
+        incomplete = (
+            self.to_compute or self._awaits_identity or of_kinds(self.findings, ["unopenable"]) or self.is_empty
+        )
         return EXIT_INCOMPLETE if incomplete else EXIT_OK
 
     def to_text(self) -> str:
@@ -126,6 +134,8 @@ class CheckReport:
                 f"Sound, not complete: the source has {videos} that cannot be opened. Replace or repair {them} there; "
                 f"then {command} computes what is missing."
             )
+        if self.is_empty:
+            return f"Sound, not complete: it holds no frame yet. To finish: {command} computes what is missing."
         digest = digest_text(self.check.manifest.tally.digest)
         return f"Whole: every file is what was written. Landmark digest of the data files: {digest}"
 
