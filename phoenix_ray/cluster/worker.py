@@ -18,7 +18,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -26,9 +26,11 @@ import numpy as np
 from numpy.typing import NDArray
 from ray.exceptions import RayError
 
+from phoenix_ray.cluster.chains import shards_at_once
+from phoenix_ray.cluster.lockstep import Lockstep
 from phoenix_ray.cluster.remote_decoding import DecoderDiedError, read_remotely
 from phoenix_ray.cluster.shards import Trouble
-from phoenix_ray.config import Settings
+from phoenix_ray.config import DecodeSettings, Settings
 from phoenix_ray.dataset.failures import FailureClass
 from phoenix_ray.dataset.identity import DatasetIdentity
 from phoenix_ray.dataset.partitions import PartitionInfo, latest_state, write_partition
@@ -52,7 +54,7 @@ class Timings:
 
     Attributes:
         decode: Waiting for decoded frames (decoding itself runs ahead in threads).
-        inference: In the model.
+        inference: In the model; in mode tracking also waiting for the other videos of a batch.
         write: Encoding and committing partitions, while the model computes the next shard.
         idle: The model waiting for a shard.
     """
@@ -118,9 +120,9 @@ class WorkerInfo:
 
 
 class ShardWorker:
-    """Computes shards with one model, one after the other.
+    """Computes shards with one model: one after the other, or with a tracking model `chains.shards_at_once` together.
 
-    As an actor it takes several calls at once: one computes, while those before it encode and commit their rows.
+    As an actor it takes several calls at once: some compute, while those before them encode and commit their rows.
     """
 
     def __init__(self, settings: Settings, identity: DatasetIdentity) -> None:
@@ -129,8 +131,8 @@ class ShardWorker:
         self._storage = open_storage(settings.output.path)
         self._model: PoseModel | None = None
         self._kernels = ""
-        self._computing = threading.Lock()
-        self._idle_since = time.perf_counter()
+        self._decode = settings.decode
+        self._turns = _Turns(1)
 
     def ready(self) -> WorkerInfo:
         """Load the model and answer.
@@ -139,9 +141,12 @@ class ShardWorker:
             ModelError: The model cannot be loaded here, or would find other landmarks than the dataset has.
         """
         registry.refuse_other_machine(self._settings.model, self._identity.model)
-        self._model = registry.create(self._settings.model)
+        model = registry.create(self._settings.model)
         self._kernels = registry.kernels(self._settings.model)
-        self._idle_since = time.perf_counter()
+        at_once = shards_at_once(registry.facts(self._settings.model))
+        self._model = Lockstep(model) if at_once > 1 and isinstance(model, TrackingModel) else model
+        self._decode = _share(self._settings.decode, at_once)
+        self._turns = _Turns(at_once)
         return WorkerInfo(platform.node(), os.getpid())
 
     def process(self, shard: Shard, start: State = None) -> Receipt:
@@ -158,7 +163,8 @@ class ShardWorker:
     def _estimate(self, model: PoseModel, shard: Shard, state: State) -> Estimate:
         frames = self._read_frames(shard)
         if isinstance(model, TrackingModel) and state is not None:
-            return track_frames(model, frames, shard.first, shard.last, state)
+            with model.taking_part() if isinstance(model, Lockstep) else nullcontext():
+                return track_frames(model, frames, shard.first, shard.last, state)
         estimate = estimate_frames(model, frames, shard.first, shard.last)
         if shard.keeps_batches(model.batch_size):
             return estimate
@@ -181,7 +187,7 @@ class ShardWorker:
 
     def _read_frames(self, shard: Shard) -> Iterator[Frame]:
         read = read_remotely if self._settings.decode.on == "cpu_nodes" else read_frames
-        return read(shard.video, shard.first, shard.last, self._settings.decode)
+        return read(shard.video, shard.first, shard.last, self._decode)
 
     def _commit(self, shard: Shard, start: State, compute: Callable[[PoseModel, Shard, State], Estimate]) -> Receipt:
         timings = Timings()
@@ -195,7 +201,7 @@ class ShardWorker:
                 raise ClusterError("The worker was given a shard before it was ready.")
             # Before its turn, when the frames before it have just been committed: later they may have been compacted.
             start = self._state_before(self._model, shard, start)
-            with self._in_turn() as idle:
+            with self._turns.take() as idle:
                 timings = Timings(idle=idle)
                 estimate = compute(self._model, shard, start)
             events, state = estimate.events, estimate.state
@@ -216,15 +222,37 @@ class ShardWorker:
             )
         return Receipt(partition, trouble, timings, peak_memory_mb(), memory_mb(), events, state, reached)
 
+
+class _Turns:
+    """Lets so many calls at a time use the model."""
+
+    def __init__(self, at_once: int) -> None:
+        self._free = threading.Semaphore(at_once)
+        self._counting = threading.Lock()
+        self._users = 0
+        self._idle_since = time.perf_counter()
+
     @contextmanager
-    def _in_turn(self) -> Iterator[float]:
-        """Let one call at a time use the model; yield the seconds for which no call used it."""
-        with self._computing:
-            idle = time.perf_counter() - self._idle_since
+    def take(self) -> Iterator[float]:
+        """Wait for a turn; yield the seconds for which no call used the model."""
+        with self._free:
+            with self._counting:
+                idle = 0.0 if self._users else time.perf_counter() - self._idle_since
+                self._users += 1
             try:
                 yield idle
             finally:
-                self._idle_since = time.perf_counter()
+                with self._counting:
+                    self._users -= 1
+                    self._idle_since = time.perf_counter()
+
+
+def _share(settings: DecodeSettings, shards: int) -> DecodeSettings:
+    """Return the part of a worker's threads and memory for frames that each of some shards has."""
+    if shards == 1:
+        return settings
+    threads, ahead = max(1, settings.threads // shards), max(2, settings.ahead // shards)
+    return settings.model_copy(update={"threads": threads, "ahead": ahead})
 
 
 class _ChainBrokenError(Exception):
