@@ -1,7 +1,7 @@
 """Turns the frames of a video into landmarks.
 
-Workers call `estimate_frames` for each shard, and `phoenix-ray verify --recompute` calls it without a cluster, so the
-two cannot differ. It writes nothing, and knows neither Ray nor an output.
+Workers call `estimate_frames` or, in mode tracking, `track_frames` for each shard, and `phoenix-ray verify --recompute`
+calls them without a cluster, so the two cannot differ. They write nothing, and know neither Ray nor an output.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from phoenix_ray.dataset.schema import FrameRecord, FrameStatus, empty_batch
 from phoenix_ray.errors import PhoenixRayError
-from phoenix_ray.models.base import LandmarkBatch, PoseModel
+from phoenix_ray.models.base import LandmarkBatch, PoseModel, TrackingModel
 from phoenix_ray.sources.base import Frame
 
 
@@ -30,6 +30,8 @@ class Estimate:
         decode_seconds: Time spent waiting for decoded frames; decoding itself runs ahead in threads.
         inference_seconds: Time spent in the model.
         events: Events that the model reports (`LandmarkBatch.events`).
+        state: What a `TrackingModel` remembers of the video after the last frame: float32 (state_size,). None for other
+            models.
     """
 
     records: list[FrameRecord]
@@ -37,6 +39,7 @@ class Estimate:
     decode_seconds: float
     inference_seconds: float
     events: tuple[str, ...]
+    state: NDArray[np.float32] | None = None
 
 
 def estimate_frames(model: PoseModel, frames: Iterator[Frame], first: int, last: int) -> Estimate:
@@ -70,6 +73,57 @@ def estimate_frames(model: PoseModel, frames: Iterator[Frame], first: int, last:
     if failure is not None and survivors == 0:
         raise failure
     return Estimate(records, rows, watched.seconds, inference, tuple(events))
+
+
+def first_state(model: TrackingModel) -> NDArray[np.float32]:
+    """Return what a model remembers before a video's first frame: float32 (state_size,), all NaN."""
+    return np.full(model.state_size, np.nan, np.float32)
+
+
+def track_frames(
+    model: TrackingModel, frames: Iterator[Frame], first: int, last: int, state: NDArray[np.float32]
+) -> Estimate:
+    """Return the landmarks of frames `first` to `last - 1` of a video, which `frames` yields in order.
+
+    A frame without an image, or on which the model fails, leaves the state as it was: the next frame follows the one
+    before. So a frame that is left out later, because it is known to fail, changes no other frame.
+
+    Args:
+        model: The model.
+        frames: The frames.
+        first: First frame.
+        last: End of the frames, exclusive.
+        state: float32 (state_size,): the state after frame `first - 1`; `first_state` where that is before the video.
+
+    Raises:
+        Exception: As `estimate_frames`.
+    """
+    watched = _Stopwatch(frames)
+    rows = empty_batch(model.layout, last - first)
+    records: list[FrameRecord] = []
+    inference = 0.0
+    events: list[str] = []
+    survivors, failure = 0, None
+    states = np.asarray(state, np.float32).reshape(1, model.state_size)
+    for frame in watched:
+        error = None
+        if frame.image is not None:
+            before = time.perf_counter()
+            try:
+                batch, states = model.track([frame.image], states)
+                events += batch.events
+                _place(rows, batch, np.array([frame.index - first]))
+                survivors += 1
+            except MemoryError:
+                raise
+            except Exception as raised:
+                error = raised
+                failure = failure or raised
+            inference += time.perf_counter() - before
+        records.append(_record(frame, rows, first, error))
+    if failure is not None and survivors == 0:
+        raise failure
+    return Estimate(records, rows, watched.seconds, inference, tuple(events), states[0].copy())
 
 
 def error_message(error: Exception) -> str:

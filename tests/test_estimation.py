@@ -2,17 +2,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from phoenix_ray.config import DecodeSettings, ModelSettings
-from phoenix_ray.estimation import estimate_frames
+from phoenix_ray.estimation import Estimate, estimate_frames, first_state, track_frames
 from phoenix_ray.models import registry
 from phoenix_ray.models.base import LandmarkBatch, PoseModel
+from phoenix_ray.models.synthetic import SyntheticTracker
 from phoenix_ray.sources.base import Video
 from phoenix_ray.sources.frames import read_frames
 
@@ -22,7 +26,16 @@ SETTINGS = ModelSettings(name="synthetic", batch_size=4)
 
 @pytest.fixture
 def video(tmp_path: Path) -> Video:
-    folder = tmp_path / "video"
+    return write_video(tmp_path / "video")
+
+
+@pytest.fixture(scope="module")
+def shared_video(tmp_path_factory: pytest.TempPathFactory) -> Video:
+    """A video that no test changes."""
+    return write_video(tmp_path_factory.mktemp("shared") / "video")
+
+
+def write_video(folder: Path) -> Video:
     folder.mkdir()
     random = np.random.default_rng(0)
     for index in range(FRAMES):
@@ -111,3 +124,76 @@ def test_what_a_model_wants_recorded_is_handed_on(video: Video) -> None:
 
     estimate = estimate_frames(Telling(poison=set()), read_frames(video, 0, 6, DecodeSettings()), 0, 6)
     assert estimate.events == ("4 frames", "2 frames")
+
+
+class FailingTracker(SyntheticTracker):
+    """The synthetic tracking model, which raises on frames of some shades."""
+
+    def __init__(self, poison: set[int]) -> None:
+        super().__init__(batch_size=1)
+        self._poison = poison
+
+    def track(
+        self, images: Sequence[NDArray[np.uint8]], states: NDArray[np.float32]
+    ) -> tuple[LandmarkBatch, NDArray[np.float32]]:
+        if any(int(image[0, 0, 0]) in self._poison for image in images):
+            raise RuntimeError("no convergence")
+        return super().track(images, states)
+
+
+def track_range(
+    model: SyntheticTracker, video: Video, first: int, last: int, state: NDArray[np.float32] | None = None
+) -> Estimate:
+    before = first_state(model) if state is None else state
+    return track_frames(model, read_frames(video, first, last, DecodeSettings()), first, last, before)
+
+
+def points_of(estimates: Sequence[Estimate]) -> list[bytes]:
+    return [
+        np.concatenate([estimate.rows.points[part] for estimate in estimates]).tobytes()
+        for part in estimates[0].rows.points
+    ]
+
+
+@given(cuts=st.sets(st.integers(1, FRAMES - 1)), poison=st.sets(st.integers(60, 199), max_size=40))
+def test_ranges_that_hand_on_the_state_give_the_video_bit_for_bit(
+    shared_video: Video, cuts: set[int], poison: set[int]
+) -> None:
+    model = FailingTracker(poison - {shade(shared_video, 0)})
+    whole = track_range(model, shared_video, 0, FRAMES)
+    pieces: list[Estimate] = []
+    state = first_state(model)
+    edges = [0, *sorted(cuts), FRAMES]
+    for first, last in pairwise(edges):
+        try:
+            pieces.append(track_range(model, shared_video, first, last, state))
+        except RuntimeError:
+            assume(False)
+        assert pieces[-1].state is not None
+        state = pieces[-1].state
+    assert points_of(pieces) == points_of([whole])
+    assert [record for piece in pieces for record in piece.records] == whole.records
+    assert whole.state is not None
+    assert state.tobytes() == whole.state.tobytes()
+
+
+def test_frames_that_cannot_be_read_or_computed_leave_the_state_untouched(video: Video) -> None:
+    poison = shade(video, 7)
+    Path(video.location, "images0003.png").write_bytes(b"")
+    estimate = track_range(FailingTracker({poison}), video, 0, FRAMES)
+    lost = [record.index for record in estimate.records if record.status in ("unreadable", "failed")]
+    assert {2, 7} <= set(lost)
+    model = SyntheticTracker(batch_size=1)
+    state = first_state(model)
+    for index in sorted(set(range(FRAMES)) - set(lost)):
+        alone = track_range(model, video, index, index + 1, state)
+        assert np.array_equal(alone.rows.points["pose"][0], estimate.rows.points["pose"][index], equal_nan=True)
+        assert alone.state is not None
+        state = alone.state
+    assert estimate.state is not None
+    assert state.tobytes() == estimate.state.tobytes()
+
+
+def test_a_tracking_model_that_fails_on_every_frame_raises(video: Video) -> None:
+    with pytest.raises(RuntimeError, match="no convergence"):
+        track_range(FailingTracker(set(range(256))), video, 0, FRAMES)

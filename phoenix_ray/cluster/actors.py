@@ -16,12 +16,14 @@ from typing import Any, Literal
 import ray
 from ray.exceptions import ActorDiedError, ActorUnavailableError, RayActorError, RayTaskError
 
+from phoenix_ray.cluster.chains import shards_at_once
 from phoenix_ray.cluster.session import WorkerPlan, plan_workers, shortage
 from phoenix_ray.cluster.shards import Assignment, Trouble, WorkerId
 from phoenix_ray.cluster.worker import ShardWorker, WorkerInfo
 from phoenix_ray.config import ClusterSettings, Settings
 from phoenix_ray.dataset.identity import DatasetIdentity
 from phoenix_ray.errors import ClusterError, PhoenixRayError
+from phoenix_ray.models import registry
 from phoenix_ray.text import counted
 
 # Actors that die while they start (no memory, another version of the package) are created this often before the run
@@ -58,8 +60,8 @@ class ActorPool:
         self._plan = plan
         self._recycle_memory_mb = settings.cluster.recycle_memory_mb
         self._arguments = (settings, identity)
-        # One call computes, the others write; `ShardWorker` sees to that.
-        self._calls_at_once = settings.cluster.shards_in_flight
+        # One call computes (in mode tracking a batch of them), the others write; `ShardWorker` sees to that.
+        self._calls_at_once = shards_at_once(registry.facts(settings.model)) + settings.cluster.shards_in_flight - 1
         self._members: dict[WorkerId, _Member] = {}
         self._starting: dict[Any, WorkerId] = {}
         self._created = 0
@@ -123,8 +125,8 @@ class ActorPool:
         """Queue a shard at its worker and return the reference of its receipt."""
         handle = self._members[assignment.worker].handle
         if assignment.condemned:
-            return handle.flag.remote(assignment.shard, assignment.condemned.message)
-        return handle.process.remote(assignment.shard)
+            return handle.flag.remote(assignment.shard, assignment.condemned.message, assignment.start)
+        return handle.process.remote(assignment.shard, assignment.start)
 
     def has_outgrown(self, worker: WorkerId, memory_mb: float) -> bool:
         """Whether a worker that holds this much memory after a shard should be replaced before its node runs out."""

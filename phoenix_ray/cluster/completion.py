@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 
 from phoenix_ray.cluster.actors import ActorPool
+from phoenix_ray.cluster.chains import Chains, shards_at_once
 from phoenix_ray.cluster.claim import Claim
 from phoenix_ray.cluster.driver import Driver
 from phoenix_ray.cluster.plan import MissingRanges, Plan, plan_run
@@ -141,19 +142,24 @@ def _compute(job: Job, plan: Plan) -> int:
 
 def _run_shards(job: Job, plan: Plan, reduce: BackgroundReduce, resources: Mapping[str, float]) -> int:
     settings = job.settings
-    worker_plan = plan_workers(settings.cluster, resources, engine_uses_gpu=registry.facts(settings.model).uses_gpu)
+    facts = registry.facts(settings.model)
+    worker_plan = plan_workers(settings.cluster, resources, engine_uses_gpu=facts.uses_gpu)
     worker_plan = replace(worker_plan, count=min(worker_plan.count, len(plan.shards)))
     if settings.decode.on == "cpu_nodes":
         require_spare_cpu(worker_plan, resources)
     say(f"Starting {worker_plan}")
     pool = ActorPool(worker_plan, settings, job.identity)
-    blame = Blame(settings.cluster.max_attempts, registry.facts(settings.model).batch_size)
+    # The batches of a tracking model go across videos, so where a video is cut does not matter to them.
+    blame = Blame(settings.cluster.max_attempts, 1 if facts.tracks else facts.batch_size)
+    chains = Chains(settings.cluster.shard_frames if facts.tracks else None)
     try:
         Driver(
             settings=settings,
             plan=worker_plan,
             pool=pool,
-            scheduler=Scheduler(plan.shards, settings.cluster.shards_in_flight, blame),
+            scheduler=Scheduler(
+                plan.shards, settings.cluster.shards_in_flight, blame, chains, at_once=shards_at_once(facts)
+            ),
             record=job.record,
             reduce=reduce,
             lease=job.claim.lease,

@@ -159,6 +159,11 @@ class Driver:
             self._retiring.add(assignment.worker)
             if info := self._pool.info(assignment.worker):
                 self._record.worker_outgrown(info, receipt.memory_mb)
+        if receipt.reached is not None:
+            self._record.chain_broken(assignment, receipt.reached)
+            if given_up := self._scheduler.chain_broken(assignment, receipt.reached, self._clock()):
+                self._give_up(given_up)
+            return
         if receipt.trouble is None:
             self._complete(assignment, receipt)
             return
@@ -170,7 +175,7 @@ class Driver:
 
     def _complete(self, assignment: Assignment, receipt: Receipt) -> None:
         self._watchdog.reset(self._clock())
-        if not self._scheduler.completed(assignment, self._clock()):
+        if not self._scheduler.completed(assignment, self._clock(), receipt.state):
             return
         self._record.shard_committed(assignment, receipt)
         if assignment.condemned:

@@ -3,10 +3,14 @@
 `cluster.job` computes a plan, `phoenix-ray plan` prints it. Its shards wait for a worker packed, so that a driver holds
 millions of them: as Python objects a shard and its video (texts, location, signature) take about 1 kB; pickled and
 compressed with their neighbours, a sixth of that. `cluster.scheduler` takes them out one by one.
+
+In mode tracking a plan has a chain for each gap of a video instead: one range, which `cluster.chains` cuts into links
+during the run. So the longest chains come first.
 """
 
 from __future__ import annotations
 
+import math
 import pickle
 import zlib
 from collections import deque
@@ -64,12 +68,14 @@ class Plan:
         totals: Counts by split.
         problems: Videos that the source names but that cannot be planned.
         left_out: Files at the source's path that it does not read.
+        longest_chain: The most links that follow each other; 0 in mode static.
     """
 
     shards: PackedShards
     totals: dict[str, SplitTotals]
     problems: tuple[SourceProblem, ...]
     left_out: tuple[LeftOut, ...] = ()
+    longest_chain: int = 0
 
     def notes(self) -> list[str]:
         """Return what the user should know about the source beside the totals, a line each; none is an error."""
@@ -78,6 +84,11 @@ class Plan:
             lines.append(
                 f"The frame rate of {counted(varying, 'video')} varies: fps is the average there, and the column "
                 "`timestamp` says when each frame is shown."
+            )
+        if self.longest_chain > 1:
+            lines.append(
+                f"Mode tracking: the longest video has {self.longest_chain:,} shards, each of which begins when the "
+                "one before is committed. More workers do not make it faster, so it bounds the end of the run."
             )
         return lines
 
@@ -98,7 +109,7 @@ class Plan:
         unread = f"; {len(self.problems):,} more cannot be opened" if self.problems else ""
         return (
             f"{counted(whole.videos, 'video')} with {whole.frames:,} frames{unread}{done}; "
-            f"{self.missing_frames:,} frames to compute in {counted(len(self.shards), 'shard')}"
+            f"{self.missing_frames:,} frames to compute in {counted(whole.shards, 'shard')}"
         )
 
 
@@ -110,12 +121,18 @@ def plan_run(settings: Settings, source: Source, missing: MissingRanges) -> Plan
     """
     left_out: list[LeftOut] = []
     listing = source.videos(left_out.append)
-    plan = make_plan(listing, missing, settings.cluster.shard_frames, registry.facts(settings.model).batch_size)
+    facts = registry.facts(settings.model)
+    plan = make_plan(listing, missing, settings.cluster.shard_frames, facts.batch_size, chained=facts.tracks)
     return replace(plan, left_out=tuple(left_out))
 
 
 def make_plan(
-    listing: Iterable[Video | SourceProblem], missing: MissingRanges, shard_frames: int, batch_size: int
+    listing: Iterable[Video | SourceProblem],
+    missing: MissingRanges,
+    shard_frames: int,
+    batch_size: int,
+    *,
+    chained: bool = False,
 ) -> Plan:
     """Return the plan for a source listing.
 
@@ -125,7 +142,9 @@ def make_plan(
         shard_frames: About how many frames a shard may have.
         batch_size: Frames of a model batch; shards are cut at its multiples so that batches are the same however a
             video is sharded.
+        chained: Whether the frames of a video depend on those before (`ModelFacts.tracks`).
     """
+    longest_chain = 0
     shards = PackedShards()
     totals: dict[str, SplitTotals] = {}
     problems: list[SourceProblem] = []
@@ -134,7 +153,13 @@ def make_plan(
             problems.append(video)
             continue
         ranges = missing(video)
-        cuts = [Shard(video, first, last) for gap in ranges for first, last in cut(gap, shard_frames, batch_size)]
+        if chained:
+            cuts = [Shard(video, first, last) for first, last in ranges]
+            links = [math.ceil(chain.frames / shard_frames) for chain in cuts]
+            longest_chain = max(longest_chain, *links, 0)
+        else:
+            cuts = [Shard(video, first, last) for gap in ranges for first, last in cut(gap, shard_frames, batch_size)]
+            links = [1] * len(cuts)
         for shard in cuts:
             shards.add(shard)
         absent = sum(last - first for first, last in ranges)
@@ -143,10 +168,10 @@ def make_plan(
             frames=video.frame_count,
             committed_videos=int(absent == 0),
             committed_frames=video.frame_count - absent,
-            shards=len(cuts),
+            shards=sum(links),
             varying_videos=int(video.fps_varies),
         )
-    return Plan(shards, totals, tuple(problems))
+    return Plan(shards, totals, tuple(problems), longest_chain=longest_chain)
 
 
 class Shards(Protocol):

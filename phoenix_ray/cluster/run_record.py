@@ -10,7 +10,7 @@ import json
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 
 from phoenix_ray.cluster.progress import Display, Meter, Status
@@ -108,6 +108,20 @@ class RunRecord:
         shard, trouble = given_up.shard, given_up.trouble
         self.given_up_videos.add(version_key(shard.video))
         self.add_failure(shard.video.split, shard.video.video_id, shard.first, shard.last, trouble, given_up.attempts)
+        if rest := given_up.rest:
+            message = (
+                f"Not tried: in mode tracking these frames follow those before them, and frames {shard.first}-"
+                f"{shard.last - 1} failed. The next run goes on there."
+            )
+            self.add_failure(
+                rest.video.split, rest.video.video_id, rest.first, rest.last, replace(trouble, message=message), 0
+            )
+
+    def chain_broken(self, assignment: Assignment, reached: int) -> None:
+        """Called when a worker found no state to begin a shard with, so that frames from `reached` on come first."""
+        shard = assignment.shard
+        self._note(f"{shard} waits: the state before it is lost, and frames {reached}-{shard.first - 1} are done again")
+        self._meter.expect(shard.first - reached)
 
     def add_failure(self, split: str, video_id: str, first: int, last: int, trouble: Trouble, attempts: int) -> None:
         """Put frames of a video on the failure list, 0 to 0 for a video that cannot be planned, and say so."""

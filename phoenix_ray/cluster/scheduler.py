@@ -10,27 +10,35 @@ infrastructure (a node, the storage) is retried with back-off and charged to nob
 
 When nothing waits, an idle worker computes a speculative copy of a busy worker's shard: a shard's partition has one
 name and one content, so two workers may compute it. The first to commit wins, and the run does not wait for the other.
+
+In mode tracking the pending shards are chains (`cluster.chains`): a worker gets one link at a time, and the next link
+becomes the first of all that wait when that is committed. The longest chain bounds the end of a run, so a link that
+another waits for never waits behind a shard, nor shares a worker with more shards than the worker computes at once.
 """
 
 from __future__ import annotations
 
 import heapq
+import math
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 
+import numpy as np
+from numpy.typing import NDArray
+
+from phoenix_ray.cluster.chains import Chains
 from phoenix_ray.cluster.plan import ShardQueue, Shards
 from phoenix_ray.cluster.shards import Assignment, Blame, GivenUp, ShardState, Ticket, Trouble, WorkerId, patience
+from phoenix_ray.cluster.speculation import Pace, choose_copy
 from phoenix_ray.dataset.shards import Shard, ShardKey
 
 # Infrastructure is never charged to a shard, but a storage that fails for ever must not keep a run alive for ever.
 MAX_INFRASTRUCTURE_RETRIES = 8
 BACKOFF_SECONDS = 1.0
 MAX_BACKOFF_SECONDS = 60.0
-# A shard is late when it takes this many times what the run's pace predicts, and not before this many seconds: its
-# worker sits on a slow or crowded node, or reads from a slow disk.
-LATE_FACTOR = 2.0
-LEAST_LATE_SECONDS = 1.0
+# Said of a shard whose chain breaks again and again.
+LOST_AGAIN = "The frames before it are lost whenever they are computed: something removes or damages partitions."
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +65,15 @@ class Scheduler:
 
     Args:
         shards: What to compute, in the order to start it.
-        shards_in_flight: Shards queued at one worker.
+        shards_in_flight: Shards queued at a worker that computes one after the other.
         blame: Decides what is done about a shard that fails.
+        chains: Which shards follow others; without it none does.
+        at_once: Shards that a worker computes at once.
     """
 
-    def __init__(self, shards: Shards, shards_in_flight: int, blame: Blame) -> None:
+    def __init__(
+        self, shards: Shards, shards_in_flight: int, blame: Blame, chains: Chains | None = None, at_once: int = 1
+    ) -> None:
         self._pending = ShardQueue(shards)
         self._suspects: deque[ShardState] = deque()
         self._condemned: deque[ShardState] = deque()
@@ -71,8 +83,10 @@ class Scheduler:
         self._in_flight: dict[WorkerId, dict[Ticket, Assignment]] = {}
         self._began: dict[WorkerId, float] = {}
         self._reserved: set[WorkerId] = set()
-        self._shards_in_flight = shards_in_flight
+        self._at_once = at_once
+        self._shards_in_flight = shards_in_flight + at_once - 1
         self._blame = blame
+        self._chains = chains or Chains()
         self._pace = Pace()
         self._tickets = 0
 
@@ -116,19 +130,46 @@ class Scheduler:
         if self._condemned:
             return self._assign(worker, self._condemned.popleft(), now)
         if self._pending:
-            shard = self._pending.popleft()
+            shard = self._chains.first_link(self._pending.popleft())
+            if not self._has_room(queue.values(), shard):
+                self._pending.appendleft(shard)
+                return None
             return self._assign(worker, self._open.setdefault(shard.key, ShardState(shard)), now)
         return self._assign_copy(worker, now) if not queue and not self._delayed else None
 
-    def completed(self, assignment: Assignment, now: float) -> bool:
-        """Record that a worker has committed a shard; return False when another worker had been faster."""
+    def completed(self, assignment: Assignment, now: float, state: NDArray[np.float32] | None = None) -> bool:
+        """Record that a worker has committed a shard; return False when another worker had been faster.
+
+        `state` is what a tracking model remembers after the shard.
+        """
         if not assignment.condemned:
-            self._pace.record(assignment.shard, now - self._began.get(assignment.worker, now))
+            self._pace.record(assignment.shard, now - self._start(assignment, now))
             self._blame.record_survivor()
+        committed = self._take_back(assignment, now)
+        if committed is None:
+            return False
+        del self._open[committed.shard.key]
+        for link in self._chains.release(committed.shard, state):
+            if self._open.setdefault(link.shard.key, link) is link:
+                self._enqueue(link)
+        return True
+
+    def chain_broken(self, assignment: Assignment, reached: int, now: float) -> GivenUp | None:
+        """Record that a worker found no state for a link: the frames from `reached` to it are to be computed again.
+
+        The link follows them.
+        """
         state = self._take_back(assignment, now)
-        if state is not None:
-            del self._open[state.shard.key]
-        return state is not None
+        if state is None or state.copies:
+            return None
+        state.delays += 1
+        if state.delays > MAX_INFRASTRUCTURE_RETRIES:
+            return self._give_up(GivenUp(state.shard, Trouble("infrastructure", LOST_AGAIN), state.delays))
+        del self._open[state.shard.key]
+        state.start = None
+        self._chains.add(state)
+        self._pending.appendleft(replace(state.shard, first=reached, last=state.shard.first))
+        return None
 
     def failed(self, assignment: Assignment, trouble: Trouble, now: float) -> GivenUp | None:
         """Record a failure that the worker itself reported and survived.
@@ -169,7 +210,7 @@ class Scheduler:
 
     def overdue(self, now: float, stall_seconds: float) -> list[Assignment]:
         """Return assignments without an answer for longer than a shard ahead of them in the queue explains."""
-        ahead = stall_seconds * (self._shards_in_flight - 1)
+        ahead = stall_seconds * math.ceil((self._shards_in_flight - self._at_once) / self._at_once)
         return [
             assignment
             for queue in self._in_flight.values()
@@ -183,7 +224,17 @@ class Scheduler:
         self._suspects.clear()
         self._condemned.clear()
         self._delayed.clear()
+        self._chains.clear()
         self._open = {key: state for key, state in self._open.items() if state.copies}
+
+    def _has_room(self, queue: Collection[Assignment], shard: Shard) -> bool:
+        """Whether a worker with these assignments may take a shard too."""
+        links = any(map(self._chains.goes_on, (shard, *(assignment.shard for assignment in queue))))
+        return len(queue) < (self._at_once if links else self._shards_in_flight)
+
+    def _start(self, assignment: Assignment, now: float) -> float:
+        """Return when a worker began an assignment."""
+        return self._began.get(assignment.worker, now) if self._at_once == 1 else assignment.since
 
     def _patience(self, assignment: Assignment, stall_seconds: float) -> float:
         state = self._open.get(assignment.shard.key)
@@ -193,7 +244,9 @@ class Scheduler:
         self, worker: WorkerId, state: ShardState, now: float, *, alone: bool = False, speculative: bool = False
     ) -> Assignment:
         self._tickets += 1
-        assignment = Assignment(self._tickets, worker, state.shard, now, alone, speculative, state.condemned)
+        assignment = Assignment(
+            self._tickets, worker, state.shard, now, alone, speculative, state.condemned, state.start
+        )
         state.copies += 1
         queue = self._in_flight[worker]
         if not queue:
@@ -202,8 +255,11 @@ class Scheduler:
         return assignment
 
     def _assign_copy(self, worker: WorkerId, now: float) -> Assignment | None:
-        queues = ((self._began[other], list(queue.values())) for other, queue in self._in_flight.items() if queue)
-        chosen = choose_copy(queues, self._may_be_copied, self._pace, now)
+        queues = [list(queue.values()) for queue in self._in_flight.values() if queue]
+        running = [(self._start(own, now), own) for queue in queues for own in queue[: self._at_once]]
+        busy = sorted(queues, key=lambda queue: self._start(queue[0], now))
+        waiting = [own for queue in busy for own in reversed(queue[self._at_once :])]
+        chosen = choose_copy(running, waiting, self._may_be_copied, self._pace, now)
         if chosen is None:
             return None
         state = self._open[chosen.shard.key]
@@ -231,20 +287,24 @@ class Scheduler:
         self._reserved.discard(worker)
 
     def _charge(self, state: ShardState, trouble: Trouble) -> GivenUp | None:
-        del self._open[state.shard.key]
         outcome = self._blame.charge(state, trouble)
         if isinstance(outcome, GivenUp):
-            return outcome
-        for again in outcome:
+            return self._give_up(outcome)
+        del self._open[state.shard.key]
+        outcome[0].start = state.start
+        for again in self._chains.in_order(outcome):
             self._open[again.shard.key] = again
             self._enqueue(again)
         return None
 
+    def _give_up(self, given_up: GivenUp) -> GivenUp:
+        del self._open[given_up.shard.key]
+        return replace(given_up, rest=self._chains.cut_off(given_up.shard))
+
     def _delay(self, state: ShardState, trouble: Trouble, now: float) -> GivenUp | None:
         state.delays += 1
         if state.delays > MAX_INFRASTRUCTURE_RETRIES:
-            del self._open[state.shard.key]
-            return GivenUp(state.shard, trouble, state.delays)
+            return self._give_up(GivenUp(state.shard, trouble, state.delays))
         self._tickets += 1
         pause = min(MAX_BACKOFF_SECONDS, BACKOFF_SECONDS * 2 ** (state.delays - 1))
         heapq.heappush(self._delayed, (now + pause, self._tickets, state))
@@ -261,44 +321,3 @@ class Scheduler:
             self._suspects.append(state)
         else:
             self._pending.appendleft(state.shard)
-
-
-class Pace:
-    """Seconds a frame takes, over all shards committed so far."""
-
-    def __init__(self) -> None:
-        self._seconds = 0.0
-        self._frames = 0
-
-    def record(self, shard: Shard, seconds: float) -> None:
-        """Add the time that a shard took."""
-        self._seconds += seconds
-        self._frames += shard.frames
-
-    def is_late(self, shard: Shard, seconds: float) -> bool:
-        """Return whether a shard that has run for so long is a straggler; nobody knows before a shard is committed."""
-        if not self._frames:
-            return False
-        return seconds > max(LEAST_LATE_SECONDS, LATE_FACTOR * shard.frames * self._seconds / self._frames)
-
-
-def choose_copy(
-    queues: Iterable[tuple[float, Sequence[Assignment]]],
-    may_be_copied: Callable[[Assignment], bool],
-    pace: Pace,
-    now: float,
-) -> Assignment | None:
-    """Return the assignment that is worth a speculative copy, or None.
-
-    First comes a shard that waits behind another at a busy worker; then, of those that run, the one late for longest.
-
-    Args:
-        queues: For each busy worker, when it began the first of its assignments, and its assignments in order.
-        may_be_copied: Whether an assignment may be given to a second worker at all.
-        pace: The run's pace so far.
-        now: The present, on the clock of `queues`.
-    """
-    busy = sorted(queues, key=lambda began_and_queue: began_and_queue[0])
-    waiting = (assignment for _, queue in busy for assignment in reversed(queue[1:]))
-    late = (queue[0] for began, queue in busy if pace.is_late(queue[0].shard, now - began))
-    return next(filter(may_be_copied, (*waiting, *late)), None)

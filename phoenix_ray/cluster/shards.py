@@ -17,7 +17,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
 
 from phoenix_ray.dataset.failures import FailureClass
 from phoenix_ray.dataset.shards import FrameRange, Shard
@@ -70,6 +73,7 @@ class ShardState:
         delays: How often the infrastructure was at fault and it had to wait.
         copies: Workers that have it now.
         speculated: Whether an idle worker was given a copy of it; there is no second one before both have failed.
+        start: What a tracking model remembers before its first frame; None where a worker has to look it up.
     """
 
     shard: Shard
@@ -79,6 +83,7 @@ class ShardState:
     delays: int = 0
     copies: int = 0
     speculated: bool = False
+    start: NDArray[np.float32] | None = None
 
     @property
     def is_suspect(self) -> bool:
@@ -98,6 +103,7 @@ class Assignment:
         alone: Whether the worker gets nothing else meanwhile.
         speculative: Whether it is a speculative copy: another worker has the shard too.
         condemned: What its one frame does to workers; the worker commits it as a flagged row without reading it.
+        start: What a tracking model remembers before the shard (`ShardState.start`).
     """
 
     ticket: Ticket
@@ -107,6 +113,7 @@ class Assignment:
     alone: bool = False
     speculative: bool = False
     condemned: Trouble | None = None
+    start: NDArray[np.float32] | None = field(default=None, compare=False)
 
 
 def cut(gap: FrameRange, shard_frames: int, batch_size: int) -> Iterator[FrameRange]:
@@ -153,11 +160,13 @@ class GivenUp:
         shard: The shard.
         trouble: Why the last attempt failed.
         attempts: Attempts that were charged to it; where the infrastructure was at fault, those that it spoiled.
+        rest: What follows it in its chain and cannot be computed without it; None where nothing does.
     """
 
     shard: Shard
     trouble: Trouble
     attempts: int
+    rest: Shard | None = None
 
 
 class Blame:

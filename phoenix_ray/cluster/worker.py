@@ -3,6 +3,9 @@
 `ShardWorker` is a plain class that `cluster.actors` turns into a Ray actor. It loads one model, reads its frames itself
 (no pixel travels through Ray unless `decode.on` says so), and answers with a small `Receipt`. It raises nothing: what
 went wrong is in the receipt, so that the driver can distinguish a failed shard from a dead actor.
+
+In mode tracking a shard begins with the state that the frames before it ended with. The driver hands it on from the
+receipt of the link before; in a resumed video the worker takes it from the partition that ends there.
 """
 
 from __future__ import annotations
@@ -15,27 +18,34 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
 from ray.exceptions import RayError
 
+from phoenix_ray.cluster.chains import shards_at_once
+from phoenix_ray.cluster.lockstep import Lockstep
 from phoenix_ray.cluster.remote_decoding import DecoderDiedError, read_remotely
 from phoenix_ray.cluster.shards import Trouble
-from phoenix_ray.config import Settings
+from phoenix_ray.config import DecodeSettings, Settings
 from phoenix_ray.dataset.failures import FailureClass
 from phoenix_ray.dataset.identity import DatasetIdentity
-from phoenix_ray.dataset.partitions import PartitionInfo, write_partition
+from phoenix_ray.dataset.partitions import PartitionInfo, latest_state, write_partition
 from phoenix_ray.dataset.schema import FrameRecord, empty_batch
 from phoenix_ray.dataset.shards import Shard
 from phoenix_ray.dataset.storage import open_storage
 from phoenix_ray.errors import ClusterError, OutputError, PhoenixRayError, SourceError
-from phoenix_ray.estimation import Estimate, error_message, estimate_frames
+from phoenix_ray.estimation import Estimate, error_message, estimate_frames, first_state, track_frames
 from phoenix_ray.models import registry
-from phoenix_ray.models.base import PoseModel
+from phoenix_ray.models.base import PoseModel, TrackingModel
 from phoenix_ray.sources.base import Frame
 from phoenix_ray.sources.frames import read_frames, undecoded_frames
+
+# What a tracking model remembers of a video: float32 (state_size,). None for other models, and where it is not known.
+State = NDArray[np.float32] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +54,7 @@ class Timings:
 
     Attributes:
         decode: Waiting for decoded frames (decoding itself runs ahead in threads).
-        inference: In the model.
+        inference: In the model; in mode tracking also waiting for the other videos of a batch.
         write: Encoding and committing partitions, while the model computes the next shard.
         idle: The model waiting for a shard.
     """
@@ -79,6 +89,9 @@ class Receipt:
         peak_memory_mb: Largest resident size of the actor's process so far.
         memory_mb: Resident size of the process now.
         events: Incidents that the run should record, a line each.
+        state: What a tracking model remembers after the shard, None for other models.
+        reached: Where the dataset has no state to begin the shard with: the frame before which it has the nearest (0
+            where it has none), so that the frames from there to the shard must come first. None otherwise.
     """
 
     partition: PartitionInfo | None
@@ -87,6 +100,8 @@ class Receipt:
     peak_memory_mb: float
     memory_mb: float = 0.0
     events: tuple[str, ...] = ()
+    state: NDArray[np.float32] | None = None
+    reached: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,9 +120,9 @@ class WorkerInfo:
 
 
 class ShardWorker:
-    """Computes shards with one model, one after the other.
+    """Computes shards with one model: one after the other, or with a tracking model `chains.shards_at_once` together.
 
-    As an actor it takes several calls at once: one computes, while those before it encode and commit their rows.
+    As an actor it takes several calls at once: some compute, while those before them encode and commit their rows.
     """
 
     def __init__(self, settings: Settings, identity: DatasetIdentity) -> None:
@@ -116,8 +131,8 @@ class ShardWorker:
         self._storage = open_storage(settings.output.path)
         self._model: PoseModel | None = None
         self._kernels = ""
-        self._computing = threading.Lock()
-        self._idle_since = time.perf_counter()
+        self._decode = settings.decode
+        self._turns = _Turns(1)
 
     def ready(self) -> WorkerInfo:
         """Load the model and answer.
@@ -126,46 +141,77 @@ class ShardWorker:
             ModelError: The model cannot be loaded here, or would find other landmarks than the dataset has.
         """
         registry.refuse_other_machine(self._settings.model, self._identity.model)
-        self._model = registry.create(self._settings.model)
+        model = registry.create(self._settings.model)
         self._kernels = registry.kernels(self._settings.model)
-        self._idle_since = time.perf_counter()
+        at_once = shards_at_once(registry.facts(self._settings.model))
+        self._model = Lockstep(model) if at_once > 1 and isinstance(model, TrackingModel) else model
+        self._decode = _share(self._settings.decode, at_once)
+        self._turns = _Turns(at_once)
         return WorkerInfo(platform.node(), os.getpid())
 
-    def process(self, shard: Shard) -> Receipt:
-        """Compute one shard and commit it."""
-        return self._commit(shard, self._estimate)
+    def process(self, shard: Shard, start: State = None) -> Receipt:
+        """Compute one shard and commit it; `start` is the state before it, None where that is to be looked up."""
+        return self._commit(shard, start, self._estimate)
 
-    def flag(self, shard: Shard, reason: str) -> Receipt:
-        """Commit one shard as rows of status `failed` without reading a frame: its frames kill the process."""
-        return self._commit(shard, lambda model, shard: flag_shard(model, shard, reason))
+    def flag(self, shard: Shard, reason: str, start: State = None) -> Receipt:
+        """Commit one shard as rows of status `failed` without reading a frame: its frames kill the process.
 
-    def _estimate(self, model: PoseModel, shard: Shard) -> Estimate:
-        estimate = estimate_frames(model, self._read_frames(shard), shard.first, shard.last)
+        They leave the state of a tracking model untouched.
+        """
+        return self._commit(shard, start, lambda model, shard, state: flag_shard(model, shard, reason, state))
+
+    def _estimate(self, model: PoseModel, shard: Shard, state: State) -> Estimate:
+        frames = self._read_frames(shard)
+        if isinstance(model, TrackingModel) and state is not None:
+            with model.taking_part() if isinstance(model, Lockstep) else nullcontext():
+                return track_frames(model, frames, shard.first, shard.last, state)
+        estimate = estimate_frames(model, frames, shard.first, shard.last)
         if shard.keeps_batches(model.batch_size):
             return estimate
         return replace(estimate, events=(*estimate.events, "computed apart from other frames of their batch"))
 
+    def _state_before(self, model: PoseModel, shard: Shard, start: State) -> State:
+        """Return the state with which a shard begins; None unless the model tracks.
+
+        Raises:
+            _ChainBrokenError: The dataset does not have it.
+        """
+        if start is not None or not isinstance(model, TrackingModel):
+            return start
+        if shard.first == 0:
+            return first_state(model)
+        found = latest_state(self._storage, self._identity, shard.video, shard.first, model.state_size)
+        if found is None or found.frame < shard.first:
+            raise _ChainBrokenError(found.frame if found else 0)
+        return found.numbers
+
     def _read_frames(self, shard: Shard) -> Iterator[Frame]:
         read = read_remotely if self._settings.decode.on == "cpu_nodes" else read_frames
-        return read(shard.video, shard.first, shard.last, self._settings.decode)
+        return read(shard.video, shard.first, shard.last, self._decode)
 
-    def _commit(self, shard: Shard, compute: Callable[[PoseModel, Shard], Estimate]) -> Receipt:
+    def _commit(self, shard: Shard, start: State, compute: Callable[[PoseModel, Shard, State], Estimate]) -> Receipt:
         timings = Timings()
         partition: PartitionInfo | None = None
         trouble: Trouble | None = None
         events: tuple[str, ...] = ()
+        state: State = None
+        reached: int | None = None
         try:
             if self._model is None:
                 raise ClusterError("The worker was given a shard before it was ready.")
-            with self._in_turn() as idle:
+            # Before its turn, when the frames before it have just been committed: later they may have been compacted.
+            start = self._state_before(self._model, shard, start)
+            with self._turns.take() as idle:
                 timings = Timings(idle=idle)
-                estimate = compute(self._model, shard)
-            events = estimate.events
+                estimate = compute(self._model, shard, start)
+            events, state = estimate.events, estimate.state
             written = time.perf_counter()
             partition = write_partition(
                 self._storage, self._identity, self._settings.output, shard, estimate, self._kernels
             )
             timings += Timings(estimate.decode_seconds, estimate.inference_seconds, write=time.perf_counter() - written)
+        except _ChainBrokenError as broken:
+            reached = broken.reached
         except Exception as error:
             trouble = Trouble(
                 _failure_class(error),
@@ -174,21 +220,51 @@ class ShardWorker:
                 platform.node(),
                 fatal=isinstance(error, DecoderDiedError),
             )
-        return Receipt(partition, trouble, timings, peak_memory_mb(), memory_mb(), events)
+        return Receipt(partition, trouble, timings, peak_memory_mb(), memory_mb(), events, state, reached)
+
+
+class _Turns:
+    """Lets so many calls at a time use the model."""
+
+    def __init__(self, at_once: int) -> None:
+        self._free = threading.Semaphore(at_once)
+        self._counting = threading.Lock()
+        self._users = 0
+        self._idle_since = time.perf_counter()
 
     @contextmanager
-    def _in_turn(self) -> Iterator[float]:
-        """Let one call at a time use the model; yield the seconds for which no call used it."""
-        with self._computing:
-            idle = time.perf_counter() - self._idle_since
+    def take(self) -> Iterator[float]:
+        """Wait for a turn; yield the seconds for which no call used the model."""
+        with self._free:
+            with self._counting:
+                idle = 0.0 if self._users else time.perf_counter() - self._idle_since
+                self._users += 1
             try:
                 yield idle
             finally:
-                self._idle_since = time.perf_counter()
+                with self._counting:
+                    self._users -= 1
+                    self._idle_since = time.perf_counter()
 
 
-def flag_shard(model: PoseModel, shard: Shard, reason: str) -> Estimate:
-    """Return rows of status `failed` for a shard, made of the names of its frames alone.
+def _share(settings: DecodeSettings, shards: int) -> DecodeSettings:
+    """Return the part of a worker's threads and memory for frames that each of some shards has."""
+    if shards == 1:
+        return settings
+    threads, ahead = max(1, settings.threads // shards), max(2, settings.ahead // shards)
+    return settings.model_copy(update={"threads": threads, "ahead": ahead})
+
+
+class _ChainBrokenError(Exception):
+    """The dataset has no state to begin a shard with; the nearest before it is that before frame `reached`."""
+
+    def __init__(self, reached: int) -> None:
+        super().__init__(reached)
+        self.reached = reached
+
+
+def flag_shard(model: PoseModel, shard: Shard, reason: str, state: State = None) -> Estimate:
+    """Return rows of status `failed` for a shard, made of the names of its frames alone, and `state` as it was.
 
     Raises:
         SourceError: The video's folder cannot be listed.
@@ -197,7 +273,7 @@ def flag_shard(model: PoseModel, shard: Shard, reason: str) -> Estimate:
         FrameRecord(frame.index, frame.name, frame.timestamp, None, None, "failed", reason)
         for frame in undecoded_frames(shard.video, shard.first, shard.last)
     ]
-    return Estimate(records, empty_batch(model.layout, shard.frames), 0.0, 0.0, ())
+    return Estimate(records, empty_batch(model.layout, shard.frames), 0.0, 0.0, (), state)
 
 
 def peak_memory_mb() -> float:

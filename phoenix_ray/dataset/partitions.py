@@ -15,11 +15,14 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Protocol
 
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
 from phoenix_ray.config import OutputSettings
 from phoenix_ray.dataset import paths
+from phoenix_ray.dataset.chain_state import STATE_FIELD, CommittedState, encode_state, parse_state
 from phoenix_ray.dataset.identity import DatasetIdentity, find_layout
 from phoenix_ray.dataset.parquet import (
     DamagedFile,
@@ -32,10 +35,11 @@ from phoenix_ray.dataset.parquet import (
 )
 from phoenix_ray.dataset.schema import FrameRecord, to_table
 from phoenix_ray.dataset.sealing import FrameNumber, parquet_seal, seal_parquet, validate
-from phoenix_ray.dataset.shards import RecordedVideo, Shard, Version, recorded_fields
+from phoenix_ray.dataset.shards import FrameRange, RecordedVideo, Shard, Version, recorded_fields
 from phoenix_ray.dataset.storage import ReadableStorage, Storage, StoredFile
 from phoenix_ray.dataset.tally import RecordedTally, tally_rows
 from phoenix_ray.models.base import LandmarkBatch
+from phoenix_ray.sources.base import Video
 
 # Footers read at once, to hide the latency of a network file system. Parsing them keeps one CPU busy.
 FOOTER_THREADS = 4
@@ -53,6 +57,10 @@ class FrameRows(Protocol):
     @property
     def rows(self) -> LandmarkBatch:
         """The landmarks, one row for each record."""
+
+    @property
+    def state(self) -> NDArray[np.float32] | None:
+        """What a tracking model remembers of the video after the last of the frames; None for other models."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,6 +126,7 @@ def write_partition(
         tally = replace(tally, kernels={kernels: tally.rows})
     error = next((record.error for record in computed.records if record.error is not None), None)
     recorded = recorded_fields(video)
+    state = {} if computed.state is None else {STATE_FIELD: encode_state(computed.state)}
     sink = pa.BufferOutputStream()
     with open_writer(sink, table.schema, layout, settings) as writer:
         writer.write_table(table, row_group_size=settings.row_group_rows)
@@ -131,6 +140,7 @@ def write_partition(
                 "error": error,
                 **recorded,
                 **tally.to_json(),
+                **state,
             },
         )
     content = seal_parquet(sink.getvalue())
@@ -183,6 +193,59 @@ def _read_statement(storage: ReadableStorage, name: str) -> tuple[dict[str, Any]
         return sealed, sealed["rows"]
     with open_parquet(storage, name) as parquet:
         return read_footer(name, parquet), parquet.metadata.num_rows
+
+
+def read_state(storage: ReadableStorage, name: str) -> NDArray[np.float32] | None:
+    """Return the state in the footer of a partition; None where it has none, or where any of the file's bits is wrong.
+
+    All of the file is read for its seal: a wrong bit in a state would go into every frame after.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        DamagedFileError: It is not a whole Parquet file of ours.
+    """
+    if parquet_seal(storage.read(name)) != "intact":
+        return None
+    footer, _ = _read_statement(storage, name)
+    return parse_state(footer.get(STATE_FIELD))
+
+
+def latest_state(
+    storage: ReadableStorage, identity: DatasetIdentity, video: Video, frame: int, size: int
+) -> CommittedState | None:
+    """Return the committed state of a video that is the nearest before `frame`, or at it; None where there is none.
+
+    Args:
+        storage: The dataset.
+        identity: Its identity; partitions of other datasets do not count.
+        video: The video; partitions of another version of it do not count.
+        frame: A frame of it.
+        size: How many numbers the model's state has; states of another size do not count.
+
+    Raises:
+        OutputError: The dataset cannot be read.
+    """
+    version = Version(video.signature, video.frame_count)
+    folder = paths.video_folder(paths.PARTITIONS, video.split, video.video_id)
+    candidates = [(last, file) for file in storage.list(folder) for _, last in _range_in(file) if 0 < last <= frame]
+    for last, file in sorted(candidates, key=lambda candidate: -candidate[0]):
+        info = read_partition(storage, identity.fingerprint, file)
+        if not isinstance(info, PartitionInfo) or info.version != version:
+            continue
+        try:
+            numbers = read_state(storage, file.name)
+        except (FileNotFoundError, DamagedFileError):
+            continue
+        if numbers is not None and numbers.size == size:
+            return CommittedState(last, numbers)
+    return None
+
+
+def _range_in(file: StoredFile) -> Iterator[FrameRange]:
+    """Yield the range of frames that the name of a partition says; nothing for another file."""
+    first, separator, last = file.name.rpartition("/")[2].removesuffix(".parquet").partition("-")
+    if not file.temporary and separator and first.isdecimal() and last.isdecimal():
+        yield int(first), int(last)
 
 
 def discard(storage: Storage, identity: DatasetIdentity, damaged: DamagedFile) -> None:

@@ -1,8 +1,10 @@
 """The model `synthetic`: landmarks computed from the pixels by arithmetic, without weights, in a fraction of a ms.
 
 It stands in for a real model where the model is not the point: in tests of the cluster, and in measurements of how the
-rest scales. Like a real model it is a pure function of each frame, and misses persons and hands in some frames. It uses
-integer and IEEE arithmetic only, so the same frame gives the same bits on every machine.
+rest scales. Like a real model it is a pure function of each frame, and misses persons and hands in some frames. In mode
+tracking it smooths colours over time, loses track where the person is missing, and lets what is found depend on every
+frame before, so that one frame too few or a state from elsewhere shows in all frames after. It uses integer and IEEE
+arithmetic only, so the same frames give the same bits on every machine.
 """
 
 from __future__ import annotations
@@ -43,22 +45,34 @@ class SyntheticModel:
     def estimate(self, images: Sequence[NDArray[np.uint8]]) -> LandmarkBatch:
         """Return the landmarks of RGB images, each uint8 (height, width, 3); sizes may differ within a batch."""
         cells = [mean_colours(image) for image in images]
-        checksums = [zlib.crc32(cell.tobytes()) for cell in cells]
-        points = {
-            part.name: np.stack([_points(part, index, *frame) for frame in zip(cells, checksums, strict=True)])
-            if images
-            else np.empty((0, len(part.points), len(part.axes)), np.float32)
-            for index, part in enumerate(LAYOUT.parts)
-        }
-        scores = {
-            part.name: np.array([_score(index, part.name, checksum) for checksum in checksums], np.float32)
-            for index, part in enumerate(LAYOUT.parts)
-            if part.scored
-        }
-        return LandmarkBatch(points, scores)
+        return _landmarks(cells, [zlib.crc32(cell.tobytes()) for cell in cells])
 
     def close(self) -> None:
         """Do nothing: the model holds no resources."""
+
+
+class SyntheticTracker(SyntheticModel):
+    """A `TrackingModel`. Its state: the colours so far (none where track was lost), and a checksum of all frames."""
+
+    state_size = GRID * GRID * 3 + 1
+
+    def track(
+        self, images: Sequence[NDArray[np.uint8]], states: NDArray[np.float32]
+    ) -> tuple[LandmarkBatch, NDArray[np.float32]]:
+        """Return the landmarks of the next frame of each video, and the states after it; see `TrackingModel`."""
+        following = np.full((len(images), self.state_size), np.nan, np.float32)
+        cells: list[NDArray[np.float32]] = []
+        checksums: list[int] = []
+        for row, (image, state) in enumerate(zip(images, states, strict=True)):
+            now = mean_colours(image).astype(np.float32)
+            colours, before = state[:-1].reshape(now.shape), 0 if np.isnan(state[-1]) else int(state[-1])
+            cells.append(np.where(np.isnan(colours), now, (colours + now) * np.float32(0.5)))
+            checksums.append(zlib.crc32(cells[-1].tobytes(), before))
+            if checksums[-1] % 16 >= NO_PERSON_OF_16:
+                following[row, :-1] = cells[-1].reshape(-1)
+            # float32 holds integers of 24 bits exactly.
+            following[row, -1] = checksums[-1] >> 8
+        return _landmarks(cells, checksums), following
 
 
 class SyntheticEntry:
@@ -76,9 +90,12 @@ class SyntheticEntry:
         return settings
 
     def facts(self, settings: ModelSettings) -> ModelFacts:
-        """Return the only layout; the identity is name and version, since no setting changes a landmark."""
+        """Return the only layout; the identity is name and version, and the mode where it is not static."""
         identity = {"model": self.info.name, "pipeline_version": VERSION}
-        return ModelFacts(LAYOUT, identity, frames_per_call(settings), uses_gpu=False)
+        tracks = settings.mode == "tracking"
+        if tracks:
+            identity["mode"] = settings.mode
+        return ModelFacts(LAYOUT, identity, frames_per_call(settings), uses_gpu=False, tracks=tracks)
 
     def kernels(self, settings: ModelSettings) -> str:  # noqa: ARG002 - the protocol has it
         """Return processor and libraries of this machine; none of them changes a landmark."""
@@ -91,8 +108,9 @@ class SyntheticEntry:
         """Do nothing: the model needs no weights."""
 
     def create(self, settings: ModelSettings) -> PoseModel:
-        """Return the model."""
-        return SyntheticModel(frames_per_call(settings))
+        """Return the model of the mode."""
+        model = SyntheticTracker if settings.mode == "tracking" else SyntheticModel
+        return model(frames_per_call(settings))
 
 
 def mean_colours(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -106,7 +124,23 @@ def mean_colours(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return means
 
 
-def _points(part: Part, index: int, cells: NDArray[np.uint8], checksum: int) -> NDArray[np.float32]:
+def _landmarks(cells: Sequence[NDArray[np.uint8 | np.float32]], checksums: Sequence[int]) -> LandmarkBatch:
+    """Return the landmarks of frames with these colours (GRID, GRID, 3) and checksums."""
+    points = {
+        part.name: np.stack([_points(part, index, *frame) for frame in zip(cells, checksums, strict=True)])
+        if cells
+        else np.empty((0, len(part.points), len(part.axes)), np.float32)
+        for index, part in enumerate(LAYOUT.parts)
+    }
+    scores = {
+        part.name: np.array([_score(index, part.name, checksum) for checksum in checksums], np.float32)
+        for index, part in enumerate(LAYOUT.parts)
+        if part.scored
+    }
+    return LandmarkBatch(points, scores)
+
+
+def _points(part: Part, index: int, cells: NDArray[np.uint8 | np.float32], checksum: int) -> NDArray[np.float32]:
     shape = (len(part.points), len(part.axes))
     if not _present(index, part.name, checksum):
         return np.full(shape, np.nan, np.float32)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -9,8 +10,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
 
-from phoenix_ray.models.base import LandmarkBatch
-from phoenix_ray.models.synthetic import GRID, LAYOUT, MISSING_OF_8, SyntheticModel, mean_colours
+from phoenix_ray.config import ModelSettings
+from phoenix_ray.models import registry
+from phoenix_ray.models.base import LandmarkBatch, TrackingModel
+from phoenix_ray.models.synthetic import GRID, LAYOUT, MISSING_OF_8, SyntheticModel, SyntheticTracker, mean_colours
 
 Image = NDArray[np.uint8]
 
@@ -110,3 +113,47 @@ def test_mean_colours_are_those_of_the_cells(image: Image) -> None:
             left, right = column * width // GRID, (column + 1) * width // GRID
             cell = image[top : max(bottom, top + 1), left : max(right, left + 1)].reshape(-1, 3)
             np.testing.assert_array_equal(means[row, column], cell.sum(axis=0, dtype=np.int64) // len(cell))
+
+
+def track(images: Sequence[Image], states: NDArray[np.float32]) -> tuple[LandmarkBatch, NDArray[np.float32]]:
+    return SyntheticTracker(16).track(images, states)
+
+
+def test_each_mode_has_its_model_and_its_identity() -> None:
+    static, tracking = ModelSettings(name="synthetic"), ModelSettings(name="synthetic", mode="tracking")
+    assert not isinstance(registry.create(static), TrackingModel)
+    assert isinstance(registry.create(tracking), TrackingModel)
+    assert (registry.facts(static).tracks, registry.facts(tracking).tracks) == (False, True)
+    assert "mode" not in registry.facts(static).identity
+    assert registry.facts(tracking).identity["mode"] == "tracking"
+
+
+@given(images=st.lists(IMAGES, min_size=1, max_size=4), seed=st.integers(0, 99))
+def test_a_tracked_video_does_not_depend_on_the_others(images: list[Image], seed: int) -> None:
+    numbers = np.random.default_rng(seed)
+    states = numbers.random((len(images), SyntheticTracker.state_size)).astype(np.float32) * 255
+    states[numbers.random(len(images)) < 0.5] = np.nan
+    before = states.copy()
+    together, after = track(images, states)
+    assert states.tobytes() == before.tobytes()
+    for index, image in enumerate(images):
+        batch, state = track([image], states[index : index + 1])
+        assert state.tobytes() == after[index : index + 1].tobytes()
+        assert all(np.array_equal(batch.points[part][0], together.points[part][index], equal_nan=True)
+                   for part in batch.points)  # fmt: skip
+
+
+def test_one_frame_shows_in_all_after_it() -> None:
+    images = np.random.default_rng(3).integers(0, 256, (300, 12, 10, 3), np.uint8)
+    changed = images.copy()
+    changed[0, 0, 0, 0] ^= 255
+    found = []
+    for video in (images, changed):
+        state = np.full((1, SyntheticTracker.state_size), np.nan, np.float32)
+        poses = []
+        for image in video:
+            batch, state = track([image], state)
+            poses.append(batch.points["face"].tobytes())
+        found.append((poses, state.tobytes()))
+    assert found[0][1] != found[1][1]
+    assert sum(one != other for one, other in zip(*(poses for poses, _ in found), strict=True)) > 50
