@@ -6,7 +6,8 @@ bars of `models.holistic.parity`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from phoenix_ray.landmarks import Layout
 from phoenix_ray.models.agreement import PartAgreement, agree_all
 from phoenix_ray.models.base import LandmarkBatch
 from phoenix_ray.models.holistic.parity import PARITY, parity_failures, presence_agreement
+from phoenix_ray.text import counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,12 +31,24 @@ class ParityReport:
         candidate: Name of the engine that is judged.
         layout: Name of the layout of both.
         parts: The agreement on each part, in the order of the layout.
+        first_different: Video → index of the first frame that differs in any bit, None where none does.
     """
 
     reference: str
     candidate: str
     layout: str
     parts: tuple[PartAgreement, ...]
+    first_different: Mapping[str, int | None] = field(default_factory=dict)
+
+    def first_differences(self) -> list[str]:
+        """Return a line for each video with a frame that differs in any bit, and one for the others."""
+        lines = [
+            f"{video}: frame {frame} is the first that differs"
+            for video, frame in self.first_different.items()
+            if frame is not None
+        ]
+        same = len(self.first_different) - len(lines)
+        return [*lines, f"{counted(same, 'video')} without any difference"] if self.first_different else lines
 
     @property
     def presence(self) -> float:
@@ -58,6 +72,7 @@ class ParityReport:
             "layout": self.layout,
             "presence": self.presence,
             "parts": [part.to_json() for part in self.parts],
+            "first_different": dict(self.first_different),
             "failures": list(self.failures()),
         }
 
