@@ -16,9 +16,9 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
 
 import click
 import numpy as np
@@ -42,7 +42,8 @@ FRAMES_TOGETHER = 16
 TABLE_WIDTH = 140
 
 
-class VideoFrame(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class VideoFrame:
     """A frame, RGB uint8 (height, width, 3), with its video as `split/ID` and its index there."""
 
     video: str
@@ -138,7 +139,8 @@ def compare_engines(settings: ModelSettings, frames: Iterator[VideoFrame]) -> Pa
         candidate.close()
     if not compared:
         raise SourceError("There is no readable frame to compare.")
-    return ParityReport("mediapipe", settings.engine, candidate.layout.name, *compared, first_different)
+    (parts,) = compared
+    return ParityReport("mediapipe", settings.engine, candidate.layout.name, parts, first_different)
 
 
 def _by_frames(model: PoseModel) -> Callable[[list[VideoFrame]], LandmarkBatch]:

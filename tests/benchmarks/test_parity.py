@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from benchmarks.parity import VideoFrame, compare_engines, main
 from phoenix_ray.config import ModelSettings
-from phoenix_ray.errors import EXIT_CONFIG
+from phoenix_ray.errors import ConfigError
 from phoenix_ray.models import registry
 from phoenix_ray.models.base import LandmarkBatch, PoseModel
 from phoenix_ray.models.synthetic import SyntheticTracker
@@ -23,6 +23,7 @@ class Forgetful(SyntheticTracker):
     """Forgets its second video after two frames."""
 
     videos = 0
+    frame = 0
 
     def track(
         self, images: Sequence[NDArray[np.uint8]], states: NDArray[np.float32]
@@ -57,5 +58,5 @@ def test_in_tracking_mode_the_first_frame_that_differs_is_named(monkeypatch: pyt
 
 def test_frames_of_a_tracked_video_cannot_be_left_out() -> None:
     done = CliRunner().invoke(main, ["--set", "model.mode=tracking", "--every", "2"])
-    assert done.exit_code == EXIT_CONFIG
+    assert done.exit_code == ConfigError.exit_code
     assert "--every leaves frames out" in done.output
