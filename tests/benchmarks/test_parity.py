@@ -97,6 +97,18 @@ def test_a_missing_source_is_a_message(engines: dict[str, SyntheticModel], tmp_p
     assert "absent" in result.stderr
 
 
+def test_settings_of_the_command_line_go_to_both(
+    video: Path, engines: dict[str, SyntheticModel], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[ModelSettings] = []
+    monkeypatch.setattr(registry, "create", lambda settings: asked.append(settings) or engines[settings.engine])
+    assert run(str(video), "--set", "model.name=blazepose", "--set", "model.complexity=0").exit_code == 0
+    assert [(one.engine, one.name, one.complexity) for one in asked] == [
+        ("mediapipe", "blazepose", 0),
+        ("litert", "blazepose", 0),
+    ]
+
+
 def test_an_unknown_engine_is_a_message(video: Path) -> None:
     result = run(str(video), "--engine", "lite")
     assert result.exit_code == EXIT_USAGE
@@ -125,8 +137,8 @@ def test_the_reference_runs_with_the_settings_of_the_engine(
 
     monkeypatch.setattr(registry, "create", remember)
     engines["torch"] = engines["litert"]
-    settings = ModelSettings(engine="torch", precision="fp16", face_points=478, heatmap_kernel=7)
+    settings = ModelSettings(engine="torch", precision="fp16", face_points=478, heatmap_kernel=7, complexity=2)
     with pytest.raises(SourceError):
         parity.compare_engines(settings, iter(()))
     assert [one.engine for one in asked] == ["mediapipe", "torch"]
-    assert asked[0] == ModelSettings(engine="mediapipe", face_points=478, heatmap_kernel=7)
+    assert asked[0] == ModelSettings(engine="mediapipe", face_points=478, heatmap_kernel=7, complexity=2)
