@@ -89,10 +89,14 @@ class DecodeSettings(Section):
 class ModelSettings(Section):
     """What finds the landmarks. Those that change landmarks are part of a dataset's identity: a resume keeps them."""
 
-    name: str = Field("holistic", description="The model; `phoenix-ray models list` shows all.")
+    name: str = Field(
+        "holistic",
+        description="The model: 'holistic' finds pose, hands and face, 'blazepose' the pose alone; "
+        "`phoenix-ray models list` shows all. Part of a dataset's identity.",
+    )
     engine: Literal["auto", "litert", "torch", "mediapipe"] = Field(
         "auto",
-        description="What runs Holistic's networks. 'litert' runs on the CPU and gives MediaPipe's landmarks, on "
+        description="What runs the networks. 'litert' runs on the CPU and gives MediaPipe's landmarks, on "
         "x86-64 bit for bit. 'torch' runs batches on a GPU and needs the extra [torch]. 'mediapipe' is the legacy "
         "package, reset before each frame: the reference, slow; it needs the extra [mediapipe]. 'auto' takes torch if "
         "model.device or model.precision asks for it. Otherwise, if the cluster has GPUs, it tries torch on one of "
@@ -129,8 +133,8 @@ class ModelSettings(Section):
     )
     complexity: Literal[0, 1, 2] = Field(
         1,
-        description="Pose network: 0 lite, 1 full, 2 heavy; MediaPipe's parameter `model_complexity`. Part of a "
-        "dataset's identity.",
+        description="Pose network: 0 lite, 1 full, 2 heavy; MediaPipe's parameter `model_complexity` (docs/models.md). "
+        "A run installs the network that it needs. Part of a dataset's identity.",
     )
     face_points: Literal[468, 478] = Field(
         468,

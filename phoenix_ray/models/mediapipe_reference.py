@@ -161,7 +161,7 @@ def _make_graph(settings: ModelSettings) -> Any:
 def _bring_pose_network(settings: ModelSettings) -> None:
     """Put a pose network that the wheel lacks where MediaPipe looks for it, which would download it unchecked.
 
-    What it finds at its address for lite has been another network since 2023.
+    At its address for lite there has been another network since 2023 (docs/models.md).
     """
     for weight in WEIGHTS:
         if not (weight.url and weight.is_needed(settings)):

@@ -39,8 +39,9 @@ def make_landmarks(
     points["pose"][:, :, 3] = np.clip(points["pose"][:, :, 3], 0.01, 1)
     for values in points.values():
         values[:1] = np.nan
-    points["left_hand"][1:2] = np.nan
-    points["face"][2:3] = np.nan
+    for part, frame in (("left_hand", 1), ("face", 2)):
+        if part in points:
+            points[part][frame : frame + 1] = np.nan
     scores = {part.name: numbers.uniform(0.5, 1, frames).astype(np.float32) for part in layout.parts if part.scored}
     for values in scores.values():
         values[:1] = np.nan

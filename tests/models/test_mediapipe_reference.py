@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import importlib.metadata
 import importlib.util
 import subprocess
 import sys
 import types
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -142,3 +144,52 @@ def test_in_tracking_mode_each_video_is_that_of_a_fresh_instance() -> None:
     with pytest.raises(ModelError, match=r"cannot go on in the middle of a video.*cluster\.shard_frames"):
         model.track(frames[:1], np.array([[1, 10]], np.float32))
     model.close()
+
+
+@pytest.fixture
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where a MediaPipe that is not really there looks for the lite network."""
+    spec = types.SimpleNamespace(origin=str(tmp_path / "mediapipe" / "__init__.py"))
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: spec)
+    monkeypatch.setattr(importlib.metadata, "version", lambda name: "0.10.21")
+    folder = tmp_path / "mediapipe" / "modules" / "pose_landmark"
+    folder.mkdir(parents=True)
+    return folder / "pose_landmark_lite.tflite"
+
+
+def test_the_pose_network_is_put_where_mediapipe_looks_for_it(all_weights: Path, package: Path) -> None:
+    for _ in range(2):
+        mediapipe_reference._bring_pose_network(ModelSettings(complexity=0))
+        assert package.read_bytes() == (all_weights / package.name).read_bytes()
+    mediapipe_reference._bring_pose_network(ModelSettings(complexity=1))
+    assert [path.name for path in package.parent.iterdir()] == [package.name]
+
+
+def test_another_network_in_that_place_is_refused(package: Path) -> None:
+    package.write_bytes(b"of MediaPipe Tasks")
+    with pytest.raises(ModelError, match=r"pose_landmark_lite\.tflite is another network.*delete it"):
+        mediapipe_reference._bring_pose_network(ModelSettings(complexity=0))
+    assert package.read_bytes() == b"of MediaPipe Tasks"
+
+
+def test_where_it_cannot_be_put_the_user_is_asked_to(
+    all_weights: Path, package: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path, content: bytes) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(mediapipe_reference, "write_whole", refuse)
+    with pytest.raises(ModelError, match=r"cannot be written \(Permission denied\): copy .* there"):
+        mediapipe_reference._bring_pose_network(ModelSettings(complexity=0))
+
+
+@needs_mediapipe
+@pytest.mark.parametrize("complexity", [0, 2])
+def test_pose_alone_finds_what_holistic_finds(all_weights: Path, frames: list[Image], complexity: int) -> None:
+    found = []
+    for name in ("holistic", "blazepose"):
+        other = MediapipeHolistic(SETTINGS.model_copy(update={"name": name, "complexity": complexity}))
+        found.append(other.estimate(frames[:3]))
+        other.close()
+    for part in ("pose", "pose_world"):
+        np.testing.assert_array_equal(found[0].points[part], found[1].points[part])
