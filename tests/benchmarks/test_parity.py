@@ -102,7 +102,12 @@ def test_settings_of_the_command_line_go_to_both(
     video: Path, engines: dict[str, SyntheticModel], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[ModelSettings] = []
-    monkeypatch.setattr(registry, "create", lambda settings: asked.append(settings) or engines[settings.engine])
+
+    def create(settings: ModelSettings) -> PoseModel:
+        asked.append(settings)
+        return engines[settings.engine]
+
+    monkeypatch.setattr(registry, "create", create)
     assert run(str(video), "--set", "model.name=blazepose", "--set", "model.complexity=0").exit_code == 0
     assert [(one.engine, one.name, one.complexity) for one in asked] == [
         ("mediapipe", "blazepose", 0),
