@@ -87,7 +87,7 @@ class Plan:
             )
         if self.longest_chain > 1:
             lines.append(
-                f"Mode tracking: the longest video has {self.longest_chain:,} shards, each of which begins when the "
+                f"Mode tracking: the longest video needs {self.longest_chain:,} shards, each of which begins when the "
                 "one before is committed. More workers do not make it faster, so it bounds the end of the run."
             )
         return lines

@@ -1,7 +1,8 @@
 """Landmarks computed afresh, video by video, in this process and without Ray: what a dataset is verified against.
 
-The same function as in the workers does it (`phoenix_ray.estimation`), with the settings that the dataset records. To
-`verify.video_blocks` it is a collection that gives its videos in blocks, each computed when it is taken.
+The same functions as in the workers do it (`phoenix_ray.estimation`), with the settings that the dataset records. To
+`verify.video_blocks` it is a collection that gives its videos in blocks, each computed when it is taken. A tracking
+model's state goes from block to block.
 """
 
 from __future__ import annotations
@@ -11,6 +12,9 @@ from dataclasses import replace
 from itertools import islice
 from typing import TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 from phoenix_ray.config import ModelSettings, Settings
 from phoenix_ray.config_files import load
 from phoenix_ray.dataset.identity import DatasetIdentity, open_recorded_source
@@ -19,15 +23,17 @@ from phoenix_ray.dataset.schema import to_table
 from phoenix_ray.dataset.shards import VideoKey
 from phoenix_ray.dataset.video_landmarks import VideoLandmarks, from_rows
 from phoenix_ray.errors import ModelError, PhoenixRayError
-from phoenix_ray.estimation import estimate_frames
+from phoenix_ray.estimation import Estimate, estimate_frames, first_state, track_frames
 from phoenix_ray.landmarks import Layout
 from phoenix_ray.models import registry
-from phoenix_ray.models.base import PoseModel
+from phoenix_ray.models.base import PoseModel, TrackingModel
 from phoenix_ray.sources.base import Frame, Video
 from phoenix_ray.sources.frames import read_frames_except, undecoded_frames
 from phoenix_ray.verify.alignment import FrameList
 
 Result = TypeVar("Result")
+# What a tracking model remembers of a video; None for other models.
+State = NDArray[np.float32] | None
 
 
 class RecomputedCollection:
@@ -98,17 +104,23 @@ class RecomputedCollection:
         # Cut where the model's batches are, as shards are, so that each frame meets the neighbours it met in the run.
         rows = max(1, -(-block_rows // self._model.batch_size)) * self._model.batch_size
         frames = read_frames_except(video, failed, self._decode)
-        firsts = range(0, max(1, video.frame_count), rows)
-        return use(
-            self._compute(video, frames, first, min(first + rows, video.frame_count), failed) for first in firsts
-        )
+        return use(self._compute_blocks(video, frames, rows, failed))
 
-    def _compute(
-        self, video: Video, frames: Iterator[Frame], first: int, last: int, failed: Set[int]
-    ) -> VideoLandmarks:
-        """Return the landmarks of frames `first` to `last - 1`, which are the next of `frames`."""
+    def _compute_blocks(
+        self, video: Video, frames: Iterator[Frame], rows: int, failed: Set[int]
+    ) -> Iterator[VideoLandmarks]:
+        state = first_state(self._model) if isinstance(self._model, TrackingModel) else None
+        for first in range(0, max(1, video.frame_count), rows):
+            last = min(first + rows, video.frame_count)
+            estimate = self._estimate(video, islice(frames, last - first), first, last, state)
+            state = estimate.state
+            yield self._to_landmarks(video, estimate, failed)
+
+    def _estimate(self, video: Video, frames: Iterator[Frame], first: int, last: int, state: State) -> Estimate:
         try:
-            estimate = estimate_frames(self._model, islice(frames, last - first), first, last)
+            if isinstance(self._model, TrackingModel) and state is not None:
+                return track_frames(self._model, frames, first, last, state)
+            return estimate_frames(self._model, frames, first, last)
         except PhoenixRayError:
             raise
         except Exception as error:
@@ -116,6 +128,8 @@ class RecomputedCollection:
             raise ModelError(
                 f"The model failed on every frame of {video.split}/{video.video_id}{which}: {error!r}"
             ) from error
+
+    def _to_landmarks(self, video: Video, estimate: Estimate, failed: Set[int]) -> VideoLandmarks:
         # By way of rows, so that what a dataset cannot hold (a side of 40,000 pixels) is treated alike.
         records = [
             replace(record, status="failed") if record.index in failed else record for record in estimate.records

@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import product
 from pathlib import Path
 from statistics import median
@@ -28,7 +29,10 @@ RESULTS = Path("chaos-results")
 def main(seeds: int, only: str) -> None:
     """Try every fault at its crash point."""
     began = time.monotonic()
-    laboratories: list[tuple[Callable[[], Laboratory], Sequence[Trial]]] = [(on_this_machine, matrix.TRIALS)]
+    laboratories: list[tuple[Callable[[], Laboratory], Sequence[Trial]]] = [
+        (on_this_machine, matrix.TRIALS),
+        (partial(on_this_machine, "tracking"), matrix.CHAIN_TRIALS),
+    ]
     if reason := hosts.why_not():
         print(f"Faults of the network are left out: {reason}.")
     else:

@@ -20,13 +20,14 @@ import ray
 from numpy.typing import NDArray
 
 from phoenix_ray import cli
+from phoenix_ray.cluster.lockstep import Lockstep
 from phoenix_ray.cluster.worker import ShardWorker, WorkerInfo
 from phoenix_ray.config import OutputSettings, Settings
 from phoenix_ray.dataset.compaction import Compacted, compact_videos
 from phoenix_ray.dataset.compaction_plan import CompactionTask
 from phoenix_ray.dataset.identity import DatasetIdentity
 from phoenix_ray.dataset.storage import LocalStorage, Storage, _Temporary
-from phoenix_ray.models.base import LandmarkBatch, PoseModel
+from phoenix_ray.models.base import LandmarkBatch, PoseModel, TrackingModel
 from phoenix_ray.sources.decode import decode_picture
 from tests.chaos.faults import Faults, Process
 from tests.chaos.hosts import enter
@@ -90,6 +91,23 @@ class DisturbedModel:
         self._model.close()
 
 
+class DisturbedTracker(DisturbedModel):
+    """The same of a tracking model."""
+
+    def __init__(self, model: TrackingModel, faults: Faults) -> None:
+        super().__init__(model, faults)
+        self._tracker = model
+        self.state_size = model.state_size
+
+    def track(
+        self, images: Sequence[NDArray[np.uint8]], states: NDArray[np.float32]
+    ) -> tuple[LandmarkBatch, NDArray[np.float32]]:
+        for image in images:
+            time.sleep(SECONDS_PER_FRAME)
+            self._faults.meet("inference", frame_name(image))
+        return self._tracker.track(images, states)
+
+
 class DisturbedWorker(ShardWorker):
     """A worker that meets faults in decoding, inference and writing."""
 
@@ -109,7 +127,10 @@ class DisturbedWorker(ShardWorker):
         self._faults.meet("ready", "")
         info = super().ready()
         assert self._model is not None
-        self._model = DisturbedModel(self._model, self._faults)
+        if isinstance(self._model, Lockstep):
+            self._model._model = DisturbedTracker(self._model._model, self._faults)
+        else:
+            self._model = DisturbedModel(self._model, self._faults)
         return replace(info, node_id=ray.get_runtime_context().get_node_id())
 
 

@@ -269,6 +269,30 @@ def partition_deleted(laboratory: Laboratory, random: Random, output: Path) -> A
     return Aftermath(survived=True)
 
 
+def chain_broken(laboratory: Laboratory, random: Random, output: Path) -> Aftermath:
+    """The driver is killed in mid-video, and then somebody deletes a link or damages its state."""
+    run = started(laboratory, random, output)
+    run.send(signal.SIGKILL)
+    expect(run, KILLED)
+    link = random.choice(partitions(output))
+    if random.random() < 0.5:
+        link.unlink()
+    else:
+        content = bytearray(link.read_bytes())
+        content[content.rindex(b'"float32"') + random.randrange(20, 900)] ^= 1
+        link.write_bytes(content)
+    return Aftermath(survived=False)
+
+
+def resumed_with_other_links(laboratory: Laboratory, random: Random, output: Path) -> Aftermath:
+    """Links of other lengths go on where the first run was killed."""
+    run = started(laboratory, random, output)
+    run.send(signal.SIGKILL)
+    expect(run, KILLED)
+    expect(laboratory.start(output, f"cluster.shard_frames={random.randint(5, 40)}"), 0)
+    return Aftermath(survived=True)
+
+
 def folder_removed(laboratory: Laboratory, random: Random, output: Path) -> Aftermath:
     """Somebody removes the whole output; what cannot be written then is tried again."""
     run = started(laboratory, random, output)
@@ -458,4 +482,18 @@ TRIALS = (
     Trial("remains of a killed writer", "between two runs", damaged_dataset(add_remains)),
     Trial("lease of another clock", "between two runs", damaged_dataset(lease_from_elsewhere)),
     Trial("clock jumps a day", "among commits", driver("written", "/status.json", action="jump", code=0)),
+)
+
+# In mode tracking, where each link of a video begins with the state that the one before ended with.
+CHAIN_TRIALS = (
+    Trial("driver killed in a chain", "among commits", killed_among_commits),
+    Trial("driver killed in a chain", "then a link is deleted or its state damaged", chain_broken),
+    Trial("driver killed in a chain", "then links of another length", resumed_with_other_links),
+    Trial("worker killed in a chain", "from outside", worker_killed_from_outside),
+    Trial("worker killed in a chain", "between write and rename", once("worker", "rename", "kill")),
+    Trial("node killed in a chain", "among commits", node_killed),
+    Trial("two drivers in a chain", "forced", forced_driver),
+    Trial("partition deleted in a chain", "by somebody, during the run", partition_deleted),
+    Trial("segmentation fault on one frame of a chain", "inference, always", poison("inference", "segfault")),
+    Trial("exception on one frame of a chain", "inference, always", poison("inference", "raise")),
 )

@@ -1,13 +1,14 @@
-"""A few of the faults of `make chaos`, one of each kind, with one seed."""
+"""A few of the faults of `make chaos`, one of each kind and all of mode tracking, with one seed."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 
 from tests.chaos.laboratory import Laboratory, on_this_machine, open_laboratory
-from tests.chaos.matrix import TRIALS, Trial
+from tests.chaos.matrix import CHAIN_TRIALS, TRIALS, Trial
 from tests.chaos.trials import attempt, describe
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
@@ -29,6 +30,18 @@ def laboratory() -> Iterator[Laboratory]:
 @pytest.mark.parametrize("trial", [trial for trial in TRIALS if trial.name in CORE], ids=lambda trial: trial.name)
 def test_no_row_is_lost_or_comes_twice(laboratory: Laboratory, trial: Trial) -> None:
     outcome = attempt(laboratory, trial, seed=0)
+    assert outcome.passed, describe(outcome)
+
+
+@pytest.fixture(scope="module")
+def tracking_laboratory() -> Iterator[Laboratory]:
+    with open_laboratory(partial(on_this_machine, "tracking")) as laboratory:
+        yield laboratory
+
+
+@pytest.mark.parametrize("trial", CHAIN_TRIALS, ids=lambda trial: trial.name)
+def test_a_chain_goes_on_with_the_same_bits(tracking_laboratory: Laboratory, trial: Trial) -> None:
+    outcome = attempt(tracking_laboratory, trial, seed=0)
     assert outcome.passed, describe(outcome)
 
 

@@ -208,7 +208,7 @@ def test_the_plan_of_a_tracking_model_has_a_chain_for_each_gap_and_says_how_long
     assert [(shard.first, shard.last) for shard in plan.shards] == [(20, 30), (50, 100), (0, 30)]
     assert (plan.total.shards, plan.longest_chain) == (9, 5)
     assert "in 9 shards" in plan.line()
-    assert "the longest video has 5 shards" in plan.notes()[0]
+    assert "the longest video needs 5 shards" in plan.notes()[0]
 
 
 class WorkerDiedError(BaseException):

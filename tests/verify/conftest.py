@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -48,10 +49,16 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def compute(source: Path, tmp_path: Path) -> Compute:
     """Compute the source in shards of some frames; return the dataset's folder."""
 
-    def work(name: str = "dataset", shard_frames: int = 8, *, compacted: bool = True) -> str:
+    def work(
+        name: str = "dataset",
+        shard_frames: int = 8,
+        *,
+        compacted: bool = True,
+        mode: Literal["static", "tracking"] = "static",
+    ) -> str:
         settings = Settings(
             source=SourceSettings(path=str(source)),
-            model=ModelSettings(name="synthetic", batch_size=4),
+            model=ModelSettings(name="synthetic", batch_size=4, mode=mode),
             output=OutputSettings(path=str(tmp_path / name)),
         )
         opened, storage = open_source(settings.source), open_storage(settings.output.path)

@@ -21,7 +21,7 @@ from phoenix_ray.sources.files import open_regular_file
 from phoenix_ray.sources.registry import open_source
 from phoenix_ray.verify.recompute import RecomputedCollection, recorded_settings
 from phoenix_ray.verify.verification import VideoFilter, against_recomputation
-from tests.verify.conftest import Compute
+from tests.verify.conftest import FRAMES, Compute
 
 
 def identity_of(settings: ModelSettings, **fields: object) -> DatasetIdentity:
@@ -37,6 +37,7 @@ def identity_of(settings: ModelSettings, **fields: object) -> DatasetIdentity:
         ModelSettings(engine="torch", device="cpu", batch_size=4),
         ModelSettings(engine="torch", device="cuda", precision="tf32", batch_size=64),
         ModelSettings(name="synthetic"),
+        ModelSettings(name="synthetic", mode="tracking"),
     ],
 )
 def test_the_recorded_settings_give_the_recorded_identity(model: ModelSettings) -> None:
@@ -100,6 +101,40 @@ def test_frames_that_failed_are_neither_decoded_nor_estimated_again(
     assert found.frames == video.frame_count == 9
     assert found.notes == ("frames that failed on both sides were compared by name and status only",)
     assert verification.reference.load("dev", "delta").status.count("failed") == 2
+
+
+def test_a_tracked_dataset_is_recomputed_bit_for_bit_with_the_state_from_block_to_block(
+    compute: Compute, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("phoenix_ray.verify.recompute.BLOCK_ROWS", 5)
+    dataset = compute(mode="tracking")
+    verification = against_recomputation(dataset, VideoFilter(), None, "", ())
+    compared = list(verification.compare())
+    assert [found.differences for found in compared] == [(), (), ()]
+    assert sum(found.frames for found in compared) == FRAMES
+    static = against_recomputation(dataset, VideoFilter(), None, "", ("model.mode=static",))
+    assert any(found.differences for found in static.compare())
+
+
+def test_a_frame_that_is_known_to_fail_changes_no_other_when_a_tracked_video_is_recomputed(
+    source: Path, tmp_path: Path
+) -> None:
+    settings = Settings(
+        source=SourceSettings(path=str(source)),
+        model=ModelSettings(name="synthetic", batch_size=4, mode="tracking"),
+        output=OutputSettings(path=str(tmp_path / "dataset")),
+    )
+    video = next(one for one in open_source(settings.source).videos() if isinstance(one, Video))
+    worker = ShardWorker(
+        settings, claim_dataset(open_storage(settings.output.path), make_identity(settings, str(source)))
+    )
+    worker.ready()
+    worker.process(Shard(video, 0, 5))
+    worker.flag(Shard(video, 5, 6), "it kills its worker")
+    worker.process(Shard(video, 6, 9))
+    verification = against_recomputation(settings.output.path, VideoFilter(videos=("delta",)), None, "", ())
+    (found,) = verification.compare()
+    assert found.differences == ()
 
 
 def test_a_source_that_moved_is_asked_for_and_found_at_its_new_place(compute: Compute, source: Path) -> None:

@@ -20,7 +20,7 @@ from phoenix_ray.dataset import paths
 from phoenix_ray.dataset.identity import DatasetIdentity
 from phoenix_ray.dataset.manifest import DataFile
 from phoenix_ray.dataset.parquet import DamagedFile, DamagedFileError, open_parquet, read_footer
-from phoenix_ray.dataset.partitions import PartitionInfo, read_partition
+from phoenix_ray.dataset.partitions import PartitionInfo, read_partition, read_state
 from phoenix_ray.dataset.rows import RowRange, RowReader
 from phoenix_ray.dataset.schema import landmark_schema
 from phoenix_ray.dataset.sealing import parquet_seal
@@ -43,6 +43,7 @@ Kind = Literal[
     "changed",
     "unopenable",
     "gone",
+    "stateless",
     "unknown",
 ]
 # What each kind means, in the order of a report: the worst first.
@@ -59,6 +60,8 @@ MEANINGS: dict[Kind, str] = {
     "changed": "computed from other frames than the source has now; `run` computes it again",
     "unopenable": "in the source, but it cannot be opened; replace or repair it there, and `run` computes it",
     "gone": "in the dataset, but not in the source any more; its rows are kept",
+    "stateless": "whole, but without the state in which the next frames of a tracked video begin; left alone, and "
+    "`run` computes it again if it has to go on there",
     "unknown": "not part of the dataset and harmless; left alone",
 }
 TO_REPAIR: frozenset[Kind] = frozenset(
@@ -173,11 +176,16 @@ def check_partition(
         problem = _schema_problem(storage, layout, file.name) or _rows_problem(
             RowReader(storage), layout, rows, found.split, found.video_id, found.first, found.tally
         )
+        goes_on = identity.model.get("mode") == "tracking" and found.last < found.frame_count
+        stateless = goes_on and read_state(storage, file.name) is None
     except FileNotFoundError:
         return None
     except DamagedFileError as error:
         return PartitionCheck(file.name, (_to_finding(error.damage),))
-    return _spoiled(file.name, problem) if problem else PartitionCheck(file.name, (), found)
+    if problem:
+        return _spoiled(file.name, problem)
+    finding = Finding("stateless", file.name, f"nothing says how frame {found.last - 1} ended")
+    return PartitionCheck(file.name, (finding,) if stateless else (), found)
 
 
 def _misplaced(storage: Storage, identity: DatasetIdentity, file: StoredFile, found: DamagedFile) -> PartitionCheck:

@@ -11,26 +11,31 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from phoenix_ray.config import OutputSettings
 from phoenix_ray.dataset import paths
 from phoenix_ray.dataset.check.dataset_check import DatasetCheck, check_dataset
 from phoenix_ray.dataset.check.files import TO_REPAIR, Kind, of_kinds
 from phoenix_ray.dataset.check.repair import Repair, alone_on, repair
+from phoenix_ray.dataset.check.report import CheckReport
 from phoenix_ray.dataset.failures import FailureRecord, record_failure
 from phoenix_ray.dataset.identity import claim_dataset
 from phoenix_ray.dataset.lease import LeaseHolder
-from phoenix_ray.dataset.partitions import discard
+from phoenix_ray.dataset.partitions import discard, write_partition
 from phoenix_ray.dataset.publication import sweep
 from phoenix_ray.dataset.reader import Dataset
 from phoenix_ray.dataset.sealing import seal_json
+from phoenix_ray.dataset.shards import Shard
 from phoenix_ray.dataset.storage import LocalStorage
 from phoenix_ray.dataset.survey import committed_in
-from phoenix_ray.errors import OutputError
+from phoenix_ray.errors import EXIT_OK, OutputError
+from phoenix_ray.estimation import Estimate
 from phoenix_ray.sources.base import Video
-from tests.dataset.made_up import IDENTITY, commit, make_video
+from tests.dataset.made_up import IDENTITY, commit, make_batch, make_records, make_video
 from tests.dataset.test_crashes import compact_all, work
 
 COMPACTED = [make_video(f"video {number}", frames=7 + number % 5, gloss="WETTER") for number in range(9)]
@@ -323,3 +328,20 @@ def test_a_newer_dataset_is_no_damage(folder: Path) -> None:
 def test_a_folder_without_dataset_is_refused(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="is not a dataset"):
         check(tmp_path)
+
+
+def test_a_partition_of_a_tracked_video_without_its_state_is_named_and_left_alone(tmp_path: Path) -> None:
+    identity = replace(IDENTITY, model={**IDENTITY.model, "mode": "tracking"})
+    storage = LocalStorage(str(tmp_path))
+    claim_dataset(storage, identity)
+    video = make_video("tracked", frames=12)
+    for first, last, state in [(0, 4, np.zeros(3, np.float32)), (4, 8, None), (8, 12, None)]:
+        rows = Estimate(make_records(first, last), make_batch(video, first, last), 0.0, 0.0, (), state)
+        write_partition(storage, identity, OutputSettings(), Shard(video, first, last), rows)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*.parquet")}
+    checked = check(tmp_path)
+    (finding,) = checked.findings
+    assert (finding.kind, finding.subject) == ("stateless", paths.partition_path("train", "tracked", 4, 8))
+    assert CheckReport(str(tmp_path), checked, checked.findings).exit_code == EXIT_OK
+    assert mend(tmp_path).quarantined == ()
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*.parquet")} == before
