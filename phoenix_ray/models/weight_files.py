@@ -13,7 +13,7 @@ from phoenix_ray.config import ModelSettings
 
 MEDIAPIPE_VERSION = "0.10.21"
 
-# The number names one state of the file, as in third_party/external_files.bzl of MediaPipe. Without it the address gives
+# The number names one state of the file, as in MediaPipe's third_party/external_files.bzl. Without it the address gives
 # what was put there last: for lite, since April 2023, another network, which is made for MediaPipe Tasks.
 _ASSETS = "https://storage.googleapis.com/mediapipe-assets/{}.tflite?generation={}"
 
