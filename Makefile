@@ -45,7 +45,7 @@ lint: setup ## check style, types and which module imports which
 	$(BIN)/lint-imports
 
 check: lint ## lint, and run the fast tests: for use while you work
-	$(BIN)/pytest -m "not slow and not cluster"
+	$(BIN)/pytest -m "not slow and not cluster" --numprocesses auto --dist loadfile
 
 test: lint ## lint, and run all tests
 	$(BIN)/pytest --durations=15

@@ -29,7 +29,8 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
     Threads of the Ray clusters that were started and ended here may still be in native code then.
     """
-    if (session := config.stash.get(_session, None)) is not None:
+    is_parallel_worker = hasattr(config, "workerinput")
+    if (session := config.stash.get(_session, None)) is not None and not is_parallel_worker:
         config.get_terminal_writer().flush()
         sys.stdout.flush()
         sys.stderr.flush()
@@ -40,7 +41,8 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 # leaves it out. Processor time, because a busy machine stretches the clock.
 FAST_CPU_SECONDS = 5.0
 _LEFT_OUT_OF_CHECK = ("slow", "cluster")
-_unmarked = pytest.StashKey[dict[str, float]]()
+_CPU_SECONDS = "cpu_seconds"
+_unmarked: dict[str, float] = {}
 
 
 def _cpu_seconds() -> float:
@@ -57,14 +59,20 @@ def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
     finally:
         seconds = _cpu_seconds() - start
         if seconds > FAST_CPU_SECONDS and not any(item.get_closest_marker(name) for name in _LEFT_OUT_OF_CHECK):
-            item.config.stash.setdefault(_unmarked, {})[item.nodeid] = seconds
+            item.user_properties.append((_CPU_SECONDS, seconds))
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Collect them; tests may have run in other processes."""
+    if report.when == "call":
+        _unmarked.update({report.nodeid: seconds for name, seconds in report.user_properties if name == _CPU_SECONDS})
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """List them. It is no failure: how long a test takes depends on the machine."""
-    if unmarked := config.stash.get(_unmarked, {}):
+    if _unmarked:
         terminalreporter.section(f"mark as slow: more than {FAST_CPU_SECONDS:g} s of processor time")
-        for name, seconds in sorted(unmarked.items(), key=lambda entry: -entry[1]):
+        for name, seconds in sorted(_unmarked.items(), key=lambda entry: -entry[1]):
             terminalreporter.line(f"{seconds:6.1f} s  {name}")
 
 

@@ -83,7 +83,7 @@ def test_an_old_heartbeat_and_one_of_a_clock_that_jumped_do_not_count(tmp_path: 
     assert holder.run_id == "run"
 
 
-@pytest.mark.parametrize("pid", [DEAD, os.getpid()])
+@pytest.mark.parametrize("pid", [DEAD, os.getpid()], ids=["dead", "our own"])
 def test_a_process_of_this_machine_that_is_dead_does_not_count(tmp_path: Path, pid: int) -> None:
     storage = LocalStorage(str(tmp_path))
     occupy(storage, host=socket.gethostname(), pid=pid)
