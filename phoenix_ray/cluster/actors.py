@@ -13,6 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+import pyarrow as pa
 import ray
 from ray.exceptions import ActorDiedError, ActorUnavailableError, RayActorError, RayTaskError
 
@@ -43,6 +44,8 @@ class ShardActor(ShardWorker):
 
     def ready(self) -> WorkerInfo:
         """Load the model and answer, with the node's ID in Ray."""
+        # Arrow's own allocator keeps what each thread once took, here 20 MB more, and does not encode faster.
+        pa.set_memory_pool(pa.system_memory_pool())
         return replace(super().ready(), node_id=ray.get_runtime_context().get_node_id())
 
 

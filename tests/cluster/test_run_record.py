@@ -8,10 +8,12 @@ import pytest
 
 from phoenix_ray.cluster.progress import Meter, Status
 from phoenix_ray.cluster.run_record import RunRecord
-from phoenix_ray.cluster.shards import Trouble
+from phoenix_ray.cluster.shards import GivenUp, Trouble
 from phoenix_ray.dataset.failures import read_failures
+from phoenix_ray.dataset.shards import Shard
 from phoenix_ray.dataset.storage import LocalStorage
 from phoenix_ray.errors import OutputError
+from phoenix_ray.sources.base import Video
 
 
 class Screen:
@@ -69,3 +71,14 @@ def test_a_run_on_a_disk_that_stays_full_ends_in_order(storage: FullStorage) -> 
     record.add_failure("train", "a", 0, 5, Trouble("infrastructure", "No space left"), attempts=9)
     assert record.close("incomplete").failures == 1
     assert record.failures == 1
+
+
+def test_what_cannot_be_computed_without_a_shard_is_listed_beside_it(storage: FullStorage) -> None:
+    record = record_on(storage, Screen())
+    video = Video("train", "v", "frame_folder", "/", 40, "s")
+    trouble = Trouble("model", "no convergence", node="here")
+    record.shard_given_up(GivenUp(Shard(video, 10, 20), trouble, attempts=3, rest=Shard(video, 20, 40)))
+    cause, rest = read_failures(storage)
+    assert (cause.first, cause.last, cause.attempts, cause.message) == (10, 20, 3, "no convergence")
+    assert (rest.first, rest.last, rest.attempts, rest.failure_class) == (20, 40, 0, "model")
+    assert "frames 10-19 failed" in rest.message

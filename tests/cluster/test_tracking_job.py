@@ -48,7 +48,7 @@ def test_tracked_landmarks_are_the_same_bits_whatever_workers_links_and_company(
 
 
 @pytest.mark.slow
-def test_a_link_that_was_deleted_is_computed_again_and_changes_nothing(
+def test_links_that_were_lost_are_computed_again_and_change_nothing(
     whole: tuple[Path, list[str]], frame_folders: Path, tmp_path: Path, run_command: Run
 ) -> None:
     output, command = whole
@@ -60,11 +60,19 @@ def test_a_link_that_was_deleted_is_computed_again_and_changes_nothing(
     videos = Counter(path.parent for path in partitions)
     links = [path for path in partitions if path.parent == videos.most_common(1)[0][0]]
     assert len(links) == 7
-    links[2].unlink()
-    os.truncate(links[4], 1_000)
+    links[1].unlink()
+    os.truncate(links[3], 1_000)
+    links[6].unlink()
+    content = bytearray(links[5].read_bytes())
+    content[content.rindex(b'"float32"') + 99] ^= 1
+    links[5].write_bytes(content)
     done = run_command(*again)
     assert done.returncode == 0, done.stderr
-    assert "12 frames to compute in 2 shards" in done.stderr
+    assert "16 frames to compute in 3 shards" in done.stderr
+    logs = [path.read_text() for path in tmp_path.glob("runs/*/log")]
+    lost = f"{links[6].parent.name}".replace("%2F", "/").replace("%20", " ")
+    message = f"train/{lost} frames 36-39 waits: the state before it is lost, and frames 30-35 are done again"
+    assert sum(message in log for log in logs) == 1
     assert digest(tmp_path) == digest(output)
     rows = [pq.read_metadata(path).num_rows for path in tmp_path.glob("data/*/*.parquet")]
     assert sum(rows) == FRAMES
