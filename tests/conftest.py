@@ -65,8 +65,9 @@ def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     """Collect them; tests may have run in other processes."""
     if report.when == "call":
-        measured = (float(str(value)) for name, value in report.user_properties if name == _CPU_SECONDS)
-        _unmarked.update({report.nodeid: seconds for seconds in measured})
+        for name, seconds in report.user_properties:
+            if name == _CPU_SECONDS:
+                _unmarked[report.nodeid] = float(str(seconds))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
