@@ -13,8 +13,8 @@ from phoenix_ray.config import ModelSettings
 
 MEDIAPIPE_VERSION = "0.10.21"
 
-# The number names one state of the file, as in third_party/external_files.bzl of MediaPipe. Without it the address gives
-# what was put there last; of lite that is another network since April 2023, made for MediaPipe Tasks (sha256 1150dc68…).
+# The number names one state of the file, as in third_party/external_files.bzl of MediaPipe. Without it the address
+# gives what was put there last: of lite, since April 2023, another network, made for MediaPipe Tasks (docs/models.md).
 _ASSETS = "https://storage.googleapis.com/mediapipe-assets/{}.tflite?generation={}"
 
 

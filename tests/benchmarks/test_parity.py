@@ -101,7 +101,12 @@ def test_settings_of_the_command_line_go_to_both(
     video: Path, engines: dict[str, SyntheticModel], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[ModelSettings] = []
-    monkeypatch.setattr(registry, "create", lambda settings: asked.append(settings) or engines[settings.engine])
+
+    def remember(settings: ModelSettings) -> SyntheticModel:
+        asked.append(settings)
+        return engines[settings.engine]
+
+    monkeypatch.setattr(registry, "create", remember)
     assert run(str(video), "--set", "model.name=blazepose", "--set", "model.complexity=0").exit_code == 0
     assert [(one.engine, one.name, one.complexity) for one in asked] == [
         ("mediapipe", "blazepose", 0),
