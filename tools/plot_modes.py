@@ -33,7 +33,7 @@ def wrist(settings: ModelSettings, frames: list[NDArray[np.uint8]]) -> NDArray[n
     model = registry.create(settings)
     if not isinstance(model, TrackingModel):
         pose = model.estimate(frames).points["pose"]
-        return pose[:, RIGHT_WRIST, 1] * np.float32(HEIGHT)
+        return np.asarray(pose[:, RIGHT_WRIST, 1] * HEIGHT, np.float32)
     state = np.full((1, model.state_size), np.nan, np.float32)
     heights = []
     for frame in frames:
