@@ -18,8 +18,9 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
@@ -163,8 +164,15 @@ class ShardWorker:
     def _estimate(self, model: PoseModel, shard: Shard, state: State) -> Estimate:
         frames = self._read_frames(shard)
         if isinstance(model, TrackingModel) and state is not None:
-            with model.taking_part() if isinstance(model, Lockstep) else nullcontext():
+            if not isinstance(model, Lockstep):
                 return track_frames(model, frames, shard.first, shard.last, state)
+            # The others do not wait for a video to be opened.
+            began = time.perf_counter()
+            opening = list(islice(frames, 1))
+            waited = time.perf_counter() - began
+            with model.taking_part():
+                estimate = track_frames(model, chain(opening, frames), shard.first, shard.last, state)
+            return replace(estimate, decode_seconds=estimate.decode_seconds + waited)
         estimate = estimate_frames(model, frames, shard.first, shard.last)
         if shard.keeps_batches(model.batch_size):
             return estimate
