@@ -158,7 +158,12 @@ def _run_shards(job: Job, plan: Plan, reduce: BackgroundReduce, resources: Mappi
             plan=worker_plan,
             pool=pool,
             scheduler=Scheduler(
-                plan.shards, settings.cluster.shards_in_flight, blame, chains, at_once=shards_at_once(facts)
+                plan.shards,
+                settings.cluster.shards_in_flight,
+                blame,
+                chains,
+                at_once=shards_at_once(facts),
+                workers=worker_plan.count,
             ),
             record=job.record,
             reduce=reduce,

@@ -68,11 +68,19 @@ class Scheduler:
         shards_in_flight: Shards queued at a worker that computes one after the other.
         blame: Decides what is done about a shard that fails.
         chains: Which shards follow others; without it none does.
-        at_once: Shards that a worker computes at once.
+        at_once: Shards that a worker computes at once. It gets no more than its share of those that are left, so that
+            the first worker that is ready does not take them all.
+        workers: How many workers there will be.
     """
 
     def __init__(
-        self, shards: Shards, shards_in_flight: int, blame: Blame, chains: Chains | None = None, at_once: int = 1
+        self,
+        shards: Shards,
+        shards_in_flight: int,
+        blame: Blame,
+        chains: Chains | None = None,
+        at_once: int = 1,
+        workers: int = 1,
     ) -> None:
         self._pending = ShardQueue(shards)
         self._suspects: deque[ShardState] = deque()
@@ -84,7 +92,8 @@ class Scheduler:
         self._began: dict[WorkerId, float] = {}
         self._reserved: set[WorkerId] = set()
         self._at_once = at_once
-        self._shards_in_flight = shards_in_flight + at_once - 1
+        self._workers = workers
+        self._shards_in_flight = shards_in_flight if at_once == 1 else at_once
         self._blame = blame
         self._chains = chains or Chains()
         self._pace = Pace()
@@ -125,7 +134,7 @@ class Scheduler:
             self._reserved.discard(worker)
             return self._assign(worker, self._suspects.popleft(), now, alone=True)
         self._reserved.discard(worker)
-        if len(queue) >= self._shards_in_flight:
+        if len(queue) >= self._most_at_a_worker():
             return None
         if self._condemned:
             return self._assign(worker, self._condemned.popleft(), now)
@@ -226,6 +235,12 @@ class Scheduler:
         self._delayed.clear()
         self._chains.clear()
         self._open = {key: state for key, state in self._open.items() if state.copies}
+
+    def _most_at_a_worker(self) -> int:
+        if self._at_once == 1:
+            return self._shards_in_flight
+        share = math.ceil((self.waiting + self.in_flight) / max(self._workers, len(self._in_flight)))
+        return max(1, min(self._at_once, share))
 
     def _has_room(self, queue: Collection[Assignment], shard: Shard) -> bool:
         """Whether a worker with these assignments may take a shard too."""

@@ -393,3 +393,19 @@ def test_only_a_tracking_model_writes_states(tmp_path: Path, static: bool) -> No
     assert receipt.partition is not None
     assert (receipt.state is None) == static
     assert (read_state(LocalStorage(str(tmp_path)), receipt.partition.name) is None) == static
+
+
+def test_the_first_worker_that_is_ready_leaves_their_share_to_the_others() -> None:
+    plan = make_plan([video(str(number), 10) for number in range(7)], lambda found: [(0, 10)], 10, 16, chained=True)
+    scheduler = Scheduler(plan.shards, 2, Blame(1, 1), Chains(10), at_once=8, workers=2)
+    taken = dict.fromkeys((1, 2), 0)
+    for worker in taken:
+        while scheduler.next_shard(worker, 0.0):
+            taken[worker] += 1
+    assert taken == {1: 4, 2: 3}
+
+
+def test_a_worker_computes_as_many_shards_at_once_as_it_can_where_many_are_left() -> None:
+    plan = make_plan([video(str(number), 10) for number in range(40)], lambda found: [(0, 10)], 10, 16, chained=True)
+    scheduler = Scheduler(plan.shards, 2, Blame(1, 1), Chains(10), at_once=8, workers=2)
+    assert sum(scheduler.next_shard(1, 0.0) is not None for _ in range(20)) == 8
