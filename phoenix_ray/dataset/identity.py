@@ -36,6 +36,8 @@ from phoenix_ray.text import without_secrets
 
 # Compared field → the setting that decides it, where their names differ.
 _SETTINGS = {"model.model": "model.name"}
+# Fields that are recorded only where they differ from this, so that older datasets keep their fingerprint.
+_UNRECORDED = {"model.mode": "static", "model.complexity": "1"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,7 +217,7 @@ def find_layout(identity: DatasetIdentity) -> Layout:
 
 def _show(fields: Mapping[str, str | int | None], name: str) -> str:
     value = fields.get(name)
-    return "none" if value is None else str(value)
+    return _UNRECORDED.get(name, "none") if value is None else str(value)
 
 
 def open_recorded_source(settings: SourceSettings, recorded: str) -> Source:

@@ -22,6 +22,14 @@ def test_what_the_first_run_records_is_read_back(tmp_path: Path) -> None:
     assert claim_dataset(storage, IDENTITY) == IDENTITY
 
 
+def test_what_is_not_recorded_is_shown_as_the_default_that_it_means(tmp_path: Path) -> None:
+    storage = LocalStorage(str(tmp_path))
+    claim_dataset(storage, IDENTITY)
+    now = replace(IDENTITY, model={**IDENTITY.model, "mode": "tracking", "complexity": "2"})
+    with pytest.raises(FingerprintMismatchError, match=r"model\.complexity: 1 → 2\n  model\.mode: static → tracking"):
+        claim_dataset(storage, now)
+
+
 def test_a_changed_setting_is_refused_field_by_field(tmp_path: Path) -> None:
     storage = LocalStorage(str(tmp_path))
     claim_dataset(storage, IDENTITY)
