@@ -23,6 +23,13 @@ from phoenix_ray.errors import ConfigError, did_you_mean
 
 Tree = TypeVar("Tree", bound=Section)
 
+# Parameters of MediaPipe that have another name here.
+_OF_MEDIAPIPE = {
+    "static_image_mode": "model.mode=static or model.mode=tracking",
+    "model_complexity": "model.complexity",
+    "refine_face_landmarks": "model.face_points=478",
+}
+
 
 def load(
     config: Path | None = None, overrides: Sequence[str] = (), given: Mapping[str, object] | None = None
@@ -227,7 +234,9 @@ def _explain(kind: type[Section], problem: Mapping[str, Any], where: str) -> str
     key = ".".join(str(part) for part in problem["loc"][:2])
     if problem["type"] == "extra_forbidden":
         known = _all_keys(kind) if "." in key else list(kind.model_fields)
-        return f"Unknown setting '{key}' {where}.{did_you_mean(key, known)}"
+        in_our_words = _OF_MEDIAPIPE.get(key.rpartition(".")[2])
+        hint = f" Here it is {in_our_words}." if in_our_words else did_you_mean(key, known)
+        return f"Unknown setting '{key}' {where}.{hint}"
     return f"Setting '{key}' {where}: {problem['msg']} (got {reprlib.repr(problem['input'])})."
 
 

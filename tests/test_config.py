@@ -24,6 +24,7 @@ def test_overrides_win_over_the_file_and_the_file_over_defaults(tmp_path: Path) 
     [
         ("source.pth=/data", "Did you mean 'source.path'?"),
         ("cluster.num_worker=3", "Did you mean 'cluster.num_workers'?"),
+        ("model.static_image_mode=false", "Here it is model.mode=static or model.mode=tracking."),
         ("sorce.path=/data", "Did you mean 'source'?"),
         ("num_workers=3", "write section.key=value"),
         ("/data/videos", "is not a setting"),

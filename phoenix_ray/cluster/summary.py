@@ -98,7 +98,7 @@ class RunSummary:
             case "idle":
                 advice = "Workers waited for work: there were more of them than shards to keep them busy."
             case _:
-                advice = "Inference is the limit, as it should be: more workers make it faster."
+                advice = "Inference is the limit, as it should be: more workers are faster, as long as all have shards."
         return f"Workers' time: {listed}. {advice}"
 
 
