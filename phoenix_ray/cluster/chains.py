@@ -10,6 +10,7 @@ In mode static there are no chains, and each function here returns what it was g
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -80,6 +81,13 @@ class Chains:
     def clear(self) -> None:
         """Forget all that follows."""
         self._followers.clear()
+
+
+def link_frames(facts: ModelFacts, shard_frames: int) -> int | None:
+    """Return the most frames of a link, given `cluster.shard_frames`; None where no shard depends on another."""
+    if not facts.tracks:
+        return None
+    return sys.maxsize if facts.whole_videos else shard_frames
 
 
 def shards_at_once(facts: ModelFacts) -> int:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 
 from phoenix_ray.cluster.actors import ActorPool
-from phoenix_ray.cluster.chains import Chains, shards_at_once
+from phoenix_ray.cluster.chains import Chains, link_frames, shards_at_once
 from phoenix_ray.cluster.claim import Claim
 from phoenix_ray.cluster.driver import Driver
 from phoenix_ray.cluster.plan import MissingRanges, Plan, plan_run
@@ -151,7 +151,7 @@ def _run_shards(job: Job, plan: Plan, reduce: BackgroundReduce, resources: Mappi
     pool = ActorPool(worker_plan, settings, job.identity)
     # The batches of a tracking model go across videos, so where a video is cut does not matter to them.
     blame = Blame(settings.cluster.max_attempts, 1 if facts.tracks else facts.batch_size)
-    chains = Chains(settings.cluster.shard_frames if facts.tracks else None)
+    chains = Chains(link_frames(facts, settings.cluster.shard_frames))
     try:
         Driver(
             settings=settings,

@@ -20,6 +20,7 @@ from itertools import islice
 from operator import attrgetter
 from typing import Protocol
 
+from phoenix_ray.cluster.chains import link_frames
 from phoenix_ray.cluster.shards import cut
 from phoenix_ray.config import Settings
 from phoenix_ray.dataset.shards import FrameRange, Shard
@@ -122,7 +123,10 @@ def plan_run(settings: Settings, source: Source, missing: MissingRanges) -> Plan
     left_out: list[LeftOut] = []
     listing = source.videos(left_out.append)
     facts = registry.facts(settings.model)
-    plan = make_plan(listing, missing, settings.cluster.shard_frames, facts.batch_size, chained=facts.tracks)
+    if facts.whole_videos:
+        missing = _whole(missing)
+    shard_frames = link_frames(facts, settings.cluster.shard_frames) or settings.cluster.shard_frames
+    plan = make_plan(listing, missing, shard_frames, facts.batch_size, chained=facts.tracks)
     return replace(plan, left_out=tuple(left_out))
 
 
@@ -172,6 +176,11 @@ def make_plan(
             varying_videos=int(video.fps_varies),
         )
     return Plan(shards, totals, tuple(problems), longest_chain=longest_chain)
+
+
+def _whole(missing: MissingRanges) -> MissingRanges:
+    """Return a function that gives all frames of a video of which any is missing."""
+    return lambda video: [(0, video.frame_count)] if missing(video) else []
 
 
 class Shards(Protocol):

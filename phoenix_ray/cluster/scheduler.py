@@ -224,7 +224,9 @@ class Scheduler:
             assignment
             for queue in self._in_flight.values()
             for assignment in queue.values()
-            if now - assignment.since > self._patience(assignment, stall_seconds) + (0 if assignment.alone else ahead)
+            if now - assignment.since
+            > self._patience(assignment, stall_seconds) * (1 if assignment.alone else self._at_once)
+            + (0 if assignment.alone else ahead)
         ]
 
     def abandon_waiting(self) -> None:

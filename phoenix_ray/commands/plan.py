@@ -143,8 +143,8 @@ def _print_estimate(console: Console, plan: Plan, settings: Settings, storage: S
     _print_line(console, f"Workers: {workers}")
     rate, basis = _rate(storage, workers.count)
     # A chain runs on one worker.
-    of_longest = plan.longest_chain * settings.cluster.shard_frames * workers.count / rate
-    seconds = max(plan.missing_frames / rate, of_longest if plan.longest_chain > 1 else 0.0)
+    of_longest = (plan.longest_chain - 1) * settings.cluster.shard_frames * workers.count / rate
+    seconds = max(plan.missing_frames / rate, of_longest)
     _print_line(
         console,
         f"About {format_seconds(seconds)} at {rate:,.0f} frames/s ({basis}), and "

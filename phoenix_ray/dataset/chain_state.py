@@ -59,6 +59,8 @@ def parse_state(tree: object) -> NDArray[np.float32] | None:
     if not isinstance(text, str) or len(text) > _MOST_CHARACTERS:
         return None
     try:
-        return np.frombuffer(base64.b64decode(text, validate=True), "<f4").astype(np.float32)
+        numbers = np.frombuffer(base64.b64decode(text, validate=True), "<f4").astype(np.float32)
     except ValueError:
         return None
+    # No model remembers infinity, and arithmetic with it would fail in every frame after.
+    return None if np.isinf(numbers).any() else numbers

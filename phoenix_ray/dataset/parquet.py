@@ -147,18 +147,23 @@ def read_footer(name: str, file: pq.ParquetFile) -> dict[str, Any]:
 
 
 def read_sealed_footer(storage: ReadableStorage, name: str) -> dict[str, Any] | None:
-    """Return the metadata that `write_sealable_footer` added, or None unless the footer is short and its seal intact.
+    """Return the metadata that `write_sealable_footer` added; None where the footer has no seal or is very long.
 
     It finds our text in the footer instead of having Arrow parse all of it, which takes a fifth of the time: a resume
     reads the footers of all partitions.
 
     Raises:
         FileNotFoundError: There is no such file.
+        DamagedFileError: The footer's seal is broken. Arrow is not to see such a footer: it may end the process.
         OutputError: The storage failed.
     """
     with storage.open(name) as source, explain_damage(storage, name):
         size = source.size()
-        footer = intact_footer(source.read_at(min(size, _TAIL_BYTES), max(0, size - _TAIL_BYTES)))
+        tail = source.read_at(min(size, _TAIL_BYTES), max(0, size - _TAIL_BYTES))
+    try:
+        footer = intact_footer(tail)
+    except ValueError as error:
+        raise DamagedFileError(name, f"damaged: {error}") from None
     if footer is None:
         return None
     position = footer.rindex(_FOOTER_MARK) + len(_FOOTER_MARK)

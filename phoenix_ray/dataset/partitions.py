@@ -187,10 +187,12 @@ def read_partition(storage: ReadableStorage, fingerprint: str, file: StoredFile)
 
 
 def _read_statement(storage: ReadableStorage, name: str) -> tuple[dict[str, Any], int]:
-    """Return the metadata and the number of rows of a partition; Arrow explains what is wrong with a broken footer."""
+    """Return the metadata and the number of rows of a partition."""
     sealed = read_sealed_footer(storage, name)
     if sealed is not None:
         return sealed, sealed["rows"]
+    if parquet_seal(storage.read(name)) == "broken":
+        raise DamagedFileError(name, "damaged: its seal is broken")
     with open_parquet(storage, name) as parquet:
         return read_footer(name, parquet), parquet.metadata.num_rows
 

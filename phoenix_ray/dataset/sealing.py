@@ -165,7 +165,10 @@ def seal_parquet(content: pa.Buffer) -> bytes:
 def intact_footer(tail: bytes) -> bytes | None:
     """Return the footer of a Parquet file, given the file's last bytes, if the footer's seal is intact.
 
-    Return None when the seal is broken or missing, or when the footer is longer than `tail`.
+    Return None when the seal is missing, or when the footer is longer than `tail`.
+
+    Raises:
+        ValueError: The seal is broken.
     """
     footer = _last_footer(tail)
     found = footer.rfind(_FOOTER_MARK)
@@ -174,7 +177,9 @@ def intact_footer(tail: bytes) -> bytes | None:
     start, end = found + len(_FOOTER_MARK), found + len(PARQUET_SEAL_BLANK)
     digits, mark = footer[start : start + _DIGITS], footer[start + _DIGITS : end - _DIGITS]
     blank = footer[:start] + _BLANK + mark + _BLANK + footer[end:]
-    return footer if hashlib.sha256(blank).hexdigest().encode() == digits else None
+    if hashlib.sha256(blank).hexdigest().encode() != digits:
+        raise ValueError("the seal of its footer is broken")
+    return footer
 
 
 def parquet_seal(content: bytes) -> SealState:

@@ -121,6 +121,7 @@ class ModelFacts:
         batch_size: Frames per call; equals `PoseModel.batch_size` of the loaded model.
         uses_gpu: Whether a worker should be given a GPU, or a share of one.
         tracks: Whether the loaded model is a `TrackingModel`.
+        whole_videos: Whether it has to compute each video in one go, because no other process can go on from its state.
     """
 
     layout: Layout
@@ -128,6 +129,7 @@ class ModelFacts:
     batch_size: int
     uses_gpu: bool
     tracks: bool = False
+    whole_videos: bool = False
 
 
 @dataclass(frozen=True, slots=True)

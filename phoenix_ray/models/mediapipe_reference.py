@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import importlib.util
+import secrets
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -98,7 +99,7 @@ class MediapipeHolisticTracking(MediapipeHolistic):
     def __init__(self, settings: ModelSettings) -> None:
         super().__init__(settings)
         self.batch_size = tracking_batch_size(settings)
-        # Videos begun, and frames of the last of them.
+        # A number drawn for the last video that was begun, and its frames so far.
         self._last = (0, 0)
 
     def track(
@@ -118,11 +119,12 @@ class MediapipeHolisticTracking(MediapipeHolistic):
         video, frames = self._last
         if np.isnan(states).all():
             self._graph.reset()
-            video, frames = video + 1, 0
+            # float32 holds integers of 24 bits exactly.
+            video, frames = secrets.randbelow(1 << 24), 0
         elif states[0].tolist() != [video, frames]:
             raise ModelError(
                 "model.engine=mediapipe cannot go on in the middle of a video, since MediaPipe keeps what it remembers "
-                "to itself: make each video a single shard (cluster.shard_frames), or take another engine."
+                "to itself. Take another engine."
             )
         result = self._graph.process(np.ascontiguousarray(images[0]))
         self._last = (video, frames + 1)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
@@ -11,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from phoenix_ray.cluster.chains import Chains
+from phoenix_ray.cluster.chains import Chains, link_frames
 from phoenix_ray.cluster.plan import make_plan
 from phoenix_ray.cluster.scheduler import MAX_INFRASTRUCTURE_RETRIES, Scheduler
 from phoenix_ray.cluster.shards import Assignment, Blame, Trouble
@@ -26,7 +27,8 @@ from phoenix_ray.dataset.storage import LocalStorage
 from phoenix_ray.dataset.survey import committed_in, take_survey
 from phoenix_ray.estimation import Estimate, first_state, track_frames
 from phoenix_ray.models import registry
-from phoenix_ray.models.base import TrackingModel
+from phoenix_ray.models.base import ModelFacts, TrackingModel
+from phoenix_ray.models.synthetic import SyntheticTracker
 from phoenix_ray.sources.base import Frame, Video
 from phoenix_ray.sources.frames import read_frames
 
@@ -114,8 +116,8 @@ def test_a_worker_that_computes_several_shards_at_once_gets_as_many() -> None:
     assert [about(take(scheduler, 1))[0] for _ in range(3)] == ["d", "a", "b"]
     assert scheduler.next_shard(1, 0.0) is None
     assert [about(take(scheduler, 2))[0] for _ in range(2)] == ["c", "e"]
-    assert scheduler.overdue(10.0, 10.0) == []
-    assert len(scheduler.overdue(21.0, 10.0)) == 5
+    assert scheduler.overdue(30.0, 10.0) == []
+    assert len(scheduler.overdue(31.0, 10.0)) == 5
     assert len(make({"d": 5, "e": 5}, at_once=1)._chains._followers) == 0
 
 
@@ -409,3 +411,17 @@ def test_a_worker_computes_as_many_shards_at_once_as_it_can_where_many_are_left(
     plan = make_plan([video(str(number), 10) for number in range(40)], lambda found: [(0, 10)], 10, 16, chained=True)
     scheduler = Scheduler(plan.shards, 2, Blame(1, 1), Chains(10), at_once=8, workers=2)
     assert sum(scheduler.next_shard(1, 0.0) is not None for _ in range(20)) == 8
+
+
+def test_a_model_that_cannot_go_on_computes_all_of_a_video_that_lacks_a_frame() -> None:
+    facts = ModelFacts(SyntheticTracker.layout, {}, 1, uses_gpu=False, tracks=True, whole_videos=True)
+    assert link_frames(facts, 10) == sys.maxsize
+    assert link_frames(replace(facts, whole_videos=False), 10) == 10
+    assert link_frames(replace(facts, tracks=False, whole_videos=False), 10) is None
+
+
+def test_a_worker_that_computes_several_shards_at_once_has_time_for_all_of_them() -> None:
+    scheduler = make({str(number): 10 for number in range(4)}, at_once=4)
+    assignments = [take(scheduler, 1) for _ in range(4)]
+    assert scheduler.overdue(now=399.0, stall_seconds=100.0) == []
+    assert scheduler.overdue(now=401.0, stall_seconds=100.0) == assignments

@@ -122,3 +122,7 @@ def test_a_partition_of_a_static_model_has_no_state(tmp_path: Path) -> None:
     info = commit(storage, VIDEO, 0, 10)
     assert read_state(storage, info.name) is None
     assert b'"float32"' not in storage.read(info.name)
+
+
+def test_a_state_with_an_infinity_counts_as_missing() -> None:
+    assert parse_state(encode_state(np.array([1, np.inf], np.float32))) is None

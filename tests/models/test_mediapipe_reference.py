@@ -141,7 +141,7 @@ def test_in_tracking_mode_each_video_is_that_of_a_fresh_instance() -> None:
             batch, state = model.track([frame], state)
             for part, points in batch.points.items():
                 np.testing.assert_allclose(points[0], golden[part][index], rtol=0, atol=1e-3)
-    with pytest.raises(ModelError, match=r"cannot go on in the middle of a video.*cluster\.shard_frames"):
+    with pytest.raises(ModelError, match=r"cannot go on in the middle of a video"):
         model.track(frames[:1], np.array([[1, 10]], np.float32))
     model.close()
 

@@ -83,7 +83,10 @@ class HolisticEntry:
             **engine.identity(settings),
         }
         tracks = settings.mode == "tracking"
-        return ModelFacts(layout, identity, engine.batch_size(settings), engine.uses_gpu(settings), tracks)
+        whole_videos = tracks and engine.name == "mediapipe"
+        return ModelFacts(
+            layout, identity, engine.batch_size(settings), engine.uses_gpu(settings), tracks, whole_videos
+        )
 
     def kernels(self, settings: ModelSettings) -> str:
         """Return processor, GPU and libraries that compute on this machine."""

@@ -78,6 +78,11 @@ def test_a_few_videos_are_tracked_together_on_a_cpu(given: dict[str, Any], video
         assert facts.batch_size == videos
 
 
+@pytest.mark.parametrize(("engine", "mode", "whole"), [("mediapipe", "tracking", True), ("litert", "tracking", False)])
+def test_mediapipe_tracks_a_video_in_one_go(engine: Any, mode: Any, whole: bool) -> None:
+    assert registry.facts(ModelSettings(engine=engine, mode=mode)).whole_videos == whole
+
+
 def test_the_cpu_engine_does_not_mind_batches() -> None:
     litert = ModelSettings(engine="litert")
     assert registry.facts(litert.model_copy(update={"batch_size": 3})).identity == registry.facts(litert).identity

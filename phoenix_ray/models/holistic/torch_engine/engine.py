@@ -228,7 +228,7 @@ class HolisticTorchTracking(HolisticTorch):
             states: float32 (N, state_size).
 
         Raises:
-            torch.OutOfMemoryError: Memory is too small for a batch.
+            MemoryError: Memory is too small for a batch.
         """
         columns, count = _Columns.of(self.layout), len(images)
         padded = np.full((self.batch_size, self.state_size), np.nan, np.float32)
@@ -236,9 +236,18 @@ class HolisticTorchTracking(HolisticTorch):
         with torch.inference_mode(), numerics(self._precision):
             cropper = self._uploader.upload(images, self.batch_size)
             memory = Memory.from_rows(torch.from_numpy(padded).to(self._pipeline_device), self._face_points)
-            detect = bool(np.isnan(states[:, 0]).any())
-            found, memory = self._pipeline.track(cropper, memory, smooth=self._smooth, detect=detect)
-            table = torch.cat([_join(found, self.layout), memory.rows()], dim=1)[:count].cpu().numpy()
+            detect = not Memory.from_rows(states, self._face_points).body_roi.has_area().all()
+            try:
+                found, memory = self._pipeline.track(cropper, memory, smooth=self._smooth, detect=detect)
+                table = torch.cat([_join(found, self.layout), memory.rows()], dim=1)[:count].cpu().numpy()
+            except (MemoryError, RuntimeError) as error:
+                if not _is_out_of_memory(error):
+                    raise
+                # Half a batch would be other bits on a GPU, and a frame left out would change all after it.
+                raise MemoryError(
+                    f"{self.batch_size} videos at once do not fit into the device's memory: begin a dataset with a "
+                    "smaller model.batch_size."
+                ) from error
         return columns.split(table[:, : columns.count], ()), table[:, columns.count :].copy()
 
 
