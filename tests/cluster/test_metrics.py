@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import time
+import urllib.parse
 import urllib.request
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
@@ -24,7 +27,7 @@ from phoenix_ray.cluster.worker import Receipt, Timings
 from phoenix_ray.config_files import load
 from phoenix_ray.dataset.partitions import PartitionInfo
 from phoenix_ray.dataset.tally import Tally
-from phoenix_ray.errors import EXIT_SOURCE, SourceError
+from phoenix_ray.errors import EXIT_INCOMPLETE, EXIT_SOURCE, SourceError
 from tests.cluster.conftest import FRAMES, environment
 
 ROOT = Path(__file__).parents[2]
@@ -104,9 +107,16 @@ def test_the_page_lists_all_metrics_with_their_labels() -> None:
     ]
 
 
+def dashboard() -> dict[str, Any]:
+    return cast("dict[str, Any]", json.loads((ROOT / "jobs" / "grafana-dashboard.json").read_text(encoding="utf-8")))
+
+
+def dashboard_queries() -> list[str]:
+    return [target["expr"] for panel in dashboard()["panels"] for target in panel["targets"]]
+
+
 def test_the_dashboard_draws_metrics_that_exist() -> None:
-    dashboard = json.loads((ROOT / "jobs" / "grafana-dashboard.json").read_text(encoding="utf-8"))
-    queries = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
+    panels, queries = dashboard()["panels"], dashboard_queries()
     drawn = {name for query in queries for name in re.findall(r"ray_phoenix_ray_\w+", query)}
     assert drawn <= {metric.exported_name for metric in METRICS}
     assert len(drawn) >= 10
@@ -114,9 +124,9 @@ def test_the_dashboard_draws_metrics_that_exist() -> None:
     for query in queries:
         for name, selector in re.findall(r"(ray_phoenix_ray_\w+)\{([^}]*)\}", query):
             assert set(re.findall(r"(\w+)=~?\"", selector)) <= known[name], query
-    boxes = [panel["gridPos"] for panel in dashboard["panels"]]
+    boxes = [panel["gridPos"] for panel in panels]
     assert all(box["x"] + box["w"] <= 24 for box in boxes)
-    assert len({panel["id"] for panel in dashboard["panels"]}) == len(boxes)
+    assert len({panel["id"] for panel in panels}) == len(boxes)
 
 
 def test_an_error_that_ends_a_run_is_json_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -162,13 +172,13 @@ def ray_head(tmp_path: Path) -> Iterator[tuple[str, int]]:
         except subprocess.TimeoutExpired:
             os.killpg(head.pid, signal.SIGKILL)
         log.close()
-        subprocess.run(["rm", "-rf", str(folder)], check=False)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
-def wait_for(condition: Callable[[], object], head: subprocess.Popen[bytes], log: Path) -> None:
+def wait_for(condition: Callable[[], object], process: subprocess.Popen[bytes], log: Path) -> None:
     deadline = time.monotonic() + 60
     while not condition():
-        assert head.poll() is None, log.read_text()
+        assert process.poll() is None, log.read_text()
         assert time.monotonic() < deadline, log.read_text()
         time.sleep(0.2)
 
@@ -184,13 +194,20 @@ def scraped(port: int) -> list[Sample]:
     return [(name, dict(re.findall(r"(\w+)=\"([^\"]*)\"", labels)), float(number)) for name, labels, number in found]
 
 
-@pytest.mark.cluster
-def test_prometheus_reads_the_counters_of_the_summary(
-    ray_head: tuple[str, int], frame_folders: Path, tmp_path: Path
-) -> None:
-    address, port = ray_head
-    words = [f"source.path={frame_folders}", f"output.path={tmp_path / 'out'}", "model.name=synthetic"]
-    words += [f"cluster.address={address}", "output.compact=false", "run.log_format=json", "cluster.shard_frames=16"]
+@pytest.fixture
+def troubled(frame_folders: Path, tmp_path: Path) -> Path:
+    """The frame folders, one frame of which is damaged, and a video that cannot be opened."""
+    source = tmp_path / "troubled"
+    shutil.copytree(frame_folders, source)
+    (source / "train" / "alpha" / "3.png").write_bytes(b"not a picture")
+    (source / "train" / "broken.mp4").write_bytes(b"not a video")
+    return source
+
+
+def run_on(address: str, source: Path, output: Path) -> dict[str, Any]:
+    """Run with JSON lines, and return the event `summary`; the broken video makes it incomplete."""
+    words = [f"source.path={source}", f"output.path={output}", "model.name=synthetic", "output.compact=false"]
+    words += [f"cluster.address={address}", "run.log_format=json", "cluster.shard_frames=16"]
     done = subprocess.run(
         [sys.executable, "-m", "phoenix_ray.run", *words],
         capture_output=True,
@@ -199,35 +216,94 @@ def test_prometheus_reads_the_counters_of_the_summary(
         check=False,
         env=environment() | {"RAY_AUTH_MODE": "disabled"},
     )
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == EXIT_INCOMPLETE, done.stderr
+    assert done.stdout == ""
     lines = [json.loads(line) for line in done.stderr.splitlines() if line.startswith("{")]
     assert all({"time", "level", "run", "event"} <= line.keys() for line in lines)
-    summary = next(line for line in lines if line["event"] == "summary")
-    assert done.stdout == ""
+    (failure,) = [line for line in lines if line["level"] == "error"]
+    assert failure["event"] == "failure"
+    assert "broken" in failure["message"]
+    (summary,) = [line for line in lines if line["event"] == "summary"]
+    assert summary["failures"] == 1
+    return cast("dict[str, Any]", summary)
+
+
+def statuses(summary: Mapping[str, Any]) -> dict[str, int]:
+    counts: dict[str, int] = defaultdict(int)
+    for split in summary["splits"].values():
+        for status, frames in split["statuses"].items():
+            counts[status] += frames
+    return counts
+
+
+@pytest.mark.cluster
+def test_the_endpoint_has_the_numbers_of_the_summary(ray_head: tuple[str, int], troubled: Path, tmp_path: Path) -> None:
+    address, port = ray_head
+    output = tmp_path / "out"
+    summary = run_on(address, troubled, output)
+    samples = scraped(port)
 
     def total(name: str, **labels: str) -> float:
-        """The sum over samples of this run; an agent may export some seconds late."""
         wanted = {"run": summary["run_id"], **labels}
         return sum(number for found, has, number in samples if found == name and wanted.items() <= has.items())
 
-    deadline = time.monotonic() + 30
-    samples: list[Sample] = []
-    while total("ray_phoenix_ray_frames_total") < FRAMES and time.monotonic() < deadline:
-        time.sleep(0.5)
-        samples = scraped(port)
     assert total("ray_phoenix_ray_frames_total") == summary["frames_computed"] == FRAMES
-    statuses: dict[str, int] = defaultdict(int)
-    for split in summary["splits"].values():
-        for status, frames in split["statuses"].items():
-            statuses[status] += frames
-    for status, frames in statuses.items():
-        assert total("ray_phoenix_ray_frames_total", status=status) == frames
+    counts = statuses(summary)
+    assert counts["unreadable"] == 1
+    assert {status: total("ray_phoenix_ray_frames_total", status=status) for status in counts} == counts
     for phase, seconds in summary["timings"].items():
         assert total("ray_phoenix_ray_worker_seconds_total", phase=phase) == pytest.approx(seconds)
-    files = list((tmp_path / "out").glob("partitions/**/*.parquet"))
+    files = list(output.glob("partitions/**/*.parquet"))
     assert total("ray_phoenix_ray_shards_committed_total") == len(files)
     assert total("ray_phoenix_ray_written_bytes_total") == sum(file.stat().st_size for file in files)
-    assert total("ray_phoenix_ray_failures_total") == summary["failures"] == 0
+    assert total("ray_phoenix_ray_failures_total", failure_class="input") == summary["failures"]
     peak = total("ray_phoenix_ray_worker_peak_memory_bytes")
     assert peak == pytest.approx(summary["peak_memory_mb"] * 2**20)
     assert total("ray_phoenix_ray_workers") == total("ray_phoenix_ray_shards") == 0
+
+
+@pytest.mark.cluster
+def test_prometheus_has_the_counters_of_the_summary(ray_head: tuple[str, int], troubled: Path, tmp_path: Path) -> None:
+    program = shutil.which("prometheus")
+    if program is None:
+        pytest.skip("needs the program `prometheus` (Debian: apt-get install prometheus)")
+    address, port = ray_head
+    web = free_port()
+    scrape = {"job_name": "ray", "static_configs": [{"targets": [f"127.0.0.1:{port}"]}]}
+    config = tmp_path / "prometheus.yml"
+    config.write_text(json.dumps({"global": {"scrape_interval": "1s"}, "scrape_configs": [scrape]}))
+    words = [
+        f"--config.file={config}",
+        f"--storage.tsdb.path={tmp_path / 'tsdb'}",
+        f"--web.listen-address=127.0.0.1:{web}",
+    ]
+
+    def ask(query: str) -> list[dict[str, Any]]:
+        url = f"http://127.0.0.1:{web}/api/v1/query?" + urllib.parse.urlencode({"query": query})
+        with urllib.request.urlopen(url, timeout=10) as answer:
+            return cast("list[dict[str, Any]]", json.load(answer)["data"]["result"])
+
+    log = tmp_path / "prometheus.log"
+    with (
+        log.open("w") as said,
+        subprocess.Popen([program, *words], stdout=said, stderr=subprocess.STDOUT) as prometheus,
+    ):
+        try:
+            summary = run_on(address, troubled, tmp_path / "out")
+            last = (
+                f'timestamp(sum by (run) (ray_phoenix_ray_workers{{run="{summary["run_id"]}"}} == 0)) > {time.time()}'
+            )
+            # A rate takes two samples.
+            wait_for(lambda: ask(last) and ask("rate(ray_phoenix_ray_frames_total[2m])"), prometheus, log)
+            counted = ask(f'sum by (status) (ray_phoenix_ray_frames_total{{run="{summary["run_id"]}"}})')
+            assert {sample["metric"]["status"]: int(sample["value"][1]) for sample in counted} == statuses(summary)
+            (failures,) = ask(f'sum(ray_phoenix_ray_failures_total{{run="{summary["run_id"]}"}})')
+            assert int(failures["value"][1]) == summary["failures"]
+            empty = [query for query in dashboard_queries() if not ask(query.replace("$run", summary["run_id"]))]
+            # This run repeats no attempt and has no GPU.
+            assert [re.findall(r"ray_\w+", query)[0] for query in empty] == [
+                "ray_phoenix_ray_retries_total",
+                "ray_node_gram_used",
+            ]
+        finally:
+            prometheus.terminate()
