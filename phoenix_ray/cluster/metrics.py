@@ -7,6 +7,7 @@ because of a metric. `docs/cluster.md` lists them, `jobs/grafana-dashboard.json`
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -18,6 +19,8 @@ from phoenix_ray.cluster.progress import Status
 from phoenix_ray.cluster.worker import Receipt
 
 _MB = 1024 * 1024
+# Gauges are set this often at most; Ray exports them every 10 s.
+_GAUGE_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +106,7 @@ class RunMetrics:
         self._note = note
         self._export: Export | None = export or RayExport()
         self._peaks: dict[str, float] = {}
+        self._gauges_due = 0.0
 
     def shard_committed(self, receipt: Receipt) -> None:
         """Count a shard that was committed, once, however many workers computed it."""
@@ -127,7 +131,11 @@ class RunMetrics:
         self._record("phoenix_ray_failures", 1, failure_class=failure_class)
 
     def progress(self, status: Status) -> None:
-        """Set what changes with time."""
+        """Set what changes with time, when it is due."""
+        now = time.monotonic()
+        if now < self._gauges_due:
+            return
+        self._gauges_due = now + _GAUGE_SECONDS
         self._record("phoenix_ray_frames_planned", status.frames_planned)
         self._record("phoenix_ray_frames_per_second", status.frames_per_second)
         self._record("phoenix_ray_shards", status.shards_waiting, state="waiting")
