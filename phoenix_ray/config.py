@@ -303,6 +303,11 @@ class RunSettings(Section):
         description="Seconds between two progress lines where the output is not a terminal, and between two updates of "
         "status.json.",
     )
+    log_format: Literal["text", "json"] = Field(
+        "text",
+        description="'json' prints a JSON object per line on standard error, with time, level, run and event, in place "
+        "of progress, messages and tables (docs/cluster.md).",
+    )
 
 
 class Settings(Section):

@@ -15,7 +15,6 @@ from phoenix_ray.cluster.chains import Chains, link_frames, shards_at_once
 from phoenix_ray.cluster.claim import Claim
 from phoenix_ray.cluster.driver import Driver
 from phoenix_ray.cluster.plan import MissingRanges, Plan, plan_run
-from phoenix_ray.cluster.progress import say
 from phoenix_ray.cluster.reduce import BackgroundReduce, reduce_all
 from phoenix_ray.cluster.run_record import RunRecord
 from phoenix_ray.cluster.scheduler import Scheduler
@@ -147,7 +146,7 @@ def _run_shards(job: Job, plan: Plan, reduce: BackgroundReduce, resources: Mappi
     worker_plan = replace(worker_plan, count=min(worker_plan.count, len(plan.shards)))
     if settings.decode.on == "cpu_nodes":
         require_spare_cpu(worker_plan, resources)
-    say(f"Starting {worker_plan}")
+    job.record.say(f"Starting {worker_plan}")
     pool = ActorPool(worker_plan, settings, job.identity)
     # The batches of a tracking model go across videos, so where a video is cut does not matter to them.
     blame = Blame(settings.cluster.max_attempts, 1 if facts.tracks else facts.batch_size)

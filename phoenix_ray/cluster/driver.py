@@ -187,7 +187,8 @@ class Driver:
         }
         given_up = self._scheduler.worker_lost(worker, trouble, self._clock())
         self._retiring.discard(worker)
-        self._record.say(f"A worker was lost; its shards are tried again on another. {trouble.message}")
+        message = f"A worker was lost; its shards are tried again on another. {trouble.message}"
+        self._record.say(message, "warning", "worker_lost")
         self._pool.replace(worker)
         for shard in given_up:
             self._give_up(shard)

@@ -8,8 +8,9 @@ Whatever ends it early, the next call goes on: what is to do follows from the so
 from __future__ import annotations
 
 import json
+import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 
 from rich.console import Console
@@ -18,7 +19,7 @@ from phoenix_ray.cluster.auto import decide_auto
 from phoenix_ray.cluster.claim import Claim, check_places, claim_output, make_identity
 from phoenix_ray.cluster.completion import Job, clear_away, complete
 from phoenix_ray.cluster.plan import Plan, plan_run
-from phoenix_ray.cluster.progress import Meter, Status, open_display, say
+from phoenix_ray.cluster.progress import JsonDisplay, Meter, Status, open_display, speaker
 from phoenix_ray.cluster.run_record import RunRecord
 from phoenix_ray.cluster.session import RaySession, stop_on_signals
 from phoenix_ray.cluster.shards import Trouble
@@ -57,20 +58,37 @@ def run_job(settings: Settings, words: Sequence[str] = ()) -> int:
         return _run(settings, words)
     except KeyboardInterrupt:
         # Outside of `stop_on_signals`, and in libraries that take signals for themselves.
+        say = speaker(settings.run.log_format)
         for line in RunOutcome("stopped", output, words=words).lines():
             say(line)
         return EXIT_INTERRUPTED
     except (ModelError, ClusterError) as error:
         error.closing_lines = error.closing_lines or tuple(RunOutcome("failed", output, words=words).lines())
-        raise
+        return _end_with(error, settings)
+    except PhoenixRayError as error:
+        return _end_with(error, settings)
+
+
+def _end_with(error: PhoenixRayError, settings: Settings) -> int:
+    """Raise an error again for the command line, or say it as JSON and return the exit code."""
+    if settings.run.log_format == "text":
+        raise error
+    log = JsonDisplay(0.0, sys.stderr)
+    log.say(str(error), "error", "error")
+    for line in error.closing_lines:
+        log.say(line)
+    return error.exit_code
 
 
 def _run(settings: Settings, words: Sequence[str]) -> int:
     began = time.monotonic()
+    log_format = settings.run.log_format
+    say = speaker(log_format)
     source = open_source(settings.source)
     say(source.description)
     check_places(source.root, settings.output.path)
     with RaySession(settings.cluster, say) as session, claim_output(settings) as claim:
+        say = speaker(log_format, claim.run_id)
         settings = decide_auto(settings, claim.storage, source, session, say)
         # `claim_dataset` records the identity of a new dataset once a worker has loaded the model.
         identity = agree_on_identity(claim.storage, make_identity(settings, source.root))
@@ -83,7 +101,7 @@ def _run(settings: Settings, words: Sequence[str]) -> int:
             expected = Expected(committed)
             plan = plan_run(settings, source, expected.missing_ranges)
             say(plan.line())
-            _say_notes(claim, plan)
+            _say_notes(claim, plan, say)
             job = Job(settings, source, identity, claim, session, _open_record(settings, claim, plan), stop)
             clear_away(job, committed, plan)
             for problem in plan.problems:
@@ -94,8 +112,6 @@ def _run(settings: Settings, words: Sequence[str]) -> int:
             state = "stopped" if stop else "incomplete" if job.record.failures else "finished"
             last = job.record.close(state)
             summary = _summarize(job, last, workers, time.monotonic() - began)
-    console = Console()
-    print_summary(summary, find_layout(identity), console)
     now = committed if state == "finished" else committed_in(take_survey(claim.storage, identity))
     has_unreadable = total(summary.splits.values()).statuses.get("unreadable")
     outcome = RunOutcome(
@@ -106,14 +122,22 @@ def _run(settings: Settings, words: Sequence[str]) -> int:
         unreadable_videos(claim.storage, identity) if has_unreadable else (),
         words,
     )
-    console.print("\n".join(map(printable_line, outcome.lines())), highlight=False, markup=False, soft_wrap=True)
+    if log_format == "json":
+        JsonDisplay(0.0, sys.stderr, claim.run_id).write("summary", "info", summary.tree())
+        for line in outcome.lines():
+            say(line)
+    else:
+        console = Console()
+        print_summary(summary, find_layout(identity), console)
+        console.print("\n".join(map(printable_line, outcome.lines())), highlight=False, markup=False, soft_wrap=True)
     return stop.exit_code or (EXIT_INCOMPLETE if job.record.failures else EXIT_OK)
 
 
 def _open_record(settings: Settings, claim: Claim, plan: Plan) -> RunRecord:
     meter = Meter(claim.run_id, plan.missing_frames, plan.total.committed_frames)
     interval = settings.run.progress_seconds
-    return RunRecord(claim.run_id, claim.storage, meter, open_display(interval), interval)
+    display = open_display(interval, settings.run.log_format, claim.run_id)
+    return RunRecord(claim.run_id, claim.storage, meter, display, interval)
 
 
 def _complete(job: Job, plan: Plan, expected: Expected, words: Sequence[str]) -> int:
@@ -149,11 +173,11 @@ def _summarize(job: Job, last: Status, workers: int, seconds: float) -> RunSumma
     try:
         summary.write(job.storage)
     except OutputError as error:
-        say(f"The summary could not be written. {error}")
+        speaker(job.settings.run.log_format, job.claim.run_id)(f"The summary could not be written. {error}")
     return summary
 
 
-def _say_notes(claim: Claim, plan: Plan) -> None:
+def _say_notes(claim: Claim, plan: Plan, say: Callable[[str], None]) -> None:
     """Say what is noteworthy about the source, and record the names of the files that it leaves out."""
     for line in plan.notes():
         say(line)

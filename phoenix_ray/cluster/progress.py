@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import ClassVar, Protocol, TextIO
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
+from typing import ClassVar, Literal, Protocol, TextIO
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from phoenix_ray.text import counted, printable_line
+from phoenix_ray.text import counted, printable_line, without_secrets
 
 # The rate is measured over about the last minute, so that it follows a cluster that grows or shrinks.
 RATE_WINDOW_SECONDS = 60.0
+Level = Literal["info", "warning", "error"]
+LogFormat = Literal["text", "json"]
 # States after which a run does nothing more.
 ENDED = ("finished", "incomplete", "stopped", "failed")
 
@@ -159,8 +163,8 @@ class Display(Protocol):
     def show(self, status: Status) -> None:
         """Show a status; called about twice a second."""
 
-    def say(self, message: str) -> None:
-        """Show a message that stays on the screen."""
+    def say(self, message: str, level: Level = "info", event: str = "message") -> None:
+        """Show a message that stays on the screen; a program reads its level and what kind of event it is about."""
 
     def close(self, status: Status) -> None:
         """Show the last status; called once, at the end."""
@@ -181,7 +185,7 @@ class LineDisplay:
             self._last = self._clock()
             self.say(status.line())
 
-    def say(self, message: str) -> None:
+    def say(self, message: str, level: Level = "info", event: str = "message") -> None:  # noqa: ARG002
         """Print a line now."""
         print(printable_line(message), file=self._stream, flush=True)
 
@@ -189,6 +193,41 @@ class LineDisplay:
         """Print the last line, if the run had something to do."""
         if status.frames_planned:
             self.say(status.line())
+
+
+class JsonDisplay:
+    """Prints a JSON object per line, with `time`, `level`, `run` and `event`: for programs that collect logs."""
+
+    def __init__(
+        self, interval: float, stream: TextIO, run_id: str = "", clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._interval = interval
+        self._stream = stream
+        self._run_id = run_id
+        self._clock = clock
+        self._last = clock()
+
+    def write(self, event: str, level: Level, fields: Mapping[str, object]) -> None:
+        """Print an event with fields of its own."""
+        now = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
+        line = {"time": now, "level": level, "run": self._run_id, "event": event, **fields}
+        print(json.dumps(line), file=self._stream, flush=True)
+
+    def show(self, status: Status) -> None:
+        """Print the event `progress` when the interval is over."""
+        if self._clock() - self._last >= self._interval:
+            self._last = self._clock()
+            self.close(status)
+
+    def say(self, message: str, level: Level = "info", event: str = "message") -> None:
+        """Print a message now."""
+        self.write(event, level, {"message": without_secrets(message)})
+
+    def close(self, status: Status) -> None:
+        """Print the event `progress`: the fields of `status.json`."""
+        fields = asdict(status)
+        del fields["run_id"]
+        self.write("progress", "info", fields)
 
 
 class BarDisplay:
@@ -214,7 +253,7 @@ class BarDisplay:
         detail = f"{status.frames_per_second:,.1f}/s{left}  {status.workers} workers{failed}"
         self._bar.update(self._task, total=status.frames_planned, completed=status.frames_done, detail=detail)
 
-    def say(self, message: str) -> None:
+    def say(self, message: str, level: Level = "info", event: str = "message") -> None:  # noqa: ARG002
         """Print above the bar."""
         self._console.print(printable_line(message), highlight=False, markup=False)
 
@@ -225,8 +264,10 @@ class BarDisplay:
         self._bar.stop()
 
 
-def open_display(interval: float) -> Display:
-    """Return a bar where standard error is a terminal, lines otherwise."""
+def open_display(interval: float, log_format: LogFormat, run_id: str) -> Display:
+    """Return JSON lines where they are asked for, else a bar where standard error is a terminal, lines otherwise."""
+    if log_format == "json":
+        return JsonDisplay(interval, sys.stderr, run_id)
     console = Console(stderr=True)
     return BarDisplay(console) if console.is_terminal else LineDisplay(interval, sys.stderr)
 
@@ -234,6 +275,11 @@ def open_display(interval: float) -> Display:
 def say(message: str) -> None:
     """Print a line on standard error: for what is said while no display is open."""
     print(printable_line(message), file=sys.stderr, flush=True)
+
+
+def speaker(log_format: LogFormat, run_id: str = "") -> Callable[[str], None]:
+    """Return what says a line on standard error while no display is open."""
+    return say if log_format == "text" else JsonDisplay(0.0, sys.stderr, run_id).say
 
 
 def format_seconds(seconds: float) -> str:

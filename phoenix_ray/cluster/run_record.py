@@ -1,4 +1,4 @@
-"""The record of a run: what it shows on the screen, and what it writes beside the data while it goes on.
+"""The record of a run: what it shows on the screen, exports as metrics, and writes beside the data while it goes on.
 
 Files below `runs/<run id>/`: `status.json` (the present state, for other programs) and `log` (what happened, with
 times); `cluster.summary` writes `summary.json` at the end. It also keeps the dataset's failure list up to date.
@@ -13,7 +13,8 @@ from collections.abc import Callable
 from dataclasses import asdict, replace
 from functools import partial
 
-from phoenix_ray.cluster.progress import Display, Meter, Status
+from phoenix_ray.cluster.metrics import Export, RunMetrics
+from phoenix_ray.cluster.progress import Display, Level, Meter, Status
 from phoenix_ray.cluster.shards import Assignment, GivenUp, Trouble
 from phoenix_ray.cluster.worker import Receipt, Timings, WorkerInfo
 from phoenix_ray.dataset import paths
@@ -34,6 +35,7 @@ class RunRecord:
         meter: Counts frames.
         display: Shows them.
         interval: Seconds between two writes of `status.json`.
+        export: Takes the run's metrics; None hands them to Ray.
 
     Attributes:
         partitions: Shards that were committed so far.
@@ -43,7 +45,15 @@ class RunRecord:
         given_up_videos: Versions of videos of which this run has given up a shard.
     """
 
-    def __init__(self, run_id: str, storage: Storage, meter: Meter, display: Display, interval: float) -> None:
+    def __init__(
+        self,
+        run_id: str,
+        storage: Storage,
+        meter: Meter,
+        display: Display,
+        interval: float,
+        export: Export | None = None,
+    ) -> None:
         self._run_id = run_id
         self._storage = storage
         self._meter = meter
@@ -51,6 +61,7 @@ class RunRecord:
         self._interval = interval
         self._written = time.monotonic()
         self._log: list[str] = []
+        self._metrics = RunMetrics(run_id, self._note, export)
         self._workers = 0
         self.partitions = 0
         self.timings = Timings()
@@ -79,6 +90,7 @@ class RunRecord:
         self.timings += receipt.timings
         self.peak_memory_mb = max(self.peak_memory_mb, receipt.peak_memory_mb)
         self._meter.add(assignment.shard.frames)
+        self._metrics.shard_committed(receipt)
         shard = assignment.shard
         if (shard.video.split, shard.video.video_id) in self._listed:
             clear = partial(clear_failures, self._storage, shard.video.split, shard.video.video_id)
@@ -93,6 +105,7 @@ class RunRecord:
 
         It is only logged; the user sees what was not repaired by trying again.
         """
+        self._metrics.shard_retried(trouble.failure_class)
         self._note(f"{assignment.shard} is tried again ({trouble.failure_class}): {trouble.message}")
 
     def shard_copied(self, assignment: Assignment) -> None:
@@ -127,6 +140,7 @@ class RunRecord:
         """Put frames of a video on the failure list, 0 to 0 for a video that cannot be planned, and say so."""
         self.failures += 1
         self._meter.failures = self.failures
+        self._metrics.failed(trouble.failure_class)
         record = FailureRecord(
             split=split,
             video_id=video_id,
@@ -142,17 +156,19 @@ class RunRecord:
         )
         self._write(partial(record_failure, self._storage, record))
         frames = f" frames {first}-{last - 1}" if last else ""
-        self.say(f"failed: {split}/{video_id}{frames} ({trouble.failure_class}): {trouble.message}")
+        message = f"failed: {split}/{video_id}{frames} ({trouble.failure_class}): {trouble.message}"
+        self.say(message, "error", "failure")
 
     def file_damaged(self, damaged: DamagedFile) -> None:
         """Called when a committed file proves to be damaged while it is merged."""
-        self.say(f"{damaged.name} is damaged ({damaged.reason}); its frames are computed again.")
+        self.say(f"{damaged.name} is damaged ({damaged.reason}); its frames are computed again.", "warning")
 
     def rows_lost(self, videos: int, frames: int) -> None:
         """Called when committed frames of some videos are gone, and are about to be computed once more."""
         self.say(
             f"{counted(videos, 'video')} of the plan are not whole although they were committed: somebody deleted or "
-            f"damaged files in {self._storage.root}. {frames:,} frames are computed again."
+            f"damaged files in {self._storage.root}. {frames:,} frames are computed again.",
+            "warning",
         )
         self._meter.expect(frames)
         self._workers = 0
@@ -160,11 +176,12 @@ class RunRecord:
     def videos_missing(self, videos: int) -> None:
         """Called when videos are not there in the end, so that the run is not complete."""
         self.failures += 1
-        self.say(f"{counted(videos, 'video')} of the plan are not whole in {self._storage.root}: run again.")
+        self._metrics.failed("missing")
+        self.say(f"{counted(videos, 'video')} of the plan are not whole in {self._storage.root}: run again.", "error")
 
-    def say(self, message: str) -> None:
+    def say(self, message: str, level: Level = "info", event: str = "message") -> None:
         """Show and log a message."""
-        self._display.say(message)
+        self._display.say(message, level, event)
         self._note(message)
 
     def update(self, waiting: int, in_flight: int, workers: int, *, draining: bool) -> None:
@@ -172,6 +189,7 @@ class RunRecord:
         if draining:
             self._meter.state = "draining"
         self.status = self._meter.status(waiting, in_flight, workers)
+        self._metrics.progress(self.status)
         self._display.show(self.status)
         if time.monotonic() - self._written >= self._interval:
             self._write_status()
@@ -191,6 +209,7 @@ class RunRecord:
         """Write the last status, close the display, and return the status."""
         self._meter.state = state
         self.status = self._meter.status(self.status.shards_waiting, self.status.shards_in_flight, self._workers)
+        self._metrics.close()
         self._display.close(self.status)
         self._write_status()
         return self.status
@@ -217,7 +236,8 @@ class RunRecord:
         except OutputError as error:
             if not self._storage_refuses:
                 self._storage_refuses = True
-                self.say(f"{error} The run goes on; what it has to write down is written as soon as that is possible.")
+                later = "The run goes on; what it has to write down is written as soon as that is possible."
+                self.say(f"{error} {later}", "warning")
 
     def _write_status(self) -> None:
         self._written = time.monotonic()

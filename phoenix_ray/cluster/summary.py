@@ -77,11 +77,14 @@ class RunSummary:
         Raises:
             OutputError: It cannot be written.
         """
-        tree = asdict(self) | {
+        storage.write(f"{paths.RUNS}/{self.run_id}/summary.json", json.dumps(self.tree(), indent=2).encode())
+
+    def tree(self) -> dict[str, object]:
+        """Return the content of `summary.json`."""
+        return asdict(self) | {
             "frames_per_second": self.frames_per_second,
             "splits": {split: tally.to_json() for split, tally in self.splits.items()},
         }
-        storage.write(f"{paths.RUNS}/{self.run_id}/summary.json", json.dumps(tree, indent=2).encode())
 
     def advice(self) -> str:
         """Return where the workers' time went, and what would make the run faster."""

@@ -93,6 +93,7 @@ class Receipt:
         state: What a tracking model remembers after the shard, None for other models.
         reached: Where the dataset has no state to begin the shard with: the frame before which it has the nearest (0
             where it has none), so that the frames from there to the shard must come first. None otherwise.
+        node: Name of the worker's machine.
     """
 
     partition: PartitionInfo | None
@@ -103,6 +104,7 @@ class Receipt:
     events: tuple[str, ...] = ()
     state: NDArray[np.float32] | None = None
     reached: int | None = None
+    node: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,7 +230,8 @@ class ShardWorker:
                 platform.node(),
                 fatal=isinstance(error, DecoderDiedError),
             )
-        return Receipt(partition, trouble, timings, peak_memory_mb(), memory_mb(), events, state, reached)
+        node = platform.node()
+        return Receipt(partition, trouble, timings, peak_memory_mb(), memory_mb(), events, state, reached, node)
 
 
 class _Turns:

@@ -6,7 +6,7 @@ from dataclasses import asdict
 
 import pytest
 
-from phoenix_ray.cluster.progress import LineDisplay, Meter, format_seconds
+from phoenix_ray.cluster.progress import JsonDisplay, LineDisplay, LogFormat, Meter, format_seconds, speaker
 
 
 class Clock:
@@ -55,6 +55,31 @@ def test_a_line_says_share_rate_time_left_workers_and_failures() -> None:
     meter.add(100)
     meter.failures = 3
     assert meter.status(0, 0, 2).line() == " 50.0%  100/200 frames, 10.0 frames/s, 10 s left, 2 workers, 3 failed"
+
+
+def test_a_json_log_gets_objects_with_time_level_run_and_event() -> None:
+    clock, stream = Clock(), io.StringIO()
+    display, meter = JsonDisplay(10.0, stream, "r", clock), Meter("r", 100, 0, clock)
+    for _ in range(41):
+        display.show(meter.status(3, 2, 1))
+        clock.now += 0.5
+    display.say("a video\n\u202e from https://me:secret@host/x", "warning", "worker_lost")
+    display.close(meter.status(0, 0, 1))
+    assert stream.getvalue().isascii()
+    lines = [json.loads(line) for line in stream.getvalue().splitlines()]
+    assert [line["event"] for line in lines] == ["progress", "progress", "worker_lost", "progress"]
+    assert all(list(line)[:4] == ["time", "level", "run", "event"] for line in lines)
+    assert {line["run"] for line in lines} == {"r"}
+    assert lines[0]["shards_waiting"] == 3
+    assert lines[2]["message"] == "a video\n\u202e from https://***@host/x"
+    assert lines[2]["level"] == "warning"
+
+
+@pytest.mark.parametrize("log_format", ["text", "json"])
+def test_a_line_before_the_run_keeps_the_format(log_format: LogFormat, capsys: pytest.CaptureFixture[str]) -> None:
+    speaker(log_format, "r")("hello")
+    said = capsys.readouterr().err
+    assert (said == "hello\n") if log_format == "text" else (json.loads(said)["message"] == "hello")
 
 
 def test_the_status_is_plain_json() -> None:

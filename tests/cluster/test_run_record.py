@@ -22,7 +22,7 @@ class Screen:
 
     def show(self, status: Status) -> None: ...
 
-    def say(self, message: str) -> None:
+    def say(self, message: str, level: str = "info", event: str = "message") -> None:
         self.said.append(message)
 
     def close(self, status: Status) -> None: ...
