@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,9 +16,16 @@ KEPT = Path(__file__).parents[2] / "build" / "cluster-test"
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _asked_for() -> None:
+def _asked_for() -> Iterator[None]:
     if ASKED not in os.environ:
         pytest.skip("starts real cluster software: make cluster-test")
+    # The networks of two would have the same names.
+    with (Path(tempfile.gettempdir()) / "phoenix-ray-cluster-test.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            pytest.skip("another `make cluster-test` is at work on this machine")
+        yield
 
 
 def kept_folder(name: str) -> Path:

@@ -19,7 +19,7 @@ from tests.clusters.conftest import kept_folder
 from tests.clusters.slurm.laboratory import LOCAL_DISK, NODES, Job, Slurm, open_slurm, why_not
 
 pytestmark = [pytest.mark.slow, pytest.mark.cluster, pytest.mark.timeout(580)]
-SHORT, LONG = 40, 2500
+SHORT, LONG = 40, 2000
 GIVE_BACK_SECONDS = 15.0
 
 
@@ -53,7 +53,7 @@ def source(videos: int) -> list[str]:
 
 
 def digest_in(text: str) -> str:
-    return re.findall(r"Landmark digest (\w+)", text)[-1]
+    return str(re.findall(r"Landmark digest (\w+)", text)[-1])
 
 
 def states(output: Path) -> list[str]:
@@ -130,7 +130,7 @@ def test_a_job_drains_before_its_time_limit_and_the_next_of_the_chain_finishes(
     slurm: Slurm, kept: Path, digests: dict[int, str]
 ) -> None:
     words = [*source(LONG), f"output.path={kept / 'chain'}"]
-    first = slurm.submit(kept / "chain-1.log", *words, options=["--time=2", "--signal=B:USR1@60"])
+    first = slurm.submit(kept / "chain-1.log", *words, options=["--time=2", "--signal=B:USR1@75"])
     second = slurm.submit(kept / "chain-2.log", *words, options=["--dependency=singleton"])
     facts = first.wait()
     assert (facts["JobState"], facts["ExitCode"]) == ("FAILED", "143:0")
