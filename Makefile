@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 DEMO := demo
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo lint check test coverage docs docs-serve hooks fuzz bench reference parity portability chaos simulate matrix clean
+.PHONY: help setup demo lint check test coverage docs docs-serve hooks fuzz bench reference parity portability chaos simulate matrix cluster-test clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 13
@@ -96,6 +96,9 @@ PYTHONS ?= 3.10 3.11 3.12 3.13
 VERSIONS ?= newest lowest
 matrix: setup ## install the wheel on each Python, with the newest and lowest libraries it admits: same landmarks?
 	$(BIN)/python -m tests.matrix $(PYTHONS:%=--python %) $(VERSIONS:%=--resolution %) $(MATRIX)
+
+cluster-test: setup ## run the jobs on real cluster software, which needs root (SLURM: apt install slurm-wlm munge): build/cluster-test
+	PHOENIX_RAY_CLUSTER_TESTS=1 $(BIN)/pytest tests/clusters -ra --override-ini timeout=900 $(CLUSTER_TESTS)
 
 clean: ## remove what these commands made
 	rm -rf $(VENV) $(REFERENCE) .venv-peers .venv-matrix $(DEMO) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage bench-results chaos-results

@@ -298,6 +298,11 @@ class RunSettings(Section):
         description="Start although another driver seems to work on this output. Only for a driver that is certainly "
         "dead: two at once waste each other's work.",
     )
+    wait_for_lease_seconds: Annotated[float, Field(ge=0)] = Field(
+        0.0,
+        description="How long to wait for another driver that works on this output, until it has ended or counts as "
+        "dead: 60 s after its last sign where it ran on another machine. 0 refuses at once, with exit code 6.",
+    )
     progress_seconds: Annotated[float, Field(gt=0)] = Field(
         10.0,
         description="Seconds between two progress lines where the output is not a terminal, and between two updates of "

@@ -98,30 +98,86 @@ def test_submit_without_an_address_says_how_to_call_it(programs: Path, tmp_path:
     assert not (tmp_path / "words").exists()
 
 
-def test_slurm_starts_ray_on_all_nodes_and_one_run(programs: Path, tmp_path: Path) -> None:
-    pretend(programs, "scontrol", "printf 'node1\\nnode2\\nnode3\\n'")
+@pytest.fixture
+def slurm(programs: Path, tmp_path: Path) -> dict[str, str]:
+    """The variables of a job on three nodes, and a pretended `ray` and SLURM that note their words in `said-*`."""
+    pretend(programs, "hostname", "echo 10.0.0.7 fe80::1")
+    pretend(programs, "scancel", f'echo "$@" >> {tmp_path}/said-scancel')
+    pretend(programs, "scontrol", f'echo "$@" >> {tmp_path}/said-scontrol; exit 1')
+    pretend(programs, "srun", f'printf "%s\\n" "$@" > {tmp_path}/said-srun')
     pretend(
         programs,
-        "srun",
-        f'[[ "$*" == *hostname* ]] && echo "10.0.0.7 fe80::1" || printf "%s\\n" "$@" > {tmp_path}/words',
+        "ray",
+        f'printf "%s\\n" "$@" > {tmp_path}/said-ray; mkdir -p $RAY_TMPDIR/ray\n'
+        "echo 10.0.0.7:4321 > $RAY_TMPDIR/ray/ray_current_cluster; exec sleep 60",
     )
+    be_python(programs, tmp_path, "exit 0")
     pretend(programs, "activate", "")
-    slurm = {"NODELIST": "node[1-3]", "ID": "123456", "NUM_NODES": "3"}
-    done = run(
-        "slurm.sbatch",
-        "--config",
-        "phoenix-gpu",
-        programs=programs,
-        PHOENIX_RAY_VENV=str(programs.parent),
-        SLURM_CPUS_PER_TASK="32",
-        SLURM_GPUS_ON_NODE="4",
-        **{f"SLURM_JOB_{name}": value for name, value in slurm.items()},
-    )
+    job = {"JOB_ID": "123456", "JOB_NUM_NODES": "3", "CPUS_PER_TASK": "32", "GPUS_ON_NODE": "4", "MEM_PER_NODE": "1000"}
+    own = {"VENV": str(programs.parent), "TMP": str(tmp_path / "disk")}
+    variables = {f"SLURM_{name}": value for name, value in job.items()} | {"SLURMD_NODENAME": "node1"}
+    return variables | {f"PHOENIX_RAY_{name}": value for name, value in own.items()}
+
+
+def be_python(programs: Path, tmp_path: Path, run: str) -> None:
+    """Pretend a Python whose `-m phoenix_ray.run` notes its words and does something; other programs do nothing."""
+    pretend(programs, "python", f'[[ $1 == -m ]] || exit 0; printf "%s\\n" "$@" > {tmp_path}/said-run; {run}')
+
+
+def words_of(tmp_path: Path, program: str) -> str:
+    return " ".join((tmp_path / f"said-{program}").read_text().split())
+
+
+def test_slurm_starts_a_ray_of_its_own_on_all_nodes_and_one_run(
+    programs: Path, slurm: dict[str, str], tmp_path: Path
+) -> None:
+    done = run("slurm.sbatch", "--config", "phoenix-gpu", programs=programs, **slurm)
     assert done.returncode == 0, done.stderr
-    said = " ".join((tmp_path / "words").read_text().split())
-    assert "--nodes=3 --ntasks=3 --ntasks-per-node=1 --cpus-per-task=32 ray symmetric-run" in said
-    assert "--address 10.0.0.7:23456 --min-nodes 3 --num-cpus 32 --num-gpus 4" in said
-    assert said.endswith("-- python -m phoenix_ray.run --config phoenix-gpu cluster.address=auto")
+    head = words_of(tmp_path, "ray")
+    assert head.startswith("start --block")
+    assert "--head --node-ip-address=10.0.0.7 --port=0" in head
+    assert "--num-cpus=32 --num-gpus=4 --memory=838860800 --object-store-memory=104857600" in head
+    assert "--min-worker-port=0 --max-worker-port=0" in head
+    others = words_of(tmp_path, "srun")
+    assert others.startswith("--nodes=2 --ntasks=2 --ntasks-per-node=1 --exclude=node1 --cpus-per-task=32 --no-kill")
+    assert others.endswith("keep_ray --address=10.0.0.7:4321")
+    said = "-m phoenix_ray.run --config phoenix-gpu cluster.address=10.0.0.7:4321 run.wait_for_lease_seconds=120"
+    assert words_of(tmp_path, "run") == said
+    assert not (tmp_path / "disk" / "phoenix-ray-123456").exists(), "the job leaves nothing on its nodes"
+    assert words_of(tmp_path, "scancel") == "--signal=TERM 123456.0"
+
+
+@pytest.mark.parametrize("code", [2, 3, 4, 6, 7, 143])
+def test_a_slurm_job_ends_with_the_runs_exit_code(
+    code: int, programs: Path, slurm: dict[str, str], tmp_path: Path
+) -> None:
+    be_python(programs, tmp_path, f"exit {code}")
+    assert run("slurm.sbatch", "x", programs=programs, **slurm).returncode == code
+    logs = tmp_path / "disk" / "phoenix-ray-123456" / "start.log"
+    assert logs.exists() == (code not in {3, 143}), "only a run that failed leaves Ray's logs"
+
+
+@pytest.mark.parametrize("broken", ["ray", "activate", "python"])
+def test_a_slurm_job_whose_ray_does_not_start_ends_with_7(broken: str, programs: Path, slurm: dict[str, str]) -> None:
+    pretend(programs, broken, "echo this is broken >&2; return 1 2>/dev/null || exit 1")
+    done = run("slurm.sbatch", "x", programs=programs, **slurm)
+    assert done.returncode == 7
+    assert "this is broken" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("number", "restarts", "asked"), [("USR1", "1", True), ("USR1", "0", False), ("TERM", "1", False)]
+)
+def test_a_slurm_job_drains_once_and_queues_itself_again_only_at_its_time_limit(
+    number: str, restarts: str, asked: bool, programs: Path, slurm: dict[str, str], tmp_path: Path
+) -> None:
+    # The run signals the job's shell, as SLURM does, and ends when it gets a signal itself.
+    waits = "trap 'echo once >> {0}/signals; sleep 0.5; exit 143' TERM; kill -s {1} $PPID; while :; do sleep 0.1; done"
+    be_python(programs, tmp_path, waits.format(tmp_path, number))
+    done = run("slurm.sbatch", "x", programs=programs, **slurm, PHOENIX_RAY_RESTARTS=restarts)
+    assert done.returncode == 143
+    assert (tmp_path / "signals").read_text().split() == ["once"]
+    assert (tmp_path / "said-scontrol").exists() == asked
 
 
 @pytest.fixture(scope="module")

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
+from phoenix_ray.cluster.progress import say
 from phoenix_ray.config import Settings
 from phoenix_ray.dataset import paths
 from phoenix_ray.dataset.identity import DatasetIdentity
@@ -48,15 +49,15 @@ def claim_output(settings: Settings, prefix: str = "") -> Iterator[Claim]:
     """Hold the lease of the output for a block, under a new run ID.
 
     Args:
-        settings: Names the output; `run.force` takes it from another driver.
+        settings: Names the output; `run.force` takes it from another driver, `run.wait_for_lease_seconds` waits for it.
         prefix: The run ID begins with it where the work is not that of a run: "compact-".
 
     Raises:
-        OutputError: Another driver is at work and `run.force` is not set, or the output cannot be written.
+        OutputError: Another driver is still at work and `run.force` is not set, or the output cannot be written.
     """
     storage = open_storage(settings.output.path)
     run_id = f"{prefix}{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
-    with keep_lease(storage, run_id, force=settings.run.force) as lease:
+    with keep_lease(storage, run_id, settings.run.force, settings.run.wait_for_lease_seconds, say) as lease:
         yield Claim(storage, lease, run_id)
 
 

@@ -33,6 +33,8 @@ from phoenix_ray.errors import OutputError
 HEARTBEAT_SECONDS = 10.0
 # Six missed heartbeats: a driver that waits for slow storage for half a minute is not dead.
 STALE_SECONDS = 60.0
+# Between two looks at a lease that another driver has.
+_LOOK_SECONDS = 1.0
 # The last second of the year 9999.
 _LAST_SECOND = 253_402_300_799.0
 Clock = Callable[[], float]
@@ -75,6 +77,10 @@ class LeaseHolder:
 _HOLDER = TypeAdapter(LeaseHolder)
 
 
+class LeaseHeldError(OutputError):
+    """Another driver has the lease and seems to be at work."""
+
+
 class LeaseLostError(OutputError):
     """Another driver has taken the lease."""
 
@@ -100,7 +106,8 @@ class Lease:
             clock: Returns seconds since the epoch.
 
         Raises:
-            OutputError: Another driver is at work, or the output cannot be written.
+            LeaseHeldError: Another driver is at work.
+            OutputError: The output cannot be written.
         """
         now = clock()
         holder = LeaseHolder(run_id, socket.gethostname(), os.getpid(), since=now, heartbeat=now, process=own_mark())
@@ -108,12 +115,12 @@ class Lease:
         if not storage.create(paths.LEASE, lease._content()):
             other = read_holder(storage)
             if other is not None and not force and is_alive(other, now):
-                raise OutputError(_occupied(storage, other, now))
+                raise LeaseHeldError(_occupied(storage, other, now))
             storage.write(paths.LEASE, lease._content())
             # Of two drivers that take over the same lease, the one that wrote last has it.
             other = read_holder(storage)
             if other is not None and other.run_id != run_id:
-                raise OutputError(_occupied(storage, other, now))
+                raise LeaseHeldError(_occupied(storage, other, now))
         return lease
 
     def confirm(self) -> None:
@@ -170,13 +177,27 @@ class Lease:
 
 
 @contextmanager
-def keep_lease(storage: Storage, run_id: str, force: bool = False) -> Iterator[Lease]:
+def keep_lease(
+    storage: Storage,
+    run_id: str,
+    force: bool = False,
+    wait_seconds: float = 0.0,
+    say: Callable[[str], None] | None = None,
+) -> Iterator[Lease]:
     """Take the lease of an output and renew it in a thread until the block ends.
 
+    Args:
+        storage: The output.
+        run_id: Names this run; unique.
+        force: Take it although another driver seems to have it.
+        wait_seconds: How long to wait for another driver that has it.
+        say: Receives a line when the wait begins.
+
     Raises:
-        OutputError: Another driver is at work, or the output cannot be written.
+        LeaseHeldError: Another driver is at work, also after the wait.
+        OutputError: The output cannot be written.
     """
-    lease = Lease.acquire(storage, run_id, force)
+    lease = _wait_for_lease(storage, run_id, force, wait_seconds, say)
     heart = threading.Thread(target=lease.keep, name="lease", daemon=True)
     heart.start()
     try:
@@ -185,6 +206,23 @@ def keep_lease(storage: Storage, run_id: str, force: bool = False) -> Iterator[L
         lease.end()
         heart.join()
         lease.release()
+
+
+def _wait_for_lease(
+    storage: Storage, run_id: str, force: bool, wait_seconds: float, say: Callable[[str], None] | None
+) -> Lease:
+    end = time.monotonic() + wait_seconds
+    while True:
+        try:
+            return Lease.acquire(storage, run_id, force)
+        except LeaseHeldError as error:
+            left = end - time.monotonic()
+            if left <= 0:
+                raise
+            if say is not None:
+                say(f"{error} Waiting up to {wait_seconds:.0f} s for it (run.wait_for_lease_seconds).")
+                say = None
+        time.sleep(min(_LOOK_SECONDS, left))
 
 
 def read_holder(storage: Storage) -> LeaseHolder | None:

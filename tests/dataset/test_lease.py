@@ -16,6 +16,7 @@ from phoenix_ray.dataset import lease as lease_module
 from phoenix_ray.dataset.lease import (
     STALE_SECONDS,
     Lease,
+    LeaseHeldError,
     LeaseHolder,
     ProcessMark,
     is_alive,
@@ -218,3 +219,30 @@ def test_a_time_that_no_calendar_has_is_refused_without_a_traceback(tmp_path: Pa
     storage.write("lease.json", json.dumps(asdict(LeaseHolder("their-run", "elsewhere", 1, since, NOW))).encode())
     with pytest.raises(OutputError, match="is being written by the run their-run"):
         Lease.acquire(storage, "our-run", clock=Clock())
+
+
+def test_a_driver_that_waits_takes_the_lease_when_the_other_gives_it_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage = LocalStorage(str(tmp_path))
+    occupy(storage, heartbeat=time.time())
+    said: list[str] = []
+    # The other driver ends while this one waits.
+    monkeypatch.setattr(time, "sleep", lambda seconds: storage.delete("lease.json"))
+    with keep_lease(storage, "run", wait_seconds=3600, say=said.append):
+        holder = read_holder(storage)
+    assert holder is not None
+    assert holder.run_id == "run"
+    assert len(said) == 1
+    assert "their-run" in said[0]
+
+
+def test_a_driver_waits_no_longer_than_it_was_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    storage = LocalStorage(str(tmp_path))
+    occupy(storage, heartbeat=time.time() + 30)
+    slept: list[float] = []
+    monkeypatch.setattr(time, "monotonic", lambda: sum(slept))
+    monkeypatch.setattr(time, "sleep", slept.append)
+    with pytest.raises(LeaseHeldError, match="their-run"), keep_lease(storage, "run", wait_seconds=2.5):
+        pass
+    assert slept == [1.0, 1.0, 0.5]
