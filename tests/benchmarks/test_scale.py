@@ -46,6 +46,7 @@ def ask(output: Path, announced: list[str], videos: int = 200) -> Request:
     return Request(None, 1, 1, 1, False, videos, output, output, announced.append)
 
 
+@pytest.mark.slow
 def test_some_hundred_videos_are_planned_resumed_and_driven_through_ray(tmp_path: Path) -> None:
     found = scale.run(ask(tmp_path, []))
     sizes, command, runs = found.tables

@@ -260,6 +260,7 @@ def peak_of(words: list[str]) -> tuple[str, int]:
     return said, int(peak)
 
 
+@pytest.mark.slow
 def test_a_bomb_of_a_million_frames_is_measured_below_a_gigabyte(tmp_path: Path) -> None:
     # As arrays its landmarks take 7 GB.
     file = write_bomb(tmp_path / "bomb", nobody(1_000_000), 1_000_000)
@@ -274,6 +275,7 @@ def test_a_bomb_of_a_million_frames_is_measured_below_a_gigabyte(tmp_path: Path)
     assert peak < 1 << 30
 
 
+@pytest.mark.slow
 def test_row_groups_of_one_row_that_take_much_memory_are_not_held_together(tmp_path: Path) -> None:
     file = write_bomb(tmp_path, fat(12, 100_000_000), 12)
     assert file.stat().st_size < 1_000_000

@@ -19,6 +19,7 @@ from tests.matrix.demo_digest import differing_videos, read_expected
 DEMO = Path(__file__).parents[2] / "configs" / "demo.yaml"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(provenance.architecture() != "x86_64", reason="the digests are those of x86-64 with FMA")
 def test_the_demo_has_the_committed_digests(weights: Path) -> None:
     settings = config_files.load(DEMO, overrides=["model.engine=litert"])

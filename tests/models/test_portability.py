@@ -85,6 +85,7 @@ def test_litert_gives_the_committed_bits(environment: dict[str, str], face_point
     assert fingerprint("litert", face_points, environment) == EXPECTED["all", face_points]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("face_points", ["468", "478"])
 @pytest.mark.parametrize("environment", LIBRARIES["torch"])
 def test_torch_gives_the_committed_bits(environment: dict[str, str], face_points: str, weights: Path) -> None:
