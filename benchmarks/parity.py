@@ -29,6 +29,7 @@ from benchmarks.parity_report import ParityReport
 from phoenix_ray.config import DecodeSettings, ModelSettings, SourceSettings
 from phoenix_ray.config_files import load
 from phoenix_ray.errors import ConfigError, PhoenixRayError, SourceError
+from phoenix_ray.estimation import first_state
 from phoenix_ray.models import registry
 from phoenix_ray.models.agreement import PartAgreement, add_up, agree_all
 from phoenix_ray.models.base import LandmarkBatch, PoseModel, TrackingModel
@@ -147,7 +148,7 @@ def _by_frames(model: PoseModel) -> Callable[[list[VideoFrame]], LandmarkBatch]:
     """Return a function that gives the landmarks of the next frames; of a `TrackingModel`, one frame at a time."""
     if not isinstance(model, TrackingModel):
         return lambda frames: model.estimate([frame.image for frame in frames])
-    begin = np.full((1, model.state_size), np.nan, np.float32)
+    begin = first_state(model)[np.newaxis]
     current, state = "", begin
 
     def track(frames: list[VideoFrame]) -> LandmarkBatch:

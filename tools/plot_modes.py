@@ -16,6 +16,7 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 from phoenix_ray.config import ModelSettings  # noqa: E402 - from this checkout
+from phoenix_ray.estimation import first_state  # noqa: E402
 from phoenix_ray.models import registry  # noqa: E402
 from phoenix_ray.models.base import TrackingModel  # noqa: E402
 from tests.golden import read_signer  # noqa: E402
@@ -34,7 +35,7 @@ def wrist(settings: ModelSettings, frames: list[NDArray[np.uint8]]) -> NDArray[n
     if not isinstance(model, TrackingModel):
         pose = model.estimate(frames).points["pose"]
         return np.asarray(pose[:, RIGHT_WRIST, 1] * HEIGHT, np.float32)
-    state = np.full((1, model.state_size), np.nan, np.float32)
+    state = first_state(model)[np.newaxis]
     heights = []
     for frame in frames:
         batch, state = model.track([frame], state)

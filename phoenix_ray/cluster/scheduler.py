@@ -218,15 +218,12 @@ class Scheduler:
         return True
 
     def overdue(self, now: float, stall_seconds: float) -> list[Assignment]:
-        """Return assignments without an answer for longer than a shard ahead of them in the queue explains."""
-        ahead = stall_seconds * math.ceil((self._shards_in_flight - self._at_once) / self._at_once)
+        """Return assignments without an answer for longer than the shards before and beside them explain."""
         return [
             assignment
             for queue in self._in_flight.values()
             for assignment in queue.values()
-            if now - assignment.since
-            > self._patience(assignment, stall_seconds) * (1 if assignment.alone else self._at_once)
-            + (0 if assignment.alone else ahead)
+            if now - assignment.since > self._patience(assignment, stall_seconds)
         ]
 
     def abandon_waiting(self) -> None:
@@ -254,8 +251,12 @@ class Scheduler:
         return self._began.get(assignment.worker, now) if self._at_once == 1 else assignment.since
 
     def _patience(self, assignment: Assignment, stall_seconds: float) -> float:
+        """Return how long a worker may take: it also computes those ahead of a shard, or those beside it."""
         state = self._open.get(assignment.shard.key)
-        return patience(state, stall_seconds) if state else stall_seconds
+        seconds = patience(state, stall_seconds) if state else stall_seconds
+        if assignment.alone:
+            return seconds
+        return seconds * self._at_once + stall_seconds * (self._shards_in_flight - self._at_once)
 
     def _assign(
         self, worker: WorkerId, state: ShardState, now: float, *, alone: bool = False, speculative: bool = False

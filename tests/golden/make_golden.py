@@ -40,10 +40,10 @@ def main() -> None:
         # Pose in static mode gives Holistic's pose, so it needs no file of its own.
         for part, points in estimate(frames, name="blazepose", complexity=complexity).points.items():
             np.testing.assert_array_equal(points, batch.points[part])
-    parts = {
+    parts: dict[str, Any] = {
         f"{part}_{complexity}": points for complexity, batch in others.items() for part, points in batch.points.items()
     }
-    np.savez_compressed(GOLDEN_COMPLEXITY, **parts)  # type: ignore[arg-type]
+    np.savez_compressed(GOLDEN_COMPLEXITY, **parts)
     for part in (*PARTS, "face"):
         print(f"{part}: in {found[468].present(part).sum()} of {len(frames)} frames")
     for file in (GOLDEN, GOLDEN_COMPLEXITY):

@@ -6,7 +6,7 @@ Run it in the reference environment, from the root of the repository; it leaves 
     .venv-reference/bin/python -m tests.golden.make_tracking
 
 `signer.mp4` shows figures of our own making, with a black gap: parts come, go, and come back. With a folder of the full
-clips (640 x 480) as an argument, the script makes it anew.
+clips (640 x 480) as an argument, the script makes it again.
 """
 
 from __future__ import annotations
@@ -72,11 +72,11 @@ def main() -> None:
     if len(sys.argv) > 1:
         make_clip(Path(sys.argv[1]))
     frames = read_signer()
-    arrays = {"frame_crc32": np.array([zlib.crc32(frame.tobytes()) for frame in frames], np.uint32)}
+    arrays: dict[str, Any] = {"frame_crc32": np.array([zlib.crc32(frame.tobytes()) for frame in frames], np.uint32)}
     arrays |= record(frames, smooth=True)
     unsmoothed = record(frames, smooth=False)
     arrays |= {f"{name}_unsmoothed": unsmoothed[name] for name in ("pose", "pose_world", "left_hand", "right_hand")}
-    np.savez_compressed(TRACKING, **arrays)  # type: ignore[arg-type]
+    np.savez_compressed(TRACKING, **arrays)
     for name, values in arrays.items():
         found = np.isfinite(values.reshape(len(frames), -1)[:, 0]).sum()
         print(f"{name}: in {found} of {len(frames)} frames")

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 
 import numpy as np
 import pytest
@@ -73,19 +73,26 @@ def test_a_computed_video_is_that_of_the_dataset_in_every_field(compute: Compute
     fresh.close()
 
 
+def first_video(source: Path) -> Video:
+    return next(video for video in open_source(SourceSettings(path=str(source))).videos() if isinstance(video, Video))
+
+
+def ready_worker(source: Path, output: str, mode: Literal["static", "tracking"]) -> ShardWorker:
+    settings = Settings(
+        source=SourceSettings(path=str(source)),
+        model=ModelSettings(name="synthetic", batch_size=4, mode=mode),
+        output=OutputSettings(path=output),
+    )
+    worker = ShardWorker(settings, claim_dataset(open_storage(output), make_identity(settings, str(source))))
+    worker.ready()
+    return worker
+
+
 def test_frames_that_failed_are_neither_decoded_nor_estimated_again(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = Settings(
-        source=SourceSettings(path=str(source)),
-        model=ModelSettings(name="synthetic", batch_size=4),
-        output=OutputSettings(path=str(tmp_path / "dataset")),
-    )
-    video = next(one for one in open_source(settings.source).videos() if isinstance(one, Video))
-    worker = ShardWorker(
-        settings, claim_dataset(open_storage(settings.output.path), make_identity(settings, str(source)))
-    )
-    worker.ready()
+    output, video = str(tmp_path / "dataset"), first_video(source)
+    worker = ready_worker(source, output, "static")
     worker.process(Shard(video, 0, 5))
     worker.flag(Shard(video, 5, 7), "it kills its worker")
     worker.process(Shard(video, 7, 9))
@@ -95,7 +102,7 @@ def test_frames_that_failed_are_neither_decoded_nor_estimated_again(
         return open_regular_file(path)
 
     monkeypatch.setattr(frames, "open_regular_file", read_with_care)
-    verification = against_recomputation(settings.output.path, VideoFilter(videos=("delta",)), None, "", ())
+    verification = against_recomputation(output, VideoFilter(videos=("delta",)), None, "", ())
     (found,) = verification.compare()
     assert found.differences == ()
     assert found.frames == video.frame_count == 9
@@ -119,20 +126,12 @@ def test_a_tracked_dataset_is_recomputed_bit_for_bit_with_the_state_from_block_t
 def test_a_frame_that_is_known_to_fail_changes_no_other_when_a_tracked_video_is_recomputed(
     source: Path, tmp_path: Path
 ) -> None:
-    settings = Settings(
-        source=SourceSettings(path=str(source)),
-        model=ModelSettings(name="synthetic", batch_size=4, mode="tracking"),
-        output=OutputSettings(path=str(tmp_path / "dataset")),
-    )
-    video = next(one for one in open_source(settings.source).videos() if isinstance(one, Video))
-    worker = ShardWorker(
-        settings, claim_dataset(open_storage(settings.output.path), make_identity(settings, str(source)))
-    )
-    worker.ready()
+    output, video = str(tmp_path / "dataset"), first_video(source)
+    worker = ready_worker(source, output, "tracking")
     worker.process(Shard(video, 0, 5))
     worker.flag(Shard(video, 5, 6), "it kills its worker")
     worker.process(Shard(video, 6, 9))
-    verification = against_recomputation(settings.output.path, VideoFilter(videos=("delta",)), None, "", ())
+    verification = against_recomputation(output, VideoFilter(videos=("delta",)), None, "", ())
     (found,) = verification.compare()
     assert found.differences == ()
 

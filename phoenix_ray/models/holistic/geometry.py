@@ -13,6 +13,9 @@ from typing import NamedTuple
 from phoenix_ray.models.holistic.arrays import Array, divide, namespace
 from phoenix_ray.models.holistic.elementary import atan2, cosine_and_sine, square_root
 
+# Angles of a line, counter-clockwise from the x axis (`rotation_towards`).
+UPWARDS, LEVEL, DOWNWARDS = math.pi / 2, 0.0, -math.pi / 2
+
 
 class ImageSize(NamedTuple):
     """Width and height of N images in pixels, each float32 (N,)."""

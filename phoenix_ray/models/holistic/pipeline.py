@@ -29,7 +29,7 @@ from phoenix_ray.models.holistic.arrays import (
 from phoenix_ray.models.holistic.attention import refine_face
 from phoenix_ray.models.holistic.decoding import best_detection, refine_by_heatmap
 from phoenix_ray.models.holistic.elementary import sigmoid
-from phoenix_ray.models.holistic.geometry import ImageSize, Rect, View
+from phoenix_ray.models.holistic.geometry import DOWNWARDS, LEVEL, UPWARDS, ImageSize, Rect, View
 from phoenix_ray.models.holistic.networks import (
     FACE_DETECTION,
     FACE_LANDMARK,
@@ -46,17 +46,11 @@ from phoenix_ray.models.holistic.tracking import (
     FACE_NEARNESS,
     HAND_NEARNESS,
     HAND_POINTS,
-    LEVEL,
     POSE_POINTS,
-    UPWARDS,
     Body,
     Memory,
 )
 
-DOWNWARDS = -math.pi / 2
-
-# Keypoints of the pose detector: the middle of the hips, and a point above the head on the circle around the body.
-BODY_CENTER, BODY_EDGE = 0, 1
 # Points of the recrop network: the middle of the hand, and a point on the circle around it.
 HAND_CENTER, HAND_EDGE = 0, 1
 # Keypoints of the face detector.
@@ -171,10 +165,7 @@ class HolisticPipeline:
         size = images.size
         whole = geometry.whole_image(size)
         (keypoints,) = self._look(images, size, whole, POSE_DETECTION, read, [(4, 2)], worthwhile)
-        keypoints = geometry.in_pixels(keypoints, size)
-        center, edge = keypoints[:, BODY_CENTER, :], keypoints[:, BODY_EDGE, :]
-        rotation = geometry.rotation_towards(center, edge, UPWARDS)
-        return geometry.enlarge(geometry.square_through(center, edge, rotation, size), size, scale=1.25)
+        return tracking.body_roi(keypoints, size)
 
     def _body(self, images: Cropper, roi: Rect) -> tuple[Body, Array]:
         """Return the pose within the ROI, not yet through any filter, and its score, float32 (N,)."""

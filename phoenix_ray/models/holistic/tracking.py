@@ -20,11 +20,10 @@ from typing import NamedTuple
 from phoenix_ray.models.holistic import geometry
 from phoenix_ray.models.holistic.arrays import Array, divide, namespace
 from phoenix_ray.models.holistic.elementary import cosine_and_sine
-from phoenix_ray.models.holistic.geometry import ImageSize, Rect
+from phoenix_ray.models.holistic.geometry import LEVEL, UPWARDS, ImageSize, Rect
 from phoenix_ray.models.holistic.smoothing import FilterState, OneEuroFilter, low_pass
 
 POSE_POINTS, AUXILIARY_POINTS, HAND_POINTS = 33, 2, 21
-UPWARDS, LEVEL = math.pi / 2, 0.0
 
 # MediaPipe: modules/pose_landmark/pose_landmark_filtering.pbtxt.
 _POSE_FILTER, _AUXILIARY_FILTER, _WORLD_FILTER = (
@@ -138,13 +137,17 @@ def filter_body(body: Body, memory: Memory, size: ImageSize, *, smooth: bool) ->
     return Body(xp.concat([points, visibility[:, :, None]], axis=2), auxiliary, world), memory
 
 
-def body_roi(auxiliary: Array, size: ImageSize) -> Rect:
-    """Return the ROI of the body in the next frame (MediaPipe: pose_landmarks_to_roi.pbtxt)."""
-    return geometry.enlarge(_body_square(auxiliary, size), size, scale=1.25)
+def body_roi(points: Array, size: ImageSize) -> Rect:
+    """Return the ROI of the body from the middle of the hips and a point on the circle around the body.
+
+    They are the first two keypoints of the pose detector, or the auxiliary points of the frame before: (N, 2 or more, 2
+    or 3), normalised. MediaPipe: pose_detection_to_roi.pbtxt, pose_landmarks_to_roi.pbtxt.
+    """
+    return geometry.enlarge(_body_square(points, size), size, scale=1.25)
 
 
-def _body_square(auxiliary: Array, size: ImageSize) -> Rect:
-    pixels = geometry.in_pixels(auxiliary, size)
+def _body_square(points: Array, size: ImageSize) -> Rect:
+    pixels = geometry.in_pixels(points, size)
     center, edge = pixels[:, 0, :], pixels[:, 1, :]
     return geometry.square_through(center, edge, geometry.rotation_towards(center, edge, UPWARDS), size)
 

@@ -80,6 +80,7 @@ class Slurm:
     def __init__(self, lab: Path) -> None:
         self.lab = lab
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._nodes: set[str] = set()
 
     def start(self) -> None:
         """Start munge, the controller and the nodes, and wait until the nodes are idle."""
@@ -145,6 +146,7 @@ class Slurm:
         )
         network = f"--net=/run/netns/{node}"
         namespaces = ["--mount", "--uts", "--pid", "--fork", "--kill-child", "--mount-proc"]
+        self._nodes.add(node)
         self._spawn(node, ["nsenter", network, "unshare", *namespaces, "bash", "-c", inside])
 
     def kill_node(self, node: str) -> None:
@@ -161,8 +163,10 @@ class Slurm:
 
     def stop(self) -> None:
         """End everything, and take the network away."""
+        for node in self._nodes & self._processes.keys():
+            self._processes[node].kill()
         for process in reversed(self._processes.values()):
-            process.send_signal(signal.SIGKILL if process.args[0] == "nsenter" else signal.SIGTERM)  # type: ignore[index]
+            process.send_signal(signal.SIGTERM)
         for process in self._processes.values():
             _reap(process)
         self._disconnect()
