@@ -163,7 +163,7 @@ class ModelSettings(Section):
         "seconds with torch on CUDA (128 if that fails), and is 8 with torch on a CPU. With torch it is part of a "
         "dataset's identity. A batch that does not fit into memory is halved, and the run records that. In mode "
         "tracking it is the number of videos that a worker follows at once, one frame of each at a time; 'auto' is 8 "
-        "on a CPU and 32 on a GPU.",
+        "on a CPU and 32 on a GPU, and a batch that does not fit is an error.",
     )
     enable_batching: bool = Field(
         True,

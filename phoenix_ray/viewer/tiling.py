@@ -7,7 +7,7 @@ made of any pictures.
 from __future__ import annotations
 
 import string
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,8 +79,8 @@ def tile_scale(image: Image) -> int:
     return 2 * max(1, -(-TILE_HEIGHT // len(image)))
 
 
-def write_sheet(title: str, sections: Sequence[SheetSection], file: Path) -> None:
-    """Write sections as a picture, in tiles as wide as their widest image.
+def write_sheet(title: str, sections: Sequence[SheetSection], file: Path, parts: Collection[str]) -> None:
+    """Write sections as a picture, in tiles as wide as their widest image; the legend names the given parts.
 
     Raises:
         OutputError: It cannot be written.
@@ -89,7 +89,7 @@ def write_sheet(title: str, sections: Sequence[SheetSection], file: Path) -> Non
         tile.image for section in sections for row in section.rows for tile in row.tiles if tile.image is not None
     ]
     widest = max((image.shape[1] / image.shape[0] for image in images), default=1.0)
-    sheet = compose(title, sections, (round(TILE_HEIGHT * widest), TILE_HEIGHT))
+    sheet = compose(title, sections, (round(TILE_HEIGHT * widest), TILE_HEIGHT), parts)
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         Picture.fromarray(sheet).save(file, quality=95)
@@ -97,13 +97,14 @@ def write_sheet(title: str, sections: Sequence[SheetSection], file: Path) -> Non
         raise OutputError(f"{file} cannot be written as a picture: {error}") from None
 
 
-def compose(title: str, sections: Sequence[SheetSection], tile_size: tuple[int, int]) -> Image:
+def compose(title: str, sections: Sequence[SheetSection], tile_size: tuple[int, int], parts: Collection[str]) -> Image:
     """Return the sheet, RGB uint8 (height, width, 3).
 
     Args:
         title: The sheet's first line; the legend of the colours stands below it.
         sections: Drawn one below the other.
         tile_size: Width and height in pixels of the box that each picture is fitted into.
+        parts: What the legend names, of `LEGEND`.
     """
     tile_width, tile_height = tile_size
     columns = max((len(row.tiles) for section in sections for row in section.rows), default=1)
@@ -118,7 +119,7 @@ def compose(title: str, sections: Sequence[SheetSection], tile_size: tuple[int, 
     pen = ImageDraw.Draw(sheet)
     y = MARGIN
     write(pen, (MARGIN, y), title, TITLE_SIZE, TEXT, width - 2 * MARGIN)
-    _draw_legend(pen, MARGIN, y + TITLE_SIZE + 2 * GAP)
+    _draw_legend(pen, MARGIN, y + TITLE_SIZE + 2 * GAP, parts)
     y += header_height
     for section in sections:
         pen.line((MARGIN, y, width - MARGIN, y), RULE, 1)
@@ -158,8 +159,10 @@ def _font(size: int) -> tuple[ImageFont.FreeTypeFont | ImageFont.ImageFont, froz
     return ImageFont.load_default(size), frozenset(string.printable)
 
 
-def _draw_legend(pen: ImageDraw.ImageDraw, x: int, y: int) -> None:
+def _draw_legend(pen: ImageDraw.ImageDraw, x: int, y: int, parts: Collection[str]) -> None:
     for label, part in LEGEND.items():
+        if part not in parts:
+            continue
         pen.rounded_rectangle((x, y + 2, x + CAPTION_SIZE, y + 2 + CAPTION_SIZE), 3, STYLES[part].colour)
         x += CAPTION_SIZE + 8
         write(pen, (x, y), label, CAPTION_SIZE, FAINT_TEXT, 200)

@@ -14,6 +14,7 @@ from phoenix_ray.dataset.storage import open_storage
 from phoenix_ray.errors import ConfigError, OutputError, SourceError
 from phoenix_ray.sources.base import Video
 from phoenix_ray.sources.registry import open_source
+from phoenix_ray.viewer import tiling
 from phoenix_ray.viewer.contact_sheet import write_contact_sheet
 
 
@@ -114,3 +115,10 @@ def test_a_source_that_moved_is_asked_for_and_found_at_its_new_place(dataset: st
     with pytest.raises(SourceError, match="There is no") as caught:
         write_contact_sheet(dataset, tmp_path / "sheet.png", SourceSettings(path=str(tmp_path / "wrong")), 2, 4)
     assert "NEWPATH" not in str(caught.value)
+
+
+def test_the_legend_names_the_parts_of_the_layout_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[str] = []
+    monkeypatch.setattr(tiling, "write", lambda pen, corner, text, *rest: written.append(text))
+    tiling.compose("Landmarks", [], (100, 100), ["pose", "pose_world"])
+    assert written == ["Landmarks", "body"]

@@ -234,10 +234,10 @@ class HolisticTorchTracking(HolisticTorch):
         padded = np.full((self.batch_size, self.state_size), np.nan, np.float32)
         padded[:count] = states
         with torch.inference_mode(), numerics(self._precision):
-            cropper = self._uploader.upload(images, self.batch_size)
-            memory = Memory.from_rows(torch.from_numpy(padded).to(self._pipeline_device), self._face_points)
             detect = not Memory.from_rows(states, self._face_points).body_roi.has_area().all()
             try:
+                cropper = self._uploader.upload(images, self.batch_size)
+                memory = Memory.from_rows(torch.from_numpy(padded).to(self._pipeline_device), self._face_points)
                 found, memory = self._pipeline.track(cropper, memory, smooth=self._smooth, detect=detect)
                 table = torch.cat([_join(found, self.layout), memory.rows()], dim=1)[:count].cpu().numpy()
             except (MemoryError, RuntimeError) as error:
