@@ -77,7 +77,9 @@ def open_bucket(uri: str) -> Bucket:
             needs.
     """
     scheme, _, place = uri.partition("://")
-    if "@" in place.partition("/")[0] and not scheme.startswith("abfs"):
+    before, at, _ = place.rpartition("@")
+    # A secret key may hold slashes.
+    if at and (":" in before or "/" not in before) and not scheme.startswith("abfs"):
         raise ConfigError(
             f"'{scheme}://…@…' holds credentials, which `ps` and logs would show. Take them out and set them in "
             f"the environment: {_variables(scheme)}."
@@ -86,12 +88,12 @@ def open_bucket(uri: str) -> Bucket:
         raise ConfigError(
             f"'{uri.partition('?')[0]}?…' has options. Set them in the environment: {_variables(scheme)}."
         )
-    if not place.strip("/"):
+    if not place.partition("/")[0]:
         raise ConfigError(f"'{uri}' names no bucket: give {scheme}://BUCKET/FOLDER.")
     from obstore.exceptions import BaseError
 
     root = f"{scheme}://{place.rstrip('/')}"
-    bucket, _, prefix = place.strip("/").partition("/")
+    bucket, _, prefix = place.rstrip("/").partition("/")
     try:
         return Bucket(_open_store(scheme.lower(), bucket, prefix), root)
     except BaseError as error:

@@ -1,9 +1,10 @@
 """The lease: a heartbeat file that keeps a second driver from working on the same output by mistake.
 
 It is a courtesy, not a lock: two drivers at once can only waste work, since a partition has one name and a manifest is
-published by compare-and-swap. So it never blocks for long: a driver takes over a lease whose process is dead, or whose
-heartbeat is old if it is of another machine. A thread keeps the heartbeat from the first look at the dataset to the end
-of the last compaction, whatever the rest of the driver waits for.
+published by compare-and-swap. (In an object store, taking and renewing the lease is such a swap too.) So it never
+blocks for long: a driver takes over a lease whose process is dead, or whose heartbeat is old if it is of another
+machine. A thread keeps the heartbeat from the first look at the dataset to the end of the last compaction, whatever the
+rest of the driver waits for.
 
 A lease has a mark that no other process has. A process number is not enough: the kernel reuses numbers, and each
 container counts its own. On Linux the mark is made of the kernel's boot, the namespace of process numbers and the time
@@ -27,7 +28,7 @@ from pydantic import TypeAdapter
 
 from phoenix_ray.dataset import paths
 from phoenix_ray.dataset.sealing import FiniteNumber, FrameNumber, parse_mapping, validate
-from phoenix_ray.dataset.storage import Storage
+from phoenix_ray.dataset.storage import ReadableStorage, Storage
 from phoenix_ray.errors import OutputError
 
 HEARTBEAT_SECONDS = 10.0
@@ -35,6 +36,8 @@ HEARTBEAT_SECONDS = 10.0
 STALE_SECONDS = 60.0
 # Between two looks at a lease that another driver has.
 _LOOK_SECONDS = 1.0
+# How often a lease is read again that changed before it could be taken or renewed.
+_ATTEMPTS = 3
 # The last second of the year 9999.
 _LAST_SECOND = 253_402_300_799.0
 Clock = Callable[[], float]
@@ -112,16 +115,15 @@ class Lease:
         now = clock()
         holder = LeaseHolder(run_id, socket.gethostname(), os.getpid(), since=now, heartbeat=now, process=own_mark())
         lease = cls(storage, holder, clock)
-        if not storage.create(paths.LEASE, lease._content()):
-            other = read_holder(storage)
+        for _ in range(_ATTEMPTS):
+            if storage.create(paths.LEASE, lease._content()):
+                return lease
+            content, other = _read(storage)
             if other is not None and not force and is_alive(other, now):
                 raise LeaseHeldError(_occupied(storage, other, now))
-            storage.write(paths.LEASE, lease._content())
-            # Of two drivers that take over the same lease, the one that wrote last has it.
-            other = read_holder(storage)
-            if other is not None and other.run_id != run_id:
-                raise LeaseHeldError(_occupied(storage, other, now))
-        return lease
+            if content is not None and storage.replace(paths.LEASE, content, lease._content()):
+                return lease
+        raise LeaseHeldError(f"{storage.root} is being claimed by other runs at this moment. Start again in a minute.")
 
     def confirm(self) -> None:
         """Return if this driver still has the lease, as far as is known.
@@ -139,14 +141,19 @@ class Lease:
             LeaseLostError: Another driver took the lease (it was started with --force, or believed this one dead).
             OutputError: The output cannot be written.
         """
-        other = read_holder(self._storage)
-        if other is not None and other.run_id != self._holder.run_id:
-            raise LeaseLostError(
-                f"The run {other.run_id} on {other.host} (process {other.pid}) has taken over {self._storage.root}. "
-                "This run stops; nothing that is committed is lost."
-            )
-        self._holder = replace(self._holder, heartbeat=self._clock())
-        self._storage.write(paths.LEASE, self._content())
+        for _ in range(_ATTEMPTS):
+            content, other = _read(self._storage)
+            if other is not None and other.run_id != self._holder.run_id:
+                raise LeaseLostError(
+                    f"The run {other.run_id} on {other.host} (process {other.pid}) has taken over "
+                    f"{self._storage.root}. This run stops; nothing that is committed is lost."
+                )
+            self._holder = replace(self._holder, heartbeat=self._clock())
+            # Another driver may take it over at this moment. If it only comes and goes, the next heartbeat renews.
+            if content is None and self._storage.create(paths.LEASE, self._content()):
+                return
+            if content is not None and self._storage.replace(paths.LEASE, content, self._content()):
+                return
 
     def release(self) -> None:
         """Give the lease back, unless another driver has taken it."""
@@ -225,12 +232,21 @@ def _wait_for_lease(
         time.sleep(min(_LOOK_SECONDS, left))
 
 
-def read_holder(storage: Storage) -> LeaseHolder | None:
+def read_holder(storage: ReadableStorage) -> LeaseHolder | None:
     """Return who has the lease of an output; None where nobody has it or the file makes no sense."""
+    return _read(storage)[1]
+
+
+def _read(storage: ReadableStorage) -> tuple[bytes | None, LeaseHolder | None]:
+    """Return the content of `lease.json`, None where there is none, and the holder, None where it makes no sense."""
     try:
-        return validate(_HOLDER, parse_mapping(storage.read(paths.LEASE)))
-    except (FileNotFoundError, ValueError):
-        return None
+        content = storage.read(paths.LEASE)
+    except FileNotFoundError:
+        return None, None
+    try:
+        return content, validate(_HOLDER, parse_mapping(content))
+    except ValueError:
+        return content, None
 
 
 def is_alive(holder: LeaseHolder, now: float) -> bool:
