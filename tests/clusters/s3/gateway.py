@@ -24,7 +24,7 @@ PACKAGES = "radosgw ceph-mon ceph-osd ceph-common"
 KEY, SECRET = "phoenix-lab", "phoenix-lab-secret"
 BUCKET = "lab"
 MEMORY_BYTES = 4 << 30
-_START_SECONDS = 60.0
+_START_SECONDS = 180.0
 
 _CONFIGURATION = """\
 [global]
