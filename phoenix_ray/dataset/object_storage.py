@@ -14,6 +14,7 @@ import errno
 import io
 import os
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, BinaryIO, cast
@@ -22,7 +23,7 @@ import pyarrow as pa
 
 from phoenix_ray.dataset.storage import StoredFile, checked_name, refuse_huge
 from phoenix_ray.errors import OutputError
-from phoenix_ray.object_stores import Bucket, BucketError, explain
+from phoenix_ray.object_stores import BrokenOffError, Bucket, BucketError, explain
 
 if TYPE_CHECKING:
     from obstore import GetOptions, UpdateVersion
@@ -36,6 +37,10 @@ _TAIL_BYTES = 64 << 10
 _LEAST_BYTES = 256 << 10
 
 
+# Seconds before a listing that broke off goes on.
+_LIST_PAUSES = (0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0, 5.0, 5.0)
+
+
 class ObjectStorage:
     """A dataset below a prefix of a bucket.
 
@@ -47,6 +52,8 @@ class ObjectStorage:
         self._bucket = bucket
         self._store = bucket.store
         self._conditions_tested = False
+        # Ceph compares tags without the quotation marks that HTTP asks for (seen in 16.2).
+        self._tags_quoted = True
 
     def __reduce__(self) -> tuple[type[ObjectStorage], tuple[Bucket]]:
         return ObjectStorage, (self._bucket,)
@@ -97,13 +104,21 @@ class ObjectStorage:
 
     def replace(self, name: str, old: bytes, new: bytes) -> bool:
         """Write a file if it still holds `old`; return whether this call did. `new` is like no other content."""
+        for quoted in (self._tags_quoted, not self._tags_quoted):
+            if self._replace(name, old, new, quoted):
+                self._tags_quoted = quoted
+                return True
+        return False
+
+    def _replace(self, name: str, old: bytes, new: bytes, quoted: bool) -> bool:
         import obstore
 
         try:
             with self._explained("read", name):
                 found = obstore.get(self._store, checked_name(name))
                 # Google compares its own number of a version, the others compare tags.
-                keys = {"e_tag": found.meta["e_tag"], "version": found.meta["version"]}
+                tag = found.meta["e_tag"] or ""
+                keys = {"e_tag": tag if quoted else tag.strip('"'), "version": found.meta["version"]}
                 version = cast("UpdateVersion", {key: value for key, value in keys.items() if value})
                 if found.bytes().to_bytes() != old:
                     return False
@@ -148,12 +163,22 @@ class ObjectStorage:
         """Yield every file below a folder, in no order; nothing where there is no such folder."""
         import obstore
 
-        with self._explained("list", folder):
-            for block in obstore.list(self._store, folder or None):
-                for found in block:
-                    name = found["path"]
-                    if name.rpartition("/")[2]:
-                        yield StoredFile(name, found["size"], found["last_modified"].timestamp())
+        # Names come in order, so a listing that breaks off goes on after the last one.
+        last: str | None = None
+        pauses = iter(_LIST_PAUSES)
+        while True:
+            try:
+                with explain(self._bucket):
+                    for block in obstore.list(self._store, folder or None, offset=last):
+                        for found in block:
+                            last = found["path"]
+                            yield StoredFile(last, found["size"], found["last_modified"].timestamp())
+                return
+            except BucketError as error:  # noqa: PERF203
+                pause = next(pauses, None)
+                if pause is None or not isinstance(error, BrokenOffError):
+                    raise OutputError(f"Cannot list {self.root}/{folder}: {error}.") from None
+                time.sleep(pause)
 
     def irregular(self, folder: str) -> Iterator[tuple[str, str]]:  # noqa: ARG002
         """Yield nothing: a bucket holds objects only."""
@@ -225,7 +250,7 @@ class ObjectStorage:
             with explain(self._bucket):
                 yield
         except FileNotFoundError as error:
-            if verb in ("write", "list"):
+            if verb == "write":
                 raise OutputError(f"Cannot {verb} {self.root}/{name}: there is no such bucket.") from None
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), f"{self.root}/{name}") from error
         except BucketError as error:

@@ -5,6 +5,7 @@ Exit code 1 when a row was lost, came twice, or anything else was not as it shou
 
 from __future__ import annotations
 
+import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -32,6 +33,8 @@ RESULTS = Path("chaos-results")
 )
 def main(seeds: int, only: str, in_bucket: bool) -> None:
     """Try every fault at its crash point."""
+    # So that what was started ends too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     began = time.monotonic()
     laboratories = in_a_bucket() if in_bucket else in_folders()
     outcomes: list[Outcome] = []

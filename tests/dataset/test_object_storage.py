@@ -153,6 +153,27 @@ def test_a_creation_whose_answer_was_lost_is_known_by_its_content(
     assert not storage.create("b", b"ours")
 
 
+def test_a_listing_that_breaks_off_goes_on_after_the_last_name(
+    storage: ObjectStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = [f"a/{number}" for number in range(9)]
+    for name in expected:
+        storage.write(name, b"")
+    whole = obstore.list
+    pauses: list[float] = []
+
+    def break_off(store: MemoryStore, prefix: str | None, offset: str | None) -> Iterator[Any]:
+        for block in list(whole(store, prefix, offset=offset)):
+            yield sorted(block, key=lambda found: found["path"])[:2]
+            if len(pauses) < 4:
+                raise GenericError("Error getting list response body: HTTP error")
+
+    monkeypatch.setattr(obstore, "list", break_off)
+    monkeypatch.setattr("time.sleep", pauses.append)
+    assert [file.name for file in storage.list("a")] == expected[:8] + expected[8:]
+    assert len(pauses) == 4
+
+
 def test_a_store_that_ignores_conditions_is_refused(storage: ObjectStorage, monkeypatch: pytest.MonkeyPatch) -> None:
     put = obstore.put
     monkeypatch.setattr(obstore, "put", lambda *given, mode="overwrite", **options: put(*given, **options))
