@@ -6,7 +6,7 @@ import pickle
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from threading import Barrier
+from threading import Barrier, Lock
 from typing import Any, BinaryIO, Literal
 
 import obstore
@@ -252,7 +252,7 @@ class MortalObjectStorage(ObjectStorage):
 
     def __init__(self, store: MemoryStore, fatal: int, moment: Literal["before", "after"]) -> None:
         super().__init__(Bucket(store, "s3://bucket/dataset"))
-        self._fatal, self._moment, self.verbs = fatal, moment, 0
+        self._fatal, self._moment, self._lock, self.verbs = fatal, moment, Lock(), 0
 
     def write(self, name: str, content: bytes | pa.Buffer) -> None:
         self._die(lambda: super(MortalObjectStorage, self).write(name, content))
@@ -270,11 +270,14 @@ class MortalObjectStorage(ObjectStorage):
         self._die(lambda: super(MortalObjectStorage, self).delete(name))
 
     def _die(self, action: Callable[[], object]) -> object:
-        self.verbs += 1
-        if self.verbs == self._fatal and self._moment == "before":
+        # Partitions are deleted in several threads.
+        with self._lock:
+            self.verbs += 1
+            fatal = self.verbs == self._fatal
+        if fatal and self._moment == "before":
             raise Killed
         result = action()
-        if self.verbs == self._fatal:
+        if fatal:
             raise Killed
         return result
 
