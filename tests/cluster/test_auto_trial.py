@@ -21,6 +21,7 @@ from phoenix_ray.cluster.auto import (
     sample_frames,
     typical_length,
 )
+from phoenix_ray.cluster.autoscaler import Cluster
 from phoenix_ray.cluster.claim import claim_output, make_identity
 from phoenix_ray.cluster.session import RaySession, WorkerPlan
 from phoenix_ray.commands.plan import print_plan
@@ -72,7 +73,7 @@ def of_batch_size(hold: Hold) -> Trial:
 def held(trial: Trial, source: Source, settings: Settings = SETTINGS) -> tuple[ModelSettings, list[str]]:
     """Return what was decided, and what was said after the line that begins a trial."""
     said: list[str] = []
-    decided = run_trial(settings, trial, source, RESOURCES, said.append)
+    decided = run_trial(settings, trial, source, Cluster(RESOURCES), said.append)
     assert said.pop(0) == "Trying a GPU, once for this dataset"
     return decided, said
 
@@ -161,8 +162,8 @@ def test_what_the_driver_lacks_is_reported_before_a_gpu_is_taken(
 class ClusterOfGpus(RaySession):
     """A cluster with made-up resources, which never starts."""
 
-    def resources(self) -> dict[str, float]:
-        return RESOURCES
+    def cluster(self) -> Cluster:
+        return Cluster(RESOURCES)
 
 
 def on_gpus(frame_folders: Path, output: Path) -> Settings:

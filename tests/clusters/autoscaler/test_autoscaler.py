@@ -1,0 +1,150 @@
+"""Runs on a cluster that Ray's autoscaler grows from no node to two and shrinks again, in both versions of it.
+
+What the runs print, when there were how many nodes, and Ray's logs stay in build/cluster-test/autoscaler.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.clusters.autoscaler.laboratory import IDLE_SECONDS, AutoscalingCluster, environment, open_cluster, why_not
+from tests.clusters.conftest import kept_folder
+
+pytestmark = [pytest.mark.slow, pytest.mark.cluster, pytest.mark.timeout(580)]
+VIDEOS = 400
+# The autoscaler looks every second, and Ray reports a node as idle some seconds late.
+GONE_SECONDS = IDLE_SECONDS + 30.0
+
+
+@pytest.fixture(scope="module")
+def kept(_asked_for: None) -> Path:
+    if reason := why_not():
+        pytest.skip(reason)
+    return kept_folder("autoscaler")
+
+
+@pytest.fixture(scope="module", params=[1, 2], ids=["version 1", "version 2"])
+def cluster(kept: Path, request: pytest.FixtureRequest) -> Iterator[AutoscalingCluster]:
+    with open_cluster(kept / f"version-{request.param}", request.param) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def alone(kept: Path) -> str:
+    """The digest of a dataset that one process computed."""
+    words = [*source(), f"output.path={kept / 'alone'}", "cluster.num_workers=1"]
+    command = [sys.executable, "-m", "phoenix_ray.run", *words]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=400, env=environment())
+    return digest_in(done.stdout)
+
+
+@pytest.fixture
+def no_nodes(cluster: AutoscalingCluster) -> AutoscalingCluster:
+    """The cluster, when the nodes of the test before have gone."""
+    cluster.wait_for_nodes(0)
+    return cluster
+
+
+def source(videos: int = VIDEOS) -> list[str]:
+    return ["source.kind=synthetic", f"source.max_videos_per_split={videos}", "model.name=synthetic"]
+
+
+def digest_in(text: str) -> str:
+    return str(re.findall(r"Landmark digest (\w+)", text)[-1])
+
+
+def summary(output: Path) -> dict[str, Any]:
+    (path,) = output.glob("runs/*/summary.json")
+    return dict(json.loads(path.read_bytes()))
+
+
+def test_auto_goes_from_no_node_to_two_and_back(no_nodes: AutoscalingCluster, alone: str) -> None:
+    cluster, output = no_nodes, no_nodes.lab / "auto"
+    changes = len(cluster.history())
+    done = cluster.run(cluster.lab / "auto.log", *source(), f"output.path={output}")
+    assert done.returncode == 0, done.stdout
+    gone = cluster.wait_for_nodes(0, GONE_SECONDS)
+    print(f"the nodes were gone {gone:.1f} s after the run: {cluster.history()[changes - 1 :]}")
+    assert digest_in(done.stdout) == alone
+    assert max(cluster.history()[changes:]) >= 2
+    assert "has an autoscaler" in done.stdout
+    assert "Waiting for nodes: the cluster has 0 CPU" in done.stdout
+    assert summary(output)["workers"] == 2
+    assert summary(output)["failures"] == 0
+
+
+def test_a_number_of_workers_is_asked_for_at_once(no_nodes: AutoscalingCluster, alone: str) -> None:
+    cluster, output = no_nodes, no_nodes.lab / "number"
+    words = [*source(), f"output.path={output}", "cluster.num_workers=2", "run.progress_seconds=1"]
+    done = cluster.run(cluster.lab / "number.log", *words)
+    assert done.returncode == 0, done.stdout
+    cluster.wait_for_nodes(0, GONE_SECONDS)
+    assert digest_in(done.stdout) == alone
+    assert "Asking for 2 workers with 1 CPU each" in done.stdout
+    assert re.search(r"0/[\d,]+ frames, waiting for nodes: 0 of 2 workers", done.stdout)
+
+
+def test_a_node_that_is_lost_under_a_worker_is_a_lost_worker(no_nodes: AutoscalingCluster, alone: str) -> None:
+    cluster, output = no_nodes, no_nodes.lab / "lost"
+    log = cluster.lab / "lost.log"
+    run = cluster.open_run(log, *source(), f"output.path={output}", "cluster.num_workers=2", "run.progress_seconds=1")
+    deadline = time.monotonic() + 120
+    while "2 workers" not in (log.read_text().splitlines() or [""])[-1] and time.monotonic() < deadline:
+        time.sleep(0.2)
+    cluster.kill_node()
+    assert run.wait(300) == 0, log.read_text()
+    cluster.wait_for_nodes(0, GONE_SECONDS)
+    assert "A worker was lost" in log.read_text()
+    assert digest_in(log.read_text()) == alone
+    assert summary(output)["failures"] == 0
+
+
+def test_idle_workers_go_before_the_run_is_over(no_nodes: AutoscalingCluster) -> None:
+    """One long chain keeps one worker busy when the other shards are done."""
+    cluster, output = no_nodes, no_nodes.lab / "tail"
+    long = [*source(3), "model.mode=tracking", "cluster.shard_frames=16", "source.limit_frames=100000"]
+    done = cluster.run(cluster.lab / "tail.log", *long, f"output.path={output}", "cluster.num_workers=2")
+    assert done.returncode == 0, done.stdout
+
+
+def test_a_run_that_gets_no_node_in_time_ends_with_7_and_says_why(no_nodes: AutoscalingCluster) -> None:
+    cluster, output = no_nodes, no_nodes.lab / "none"
+    words = [*source(), f"output.path={output}", "cluster.num_workers=2", "cluster.cpus_per_worker=8"]
+    done = cluster.run(cluster.lab / "none.log", *words, "cluster.start_seconds=8")
+    assert done.returncode == 7, done.stdout
+    assert re.search(r"No worker for [89] s \(cluster\.start_seconds\)", done.stdout)
+    assert "No node that could hold one has come: `ray status` on the head says why" in done.stdout
+
+
+def test_a_signal_while_nodes_are_waited_for_ends_the_run_at_once(no_nodes: AutoscalingCluster) -> None:
+    cluster = no_nodes
+    log = cluster.lab / "signal.log"
+    words = [*source(), f"output.path={cluster.lab / 'signal'}", "cluster.num_workers=2", "cluster.cpus_per_worker=8"]
+    run = cluster.open_run(log, *words)
+    deadline = time.monotonic() + 60
+    while "Waiting for nodes" not in log.read_text() and time.monotonic() < deadline:
+        time.sleep(0.2)
+    run.send_signal(signal.SIGTERM)
+    assert run.wait(30) == 143, log.read_text()
+
+
+def test_a_head_without_cpus_compacts_when_all_nodes_have_gone(no_nodes: AutoscalingCluster, alone: str) -> None:
+    cluster, output = no_nodes, no_nodes.lab / "compact"
+    done = cluster.run(cluster.lab / "open.log", *source(), f"output.path={output}", "output.compact=false")
+    assert done.returncode == 0, done.stdout
+    cluster.wait_for_nodes(0, GONE_SECONDS)
+    said = cluster.call(
+        sys.executable, "-m", "phoenix_ray.cli", "compact", str(output), "--address", "127.0.0.1:6379"
+    )
+    (cluster.lab / "compact.log").write_text(said)
+    assert cluster.history()[-1] == 0
