@@ -126,7 +126,7 @@ class ActorPool:
                     f"installed on every node, in this version, with enough memory for the model? Ray says: {error}"
                 ) from None
             self.replace(worker)
-            return f"A worker died while it started and is replaced. {_first_line(error)}"
+            return f"A worker died while it started and is replaced. {_cause_of_death(error)}"
         self._ever_started = True
         self._members[worker].info = info
         return info
@@ -213,7 +213,7 @@ def _is_alive(node_id: str) -> bool:
     return any(node["NodeID"] == node_id and node["Alive"] for node in ray.nodes())
 
 
-def _cause_of_death(error: ActorDiedError) -> str:
+def _cause_of_death(error: RayActorError) -> str:
     """Return the part of Ray's message that says how a process ended; the rest guesses and speaks of actors."""
     detail = re.search(r"Worker exit detail: (.*?)(?: Some common causes|\n|$)", str(error))
     return detail[1] if detail else _first_line(error)

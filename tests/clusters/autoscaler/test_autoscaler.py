@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import re
-import signal
 import subprocess
 import sys
 import time
@@ -15,6 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import av
+import numpy as np
 import pytest
 
 from tests.clusters.autoscaler.laboratory import IDLE_SECONDS, AutoscalingCluster, environment, open_cluster, why_not
@@ -109,14 +110,6 @@ def test_a_node_that_is_lost_under_a_worker_is_a_lost_worker(no_nodes: Autoscali
     assert summary(output)["failures"] == 0
 
 
-def test_idle_workers_go_before_the_run_is_over(no_nodes: AutoscalingCluster) -> None:
-    """One long chain keeps one worker busy when the other shards are done."""
-    cluster, output = no_nodes, no_nodes.lab / "tail"
-    long = [*source(3), "model.mode=tracking", "cluster.shard_frames=16", "source.limit_frames=100000"]
-    done = cluster.run(cluster.lab / "tail.log", *long, f"output.path={output}", "cluster.num_workers=2")
-    assert done.returncode == 0, done.stdout
-
-
 def test_a_run_that_gets_no_node_in_time_ends_with_7_and_says_why(no_nodes: AutoscalingCluster) -> None:
     cluster, output = no_nodes, no_nodes.lab / "none"
     words = [*source(), f"output.path={output}", "cluster.num_workers=2", "cluster.cpus_per_worker=8"]
@@ -134,17 +127,31 @@ def test_a_signal_while_nodes_are_waited_for_ends_the_run_at_once(no_nodes: Auto
     deadline = time.monotonic() + 60
     while "Waiting for nodes" not in log.read_text() and time.monotonic() < deadline:
         time.sleep(0.2)
-    run.send_signal(signal.SIGTERM)
+    cluster.call("pkill", "-TERM", "--full", "phoenix_ray.run")
     assert run.wait(30) == 143, log.read_text()
 
 
-def test_a_head_without_cpus_compacts_when_all_nodes_have_gone(no_nodes: AutoscalingCluster, alone: str) -> None:
-    cluster, output = no_nodes, no_nodes.lab / "compact"
-    done = cluster.run(cluster.lab / "open.log", *source(), f"output.path={output}", "output.compact=false")
+def write_video(path: Path, frames: int) -> None:
+    """Write a video of tiny grey pictures."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with av.open(str(path), "w") as file:
+        stream = file.add_stream("mpeg4", rate=25)
+        stream.width = stream.height = 16
+        for index in range(frames):
+            picture = np.full((16, 16, 3), index % 256, np.uint8)
+            file.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        file.mux(stream.encode())
+
+
+def test_nodes_go_while_the_longest_video_is_computed(kept: Path) -> None:
+    for name, frames in {"long": 80_000, "one": 20, "two": 30, "three": 40, "four": 50}.items():
+        write_video(kept / "videos" / "train" / f"{name}.mp4", frames)
+    with open_cluster(kept / "longest", version=2, most_nodes=3) as cluster:
+        words = [f"source.path={kept / 'videos'}", f"output.path={kept / 'longest-output'}", "model.name=synthetic"]
+        more = ["model.mode=tracking", "cluster.num_workers=3", "cluster.shard_frames=2048"]
+        done = cluster.run(cluster.lab / "run.log", *words, *more)
+        at_the_end = cluster.history()
+    print(f"nodes while the run went on: {at_the_end}")
     assert done.returncode == 0, done.stdout
-    cluster.wait_for_nodes(0, GONE_SECONDS)
-    said = cluster.call(
-        sys.executable, "-m", "phoenix_ray.cli", "compact", str(output), "--address", "127.0.0.1:6379"
-    )
-    (cluster.lab / "compact.log").write_text(said)
-    assert cluster.history()[-1] == 0
+    assert max(at_the_end) == 3
+    assert at_the_end[-1] == 2, "one computes, one is spare"
