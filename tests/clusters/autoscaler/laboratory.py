@@ -117,6 +117,7 @@ class AutoscalingCluster:
 
     def kill_node(self) -> None:
         """Let the node that came last lose its power."""
+        assert self.history()[-1] > 0, "there is only the head"
         # A raylet, which takes its workers with it; the head's was there first.
         self.call("pkill", "-KILL", "--newest", "raylet")
 

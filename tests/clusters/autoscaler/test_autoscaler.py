@@ -64,6 +64,14 @@ def digest_in(text: str) -> str:
     return str(re.findall(r"Landmark digest (\w+)", text)[-1])
 
 
+def wait_for(log: Path, pattern: str, seconds: float = 120.0) -> None:
+    """Wait until a run has printed something."""
+    end = time.monotonic() + seconds
+    while not re.search(pattern, log.read_text()):
+        assert time.monotonic() < end, log.read_text()
+        time.sleep(0.2)
+
+
 def summary(output: Path) -> dict[str, Any]:
     (path,) = output.glob("runs/*/summary.json")
     return dict(json.loads(path.read_bytes()))
@@ -99,9 +107,7 @@ def test_a_node_that_is_lost_under_a_worker_is_a_lost_worker(no_nodes: Autoscali
     cluster, output = no_nodes, no_nodes.lab / "lost"
     log = cluster.lab / "lost.log"
     run = cluster.open_run(log, *source(), f"output.path={output}", "cluster.num_workers=2", "run.progress_seconds=1")
-    deadline = time.monotonic() + 120
-    while "2 workers" not in (log.read_text().splitlines() or [""])[-1] and time.monotonic() < deadline:
-        time.sleep(0.2)
+    wait_for(log, r"frames/s, .*2 workers\n")
     cluster.kill_node()
     assert run.wait(300) == 0, log.read_text()
     cluster.wait_for_nodes(0, GONE_SECONDS)
@@ -124,9 +130,7 @@ def test_a_signal_while_nodes_are_waited_for_ends_the_run_at_once(no_nodes: Auto
     log = cluster.lab / "signal.log"
     words = [*source(), f"output.path={cluster.lab / 'signal'}", "cluster.num_workers=2", "cluster.cpus_per_worker=8"]
     run = cluster.open_run(log, *words)
-    deadline = time.monotonic() + 60
-    while "Waiting for nodes" not in log.read_text() and time.monotonic() < deadline:
-        time.sleep(0.2)
+    wait_for(log, "Waiting for nodes")
     cluster.call("pkill", "-TERM", "--full", "phoenix_ray.run")
     assert run.wait(30) == 143, log.read_text()
 
