@@ -134,7 +134,7 @@ class AutoscalingCluster:
         # Ray prints among them.
         return [int(found[1]) for found in map(re.compile(r"\d+\.\d (\d+)").fullmatch, lines) if found]
 
-    def wait_for_nodes(self, count: int, seconds: float = 90.0) -> float:
+    def wait_for_nodes(self, count: int, seconds: float) -> float:
         """Wait until there are so many nodes beside the head, and return how long it took."""
         began = time.monotonic()
         _wait_for(lambda: self.history()[-1] == count, seconds, f"{count} nodes")
