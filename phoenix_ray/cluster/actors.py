@@ -119,7 +119,7 @@ class ActorPool:
             self._left_out += 1
             return f"A worker could not start and is left out: {error.cause}"
         except RayActorError as error:
-            self._failed_starts += 1
+            self._failed_starts += not _lost_its_node(error)
             if self._failed_starts >= MAX_FAILED_STARTS and not self._ever_started:
                 raise ClusterError(
                     f"Workers die while they start, {self._failed_starts} of {self._failed_starts}. Is phoenix_ray "
@@ -175,7 +175,7 @@ class ActorPool:
         """
         info = self._members[worker].info
         node = info.node if info else ""
-        if isinstance(error, ActorDiedError) and info and not error.preempted and _is_alive(info.node_id):
+        if isinstance(error, ActorDiedError) and info and not _lost_its_node(error) and _is_alive(info.node_id):
             return Trouble("model", f"The worker process died. {_cause_of_death(error)}", node=node, fatal=True)
         if isinstance(error, ActorUnavailableError | ActorDiedError):
             return Trouble("infrastructure", f"Node {node} was lost or could not be reached.", str(error), node)
@@ -211,6 +211,11 @@ def memory_limit(setting: int | Literal["auto"], warm_mb: float) -> float:
 
 def _is_alive(node_id: str) -> bool:
     return any(node["NodeID"] == node_id and node["Alive"] for node in ray.nodes())
+
+
+def _lost_its_node(error: RayActorError) -> bool:
+    """Whether Ray says that an actor ended with its node, which may still be listed as alive for a moment."""
+    return error.preempted or "its node has died" in str(error)
 
 
 def _cause_of_death(error: RayActorError) -> str:

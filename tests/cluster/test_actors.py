@@ -4,13 +4,16 @@ import math
 from typing import Any, Literal
 
 import pytest
+from ray.core.generated.common_pb2 import ActorDiedErrorContext, NodeDeathInfo
+from ray.exceptions import ActorDiedError
 
 from phoenix_ray.cluster import actors
-from phoenix_ray.cluster.actors import ActorPool, memory_limit
+from phoenix_ray.cluster.actors import MAX_FAILED_STARTS, ActorPool, memory_limit
 from phoenix_ray.cluster.session import WorkerPlan
 from phoenix_ray.cluster.worker import WorkerInfo
 from phoenix_ray.config import ModelSettings, Settings
 from phoenix_ray.dataset.identity import DatasetIdentity
+from phoenix_ray.errors import ClusterError
 
 
 @pytest.mark.parametrize(
@@ -76,3 +79,46 @@ def test_nobody_who_works_goes(pool: ActorPool, monkeypatch: pytest.MonkeyPatch)
     start(pool, monkeypatch, "aabbcc")
     assert pool.let_go(5, idle=[3]) == [3]
     assert len(pool) == 5
+
+
+def death(message: str = "", reason: int = 0) -> ActorDiedErrorContext:
+    return ActorDiedErrorContext(
+        actor_id=bytes(16), error_message=message, node_death_info=NodeDeathInfo(reason=reason)
+    )
+
+
+KILLED = death("The actor is dead because its worker process has died.")
+NODE_DIED = death("The actor died because its node has died. Node Id: 1a.")
+PREEMPTED = death(reason=NodeDeathInfo.AUTOSCALER_DRAIN_PREEMPTED)
+
+
+def fail_starts(pool: ActorPool, monkeypatch: pytest.MonkeyPatch, cause: ActorDiedErrorContext) -> None:
+    def dies(_: object) -> None:
+        raise ActorDiedError(cause)
+
+    monkeypatch.setattr("ray.get", dies)
+    for _ in range(MAX_FAILED_STARTS):
+        pool.take_in(pool.starting[0])
+
+
+def test_actors_that_die_while_they_start_end_the_run_unless_their_nodes_went(
+    pool: ActorPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fail_starts(pool, monkeypatch, NODE_DIED)
+    fail_starts(pool, monkeypatch, PREEMPTED)
+    assert len(pool) == 6
+    with pytest.raises(ClusterError, match="Workers die while they start"):
+        fail_starts(pool, monkeypatch, KILLED)
+
+
+@pytest.mark.parametrize(
+    ("cause", "blamed"),
+    [(KILLED, "model"), (NODE_DIED, "infrastructure"), (PREEMPTED, "infrastructure")],
+    ids=["killed", "node died", "preempted"],
+)
+def test_a_worker_whose_node_went_is_not_blamed_while_the_node_is_still_listed(
+    pool: ActorPool, monkeypatch: pytest.MonkeyPatch, cause: ActorDiedErrorContext, blamed: str
+) -> None:
+    start(pool, monkeypatch, "a")
+    monkeypatch.setattr("ray.nodes", lambda: [{"NodeID": "a", "Alive": True}])
+    assert pool.explain(1, ActorDiedError(cause)).failure_class == blamed
