@@ -240,11 +240,13 @@ class Driver:
         """Give up workers that no shard is left for, so that an autoscaler can remove their nodes."""
         if not surplus:
             return
+        before = len(self._pool)
         idle = [worker for worker in self._pool.ready if self._scheduler.is_idle(worker)]
         for worker in self._pool.let_go(surplus, idle):
             self._scheduler.retire(worker)
             self._retiring.discard(worker)
-            self._record.worker_let_go()
+        if gone := before - len(self._pool):
+            self._record.workers_let_go(gone)
 
     def _begin_drain(self, now: float) -> float:
         """Hand out no more shards; return when the time to drain is over."""

@@ -112,9 +112,9 @@ class RunRecord:
         """Called when an idle worker is given a speculative copy of a shard."""
         self._note(f"{assignment.shard} is done a second time by an idle worker; the first to commit counts")
 
-    def worker_let_go(self) -> None:
-        """Called when an idle worker is given up because fewer shards than workers are left."""
-        self._note("an idle worker is let go, so that its node can go: fewer shards than workers are left")
+    def workers_let_go(self, count: int) -> None:
+        """Called when workers with nothing to do are given up because fewer shards than workers are left."""
+        self._note(f"{counted(count, 'worker')} with nothing to do let go, so that nodes can go")
 
     def worker_outgrown(self, info: WorkerInfo, memory_mb: float) -> None:
         """Called when a worker gets no more shards, and will be replaced, because of the memory it holds."""

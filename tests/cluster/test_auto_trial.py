@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -180,6 +181,37 @@ def begin(settings: Settings, source: Source) -> Settings:
         settings = decide_auto(settings, claim.storage, source, ClusterOfGpus(settings.cluster, print), print)
         claim_dataset(claim.storage, make_identity(settings, source.root))
     return settings
+
+
+class HeadAlone(RaySession):
+    """An autoscaling cluster without a node yet, which never starts."""
+
+    def cluster(self) -> Cluster:
+        return Cluster({}, autoscales=True)
+
+
+@pytest.mark.parametrize(
+    ("num_gpus", "engine", "decided_for", "said"),
+    [("auto", "auto", "litert", True), (2, "auto", "torch", False), ("auto", "torch", "torch", False)],
+)
+def test_gpus_that_may_come_are_counted_on_where_the_user_says_so(
+    monkeypatch: pytest.MonkeyPatch,
+    source: Source,
+    tmp_path: Path,
+    num_gpus: int | Literal["auto"],
+    engine: Literal["auto", "torch"],
+    decided_for: str,
+    said: bool,
+) -> None:
+    monkeypatch.setattr(auto, "run_trial", decided)
+    cluster = ClusterSettings(num_gpus=num_gpus)
+    settings = Settings(cluster=cluster, model=ModelSettings(engine=engine))
+    lines: list[str] = []
+    storage = open_storage(str(tmp_path))
+    model = decide_auto(settings, storage, source, HeadAlone(cluster, print), lines.append).model
+    assert model.engine == decided_for
+    assert model.device == ("cuda" if decided_for == "torch" else "auto")
+    assert any("No node has a GPU now" in line for line in lines) == said
 
 
 def test_a_run_tries_the_gpu_for_a_new_dataset_once_and_keeps_to_what_came_of_it(

@@ -165,3 +165,5 @@ def test_nodes_go_while_the_longest_video_is_computed(kept: Path) -> None:
         cluster.wait_for_nodes(2, 120)
         assert "Compacting" not in log.read_text(), "the long video is not yet whole"
         assert run.wait(400) == 0, log.read_text()
+    (notes,) = (kept / "longest-output").glob("runs/*/log")
+    assert "1 worker with nothing to do let go" in notes.read_text()
