@@ -197,7 +197,8 @@ class ClusterSettings(Section):
     num_workers: PositiveInt | Auto = Field(
         "auto",
         description="Workers: Ray actors, each with its own model. 'auto' takes one for each share of a GPU if GPUs "
-        "are used, else one for each CPU.",
+        "are used, else one for each CPU, and asks an autoscaler for more while the work is worth new nodes. All of a "
+        "number are asked for at once.",
     )
     num_gpus: Annotated[int, Field(ge=0)] | Auto = Field(
         "auto",
@@ -217,10 +218,12 @@ class ClusterSettings(Section):
         description="Memory that each worker reserves with Ray (0: none), so that Ray places no more workers on a node "
         "than fit. It is a reservation, not a limit.",
     )
-    start_seconds: Annotated[float, Field(gt=0)] = Field(
-        60.0,
+    start_seconds: Annotated[float, Field(gt=0)] | Auto = Field(
+        "auto",
         description="How long to wait for all workers. The run starts with the first. When this time is over, or the "
-        "cluster is full, it reports how many are missing, and uses them when they come.",
+        "cluster is full, it reports how many are missing, and uses them when they come. Without any worker it ends. "
+        "'auto' is 60; where an autoscaler brings nodes, or a head without CPUs is alone, 1,200: new nodes take "
+        "minutes.",
     )
     shards_in_flight: Annotated[int, Field(ge=1, le=4)] = Field(
         2,

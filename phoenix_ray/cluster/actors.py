@@ -1,14 +1,15 @@
-"""The actors of a run: created all at once, taken in as they become ready, replaced when they die or grow too large.
+"""The actors of a run: created at once, taken in as they become ready, replaced when they die, let go when idle.
 
-The driver alone decides about retries, so Ray restarts and retries nothing here. `PoolSize` adds actors when the
-cluster grows, and reports when there are fewer than were asked for.
+The driver alone decides about retries, so Ray restarts and retries nothing here. `cluster.pool_size` decides how many
+actors there are.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -18,20 +19,17 @@ import ray
 from ray.exceptions import ActorDiedError, ActorUnavailableError, RayActorError, RayTaskError
 
 from phoenix_ray.cluster.chains import shards_at_once
-from phoenix_ray.cluster.session import WorkerPlan, plan_workers, shortage
+from phoenix_ray.cluster.session import WorkerPlan
 from phoenix_ray.cluster.shards import Assignment, Trouble, WorkerId
 from phoenix_ray.cluster.worker import ShardWorker, WorkerInfo
-from phoenix_ray.config import ClusterSettings, Settings
+from phoenix_ray.config import Settings
 from phoenix_ray.dataset.identity import DatasetIdentity
 from phoenix_ray.errors import ClusterError, PhoenixRayError
 from phoenix_ray.models import registry
-from phoenix_ray.text import counted
 
 # Actors that die while they start (no memory, another version of the package) are created this often before the run
 # stops, provided none has ever started.
 MAX_FAILED_STARTS = 3
-# How often to look whether the cluster has grown.
-LOOK_SECONDS = 5.0
 # With `cluster.recycle_memory_mb=auto` an actor may grow to this many times what it held after its first shard, and by
 # this many MB at the least: longer videos and larger pictures take more than the first did.
 GROWTH_FACTOR = 3.0
@@ -68,6 +66,7 @@ class ActorPool:
         self._members: dict[WorkerId, _Member] = {}
         self._starting: dict[Any, WorkerId] = {}
         self._created = 0
+        self._left_out = 0
         self._failed_starts = 0
         self._ever_started = False
         self.grow(plan.count)
@@ -82,9 +81,16 @@ class ActorPool:
         """References that resolve when an actor is ready; pass each that did to `take_in`."""
         return list(self._starting)
 
+    def __len__(self) -> int:
+        """Actors, ready or not."""
+        return len(self._members)
+
     def grow(self, count: int) -> int:
-        """Create actors until there are `count`, and return how many were created."""
-        missing = max(0, count - len(self._members))
+        """Create actors until there are `count`, and return how many were created.
+
+        Those that were left out count: others in their place would not start either.
+        """
+        missing = max(0, count - len(self._members) - self._left_out)
         for _ in range(missing):
             self._create()
         return missing
@@ -110,16 +116,17 @@ class ActorPool:
             if not self._ever_started:
                 raise error.cause if isinstance(error.cause, PhoenixRayError) else error from None
             self._kill(self._members.pop(worker).handle)
+            self._left_out += 1
             return f"A worker could not start and is left out: {error.cause}"
         except RayActorError as error:
-            self._failed_starts += 1
+            self._failed_starts += not _lost_its_node(error)
             if self._failed_starts >= MAX_FAILED_STARTS and not self._ever_started:
                 raise ClusterError(
                     f"Workers die while they start, {self._failed_starts} of {self._failed_starts}. Is phoenix_ray "
                     f"installed on every node, in this version, with enough memory for the model? Ray says: {error}"
                 ) from None
             self.replace(worker)
-            return f"A worker died while it started and is replaced. {_first_line(error)}"
+            return f"A worker died while it started and is replaced. {_cause_of_death(error)}"
         self._ever_started = True
         self._members[worker].info = info
         return info
@@ -143,6 +150,23 @@ class ActorPool:
         self._kill(self._members.pop(worker).handle)
         self._create()
 
+    def let_go(self, count: int, idle: Collection[WorkerId]) -> list[WorkerId]:
+        """Kill up to `count` actors that have nothing to do, and return those that were ready.
+
+        Those that wait for a place or still start go first; then those on nodes with the fewest others at work, so that
+        whole nodes become free.
+        """
+        for reference, worker in list(self._starting.items())[::-1][:count]:
+            del self._starting[reference]
+            self._kill(self._members.pop(worker).handle)
+            count -= 1
+        nodes = {worker: member.info.node_id for worker, member in self._members.items() if member.info}
+        at_work = Counter(node for worker, node in nodes.items() if worker not in idle)
+        chosen = sorted(idle, key=lambda worker: (at_work[nodes[worker]], nodes[worker]))[:count]
+        for worker in chosen:
+            self._kill(self._members.pop(worker).handle)
+        return chosen
+
     def explain(self, worker: WorkerId, error: Exception) -> Trouble:
         """Return what is to blame for the loss of a worker.
 
@@ -151,7 +175,7 @@ class ActorPool:
         """
         info = self._members[worker].info
         node = info.node if info else ""
-        if isinstance(error, ActorDiedError) and info and _is_alive(info.node_id):
+        if isinstance(error, ActorDiedError) and info and not _lost_its_node(error) and _is_alive(info.node_id):
             return Trouble("model", f"The worker process died. {_cause_of_death(error)}", node=node, fatal=True)
         if isinstance(error, ActorUnavailableError | ActorDiedError):
             return Trouble("infrastructure", f"Node {node} was lost or could not be reached.", str(error), node)
@@ -178,78 +202,6 @@ class ActorPool:
             ray.kill(handle)
 
 
-class PoolSize:
-    """Keeps the number of actors in step with the cluster; the driver's loop calls `update`.
-
-    Args:
-        settings: What was asked for.
-        plan: What that came to when the run began.
-        pool: The actors.
-        say: Receives a line about a shortage or about growth.
-        now: The present, on the driver's clock.
-    """
-
-    def __init__(
-        self, settings: ClusterSettings, plan: WorkerPlan, pool: ActorPool, say: Callable[[str], None], now: float
-    ) -> None:
-        self._settings = settings
-        self._plan = plan
-        self._pool = pool
-        self._say = say
-        self._began = self._last_ready = self._last_look = now
-        self._start_is_over = False
-
-    def update(self, now: float, open_shards: int) -> None:
-        """Report a shortage of workers once, and create more when the cluster has room and `open_shards` need them.
-
-        Raises:
-            ClusterError: There has been no worker for too long.
-        """
-        ready = len(self._pool.ready)
-        if not ready:
-            self._check_patience(now)
-            return
-        self._last_ready = now
-        if not self._start_is_over:
-            self._check_start(ready, waited=now - self._began)
-        elif now - self._last_look > LOOK_SECONDS:
-            self._last_look = now
-            self._grow(open_shards)
-
-    def _check_patience(self, now: float) -> None:
-        limits = {name: getattr(self._settings, name) for name in ("start_seconds", "stall_seconds")}
-        # Workers that were lost need the time to start again, whatever a shard may take.
-        name = max(limits, key=lambda name: limits[name]) if self._start_is_over else "start_seconds"
-        if now - self._last_ready > limits[name]:
-            raise ClusterError(
-                f"No worker for {now - self._last_ready:.0f} s (cluster.{name}). Asked for {self._plan}; the cluster "
-                f"has {_amounts(ray.cluster_resources())}, free are {_amounts(ray.available_resources())}. What is "
-                "committed is kept; the same command goes on from there."
-            )
-
-    def _check_start(self, ready: int, waited: float) -> None:
-        """End the start once all workers are there; report a shortage when the cluster is full or the wait is over."""
-        resources = ray.cluster_resources()
-        if ready >= self._plan.capacity(resources) or waited > self._settings.start_seconds:
-            self._start_is_over = True
-            if ready < self._plan.count:
-                self._say(shortage(self._plan, ready, resources))
-
-    def _grow(self, open_shards: int) -> None:
-        """Use nodes that joined, where the number of workers follows the cluster."""
-        if self._settings.num_workers != "auto":
-            return
-        resources = ray.cluster_resources()
-        try:
-            planned = plan_workers(self._settings, resources, engine_uses_gpu=self._plan.gpus > 0)
-        except ClusterError:
-            # Nodes have left, and those that remain hold no worker; the workers that were asked for wait for others.
-            return
-        if created := self._pool.grow(min(planned.count, open_shards)):
-            self._plan = replace(self._plan, count=planned.count)
-            self._say(f"{counted(created, 'more worker')}: the cluster now has {_amounts(resources)}.")
-
-
 def memory_limit(setting: int | Literal["auto"], warm_mb: float) -> float:
     """Return the MB a worker may hold, by `cluster.recycle_memory_mb` and by what it held after its first shard."""
     if setting == "auto":
@@ -261,7 +213,12 @@ def _is_alive(node_id: str) -> bool:
     return any(node["NodeID"] == node_id and node["Alive"] for node in ray.nodes())
 
 
-def _cause_of_death(error: ActorDiedError) -> str:
+def _lost_its_node(error: RayActorError) -> bool:
+    """Whether Ray says that an actor ended with its node, which may still be listed as alive for a moment."""
+    return error.preempted or "its node has died" in str(error)
+
+
+def _cause_of_death(error: RayActorError) -> str:
     """Return the part of Ray's message that says how a process ended; the rest guesses and speaks of actors."""
     detail = re.search(r"Worker exit detail: (.*?)(?: Some common causes|\n|$)", str(error))
     return detail[1] if detail else _first_line(error)
@@ -269,7 +226,3 @@ def _cause_of_death(error: ActorDiedError) -> str:
 
 def _first_line(error: Exception) -> str:
     return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-
-
-def _amounts(resources: Mapping[str, float]) -> str:
-    return f"{resources.get('CPU', 0):g} CPU, {resources.get('GPU', 0):g} GPU"

@@ -20,6 +20,7 @@ import ray
 from numpy.typing import NDArray
 from ray.exceptions import GetTimeoutError, RayTaskError
 
+from phoenix_ray.cluster.autoscaler import Cluster
 from phoenix_ray.cluster.session import RaySession, WorkerPlan, plan_workers
 from phoenix_ray.config import DecodeSettings, ModelSettings, Settings
 from phoenix_ray.dataset.identity import DatasetIdentity, read_identity
@@ -58,9 +59,22 @@ def decide_auto(
     Raises:
         PhoenixRayError: The model does not exist, or its trial failed in a way in which each worker would fail.
     """
-    decision = decide_without_trial(settings, storage, session.resources)
+
+    def resources() -> Mapping[str, float]:
+        cluster = session.cluster()
+        # Who asks for torch has nodes with GPUs in mind.
+        found = cluster.attainable(settings.cluster, expects_gpu=settings.model.engine == "torch")
+        is_unknown = cluster.awaits_nodes and cluster.maximum is None and settings.cluster.num_gpus == "auto"
+        if is_unknown and not found.get("GPU") and registry.trial(settings.model, has_gpu=True):
+            say(
+                "No node has a GPU now, and Ray does not say whether one may come: this dataset is begun on CPUs. If "
+                "nodes with GPUs may come, say so: model.engine=torch or --num-gpus N."
+            )
+        return found
+
+    decision = decide_without_trial(settings, storage, resources)
     if isinstance(decision, Trial):
-        decision = run_trial(settings, decision, source, session.resources(), say)
+        decision = run_trial(settings, decision, source, session.cluster(), say)
     return settings.model_copy(update={"model": decision})
 
 
@@ -107,7 +121,7 @@ def _recorded(storage: Storage) -> DatasetIdentity | None:
 
 
 def run_trial(
-    settings: Settings, trial: Trial, source: Source, cluster: Mapping[str, float], say: Callable[[str], None]
+    settings: Settings, trial: Trial, source: Source, cluster: Cluster, say: Callable[[str], None]
 ) -> ModelSettings:
     """Return the model's settings that the trial decides for, and say why.
 
@@ -115,7 +129,7 @@ def run_trial(
         settings: The run's settings.
         trial: From `registry.trial`.
         source: Its first videos give frames, and the length of a video.
-        cluster: Ray's resources of the whole cluster; Ray has started.
+        cluster: The nodes; Ray has started.
         say: Receives a line before the trial, and a line with its result.
 
     Raises:
@@ -123,7 +137,8 @@ def run_trial(
             device, or lacks torch or weights; the source cannot be listed; the cluster cannot hold a worker.
     """
     try:
-        say("Trying a GPU, once for this dataset")
+        wait = "" if cluster.resources.get("GPU") else ", as soon as a node with one has come"
+        say(f"Trying a GPU, once for this dataset{wait}")
         registry.ensure_ready(trial.candidate, say)
         decision = _run_on_a_node(settings, trial, source, cluster)
     except Exception as error:
@@ -137,21 +152,22 @@ def run_trial(
     return decision.settings
 
 
-def _run_on_a_node(settings: Settings, trial: Trial, source: Source, cluster: Mapping[str, float]) -> TrialDecision:
-    """Return the decision of a task that reserves what a worker would.
+def _run_on_a_node(settings: Settings, trial: Trial, source: Source, cluster: Cluster) -> TrialDecision:
+    """Return the decision of a task that reserves what a worker would; while it waits, an autoscaler brings a node.
 
     Raises:
         TimeoutError: No node ran it in time.
         Exception: What the trial raised.
     """
     videos = [video for video in islice(source.videos(), VIDEOS_LOOKED_AT) if isinstance(video, Video)]
+    resources = cluster.attainable(settings.cluster, expects_gpu=True)
     on_gpus, on_cpus = (
-        plan_workers(settings.cluster, cluster, engine_uses_gpu=registry.facts(model).uses_gpu)
+        plan_workers(settings.cluster, resources, engine_uses_gpu=registry.facts(model).uses_gpu)
         for model in (trial.candidate, trial.fallback)
     )
     task = _TRIAL.options(**on_gpus.task_options())
-    reference = task.remote(trial, videos, settings, cpu_workers_per_gpu(on_gpus, on_cpus, cluster))
-    patience = settings.cluster.start_seconds + PATIENCE_SECONDS
+    reference = task.remote(trial, videos, settings, cpu_workers_per_gpu(on_gpus, on_cpus, resources))
+    patience = cluster.start_seconds(settings.cluster) + PATIENCE_SECONDS
     try:
         decision: TrialDecision = ray.get(reference, timeout=patience)
     except RayTaskError as error:

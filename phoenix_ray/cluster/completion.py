@@ -7,10 +7,11 @@ has compared the dataset with the plan.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
 
 from phoenix_ray.cluster.actors import ActorPool
+from phoenix_ray.cluster.autoscaler import Cluster
 from phoenix_ray.cluster.chains import Chains, link_frames, shards_at_once
 from phoenix_ray.cluster.claim import Claim
 from phoenix_ray.cluster.driver import Driver
@@ -18,7 +19,7 @@ from phoenix_ray.cluster.plan import MissingRanges, Plan, plan_run
 from phoenix_ray.cluster.reduce import BackgroundReduce, reduce_all
 from phoenix_ray.cluster.run_record import RunRecord
 from phoenix_ray.cluster.scheduler import Scheduler
-from phoenix_ray.cluster.session import RaySession, StopRequest, plan_workers, require_spare_cpu
+from phoenix_ray.cluster.session import RaySession, StopRequest, require_spare_cpu, workers_wanted
 from phoenix_ray.cluster.shards import Blame
 from phoenix_ray.config import Settings
 from phoenix_ray.dataset.identity import DatasetIdentity, claim_dataset
@@ -125,13 +126,13 @@ def without_given_up(committed: CommittedFrames, given_up: Collection[VersionKey
 
 def _compute(job: Job, plan: Plan) -> int:
     """Run the shards and the reduce step; return how many workers were asked for."""
-    output, resources = job.settings.output, job.session.resources()
+    output, cluster = job.settings.output, job.session.cluster()
     job.stop.listen()
     workers = 0
     confirm = job.claim.lease.confirm
     with BackgroundReduce(job.storage, job.identity, output, confirm, job.record.say) as reduce:
         if plan.shards:
-            workers = _run_shards(job, plan, reduce, resources)
+            workers = _run_shards(job, plan, reduce, cluster)
         job.record.compaction_begins()
         if output.compact and not job.stop:
             for damaged in [*reduce.finish(), *_merge(job)]:
@@ -139,14 +140,13 @@ def _compute(job: Job, plan: Plan) -> int:
     return workers
 
 
-def _run_shards(job: Job, plan: Plan, reduce: BackgroundReduce, resources: Mapping[str, float]) -> int:
+def _run_shards(job: Job, plan: Plan, reduce: BackgroundReduce, cluster: Cluster) -> int:
     settings = job.settings
     facts = registry.facts(settings.model)
-    worker_plan = plan_workers(settings.cluster, resources, engine_uses_gpu=facts.uses_gpu)
-    worker_plan = replace(worker_plan, count=min(worker_plan.count, len(plan.shards)))
+    worker_plan = workers_wanted(settings.cluster, cluster, len(plan.shards), engine_uses_gpu=facts.uses_gpu)
     if settings.decode.on == "cpu_nodes":
-        require_spare_cpu(worker_plan, resources)
-    job.record.say(f"Starting {worker_plan}")
+        require_spare_cpu(worker_plan, settings.cluster, cluster)
+    job.record.say(f"{'Asking for' if cluster.awaits_nodes else 'Starting'} {worker_plan}")
     pool = ActorPool(worker_plan, settings, job.identity)
     # The batches of a tracking model go across videos, so where a video is cut does not matter to them.
     blame = Blame(settings.cluster.max_attempts, 1 if facts.tracks else facts.batch_size)
@@ -156,6 +156,7 @@ def _run_shards(job: Job, plan: Plan, reduce: BackgroundReduce, resources: Mappi
             settings=settings,
             plan=worker_plan,
             pool=pool,
+            look=job.session.cluster,
             scheduler=Scheduler(
                 plan.shards,
                 settings.cluster.shards_in_flight,
@@ -172,7 +173,8 @@ def _run_shards(job: Job, plan: Plan, reduce: BackgroundReduce, resources: Mappi
         ).run()
     finally:
         pool.close()
-    return worker_plan.count
+    # An autoscaler brings as many as it may.
+    return job.record.most_workers if cluster.autoscales else worker_plan.count
 
 
 def _merge(job: Job) -> list[DamagedFile]:

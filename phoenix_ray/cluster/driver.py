@@ -13,7 +13,9 @@ from typing import Any
 
 import ray
 
-from phoenix_ray.cluster.actors import ActorPool, PoolSize
+from phoenix_ray.cluster.actors import ActorPool
+from phoenix_ray.cluster.autoscaler import Cluster
+from phoenix_ray.cluster.pool_size import PoolSize
 from phoenix_ray.cluster.progress import format_seconds
 from phoenix_ray.cluster.reduce import BackgroundReduce
 from phoenix_ray.cluster.run_record import RunRecord
@@ -40,6 +42,7 @@ class Driver:
         settings: The run's settings.
         plan: The actors that were asked for, for messages.
         pool: The actors.
+        look: Returns the nodes of the cluster as they are now.
         scheduler: Decides which shard goes where.
         record: Is notified of what happens.
         reduce: Compacts beside the actors.
@@ -54,6 +57,7 @@ class Driver:
         settings: Settings,
         plan: WorkerPlan,
         pool: ActorPool,
+        look: Callable[[], Cluster],
         scheduler: Scheduler,
         record: RunRecord,
         reduce: BackgroundReduce,
@@ -75,7 +79,7 @@ class Driver:
         self._in_flight: dict[Any, Assignment] = {}
         self._failures = 0
         self._retiring: set[WorkerId] = set()
-        self._pool_size = PoolSize(settings.cluster, plan, pool, record.say, clock())
+        self._pool_size = PoolSize(settings.cluster, plan, pool, look, record.say, clock())
         self._watchdog = Watchdog(clock())
 
     def run(self) -> None:
@@ -104,7 +108,12 @@ class Driver:
             self._replace_outgrown()
             self._check_workers(self._clock())
             self._record.update(
-                self._scheduler.waiting, self._scheduler.in_flight, len(self._pool.ready), draining=bool(self._stop)
+                self._scheduler.waiting,
+                self._scheduler.in_flight,
+                len(self._pool.ready),
+                wanted=self._pool_size.wanted,
+                waits_for_nodes=self._pool_size.waits_for_nodes,
+                draining=bool(self._stop),
             )
             self._lease.confirm()
             self._reduce.start_when_due(self._record.partitions)
@@ -221,9 +230,23 @@ class Driver:
     def _check_workers(self, now: float) -> None:
         """Adapt the number of workers to the cluster, and say what the run waits for when nothing happens."""
         state = self._scheduler.state()
-        self._pool_size.update(now, state.waiting + state.in_flight)
+        open_shards = state.waiting + state.in_flight
+        self._pool_size.update(now, open_shards)
+        self._let_go(self._pool_size.surplus(open_shards))
         if self._watchdog.is_due(now):
             self._record.say(self._watchdog.message(now, state, len(self._pool.ready), len(self._pool.starting)))
+
+    def _let_go(self, surplus: int) -> None:
+        """Give up workers that no shard is left for, so that an autoscaler can remove their nodes."""
+        if not surplus:
+            return
+        before = len(self._pool)
+        idle = [worker for worker in self._pool.ready if self._scheduler.is_idle(worker)]
+        for worker in self._pool.let_go(surplus, idle):
+            self._scheduler.retire(worker)
+            self._retiring.discard(worker)
+        if gone := before - len(self._pool):
+            self._record.workers_let_go(gone)
 
     def _begin_drain(self, now: float) -> float:
         """Hand out no more shards; return when the time to drain is over."""

@@ -31,7 +31,8 @@ class Status:
 
     Attributes:
         run_id: Names the run within its dataset.
-        state: `starting`, `running`, `draining`, `compacting`, `finished`, `incomplete`, `stopped` or `failed`.
+        state: `starting`, `waiting` (for nodes), `running`, `draining`, `compacting`, `finished`, `incomplete`,
+            `stopped` or `failed`.
         frames_planned: Frames this run has to compute.
         frames_done: Frames committed by this run.
         frames_committed_before: Frames that earlier runs had committed.
@@ -43,6 +44,7 @@ class Status:
         seconds_left: Estimate, None before there is a rate.
         elapsed_seconds: Time since the first worker was ready.
         updated: Unix time of this moment.
+        workers_wanted: Actors that there are to be; 0 where the run has none now.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", strict=True)
@@ -60,6 +62,7 @@ class Status:
     seconds_left: float | None
     elapsed_seconds: float
     updated: float
+    workers_wanted: int = 0
 
     def line(self) -> str:
         """Return the status as one plain line."""
@@ -68,8 +71,14 @@ class Status:
         done = f"{share:6.1%}  {self.frames_done:,}/{self.frames_planned:,} frames"
         if self.state in ENDED:
             return f"{done}{failed}"
+        if self.state == "waiting":
+            return f"{done}, {self.wait()}{failed}"
         left = f", {format_seconds(self.seconds_left)} left" if self.seconds_left is not None else ""
         return f"{done}, {self.frames_per_second:,.1f} frames/s{left}, {counted(self.workers, 'worker')}{failed}"
+
+    def wait(self) -> str:
+        """Return what a run waits for that is in state `waiting`."""
+        return f"waiting for nodes: {self.workers} of {counted(self.workers_wanted, 'worker')}"
 
 
 def read_status(content: bytes) -> Status:
@@ -134,7 +143,9 @@ class Meter:
         while len(self._window) > 2 and now - self._window[1][0] > RATE_WINDOW_SECONDS:
             self._window.popleft()
 
-    def status(self, waiting: int, in_flight: int, workers: int) -> Status:
+    def status(
+        self, waiting: int, in_flight: int, workers: int, wanted: int = 0, *, waits_for_nodes: bool = False
+    ) -> Status:
         """Return the status at this moment."""
         now = self._clock()
         began, done_then = self._window[0]
@@ -142,7 +153,7 @@ class Meter:
         left = (self._planned - self._done) / rate if rate and self._done < self._planned else None
         return Status(
             self._run_id,
-            self.state,
+            "waiting" if waits_for_nodes and self.state in ("starting", "running") else self.state,
             self._planned,
             self._done,
             self._before,
@@ -154,6 +165,7 @@ class Meter:
             left,
             now - self._began,
             time.time(),
+            wanted,
         )
 
 
@@ -250,7 +262,8 @@ class BarDisplay:
         self._bar.start()
         left = f"  {format_seconds(status.seconds_left)} left" if status.seconds_left is not None else ""
         failed = f"  [red]{status.failures} failed[/]" if status.failures else ""
-        detail = f"{status.frames_per_second:,.1f}/s{left}  {status.workers} workers{failed}"
+        pace = f"{status.frames_per_second:,.1f}/s{left}  {status.workers} workers"
+        detail = (status.wait() if status.state == "waiting" else pace) + failed
         self._bar.update(self._task, total=status.frames_planned, completed=status.frames_done, detail=detail)
 
     def say(self, message: str, level: Level = "info", event: str = "message") -> None:  # noqa: ARG002

@@ -7,7 +7,7 @@ actors, so that a long run never piles up partitions.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from threading import Event
 from typing import Any
@@ -81,7 +81,7 @@ def reduce_all(
         if sum(video.bytes for task in tasks for video in task.videos) <= SMALL_BYTES:
             results = [compact_videos(storage, task, settings) for task in tasks]
         else:
-            results = _results([_COMPACT.remote(task, settings) for task in tasks])
+            results = _compact_on_nodes(tasks, settings)
         confirm()
         published = publish(storage, survey.identity, results).names
         damaged += _damaged_in(results)
@@ -158,22 +158,44 @@ class BackgroundReduce:
         return self._damaged
 
     def _compact_and_publish(self) -> list[DamagedFile]:
-        waiting = deque(plan_tasks(self._storage, take_survey(self._storage, self._identity), self._settings))
+        tasks = plan_tasks(self._storage, take_survey(self._storage, self._identity), self._settings)
         # The actors reserve all CPUs; these tasks run in between.
-        beside = _COMPACT.options(num_cpus=0)
-        running: list[Any] = []
-        results: list[Compacted] = []
-        while waiting or running:
-            if self._abandoned.is_set():
-                return []
-            while waiting and len(running) < TASKS_BESIDE_ACTORS:
-                running.append(beside.remote(waiting.popleft(), self._settings))
-            done, running = ray.wait(running, timeout=LOOK_SECONDS)
-            results += _results(done)
+        results = _compact_without_cpus(tasks, self._settings, self._abandoned.is_set)
         if results:
             self._confirm()
             publish(self._storage, self._identity, results)
         return _damaged_in(results)
+
+
+def _compact_on_nodes(tasks: Sequence[CompactionTask], settings: OutputSettings) -> list[Compacted]:
+    """Compact wherever a CPU is free; where no node has a CPU any more, do the rest without."""
+    references = [_COMPACT.remote(task, settings) for task in tasks]
+    while True:
+        done, waiting = ray.wait(references, num_returns=len(references), timeout=LOOK_SECONDS)
+        if not waiting:
+            return _results(references)
+        # An autoscaler may have removed all nodes, and a head without CPUs would let the tasks wait for ever.
+        if ray.cluster_resources().get("CPU", 0.0) < 1:
+            for reference in waiting:
+                ray.cancel(reference, force=True)
+            left = [task for reference, task in zip(references, tasks, strict=True) if reference in waiting]
+            return [*_results(done), *_compact_without_cpus(left, settings)]
+
+
+def _compact_without_cpus(
+    tasks: Sequence[CompactionTask], settings: OutputSettings, is_abandoned: Callable[[], bool] = lambda: False
+) -> list[Compacted]:
+    """Compact with tasks that reserve no CPU, a few at once; return nothing where that is given up meanwhile."""
+    waiting, running = deque(tasks), list[Any]()
+    results: list[Compacted] = []
+    while waiting or running:
+        if is_abandoned():
+            return []
+        while waiting and len(running) < TASKS_BESIDE_ACTORS:
+            running.append(_COMPACT.options(num_cpus=0).remote(waiting.popleft(), settings))
+        done, running = ray.wait(running, timeout=LOOK_SECONDS)
+        results += _results(done)
+    return results
 
 
 def _results(references: list[Any]) -> list[Compacted]:

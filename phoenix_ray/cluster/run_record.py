@@ -112,6 +112,10 @@ class RunRecord:
         """Called when an idle worker is given a speculative copy of a shard."""
         self._note(f"{assignment.shard} is done a second time by an idle worker; the first to commit counts")
 
+    def workers_let_go(self, count: int) -> None:
+        """Called when workers with nothing to do are given up because fewer shards than workers are left."""
+        self._note(f"{counted(count, 'worker')} with nothing to do let go, so that nodes can go")
+
     def worker_outgrown(self, info: WorkerInfo, memory_mb: float) -> None:
         """Called when a worker gets no more shards, and will be replaced, because of the memory it holds."""
         self._note(f"the worker on {info.node} (process {info.process}) holds {memory_mb:,.0f} MB and is replaced")
@@ -184,11 +188,13 @@ class RunRecord:
         self._display.say(message, level, event)
         self._note(message)
 
-    def update(self, waiting: int, in_flight: int, workers: int, *, draining: bool) -> None:
+    def update(
+        self, waiting: int, in_flight: int, workers: int, *, wanted: int, waits_for_nodes: bool, draining: bool
+    ) -> None:
         """Show progress, and write `status.json` when it is due; the driver's loop calls it about twice a second."""
         if draining:
             self._meter.state = "draining"
-        self.status = self._meter.status(waiting, in_flight, workers)
+        self.status = self._meter.status(waiting, in_flight, workers, wanted, waits_for_nodes=waits_for_nodes)
         self._metrics.progress(self.status)
         self._display.show(self.status)
         if time.monotonic() - self._written >= self._interval:
@@ -199,6 +205,11 @@ class RunRecord:
         self._meter.state = "compacting"
         self.status = self._meter.status(0, 0, 0)
         self._write_status()
+
+    @property
+    def most_workers(self) -> int:
+        """The most actors that took shards at once."""
+        return self._workers
 
     @property
     def compute_seconds(self) -> float:

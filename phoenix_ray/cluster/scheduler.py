@@ -210,9 +210,13 @@ class Scheduler:
             outcomes = []
         return [given_up for given_up in outcomes if given_up]
 
+    def is_idle(self, worker: WorkerId) -> bool:
+        """Whether a worker has no shard."""
+        return not self._in_flight.get(worker)
+
     def retire(self, worker: WorkerId) -> bool:
         """Forget a worker that is to get no more shards; return False as long as it still has some."""
-        if self._in_flight.get(worker):
+        if not self.is_idle(worker):
             return False
         self._forget(worker)
         return True

@@ -1,28 +1,35 @@
 """What a run takes from its surroundings: Ray, workers of it, and the signals that ask it to stop.
 
-`RaySession` joins a cluster, or starts a local one that ends with the run. `plan_workers` is pure arithmetic over what
-the settings ask for and what the cluster has; `cluster.actors` creates the actors.
+`RaySession` joins a cluster, or starts a local one that ends with the run. `plan_workers` and `workers_wanted` are pure
+arithmetic over what the settings ask for and what the cluster has or may get; `cluster.actors` creates the actors.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 import os
 import signal
 import socket
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import FrameType
 from typing import Any
 
 import ray
 
+from phoenix_ray.cluster.autoscaler import Cluster, is_autoscaling, most_resources
 from phoenix_ray.config import ClusterSettings
 from phoenix_ray.errors import EXIT_INTERRUPTED, EXIT_TERMINATED, ClusterError
 from phoenix_ray.text import counted
 
 CONNECT_SECONDS = 10.0
+# `num_workers=auto` asks an autoscaler for a worker for so many shards that are left: of 512 frames, they keep a core
+# busy for seven minutes (docs/performance.md), some times what a new node takes to come.
+SHARDS_FOR_A_NEW_WORKER = 16
+# The most workers that it asks for beyond those that have a place. More are asked for when nodes have come.
+MOST_WAITING_WORKERS = 100
 _EXIT_CODES = {signal.SIGINT: EXIT_INTERRUPTED, signal.SIGTERM: EXIT_TERMINATED}
 
 
@@ -38,6 +45,7 @@ class RaySession:
         self._settings = settings
         self._say = say
         self._started = False
+        self._autoscales = False
 
     def __enter__(self) -> RaySession:
         return self
@@ -46,18 +54,32 @@ class RaySession:
         if self._started:
             ray.shutdown()
 
-    def resources(self) -> dict[str, float]:
-        """Return the resources of the whole cluster (`CPU`, `GPU`, ...), and start Ray if it is not there yet.
+    def cluster(self) -> Cluster:
+        """Return the nodes of the cluster, and start Ray if it is not there yet.
 
         Raises:
             ClusterError: No cluster answers.
         """
+        address = self._settings.address or os.environ.get("RAY_ADDRESS", "")
         if not self._started:
-            address = self._settings.address or os.environ.get("RAY_ADDRESS", "")
             self._say(f"Connecting to Ray at {address}" if address else "Starting Ray on this machine")
             self._say(_start(address))
             self._started = True
-        return dict(ray.cluster_resources())
+        if not address:
+            return Cluster(dict(ray.cluster_resources()), is_local=True)
+        # Looked for until it is found: the answer may be missing for a moment.
+        if not self._autoscales and is_autoscaling():
+            self._autoscales = True
+            self._say("The cluster has an autoscaler: workers that wait bring nodes")
+        return Cluster(dict(ray.cluster_resources()), self._autoscales, most_resources() if self._autoscales else None)
+
+    def resources(self) -> dict[str, float]:
+        """Return the resources to plan with (`CPU`, `GPU`, ...): those of `cluster()`, and of nodes that may come.
+
+        Raises:
+            ClusterError: No cluster answers.
+        """
+        return self.cluster().attainable(self._settings, expects_gpu=False)
 
 
 def _start(address: str) -> str:
@@ -178,13 +200,48 @@ def plan_workers(settings: ClusterSettings, cluster: Mapping[str, float], *, eng
     return plan
 
 
-def require_spare_cpu(plan: WorkerPlan, cluster: Mapping[str, float]) -> None:
+def workers_wanted(
+    settings: ClusterSettings, cluster: Cluster, open_shards: int, *, engine_uses_gpu: bool
+) -> WorkerPlan:
+    """Return the actors to ask for: never more than shards, and a number that was asked for as it is.
+
+    With 'auto' these are as many as the nodes hold. On an autoscaling cluster there are more, which wait for nodes: one
+    for every `SHARDS_FOR_A_NEW_WORKER` shards, up to what the nodes may have at most where that is known. Actors that
+    wait are what makes an autoscaler bring nodes.
+
+    Args:
+        settings: What the run asks for.
+        cluster: The nodes.
+        open_shards: Shards that are not committed yet.
+        engine_uses_gpu: Whether a worker should be given a GPU, or a share of one.
+
+    Raises:
+        ClusterError: The cluster can never hold a single one of the actors.
+    """
+    attainable = cluster.attainable(settings, expects_gpu=engine_uses_gpu)
+    plan = plan_workers(settings, attainable, engine_uses_gpu=engine_uses_gpu)
+    count = plan.count
+    if settings.num_workers == "auto" and cluster.autoscales:
+        placed = plan.capacity(cluster.resources)
+        count = max(1, placed, min(math.ceil(open_shards / SHARDS_FOR_A_NEW_WORKER), placed + MOST_WAITING_WORKERS))
+        if cluster.maximum is not None or (plan.gpus and settings.num_gpus != "auto"):
+            count = min(count, plan.count)
+    return replace(plan, count=min(count, open_shards))
+
+
+def require_spare_cpu(plan: WorkerPlan, settings: ClusterSettings, cluster: Cluster) -> None:
     """Make sure that tasks which decode for the workers can run beside them.
+
+    Nodes may come for such tasks too. Only workers that take every CPU that comes leave none.
 
     Raises:
         ClusterError: The workers reserve all CPUs, so such a task would wait for ever.
     """
-    cpus, reserved = cluster.get("CPU", 0.0), plan.capacity(cluster) * plan.cpus
+    takes_all = settings.num_workers == "auto" and not plan.gpus
+    if cluster.awaits_nodes and cluster.maximum is None and not takes_all:
+        return
+    attainable = cluster.attainable(settings, expects_gpu=plan.gpus > 0)
+    cpus, reserved = attainable.get("CPU", 0.0), plan.capacity(attainable) * plan.cpus
     if cpus - reserved < 1:
         raise ClusterError(
             f"decode.on=cpu_nodes needs a CPU that no worker reserves: {plan} take {reserved:g} of the cluster's "
@@ -193,11 +250,13 @@ def require_spare_cpu(plan: WorkerPlan, cluster: Mapping[str, float]) -> None:
         )
 
 
-def shortage(plan: WorkerPlan, ready: int, cluster: Mapping[str, float]) -> str:
+def shortage(plan: WorkerPlan, ready: int, cluster: Cluster) -> str:
     """Return the message about a cluster that gave fewer actors than planned in time."""
+    has = cluster.resources
+    limit = " Its autoscaler brought no more nodes; `ray status` on the head says why." if cluster.autoscales else ""
     return (
-        f"Asked for {plan}; {ready} of them started. The cluster has {cluster.get('CPU', 0):g} CPU and "
-        f"{cluster.get('GPU', 0):g} GPU in all, some of it busy or on nodes too small for a worker. "
+        f"Asked for {plan}; {ready} of them started. The cluster has {has.get('CPU', 0):g} CPU and "
+        f"{has.get('GPU', 0):g} GPU in all, some of it busy or on nodes too small for a worker.{limit} "
         f"Going on with {ready}; the others are taken in when they start."
     )
 

@@ -1,13 +1,18 @@
 from __future__ import annotations
 
 import math
-from typing import Literal, cast
+from typing import Any, Literal
 
 import pytest
+from ray.core.generated.common_pb2 import ActorDiedErrorContext, NodeDeathInfo
+from ray.exceptions import ActorDiedError
 
-from phoenix_ray.cluster.actors import LOOK_SECONDS, ActorPool, PoolSize, memory_limit
+from phoenix_ray.cluster import actors
+from phoenix_ray.cluster.actors import MAX_FAILED_STARTS, ActorPool, memory_limit
 from phoenix_ray.cluster.session import WorkerPlan
-from phoenix_ray.config import ClusterSettings
+from phoenix_ray.cluster.worker import WorkerInfo
+from phoenix_ray.config import ModelSettings, Settings
+from phoenix_ray.dataset.identity import DatasetIdentity
 from phoenix_ray.errors import ClusterError
 
 
@@ -21,91 +26,99 @@ def test_a_worker_may_hold_what_is_set_or_a_multiple_of_what_it_held_at_first(
     assert memory_limit(setting, warm_mb) == limit_mb
 
 
-class Pool:
-    """What `PoolSize` asks of an `ActorPool`."""
+class Remote:
+    """What a pool does with an actor, without Ray: its methods return references that never resolve."""
 
-    def __init__(self, count: int) -> None:
-        self.count = count
-        self.ready: list[int] = []
+    def __init__(self, *_: object) -> None:
+        self.ready = self
 
-    def grow(self, count: int) -> int:
-        missing = max(0, count - self.count)
-        self.count += missing
-        return missing
+    @classmethod
+    def options(cls, **_: object) -> type[Remote]:
+        return cls
 
-
-class Office:
-    """A `PoolSize` with a made-up pool and cluster."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, settings: ClusterSettings, planned: int) -> None:
-        self.cpus = float(planned)
-        self.pool = Pool(planned)
-        self.said: list[str] = []
-        for name in ("cluster_resources", "available_resources"):
-            monkeypatch.setattr(f"ray.{name}", lambda: {"CPU": self.cpus})
-        plan = WorkerPlan(planned, cpus=1.0, gpus=0.0, memory_mb=0)
-        self.pool_size = PoolSize(settings, plan, cast("ActorPool", self.pool), self.said.append, now=0.0)
-
-    def watch(self, now: float, ready: int, open_shards: int = 100) -> None:
-        self.pool.ready = list(range(ready))
-        self.pool_size.update(now, open_shards)
+    def remote(self, *_: object) -> Any:
+        return object()
 
 
-def test_workers_follow_a_cluster_that_grows(monkeypatch: pytest.MonkeyPatch) -> None:
-    office = Office(monkeypatch, ClusterSettings(), planned=2)
-    office.watch(1.0, ready=2)
-    office.cpus = 6.0
-    office.watch(2.0 + LOOK_SECONDS, ready=2)
-    assert office.pool.count == 6
-    assert office.said == ["4 more workers: the cluster now has 6 CPU, 0 GPU."]
+class Actor(Remote):
+    remote = classmethod(lambda cls, *arguments: cls(*arguments))
 
 
-def test_no_more_workers_are_taken_than_there_are_shards(monkeypatch: pytest.MonkeyPatch) -> None:
-    office = Office(monkeypatch, ClusterSettings(), planned=2)
-    office.watch(1.0, ready=2)
-    office.cpus = 6.0
-    office.watch(2.0 + LOOK_SECONDS, ready=2, open_shards=3)
-    assert office.pool.count == 3
+@pytest.fixture
+def pool(monkeypatch: pytest.MonkeyPatch) -> ActorPool:
+    """Six actors; `start` makes them ready."""
+    monkeypatch.setattr(actors, "ShardActor", Actor)
+    monkeypatch.setattr(ActorPool, "_kill", staticmethod(lambda handle: None))
+    settings = Settings(model=ModelSettings(name="synthetic"))
+    return ActorPool(WorkerPlan(6, 1.0, 0.0, 0), settings, DatasetIdentity("synthetic", {}))
 
 
-def test_a_number_that_was_asked_for_stays(monkeypatch: pytest.MonkeyPatch) -> None:
-    office = Office(monkeypatch, ClusterSettings(num_workers=2), planned=2)
-    office.watch(1.0, ready=2)
-    office.cpus = 6.0
-    office.watch(2.0 + LOOK_SECONDS, ready=2)
-    assert office.pool.count == 2
+def start(pool: ActorPool, monkeypatch: pytest.MonkeyPatch, nodes: str) -> None:
+    """Let one actor after the other become ready, on nodes with these names."""
+    for reference, node in zip(pool.starting, nodes, strict=False):
+        monkeypatch.setattr("ray.get", lambda _, node=node: WorkerInfo(node, 1, node))
+        pool.take_in(reference)
 
 
-def test_nodes_that_leave_take_no_workers_off_the_list(monkeypatch: pytest.MonkeyPatch) -> None:
-    office = Office(monkeypatch, ClusterSettings(), planned=2)
-    office.watch(1.0, ready=2)
-    office.cpus = 0.0
-    office.watch(2.0 + LOOK_SECONDS, ready=1)
-    assert office.pool.count == 2
-    assert office.said == []
+def test_those_that_have_not_started_go_first(pool: ActorPool, monkeypatch: pytest.MonkeyPatch) -> None:
+    start(pool, monkeypatch, "abcd")
+    assert pool.let_go(1, idle=[1, 2]) == []
+    assert (len(pool), len(pool.starting)) == (5, 1)
+    assert pool.let_go(2, idle=[1, 2]) == [1]
+    assert (pool.ready, pool.starting) == ([2, 3, 4], [])
 
 
-def test_a_shortage_is_reported_once_when_the_wait_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
-    office = Office(monkeypatch, ClusterSettings(start_seconds=60), planned=3)
-    for now in (1.0, 59.0, 61.0, 62.0):
-        office.watch(now, ready=2)
-    (said,) = office.said
-    assert "2 of them started" in said
+def test_whole_nodes_become_free_first(pool: ActorPool, monkeypatch: pytest.MonkeyPatch) -> None:
+    start(pool, monkeypatch, "aabbcc")
+    # 2 works on node a; 3 and 4 on b; nobody on c.
+    assert pool.let_go(3, idle=[1, 5, 6]) == [5, 6, 1]
+    assert pool.ready == [2, 3, 4]
 
 
-def test_a_run_without_workers_ends_after_the_time_to_start(monkeypatch: pytest.MonkeyPatch) -> None:
-    office = Office(monkeypatch, ClusterSettings(start_seconds=60), planned=2)
-    office.watch(59.0, ready=0)
-    with pytest.raises(ClusterError, match="start_seconds"):
-        office.watch(61.0, ready=0)
+def test_nobody_who_works_goes(pool: ActorPool, monkeypatch: pytest.MonkeyPatch) -> None:
+    start(pool, monkeypatch, "aabbcc")
+    assert pool.let_go(5, idle=[3]) == [3]
+    assert len(pool) == 5
 
 
-@pytest.mark.parametrize(("start", "stall", "named"), [(60, 300, "stall_seconds"), (300, 5, "start_seconds")])
-def test_a_run_that_has_lost_all_workers_waits_for_nodes_as_long_as_for_a_shard_or_a_start(
-    monkeypatch: pytest.MonkeyPatch, start: float, stall: float, named: str
+def death(message: str = "", reason: int = 0) -> ActorDiedErrorContext:
+    return ActorDiedErrorContext(
+        actor_id=bytes(16), error_message=message, node_death_info=NodeDeathInfo(reason=reason)
+    )
+
+
+KILLED = death("The actor is dead because its worker process has died.")
+NODE_DIED = death("The actor died because its node has died. Node Id: 1a.")
+PREEMPTED = death(reason=NodeDeathInfo.AUTOSCALER_DRAIN_PREEMPTED)
+
+
+def fail_starts(pool: ActorPool, monkeypatch: pytest.MonkeyPatch, cause: ActorDiedErrorContext) -> None:
+    def dies(_: object) -> None:
+        raise ActorDiedError(cause)
+
+    monkeypatch.setattr("ray.get", dies)
+    for _ in range(MAX_FAILED_STARTS):
+        pool.take_in(pool.starting[0])
+
+
+def test_actors_that_die_while_they_start_end_the_run_unless_their_nodes_went(
+    pool: ActorPool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    office = Office(monkeypatch, ClusterSettings(start_seconds=start, stall_seconds=stall), planned=2)
-    office.watch(1.0, ready=2)
-    office.watch(300.0, ready=0)
-    with pytest.raises(ClusterError, match=named):
-        office.watch(302.0, ready=0)
+    fail_starts(pool, monkeypatch, NODE_DIED)
+    fail_starts(pool, monkeypatch, PREEMPTED)
+    assert len(pool) == 6
+    with pytest.raises(ClusterError, match="Workers die while they start"):
+        fail_starts(pool, monkeypatch, KILLED)
+
+
+@pytest.mark.parametrize(
+    ("cause", "blamed"),
+    [(KILLED, "model"), (NODE_DIED, "infrastructure"), (PREEMPTED, "infrastructure")],
+    ids=["killed", "node died", "preempted"],
+)
+def test_a_worker_whose_node_went_is_not_blamed_while_the_node_is_still_listed(
+    pool: ActorPool, monkeypatch: pytest.MonkeyPatch, cause: ActorDiedErrorContext, blamed: str
+) -> None:
+    start(pool, monkeypatch, "a")
+    monkeypatch.setattr("ray.nodes", lambda: [{"NodeID": "a", "Alive": True}])
+    assert pool.explain(1, ActorDiedError(cause)).failure_class == blamed

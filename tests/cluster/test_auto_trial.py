@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from phoenix_ray.cluster.auto import (
     sample_frames,
     typical_length,
 )
+from phoenix_ray.cluster.autoscaler import Cluster
 from phoenix_ray.cluster.claim import claim_output, make_identity
 from phoenix_ray.cluster.session import RaySession, WorkerPlan
 from phoenix_ray.commands.plan import print_plan
@@ -72,7 +74,7 @@ def of_batch_size(hold: Hold) -> Trial:
 def held(trial: Trial, source: Source, settings: Settings = SETTINGS) -> tuple[ModelSettings, list[str]]:
     """Return what was decided, and what was said after the line that begins a trial."""
     said: list[str] = []
-    decided = run_trial(settings, trial, source, RESOURCES, said.append)
+    decided = run_trial(settings, trial, source, Cluster(RESOURCES), said.append)
     assert said.pop(0) == "Trying a GPU, once for this dataset"
     return decided, said
 
@@ -161,8 +163,8 @@ def test_what_the_driver_lacks_is_reported_before_a_gpu_is_taken(
 class ClusterOfGpus(RaySession):
     """A cluster with made-up resources, which never starts."""
 
-    def resources(self) -> dict[str, float]:
-        return RESOURCES
+    def cluster(self) -> Cluster:
+        return Cluster(RESOURCES)
 
 
 def on_gpus(frame_folders: Path, output: Path) -> Settings:
@@ -179,6 +181,37 @@ def begin(settings: Settings, source: Source) -> Settings:
         settings = decide_auto(settings, claim.storage, source, ClusterOfGpus(settings.cluster, print), print)
         claim_dataset(claim.storage, make_identity(settings, source.root))
     return settings
+
+
+class HeadAlone(RaySession):
+    """An autoscaling cluster without a node yet, which never starts."""
+
+    def cluster(self) -> Cluster:
+        return Cluster({}, autoscales=True)
+
+
+@pytest.mark.parametrize(
+    ("num_gpus", "engine", "decided_for", "said"),
+    [("auto", "auto", "litert", True), (2, "auto", "torch", False), ("auto", "torch", "torch", False)],
+)
+def test_gpus_that_may_come_are_counted_on_where_the_user_says_so(
+    monkeypatch: pytest.MonkeyPatch,
+    source: Source,
+    tmp_path: Path,
+    num_gpus: int | Literal["auto"],
+    engine: Literal["auto", "torch"],
+    decided_for: str,
+    said: bool,
+) -> None:
+    monkeypatch.setattr(auto, "run_trial", decided)
+    cluster = ClusterSettings(num_gpus=num_gpus)
+    settings = Settings(cluster=cluster, model=ModelSettings(engine=engine))
+    lines: list[str] = []
+    storage = open_storage(str(tmp_path))
+    model = decide_auto(settings, storage, source, HeadAlone(cluster, print), lines.append).model
+    assert model.engine == decided_for
+    assert model.device == ("cuda" if decided_for == "torch" else "auto")
+    assert any("No node has a GPU now" in line for line in lines) == said
 
 
 def test_a_run_tries_the_gpu_for_a_new_dataset_once_and_keeps_to_what_came_of_it(

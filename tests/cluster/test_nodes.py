@@ -90,6 +90,35 @@ def test_each_actor_reserves_a_gpu_and_the_loss_of_a_worker_and_of_a_node_change
     assert finish(process, output) == expected
 
 
+@pytest.fixture
+def bare_head() -> Iterator[Any]:
+    """A head without CPUs, to which nobody is connected."""
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+    yield cluster
+    cluster.shutdown()
+
+
+def test_a_run_beside_a_head_without_cpus_waits_for_nodes_and_uses_all_that_come(
+    bare_head: Any, tmp_path: Path
+) -> None:
+    output = tmp_path / "output"
+    words = ["source.kind=synthetic", "source.max_videos_per_split=40", "model.name=synthetic"]
+    command = [sys.executable, "-m", "phoenix_ray.run", *words, f"output.path={output}"]
+    variables = environment() | {"RAY_ADDRESS": bare_head.address}
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=variables)
+    deadline = time.monotonic() + 60
+    while not any("Waiting for nodes" in log.read_text() for log in output.glob("runs/*/log")):
+        # The log is written with the status, every run.progress_seconds.
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < deadline, "the run did not wait"
+        time.sleep(0.2)
+    bare_head.add_node(num_cpus=2)
+    finish(process, output)
+    assert len(set(workers(output))) == 2
+
+
 def actor_processes() -> list[int]:
     """Process IDs of the living shard actors, from the process table: Ray names them in it."""
     import psutil

@@ -6,7 +6,15 @@ from dataclasses import asdict
 
 import pytest
 
-from phoenix_ray.cluster.progress import JsonDisplay, LineDisplay, LogFormat, Meter, format_seconds, speaker
+from phoenix_ray.cluster.progress import (
+    JsonDisplay,
+    LineDisplay,
+    LogFormat,
+    Meter,
+    format_seconds,
+    read_status,
+    speaker,
+)
 
 
 class Clock:
@@ -55,6 +63,21 @@ def test_a_line_says_share_rate_time_left_workers_and_failures() -> None:
     meter.add(100)
     meter.failures = 3
     assert meter.status(0, 0, 2).line() == " 50.0%  100/200 frames, 10.0 frames/s, 10 s left, 2 workers, 3 failed"
+
+
+def test_a_run_without_a_node_says_what_it_waits_for() -> None:
+    meter = Meter("r", 200, 0, Clock())
+    status = meter.status(2, 0, 0, 4, waits_for_nodes=True)
+    assert status.state == "waiting"
+    assert status.line() == "  0.0%  0/200 frames, waiting for nodes: 0 of 4 workers"
+    meter.state = "draining"
+    assert meter.status(2, 0, 0, 4, waits_for_nodes=True).state == "draining"
+
+
+def test_a_status_of_an_earlier_version_is_read() -> None:
+    fields = asdict(Meter("r", 200, 0, Clock()).status(2, 0, 1))
+    del fields["workers_wanted"]
+    assert read_status(json.dumps(fields).encode()).workers_wanted == 0
 
 
 def test_a_json_log_gets_objects_with_time_level_run_and_event() -> None:

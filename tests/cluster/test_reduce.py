@@ -68,6 +68,20 @@ def test_whole_videos_become_data_files(
     assert Dataset.open(storage.root).digest() == digest
 
 
+def test_a_compaction_does_not_wait_for_cpus_that_no_node_has(
+    storage: LocalStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Two CPUs are more than there are, as one is where a head without CPUs is alone.
+    monkeypatch.setattr(reduce, "_COMPACT", ray.remote(num_cpus=2)(compact_made_up_landmarks))
+    monkeypatch.setattr(reduce, "SMALL_BYTES", 0)
+    monkeypatch.setattr(reduce, "LOOK_SECONDS", 0.1)
+    monkeypatch.setattr("ray.cluster_resources", lambda: {"memory": 1e9})
+    digest = Dataset.open(storage.root).digest()
+    assert reduce.reduce_all(storage, take_survey(storage, IDENTITY), settings(storage), lambda _: None) == []
+    assert len(read_manifest(storage, IDENTITY).files) == 1
+    assert Dataset.open(storage.root).digest() == digest
+
+
 def test_compacts_when_enough_partitions_were_committed(storage: LocalStorage, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reduce, "_COMPACT", ray.remote(compact_made_up_landmarks))
     digest = Dataset.open(storage.root).digest()

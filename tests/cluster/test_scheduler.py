@@ -97,6 +97,16 @@ def test_a_suspect_waits_for_a_worker_to_run_empty() -> None:
     assert take(scheduler, 1).alone
 
 
+def test_a_worker_is_idle_when_it_has_no_shard_any_more() -> None:
+    scheduler = make(2, shards_in_flight=2, max_attempts=3)
+    assert scheduler.is_idle(1)
+    first, second = take(scheduler, 1), take(scheduler, 1)
+    scheduler.completed(first, 0.0)
+    assert not scheduler.is_idle(1)
+    scheduler.completed(second, 0.0)
+    assert scheduler.is_idle(1)
+
+
 def test_a_lost_node_is_charged_to_nobody_and_its_shards_return_after_a_pause() -> None:
     scheduler = make(2, shards_in_flight=2, max_attempts=1)
     take(scheduler, 1)
