@@ -6,9 +6,10 @@ description, so a description says why the setting exists and what changing it d
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 Auto = Literal["auto"]
 Precision = Literal["exact", "tf32", "fp16"]
@@ -17,6 +18,18 @@ Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 # Marks settings that hold a path: in a file or a word, `$NAME` and `~` are expanded in them.
 IS_PATH = "is a path"
 PathText = Annotated[str, IS_PATH]
+_SHARE = re.compile(r"(0|[1-9][0-9]{0,5})/([1-9][0-9]{0,5})")
+
+
+def _check_share(text: str) -> str:
+    """Return a share of the videos; ValueError for what is none."""
+    parts = _SHARE.fullmatch(text)
+    if text and (parts is None or int(parts[1]) >= int(parts[2])):
+        raise ValueError("give I/N, with I from 0 to N-1: 0/8 to 7/8 are the shares of eight")
+    return text
+
+
+ShareText = Annotated[str, AfterValidator(_check_share)]
 
 
 class Section(BaseModel):
@@ -302,6 +315,13 @@ class RunSettings(Section):
         0.0,
         description="How long to wait for another driver that works on this output, until it has ended or counts as "
         "dead: 60 s after its last sign where it ran on another machine. 0 refuses at once, with exit code 6.",
+    )
+    share: ShareText = Field(
+        "",
+        description="'I/N', I from 0 to N-1: compute only this share of the videos, for N runs at a time, each with a "
+        "Ray of its own, that write one dataset (an array of SLURM jobs, docs/cluster.md). Split and ID decide a "
+        "video's share, so the N runs never meet; the one that is last merges the rows of all. Another N may go on "
+        "later, not at the same time. Empty: all videos.",
     )
     progress_seconds: Annotated[float, Field(gt=0)] = Field(
         10.0,

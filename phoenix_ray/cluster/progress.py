@@ -43,6 +43,7 @@ class Status:
         seconds_left: Estimate, None before there is a rate.
         elapsed_seconds: Time since the first worker was ready.
         updated: Unix time of this moment.
+        share: The share of the videos that the run computes (`run.share`); empty for all.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", strict=True)
@@ -60,6 +61,7 @@ class Status:
     seconds_left: float | None
     elapsed_seconds: float
     updated: float
+    share: str = ""
 
     def line(self) -> str:
         """Return the status as one plain line."""
@@ -97,14 +99,21 @@ class Meter:
         frames_planned: Frames this run has to compute.
         frames_before: Frames that earlier runs had committed.
         clock: Seconds that only grow.
+        share: The share of the videos that the run computes; empty for all.
     """
 
     def __init__(
-        self, run_id: str, frames_planned: int, frames_before: int, clock: Callable[[], float] = time.monotonic
+        self,
+        run_id: str,
+        frames_planned: int,
+        frames_before: int,
+        clock: Callable[[], float] = time.monotonic,
+        share: str = "",
     ) -> None:
         self._run_id = run_id
         self._planned = frames_planned
         self._before = frames_before
+        self._share = share
         self._clock = clock
         self._done = 0
         self.failures = 0
@@ -154,6 +163,7 @@ class Meter:
             left,
             now - self._began,
             time.time(),
+            self._share,
         )
 
 

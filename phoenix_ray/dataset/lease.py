@@ -55,7 +55,7 @@ class ProcessMark:
 
 @dataclass(frozen=True, slots=True)
 class LeaseHolder:
-    """The JSON of `lease.json`: who works on an output.
+    """The JSON of `lease.json` and of the leases of shares (`array_lease`): who works on an output.
 
     Attributes:
         run_id: The run.
@@ -64,6 +64,7 @@ class LeaseHolder:
         since: When the driver began, in seconds since the epoch.
         heartbeat: When it was last alive, in seconds since the epoch.
         process: The mark of its process; empty where the system has none.
+        share: The part of the videos that it computes (`share.Share`); empty for all.
     """
 
     run_id: str
@@ -72,6 +73,7 @@ class LeaseHolder:
     since: FiniteNumber
     heartbeat: FiniteNumber
     process: ProcessMark = field(default_factory=ProcessMark)
+    share: str = ""
 
 
 _HOLDER = TypeAdapter(LeaseHolder)
@@ -88,15 +90,24 @@ class LeaseLostError(OutputError):
 class Lease:
     """A lease that this driver has; `keep_lease` renews it for the length of a block."""
 
-    def __init__(self, storage: Storage, holder: LeaseHolder, clock: Clock) -> None:
+    def __init__(self, storage: Storage, holder: LeaseHolder, clock: Clock, name: str = paths.LEASE) -> None:
         self._storage = storage
+        self._name = name
         self._holder = holder
         self._clock = clock
         self._lost: OutputError | None = None
         self._ended = threading.Event()
 
     @classmethod
-    def acquire(cls, storage: Storage, run_id: str, force: bool = False, clock: Clock = time.time) -> Lease:
+    def acquire(
+        cls,
+        storage: Storage,
+        run_id: str,
+        force: bool = False,
+        clock: Clock = time.time,
+        name: str = paths.LEASE,
+        share: str = "",
+    ) -> Lease:
         """Take the lease of an output.
 
         Args:
@@ -104,24 +115,31 @@ class Lease:
             run_id: Names this run; unique.
             force: Take it although another driver seems to have it.
             clock: Returns seconds since the epoch.
+            name: The file of the lease.
+            share: What the driver computes; empty for all.
 
         Raises:
             LeaseHeldError: Another driver is at work.
             OutputError: The output cannot be written.
         """
         now = clock()
-        holder = LeaseHolder(run_id, socket.gethostname(), os.getpid(), since=now, heartbeat=now, process=own_mark())
-        lease = cls(storage, holder, clock)
-        if not storage.create(paths.LEASE, lease._content()):
-            other = read_holder(storage)
+        holder = LeaseHolder(run_id, socket.gethostname(), os.getpid(), now, now, own_mark(), share)
+        lease = cls(storage, holder, clock, name)
+        if not storage.create(name, lease._content()):
+            other = read_holder(storage, name)
             if other is not None and not force and is_alive(other, now):
                 raise LeaseHeldError(_occupied(storage, other, now))
-            storage.write(paths.LEASE, lease._content())
+            storage.write(name, lease._content())
             # Of two drivers that take over the same lease, the one that wrote last has it.
-            other = read_holder(storage)
+            other = read_holder(storage, name)
             if other is not None and other.run_id != run_id:
                 raise LeaseHeldError(_occupied(storage, other, now))
         return lease
+
+    @property
+    def since(self) -> float:
+        """When this driver took the lease, in seconds since the epoch."""
+        return self._holder.since
 
     def confirm(self) -> None:
         """Return if this driver still has the lease, as far as is known.
@@ -139,21 +157,21 @@ class Lease:
             LeaseLostError: Another driver took the lease (it was started with --force, or believed this one dead).
             OutputError: The output cannot be written.
         """
-        other = read_holder(self._storage)
+        other = read_holder(self._storage, self._name)
         if other is not None and other.run_id != self._holder.run_id:
             raise LeaseLostError(
                 f"The run {other.run_id} on {other.host} (process {other.pid}) has taken over {self._storage.root}. "
                 "This run stops; nothing that is committed is lost."
             )
         self._holder = replace(self._holder, heartbeat=self._clock())
-        self._storage.write(paths.LEASE, self._content())
+        self._storage.write(self._name, self._content())
 
     def release(self) -> None:
         """Give the lease back, unless another driver has taken it."""
         with suppress(OutputError):
-            other = read_holder(self._storage)
+            other = read_holder(self._storage, self._name)
             if other is not None and other.run_id == self._holder.run_id:
-                self._storage.delete(paths.LEASE)
+                self._storage.delete(self._name)
 
     def keep(self) -> None:
         """Renew the lease until `end` is called; runs in a thread."""
@@ -183,6 +201,9 @@ def keep_lease(
     force: bool = False,
     wait_seconds: float = 0.0,
     say: Callable[[str], None] | None = None,
+    name: str = paths.LEASE,
+    share: str = "",
+    refuse_others: Callable[[], None] = lambda: None,
 ) -> Iterator[Lease]:
     """Take the lease of an output and renew it in a thread until the block ends.
 
@@ -192,12 +213,27 @@ def keep_lease(
         force: Take it although another driver seems to have it.
         wait_seconds: How long to wait for another driver that has it.
         say: Receives a line when the wait begins.
+        name: The file of the lease.
+        share: What the driver computes; empty for all.
+        refuse_others: Raises LeaseHeldError while a lease of another name stands against this one.
 
     Raises:
         LeaseHeldError: Another driver is at work, also after the wait.
         OutputError: The output cannot be written.
     """
-    lease = _wait_for_lease(storage, run_id, force, wait_seconds, say)
+
+    def acquire() -> Lease:
+        refuse_others()
+        lease = Lease.acquire(storage, run_id, force, name=name, share=share)
+        try:
+            # Of two drivers that take leases of different names at once, at least one sees the other's here.
+            refuse_others()
+        except LeaseHeldError:
+            lease.release()
+            raise
+        return lease
+
+    lease = _wait_for_lease(acquire, wait_seconds, say)
     heart = threading.Thread(target=lease.keep, name="lease", daemon=True)
     heart.start()
     try:
@@ -208,13 +244,11 @@ def keep_lease(
         lease.release()
 
 
-def _wait_for_lease(
-    storage: Storage, run_id: str, force: bool, wait_seconds: float, say: Callable[[str], None] | None
-) -> Lease:
+def _wait_for_lease(acquire: Callable[[], Lease], wait_seconds: float, say: Callable[[str], None] | None) -> Lease:
     end = time.monotonic() + wait_seconds
     while True:
         try:
-            return Lease.acquire(storage, run_id, force)
+            return acquire()
         except LeaseHeldError as error:
             left = end - time.monotonic()
             if left <= 0:
@@ -225,10 +259,10 @@ def _wait_for_lease(
         time.sleep(min(_LOOK_SECONDS, left))
 
 
-def read_holder(storage: Storage) -> LeaseHolder | None:
+def read_holder(storage: Storage, name: str = paths.LEASE) -> LeaseHolder | None:
     """Return who has the lease of an output; None where nobody has it or the file makes no sense."""
     try:
-        return validate(_HOLDER, parse_mapping(storage.read(paths.LEASE)))
+        return validate(_HOLDER, parse_mapping(storage.read(name)))
     except (FileNotFoundError, ValueError):
         return None
 
@@ -260,6 +294,14 @@ def _process_exists(pid: int) -> bool:
     return True
 
 
+def refuse_alive(storage: Storage, name: str) -> None:
+    """Raise LeaseHeldError if the driver that has the lease of this name seems to be at work."""
+    now = time.time()
+    holder = read_holder(storage, name)
+    if holder is not None and is_alive(holder, now):
+        raise LeaseHeldError(_occupied(storage, holder, now))
+
+
 def _occupied(storage: Storage, holder: LeaseHolder, now: float) -> str:
     # No calendar reaches as far as a number in a file may.
     since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(min(max(0.0, holder.since), _LAST_SECOND)))
@@ -269,9 +311,10 @@ def _occupied(storage: Storage, holder: LeaseHolder, now: float) -> str:
         if here
         else f"give --force if it is dead (without a heartbeat it counts as dead after {STALE_SECONDS:.0f} s)."
     )
+    share = f" (share {holder.share})" if holder.share else ""
     return (
-        f"{storage.root} is being written by the run {holder.run_id} on {holder.host} (process {holder.pid}) since "
-        f"{since}, last seen {max(0.0, now - holder.heartbeat):.0f} s ago. Wait for it, or {way_out}"
+        f"{storage.root} is being written by the run {holder.run_id}{share} on {holder.host} (process {holder.pid}) "
+        f"since {since}, last seen {max(0.0, now - holder.heartbeat):.0f} s ago. Wait for it, or {way_out}"
     )
 
 
