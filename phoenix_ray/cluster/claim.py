@@ -19,7 +19,7 @@ from phoenix_ray.cluster.progress import say
 from phoenix_ray.config import Settings
 from phoenix_ray.dataset import paths
 from phoenix_ray.dataset.array_lease import BEGINNING, keep_lease_for
-from phoenix_ray.dataset.identity import DatasetIdentity, claim_dataset, is_dataset
+from phoenix_ray.dataset.identity import DatasetIdentity, claim_dataset, is_recorded
 from phoenix_ray.dataset.lease import Lease, LeaseHeldError, keep_lease
 from phoenix_ray.dataset.share import Share
 from phoenix_ray.dataset.storage import Storage, open_storage
@@ -93,7 +93,7 @@ def claim_output(settings: Settings, prefix: str = "", share: Share | None = Non
 def _wait_to_begin(claim: Claim) -> None:
     """Return when there is a dataset, or when it is this element's turn to make one."""
     said = False
-    while not is_dataset(claim.storage):
+    while not is_recorded(claim.storage):
         turn = keep_lease(claim.storage, claim.run_id, name=BEGINNING, share=str(claim.share))
         try:
             claim.beginning.enter_context(turn)
@@ -104,7 +104,7 @@ def _wait_to_begin(claim: Claim) -> None:
                 said = True
             time.sleep(_LOOK_SECONDS)
             continue
-        if is_dataset(claim.storage):
+        if is_recorded(claim.storage):
             claim.beginning.close()
         return
 

@@ -124,7 +124,8 @@ class StatusSnapshot:
         lines: list[str] = []
         for run in self.runs:
             lines.append(run.describe(now) + self._next_step)
-            lines += [run.latest.line()] if run.latest else []
+            if run.latest:
+                lines.append(run.latest.line())
         return lines
 
     @property

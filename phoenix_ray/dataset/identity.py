@@ -119,7 +119,7 @@ def claim_dataset(storage: Storage, identity: DatasetIdentity) -> DatasetIdentit
     return check_identity(storage, identity)
 
 
-def is_dataset(storage: ReadableStorage) -> bool:
+def is_recorded(storage: ReadableStorage) -> bool:
     """Whether an identity is recorded, also one that is damaged."""
     try:
         storage.read(paths.IDENTITY)
@@ -135,7 +135,7 @@ def agree_on_identity(storage: ReadableStorage, identity: DatasetIdentity) -> Da
         FingerprintMismatchError: The dataset was computed with other settings.
         OutputError: Its `dataset.json` cannot be understood.
     """
-    return check_identity(storage, identity) if is_dataset(storage) else identity
+    return check_identity(storage, identity) if is_recorded(storage) else identity
 
 
 def check_identity(storage: ReadableStorage, identity: DatasetIdentity) -> DatasetIdentity:

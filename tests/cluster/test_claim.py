@@ -10,7 +10,7 @@ import pytest
 from phoenix_ray.cluster.claim import check_places, claim_output
 from phoenix_ray.config import OutputSettings, Settings
 from phoenix_ray.dataset.array_lease import BEGINNING
-from phoenix_ray.dataset.identity import agree_on_identity, claim_dataset, is_dataset
+from phoenix_ray.dataset.identity import agree_on_identity, claim_dataset, is_recorded
 from phoenix_ray.dataset.lease import read_holder
 from phoenix_ray.dataset.share import Share
 from phoenix_ray.dataset.storage import LocalStorage
@@ -121,7 +121,7 @@ def test_the_first_element_makes_the_dataset_alone(tmp_path: Path) -> None:
         assert holder is not None
         assert (holder.run_id, holder.share) == (claim.run_id, "1/4")
         claim.begin_dataset(IDENTITY)
-        assert is_dataset(storage)
+        assert is_recorded(storage)
         assert BEGINNING not in files(storage)
         claim.begin_dataset(IDENTITY)
     assert files(storage) == ["dataset.json"]
