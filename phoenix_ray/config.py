@@ -6,10 +6,11 @@ description, so a description says why the setting exists and what changing it d
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
+
+from phoenix_ray.setting_types import ShareText
 
 Auto = Literal["auto"]
 Precision = Literal["exact", "tf32", "fp16"]
@@ -18,18 +19,6 @@ Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 # Marks settings that hold a path: in a file or a word, `$NAME` and `~` are expanded in them.
 IS_PATH = "is a path"
 PathText = Annotated[str, IS_PATH]
-_SHARE = re.compile(r"(0|[1-9][0-9]{0,5})/([1-9][0-9]{0,5})")
-
-
-def _check_share(text: str) -> str:
-    """Return a share of the videos; ValueError for what is none."""
-    parts = _SHARE.fullmatch(text)
-    if text and (parts is None or int(parts[1]) >= int(parts[2])):
-        raise ValueError("give I/N, with I from 0 to N-1: 0/8 to 7/8 are the shares of eight")
-    return text
-
-
-ShareText = Annotated[str, AfterValidator(_check_share)]
 
 
 class Section(BaseModel):

@@ -9,11 +9,11 @@ from __future__ import annotations
 import os
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
-from pathlib import Path
+from pathlib import Path, PurePath, PurePosixPath
 
 from phoenix_ray.cluster.progress import say
 from phoenix_ray.config import Settings
@@ -21,14 +21,18 @@ from phoenix_ray.dataset import paths
 from phoenix_ray.dataset.array_lease import BEGINNING, keep_lease_for
 from phoenix_ray.dataset.identity import DatasetIdentity, claim_dataset, is_recorded
 from phoenix_ray.dataset.lease import Lease, LeaseHeldError, keep_lease
+from phoenix_ray.dataset.locations import open_storage
 from phoenix_ray.dataset.share import Share
-from phoenix_ray.dataset.storage import Storage, open_storage
+from phoenix_ray.dataset.storage import Storage
 from phoenix_ray.errors import ConfigError, OutputError
 from phoenix_ray.models import registry
+from phoenix_ray.object_stores import is_object_store
 
 _NAMES_SHOWN = 3
 # Between two looks at whether another element of an array has made the dataset.
 _LOOK_SECONDS = 1.0
+# One page of a listing.
+_OBJECTS_LOOKED_AT = 1000
 # What file systems keep in the root of a volume, beside hidden files.
 _FILE_SYSTEM_NAMES = frozenset({"lost+found"})
 
@@ -121,33 +125,59 @@ def make_identity(settings: Settings, source_root: str) -> DatasetIdentity:
 
 
 def check_places(source_root: str, output_path: str) -> None:
-    """Refuse an output that is the source or holds it, and a folder of somebody else's files.
+    """Refuse an output that is the source or holds it, and a folder or bucket of somebody else's files.
 
     Args:
-        source_root: Absolute path of the source, or a name where it lies in memory.
+        source_root: Absolute path or URI of the source, or a name where it lies in memory.
         output_path: The output as the settings name it, which need not exist. `open_storage` is left to refuse an
-            output that is not a path of this machine.
+            output that cannot be.
 
     Raises:
         ConfigError: The output is the source, or holds it.
         OutputError: The output is not a dataset and holds other files, or cannot be listed.
     """
-    if not output_path or ("://" in output_path and not output_path.startswith("file://")):
+    if not output_path:
         return
-    source, output = Path(source_root).resolve(), Path(output_path.removeprefix("file://")).expanduser().resolve()
-    if Path(source_root).is_absolute():
-        if source == output:
-            raise ConfigError(
-                f"output.path is source.path ({_shown(output_path, output)}): the dataset would lie among the videos. "
-                f"Give another folder, for instance output.path={output.parent / f'{output.name}-landmarks'}."
-            )
-        if output in source.parents:
-            raise ConfigError(
-                f"source.path ({_shown(source_root, source)}) lies inside output.path ({_shown(output_path, output)}): "
-                "what a run writes, merges and deletes there would be around the videos. Give an output folder beside "
-                f"the source, for instance output.path={source.parent / f'{source.name}-landmarks'}."
-            )
-    _refuse_foreign_files(output)
+    if is_object_store(output_path):
+        _check_nesting(PurePosixPath(source_root), PurePosixPath(output_path), source_root, output_path)
+        _refuse_foreign_objects(open_storage(output_path))
+    elif "://" not in output_path or output_path.startswith("file://"):
+        output = Path(output_path.removeprefix("file://")).expanduser().resolve()
+        if Path(source_root).is_absolute():
+            source = Path(source_root).resolve()
+            _check_nesting(source, output, _shown(source_root, source), _shown(output_path, output))
+        _refuse_foreign_files(output)
+
+
+def _check_nesting(source: PurePath, output: PurePath, source_shown: str, output_shown: str) -> None:
+    if source == output:
+        raise ConfigError(
+            f"output.path is source.path ({output_shown}): the dataset would lie among the videos. Give another place, "
+            f"for instance output.path={_beside(output_shown, output)}."
+        )
+    if output in source.parents:
+        raise ConfigError(
+            f"source.path ({source_shown}) lies inside output.path ({output_shown}): what a run writes, merges and "
+            "deletes there would be around the videos. Give a place beside the source, for instance "
+            f"output.path={_beside(source_shown, source)}."
+        )
+
+
+def _beside(shown: str, place: PurePath) -> str:
+    """Return the name of an output beside a place; paths have lost the double slash of URIs."""
+    scheme, separator, rest = shown.partition("://")
+    beside = f"{place.name}-landmarks"
+    return f"{scheme}://{rest.rstrip('/').rpartition('/')[0]}/{beside}" if separator else str(place.parent / beside)
+
+
+def _refuse_foreign_objects(storage: Storage) -> None:
+    try:
+        storage.read(paths.IDENTITY)
+    except FileNotFoundError:
+        found = (file.name.partition("/")[0] for file in islice(storage.list(""), _OBJECTS_LOOKED_AT))
+        foreign = sorted({name for name in found if name not in paths.TOP_LEVEL and not name.startswith(".")})
+        if foreign:
+            raise OutputError(_foreign(storage.root, foreign, f"{storage.root}/landmarks")) from None
 
 
 def _refuse_foreign_files(output: Path) -> None:
@@ -159,12 +189,15 @@ def _refuse_foreign_files(output: Path) -> None:
     except OSError as error:
         raise OutputError(f"{output} (output.path) cannot be listed: {error.strerror}.") from None
     if foreign:
-        named = sorted(foreign)[:_NAMES_SHOWN]
-        more = ", …" if len(foreign) > len(named) else ""
-        raise OutputError(
-            f"{output} (output.path) is not a dataset and holds other files: {', '.join(named)}{more}. Give an empty "
-            f"folder or one that is not there yet, for instance output.path={output / 'landmarks'}."
-        )
+        raise OutputError(_foreign(str(output), sorted(foreign), str(output / "landmarks")))
+
+
+def _foreign(output: str, names: Sequence[str], better: str) -> str:
+    more = ", …" if len(names) > _NAMES_SHOWN else ""
+    return (
+        f"{output} (output.path) is not a dataset and holds other files: {', '.join(names[:_NAMES_SHOWN])}{more}. Give "
+        f"an empty folder or one that is not there yet, for instance output.path={better}."
+    )
 
 
 def _is_foreign(entry: os.DirEntry[str]) -> bool:

@@ -29,10 +29,10 @@ from phoenix_ray.cluster.summary import RunOutcome, RunSummary, count_remainder,
 from phoenix_ray.config import Settings
 from phoenix_ray.dataset import paths
 from phoenix_ray.dataset.identity import agree_on_identity, find_layout
+from phoenix_ray.dataset.locations import open_storage
 from phoenix_ray.dataset.shards import Expected
 from phoenix_ray.dataset.share import Share
 from phoenix_ray.dataset.snapshot import tally_splits, unreadable_videos
-from phoenix_ray.dataset.storage import open_storage
 from phoenix_ray.dataset.survey import committed_in, take_survey
 from phoenix_ray.dataset.tally import digest_text, total
 from phoenix_ray.errors import (

@@ -20,9 +20,10 @@ from phoenix_ray.dataset.compaction import Compacted, compact_videos
 from phoenix_ray.dataset.compaction_plan import CompactionTask, plan_compaction
 from phoenix_ray.dataset.identity import DatasetIdentity
 from phoenix_ray.dataset.lease import LeaseLostError
+from phoenix_ray.dataset.locations import open_storage
 from phoenix_ray.dataset.parquet import DamagedFile
 from phoenix_ray.dataset.publication import publish
-from phoenix_ray.dataset.storage import Storage, open_storage
+from phoenix_ray.dataset.storage import Storage
 from phoenix_ray.dataset.survey import Survey, take_survey
 from phoenix_ray.dataset.video_table import read_entries
 from phoenix_ray.errors import OutputError, PhoenixRayError

@@ -34,10 +34,10 @@ from phoenix_ray.cluster.shards import Trouble
 from phoenix_ray.config import DecodeSettings, Settings
 from phoenix_ray.dataset.failures import FailureClass
 from phoenix_ray.dataset.identity import DatasetIdentity
+from phoenix_ray.dataset.locations import open_storage
 from phoenix_ray.dataset.partitions import PartitionInfo, latest_state, write_partition
 from phoenix_ray.dataset.schema import FrameRecord, empty_batch
 from phoenix_ray.dataset.shards import Shard
-from phoenix_ray.dataset.storage import open_storage
 from phoenix_ray.errors import ClusterError, OutputError, PhoenixRayError, SourceError
 from phoenix_ray.estimation import Estimate, error_message, estimate_frames, first_state, track_frames
 from phoenix_ray.models import registry

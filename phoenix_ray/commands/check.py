@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -19,14 +18,14 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("output", type=click.Path(path_type=Path))
+@click.argument("output")
 @click.option("--repair", is_flag=True, help="Repair it; damaged files go to OUTPUT/quarantine.")
 @click.option("--source", default="", help="Also compare with the source at this path (the run's source.path).")
 @click.option(
     "--workers", type=click.IntRange(min=1), help="Processes (default: one per core, fewer for a small dataset)."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print all findings as JSON.")
-def check(output: Path, repair: bool, source: str, workers: int | None, as_json: bool) -> None:
+def check(output: str, repair: bool, source: str, workers: int | None, as_json: bool) -> None:
     """Check every file of the dataset in OUTPUT: bytes, page checksums, order, counts, digests.
 
     \b
@@ -37,9 +36,9 @@ def check(output: Path, repair: bool, source: str, workers: int | None, as_json:
       6  there is no dataset, it cannot be read, or (--repair) a run is writing it
       8  something is damaged, lost or left over; --repair fixes it
     """
-    from phoenix_ray.dataset.storage import open_storage
+    from phoenix_ray.dataset.locations import open_storage
 
-    storage = open_storage(str(output))
+    storage = open_storage(output)
     report = _repair(storage, source, workers) if repair else _check(storage, source, workers)
     click.echo(report.to_json() if as_json else report.to_text())
     sys.exit(report.exit_code)

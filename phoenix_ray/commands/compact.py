@@ -33,9 +33,9 @@ def compact_dataset(settings: Settings) -> None:
     from phoenix_ray.cluster.reduce import reduce_all
     from phoenix_ray.cluster.session import RaySession
     from phoenix_ray.dataset.identity import read_identity
+    from phoenix_ray.dataset.locations import open_storage
     from phoenix_ray.dataset.manifest import read_manifest
     from phoenix_ray.dataset.publication import sweep
-    from phoenix_ray.dataset.storage import open_storage
 
     if not settings.output.path:
         raise ConfigError("No dataset is given: `phoenix-ray compact OUTPUT`, or output.path=OUTPUT.")

@@ -78,7 +78,7 @@ def with_settings(*places: str) -> Callable[[Command], Command]:
         return click.option(
             "--config",
             "-c",
-            type=click.Path(path_type=Path),
+            type=LocalPath(),
             help="YAML file of settings; a name alone (phoenix, demo, …) means one that comes with the package.",
         )(command)
 
@@ -160,6 +160,19 @@ def _known_settings() -> list[str]:
     from phoenix_ray.config_files import describe_settings
 
     return [key for key, *_ in describe_settings(Settings())]
+
+
+class LocalPath(click.Path):
+    """A path of this machine as a parameter of a command; a URI would make a folder called `s3:`."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(path_type=Path, **options)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return a `Path`; end with a usage error for a URI."""
+        if "://" in str(value):
+            self.fail(f"'{value}' is a URI: give a path of this machine, and copy what is written there.", param, ctx)
+        return super().convert(value, param, ctx)
 
 
 def check_report_path(path: Path) -> None:

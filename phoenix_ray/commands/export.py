@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from phoenix_ray.commands.config import LocalPath
 from phoenix_ray.exports.registry import FORMATS, IN_PLACE
 
 _FORMATS = "\n".join(f"  {known.name:15} {known.description} ({known.makes})" for known in FORMATS)
@@ -16,7 +17,7 @@ _FORMATS = "\n".join(f"  {known.name:15} {known.description} ({known.makes})" fo
     short_help="Write landmarks in the format of another tool.",
 )
 @click.argument("source")
-@click.argument("output", type=click.Path(path_type=Path), required=False)
+@click.argument("output", type=LocalPath(), required=False)
 @click.option(
     "--format",
     "-f",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -17,14 +16,14 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("output", type=click.Path(path_type=Path))
+@click.argument("output")
 @click.option("--traceback", is_flag=True, help="Also show where in the code it happened.")
-def failures(output: Path, traceback: bool) -> None:
+def failures(output: str, traceback: bool) -> None:
     """List the shards and videos of OUTPUT that failed, with the reason; `run` tries them again."""
     print_failures(output, traceback=traceback)
 
 
-def print_failures(output: Path, *, traceback: bool) -> None:
+def print_failures(output: str, *, traceback: bool) -> None:
     """Print the failure list, and the videos with frames that could not be read.
 
     Raises:
@@ -35,9 +34,9 @@ def print_failures(output: Path, *, traceback: bool) -> None:
 
     from phoenix_ray.commands.status import count_committed, require_dataset
     from phoenix_ray.dataset.failures import read_failures
-    from phoenix_ray.dataset.storage import open_storage
+    from phoenix_ray.dataset.locations import open_storage
 
-    storage = open_storage(str(output))
+    storage = open_storage(output)
     require_dataset(storage)
     console = Console()
     listed = read_failures(storage)

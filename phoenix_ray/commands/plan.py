@@ -50,7 +50,7 @@ def print_plan(settings: Settings) -> None:
     from phoenix_ray.cluster.claim import check_places, make_identity
     from phoenix_ray.cluster.plan import plan_run
     from phoenix_ray.cluster.session import RaySession
-    from phoenix_ray.dataset.storage import open_storage
+    from phoenix_ray.dataset.locations import open_storage
     from phoenix_ray.models.base import Trial
     from phoenix_ray.sources.registry import open_source
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from phoenix_ray.commands.config import check_report_path
+from phoenix_ray.commands.config import LocalPath, check_report_path
 from phoenix_ray.text import counted, printable_line, progress_bar
 
 if TYPE_CHECKING:
@@ -36,9 +36,9 @@ def _with_switches(command: Any) -> Any:
 
 @click.command()
 @click.argument("dataset", required=False)
-@click.argument("output", required=False, type=click.Path(path_type=Path))
+@click.argument("output", required=False, type=LocalPath())
 @click.argument("overrides", nargs=-1, metavar="[SECTION.KEY=VALUE]...")
-@click.option("--config", "-c", type=click.Path(path_type=Path), help="YAML file of settings.")
+@click.option("--config", "-c", type=LocalPath(), help="YAML file of settings.")
 @_with_switches
 @click.option("--workers", default=1, show_default=True, type=click.IntRange(min=1), help="Processes.")
 @click.option("--settings", "show_settings", is_flag=True, help="Print all settings and what they mean, and exit.")

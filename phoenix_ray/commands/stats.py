@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from phoenix_ray.commands.config import check_report_path, write_report
+from phoenix_ray.commands.config import LocalPath, check_report_path, write_report
 from phoenix_ray.errors import OutputError
 from phoenix_ray.text import counted, printable_line
 
@@ -35,8 +35,8 @@ _PIPE_WIDTH = 200
 )
 @click.option("--quick", is_flag=True, help="Only what the table of videos knows: detection rates, in an instant.")
 @click.option("--outliers", default=3, show_default=True, type=click.IntRange(min=0), help="Videos shown of each kind.")
-@click.option("--json", "json_file", type=click.Path(path_type=Path, dir_okay=False), help="Write everything here too.")
-@click.option("--plots", type=click.Path(path_type=Path, file_okay=False), help="Write pictures into this folder.")
+@click.option("--json", "json_file", type=LocalPath(dir_okay=False), help="Write everything here too.")
+@click.option("--plots", type=LocalPath(file_okay=False), help="Write pictures into this folder.")
 @click.option("--threads", default=min(8, os.cpu_count() or 1), show_default=True, type=click.IntRange(min=1))
 def stats(
     dataset: str,

@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -30,23 +29,23 @@ COUNT_PAUSE = 20.0
 
 
 @click.command()
-@click.argument("output", type=click.Path(path_type=Path))
+@click.argument("output")
 @click.option("--watch", is_flag=True, help="Look again every two seconds until the run ends.")
 @click.option("--json", "as_json", is_flag=True, help="Print status.json of the latest run, or the sum of an array's.")
-def status(output: Path, watch: bool, as_json: bool) -> None:
+def status(output: str, watch: bool, as_json: bool) -> None:
     """Show the progress of the dataset in OUTPUT."""
     print_status(output, watch=watch, as_json=as_json)
 
 
-def print_status(output: Path, *, watch: bool, as_json: bool) -> None:
+def print_status(output: str, *, watch: bool, as_json: bool) -> None:
     """Print how far the dataset is; with `watch`, until its run ends.
 
     Raises:
         OutputError: There is no dataset.
     """
-    from phoenix_ray.dataset.storage import open_storage
+    from phoenix_ray.dataset.locations import open_storage
 
-    storage = open_storage(str(output))
+    storage = open_storage(output)
     if as_json:
         require_dataset(storage)
         print(json.dumps(_tree(storage), indent=2))

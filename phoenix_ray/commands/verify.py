@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from phoenix_ray.commands.config import check_report_path, write_report
+from phoenix_ray.commands.config import LocalPath, check_report_path, write_report
 from phoenix_ray.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -36,13 +36,9 @@ _RECOMPUTED = 5
 @click.option("--pixels", type=click.FloatRange(min=0), help="Largest difference of x, y, z in pixels of the frame.")
 @click.option("--source", default="", help="Where the frames are (default: the path used when RESULT was computed).")
 @click.option("--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE", help="A setting of --recompute.")
-@click.option(
-    "--json", "json_file", type=click.Path(path_type=Path, dir_okay=False), help="Write all differences here."
-)
-@click.option("--markdown", type=click.Path(path_type=Path, dir_okay=False), help="Write the readable report here too.")
-@click.option(
-    "--pictures", type=click.Path(path_type=Path, dir_okay=False), help="Draw the worst videos: .png or .jpg."
-)
+@click.option("--json", "json_file", type=LocalPath(dir_okay=False), help="Write all differences here.")
+@click.option("--markdown", type=LocalPath(dir_okay=False), help="Write the readable report here too.")
+@click.option("--pictures", type=LocalPath(dir_okay=False), help="Draw the worst videos: .png or .jpg.")
 def verify(
     result: str,
     other: str | None,

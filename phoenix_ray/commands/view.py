@@ -6,14 +6,14 @@ from pathlib import Path
 
 import click
 
-from phoenix_ray.commands.config import check_report_path
+from phoenix_ray.commands.config import LocalPath, check_report_path
 
 
 @click.command()
-@click.argument("output", type=click.Path(path_type=Path))
+@click.argument("output")
 @click.option(
     "--sheet",
-    type=click.Path(path_type=Path),
+    type=LocalPath(),
     default=Path("sheet.png"),
     show_default=True,
     help="Picture to write, .png or .jpg.",
@@ -26,12 +26,12 @@ from phoenix_ray.commands.config import check_report_path
 @click.option("--video", "only", multiple=True, metavar="ID", help="Show this video (or split/ID); may be repeated.")
 @click.option("--around", type=click.IntRange(min=0), help="Show the frames around this frame, side by side.")
 def view(
-    output: Path, sheet: Path, source: str, videos: int, frames: int, only: tuple[str, ...], around: int | None
+    output: str, sheet: Path, source: str, videos: int, frames: int, only: tuple[str, ...], around: int | None
 ) -> None:
     """Draw frames of the dataset in OUTPUT with their landmarks: a contact sheet."""
     from phoenix_ray.config import SourceSettings
     from phoenix_ray.viewer.contact_sheet import write_contact_sheet
 
     check_report_path(sheet)
-    write_contact_sheet(str(output), sheet, SourceSettings(path=source), videos, frames, only, around)
+    write_contact_sheet(output, sheet, SourceSettings(path=source), videos, frames, only, around)
     click.echo(f"{sheet}")

@@ -1,13 +1,10 @@
 """The lease: a heartbeat file that keeps a second driver from working on the same output by mistake.
 
 It is a courtesy, not a lock: two drivers at once can only waste work, since a partition has one name and a manifest is
-published by compare-and-swap. So it never blocks for long: a driver takes over a lease whose process is dead, or whose
-heartbeat is old if it is of another machine. A thread keeps the heartbeat from the first look at the dataset to the end
-of the last compaction, whatever the rest of the driver waits for.
-
-A lease has a mark that no other process has. A process number is not enough: the kernel reuses numbers, and each
-container counts its own. On Linux the mark is made of the kernel's boot, the namespace of process numbers and the time
-when the process began; elsewhere it is empty and says nothing.
+published by compare-and-swap. (In an object store, taking and renewing the lease is such a swap too.) So it never
+blocks for long: a driver takes over a lease whose process is dead, or whose heartbeat is old if it is of another
+machine. A thread keeps the heartbeat from the first look at the dataset to the end of the last compaction, whatever the
+rest of the driver waits for.
 """
 
 from __future__ import annotations
@@ -20,14 +17,13 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
-from functools import lru_cache
-from pathlib import Path
 
 from pydantic import TypeAdapter
 
 from phoenix_ray.dataset import paths
+from phoenix_ray.dataset.process_mark import ProcessMark, is_running, own_mark
 from phoenix_ray.dataset.sealing import FiniteNumber, FrameNumber, parse_mapping, validate
-from phoenix_ray.dataset.storage import Storage
+from phoenix_ray.dataset.storage import ReadableStorage, Storage
 from phoenix_ray.errors import OutputError
 
 HEARTBEAT_SECONDS = 10.0
@@ -35,22 +31,11 @@ HEARTBEAT_SECONDS = 10.0
 STALE_SECONDS = 60.0
 # Between two looks at a lease that another driver has.
 _LOOK_SECONDS = 1.0
+# How often a lease is read again that changed before it could be taken or renewed.
+_ATTEMPTS = 3
 # The last second of the year 9999.
 _LAST_SECOND = 253_402_300_799.0
 Clock = Callable[[], float]
-_BOOT = Path("/proc/sys/kernel/random/boot_id")
-_NUMBERS = Path("/proc/self/ns/pid")
-# Fields of `/proc/<pid>/stat` after the name in parentheses: the state, and the start in ticks since the boot.
-_STATE, _START = 0, 19
-_DEAD = {"Z", "X"}
-
-
-@dataclass(frozen=True, slots=True)
-class ProcessMark:
-    """A process: its machine (boot and namespace), and when it began there."""
-
-    machine: str = ""
-    began: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,16 +110,15 @@ class Lease:
         now = clock()
         holder = LeaseHolder(run_id, socket.gethostname(), os.getpid(), now, now, own_mark(), share)
         lease = cls(storage, holder, clock, name)
-        if not storage.create(name, lease._content()):
-            other = read_holder(storage, name)
+        for _ in range(_ATTEMPTS):
+            if storage.create(name, lease._content()):
+                return lease
+            content, other = _read(storage, name)
             if other is not None and not force and is_alive(other, now):
                 raise LeaseHeldError(_occupied(storage, other, now))
-            storage.write(name, lease._content())
-            # Of two drivers that take over the same lease, the one that wrote last has it.
-            other = read_holder(storage, name)
-            if other is not None and other.run_id != run_id:
-                raise LeaseHeldError(_occupied(storage, other, now))
-        return lease
+            if content is not None and storage.replace(name, content, lease._content()):
+                return lease
+        raise LeaseHeldError(f"{storage.root} is being claimed by other runs at this moment. Start again in a minute.")
 
     @property
     def since(self) -> float:
@@ -157,14 +141,19 @@ class Lease:
             LeaseLostError: Another driver took the lease (it was started with --force, or believed this one dead).
             OutputError: The output cannot be written.
         """
-        other = read_holder(self._storage, self._name)
-        if other is not None and other.run_id != self._holder.run_id:
-            raise LeaseLostError(
-                f"The run {other.run_id} on {other.host} (process {other.pid}) has taken over {self._storage.root}. "
-                "This run stops; nothing that is committed is lost."
-            )
-        self._holder = replace(self._holder, heartbeat=self._clock())
-        self._storage.write(self._name, self._content())
+        for _ in range(_ATTEMPTS):
+            content, other = _read(self._storage, self._name)
+            if other is not None and other.run_id != self._holder.run_id:
+                raise LeaseLostError(
+                    f"The run {other.run_id} on {other.host} (process {other.pid}) has taken over "
+                    f"{self._storage.root}. This run stops; nothing that is committed is lost."
+                )
+            self._holder = replace(self._holder, heartbeat=self._clock())
+            # Another driver may take it over at this moment. If it only comes and goes, the next heartbeat renews.
+            if content is None and self._storage.create(self._name, self._content()):
+                return
+            if content is not None and self._storage.replace(self._name, content, self._content()):
+                return
 
     def release(self) -> None:
         """Give the lease back, unless another driver has taken it."""
@@ -259,12 +248,21 @@ def _wait_for_lease(acquire: Callable[[], Lease], wait_seconds: float, say: Call
         time.sleep(min(_LOOK_SECONDS, left))
 
 
-def read_holder(storage: Storage, name: str = paths.LEASE) -> LeaseHolder | None:
+def read_holder(storage: ReadableStorage, name: str = paths.LEASE) -> LeaseHolder | None:
     """Return who has the lease of an output; None where nobody has it or the file makes no sense."""
+    return _read(storage, name)[1]
+
+
+def _read(storage: ReadableStorage, name: str) -> tuple[bytes | None, LeaseHolder | None]:
+    """Return the content of a lease, None where there is none, and the holder, None where it makes no sense."""
     try:
-        return validate(_HOLDER, parse_mapping(storage.read(name)))
-    except (FileNotFoundError, ValueError):
-        return None
+        content = storage.read(name)
+    except FileNotFoundError:
+        return None, None
+    try:
+        return content, validate(_HOLDER, parse_mapping(content))
+    except ValueError:
+        return content, None
 
 
 def is_alive(holder: LeaseHolder, now: float) -> bool:
@@ -316,33 +314,3 @@ def _occupied(storage: Storage, holder: LeaseHolder, now: float) -> str:
         f"{storage.root} is being written by the run {holder.run_id}{share} on {holder.host} (process {holder.pid}) "
         f"since {since}, last seen {max(0.0, now - holder.heartbeat):.0f} s ago. Wait for it, or {way_out}"
     )
-
-
-@lru_cache(1)
-def own_mark() -> ProcessMark:
-    """Return the mark of this process, an empty one where the system does not say."""
-    began = _began(os.getpid())
-    return ProcessMark(_machine(), began) if began and _machine() else ProcessMark()
-
-
-def is_running(pid: int, mark: ProcessMark) -> bool | None:
-    """Whether a process of this machine still runs; None if unknown or not of this machine."""
-    if not mark.machine or not mark.began or mark.machine != own_mark().machine:
-        return None
-    return _began(pid) == mark.began
-
-
-def _began(pid: int) -> str:
-    """Return when a process began, empty where there is no process of that number or only a zombie."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        return "" if fields[_STATE] in _DEAD else fields[_START]
-    except (OSError, IndexError):
-        return ""
-
-
-def _machine() -> str:
-    try:
-        return f"{_BOOT.read_text().strip()} {_NUMBERS.readlink()}"
-    except OSError:
-        return ""

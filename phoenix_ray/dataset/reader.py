@@ -18,8 +18,8 @@ from pyarrow import fs
 
 from phoenix_ray.dataset import paths
 from phoenix_ray.dataset.identity import DatasetIdentity, find_layout, read_identity
+from phoenix_ray.dataset.locations import open_for_reading
 from phoenix_ray.dataset.parquet import DamagedFileError
-from phoenix_ray.dataset.remote_storage import open_for_reading
 from phoenix_ray.dataset.rows import ChangedError, RowRange, RowReader, are_consecutive, read_blocks, read_rows
 from phoenix_ray.dataset.schema import STATUSES, landmark_schema
 from phoenix_ray.dataset.selection import Names, choose_videos

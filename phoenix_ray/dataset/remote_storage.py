@@ -1,6 +1,6 @@
-"""Reads a dataset in a bucket, or in any other file system of Arrow or fsspec; `phoenix_ray.open` uses it.
+"""Reads a dataset in any file system of Arrow or fsspec; `phoenix_ray.open` uses it.
 
-A run writes to folders only (`storage.LocalStorage`); its output may be copied to a bucket as it is.
+Runs write to folders (`storage.LocalStorage`) and to object stores (`object_storage.ObjectStorage`) only.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from urllib.parse import unquote
 import pyarrow as pa
 from pyarrow import fs
 
-from phoenix_ray.dataset.storage import ReadableStorage, StoredFile, open_storage
+from phoenix_ray.dataset.storage import StoredFile
 from phoenix_ray.errors import OutputError
 
 if TYPE_CHECKING:
@@ -77,25 +77,23 @@ class RemoteStorage:
             raise OutputError(f"Cannot {verb} {self._root}/{name}: {reason}. Try again when it can be read.") from None
 
 
-def open_for_reading(path: str, filesystem: fs.FileSystem | AbstractFileSystem | None = None) -> ReadableStorage:
-    """Return the storage of a dataset that is to be read.
+def open_remote(path: str, filesystem: fs.FileSystem | AbstractFileSystem | None = None) -> RemoteStorage:
+    """Return the storage at a URI: `s3://`, `gs://`, `abfs://`, `hdfs://` through Arrow, others through fsspec.
+
+    User, password and the options after `?` are used but never shown.
 
     Args:
-        path: A folder, or a URI: `s3://`, `gs://`, `abfs://`, `hdfs://` through Arrow, others (`hf://`, `memory://`)
-            through fsspec. User, password and the options after `?` are used but never shown.
-        filesystem: The file system of Arrow or fsspec that holds `path`; None derives it from the path.
+        path: The URI, or a folder of `filesystem`.
+        filesystem: A file system of Arrow or fsspec; None derives it from the path.
 
     Raises:
         OutputError: There is no such file system, or its package is not installed.
     """
     if filesystem is not None:
         return RemoteStorage(_of_arrow(filesystem), path, without_credentials(path))
-    scheme, separator, _ = path.partition("://")
-    if not separator or scheme == "file":
-        return open_storage(path)
     root, secrets = without_credentials(path), _find_secrets(path)
     try:
-        found, folder = _resolve(scheme, path)
+        found, folder = _resolve(path.partition("://")[0], path)
     # File systems have exceptions of their own, about packages, options and accounts.
     except Exception as error:
         raise OutputError(f"Cannot open {root}: {_hide(str(error), secrets)}.") from None

@@ -1,7 +1,7 @@
 """Reads and writes the files of a dataset; only this module and `local_files` touch the output's file system.
 
-All other modules use *names*: paths relative to the dataset's root, with forward slashes. Another kind of storage (an
-object store) is another class with these methods.
+All other modules use *names*: paths relative to the dataset's root, with forward slashes. `LocalStorage` is a folder;
+`object_storage.ObjectStorage` is a bucket with the same methods. `locations.open_storage` chooses.
 
 All other guarantees rest on this one: **a file under its final name is whole.** Its bytes go to a temporary name in the
 same folder, are flushed to the device, and only then get the final name. A crash leaves a temporary file, never half a
@@ -32,7 +32,8 @@ TEMPORARY_PREFIX = ".tmp-"
 LISTING_THREADS = 8
 # Folders that a thread takes at once where there are many: handing over each takes as long as listing it.
 _FOLDERS_PER_BLOCK = 32
-_HASHED_BYTES = 1 << 20
+# A request each in an object store.
+_HASHED_BYTES = 4 << 20
 # `read` is for JSON, partitions and `videos.parquet`, which has 100 MB in a dataset of a million videos.
 MOST_BYTES_AT_ONCE = 256 << 20
 
@@ -102,6 +103,12 @@ class Storage(ReadableStorage, Protocol):
     def create(self, name: str, content: bytes) -> bool:
         """Write a file in one atomic step unless the name is taken; return whether this call made it."""
 
+    def replace(self, name: str, old: bytes, new: bytes) -> bool:
+        """Write a file if it still holds `old`; return whether this call did. `new` is like no other content.
+
+        Where files cannot be compared and written in one step, of two callers at once the later one has done it.
+        """
+
     def writing(self, name: str) -> AbstractContextManager[BinaryIO]:
         """Give a stream for a large file; the file gets its name when the block ends without an exception."""
 
@@ -132,14 +139,17 @@ class LocalStorage:
 
     def read(self, name: str) -> bytes:
         """Return the content of a file of at most `MOST_BYTES_AT_ONCE`."""
-        with self._explained("read", name), os.fdopen(local_files.open_file(self._root, _checked(name)), "rb") as file:
-            _refuse_huge(f"{self._root}/{name}", os.fstat(file.fileno()).st_size)
+        with (
+            self._explained("read", name),
+            os.fdopen(local_files.open_file(self._root, checked_name(name)), "rb") as file,
+        ):
+            refuse_huge(f"{self._root}/{name}", os.fstat(file.fileno()).st_size)
             return file.read(MOST_BYTES_AT_ONCE)
 
     def open(self, name: str) -> pa.NativeFile:
         """Open a file for random access by Arrow."""
         with self._explained("read", name):
-            return local_files.open_for_arrow(self._root, _checked(name))
+            return local_files.open_for_arrow(self._root, checked_name(name))
 
     def write(self, name: str, content: bytes | pa.Buffer) -> None:
         """Write a file in one atomic step; a file of this name is replaced."""
@@ -149,7 +159,7 @@ class LocalStorage:
     def create(self, name: str, content: bytes) -> bool:
         """Write a file in one atomic step unless the name is taken; return whether this call made it."""
         with self._explained("write", name):
-            if local_files.is_file(self._root, _checked(name)):
+            if local_files.is_file(self._root, checked_name(name)):
                 return False
             with self._temporary(name) as temporary:
                 temporary.stream.write(content)
@@ -158,6 +168,14 @@ class LocalStorage:
                     return False
                 _flush_folder(temporary.folder)
                 return True
+
+    def replace(self, name: str, old: bytes, new: bytes) -> bool:
+        """Write a file if it still holds `old`; return whether this call did. `new` is like no other content."""
+        with suppress(FileNotFoundError):
+            if self.read(name) == old:
+                self.write(name, new)
+                return self.read(name) == new
+        return False
 
     @contextmanager
     def writing(self, name: str) -> Iterator[BinaryIO]:
@@ -182,12 +200,12 @@ class LocalStorage:
     def delete(self, name: str) -> None:
         """Remove a file and the folders that it leaves empty; a missing file is not an error."""
         with self._explained("delete", name):
-            local_files.remove(self._root, _checked(name))
+            local_files.remove(self._root, checked_name(name))
 
     def move(self, name: str, to: str) -> None:
         """Rename a file, link, pipe or device."""
         with self._explained("rename", name):
-            local_files.move(self._root, _checked(name), _checked(to))
+            local_files.move(self._root, checked_name(name), checked_name(to))
 
     def _walk(self, folder: str) -> Iterator[local_files.Entries]:
         with self._explained("list", folder), ThreadPoolExecutor(LISTING_THREADS) as pool:
@@ -209,7 +227,7 @@ class LocalStorage:
     @contextmanager
     def _temporary(self, name: str) -> Iterator[_Temporary]:
         """Give a temporary file in the folder of a name, and remove it afterwards unless it was renamed."""
-        above, _, last = _checked(name).rpartition("/")
+        above, _, last = checked_name(name).rpartition("/")
         temporary = f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}"
         folder, file = local_files.open_new(self._root, above, temporary)
         try:
@@ -236,22 +254,6 @@ class LocalStorage:
             raise OutputError(f"Cannot {verb} {self._root / name}: {error.strerror}. {_way_out(error)}") from error
 
 
-def open_storage(path: str) -> Storage:
-    """Return the storage of a dataset's path.
-
-    Raises:
-        OutputError: The path is empty, or a URI that is not supported.
-    """
-    if not path:
-        raise OutputError("No output folder is set: give output.path=FOLDER.")
-    scheme, separator, _ = path.partition("://")
-    if separator and scheme != "file":
-        raise OutputError(
-            f"'{scheme}://' is not supported as an output: give a folder that every node sees under the same path."
-        )
-    return LocalStorage(str(Path(path.removeprefix("file://")).expanduser().absolute()))
-
-
 def hash_file(storage: ReadableStorage, name: str) -> tuple[int, str]:
     """Return the size of a file and its sha256 in hexadecimal digits."""
     content = hashlib.sha256()
@@ -261,14 +263,15 @@ def hash_file(storage: ReadableStorage, name: str) -> tuple[int, str]:
         return stream.tell(), content.hexdigest()
 
 
-def _checked(name: str) -> str:
+def checked_name(name: str) -> str:
     """Return a name; ValueError for a name outside the dataset, which is a bug."""
     if not name or name.startswith("/") or ".." in name.split("/"):
         raise ValueError(f"{name!r} is not the name of a file in a dataset")
     return name
 
 
-def _refuse_huge(where: str, size: int) -> None:
+def refuse_huge(where: str, size: int) -> None:
+    """Raise OutputError for a file of more than `MOST_BYTES_AT_ONCE`, named `where`."""
     if size > MOST_BYTES_AT_ONCE:
         raise OutputError(
             f"{where} has {size:,} bytes, more than any such file of a dataset ({MOST_BYTES_AT_ONCE:,}): move it away."

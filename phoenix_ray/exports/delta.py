@@ -16,10 +16,10 @@ import pyarrow as pa
 
 from phoenix_ray.dataset import paths
 from phoenix_ray.dataset.identity import find_layout, read_identity
+from phoenix_ray.dataset.locations import open_storage
 from phoenix_ray.dataset.manifest import DataFile, read_manifest
 from phoenix_ray.dataset.reader import Dataset
 from phoenix_ray.dataset.schema import landmark_schema
-from phoenix_ray.dataset.storage import open_storage
 from phoenix_ray.errors import ConfigError, MissingExtraError, OutputError, did_you_mean
 
 
@@ -27,10 +27,15 @@ def write_delta(dataset: str, splits: Sequence[str] | None, overwrite: bool) -> 
     """Write the log of a finished dataset, all of it or some splits, and return the table's folder.
 
     Raises:
-        ConfigError: A split does not exist.
+        ConfigError: A split does not exist, or the dataset is not in a folder.
         MissingExtraError: deltalake is not installed.
         OutputError: There is no finished dataset, a log is there and not to be overwritten, or it cannot be written.
     """
+    if "://" in dataset:
+        raise ConfigError(
+            f"The format 'delta' is written into the folder of a dataset, and {dataset} is a URI. Copy the dataset "
+            "to a folder first, or read the Parquet files below its data/ as they are."
+        )
     try:
         from deltalake import DeltaTable, Schema
         from deltalake.exceptions import DeltaError

@@ -17,8 +17,8 @@ from typing import NamedTuple
 
 from phoenix_ray.config import ModelSettings, Settings
 from phoenix_ray.dataset.identity import DatasetIdentity, read_identity
+from phoenix_ray.dataset.locations import open_for_reading
 from phoenix_ray.dataset.reader import Dataset
-from phoenix_ray.dataset.remote_storage import open_for_reading
 from phoenix_ray.dataset.shards import VideoKey
 from phoenix_ray.dataset.storage import hash_file
 from phoenix_ray.dataset.survey import take_survey

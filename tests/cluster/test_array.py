@@ -20,8 +20,8 @@ from phoenix_ray.config import OutputSettings, RunSettings, Settings
 from phoenix_ray.dataset import lease as lease_module
 from phoenix_ray.dataset.array_lease import keep_lease_for
 from phoenix_ray.dataset.failures import FailureRecord, record_failure
-from phoenix_ray.dataset.lease import ProcessMark
 from phoenix_ray.dataset.manifest import read_manifest
+from phoenix_ray.dataset.process_mark import ProcessMark
 from phoenix_ray.dataset.share import Share
 from phoenix_ray.dataset.storage import LocalStorage, Storage
 from phoenix_ray.sources.base import LeftOut, NoteLeftOut, SourceProblem, Video, ignore_left_out
@@ -254,7 +254,7 @@ class SteppedStorage(LocalStorage):
 
     def __getattribute__(self, name: str) -> Any:
         found = super().__getattribute__(name)
-        if name in ("read", "open", "list", "write", "create", "writing", "delete"):
+        if name in ("read", "open", "list", "write", "create", "replace", "writing", "delete"):
             self._turns.step()
         return found
 

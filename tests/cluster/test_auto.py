@@ -8,7 +8,8 @@ import pytest
 from phoenix_ray.cluster.auto import decide_without_trial
 from phoenix_ray.config import ClusterSettings, ModelSettings, Settings
 from phoenix_ray.dataset.identity import DatasetIdentity, claim_dataset
-from phoenix_ray.dataset.storage import Storage, open_storage
+from phoenix_ray.dataset.locations import open_storage
+from phoenix_ray.dataset.storage import Storage
 from phoenix_ray.errors import FingerprintMismatchError
 from phoenix_ray.models import registry
 from phoenix_ray.models.base import Trial

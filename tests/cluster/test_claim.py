@@ -6,15 +6,18 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from obstore.store import MemoryStore
 
 from phoenix_ray.cluster.claim import check_places, claim_output
 from phoenix_ray.config import OutputSettings, Settings
 from phoenix_ray.dataset.array_lease import BEGINNING
 from phoenix_ray.dataset.identity import agree_on_identity, claim_dataset, is_recorded
 from phoenix_ray.dataset.lease import read_holder
+from phoenix_ray.dataset.object_storage import ObjectStorage
 from phoenix_ray.dataset.share import Share
 from phoenix_ray.dataset.storage import LocalStorage
 from phoenix_ray.errors import ConfigError, OutputError
+from phoenix_ray.object_stores import Bucket
 from tests.dataset.made_up import IDENTITY, commit, make_video, new_dataset
 from tests.dataset.test_array_lease import files, occupy
 from tests.dataset.test_compaction import compact_and_publish
@@ -95,8 +98,8 @@ def test_a_source_in_memory_is_nowhere(tmp_path: Path, source: str, monkeypatch:
     check_places(source, str(tmp_path))
 
 
-@pytest.mark.parametrize("output", ["", "s3://bucket/landmarks"])
-def test_an_output_that_is_no_path_is_left_to_the_storage(tmp_path: Path, output: str) -> None:
+@pytest.mark.parametrize("output", ["", "ftp://host/landmarks"])
+def test_an_output_that_is_no_place_is_left_to_the_storage(tmp_path: Path, output: str) -> None:
     check_places(str(tmp_path), output)
 
 
@@ -161,3 +164,40 @@ def test_runs_of_shares_have_their_own_names(tmp_path: Path) -> None:
     claim_dataset(storage, IDENTITY)
     with claim_output(settings, share=SHARE) as claim:
         assert claim.run_id.endswith("-1-of-4")
+
+
+@pytest.fixture
+def bucket(monkeypatch: pytest.MonkeyPatch) -> ObjectStorage:
+    """A bucket in memory in the place of any other."""
+    storage = ObjectStorage(Bucket(MemoryStore(), "s3://bucket/out"))
+    monkeypatch.setattr("phoenix_ray.cluster.claim.open_storage", lambda path: storage)
+    return storage
+
+
+@pytest.mark.parametrize("source", ["s3://bucket/videos", "s3://other/out", "gs://bucket/out", "/data", "s3://bucket"])
+def test_a_bucket_takes_an_empty_prefix_and_a_dataset(bucket: ObjectStorage, source: str) -> None:
+    check_places(source, "s3://bucket/out/")
+    bucket.write("lease.json", b"")
+    check_places(source, "s3://bucket/out")
+    bucket.write("dataset.json", b"")
+    bucket.write("videos/a.mp4", b"")
+    check_places(source, "s3://bucket/out")
+
+
+@pytest.mark.parametrize(
+    ("source", "better"),
+    [("s3://bucket/out", "s3://bucket/out-landmarks"), ("s3://bucket/out/videos", "s3://bucket/out/videos-landmarks")],
+)
+@pytest.mark.usefixtures("bucket")
+def test_a_prefix_that_holds_the_source_is_refused(source: str, better: str) -> None:
+    with pytest.raises(ConfigError, match=f"output.path={better}"):
+        check_places(source, "s3://bucket/out/")
+
+
+def test_a_prefix_with_other_objects_is_refused_with_their_names(bucket: ObjectStorage) -> None:
+    bucket.write("videos/a.mp4", b"")
+    bucket.write("table.csv", b"")
+    with pytest.raises(
+        OutputError, match=r"holds other files: table.csv, videos. .*output.path=s3://bucket/out/landmarks"
+    ):
+        check_places("/data", "s3://bucket/out")

@@ -14,9 +14,10 @@ from phoenix_ray.config import OutputSettings
 from phoenix_ray.dataset.compaction import Compacted, compact_videos
 from phoenix_ray.dataset.compaction_plan import CompactionTask, plan_compaction
 from phoenix_ray.dataset.lease import LeaseLostError
+from phoenix_ray.dataset.locations import open_storage
 from phoenix_ray.dataset.manifest import read_manifest
 from phoenix_ray.dataset.reader import Dataset
-from phoenix_ray.dataset.storage import LocalStorage, open_storage
+from phoenix_ray.dataset.storage import LocalStorage
 from phoenix_ray.dataset.survey import take_survey
 from phoenix_ray.errors import OutputError
 from tests.dataset.made_up import IDENTITY, commit, make_video, new_dataset

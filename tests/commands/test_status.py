@@ -48,7 +48,7 @@ def hold(storage: Storage, run_id: str, pid: int | None = None, share: str = "")
 
 
 def look(folder: Path, capsys: Captured, *, watch: bool = False) -> str:
-    print_status(folder, watch=watch, as_json=False)
+    print_status(str(folder), watch=watch, as_json=False)
     return capsys.readouterr().out
 
 
@@ -94,7 +94,7 @@ def test_videos_that_could_be_read_in_part_are_reported_by_status_and_listed_by_
     commit_truncated(storage, make_video("cut", frames=58), 0, 58, range(9, 58))
     partly = "1 video partly unreadable: train/cut (49 of 58 frames)"
     assert f"{partly}; `phoenix-ray failures {tmp_path}` says more" in look(tmp_path, capsys)
-    print_failures(tmp_path, traceback=False)
+    print_failures(str(tmp_path), traceback=False)
     said = capsys.readouterr().out
     assert "No failures." in said
     assert "train/cut  49 of 58 frames" in said
@@ -104,7 +104,7 @@ def test_failures_are_reported_of_a_run_that_never_began_the_dataset(tmp_path: P
     storage = LocalStorage(str(tmp_path))
     record(storage, "20260101-000000-0001", "incomplete")
     record_failure(storage, FailureRecord("all", "v", 0, 0, "input", "no such file", "", 1, "", "run", 0.0))
-    print_failures(tmp_path, traceback=False)
+    print_failures(str(tmp_path), traceback=False)
     assert "no such file" in capsys.readouterr().out
     assert "nothing is committed yet" in look(tmp_path, capsys)
 
@@ -136,7 +136,7 @@ def test_a_damaged_status_is_reported_with_the_way_out(tmp_path: Path) -> None:
     storage = new_dataset(tmp_path)
     storage.write("runs/20260101-000000-0001/status.json", b'{"state": "running"}')
     with pytest.raises(OutputError, match=r"status\.json is damaged.*Delete it"):
-        print_status(tmp_path, watch=False, as_json=False)
+        print_status(str(tmp_path), watch=False, as_json=False)
 
 
 def test_a_watch_waits_for_a_resume_that_is_starting_and_ends_with_it(
@@ -211,16 +211,16 @@ def test_a_watch_of_what_never_becomes_a_dataset_ends_with_the_error(
 ) -> None:
     monkeypatch.setattr(status, "START_SECONDS", 0.0)
     with pytest.raises(OutputError, match="not a dataset of phoenix_ray"):
-        print_status(tmp_path, watch=True, as_json=False)
+        print_status(str(tmp_path), watch=True, as_json=False)
 
 
 def test_json_is_the_status_of_the_latest_run(tmp_path: Path, capsys: Captured) -> None:
     storage = new_dataset(tmp_path)
-    print_status(tmp_path, watch=False, as_json=True)
+    print_status(str(tmp_path), watch=False, as_json=True)
     assert json.loads(capsys.readouterr().out) == {}
     record(storage, "20260101-000000-0001", "stopped")
     record(storage, "20260101-000001-0002", "running", done=3)
-    print_status(tmp_path, watch=False, as_json=True)
+    print_status(str(tmp_path), watch=False, as_json=True)
     assert Status(**json.loads(capsys.readouterr().out)).frames_done == 3
 
 
@@ -240,7 +240,7 @@ def test_the_shares_of_an_array_are_shown_one_by_one_and_as_a_sum(tmp_path: Path
     assert len(shown) == 5
     hold(storage, "20260101-000009-0001-3-of-4", share="3/4")
     assert "share 3/4: run 20260101-000009-0001-3-of-4: starting on" in look(tmp_path, capsys)
-    print_status(tmp_path, watch=False, as_json=True)
+    print_status(str(tmp_path), watch=False, as_json=True)
     tree = json.loads(capsys.readouterr().out)
     assert (tree["state"], tree["frames_done"], tree["frames_planned"], tree["workers"]) == ("running", 30, 60, 2)
     assert [share["share"] for share in tree["shares"]] == ["0/4", "1/4", "2/4"]

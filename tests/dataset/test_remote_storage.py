@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from pyarrow import fs
 
 import phoenix_ray
+from phoenix_ray.dataset.locations import open_for_reading
 from phoenix_ray.dataset.reader import Dataset
-from phoenix_ray.dataset.remote_storage import RemoteStorage, open_for_reading, without_credentials
+from phoenix_ray.dataset.remote_storage import RemoteStorage, without_credentials
 from phoenix_ray.dataset.storage import LocalStorage
 from phoenix_ray.errors import OutputError
 from tests.dataset.made_up import commit, make_video, new_dataset
@@ -124,7 +125,7 @@ def what_is_told(uri: str) -> str:
         return f"{error} {error.__cause__}"
 
 
-@pytest.mark.parametrize("path", ["nowhere://bucket/key", "s3://[bad"])
+@pytest.mark.parametrize("path", ["nowhere://bucket/key", "s3://user:key@[bad"])
 def test_a_place_that_cannot_be_opened_is_told(path: str) -> None:
     with pytest.raises(OutputError, match="Cannot open"):
         open_for_reading(path)

@@ -16,9 +16,9 @@ from phoenix_ray.config import ModelSettings, OutputSettings, Settings, SourceSe
 from phoenix_ray.dataset.compaction import compact_videos
 from phoenix_ray.dataset.compaction_plan import plan_compaction
 from phoenix_ray.dataset.identity import claim_dataset
+from phoenix_ray.dataset.locations import open_storage
 from phoenix_ray.dataset.publication import publish
 from phoenix_ray.dataset.shards import Shard
-from phoenix_ray.dataset.storage import open_storage
 from phoenix_ray.dataset.survey import take_survey
 from phoenix_ray.dataset.video_table import read_entries
 from phoenix_ray.sources.base import Video
