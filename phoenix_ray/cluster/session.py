@@ -59,6 +59,10 @@ class RaySession:
             self._started = True
         return dict(ray.cluster_resources())
 
+    def nodes(self) -> list[dict[str, float]]:
+        """Return the resources of each node; Ray has started (`resources`)."""
+        return [dict(node["Resources"]) for node in ray.nodes() if node["Alive"]]
+
 
 def _start(address: str) -> str:
     """Connect to the cluster at an address, or start one here where that is empty; return a line that describes it."""
