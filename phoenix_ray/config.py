@@ -262,7 +262,11 @@ class ClusterSettings(Section):
 class OutputSettings(Section):
     """What is written."""
 
-    path: PathText = Field("", description="The dataset's folder. Every node must see it under this same path.")
+    path: PathText = Field(
+        "",
+        description="The dataset's folder, which every node must see under this same path, or a place in an object "
+        "store: s3://, gs://, az:// (docs/buckets.md).",
+    )
     compact: bool = Field(
         True,
         description="Merge partitions into a few large files at the end of a run (the reduce step). false leaves this "

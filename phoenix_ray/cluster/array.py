@@ -130,6 +130,7 @@ def finish_array(job: Job, source: ShareOfSource) -> ArrayState:
                 claim.lease.confirm()
                 lease.confirm()
 
+            job.record.compaction_begins()
             claim_dataset(job.storage, job.identity)
             # Of drivers that died: an element that is at work began before its unfinished writes.
             oldest = min([claim.lease.since, *(holder.since for holder in live_holders(job.storage))])

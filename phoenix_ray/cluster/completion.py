@@ -153,7 +153,8 @@ def _compute(job: Job, plan: Plan) -> int:
     with BackgroundReduce(job.storage, job.identity, output, confirm, job.record.say) as reduce:
         if plan.shards:
             workers = _run_shards(job, plan, reduce, resources)
-        job.record.compaction_begins()
+        if output.compact or not job.claim.share:
+            job.record.compaction_begins()
         if output.compact and not job.stop:
             for damaged in [*reduce.finish(), *merge(job, take_survey(job.storage, job.identity), confirm)]:
                 job.record.file_damaged(damaged)

@@ -15,10 +15,11 @@ from statistics import median
 
 import click
 
-from tests.chaos import hosts, matrix, network
+from tests.chaos import bucket, hosts, matrix, network
 from tests.chaos.laboratory import Laboratory, on_this_machine, open_laboratory
 from tests.chaos.matrix import Trial
 from tests.chaos.trials import Outcome, attempt, describe
+from tests.clusters.s3 import gateway
 
 RESULTS = Path("chaos-results")
 
@@ -26,17 +27,13 @@ RESULTS = Path("chaos-results")
 @click.command()
 @click.option("--seeds", default=3, show_default=True, help="How often each fault is tried.")
 @click.option("--only", default="", help="Only faults whose name contains this.")
-def main(seeds: int, only: str) -> None:
+@click.option(
+    "--bucket", "in_bucket", is_flag=True, help="Write to a real S3 gateway, with its faults too, and not to folders."
+)
+def main(seeds: int, only: str, in_bucket: bool) -> None:
     """Try every fault at its crash point."""
     began = time.monotonic()
-    laboratories: list[tuple[Callable[[], Laboratory], Sequence[Trial]]] = [
-        (on_this_machine, matrix.TRIALS),
-        (partial(on_this_machine, "tracking"), matrix.CHAIN_TRIALS),
-    ]
-    if reason := hosts.why_not():
-        print(f"Faults of the network are left out: {reason}.")
-    else:
-        laboratories.append((network.NetworkLaboratory, network.TRIALS))
+    laboratories = in_a_bucket() if in_bucket else in_folders()
     outcomes: list[Outcome] = []
     RESULTS.mkdir(exist_ok=True)
     for make, trials in laboratories:
@@ -54,6 +51,29 @@ def main(seeds: int, only: str) -> None:
     faults = len({outcome.trial for outcome in outcomes})
     print(f"{len(outcomes)} runs of {faults} faults in {minutes:.0f} min, {failed} failed: {RESULTS}/chaos.md")
     sys.exit(failed > 0)
+
+
+def in_folders() -> list[tuple[Callable[[], Laboratory], Sequence[Trial]]]:
+    """Return the laboratories whose runs write to folders, and what is tried there."""
+    laboratories: list[tuple[Callable[[], Laboratory], Sequence[Trial]]] = [
+        (on_this_machine, matrix.TRIALS),
+        (partial(on_this_machine, "tracking"), matrix.CHAIN_TRIALS),
+    ]
+    if reason := hosts.why_not():
+        print(f"Faults of the network are left out: {reason}.")
+    else:
+        laboratories.append((network.NetworkLaboratory, network.TRIALS))
+    return laboratories
+
+
+def in_a_bucket() -> list[tuple[Callable[[], Laboratory], Sequence[Trial]]]:
+    """Return the laboratories whose runs write to a bucket, and what is tried there."""
+    if reason := gateway.why_not():
+        sys.exit(f"There can be no S3 gateway: {reason}.")
+    return [
+        (bucket.BucketLaboratory, (*bucket.TRIALS, *matrix.TRIALS)),
+        (partial(bucket.BucketLaboratory, "tracking"), matrix.CHAIN_TRIALS),
+    ]
 
 
 def to_markdown(outcomes: Sequence[Outcome]) -> str:

@@ -16,6 +16,7 @@ from typing import IO, BinaryIO
 from unittest.mock import patch
 
 import numpy as np
+import pyarrow as pa
 import ray
 from numpy.typing import NDArray
 
@@ -26,10 +27,13 @@ from phoenix_ray.config import OutputSettings, Settings
 from phoenix_ray.dataset.compaction import Compacted, compact_videos
 from phoenix_ray.dataset.compaction_plan import CompactionTask
 from phoenix_ray.dataset.identity import DatasetIdentity
+from phoenix_ray.dataset.object_storage import ObjectStorage
 from phoenix_ray.dataset.storage import LocalStorage, Storage, _Temporary
+from phoenix_ray.errors import OutputError
 from phoenix_ray.models.base import LandmarkBatch, PoseModel, TrackingModel
+from phoenix_ray.object_stores import is_object_store, open_bucket
 from phoenix_ray.sources.decode import decode_picture
-from tests.chaos.faults import Faults, Process
+from tests.chaos.faults import Faults, Point, Process
 from tests.chaos.hosts import enter
 
 # Slow enough that a run can be disturbed half-way, fast enough that hundreds of runs can.
@@ -39,7 +43,7 @@ BACKOFF_SECONDS = 0.1
 LOOK_SECONDS = 1.0
 
 
-class DisturbedStorage(LocalStorage):
+class DisturbedFolder(LocalStorage):
     """A folder whose verbs meet faults."""
 
     def __init__(self, root: str, process: Process) -> None:
@@ -70,6 +74,51 @@ class DisturbedStorage(LocalStorage):
             self._faults.meet("delete", name)
         super().delete(name)
         self._faults.meet("deleted", name)
+
+
+class DisturbedBucket(ObjectStorage):
+    """A bucket whose verbs meet faults. An object is there at once, so `write` and `rename` come before the request."""
+
+    def __init__(self, root: str, process: Process) -> None:
+        super().__init__(open_bucket(root))
+        self._faults = Faults(root, process)
+
+    def create(self, name: str, content: bytes) -> bool:
+        self._meet("write", "create", name)
+        self._meet("write", "rename", name)
+        made = super().create(name, content)
+        self._faults.meet("created", name)
+        return made
+
+    def write(self, name: str, content: bytes | pa.Buffer) -> None:
+        self._meet("write", "write", name)
+        self._meet("write", "rename", name)
+        super().write(name, content)
+        self._faults.meet("written", name)
+
+    @contextmanager
+    def writing(self, name: str) -> Iterator[BinaryIO]:
+        with super().writing(name) as stream:
+            self._meet("write", "write", name)
+            yield stream
+            self._meet("write", "rename", name)
+        self._faults.meet("written", name)
+
+    def delete(self, name: str) -> None:
+        self._meet("delete", "delete", name)
+        super().delete(name)
+        self._faults.meet("deleted", name)
+
+    def _meet(self, verb: str, point: Point, name: str) -> None:
+        try:
+            self._faults.meet(point, name)
+        except OSError as error:
+            # What a quota that is used up, or a store that fails, comes to.
+            raise OutputError(f"Cannot {verb} {self.root}/{name}: {error.strerror}.") from None
+
+
+def open_disturbed(path: str, process: Process) -> Storage:
+    return DisturbedBucket(path, process) if is_object_store(path) else DisturbedFolder(path, process)
 
 
 class DisturbedModel:
@@ -114,7 +163,7 @@ class DisturbedWorker(ShardWorker):
     def __init__(self, settings: Settings, identity: DatasetIdentity) -> None:
         super().__init__(settings, identity)
         self._faults = Faults(settings.output.path, "worker")
-        self._storage: Storage = DisturbedStorage(settings.output.path, "worker")
+        self._storage: Storage = open_disturbed(settings.output.path, "worker")
 
         def decode_disturbed(file: IO[bytes], max_pixels: int) -> NDArray[np.uint8]:
             picture = decode_picture(file, max_pixels)
@@ -140,7 +189,7 @@ def frame_name(picture: NDArray[np.uint8]) -> str:
 
 
 def compact_disturbed(task: CompactionTask, settings: OutputSettings) -> Compacted:
-    return compact_videos(DisturbedStorage(settings.path, "compaction"), task, settings)
+    return compact_videos(open_disturbed(settings.path, "compaction"), task, settings)
 
 
 def run_disturbed(words: Sequence[str], log: str, host: str) -> None:
@@ -153,7 +202,7 @@ def run_disturbed(words: Sequence[str], log: str, host: str) -> None:
     patch("phoenix_ray.cluster.actors.ShardActor", ray.remote(DisturbedWorker)).start()
     patch("phoenix_ray.cluster.reduce._COMPACT", ray.remote(max_retries=3)(compact_disturbed)).start()
     patch("phoenix_ray.cluster.reduce.SMALL_BYTES", 0).start()
-    patch("phoenix_ray.cluster.claim.open_storage", lambda path: DisturbedStorage(path, "driver")).start()
+    patch("phoenix_ray.cluster.claim.open_storage", lambda path: open_disturbed(path, "driver")).start()
     patch("phoenix_ray.cluster.scheduler.BACKOFF_SECONDS", BACKOFF_SECONDS).start()
     patch("phoenix_ray.cluster.actors.LOOK_SECONDS", LOOK_SECONDS).start()
     cli.main(["run", *words])

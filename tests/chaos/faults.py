@@ -19,6 +19,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal, NoReturn
 
+from phoenix_ray.dataset.locations import open_storage
+from tests.chaos.outputs import beside
+
 Process = Literal["driver", "worker", "compaction"]
 Point = Literal["ready", "decode", "inference", "create", "created", "write", "rename", "written", "delete", "deleted"]
 Action = Literal[
@@ -75,7 +78,7 @@ class Faults:
     """
 
     def __init__(self, output: str, process: Process) -> None:
-        self._output = Path(output)
+        self._output = output
         self._tokens = faults_file(output).with_suffix(".tokens")
         content = faults_file(output)
         listed = json.loads(content.read_text()) if content.exists() else []
@@ -124,7 +127,7 @@ class Faults:
             case "input/output":
                 raise OSError(errno.EIO, os.strerror(errno.EIO))
             case "kill the driver":
-                os.kill(json.loads((self._output / "lease.json").read_text())["pid"], signal.SIGKILL)
+                os.kill(json.loads(open_storage(self._output).read("lease.json"))["pid"], signal.SIGKILL)
             case "jump":
                 _shift_clock(DAY)
             case "kill":
@@ -133,17 +136,17 @@ class Faults:
                 _segfault()
 
 
-def faults_file(output: str | Path) -> Path:
+def faults_file(output: str) -> Path:
     """Return where the faults of a run with this output lie."""
-    return Path(f"{output}.faults.json")
+    return beside(output, ".faults.json")
 
 
-def write_faults(output: str | Path, faults: Sequence[Fault]) -> None:
+def write_faults(output: str, faults: Sequence[Fault]) -> None:
     """Subject the runs of this output to faults; to none, when there are none."""
     faults_file(output).write_text(json.dumps([asdict(fault) for fault in faults]))
 
 
-def strikes(output: str | Path) -> int:
+def strikes(output: str) -> int:
     """Return how often a fault struck in the runs of this output."""
     return len(list(faults_file(output).with_suffix(".tokens").glob("*")))
 

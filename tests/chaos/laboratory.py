@@ -28,12 +28,14 @@ import pyarrow.parquet as pq
 
 from phoenix_ray.dataset import paths
 from phoenix_ray.dataset.failures import read_failures
+from phoenix_ray.dataset.identity import read_identity
 from phoenix_ray.dataset.manifest import read_manifest
 from phoenix_ray.dataset.reader import Dataset
 from phoenix_ray.dataset.storage import LocalStorage
 from phoenix_ray.verify.verification import VideoFilter, against_recomputation
 from tests.chaos.disturbed import run_disturbed
 from tests.chaos.faults import Fault, faults_file, write_faults
+from tests.chaos.outputs import SCRATCH, Output
 
 VIDEOS = {("train", "1"): 48, ("train", "2"): 30, ("train", "3"): 9, ("dev", "4"): 21, ("test", "5"): 36}
 FRAMES = sum(VIDEOS.values())
@@ -84,9 +86,7 @@ class Laboratory:
         self.cluster = cluster
         self.mode = mode
         self._runs_on = runs_on
-        # In memory where that exists: what dies here are processes, never the machine.
-        memory = Path("/dev/shm")
-        self.folder = Path(tempfile.mkdtemp(prefix="chaos-", dir=memory if memory.is_dir() else None))
+        self.folder = Path(tempfile.mkdtemp(prefix="chaos-", dir=SCRATCH))
         self.pictures = write_pictures(self.folder / "pictures")
         self._forks = multiprocessing.get_context("forkserver")
         self._forks.set_forkserver_preload(["tests.chaos.disturbed", "phoenix_ray.cluster.job"])
@@ -100,7 +100,7 @@ class Laboratory:
         run = self.start(self.clean)
         assert run.wait() == 0, f"the undisturbed run failed; it said:\n{run.said()}"
         self.clean_seconds = time.monotonic() - began
-        self.digest = Dataset.open(str(self.clean)).digest()
+        self.digest = dataset_of(self.clean).digest()
         self.rows = rows_of(self.clean)
 
     def close(self) -> None:
@@ -110,24 +110,24 @@ class Laboratory:
         self.cluster.shutdown()
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def new_output(self, name: str) -> Path:
+    def new_output(self, name: str) -> Output:
         self._number += 1
-        return self.folder / f"{name}-{self._number}"
+        return self.output_named(f"{name}-{self._number}")
 
-    def copy_of(self, output: Path, name: str) -> Path:
-        return Path(shutil.copytree(output, self.new_output(name)))
+    def output_named(self, name: str) -> Output:
+        path = str(self.folder / name)
+        return Output(path, LocalStorage(path))
 
-    def start(self, output: Path, *words: str, faults: Sequence[Fault] = (), address: str = "") -> Run:
+    def start(self, output: Output, *words: str, faults: Sequence[Fault] = (), address: str = "") -> Run:
         """Start a run that meets faults."""
-        write_faults(output, faults)
+        write_faults(output.path, faults)
         return self.start_again(output, *words, address=address)
 
-    def start_again(self, output: Path, *words: str, address: str = "") -> Run:
+    def start_again(self, output: Output, *words: str, address: str = "") -> Run:
         """Start a run that meets what is left of the faults of the one before, which may still be at work."""
-        log = Path(f"{output}.log")
         words = (
             f"source.path={self.pictures}",
-            f"output.path={output}",
+            f"output.path={output.path}",
             "model.name=synthetic",
             f"model.mode={self.mode}",
             f"model.batch_size={BATCH_SIZE}",
@@ -136,17 +136,17 @@ class Laboratory:
             "cluster.max_attempts=2",
             *words,
         )
-        process = self._forks.Process(target=run_disturbed, args=(words, str(log), self._runs_on))
+        process = self._forks.Process(target=run_disturbed, args=(words, str(output.log), self._runs_on))
         process.start()
-        self._runs.append(Run(process, log))
+        self._runs.append(Run(process, output.log))
         return self._runs[-1]
 
-    def dispose(self, output: Path) -> None:
+    def dispose(self, output: Output) -> None:
         """Remove what a trial left; keep the laboratory small."""
-        shutil.rmtree(output, ignore_errors=True)
-        for path in (faults_file(output), Path(f"{output}.log")):
+        output.remove()
+        for path in (faults_file(output.path), output.log):
             path.unlink(missing_ok=True)
-        shutil.rmtree(faults_file(output).with_suffix(".tokens"), ignore_errors=True)
+        shutil.rmtree(faults_file(output.path).with_suffix(".tokens"), ignore_errors=True)
 
     def renew_nodes(self) -> None:
         """Bring the cluster back to two nodes beside the head."""
@@ -198,8 +198,16 @@ def wait_until(condition: Callable[[], bool], run: Run, seconds: float = 60.0) -
     return True
 
 
-def partitions(output: Path) -> list[Path]:
-    return [path for path in output.glob("partitions/**/*.parquet") if not path.name.startswith(".")]
+def partitions(output: Output) -> list[str]:
+    return output.names("partitions", ".parquet")
+
+
+def data_files(output: Output) -> list[str]:
+    return output.names("data", ".parquet")
+
+
+def dataset_of(output: Output) -> Dataset:
+    return Dataset(output.storage, read_identity(output.storage))
 
 
 def actor_processes() -> list[psutil.Process]:
@@ -211,14 +219,14 @@ def actor_processes() -> list[psutil.Process]:
     ]
 
 
-def rows_of(output: Path) -> dict[FrameKey, dict[str, Any]]:
+def rows_of(output: Output) -> dict[FrameKey, dict[str, Any]]:
     """Return the rows below `data` by frame, as plain Parquet shows them."""
     return {(row["split"], row["video_id"], row["frame_index"]): row for row in _table(output).to_pylist()}
 
 
-def _table(output: Path) -> pa.Table:
-    files = sorted(output.glob("data/*/*.parquet"))
-    return pa.concat_tables([pq.read_table(file, partitioning=None) for file in files]) if files else pa.table({})
+def _table(output: Output) -> pa.Table:
+    contents = [pa.BufferReader(output.storage.read(name)) for name in data_files(output)]
+    return pa.concat_tables([pq.read_table(content) for content in contents]) if contents else pa.table({})
 
 
 @dataclass(frozen=True)
@@ -230,7 +238,7 @@ class Judgement:
     complaints: tuple[str, ...]
 
 
-def judge(laboratory: Laboratory, output: Path, flagged: frozenset[FrameKey]) -> Judgement:
+def judge(laboratory: Laboratory, output: Output, flagged: frozenset[FrameKey]) -> Judgement:
     """Compare a finished dataset with the undisturbed one.
 
     Args:
@@ -254,9 +262,9 @@ def judge(laboratory: Laboratory, output: Path, flagged: frozenset[FrameKey]) ->
     if moved := [key for key, row in laboratory.rows.items() if key not in excused and rows.get(key) != row]:
         complaints.append(f"{len(moved)} rows differ, {moved[0]} is the first")
     if excused != flagged:
-        compared = against_recomputation(str(output), VideoFilter(), None, "", ()).compare()
+        compared = against_recomputation(output.path, VideoFilter(), None, "", ()).compare()
         complaints += [f"{found.video_id} is recomputed as other landmarks" for found in compared if found.differences]
-    dataset, storage = Dataset.open(str(output)), LocalStorage(str(output))
+    dataset, storage = dataset_of(output), output.storage
     if not flagged and dataset.digest() != laboratory.digest:
         complaints.append("the digest differs")
     manifest = read_manifest(storage, dataset.identity)

@@ -7,16 +7,14 @@ show; the rerun afterwards, and the judgement, are the same for all (`tests.chao
 from __future__ import annotations
 
 import json
-import shutil
 import signal
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from random import Random
 
+from phoenix_ray.dataset import paths
 from phoenix_ray.dataset.failures import read_failures
-from phoenix_ray.dataset.storage import LocalStorage
 from tests.chaos.faults import ALWAYS, DAY, Action, Fault, Point, Process, strikes
 from tests.chaos.laboratory import (
     LONG_RUN_SECONDS,
@@ -27,16 +25,18 @@ from tests.chaos.laboratory import (
     Laboratory,
     Run,
     actor_processes,
+    data_files,
     partitions,
     wait_until,
 )
+from tests.chaos.outputs import Output
 
 KILLED = -signal.SIGKILL
 # A lease of another machine counts for 60 s without a heartbeat.
 HEARTBEAT_GONE_SECONDS, STOPPED_SECONDS = 62.0, 85.0
 NOBODY: frozenset[FrameKey] = frozenset()
 
-Disturb = Callable[[Laboratory, Random, Path], "Aftermath"]
+Disturb = Callable[[Laboratory, Random, Output], "Aftermath"]
 
 
 @dataclass(frozen=True)
@@ -70,10 +70,10 @@ def driver(
 ) -> Disturb:
     """The driver meets a fault when it passes a point with a file, after up to `skip` such files."""
 
-    def disturb(laboratory: Laboratory, random: Random, output: Path) -> Aftermath:
+    def disturb(laboratory: Laboratory, random: Random, output: Output) -> Aftermath:
         fault = Fault("driver", point, target, action, skip=random.randint(0, skip))
         expect(laboratory.start(output, *words, faults=[fault]), code)
-        assert strikes(output) == 1
+        assert strikes(output.path) == 1
         return Aftermath(survived=code == 0)
 
     return disturb
@@ -82,12 +82,12 @@ def driver(
 def once(process: Process, point: Point, action: Action, *words: str, code: int = 0, times: int = 1) -> Disturb:
     """Something happens `times` times, at frames or files of a random video, or at any where frames have no names."""
 
-    def disturb(laboratory: Laboratory, random: Random, output: Path) -> Aftermath:
+    def disturb(laboratory: Laboratory, random: Random, output: Output) -> Aftermath:
         split, video, frame = random_frame(random)
         targets = {"decode": f"^{video}/{frame}$", "inference": f"^{video}/{frame}$", "ready": ""}
         target = targets.get(point, f"split={split}/")
         expect(laboratory.start(output, *words, faults=[Fault(process, point, target, action, times)]), code)
-        assert strikes(output) == times
+        assert strikes(output.path) == times
         return Aftermath(survived=code == 0)
 
     return disturb
@@ -96,7 +96,7 @@ def once(process: Process, point: Point, action: Action, *words: str, code: int 
 def poison(point: Point, action: Action, *words: str) -> Disturb:
     """A frame does something to every worker that comes to it; it alone is flagged."""
 
-    def disturb(laboratory: Laboratory, random: Random, output: Path) -> Aftermath:
+    def disturb(laboratory: Laboratory, random: Random, output: Output) -> Aftermath:
         key = random_frame(random)
         fault = Fault("worker", point, f"^{key[1]}/{key[2]}$", action, times=ALWAYS)
         quick = ("cluster.shard_frames=8", "cluster.max_attempts=1")
@@ -106,7 +106,7 @@ def poison(point: Point, action: Action, *words: str) -> Disturb:
     return disturb
 
 
-def raises_throughout(laboratory: Laboratory, random: Random, output: Path) -> Aftermath:
+def raises_throughout(laboratory: Laboratory, random: Random, output: Output) -> Aftermath:
     split, video = random.choice(sorted(VIDEOS))
     fault = Fault("worker", "inference", f"^{video}/", "raise", times=ALWAYS)
     expect(laboratory.start(output, faults=[fault]), 3)
@@ -114,7 +114,7 @@ def raises_throughout(laboratory: Laboratory, random: Random, output: Path) -> A
     return Aftermath(survived=False)
 
 
-def full_for_good(laboratory: Laboratory, random: Random, output: Path) -> Aftermath:
+def full_for_good(laboratory: Laboratory, random: Random, output: Output) -> Aftermath:
     split = random.choice(["train", "dev", "test"])
     fault = Fault("worker", "write", f"split={split}/", "no space", times=ALWAYS)
     expect(laboratory.start(output, faults=[fault]), 3)
@@ -123,7 +123,7 @@ def full_for_good(laboratory: Laboratory, random: Random, output: Path) -> After
     return Aftermath(survived=False)
 
 
-def leaks(laboratory: Laboratory, random: Random, output: Path) -> Aftermath:
+def leaks(laboratory: Laboratory, random: Random, output: Output) -> Aftermath:
     # In a shard that comes early, so that there is work left for the replacement.
     fault = Fault("worker", "inference", f"^1/{random.randrange(SHARD_FRAMES)}$", "leak")
     expect(laboratory.start(output, "cluster.recycle_memory_mb=400", faults=[fault]), 0)
@@ -131,14 +131,14 @@ def leaks(laboratory: Laboratory, random: Random, output: Path) -> Aftermath:
     return Aftermath(survived=True)
 
 
-def killed_among_commits(laboratory: Laboratory, random: Random, output: Path) -> Aftermath:
+def killed_among_commits(laboratory: Laboratory, random: Random, output: Output) -> Aftermath:
     run = started(laboratory, random, output)
     run.send(signal.SIGKILL)
     expect(run, KILLED)
     return Aftermath(survived=False)
 
 
-def worker_killed_from_outside(laboratory: Laboratory, random: Random, output: Path) -> Aftermath:
+def worker_killed_from_outside(laboratory: Laboratory, random: Random, output: Output) -> Aftermath:
     run = started(laboratory, random, output)
     for process in random.sample(actor_processes(), 1):
         process.kill()
@@ -146,7 +146,7 @@ def worker_killed_from_outside(laboratory: Laboratory, random: Random, output: P
     return Aftermath(survived=True)
 
 
-def node_killed(laboratory: Laboratory, random: Random, output: Path) -> Aftermath:
+def node_killed(laboratory: Laboratory, random: Random, output: Output) -> Aftermath:
     run = started(laboratory, random, output)
     laboratory.cluster.remove_node(random.choice(workers_of(laboratory)), allow_graceful=False)
     laboratory.renew_nodes()
@@ -154,7 +154,7 @@ def node_killed(laboratory: Laboratory, random: Random, output: Path) -> Afterma
     return Aftermath(survived=True)
 
 
-def all_nodes_killed(laboratory: Laboratory, random: Random, output: Path) -> Aftermath:
+def all_nodes_killed(laboratory: Laboratory, random: Random, output: Output) -> Aftermath:
     run = started(laboratory, random, output)
     for node in workers_of(laboratory):
         laboratory.cluster.remove_node(node, allow_graceful=False)
@@ -164,7 +164,7 @@ def all_nodes_killed(laboratory: Laboratory, random: Random, output: Path) -> Af
     return Aftermath(survived=True)
 
 
-def node_joins(laboratory: Laboratory, random: Random, output: Path) -> Aftermath:
+def node_joins(laboratory: Laboratory, random: Random, output: Output) -> Aftermath:
     laboratory.cluster.remove_node(workers_of(laboratory)[-1], allow_graceful=False)
     laboratory.cluster.wait_for_nodes()
     # Every fifth frame of the long videos takes a second, so that there is work left when the new node is noticed.
@@ -177,7 +177,7 @@ def node_joins(laboratory: Laboratory, random: Random, output: Path) -> Aftermat
     return Aftermath(survived=True)
 
 
-def head_restarted(laboratory: Laboratory, random: Random, output: Path) -> Aftermath:
+def head_restarted(laboratory: Laboratory, random: Random, output: Output) -> Aftermath:
     from ray.cluster_utils import Cluster
 
     doomed = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})
@@ -191,7 +191,7 @@ def head_restarted(laboratory: Laboratory, random: Random, output: Path) -> Afte
 def signalled(*numbers: signal.Signals, code: int) -> Disturb:
     """The driver is asked to stop."""
 
-    def disturb(laboratory: Laboratory, random: Random, output: Path) -> Aftermath:
+    def disturb(laboratory: Laboratory, random: Random, output: Output) -> Aftermath:
         run = started(laboratory, random, output)
         for number in numbers:
             run.send(number)
@@ -202,7 +202,7 @@ def signalled(*numbers: signal.Signals, code: int) -> Disturb:
     return disturb
 
 
-def second_driver(laboratory: Laboratory, random: Random, output: Path) -> Aftermath:
+def second_driver(laboratory: Laboratory, random: Random, output: Output) -> Aftermath:
     run = started(laboratory, random, output)
     expect(laboratory.start(output), 6)
     expect(run, 0)
@@ -212,7 +212,7 @@ def second_driver(laboratory: Laboratory, random: Random, output: Path) -> After
 def second_driver_later(*words: str, fault: Fault) -> Disturb:
     """A run lasts longer than a lease counts without a heartbeat; a second driver comes 62 s after its start."""
 
-    def disturb(laboratory: Laboratory, random: Random, output: Path) -> Aftermath:
+    def disturb(laboratory: Laboratory, random: Random, output: Output) -> Aftermath:
         run = laboratory.start(output, *words, faults=[fault])
         time.sleep(HEARTBEAT_GONE_SECONDS)
         assert run.process.is_alive(), run.said()
@@ -223,10 +223,10 @@ def second_driver_later(*words: str, fault: Fault) -> Disturb:
     return disturb
 
 
-def second_driver_beside_compaction(laboratory: Laboratory, random: Random, output: Path) -> Aftermath:
+def second_driver_beside_compaction(laboratory: Laboratory, random: Random, output: Output) -> Aftermath:
     """The last compaction alone lasts longer than a lease counts without a heartbeat."""
     run = laboratory.start(output, faults=[Fault("compaction", "rename", "^data/", "sleep")])
-    assert wait_until(lambda: strikes(output) == 1, run), run.said()
+    assert wait_until(lambda: strikes(output.path) == 1, run), run.said()
     time.sleep(HEARTBEAT_GONE_SECONDS)
     assert run.process.is_alive(), run.said()
     second = laboratory.start_again(output)
@@ -235,7 +235,7 @@ def second_driver_beside_compaction(laboratory: Laboratory, random: Random, outp
     return Aftermath(survived=True)
 
 
-def driver_stopped(laboratory: Laboratory, random: Random, output: Path) -> Aftermath:
+def driver_stopped(laboratory: Laboratory, random: Random, output: Output) -> Aftermath:
     """The driver's process is stopped for 85 s; it lives, so that no other is let in."""
     run = started(laboratory, random, output)
     run.send(signal.SIGSTOP)
@@ -248,43 +248,43 @@ def driver_stopped(laboratory: Laboratory, random: Random, output: Path) -> Afte
     return Aftermath(survived=True)
 
 
-def slow_manifest(laboratory: Laboratory, random: Random, output: Path) -> Aftermath:
+def slow_manifest(laboratory: Laboratory, random: Random, output: Output) -> Aftermath:
     """A driver sleeps with a manifest in its hand while another, forced, publishes one.
 
     The first finds its lease taken, or its generation, and in either case takes nothing away.
     """
     first = laboratory.start(output, faults=[Fault("driver", "rename", "^manifests/", "doze")])
-    assert wait_until(lambda: strikes(output) == 1, first), first.said()
+    assert wait_until(lambda: strikes(output.path) == 1, first), first.said()
     second = laboratory.start_again(output, "run.force=true")
     assert second.wait() in (0, 3), second.said()
     assert first.wait() in (0, 3, 6), first.said()
     return Aftermath(survived=False)
 
 
-def partition_deleted(laboratory: Laboratory, random: Random, output: Path) -> Aftermath:
+def partition_deleted(laboratory: Laboratory, random: Random, output: Output) -> Aftermath:
     """Somebody deletes a committed partition; the run notices at its end, and computes it again."""
     run = started(laboratory, random, output)
-    random.choice(partitions(output)).unlink()
+    output.storage.delete(random.choice(partitions(output)))
     expect(run, 0)
     return Aftermath(survived=True)
 
 
-def chain_broken(laboratory: Laboratory, random: Random, output: Path) -> Aftermath:
+def chain_broken(laboratory: Laboratory, random: Random, output: Output) -> Aftermath:
     """The driver is killed in mid-video, and then somebody deletes a link or damages its state."""
     run = started(laboratory, random, output)
     run.send(signal.SIGKILL)
     expect(run, KILLED)
     link = random.choice(partitions(output))
     if random.random() < 0.5:
-        link.unlink()
+        output.storage.delete(link)
     else:
-        content = bytearray(link.read_bytes())
+        content = bytearray(output.storage.read(link))
         content[content.rindex(b'"float32"') + random.randrange(20, 900)] ^= 1
-        link.write_bytes(content)
+        output.storage.write(link, bytes(content))
     return Aftermath(survived=False)
 
 
-def resumed_with_other_links(laboratory: Laboratory, random: Random, output: Path) -> Aftermath:
+def resumed_with_other_links(laboratory: Laboratory, random: Random, output: Output) -> Aftermath:
     """Links of other lengths go on where the first run was killed."""
     run = started(laboratory, random, output)
     run.send(signal.SIGKILL)
@@ -293,16 +293,16 @@ def resumed_with_other_links(laboratory: Laboratory, random: Random, output: Pat
     return Aftermath(survived=True)
 
 
-def folder_removed(laboratory: Laboratory, random: Random, output: Path) -> Aftermath:
+def folder_removed(laboratory: Laboratory, random: Random, output: Output) -> Aftermath:
     """Somebody removes the whole output; what cannot be written then is tried again."""
     run = started(laboratory, random, output)
-    shutil.rmtree(output, ignore_errors=True)
+    output.remove()
     code = run.wait()
     assert code in (0, 3), run.said()
     return Aftermath(survived=code == 0)
 
 
-def forced_driver(laboratory: Laboratory, random: Random, output: Path) -> Aftermath:
+def forced_driver(laboratory: Laboratory, random: Random, output: Output) -> Aftermath:
     """Either may find partitions gone that the other has merged; the first stops when it sees the other's lease."""
     first = started(laboratory, random, output)
     second = laboratory.start(output, "run.force=true")
@@ -311,7 +311,7 @@ def forced_driver(laboratory: Laboratory, random: Random, output: Path) -> After
     return Aftermath(survived=False)
 
 
-def other_settings(laboratory: Laboratory, random: Random, output: Path) -> Aftermath:
+def other_settings(laboratory: Laboratory, random: Random, output: Output) -> Aftermath:
     """The second is refused for what it would compute; the first may see that it took the lease, and stop."""
     first = started(laboratory, random, output)
     expect(laboratory.start(output, "run.force=true", "source.limit_frames=3"), 6)
@@ -319,73 +319,75 @@ def other_settings(laboratory: Laboratory, random: Random, output: Path) -> Afte
     return Aftermath(survived=False)
 
 
-def truncated_partition(laboratory: Laboratory, random: Random, output: Path) -> Aftermath:
+def truncated_partition(laboratory: Laboratory, random: Random, output: Output) -> Aftermath:
     expect(laboratory.start(output, "output.compact=false"), 0)
-    truncate(random.choice(partitions(output)), random)
+    truncate(output, random.choice(partitions(output)), random)
     return Aftermath(survived=False)
 
 
-def flipped_partition(laboratory: Laboratory, random: Random, output: Path) -> Aftermath:
+def flipped_partition(laboratory: Laboratory, random: Random, output: Output) -> Aftermath:
     """Damage that shows when rows are read makes the run that merges them incomplete; the next one mends it."""
     expect(laboratory.start(output, "output.compact=false"), 0)
-    flip_bit(random.choice(partitions(output)), random)
+    flip_bit(output, random.choice(partitions(output)), random)
     assert laboratory.start(output).wait() in (0, 3)
     return Aftermath(survived=False)
 
 
-def damaged_dataset(damage: Callable[[Path, Random], None]) -> Disturb:
+def damaged_dataset(damage: Callable[[Output, Random], None]) -> Disturb:
     """A finished dataset is damaged."""
 
-    def disturb(laboratory: Laboratory, random: Random, output: Path) -> Aftermath:
-        shutil.copytree(laboratory.clean, output)
+    def disturb(laboratory: Laboratory, random: Random, output: Output) -> Aftermath:
+        laboratory.clean.copy_to(output)
         damage(output, random)
         return Aftermath(survived=False)
 
     return disturb
 
 
-def truncate(file: Path, random: Random) -> None:
-    file.write_bytes(file.read_bytes()[: random.randrange(file.stat().st_size)])
+def truncate(output: Output, name: str, random: Random) -> None:
+    content = output.storage.read(name)
+    output.storage.write(name, content[: random.randrange(len(content))])
 
 
-def flip_bit(file: Path, random: Random) -> None:
-    content = bytearray(file.read_bytes())
+def flip_bit(output: Output, name: str, random: Random) -> None:
+    content = bytearray(output.storage.read(name))
     content[random.randrange(len(content))] ^= 1 << random.randrange(8)
-    file.write_bytes(content)
+    output.storage.write(name, bytes(content))
 
 
-def truncate_data(output: Path, random: Random) -> None:
-    truncate(random.choice(sorted(output.glob("data/*/*.parquet"))), random)
+def truncate_data(output: Output, random: Random) -> None:
+    truncate(output, random.choice(data_files(output)), random)
 
 
-def remove_data(output: Path, random: Random) -> None:
-    random.choice(sorted(output.glob("data/*/*.parquet"))).unlink()
+def remove_data(output: Output, random: Random) -> None:
+    output.storage.delete(random.choice(data_files(output)))
 
 
-def remove_table(output: Path, _: Random) -> None:
-    (output / "videos.parquet").unlink()
+def remove_table(output: Output, _: Random) -> None:
+    output.storage.delete(paths.VIDEOS)
 
 
-def add_remains(output: Path, random: Random) -> None:
+def add_remains(output: Output, random: Random) -> None:
     """Leave what a killed writer leaves: temporary files, and a data file that no manifest names."""
-    data = random.choice(sorted(output.glob("data/*/*.parquet")))
-    (data.parent / ".tmp-0123456789abcdef").write_bytes(b"PAR1")
-    (output / ".tmp-0123456789abcdef").write_bytes(b"{")
-    shutil.copy(data, data.with_name(f"{random.getrandbits(128):032x}.parquet"))
+    data = random.choice(data_files(output))
+    folder = data.rpartition("/")[0]
+    output.storage.write(f"{folder}/.tmp-0123456789abcdef", b"PAR1")
+    output.storage.write(".tmp-0123456789abcdef", b"{")
+    output.storage.write(f"{folder}/{random.getrandbits(128):032x}.parquet", output.storage.read(data))
 
 
-def lease_from_elsewhere(output: Path, random: Random) -> None:
+def lease_from_elsewhere(output: Output, random: Random) -> None:
     """A driver on a machine whose clock is ahead has died."""
     now = time.time() + random.choice([-1, 1]) * DAY
     holder = {"run_id": "gone", "host": "elsewhere", "pid": 1, "since": now, "heartbeat": now}
-    (output / "lease.json").write_text(json.dumps(holder))
+    output.storage.write(paths.LEASE, json.dumps(holder).encode())
 
 
 def expect(run: Run, code: int, seconds: float = RUN_SECONDS) -> None:
     assert run.wait(seconds) == code, f"exit code {run.process.exitcode}, not {code}; the run said:\n{run.said()}"
 
 
-def started(laboratory: Laboratory, random: Random, output: Path) -> Run:
+def started(laboratory: Laboratory, random: Random, output: Output) -> Run:
     """Return a run that has committed a random number of its shards."""
     run, count = laboratory.start(output), random.randint(1, 5)
     assert wait_until(lambda: len(partitions(output)) >= count, run), run.said()
@@ -397,13 +399,13 @@ def random_frame(random: Random) -> FrameKey:
     return split, video, random.randrange(VIDEOS[split, video])
 
 
-def failed_frames(output: Path) -> set[FrameKey]:
-    listed = read_failures(LocalStorage(str(output)))
+def failed_frames(output: Output) -> set[FrameKey]:
+    listed = read_failures(output.storage)
     return {(one.split, one.video_id, frame) for one in listed for frame in range(one.first, one.last)}
 
 
-def run_log(output: Path) -> str:
-    return "".join(log.read_text() for log in output.glob("runs/*/log"))
+def run_log(output: Output) -> str:
+    return "".join(output.storage.read(name).decode() for name in output.names("runs", "/log"))
 
 
 def workers_of(laboratory: Laboratory) -> Sequence[object]:

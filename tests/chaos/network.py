@@ -6,13 +6,13 @@ Trials like those of `tests.chaos.matrix`, on hosts of their own (`tests.chaos.h
 from __future__ import annotations
 
 import time
-from pathlib import Path
 from random import Random
 
 from tests.chaos.faults import ALWAYS, Fault
 from tests.chaos.hosts import HEAD, WORKERS, Hosts
 from tests.chaos.laboratory import Laboratory, Run, partitions, wait_until
 from tests.chaos.matrix import Aftermath, Disturb, Trial, expect
+from tests.chaos.outputs import Output
 
 # Shorter than it takes Ray to give up a host here, and longer.
 MOMENT_SECONDS, LONG_SECONDS = 1.0, 8.0
@@ -35,7 +35,7 @@ def cut_off(host: str, seconds: float) -> Disturb:
     A worker behind it goes on meanwhile: it commits to the shared disk what another may be given to compute again.
     """
 
-    def disturb(laboratory: Laboratory, random: Random, output: Path) -> Aftermath:
+    def disturb(laboratory: Laboratory, random: Random, output: Output) -> Aftermath:
         assert isinstance(laboratory, NetworkLaboratory)
         run, cable = busy(laboratory, random, output), host or random.choice(WORKERS)
         laboratory.hosts.cut(cable)
@@ -47,7 +47,7 @@ def cut_off(host: str, seconds: float) -> Disturb:
     return disturb
 
 
-def cut_for_good(laboratory: Laboratory, random: Random, output: Path) -> Aftermath:
+def cut_for_good(laboratory: Laboratory, random: Random, output: Output) -> Aftermath:
     """The run ends without the host; its worker must not outlive the cable's return."""
     assert isinstance(laboratory, NetworkLaboratory)
     run, cable = busy(laboratory, random, output), random.choice(WORKERS)
@@ -57,7 +57,7 @@ def cut_for_good(laboratory: Laboratory, random: Random, output: Path) -> Afterm
     return Aftermath(survived=True)
 
 
-def all_cut_then_new(laboratory: Laboratory, random: Random, output: Path) -> Aftermath:
+def all_cut_then_new(laboratory: Laboratory, random: Random, output: Output) -> Aftermath:
     """The driver's host is alone for so long that all nodes are given up; then they are started anew."""
     assert isinstance(laboratory, NetworkLaboratory)
     run = busy(laboratory, random, output)
@@ -68,7 +68,7 @@ def all_cut_then_new(laboratory: Laboratory, random: Random, output: Path) -> Af
     return Aftermath(survived=True)
 
 
-def busy(laboratory: Laboratory, random: Random, output: Path) -> Run:
+def busy(laboratory: Laboratory, random: Random, output: Output) -> Run:
     """Return a run that has committed a few shards and has seconds of work left."""
     slow = Fault("worker", "decode", "^[125]/[0-9]*[05]$", "pause", times=ALWAYS)
     run, count = laboratory.start(output, faults=[slow]), random.randint(1, 4)

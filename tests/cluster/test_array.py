@@ -56,6 +56,8 @@ class Record:
     def say(self, message: str) -> None:
         self.said.append(message)
 
+    def compaction_begins(self) -> None: ...
+
     def file_damaged(self, damaged: object) -> None:
         self.said.append(str(damaged))
 
