@@ -115,16 +115,13 @@ def finish_array(job: Job, source: ShareOfSource) -> ArrayState:
     state, committed = _look(job, source)
     if not (state.is_settled and committed and job.settings.output.compact):
         return state
-    claim, run = job.claim, job.settings.run
+    claim, wait_seconds = job.claim, job.settings.run.wait_for_lease_seconds
+    # Never by force: all elements have the same settings, and another one may be merging.
+    merging = keep_lease(
+        job.storage, claim.run_id, wait_seconds=wait_seconds, say=job.record.say, share=str(source.share)
+    )
     try:
-        with keep_lease(
-            job.storage,
-            claim.run_id,
-            run.force,
-            run.wait_for_lease_seconds,
-            job.record.say,
-            share=str(source.share),
-        ) as lease:
+        with merging as lease:
 
             def confirm() -> None:
                 claim.lease.confirm()

@@ -26,6 +26,7 @@ from phoenix_ray.dataset.share import Share
 from phoenix_ray.dataset.storage import LocalStorage, Storage
 from phoenix_ray.sources.base import LeftOut, NoteLeftOut, SourceProblem, Video, ignore_left_out
 from tests.dataset.made_up import IDENTITY, commit, make_video, new_dataset
+from tests.dataset.test_array_lease import occupy
 from tests.dataset.test_crashes import rows_of
 from tests.simulation.scenarios import _Serial
 
@@ -72,10 +73,11 @@ def element(
     computes: bool = True,
     listing: Sequence[Video | SourceProblem] = VIDEOS,
     compact: bool = True,
+    force: bool = False,
 ) -> tuple[ArrayState, Record]:
     """Do what an element of an array does, with the package's own code where other elements could come in."""
     record, source = Record(), ShareOfSource(ListedSource(listing), share)
-    chosen = Settings(output=OutputSettings(compact=compact), run=RunSettings(wait_for_lease_seconds=0))
+    chosen = Settings(output=OutputSettings(compact=compact), run=RunSettings(force=force))
     with keep_lease_for(storage, f"run-{share.index}", share) as lease:
         claim = Claim(storage, lease, f"run-{share.index}", share)
         job = Job(chosen, source, IDENTITY, claim, cast("Any", None), cast("Any", record), cast("Any", None))
@@ -152,6 +154,16 @@ def test_an_array_that_is_not_to_compact_does_not(tmp_path: Path) -> None:
     storage = new_dataset(tmp_path)
     states = [element(storage, share, compact=False)[0] for share in SHARES]
     assert not states[-1].missing
+    assert not list(storage.list("data"))
+
+
+def test_an_element_leaves_the_merge_to_one_that_is_at_it(tmp_path: Path) -> None:
+    storage = new_dataset(tmp_path)
+    occupy(storage, SHARES[1], name="lease.json")
+    for share in SHARES:
+        state, record = element(storage, share, force=True)
+    assert not state.missing
+    assert "The rows are left to another driver to merge." in record.said[-1]
     assert not list(storage.list("data"))
 
 
