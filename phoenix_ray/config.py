@@ -10,6 +10,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from phoenix_ray.setting_types import ShareText
+
 Auto = Literal["auto"]
 Precision = Literal["exact", "tf32", "fp16"]
 PositiveInt = Annotated[int, Field(ge=1)]
@@ -309,6 +311,13 @@ class RunSettings(Section):
         0.0,
         description="How long to wait for another driver that works on this output, until it has ended or counts as "
         "dead: 60 s after its last sign where it ran on another machine. 0 refuses at once, with exit code 6.",
+    )
+    share: ShareText = Field(
+        "",
+        description="'I/N', I from 0 to N-1: compute only this share of the videos, for N runs at a time, each with a "
+        "Ray of its own, that write one dataset (an array of SLURM jobs, docs/cluster.md). Split and ID decide a "
+        "video's share, so the N runs never meet; the one that is last merges the rows of all. Another N may go on "
+        "later, not at the same time. Empty: all videos.",
     )
     progress_seconds: Annotated[float, Field(gt=0)] = Field(
         10.0,

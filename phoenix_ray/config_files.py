@@ -237,7 +237,8 @@ def _explain(kind: type[Section], problem: Mapping[str, Any], where: str) -> str
         in_our_words = _OF_MEDIAPIPE.get(key.rpartition(".")[2])
         hint = f" Here it is {in_our_words}." if in_our_words else did_you_mean(key, known)
         return f"Unknown setting '{key}' {where}.{hint}"
-    return f"Setting '{key}' {where}: {problem['msg']} (got {reprlib.repr(problem['input'])})."
+    reason = problem["msg"].removeprefix("Value error, ")
+    return f"Setting '{key}' {where}: {reason} (got {reprlib.repr(problem['input'])})."
 
 
 def _all_keys(kind: type[Section]) -> list[str]:

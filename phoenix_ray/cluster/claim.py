@@ -10,23 +10,27 @@ import os
 import secrets
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path, PurePath, PurePosixPath
 
 from phoenix_ray.cluster.progress import say
 from phoenix_ray.config import Settings
 from phoenix_ray.dataset import paths
-from phoenix_ray.dataset.identity import DatasetIdentity
-from phoenix_ray.dataset.lease import Lease, keep_lease
+from phoenix_ray.dataset.array_lease import BEGINNING, keep_lease_for
+from phoenix_ray.dataset.identity import DatasetIdentity, claim_dataset, is_recorded
+from phoenix_ray.dataset.lease import Lease, LeaseHeldError, keep_lease
 from phoenix_ray.dataset.locations import open_storage
+from phoenix_ray.dataset.share import Share
 from phoenix_ray.dataset.storage import Storage
 from phoenix_ray.errors import ConfigError, OutputError
 from phoenix_ray.models import registry
 from phoenix_ray.object_stores import is_object_store
 
 _NAMES_SHOWN = 3
+# Between two looks at whether another element of an array has made the dataset.
+_LOOK_SECONDS = 1.0
 # One page of a listing.
 _OBJECTS_LOOKED_AT = 1000
 # What file systems keep in the root of a volume, beside hidden files.
@@ -35,34 +39,78 @@ _FILE_SYSTEM_NAMES = frozenset({"lost+found"})
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """An output that this process alone may write.
+    """An output that this process alone may write, or with other elements of an array.
 
     Attributes:
         storage: The output.
         lease: Keeps other drivers away; `lease.confirm` raises once another driver has taken the output over.
         run_id: Names this run within the dataset.
+        share: The videos that it may write; None is all of them.
+        beginning: Keeps other elements of an array from making the dataset meanwhile.
     """
 
     storage: Storage
     lease: Lease
     run_id: str
+    share: Share | None = None
+    beginning: ExitStack = field(default_factory=ExitStack)
+
+    def begin_dataset(self, identity: DatasetIdentity) -> None:
+        """Make the dataset if it is not there: called when a worker has loaded the model.
+
+        Raises:
+            FingerprintMismatchError: The dataset was computed with other settings.
+            OutputError: The output cannot be written, or its `dataset.json` cannot be understood.
+        """
+        claim_dataset(self.storage, identity)
+        self.beginning.close()
 
 
 @contextmanager
-def claim_output(settings: Settings, prefix: str = "") -> Iterator[Claim]:
-    """Hold the lease of the output for a block, under a new run ID.
+def claim_output(settings: Settings, prefix: str = "", share: Share | None = None) -> Iterator[Claim]:
+    """Hold the lease of the output, or of a share of its videos, for a block, under a new run ID.
+
+    A share also waits for its turn to make the dataset, where there is none yet. So the elements of an array that
+    start together agree on what `auto` stands for: the first decides, the others find its decision recorded.
 
     Args:
         settings: Names the output; `run.force` takes it from another driver, `run.wait_for_lease_seconds` waits for it.
         prefix: The run ID begins with it where the work is not that of a run: "compact-".
+        share: The share of the videos; None is all of them.
 
     Raises:
         OutputError: Another driver is still at work and `run.force` is not set, or the output cannot be written.
     """
     storage = open_storage(settings.output.path)
     run_id = f"{prefix}{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
-    with keep_lease(storage, run_id, settings.run.force, settings.run.wait_for_lease_seconds, say) as lease:
-        yield Claim(storage, lease, run_id)
+    if share:
+        # Hundreds of elements may start in the same second.
+        run_id += f"-{share.index}-of-{share.count}"
+    force, wait_seconds = settings.run.force, settings.run.wait_for_lease_seconds
+    with ExitStack() as beginning, keep_lease_for(storage, run_id, share, force, wait_seconds, say) as lease:
+        claim = Claim(storage, lease, run_id, share, beginning)
+        if share:
+            _wait_to_begin(claim)
+        yield claim
+
+
+def _wait_to_begin(claim: Claim) -> None:
+    """Return when there is a dataset, or when it is this element's turn to make one."""
+    said = False
+    while not is_recorded(claim.storage):
+        turn = keep_lease(claim.storage, claim.run_id, name=BEGINNING, share=str(claim.share))
+        try:
+            claim.beginning.enter_context(turn)
+        except LeaseHeldError:
+            claim.lease.confirm()
+            if not said:
+                say("Waiting for another element of the array, which makes the dataset")
+                said = True
+            time.sleep(_LOOK_SECONDS)
+            continue
+        if is_recorded(claim.storage):
+            claim.beginning.close()
+        return
 
 
 def make_identity(settings: Settings, source_root: str) -> DatasetIdentity:

@@ -22,13 +22,16 @@ from phoenix_ray.cluster.scheduler import Scheduler
 from phoenix_ray.cluster.session import RaySession, StopRequest, require_spare_cpu, workers_wanted
 from phoenix_ray.cluster.shards import Blame
 from phoenix_ray.config import Settings
+from phoenix_ray.dataset import paths
+from phoenix_ray.dataset.array_lease import remove_dead_leases
 from phoenix_ray.dataset.identity import DatasetIdentity, claim_dataset
 from phoenix_ray.dataset.lease import LeaseLostError
 from phoenix_ray.dataset.parquet import DamagedFile
 from phoenix_ray.dataset.partitions import discard
+from phoenix_ray.dataset.publication import sweep
 from phoenix_ray.dataset.shards import CommittedFrames, Expected, VersionKey, version_key
 from phoenix_ray.dataset.storage import Storage
-from phoenix_ray.dataset.survey import committed_in, take_survey
+from phoenix_ray.dataset.survey import Survey, committed_in, take_survey
 from phoenix_ray.errors import OutputError
 from phoenix_ray.models import registry
 from phoenix_ray.sources.base import Source
@@ -78,9 +81,24 @@ def complete(job: Job, plan: Plan, expected: Expected) -> int:
     return workers
 
 
+def take_stock(claim: Claim, identity: DatasetIdentity) -> CommittedFrames:
+    """Return what is committed; a driver for all videos first removes what a crash left."""
+    if claim.share:
+        return committed_in(take_survey(claim.storage, identity))
+    survey = sweep(claim.storage, identity, temporary_seconds=0).survey
+    remove_dead_leases(claim.storage, None)
+    return committed_in(survey)
+
+
 def clear_away(job: Job, committed: CommittedFrames, plan: Plan) -> None:
-    """Delete what will be computed again: damaged files, and partitions of videos that have changed since."""
+    """Delete what will be computed again: damaged files, and partitions of videos that have changed since.
+
+    An element of an array leaves files alone that may be another's: those that no video of its plan has.
+    """
+    folders = {paths.video_folder(paths.PARTITIONS, *shard.key[:2]) for shard in plan.shards if committed.damaged}
     for damaged in committed.damaged:
+        if job.claim.share and damaged.name.rpartition("/")[0] not in folders:
+            continue
         job.record.say(f"{damaged.name} cannot be trusted ({damaged.reason}); its frames are computed again.")
         discard(job.storage, job.identity, damaged)
     if not committed.partitions:
@@ -127,15 +145,19 @@ def without_given_up(committed: CommittedFrames, given_up: Collection[VersionKey
 def _compute(job: Job, plan: Plan) -> int:
     """Run the shards and the reduce step; return how many workers were asked for."""
     output, cluster = job.settings.output, job.session.cluster()
+    if job.claim.share:
+        # The last element of an array merges the rows of all (`cluster.array`).
+        output = output.model_copy(update={"compact": False})
     job.stop.listen()
     workers = 0
     confirm = job.claim.lease.confirm
     with BackgroundReduce(job.storage, job.identity, output, confirm, job.record.say) as reduce:
         if plan.shards:
             workers = _run_shards(job, plan, reduce, cluster)
-        job.record.compaction_begins()
+        if output.compact or not job.claim.share:
+            job.record.compaction_begins()
         if output.compact and not job.stop:
-            for damaged in [*reduce.finish(), *_merge(job)]:
+            for damaged in [*reduce.finish(), *merge(job, take_survey(job.storage, job.identity), confirm)]:
                 job.record.file_damaged(damaged)
     return workers
 
@@ -169,7 +191,7 @@ def _run_shards(job: Job, plan: Plan, reduce: BackgroundReduce, cluster: Cluster
             reduce=reduce,
             lease=job.claim.lease,
             stop=job.stop,
-            begin=lambda: claim_dataset(job.storage, job.identity),
+            begin=lambda: job.claim.begin_dataset(job.identity),
         ).run()
     finally:
         pool.close()
@@ -177,11 +199,10 @@ def _run_shards(job: Job, plan: Plan, reduce: BackgroundReduce, cluster: Cluster
     return job.record.most_workers if cluster.autoscales else worker_plan.count
 
 
-def _merge(job: Job) -> list[DamagedFile]:
+def merge(job: Job, survey: Survey, confirm: Callable[[], None]) -> list[DamagedFile]:
     """Compact what is whole; on a full disk, where the run is incomplete anyway, leave it to the next run."""
-    survey = take_survey(job.storage, job.identity)
     try:
-        return reduce_all(job.storage, survey, job.settings.output, job.record.say, job.claim.lease.confirm)
+        return reduce_all(job.storage, survey, job.settings.output, job.record.say, confirm)
     except LeaseLostError:
         raise
     except OutputError as error:

@@ -10,14 +10,16 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 
 from rich.console import Console
 
+from phoenix_ray.cluster.array import ArrayState, ShareOfSource, finish_array
 from phoenix_ray.cluster.auto import decide_auto
 from phoenix_ray.cluster.claim import Claim, check_places, claim_output, make_identity
-from phoenix_ray.cluster.completion import Job, clear_away, complete
+from phoenix_ray.cluster.completion import Job, clear_away, complete, take_stock
 from phoenix_ray.cluster.plan import Plan, plan_run
 from phoenix_ray.cluster.progress import JsonDisplay, Meter, Status, open_display, speaker
 from phoenix_ray.cluster.run_record import RunRecord
@@ -26,10 +28,10 @@ from phoenix_ray.cluster.shards import Trouble
 from phoenix_ray.cluster.summary import RunOutcome, RunSummary, count_remainder, print_summary, versions
 from phoenix_ray.config import Settings
 from phoenix_ray.dataset import paths
-from phoenix_ray.dataset.identity import agree_on_identity, claim_dataset, find_layout
+from phoenix_ray.dataset.identity import agree_on_identity, find_layout
 from phoenix_ray.dataset.locations import open_storage
-from phoenix_ray.dataset.publication import sweep
 from phoenix_ray.dataset.shards import Expected
+from phoenix_ray.dataset.share import Share
 from phoenix_ray.dataset.snapshot import tally_splits, unreadable_videos
 from phoenix_ray.dataset.survey import committed_in, take_survey
 from phoenix_ray.dataset.tally import digest_text, total
@@ -84,20 +86,22 @@ def _run(settings: Settings, words: Sequence[str]) -> int:
     began = time.monotonic()
     log_format = settings.run.log_format
     say = speaker(log_format)
-    source = open_source(settings.source)
+    whole, share = open_source(settings.source), Share.parse(settings.run.share)
+    part = ShareOfSource(whole, share) if share else None
+    source = part or whole
     say(source.description)
     check_places(source.root, settings.output.path)
-    with RaySession(settings.cluster, say) as session, claim_output(settings) as claim:
+    with RaySession(settings.cluster, say) as session, claim_output(settings, share=share) as claim:
         say = speaker(log_format, claim.run_id)
         settings = decide_auto(settings, claim.storage, source, session, say)
         # `claim_dataset` records the identity of a new dataset once a worker has loaded the model.
         identity = agree_on_identity(claim.storage, make_identity(settings, source.root))
         with stop_on_signals() as stop:
             registry.ensure_ready(settings.model, say)
-            committed = committed_in(sweep(claim.storage, identity, temporary_seconds=0).survey)
+            committed = take_stock(claim, identity)
             if committed:
                 # Its rows are there, so the dataset exists: a `dataset.json` that was lost is written again.
-                claim_dataset(claim.storage, identity)
+                claim.begin_dataset(identity)
             expected = Expected(committed)
             plan = plan_run(settings, source, expected.missing_ranges)
             say(plan.line())
@@ -107,11 +111,13 @@ def _run(settings: Settings, words: Sequence[str]) -> int:
             for problem in plan.problems:
                 trouble = Trouble("input", problem.message)
                 job.record.add_failure(problem.split, problem.video_id, 0, 0, trouble, attempts=1)
-            has_work = bool(plan.shards or committed.partitions)
-            workers = _complete(job, plan, expected, words) if has_work else 0
+            has_work = bool(plan.shards or (committed.partitions and not share))
+            with _explaining(job, plan, words):
+                workers = complete(job, plan, expected) if has_work else 0
+                array = finish_array(job, part) if part and not stop else None
             state = "stopped" if stop else "incomplete" if job.record.failures else "finished"
             last = job.record.close(state)
-            summary = _summarize(job, last, workers, time.monotonic() - began)
+            summary = _summarize(job, last, workers, time.monotonic() - began, array)
     now = committed if state == "finished" else committed_in(take_survey(claim.storage, identity))
     has_unreadable = total(summary.splits.values()).statuses.get("unreadable")
     outcome = RunOutcome(
@@ -121,6 +127,7 @@ def _run(settings: Settings, words: Sequence[str]) -> int:
         job.record.failures,
         unreadable_videos(claim.storage, identity) if has_unreadable else (),
         words,
+        array,
     )
     if log_format == "json":
         JsonDisplay(0.0, sys.stderr, claim.run_id).write("summary", "info", summary.tree())
@@ -134,16 +141,17 @@ def _run(settings: Settings, words: Sequence[str]) -> int:
 
 
 def _open_record(settings: Settings, claim: Claim, plan: Plan) -> RunRecord:
-    meter = Meter(claim.run_id, plan.missing_frames, plan.total.committed_frames)
+    meter = Meter(claim.run_id, plan.missing_frames, plan.total.committed_frames, share=settings.run.share)
     interval = settings.run.progress_seconds
     display = open_display(interval, settings.run.log_format, claim.run_id)
-    return RunRecord(claim.run_id, claim.storage, meter, display, interval)
+    return RunRecord(claim.run_id, claim.storage, meter, display, interval, share=claim.share)
 
 
-def _complete(job: Job, plan: Plan, expected: Expected, words: Sequence[str]) -> int:
-    """Complete the dataset; where that fails, close the record and add to the error how to go on."""
+@contextmanager
+def _explaining(job: Job, plan: Plan, words: Sequence[str]) -> Iterator[None]:
+    """Where the block fails, close the record and add to the error how to go on."""
     try:
-        return complete(job, plan, expected)
+        yield
     except BaseException as error:
         last = job.record.close("failed")
         if isinstance(error, PhoenixRayError):
@@ -152,7 +160,7 @@ def _complete(job: Job, plan: Plan, expected: Expected, words: Sequence[str]) ->
         raise
 
 
-def _summarize(job: Job, last: Status, workers: int, seconds: float) -> RunSummary:
+def _summarize(job: Job, last: Status, workers: int, seconds: float, array: ArrayState | None) -> RunSummary:
     """Return the summary of a run, and write it where the storage takes it."""
     splits = tally_splits(job.storage, job.identity)
     summary = RunSummary(
@@ -169,6 +177,8 @@ def _summarize(job: Job, last: Status, workers: int, seconds: float) -> RunSumma
         digest=digest_text(total(splits.values()).digest),
         splits=splits,
         versions=versions(),
+        share=job.settings.run.share,
+        videos_missing=array.missing if array else None,
     )
     try:
         summary.write(job.storage)

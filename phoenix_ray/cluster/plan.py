@@ -218,6 +218,11 @@ class PackedShards:
             yield from self._of_length(length)
         yield from islice(self._of_length(shortest), 1, None)
 
+    @property
+    def longest(self) -> int:
+        """Frames of the longest one; 0 where there is none."""
+        return max(self._unpacked, default=0)
+
     def add(self, shard: Shard) -> None:
         """Add a shard."""
         self.frames += shard.frames

@@ -45,6 +45,7 @@ class Status:
         elapsed_seconds: Time since the first worker was ready.
         updated: Unix time of this moment.
         workers_wanted: Actors that there are to be; 0 where the run has none now.
+        share: The share of the videos that the run computes (`run.share`); empty for all.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", strict=True)
@@ -63,6 +64,7 @@ class Status:
     elapsed_seconds: float
     updated: float
     workers_wanted: int = 0
+    share: str = ""
 
     def line(self) -> str:
         """Return the status as one plain line."""
@@ -106,14 +108,21 @@ class Meter:
         frames_planned: Frames this run has to compute.
         frames_before: Frames that earlier runs had committed.
         clock: Seconds that only grow.
+        share: The share of the videos that the run computes; empty for all.
     """
 
     def __init__(
-        self, run_id: str, frames_planned: int, frames_before: int, clock: Callable[[], float] = time.monotonic
+        self,
+        run_id: str,
+        frames_planned: int,
+        frames_before: int,
+        clock: Callable[[], float] = time.monotonic,
+        share: str = "",
     ) -> None:
         self._run_id = run_id
         self._planned = frames_planned
         self._before = frames_before
+        self._share = share
         self._clock = clock
         self._done = 0
         self.failures = 0
@@ -166,6 +175,7 @@ class Meter:
             now - self._began,
             time.time(),
             wanted,
+            self._share,
         )
 
 

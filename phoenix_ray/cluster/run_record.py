@@ -21,6 +21,7 @@ from phoenix_ray.dataset import paths
 from phoenix_ray.dataset.failures import FailureRecord, clear_failures, read_failures, record_failure
 from phoenix_ray.dataset.parquet import DamagedFile
 from phoenix_ray.dataset.shards import VersionKey, version_key
+from phoenix_ray.dataset.share import Share
 from phoenix_ray.dataset.storage import Storage
 from phoenix_ray.errors import OutputError
 from phoenix_ray.text import counted, printable_line
@@ -36,6 +37,7 @@ class RunRecord:
         display: Shows them.
         interval: Seconds between two writes of `status.json`.
         export: Takes the run's metrics; None hands them to Ray.
+        share: The videos that the run computes; None is all of them. It leaves the failures of others on the list.
 
     Attributes:
         partitions: Shards that were committed so far.
@@ -53,12 +55,14 @@ class RunRecord:
         display: Display,
         interval: float,
         export: Export | None = None,
+        share: Share | None = None,
     ) -> None:
         self._run_id = run_id
         self._storage = storage
         self._meter = meter
         self._display = display
         self._interval = interval
+        self._share = share
         self._written = time.monotonic()
         self._log: list[str] = []
         self._metrics = RunMetrics(run_id, self._note, export)
@@ -227,7 +231,12 @@ class RunRecord:
 
     def _review_failures(self) -> set[tuple[str, str]]:
         """Return the videos on the failure list, and take those off it that an earlier run could not plan."""
-        listed = read_failures(self._storage)
+        share = self._share
+        listed = [
+            failure
+            for failure in read_failures(self._storage)
+            if share is None or share.holds(failure.split, failure.video_id)
+        ]
         for failure in listed:
             if failure.first == failure.last:
                 clear_failures(self._storage, failure.split, failure.video_id, 0, 0)

@@ -81,6 +81,10 @@ class RaySession:
         """
         return self.cluster().attainable(self._settings, expects_gpu=False)
 
+    def nodes(self) -> list[dict[str, float]]:
+        """Return the resources of each node; Ray has started (`resources`)."""
+        return [dict(node["Resources"]) for node in ray.nodes() if node["Alive"]]
+
 
 def _start(address: str) -> str:
     """Connect to the cluster at an address, or start one here where that is empty; return a line that describes it."""

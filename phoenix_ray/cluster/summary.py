@@ -16,6 +16,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from phoenix_ray import __version__
+from phoenix_ray.cluster.array import ArrayState
 from phoenix_ray.cluster.plan import Plan
 from phoenix_ray.cluster.progress import format_seconds
 from phoenix_ray.cluster.worker import Timings
@@ -50,6 +51,10 @@ class RunSummary:
         digest: Landmark digest of the whole dataset: equal datasets have equal digests.
         splits: Counts over all rows of each split.
         versions: Versions of Python and of the packages that compute.
+        share: The share of the videos that the run computed; empty for all. The other numbers of the run are of this
+            share, `digest` and `splits` are of what the dataset held when the run ended.
+        videos_missing: Videos of all shares that lacked frames or could not be opened when the run ended; None where
+            the run had all videos, or was stopped.
     """
 
     run_id: str
@@ -65,6 +70,8 @@ class RunSummary:
     digest: str
     splits: Mapping[str, Tally]
     versions: Mapping[str, str]
+    share: str = ""
+    videos_missing: int | None = None
 
     @property
     def frames_per_second(self) -> float:
@@ -110,7 +117,10 @@ def print_summary(summary: RunSummary, layout: Layout, console: Console) -> None
     parts = [part.name for part in layout.parts if part.scored]
     everything = total(summary.splits.values())
     troubles = [status for status in ("no_person", "unreadable", "failed") if everything.statuses.get(status)]
-    table = Table(title="Frames with each part found", title_justify="left", box=box.SIMPLE_HEAD)
+    so_far = (
+        ", of all shares so far" if summary.videos_missing or (summary.share and summary.state == "stopped") else ""
+    )
+    table = Table(title=f"Frames with each part found{so_far}", title_justify="left", box=box.SIMPLE_HEAD)
     table.add_column("split")
     for name in ("frames", *parts, *troubles):
         table.add_column(name.replace("_", " "), justify="right")
@@ -123,7 +133,7 @@ def print_summary(summary: RunSummary, layout: Layout, console: Console) -> None
         table.add_row(escape(printable_line(split)), f"{tally.rows:,}", *rates, *counts, style=style)
     if rows:
         console.print(table)
-        console.print(f"Landmark digest {summary.digest}", highlight=False, soft_wrap=True)
+        console.print(f"Landmark digest {summary.digest}{so_far}", highlight=False, soft_wrap=True)
         for line in describe_mixture(everything.kernels):
             console.print(escape(line), highlight=False, soft_wrap=True)
     if not summary.frames_computed:
@@ -202,6 +212,7 @@ class RunOutcome:
         failures: Shards and videos that it put on the failure list.
         unreadable: Videos of the dataset with frames that could not be read.
         words: What was typed after `phoenix-ray`; empty where nothing was typed.
+        array: How far all shares are, where the run has done its own; None for a run over all videos.
     """
 
     state: str
@@ -210,10 +221,13 @@ class RunOutcome:
     failures: int = 0
     unreadable: Sequence[UnreadableVideo] = field(default_factory=tuple)
     words: Sequence[str] = ()
+    array: ArrayState | None = None
 
     def lines(self) -> list[str]:
         """Return the last lines of the run."""
         lines = [self._state()]
+        if self.array is not None:
+            lines.append(f"Dataset: {self.array}")
         if self.left is not None and self.state != "finished":
             only_merge = self.state == "stopped" and not self.left.frames
             lines.append("Left:   to merge the rows into data files" if only_merge else f"Left:   {self.left}")
@@ -225,6 +239,8 @@ class RunOutcome:
 
     def _state(self) -> str:
         match self.state:
+            case "finished" if self.array is not None:
+                return f"Finished share {self.array.share}: every frame of its videos has its row."
             case "finished":
                 return "Finished: every frame has its row."
             case "incomplete":
@@ -243,6 +259,10 @@ class RunOutcome:
         again = shlex.join(["phoenix-ray", *(word for word in self.words if word != "--force")])
         the_same = again if self.words else "the same command"
         match self.state:
+            case "finished" if self.array is not None and self.array.missing:
+                if self.array.failed == self.array.missing:
+                    return [f"Next:   phoenix-ray failures {output}   # says why; the same shares again try again"]
+                return [f"Next:   phoenix-ray status {output}   # says how far the other shares are"]
             case "finished":
                 return [f"Next:   phoenix-ray view {output} --sheet sheet.png"]
             case "incomplete":

@@ -12,12 +12,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from phoenix_ray.errors import OutputError
 from phoenix_ray.text import counted, printable_text
 
 if TYPE_CHECKING:
-    from phoenix_ray.cluster.progress import Status
-    from phoenix_ray.dataset.lease import LeaseHolder
+    from phoenix_ray.cluster.run_status import RunStatus
     from phoenix_ray.dataset.snapshot import Extent, UnreadableVideo
     from phoenix_ray.dataset.storage import Storage
 
@@ -26,8 +24,6 @@ WATCH_SECONDS = 2.0
 LINES_SECONDS = 10.0
 # How long a watch waits for a run that may just be starting: importing Ray and listing a source come first.
 START_SECONDS = 15.0
-# A run at work writes its status more often than this.
-SILENT_SECONDS = 60.0
 # What is committed is counted anew after this many times as long as counting took.
 COUNT_PAUSE = 20.0
 
@@ -35,7 +31,7 @@ COUNT_PAUSE = 20.0
 @click.command()
 @click.argument("output")
 @click.option("--watch", is_flag=True, help="Look again every two seconds until the run ends.")
-@click.option("--json", "as_json", is_flag=True, help="Print status.json of the latest run.")
+@click.option("--json", "as_json", is_flag=True, help="Print status.json of the latest run, or the sum of an array's.")
 def status(output: str, watch: bool, as_json: bool) -> None:
     """Show the progress of the dataset in OUTPUT."""
     print_status(output, watch=watch, as_json=as_json)
@@ -52,8 +48,7 @@ def print_status(output: str, *, watch: bool, as_json: bool) -> None:
     storage = open_storage(output)
     if as_json:
         require_dataset(storage)
-        latest = _latest_status(storage)
-        print(json.dumps(asdict(latest) if latest else {}, indent=2))
+        print(json.dumps(_tree(storage), indent=2))
     elif watch:
         _watch(storage)
     else:
@@ -76,19 +71,30 @@ class StatusSnapshot:
     Attributes:
         root: Its folder.
         holdings: What it holds; None before a run has committed anything.
-        latest: The last `status.json` of its newest run; None where there was none.
-        holder: The process at work on it; None when there is none.
+        runs: The runs at work, and the newest that ended; of an array the newest of each share.
     """
 
     root: str
     holdings: Holdings | None
-    latest: Status | None
-    holder: LeaseHolder | None
+    runs: Sequence[RunStatus]
 
     @property
     def is_over(self) -> bool:
         """Whether no process is at work."""
-        return self.holder is None
+        return not any(run.holder for run in self.runs)
+
+    @property
+    def state(self) -> str:
+        """The state of the newest run, or of all runs of an array together; empty where there was none."""
+        from phoenix_ray.cluster.run_status import combine
+
+        if self._is_array:
+            return whole.state if (whole := combine(self.runs)) else "starting"
+        return self.runs[-1].state if self.runs else ""
+
+    @property
+    def _is_array(self) -> bool:
+        return any(run.share for run in self.runs)
 
     @property
     def _failures(self) -> str:
@@ -109,45 +115,35 @@ class StatusSnapshot:
         return [*lines, f"{unreadable}; `{self._failures}` says more"] if unreadable else lines
 
     def _run_lines(self) -> list[str]:
-        from phoenix_ray.cluster.progress import ENDED, format_seconds
+        from phoenix_ray.cluster.run_status import array_lines
 
-        run, now = self.latest, time.time()
-        if self.holder is not None and (run is None or run.run_id != self.holder.run_id):
-            since = format_seconds(max(0.0, now - self.holder.since))
-            where = f"on {self.holder.host} (process {self.holder.pid}), {since} so far"
-            # A run ID begins with the date, that of other work with its name.
-            work = self.holder.run_id.partition("-")[0]
-            if not work.isdigit():
-                return [f"{work}: at work {where}"]
-            return [f"run {self.holder.run_id}: starting {where}"]
-        if run is None:
-            return []
-        age = max(0.0, now - run.updated)
-        if self.holder is not None:
-            silent = f" (silent for {format_seconds(age)})" if age > SILENT_SECONDS else ""
-            return [f"run {run.run_id}: {run.state}{silent}", run.line()]
-        state = run.state if run.state in ENDED else f"ended without a report while {run.state}, last seen"
-        match run.state:
-            case "finished":
-                next_step = ""
+        now = time.time()
+        if self._is_array:
+            return [*array_lines(self.runs, now), *([self._next_step.removeprefix("; ")] if self._next_step else [])]
+        lines: list[str] = []
+        for run in self.runs:
+            lines.append(run.describe(now) + self._next_step)
+            if run.latest:
+                lines.append(run.latest.line())
+        return lines
+
+    @property
+    def _next_step(self) -> str:
+        the_same = "the same array" if self._is_array else "the same `phoenix-ray run`"
+        match self.state if self.is_over else "":
+            case "" | "finished":
+                return ""
             case "incomplete":
-                next_step = f"; `{self._failures}` says why, and the same `phoenix-ray run` tries again"
+                return f"; `{self._failures}` says why, and {the_same} tries again"
             case _:
-                next_step = "; the same `phoenix-ray run` goes on from there"
-        return [f"run {run.run_id}: {state} {format_seconds(age)} ago{next_step}", run.line()]
+                return f"; {the_same} goes on from there"
 
 
 def take_snapshot(storage: Storage, holdings: Holdings | None = None) -> StatusSnapshot:
     """Return how a dataset is now; what it holds is counted unless it is given."""
-    from phoenix_ray.dataset.lease import is_alive, read_holder
+    from phoenix_ray.cluster.run_status import find_runs
 
-    holder = read_holder(storage)
-    return StatusSnapshot(
-        storage.root,
-        holdings or count_committed(storage),
-        _latest_status(storage),
-        holder if holder is not None and is_alive(holder, time.time()) else None,
-    )
+    return StatusSnapshot(storage.root, holdings or count_committed(storage), find_runs(storage))
 
 
 def _watch(storage: Storage) -> None:
@@ -162,7 +158,7 @@ def _watch(storage: Storage) -> None:
                 pause = COUNT_PAUSE * (counted_at - began)
             snapshot = take_snapshot(storage, holdings)
             left = give_up - time.monotonic()
-            waits = snapshot.is_over and left > 0 and not (snapshot.latest and snapshot.latest.state == "finished")
+            waits = snapshot.is_over and left > 0 and snapshot.state != "finished"
             if snapshot.is_over and not waits:
                 # The run may have committed more since that was counted.
                 show(take_snapshot(storage), "")
@@ -191,8 +187,8 @@ def _open_screen() -> Iterator[Callable[[StatusSnapshot, str], None]]:
 
     def show(snapshot: StatusSnapshot, remark: str) -> None:
         nonlocal shown, shown_at
-        latest = snapshot.latest
-        news = (latest and (latest.run_id, latest.state), snapshot.is_over, bool(remark))
+        known = tuple((run.latest.run_id, run.latest.state) for run in snapshot.runs if run.latest)
+        news = (known, snapshot.is_over, bool(remark))
         if news != shown or time.monotonic() - shown_at >= LINES_SECONDS:
             shown, shown_at = news, time.monotonic()
             print(_text(snapshot, remark), flush=True)
@@ -206,10 +202,12 @@ def _text(snapshot: StatusSnapshot, remark: str = "") -> str:
 
 def require_dataset(storage: Storage) -> None:
     """Raise OutputError where there is neither a dataset nor a trace of a run that could have made one."""
+    from phoenix_ray.cluster.run_status import status_files
+    from phoenix_ray.dataset.array_lease import live_holders
     from phoenix_ray.dataset.identity import read_identity
     from phoenix_ray.dataset.lease import read_holder
 
-    if read_holder(storage) is None and not _status_files(storage):
+    if read_holder(storage) is None and not live_holders(storage) and not status_files(storage):
         read_identity(storage)
 
 
@@ -227,20 +225,12 @@ def count_committed(storage: Storage) -> Holdings | None:
     return Holdings(measure_extent(storage, identity), unreadable_videos(storage, identity))
 
 
-def _status_files(storage: Storage) -> list[str]:
-    from phoenix_ray.dataset import paths
+def _tree(storage: Storage) -> dict[str, object]:
+    """Return `status.json` of the newest run; of an array the sum, and in `shares` that of each run."""
+    from phoenix_ray.cluster.run_status import combine, find_runs
 
-    return sorted(file.name for file in storage.list(paths.RUNS) if file.name.endswith("/status.json"))
-
-
-def _latest_status(storage: Storage) -> Status | None:
-    """Return `status.json` of the newest run, None where there was none."""
-    from phoenix_ray.cluster.progress import read_status
-
-    names = _status_files(storage)
-    if not names:
-        return None
-    try:
-        return read_status(storage.read(names[-1]))
-    except ValueError as error:
-        raise OutputError(f"{storage.root}/{names[-1]} is damaged: {error}. Delete it.") from None
+    runs = find_runs(storage)
+    latest = [run.latest for run in runs if run.latest]
+    if any(run.share for run in runs):
+        return (asdict(whole) if (whole := combine(runs)) else {}) | {"shares": [asdict(status) for status in latest]}
+    return asdict(latest[-1]) if latest else {}

@@ -119,6 +119,15 @@ def claim_dataset(storage: Storage, identity: DatasetIdentity) -> DatasetIdentit
     return check_identity(storage, identity)
 
 
+def is_recorded(storage: ReadableStorage) -> bool:
+    """Whether an identity is recorded, also one that is damaged."""
+    try:
+        storage.read(paths.IDENTITY)
+    except FileNotFoundError:
+        return False
+    return True
+
+
 def agree_on_identity(storage: ReadableStorage, identity: DatasetIdentity) -> DatasetIdentity:
     """Return the recorded identity, or `identity` itself where none is recorded; nothing is written.
 
@@ -126,11 +135,7 @@ def agree_on_identity(storage: ReadableStorage, identity: DatasetIdentity) -> Da
         FingerprintMismatchError: The dataset was computed with other settings.
         OutputError: Its `dataset.json` cannot be understood.
     """
-    try:
-        storage.read(paths.IDENTITY)
-    except FileNotFoundError:
-        return identity
-    return check_identity(storage, identity)
+    return check_identity(storage, identity) if is_recorded(storage) else identity
 
 
 def check_identity(storage: ReadableStorage, identity: DatasetIdentity) -> DatasetIdentity:

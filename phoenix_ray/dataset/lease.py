@@ -5,10 +5,6 @@ published by compare-and-swap. (In an object store, taking and renewing the leas
 blocks for long: a driver takes over a lease whose process is dead, or whose heartbeat is old if it is of another
 machine. A thread keeps the heartbeat from the first look at the dataset to the end of the last compaction, whatever the
 rest of the driver waits for.
-
-A lease has a mark that no other process has. A process number is not enough: the kernel reuses numbers, and each
-container counts its own. On Linux the mark is made of the kernel's boot, the namespace of process numbers and the time
-when the process began; elsewhere it is empty and says nothing.
 """
 
 from __future__ import annotations
@@ -21,12 +17,11 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
-from functools import lru_cache
-from pathlib import Path
 
 from pydantic import TypeAdapter
 
 from phoenix_ray.dataset import paths
+from phoenix_ray.dataset.process_mark import ProcessMark, is_running, own_mark
 from phoenix_ray.dataset.sealing import FiniteNumber, FrameNumber, parse_mapping, validate
 from phoenix_ray.dataset.storage import ReadableStorage, Storage
 from phoenix_ray.errors import OutputError
@@ -41,24 +36,11 @@ _ATTEMPTS = 3
 # The last second of the year 9999.
 _LAST_SECOND = 253_402_300_799.0
 Clock = Callable[[], float]
-_BOOT = Path("/proc/sys/kernel/random/boot_id")
-_NUMBERS = Path("/proc/self/ns/pid")
-# Fields of `/proc/<pid>/stat` after the name in parentheses: the state, and the start in ticks since the boot.
-_STATE, _START = 0, 19
-_DEAD = {"Z", "X"}
-
-
-@dataclass(frozen=True, slots=True)
-class ProcessMark:
-    """A process: its machine (boot and namespace), and when it began there."""
-
-    machine: str = ""
-    began: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class LeaseHolder:
-    """The JSON of `lease.json`: who works on an output.
+    """The JSON of `lease.json` and of the leases of shares (`array_lease`): who works on an output.
 
     Attributes:
         run_id: The run.
@@ -67,6 +49,7 @@ class LeaseHolder:
         since: When the driver began, in seconds since the epoch.
         heartbeat: When it was last alive, in seconds since the epoch.
         process: The mark of its process; empty where the system has none.
+        share: The part of the videos that it computes (`share.Share`); empty for all.
     """
 
     run_id: str
@@ -75,6 +58,7 @@ class LeaseHolder:
     since: FiniteNumber
     heartbeat: FiniteNumber
     process: ProcessMark = field(default_factory=ProcessMark)
+    share: str = ""
 
 
 _HOLDER = TypeAdapter(LeaseHolder)
@@ -91,15 +75,24 @@ class LeaseLostError(OutputError):
 class Lease:
     """A lease that this driver has; `keep_lease` renews it for the length of a block."""
 
-    def __init__(self, storage: Storage, holder: LeaseHolder, clock: Clock) -> None:
+    def __init__(self, storage: Storage, holder: LeaseHolder, clock: Clock, name: str = paths.LEASE) -> None:
         self._storage = storage
+        self._name = name
         self._holder = holder
         self._clock = clock
         self._lost: OutputError | None = None
         self._ended = threading.Event()
 
     @classmethod
-    def acquire(cls, storage: Storage, run_id: str, force: bool = False, clock: Clock = time.time) -> Lease:
+    def acquire(
+        cls,
+        storage: Storage,
+        run_id: str,
+        force: bool = False,
+        clock: Clock = time.time,
+        name: str = paths.LEASE,
+        share: str = "",
+    ) -> Lease:
         """Take the lease of an output.
 
         Args:
@@ -107,23 +100,30 @@ class Lease:
             run_id: Names this run; unique.
             force: Take it although another driver seems to have it.
             clock: Returns seconds since the epoch.
+            name: The file of the lease.
+            share: What the driver computes; empty for all.
 
         Raises:
             LeaseHeldError: Another driver is at work.
             OutputError: The output cannot be written.
         """
         now = clock()
-        holder = LeaseHolder(run_id, socket.gethostname(), os.getpid(), since=now, heartbeat=now, process=own_mark())
-        lease = cls(storage, holder, clock)
+        holder = LeaseHolder(run_id, socket.gethostname(), os.getpid(), now, now, own_mark(), share)
+        lease = cls(storage, holder, clock, name)
         for _ in range(_ATTEMPTS):
-            if storage.create(paths.LEASE, lease._content()):
+            if storage.create(name, lease._content()):
                 return lease
-            content, other = _read(storage)
+            content, other = _read(storage, name)
             if other is not None and not force and is_alive(other, now):
                 raise LeaseHeldError(_occupied(storage, other, now))
-            if content is not None and storage.replace(paths.LEASE, content, lease._content()):
+            if content is not None and storage.replace(name, content, lease._content()):
                 return lease
         raise LeaseHeldError(f"{storage.root} is being claimed by other runs at this moment. Start again in a minute.")
+
+    @property
+    def since(self) -> float:
+        """When this driver took the lease, in seconds since the epoch."""
+        return self._holder.since
 
     def confirm(self) -> None:
         """Return if this driver still has the lease, as far as is known.
@@ -142,7 +142,7 @@ class Lease:
             OutputError: The output cannot be written.
         """
         for _ in range(_ATTEMPTS):
-            content, other = _read(self._storage)
+            content, other = _read(self._storage, self._name)
             if other is not None and other.run_id != self._holder.run_id:
                 raise LeaseLostError(
                     f"The run {other.run_id} on {other.host} (process {other.pid}) has taken over "
@@ -150,17 +150,17 @@ class Lease:
                 )
             self._holder = replace(self._holder, heartbeat=self._clock())
             # Another driver may take it over at this moment. If it only comes and goes, the next heartbeat renews.
-            if content is None and self._storage.create(paths.LEASE, self._content()):
+            if content is None and self._storage.create(self._name, self._content()):
                 return
-            if content is not None and self._storage.replace(paths.LEASE, content, self._content()):
+            if content is not None and self._storage.replace(self._name, content, self._content()):
                 return
 
     def release(self) -> None:
         """Give the lease back, unless another driver has taken it."""
         with suppress(OutputError):
-            other = read_holder(self._storage)
+            other = read_holder(self._storage, self._name)
             if other is not None and other.run_id == self._holder.run_id:
-                self._storage.delete(paths.LEASE)
+                self._storage.delete(self._name)
 
     def keep(self) -> None:
         """Renew the lease until `end` is called; runs in a thread."""
@@ -190,6 +190,9 @@ def keep_lease(
     force: bool = False,
     wait_seconds: float = 0.0,
     say: Callable[[str], None] | None = None,
+    name: str = paths.LEASE,
+    share: str = "",
+    refuse_others: Callable[[], None] = lambda: None,
 ) -> Iterator[Lease]:
     """Take the lease of an output and renew it in a thread until the block ends.
 
@@ -199,12 +202,27 @@ def keep_lease(
         force: Take it although another driver seems to have it.
         wait_seconds: How long to wait for another driver that has it.
         say: Receives a line when the wait begins.
+        name: The file of the lease.
+        share: What the driver computes; empty for all.
+        refuse_others: Raises LeaseHeldError while a lease of another name stands against this one.
 
     Raises:
         LeaseHeldError: Another driver is at work, also after the wait.
         OutputError: The output cannot be written.
     """
-    lease = _wait_for_lease(storage, run_id, force, wait_seconds, say)
+
+    def acquire() -> Lease:
+        refuse_others()
+        lease = Lease.acquire(storage, run_id, force, name=name, share=share)
+        try:
+            # Of two drivers that take leases of different names at once, at least one sees the other's here.
+            refuse_others()
+        except LeaseHeldError:
+            lease.release()
+            raise
+        return lease
+
+    lease = _wait_for_lease(acquire, wait_seconds, say)
     heart = threading.Thread(target=lease.keep, name="lease", daemon=True)
     heart.start()
     try:
@@ -215,13 +233,11 @@ def keep_lease(
         lease.release()
 
 
-def _wait_for_lease(
-    storage: Storage, run_id: str, force: bool, wait_seconds: float, say: Callable[[str], None] | None
-) -> Lease:
+def _wait_for_lease(acquire: Callable[[], Lease], wait_seconds: float, say: Callable[[str], None] | None) -> Lease:
     end = time.monotonic() + wait_seconds
     while True:
         try:
-            return Lease.acquire(storage, run_id, force)
+            return acquire()
         except LeaseHeldError as error:
             left = end - time.monotonic()
             if left <= 0:
@@ -232,15 +248,15 @@ def _wait_for_lease(
         time.sleep(min(_LOOK_SECONDS, left))
 
 
-def read_holder(storage: ReadableStorage) -> LeaseHolder | None:
+def read_holder(storage: ReadableStorage, name: str = paths.LEASE) -> LeaseHolder | None:
     """Return who has the lease of an output; None where nobody has it or the file makes no sense."""
-    return _read(storage)[1]
+    return _read(storage, name)[1]
 
 
-def _read(storage: ReadableStorage) -> tuple[bytes | None, LeaseHolder | None]:
-    """Return the content of `lease.json`, None where there is none, and the holder, None where it makes no sense."""
+def _read(storage: ReadableStorage, name: str) -> tuple[bytes | None, LeaseHolder | None]:
+    """Return the content of a lease, None where there is none, and the holder, None where it makes no sense."""
     try:
-        content = storage.read(paths.LEASE)
+        content = storage.read(name)
     except FileNotFoundError:
         return None, None
     try:
@@ -276,6 +292,14 @@ def _process_exists(pid: int) -> bool:
     return True
 
 
+def refuse_alive(storage: Storage, name: str) -> None:
+    """Raise LeaseHeldError if the driver that has the lease of this name seems to be at work."""
+    now = time.time()
+    holder = read_holder(storage, name)
+    if holder is not None and is_alive(holder, now):
+        raise LeaseHeldError(_occupied(storage, holder, now))
+
+
 def _occupied(storage: Storage, holder: LeaseHolder, now: float) -> str:
     # No calendar reaches as far as a number in a file may.
     since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(min(max(0.0, holder.since), _LAST_SECOND)))
@@ -285,37 +309,8 @@ def _occupied(storage: Storage, holder: LeaseHolder, now: float) -> str:
         if here
         else f"give --force if it is dead (without a heartbeat it counts as dead after {STALE_SECONDS:.0f} s)."
     )
+    share = f" (share {holder.share})" if holder.share else ""
     return (
-        f"{storage.root} is being written by the run {holder.run_id} on {holder.host} (process {holder.pid}) since "
-        f"{since}, last seen {max(0.0, now - holder.heartbeat):.0f} s ago. Wait for it, or {way_out}"
+        f"{storage.root} is being written by the run {holder.run_id}{share} on {holder.host} (process {holder.pid}) "
+        f"since {since}, last seen {max(0.0, now - holder.heartbeat):.0f} s ago. Wait for it, or {way_out}"
     )
-
-
-@lru_cache(1)
-def own_mark() -> ProcessMark:
-    """Return the mark of this process, an empty one where the system does not say."""
-    began = _began(os.getpid())
-    return ProcessMark(_machine(), began) if began and _machine() else ProcessMark()
-
-
-def is_running(pid: int, mark: ProcessMark) -> bool | None:
-    """Whether a process of this machine still runs; None if unknown or not of this machine."""
-    if not mark.machine or not mark.began or mark.machine != own_mark().machine:
-        return None
-    return _began(pid) == mark.began
-
-
-def _began(pid: int) -> str:
-    """Return when a process began, empty where there is no process of that number or only a zombie."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        return "" if fields[_STATE] in _DEAD else fields[_START]
-    except (OSError, IndexError):
-        return ""
-
-
-def _machine() -> str:
-    try:
-        return f"{_BOOT.read_text().strip()} {_NUMBERS.readlink()}"
-    except OSError:
-        return ""

@@ -20,6 +20,8 @@ MANIFESTS = "manifests"
 FIRST_MANIFEST = "manifest.json"
 VIDEOS = "videos.parquet"
 LEASE = "lease.json"
+# Leases of the elements of an array, each of which computes a share of the videos (`array_lease`).
+LEASES = "leases"
 PARTITIONS = "partitions"
 DATA = "data"
 FAILURES = "failures"
@@ -28,7 +30,7 @@ RUNS = "runs"
 QUARANTINE = "quarantine"
 # All names in the folder of a dataset.
 TOP_LEVEL = frozenset(
-    {IDENTITY, MANIFESTS, FIRST_MANIFEST, VIDEOS, LEASE, PARTITIONS, DATA, FAILURES, RUNS, QUARANTINE}
+    {IDENTITY, MANIFESTS, FIRST_MANIFEST, VIDEOS, LEASE, LEASES, PARTITIONS, DATA, FAILURES, RUNS, QUARANTINE}
 )
 
 # File systems allow names of 255 bytes, including `split=` and a suffix.

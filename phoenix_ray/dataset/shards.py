@@ -304,6 +304,11 @@ def version_key(video: Video) -> VersionKey:
     return _key(video.split, video.video_id, video.signature, str(video.frame_count))
 
 
+def name_key(split: str, video_id: str) -> bytes:
+    """Return the key of a video, whatever its version: the same in every process and version of phoenix_ray."""
+    return _key(split, video_id)
+
+
 def _key(*texts: str) -> VersionKey:
     # With their lengths, since an ID may contain any separator.
     joined = "".join(f"{len(text)}:{text}" for text in texts)

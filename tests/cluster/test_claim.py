@@ -1,15 +1,25 @@
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from obstore.store import MemoryStore
 
-from phoenix_ray.cluster.claim import check_places
+from phoenix_ray.cluster.claim import check_places, claim_output
+from phoenix_ray.config import OutputSettings, Settings
+from phoenix_ray.dataset.array_lease import BEGINNING
+from phoenix_ray.dataset.identity import agree_on_identity, claim_dataset, is_recorded
+from phoenix_ray.dataset.lease import read_holder
 from phoenix_ray.dataset.object_storage import ObjectStorage
+from phoenix_ray.dataset.share import Share
+from phoenix_ray.dataset.storage import LocalStorage
 from phoenix_ray.errors import ConfigError, OutputError
 from phoenix_ray.object_stores import Bucket
-from tests.dataset.made_up import commit, make_video, new_dataset
+from tests.dataset.made_up import IDENTITY, commit, make_video, new_dataset
+from tests.dataset.test_array_lease import files, occupy
 from tests.dataset.test_compaction import compact_and_publish
 
 
@@ -91,6 +101,69 @@ def test_a_source_in_memory_is_nowhere(tmp_path: Path, source: str, monkeypatch:
 @pytest.mark.parametrize("output", ["", "ftp://host/landmarks"])
 def test_an_output_that_is_no_place_is_left_to_the_storage(tmp_path: Path, output: str) -> None:
     check_places(str(tmp_path), output)
+
+
+SHARE = Share(1, 4)
+THEIRS = replace(IDENTITY, model={"name": "made-up", "engine": "theirs"})
+
+
+def place(folder: Path) -> tuple[LocalStorage, Settings]:
+    return LocalStorage(str(folder)), Settings(output=OutputSettings(path=str(folder)))
+
+
+def meanwhile(monkeypatch: pytest.MonkeyPatch, *events: Callable[[], object]) -> None:
+    """Let something happen whenever an element waits."""
+    waiting = iter(events)
+    monkeypatch.setattr(time, "sleep", lambda _: next(waiting)())
+
+
+def test_the_first_element_makes_the_dataset_alone(tmp_path: Path) -> None:
+    storage, settings = place(tmp_path)
+    with claim_output(settings, share=SHARE) as claim:
+        holder = read_holder(storage, BEGINNING)
+        assert holder is not None
+        assert (holder.run_id, holder.share) == (claim.run_id, "1/4")
+        claim.begin_dataset(IDENTITY)
+        assert is_recorded(storage)
+        assert BEGINNING not in files(storage)
+        claim.begin_dataset(IDENTITY)
+    assert files(storage) == ["dataset.json"]
+
+
+def test_elements_that_start_together_take_what_the_first_decides(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage, settings = place(tmp_path)
+    occupy(storage, Share(0, 4), name=BEGINNING)
+    meanwhile(monkeypatch, lambda: None, lambda: claim_dataset(storage, THEIRS))
+    with claim_output(settings, share=SHARE):
+        assert agree_on_identity(storage, THEIRS) == THEIRS
+        assert files(storage) == ["dataset.json", "leases/1-of-4.json", BEGINNING], "theirs was left alone"
+
+
+def test_where_the_first_element_fails_the_next_makes_the_dataset(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage, settings = place(tmp_path)
+    occupy(storage, Share(0, 4), name=BEGINNING)
+    meanwhile(monkeypatch, lambda: storage.delete(BEGINNING))
+    with claim_output(settings, share=SHARE) as claim:
+        claim.begin_dataset(IDENTITY)
+    assert files(storage) == ["dataset.json"]
+
+
+def test_an_element_that_cannot_make_the_dataset_leaves_it_to_another(tmp_path: Path) -> None:
+    storage, settings = place(tmp_path)
+    with pytest.raises(OutputError, match="no model"), claim_output(settings, share=SHARE):
+        raise OutputError("no model")
+    assert files(storage) == []
+
+
+def test_runs_of_shares_have_their_own_names(tmp_path: Path) -> None:
+    storage, settings = place(tmp_path)
+    claim_dataset(storage, IDENTITY)
+    with claim_output(settings, share=SHARE) as claim:
+        assert claim.run_id.endswith("-1-of-4")
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from phoenix_ray.cluster.run_record import RunRecord
 from phoenix_ray.cluster.shards import GivenUp, Trouble
 from phoenix_ray.dataset.failures import read_failures
 from phoenix_ray.dataset.shards import Shard
+from phoenix_ray.dataset.share import Share
 from phoenix_ray.dataset.storage import LocalStorage
 from phoenix_ray.errors import OutputError
 from phoenix_ray.sources.base import Video
@@ -82,3 +83,15 @@ def test_what_cannot_be_computed_without_a_shard_is_listed_beside_it(storage: Fu
     assert (cause.first, cause.last, cause.attempts, cause.message) == (10, 20, 3, "no convergence")
     assert (rest.first, rest.last, rest.attempts, rest.failure_class) == (20, 40, 0, "model")
     assert "frames 10-19 failed" in rest.message
+
+
+def test_an_element_of_an_array_leaves_the_failures_of_other_shares_on_the_list(storage: FullStorage) -> None:
+    record = record_on(storage, Screen())
+    names = [f"v{number}" for number in range(8)]
+    for name in names:
+        record.add_failure("train", name, 0, 0, Trouble("input", "cannot be opened"), attempts=1)
+    share = Share(0, 2)
+    RunRecord("run", storage, Meter("run", 10, 0), Screen(), 1e-9, share=share)
+    left = [failure.video_id for failure in read_failures(storage)]
+    assert left == [name for name in names if not share.holds("train", name)]
+    assert 0 < len(left) < len(names)

@@ -3,9 +3,11 @@ from __future__ import annotations
 import pytest
 
 from phoenix_ray.cluster import summary
+from phoenix_ray.cluster.array import ArrayState
 from phoenix_ray.cluster.plan import Plan, make_plan
 from phoenix_ray.cluster.summary import Remainder, RunOutcome, count_remainder
 from phoenix_ray.dataset.shards import CommittedFrames, PartitionRange, Version
+from phoenix_ray.dataset.share import Share
 from phoenix_ray.dataset.snapshot import UnreadableVideo
 from phoenix_ray.sources.base import SourceProblem, Video
 
@@ -69,3 +71,26 @@ def test_videos_that_could_be_read_in_part_are_named() -> None:
 
 def test_a_run_that_nobody_typed_is_gone_on_with_by_the_same_command() -> None:
     assert RunOutcome("stopped", "/out").lines()[-1] == "Next:   the same command   # goes on from here"
+
+
+@pytest.mark.parametrize(
+    ("array", "said", "following"),
+    [
+        (ArrayState(Share(1, 4), 0, 0, 0), "whole: every frame of all 4 shares has its row", "phoenix-ray view /out"),
+        (
+            ArrayState(Share(1, 4), 7, 2, 3),
+            "7 videos of all shares lack frames, 2 of them failed; 3 other shares at work",
+            "phoenix-ray status /out",
+        ),
+        (
+            ArrayState(Share(1, 4), 2, 2, 0),
+            "incomplete: 2 videos of all shares lack frames and failed; no other share is at work",
+            "phoenix-ray failures /out",
+        ),
+    ],
+)
+def test_an_element_says_how_far_all_shares_are(array: ArrayState, said: str, following: str) -> None:
+    lines = RunOutcome("finished", "/out", array=array).lines()
+    assert lines[0] == "Finished share 1/4: every frame of its videos has its row."
+    assert lines[1] == f"Dataset: {said}"
+    assert following in lines[-1]

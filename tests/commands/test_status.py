@@ -13,9 +13,11 @@ import pytest
 from phoenix_ray.cluster.progress import Meter, Status
 from phoenix_ray.commands import status
 from phoenix_ray.commands.failures import print_failures
-from phoenix_ray.commands.status import print_status
+from phoenix_ray.commands.status import print_status, take_snapshot
+from phoenix_ray.dataset.array_lease import lease_name
 from phoenix_ray.dataset.failures import FailureRecord, record_failure
 from phoenix_ray.dataset.lease import LeaseHolder
+from phoenix_ray.dataset.share import Share
 from phoenix_ray.dataset.storage import LocalStorage, Storage
 from phoenix_ray.errors import OutputError
 from tests.dataset.made_up import commit, commit_truncated, make_video, new_dataset
@@ -24,17 +26,25 @@ from tests.dataset.test_compaction import compact_and_publish
 Captured = pytest.CaptureFixture[str]
 
 
-def record(storage: Storage, run_id: str, state: str, done: int = 0, age: float = 0.0) -> None:
+def record(
+    storage: Storage, run_id: str, state: str, done: int = 0, age: float = 0.0, share: str = "", **values: float
+) -> None:
     """Write the status of a run of twenty frames."""
-    shown = replace(Meter(run_id, 20, 0).status(0, 0, 1), state=state, frames_done=done, updated=time.time() - age)
+    shown = replace(
+        Meter(run_id, 20, 0, share=share).status(0, 0, 1),
+        state=state,
+        frames_done=done,
+        updated=time.time() - age,
+        **values,  # type: ignore[arg-type]
+    )
     storage.write(f"runs/{run_id}/status.json", json.dumps(asdict(shown)).encode())
 
 
-def hold(storage: Storage, run_id: str, pid: int | None = None) -> None:
+def hold(storage: Storage, run_id: str, pid: int | None = None, share: str = "") -> None:
     """Write the lease of a run in another process: that which started this one."""
     now = time.time()
-    holder = LeaseHolder(run_id, socket.gethostname(), pid or os.getppid(), since=now, heartbeat=now)
-    storage.write("lease.json", json.dumps(asdict(holder)).encode())
+    holder = LeaseHolder(run_id, socket.gethostname(), pid or os.getppid(), since=now, heartbeat=now, share=share)
+    storage.write(lease_name(Share.parse(share)), json.dumps(asdict(holder)).encode())
 
 
 def look(folder: Path, capsys: Captured, *, watch: bool = False) -> str:
@@ -212,3 +222,89 @@ def test_json_is_the_status_of_the_latest_run(tmp_path: Path, capsys: Captured) 
     record(storage, "20260101-000001-0002", "running", done=3)
     print_status(str(tmp_path), watch=False, as_json=True)
     assert Status(**json.loads(capsys.readouterr().out)).frames_done == 3
+
+
+def test_the_shares_of_an_array_are_shown_one_by_one_and_as_a_sum(tmp_path: Path, capsys: Captured) -> None:
+    storage = new_dataset(tmp_path)
+    record(storage, "20260101-000000-0001-0-of-4", "finished", done=20, share="0/4", frames_per_second=9.0)
+    for index, left in ((1, 30.0), (2, 90.0)):
+        run_id = f"20260101-000000-0001-{index}-of-4"
+        record(storage, run_id, "running", 5, share=f"{index}/4", frames_per_second=2.0, seconds_left=left)
+        hold(storage, run_id, share=f"{index}/4")
+    shown = look(tmp_path, capsys).splitlines()
+    assert shown[1:3] == [
+        "array of 4 shares: 1 finished, 2 running, 1 not begun",
+        " 50.0%  30/60 frames, 4.0 frames/s, 1 min 30 s left, 2 workers",
+    ]
+    assert shown[3].startswith("share 1/4: run 20260101-000000-0001-1-of-4: running; 25.0%  5/20 frames")
+    assert len(shown) == 5
+    hold(storage, "20260101-000009-0001-3-of-4", share="3/4")
+    assert "share 3/4: run 20260101-000009-0001-3-of-4: starting on" in look(tmp_path, capsys)
+    print_status(str(tmp_path), watch=False, as_json=True)
+    tree = json.loads(capsys.readouterr().out)
+    assert (tree["state"], tree["frames_done"], tree["frames_planned"], tree["workers"]) == ("running", 30, 60, 2)
+    assert [share["share"] for share in tree["shares"]] == ["0/4", "1/4", "2/4"]
+
+
+def test_an_element_that_died_is_shown_with_the_way_out(tmp_path: Path, capsys: Captured) -> None:
+    storage = new_dataset(tmp_path)
+    record(storage, "20260101-000000-0001-0-of-2", "finished", done=20, share="0/2")
+    record(storage, "20260101-000000-0002-1-of-2", "running", done=5, share="1/2", age=5000)
+    hold(storage, "20260101-000000-0002-1-of-2", pid=2**22 - 1, share="1/2")
+    shown = look(tmp_path, capsys)
+    assert "1 finished, 1 died" in shown
+    assert "share 1/2: run 20260101-000000-0002-1-of-2: ended without a report while running, last seen 1 h" in shown
+    assert shown.endswith("the same array goes on from there\n")
+
+
+def test_an_array_is_finished_when_all_of_its_shares_are(tmp_path: Path, capsys: Captured) -> None:
+    storage = new_dataset(tmp_path)
+    record(storage, "20260101-000000-0001-0-of-2", "finished", done=20, share="0/2")
+    assert "the same array goes on" in look(tmp_path, capsys)
+    # A share is tried twice: the second time counts.
+    record(storage, "20260101-000000-0002-1-of-2", "incomplete", done=15, share="1/2")
+    record(storage, "20260101-000001-0002-1-of-2", "finished", done=5, share="1/2")
+    shown = look(tmp_path, capsys)
+    assert "array of 2 shares: 2 finished\n" in shown
+    assert "the same array" not in shown
+    assert take_snapshot(storage).state == "finished"
+
+
+def test_a_run_over_all_videos_and_an_array_of_another_number_replace_an_array(
+    tmp_path: Path, capsys: Captured
+) -> None:
+    storage = new_dataset(tmp_path)
+    record(storage, "20260101-000000-0001-0-of-2", "failed", share="0/2")
+    record(storage, "20260101-000001-0001", "stopped", done=3)
+    assert "run 20260101-000001-0001: stopped" in look(tmp_path, capsys)
+    record(storage, "20260101-000002-0001-0-of-3", "finished", done=7, share="0/3")
+    shown = look(tmp_path, capsys)
+    assert "array of 3 shares: 1 finished, 2 not begun" in shown
+    hold(storage, "20260101-000003-0001")
+    assert "array" not in look(tmp_path, capsys)
+
+
+def test_the_driver_that_merges_an_array_is_one_of_its_elements(tmp_path: Path, capsys: Captured) -> None:
+    storage = new_dataset(tmp_path)
+    record(storage, "20260101-000000-0001-0-of-1", "running", done=20, share="0/1")
+    hold(storage, "20260101-000000-0001-0-of-1", share="0/1")
+    storage.write("lease.json", storage.read("leases/0-of-1.json"))
+    assert "array of 1 share: 1 running" in look(tmp_path, capsys)
+
+
+def test_a_watch_of_an_array_ends_with_its_last_element(
+    tmp_path: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage = new_dataset(tmp_path)
+    runs = [f"20260101-000000-0001-{index}-of-2" for index in range(2)]
+    for index, run_id in enumerate(runs):
+        record(storage, run_id, "running", share=f"{index}/2")
+        hold(storage, run_id, share=f"{index}/2")
+
+    def finish(index: int) -> None:
+        record(storage, runs[index], "finished", done=20, share=f"{index}/2")
+        storage.delete(f"leases/{index}-of-2.json")
+
+    waits = happening(monkeypatch, lambda: finish(1), lambda: finish(0))
+    assert look(tmp_path, capsys, watch=True).rstrip().endswith("100.0%  40/40 frames")
+    assert len(waits) == 2

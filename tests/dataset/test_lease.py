@@ -18,13 +18,11 @@ from phoenix_ray.dataset.lease import (
     Lease,
     LeaseHeldError,
     LeaseHolder,
-    ProcessMark,
     is_alive,
-    is_running,
     keep_lease,
-    own_mark,
     read_holder,
 )
+from phoenix_ray.dataset.process_mark import ProcessMark, is_running, own_mark
 from phoenix_ray.dataset.storage import LocalStorage
 from phoenix_ray.errors import OutputError
 

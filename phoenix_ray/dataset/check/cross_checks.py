@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from contextlib import suppress
 from itertools import groupby
@@ -11,10 +10,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from phoenix_ray.dataset import paths
+from phoenix_ray.dataset.array_lease import live_holders
 from phoenix_ray.dataset.check.files import DataFileCheck, Finding, PartitionCheck
 from phoenix_ray.dataset.failures import parse_failure
 from phoenix_ray.dataset.identity import DatasetIdentity
-from phoenix_ray.dataset.lease import is_alive, read_holder
 from phoenix_ray.dataset.manifest import Manifest, list_generations
 from phoenix_ray.dataset.parquet import DamagedFileError
 from phoenix_ray.dataset.publication import is_data_file_name
@@ -26,6 +25,8 @@ from phoenix_ray.landmarks import Layout
 
 # Written by `phoenix-ray export --format delta` and by Delta's tools. Parquet readers ignore names that begin with _.
 _DELTA_LOG = f"{paths.DATA}/_delta_log/"
+# Folders with files of runs, of which other checks see to those that matter.
+_OF_RUNS = (paths.PARTITIONS, paths.FAILURES, paths.RUNS, paths.LEASES, paths.QUARANTINE)
 
 
 def lost_files(manifest: Manifest, checks: tuple[DataFileCheck, ...]) -> Iterator[Finding]:
@@ -45,8 +46,7 @@ def check_listing(
     manifest_sound: bool,
 ) -> Iterator[Finding]:
     """Yield unfinished writes, data files that no manifest names, and files that phoenix_ray did not write, by name."""
-    holder = read_holder(storage)
-    at_work = holder is not None and is_alive(holder, time.time())
+    at_work = bool(live_holders(storage))
     published = {file.name for file in manifest.files}
     suspects = {check.name for check in checks if check.findings}
     known = {paths.IDENTITY, paths.VIDEOS, paths.LEASE}
@@ -64,7 +64,7 @@ def check_listing(
             yield Finding("foreign", file.name, "phoenix_ray writes no file of this name here")
         elif paths.manifest_generation(file.name) is not None:
             continue
-        elif file.name not in known and top not in (paths.PARTITIONS, paths.FAILURES, paths.RUNS, paths.QUARANTINE):
+        elif file.name not in known and top not in _OF_RUNS:
             yield Finding("unknown", file.name, "phoenix_ray did not write it")
 
 

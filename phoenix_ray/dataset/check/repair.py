@@ -22,11 +22,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from phoenix_ray.dataset import paths
+from phoenix_ray.dataset.array_lease import keep_lease_for, live_holders
 from phoenix_ray.dataset.check.cross_checks import read_video_table
 from phoenix_ray.dataset.check.dataset_check import DatasetCheck
 from phoenix_ray.dataset.check.files import TO_REPAIR, DataFileCheck, of_kinds
 from phoenix_ray.dataset.identity import DatasetIdentity, find_layout
-from phoenix_ray.dataset.lease import Lease, is_alive, keep_lease, read_holder
+from phoenix_ray.dataset.lease import Lease
 from phoenix_ray.dataset.manifest import DataFile, Manifest, newest_generation, read_manifest
 from phoenix_ray.dataset.publication import rewrite, sweep
 from phoenix_ray.dataset.shards import VideoKey
@@ -63,13 +64,12 @@ def alone_on(storage: Storage) -> Iterator[Lease]:
     Raises:
         OutputError: A run is at work on it.
     """
-    holder = read_holder(storage)
-    if holder is not None and is_alive(holder, time.time()):
+    for holder in live_holders(storage):
         raise OutputError(
             f"{storage.root} is being written by the run {holder.run_id} on {holder.host} (process {holder.pid}): "
             "repair it when that run has ended, or check it without --repair."
         )
-    with keep_lease(storage, f"repair-{time.strftime('%Y%m%d-%H%M%S')}") as lease:
+    with keep_lease_for(storage, f"repair-{time.strftime('%Y%m%d-%H%M%S')}") as lease:
         yield lease
 
 

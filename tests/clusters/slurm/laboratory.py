@@ -203,6 +203,15 @@ class Slurm:
         line = ["sbatch", "--parsable", *size, f"--output={log}", *options, str(SCRIPT), *words]
         return Job(self, self.call(*line, **variables).strip(), log)
 
+    def submit_array(
+        self, log: Path, elements: Sequence[int], *words: str, options: Sequence[str] = (), **variables: str
+    ) -> list[Job]:
+        """Submit jobs/slurm.sbatch as an array of one-node jobs, half a node each; return its elements."""
+        numbers = ",".join(map(str, elements))
+        size = ["--nodes=1", f"--cpus-per-task={CPUS // 2}", f"--array={numbers}"]
+        whole = self.submit(log.with_suffix(".%a.log"), *words, options=[*size, *options], **variables)
+        return [Job(self, f"{whole.number}_{index}", log.with_suffix(f".{index}.log")) for index in elements]
+
 
 class Job:
     """A job that was submitted; `log` is what it prints."""

@@ -10,9 +10,10 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from tests.clusters.conftest import kept_folder
@@ -21,6 +22,7 @@ from tests.clusters.slurm.laboratory import LOCAL_DISK, NODES, Job, Slurm, open_
 pytestmark = [pytest.mark.slow, pytest.mark.cluster, pytest.mark.timeout(580)]
 SHORT, LONG = 40, 1200
 GIVE_BACK_SECONDS = 15.0
+ROW = ["split", "video_id", "frame_index"]
 
 
 @pytest.fixture(scope="module")
@@ -197,6 +199,65 @@ def test_two_jobs_share_a_node(slurm: Slurm, kept: Path, digests: dict[int, str]
     assert max(facts["StartTime"] for facts in ended) < min(facts["EndTime"] for facts in ended), "at the same time"
     assert [digest_in(job.text()) for job in jobs] == [digests[SHORT]] * 2
     assert not leftovers(slurm)
+
+
+def rows(output: Path) -> list[tuple[str, str, int]]:
+    """Each row of the data files, as any Parquet reader sees it."""
+    tables = [pq.read_table(file, columns=ROW, partitioning=None) for file in output.glob("data/*/*.parquet")]
+    return sorted(tuple(row.values()) for table in tables for row in table.to_pylist())
+
+
+def compactions(jobs: Sequence[Job]) -> int:
+    return sum("Compacting" in job.text() for job in jobs)
+
+
+def test_the_elements_of_an_array_share_two_nodes_and_make_one_dataset(
+    slurm: Slurm, kept: Path, digests: dict[int, str]
+) -> None:
+    output = kept / "array"
+    words = [*source(SHORT), f"output.path={output}", "cluster.num_workers=1"]
+    jobs = slurm.submit_array(kept / "array.log", range(4), *words)
+    ended = [job.wait(300) for job in jobs]
+    assert [facts["ExitCode"] for facts in ended] == ["0:0"] * 4
+    assert {facts["BatchHost"] for facts in ended} == set(NODES)
+    assert compactions(jobs) == 1
+    whole = [job for job in jobs if "Dataset: whole" in job.text()]
+    assert {digest_in(job.text()) for job in whole} == {digests[SHORT]}
+    assert rows(output) == rows(kept / f"alone-{SHORT}")
+    assert not (output / "leases").exists()
+    assert not list(output.glob("partitions/**/*.parquet"))
+    assert not leftovers(slurm)
+
+
+def test_an_array_of_which_an_element_was_killed_is_finished_by_the_same_line(
+    slurm: Slurm, kept: Path, digests: dict[int, str]
+) -> None:
+    output = kept / "array-killed"
+    words = [*source(LONG), f"output.path={output}", "cluster.num_workers=1", "run.progress_seconds=2"]
+    jobs = slurm.submit_array(kept / "array-killed.log", range(4), *words)
+    killed = jobs[2]
+    killed.wait_for("frames/s", 200)
+    killed.cancel("--signal=KILL", "--full")
+    others = [job for job in jobs if job is not killed]
+    assert [job.wait(400)["ExitCode"] for job in others] == ["0:0"] * 3
+    assert killed.wait()["ExitCode"] != "0:0"
+    assert compactions(jobs) == 0
+    assert any("Dataset: incomplete" in job.text() for job in others)
+
+    again = slurm.submit_array(kept / "array-again.log", range(4), *words)
+    assert [job.wait(400)["ExitCode"] for job in again] == ["0:0"] * 4
+    assert compactions(again) == 1
+    assert digest_in(again[2].text()) == digests[LONG]
+    assert rows(output) == rows(kept / f"alone-{LONG}")
+
+
+def test_an_array_that_is_numbered_from_one_is_refused(slurm: Slurm, kept: Path) -> None:
+    words = [*source(SHORT), f"output.path={kept / 'from-one'}"]
+    first, last = slurm.submit_array(kept / "from-one.log", [4, 7], *words, PHOENIX_RAY_SHARES="7")
+    assert last.wait()["ExitCode"] == "2:0"
+    assert "give --array=0-6" in last.text()
+    assert first.wait()["ExitCode"] == "0:0"
+    assert "share 4/7" in first.text()
 
 
 def test_a_node_that_is_lost_in_mid_run_is_done_without(slurm: Slurm, kept: Path, digests: dict[int, str]) -> None:

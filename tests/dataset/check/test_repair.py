@@ -310,10 +310,14 @@ def test_a_sound_dataset_is_left_as_it_is(folder: Path) -> None:
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
 
 
-def test_a_dataset_that_a_run_writes_is_not_repaired(folder: Path) -> None:
+@pytest.mark.parametrize("lease", [paths.LEASE, "leases/1-of-4.json"])
+def test_a_dataset_that_a_run_writes_is_not_repaired(folder: Path, lease: str) -> None:
     holder = LeaseHolder("run-1", "another machine", os.getpid(), time.time(), time.time())
     content = {name: getattr(holder, name) for name in ("run_id", "host", "pid", "since", "heartbeat")}
-    (folder / paths.LEASE).write_text(json.dumps(content))
+    (folder / lease).parent.mkdir(exist_ok=True)
+    (folder / lease).write_text(json.dumps(content))
+    (folder / ".tmp-0123").touch()
+    assert not check(folder).findings, "an unfinished write is none of a run that died"
     with pytest.raises(OutputError, match=r"run-1 on another machine.*repair it when that run has ended"):
         mend(folder)
 
