@@ -22,7 +22,7 @@ say() { echo "rayjob.sh: $*" >&2; }
 stop() {
     signals=$((signals + 1))
     [[ $1 == TERM || -n $asked || -z $pid ]] || kill -TERM "$pid" 2>/dev/null
-    asked=1
+    [[ $asked == TERM ]] || asked=$1
 }
 
 # A signal ends a `wait` with a number that is not the process's exit code; then wait again.
@@ -37,6 +37,19 @@ wait_for() {
     done
 }
 
+# When its pod stops, the job must neither succeed nor fail: KubeRay's submitter then starts it on the next head.
+end_with() {
+    rm -f "$pid_file"
+    if [[ $asked == USR1 && ! $1 =~ ^[02-6]$ ]]; then
+        say "drained; the next head continues"
+        sleep 600 &
+        pid=$!
+        while [[ $asked != TERM ]] && kill -0 "$pid" 2>/dev/null; do wait "$pid"; done
+        kill "$pid" 2>/dev/null
+    fi
+    exit "$1"
+}
+
 run() {
     local ended pause pauses
     read -ra pauses <<<"${PHOENIX_RAY_RETRY_SECONDS-10 60 300}"
@@ -48,14 +61,14 @@ run() {
         python -m phoenix_ray.run run.wait_for_lease_seconds=120 "$@" &
         wait_for $!
         case $code in
-            0 | [2-6] | 130 | 143) exit "$code" ;;
+            0 | [2-6] | 130 | 143) end_with "$code" ;;
         esac
-        [[ -z $asked && -n $pause ]] || exit "$code"
+        [[ -z $asked && -n $pause ]] || end_with "$code"
         say "the run ended with exit code $code; trying again in $pause s"
         ended=$code
         sleep "$pause" &
         wait_for $!
-        [[ -z $asked ]] || exit "$ended"
+        [[ -z $asked ]] || end_with "$ended"
     done
 }
 
@@ -63,8 +76,11 @@ drain() {
     local run=""
     [[ ! -s $pid_file ]] || run=$(<"$pid_file")
     [[ -z $run ]] || kill -USR1 "$run" 2>/dev/null
-    # Kubernetes ends this wait after terminationGracePeriodSeconds. Workers are processes that Ray names after their class.
-    while kill -0 "${run:-none}" 2>/dev/null || grep -qs '[r]ay::ShardActor' /proc/[0-9]*/cmdline; do sleep 1; done
+    # Kubernetes ends this wait after terminationGracePeriodSeconds. Ray names workers' processes after their class.
+    while { [[ -e $pid_file ]] && kill -0 "${run:-none}" 2>/dev/null; } ||
+        grep -qs '[r]ay::ShardActor' /proc/[0-9]*/cmdline; do
+        sleep 1
+    done
 }
 
 case ${1:-} in

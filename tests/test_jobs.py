@@ -206,14 +206,19 @@ def test_a_slurm_job_drains_once_and_queues_itself_again_only_at_its_time_limit(
     assert (tmp_path / "said-scontrol").exists() == asked
 
 
-def start_rayjob(programs: Path, tmp_path: Path, pauses: str, *codes: str) -> subprocess.Popen[str]:
-    """Start `rayjob.sh run` with a pretended Python that ends with one exit code after another."""
+def start_rayjob(
+    programs: Path, tmp_path: Path, pauses: str, *codes: str, drained: str = "143"
+) -> subprocess.Popen[str]:
+    """Start `rayjob.sh run` with a pretended Python that ends with one exit code after another.
+
+    With "wait" for a code it runs until SIGTERM, and then ends with `drained`.
+    """
     (tmp_path / "codes").write_text("\n".join(codes) + "\n")
     body = f"""
         echo "$*" >> {tmp_path}/attempts
         code=$(head -n 1 {tmp_path}/codes); sed -i 1d {tmp_path}/codes
         [[ $code == wait ]] || exit $code
-        trap 'echo once >> {tmp_path}/signals; sleep 0.3; exit 143' TERM
+        trap 'echo once >> {tmp_path}/signals; sleep 0.3; exit {drained}' TERM
         while :; do sleep 0.1; done"""
     pretend(programs, "python", body)
     environment = dict(os.environ, PATH=f"{programs}:{os.environ['PATH']}", TMPDIR=str(tmp_path))
@@ -239,6 +244,13 @@ def wait_for_attempts(tmp_path: Path, count: int) -> None:
     time.sleep(0.3)
 
 
+def wait_until_drained(tmp_path: Path) -> None:
+    end = time.monotonic() + 30
+    while (tmp_path / "phoenix-ray-run.pid").exists():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
 @pytest.mark.parametrize("code", [0, 2, 3, 4, 5, 6, 130, 143])
 def test_a_rayjob_does_not_repeat_a_final_exit_code(code: int, programs: Path, tmp_path: Path) -> None:
     job = start_rayjob(programs, tmp_path, "0 0", str(code))
@@ -261,8 +273,18 @@ def test_a_rayjob_that_drains_signals_the_run_once_whoever_asks(programs: Path, 
     for _ in range(3):
         job.send_signal(signal.SIGUSR1)
         time.sleep(0.02)
-    assert job.wait(timeout=30) == 143
+    wait_until_drained(tmp_path)
     assert (tmp_path / "signals").read_text().split() == ["once"]
+    assert job.poll() is None, "a job that ends is final: only one that is lost with its head starts again"
+    job.send_signal(signal.SIGTERM)
+    assert job.wait(timeout=30) == 143
+
+
+def test_a_rayjob_whose_run_completes_while_its_pod_stops_ends(programs: Path, tmp_path: Path) -> None:
+    job = start_rayjob(programs, tmp_path, "0 0", "wait", drained="0")
+    wait_for_attempts(tmp_path, 1)
+    job.send_signal(signal.SIGUSR1)
+    assert job.wait(timeout=30) == 0
 
 
 def test_a_rayjob_that_ray_has_signalled_does_not_signal_the_run_again(programs: Path, tmp_path: Path) -> None:
@@ -281,6 +303,8 @@ def test_a_rayjob_that_is_stopped_between_two_attempts_ends(programs: Path, tmp_
     job = start_rayjob(programs, tmp_path, "60", "7", "0")
     wait_for_attempts(tmp_path, 1)
     job.send_signal(signal.SIGUSR1)
+    wait_until_drained(tmp_path)
+    job.send_signal(signal.SIGTERM)
     assert job.wait(timeout=30) == 7
     assert len(attempts(tmp_path)) == 1
 
@@ -292,7 +316,10 @@ def test_a_pod_drains_until_neither_the_run_nor_a_worker_is_left(programs: Path,
     pretend(programs, "grep", f"[[ -e {tmp_path}/worker ]]")
     environment = dict(os.environ, PATH=f"{programs}:{os.environ['PATH']}", TMPDIR=str(tmp_path))
     drain = subprocess.Popen(["bash", str(JOBS / "rayjob.sh"), "drain"], env=environment)
-    assert job.wait(timeout=30) == 143
+    wait_until_drained(tmp_path)
+    time.sleep(1.5)
     assert drain.poll() is None, "a worker is left"
     (tmp_path / "worker").unlink()
     assert drain.wait(timeout=30) == 0
+    job.terminate()
+    assert job.wait(timeout=30) == 143

@@ -6,7 +6,7 @@ import os
 import re
 import shlex
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import yaml
@@ -82,7 +82,8 @@ def test_ray_and_kubernetes_leave_a_run_the_time_to_drain(job: dict[str, Any]) -
 def test_the_drain_looks_for_workers_by_the_name_of_their_class() -> None:
     from phoenix_ray.cluster.actors import ShardActor
 
-    assert f"'[r]ay::{ShardActor.__ray_metadata__.class_name}'" in (JOBS / "rayjob.sh").read_text()
+    name = cast("Any", ShardActor).__ray_metadata__.class_name
+    assert f"'[r]ay::{name}'" in (JOBS / "rayjob.sh").read_text()
 
 
 @pytest.mark.parametrize("name", ["rayjob.yaml", "rayjob-autoscaling.yaml"])
@@ -110,15 +111,12 @@ def test_with_object_storage_all_pods_have_the_keys_and_no_volume() -> None:
         assert "volumes" not in pod
 
 
-def test_the_autoscaling_cluster_begins_with_its_head_and_waits_for_machines() -> None:
-    job = read("rayjob-autoscaling.yaml")
-    cluster = job["spec"]["rayClusterSpec"]
+def test_the_autoscaling_cluster_begins_with_its_head() -> None:
+    cluster = read("rayjob-autoscaling.yaml")["spec"]["rayClusterSpec"]
     assert cluster["enableInTreeAutoscaling"] is True
     (group,) = cluster["workerGroupSpecs"]
     assert (group["replicas"], group["minReplicas"]) == (0, 0)
     assert group["maxReplicas"] > 1
-    config, *words = entrypoint(job)
-    assert load(find_config(Path(config)), words).cluster.start_seconds >= 600
 
 
 def test_only_the_head_with_the_autoscaler_has_a_service_accounts_token(job: dict[str, Any]) -> None:

@@ -4,8 +4,9 @@ import math
 from typing import Literal, cast
 
 import pytest
+from ray.exceptions import RayActorError
 
-from phoenix_ray.cluster.actors import LOOK_SECONDS, ActorPool, PoolSize, memory_limit
+from phoenix_ray.cluster.actors import LOOK_SECONDS, ActorPool, PoolSize, _cause_of_failed_start, memory_limit
 from phoenix_ray.cluster.session import WorkerPlan
 from phoenix_ray.config import ClusterSettings
 from phoenix_ray.errors import ClusterError
@@ -109,3 +110,19 @@ def test_a_run_that_has_lost_all_workers_waits_for_nodes_as_long_as_for_a_shard_
     office.watch(300.0, ready=0)
     with pytest.raises(ClusterError, match=named):
         office.watch(302.0, ready=0)
+
+
+def test_an_actor_without_a_module_names_node_and_module_and_what_to_install() -> None:
+    text = (
+        "The actor died because of an error raised in its creation task, ray::ShardActor.__init__() (pid=7, "
+        "ip=10.0.0.7, actor_id=0, repr=x)\nray.exceptions.RaySystemError: System error: No module named 'pyarrow.lib'"
+    )
+    message = _cause_of_failed_start(RayActorError(error_msg=text))
+    assert "node 10.0.0.7 has no module 'pyarrow.lib'" in message
+    assert "pip install CHECKOUT" in message
+
+
+def test_an_actor_that_died_otherwise_is_explained_in_rays_words() -> None:
+    message = _cause_of_failed_start(RayActorError(error_msg="out of memory"))
+    assert "with enough memory for the model?" in message
+    assert "out of memory" in message

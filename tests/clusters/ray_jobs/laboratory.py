@@ -10,7 +10,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
@@ -57,10 +57,12 @@ class RayCluster:
         """The address for `ray job submit`."""
         return f"http://127.0.0.1:{self.dashboard_port}"
 
-    def environment(self, *, token: bool = True, python: Path | None = None, **variables: str) -> dict[str, str]:
-        """Return the variables of a client or node: with the token or without, in the cluster's environment or another.
+    def environment(
+        self, variables: Mapping[str, str] | None = None, *, token: bool = True, python: Path | None = None
+    ) -> dict[str, str]:
+        """Return the variables of a client or node, and those given: with the token or without.
 
-        An environment other than this one does not see the package.
+        Another environment than this one does not see the package.
         """
         python = python or self._python
         hidden = ("RAY_", "PHOENIX_RAY", "PYTHONPATH")
@@ -70,13 +72,13 @@ class RayCluster:
             kept["PYTHONPATH"] = str(ROOT)
         if self._token and token:
             kept |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": self._token}
-        return kept | {"RAY_USAGE_STATS_ENABLED": "0"} | variables
+        return kept | {"RAY_USAGE_STATS_ENABLED": "0"} | dict(variables or {})
 
     def start_head(self, *options: str, **variables: str) -> None:
         """Start the head, and wait until its dashboard answers."""
         ports = [f"--port={self.port}", f"--dashboard-port={self.dashboard_port}", "--dashboard-host=127.0.0.1"]
         ports += [f"--ray-client-server-port={self.client_port}"]
-        self._start("head", ["--head", f"--temp-dir={self.temporary}", *ports, *options], self.environment(**variables))
+        self._start("head", ["--head", f"--temp-dir={self.temporary}", *ports, *options], self.environment(variables))
         end = time.monotonic() + START_SECONDS
         while not self._answers():
             assert time.monotonic() < end, f"Ray's head did not start: see {self._kept}"
@@ -140,7 +142,7 @@ class RayCluster:
             text=True,
             check=False,
             timeout=timeout,
-            env=self.environment(token=token, **variables),
+            env=self.environment(variables, token=token),
         )
 
 
