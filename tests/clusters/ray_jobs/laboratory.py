@@ -88,6 +88,15 @@ class RayCluster:
         """Start a node that joins the head, in the cluster's environment or another."""
         self._start(name, [f"--address={self.address}", *options], self.environment(python=python))
 
+    def wait_for_cpus(self, count: int) -> None:
+        """Wait until the nodes that have joined have so many CPUs together."""
+        program = (
+            "import sys, time, ray\n"
+            "ray.init(sys.argv[1], logging_level='ERROR', log_to_driver=False)\n"
+            "while ray.cluster_resources().get('CPU', 0) < int(sys.argv[2]): time.sleep(0.5)"
+        )
+        self.run(sys.executable, "-c", program, self.address, str(count), timeout=START_SECONDS)
+
     def _start(self, name: str, options: Sequence[str], environment: dict[str, str]) -> None:
         listen, grpc, environments, metrics = free_ports(4)
         command = ["ray", "start", "--block", *options]
