@@ -31,15 +31,41 @@ fi
 # `ray job stop` sends SIGTERM and by default kills after 3 s; the run needs cluster.drain_seconds to finish its shards.
 environment='{"env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": "90"}}'
 
-echo "Ctrl-C leaves the job running. To stop it without losing work: ray job stop $id" >&2
-status=0
-ray job submit --submission-id "$id" --runtime-env-json "$environment" -- "${run[@]}" || status=$?
+# What another shell has to set for `ray job`. A token is not printed, the name of its file is.
+prefix=""
+if [[ ${RAY_AUTH_MODE:-} == token ]]; then
+    prefix="RAY_AUTH_MODE=token "
+    if [[ -n ${RAY_AUTH_TOKEN:-} ]]; then
+        prefix+='RAY_AUTH_TOKEN=… '
+    elif [[ -n ${RAY_AUTH_TOKEN_PATH:-} ]]; then
+        [[ $RAY_AUTH_TOKEN_PATH == /* ]] || RAY_AUTH_TOKEN_PATH=$PWD/$RAY_AUTH_TOKEN_PATH
+        prefix+="RAY_AUTH_TOKEN_PATH=$(printf %q "$RAY_AUTH_TOKEN_PATH") "
+    fi
+fi
+show() { echo "    ${prefix}ray job $* --address $(printf %q "$RAY_API_SERVER_ADDRESS") $id" >&2; }
 
-# `ray job submit` exits with 1 for any failure, and with 0 if the job was stopped. The cluster knows the run's own exit
-# code (docs/cli.md).
+# The "next steps" that Ray prints lack the address and the token.
+said=$(ray job submit --no-wait --submission-id "$id" --runtime-env-json "$environment" -- "${run[@]}") || {
+    echo "$said" >&2
+    exit 1
+}
+echo "Submitted as $id. Ctrl-C leaves it running. From any shell, follow it, ask how it is, or stop it without loss:" >&2
+show logs --follow
+show status
+show stop
+
+status=0
+ray job logs --follow "$id" || status=$?
+
+# `ray job logs` ends with 0 whatever became of the job. The cluster knows the run's own exit code (docs/cli.md).
 known=$("$(dirname "$(command -v ray)")/python" -c '
 import sys
 from ray.job_submission import JobSubmissionClient
 info = JobSubmissionClient().get_job_info(sys.argv[1])
-print({"SUCCEEDED": 0, "STOPPED": 143}.get(info.status, info.driver_exit_code or 1))' "$id" 2>/dev/null) || known=$status
+if not info.status.is_terminal():
+    sys.exit("The connection to the job was lost; it is still running.")
+print({"SUCCEEDED": 0, "STOPPED": 143}.get(info.status, info.driver_exit_code or 1))' "$id") || {
+    echo "What became of $id is not known: ask for its status as shown above." >&2
+    exit "$((status ? status : 1))"
+}
 exit "$known"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
@@ -25,7 +25,8 @@ from phoenix_ray.commands.stats import stats
 from phoenix_ray.commands.status import status
 from phoenix_ray.commands.verify import verify
 from phoenix_ray.commands.view import view
-from phoenix_ray.errors import EXIT_INTERRUPTED, PhoenixRayError
+from phoenix_ray.errors import EXIT_INTERRUPTED, MissingPackagesError, PhoenixRayError
+from phoenix_ray.installation import missing_packages
 from phoenix_ray.text import printable_line, printable_text
 
 
@@ -41,13 +42,21 @@ class _Group(click.Group):
         try:
             return super().invoke(ctx)
         except PhoenixRayError as error:
-            click.echo(f"error: {printable_text(error)}", err=True)
-            for line in error.closing_lines:
-                click.echo(printable_line(line), err=True)
-            sys.exit(error.exit_code)
+            _end_with(error)
+        except ModuleNotFoundError as error:
+            if message := missing_packages(error):
+                _end_with(MissingPackagesError(message))
+            raise
         except KeyboardInterrupt:
             click.echo("Stopped.", err=True)
             sys.exit(EXIT_INTERRUPTED)
+
+
+def _end_with(error: PhoenixRayError) -> NoReturn:
+    click.echo(f"error: {printable_text(error)}", err=True)
+    for line in error.closing_lines:
+        click.echo(printable_line(line), err=True)
+    sys.exit(error.exit_code)
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})

@@ -51,6 +51,12 @@ class MissingExtraError(PhoenixRayError):
         super().__init__(f"{feature} needs the extra [{extra}]: pip install 'phoenix-ray[{extra}]'")
 
 
+class MissingPackagesError(PhoenixRayError):
+    """Packages that every command needs are not installed."""
+
+    exit_code = EXIT_USAGE
+
+
 class SourceError(PhoenixRayError):
     """The source as a whole cannot be read (a single bad video or frame is recorded, never raised)."""
 

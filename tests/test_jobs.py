@@ -1,21 +1,17 @@
-"""The scripts of jobs/: with a pretended `ray` and a pretended SLURM, and what a cluster would read of the YAML."""
+"""The scripts of jobs/ with a pretended `ray`, Python and SLURM."""
 
 from __future__ import annotations
 
 import os
-import re
-import shlex
+import signal
 import subprocess
+import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
-import yaml
-
-from phoenix_ray.config_files import find_config, load
 
 JOBS = Path(__file__).parents[1] / "jobs"
-ROOT = JOBS.parent
 
 
 def pretend(folder: Path, name: str, body: str) -> None:
@@ -27,14 +23,11 @@ def pretend(folder: Path, name: str, body: str) -> None:
 
 @pytest.fixture
 def programs(tmp_path: Path) -> Path:
-    """A folder of programs: a `ray` that notes its words, a cluster that says the run ended with 4."""
+    """A folder of programs: a `ray` that notes what is submitted, a cluster that says the run ended with 4."""
     folder = tmp_path / "bin"
     folder.mkdir()
-    pretend(
-        folder,
-        "ray",
-        f'printf "%s\\n" "$@" > {tmp_path}/words; echo "${{RAY_AUTH_MODE:-none}}" > {tmp_path}/mode; exit 1',
-    )
+    note = f'printf "%s\\n" "$@" > {tmp_path}/words; echo "${{RAY_AUTH_MODE:-none}}" > {tmp_path}/mode'
+    pretend(folder, "ray", f'[[ $2 != submit ]] || {{ {note}; echo "Next: ray job logs"; }}')
     pretend(folder, "python", "echo 4")
     return folder
 
@@ -46,7 +39,7 @@ def run(script: str, *words: str, programs: Path, **variables: str) -> subproces
     return subprocess.run(command, capture_output=True, text=True, check=False, env=environment, timeout=60)
 
 
-@pytest.mark.parametrize("script", ["submit.sh", "slurm.sbatch"])
+@pytest.mark.parametrize("script", ["submit.sh", "slurm.sbatch", "rayjob.sh"])
 def test_scripts_are_bash(script: str) -> None:
     subprocess.run(["bash", "-n", str(JOBS / script)], check=True)
 
@@ -70,9 +63,42 @@ def test_each_submission_has_an_id_of_its_own(programs: Path, tmp_path: Path) ->
 
 def test_submit_ends_with_the_runs_exit_code(programs: Path) -> None:
     assert run("submit.sh", "x", programs=programs, RAY_API_SERVER_ADDRESS="http://head:8265").returncode == 4
+
+
+def test_submit_does_not_end_with_0_when_the_cluster_is_gone(programs: Path) -> None:
     pretend(programs, "python", "exit 1")
     lost = run("submit.sh", "x", programs=programs, RAY_API_SERVER_ADDRESS="http://head:8265")
-    assert lost.returncode == 1, "a cluster that is gone leaves what `ray job submit` said"
+    assert lost.returncode == 1
+    assert "ask for its status as shown above" in lost.stderr
+
+
+def test_a_submission_that_fails_shows_what_ray_said(programs: Path) -> None:
+    pretend(programs, "ray", "echo the reason; exit 1")
+    done = run("submit.sh", "x", programs=programs, RAY_API_SERVER_ADDRESS="http://head:8265")
+    assert done.returncode == 1
+    assert "the reason" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("variables", "prefix"),
+    [
+        ({}, ""),
+        ({"RAY_AUTH_TOKEN": "secret"}, "RAY_AUTH_MODE=token RAY_AUTH_TOKEN=… "),
+        ({"RAY_AUTH_TOKEN_PATH": "/my token"}, r"RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH=/my\ token "),
+    ],
+)
+def test_submit_shows_commands_with_all_that_another_shell_needs(
+    variables: dict[str, str], prefix: str, programs: Path, tmp_path: Path
+) -> None:
+    done = run("submit.sh", "x", programs=programs, RAY_API_SERVER_ADDRESS="http://head:8265", **variables)
+    said = (tmp_path / "words").read_text().splitlines()
+    name = said[said.index("--submission-id") + 1]
+    shown = [line.strip() for line in done.stderr.splitlines() if "ray job" in line]
+    assert shown == [
+        f"{prefix}ray job {what} --address http://head:8265 {name}" for what in ("logs --follow", "status", "stop")
+    ]
+    assert "Next: ray job logs" not in done.stdout + done.stderr, "Ray's own commands lack the address and the token"
+    assert "secret" not in done.stdout + done.stderr
 
 
 @pytest.mark.parametrize(
@@ -180,62 +206,120 @@ def test_a_slurm_job_drains_once_and_queues_itself_again_only_at_its_time_limit(
     assert (tmp_path / "said-scontrol").exists() == asked
 
 
-@pytest.fixture(scope="module")
-def manifest() -> dict[str, Any]:
-    documents = yaml.safe_load_all((JOBS / "rayjob.yaml").read_text())
-    return {document["kind"]: document for document in documents}
+def start_rayjob(
+    programs: Path, tmp_path: Path, pauses: str, *codes: str, drained: str = "143"
+) -> subprocess.Popen[str]:
+    """Start `rayjob.sh run` with a pretended Python that ends with one exit code after another.
+
+    With "wait" for a code it runs until SIGTERM, and then ends with `drained`.
+    """
+    (tmp_path / "codes").write_text("\n".join(codes) + "\n")
+    body = f"""
+        echo "$*" >> {tmp_path}/attempts
+        code=$(head -n 1 {tmp_path}/codes); sed -i 1d {tmp_path}/codes
+        [[ $code == wait ]] || exit $code
+        trap 'echo once >> {tmp_path}/signals; sleep 0.3; exit {drained}' TERM
+        while :; do sleep 0.1; done"""
+    pretend(programs, "python", body)
+    environment = dict(os.environ, PATH=f"{programs}:{os.environ['PATH']}", TMPDIR=str(tmp_path))
+    return subprocess.Popen(
+        ["bash", str(JOBS / "rayjob.sh"), "run", "--config", "phoenix", "a=b c"],
+        env=environment | {"PHOENIX_RAY_RETRY_SECONDS": pauses},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
 
 
-def test_the_ray_job_resumes_by_itself_and_cleans_up(manifest: dict[str, Any]) -> None:
-    assert manifest["RayJob"]["apiVersion"] == "ray.io/v1"
-    spec = manifest["RayJob"]["spec"]
-    assert spec["backoffLimit"] >= 1
-    assert spec["shutdownAfterJobFinishes"] is True
+def attempts(tmp_path: Path) -> Sequence[str]:
+    file = tmp_path / "attempts"
+    return file.read_text().splitlines() if file.exists() else []
 
 
-def test_the_ray_job_asks_for_a_token(manifest: dict[str, Any]) -> None:
-    cluster = manifest["RayJob"]["spec"]["rayClusterSpec"]
-    assert cluster["authOptions"] == {"mode": "token"}
-    assert tuple(map(int, cluster["rayVersion"].split("."))) >= (2, 52, 0), "KubeRay asks for it"
+def wait_for_attempts(tmp_path: Path, count: int) -> None:
+    end = time.monotonic() + 30
+    while len(attempts(tmp_path)) < count:
+        assert time.monotonic() < end, attempts(tmp_path)
+        time.sleep(0.02)
+    time.sleep(0.3)
 
 
-def test_the_entrypoint_is_a_run_with_settings_that_exist_on_the_shared_volume(manifest: dict[str, Any]) -> None:
-    words = shlex.split(manifest["RayJob"]["spec"]["entrypoint"])
-    assert words[:4] == ["python", "-m", "phoenix_ray.run", "--config"]
-    settings = load(find_config(Path(words[4])), words[5:])
-    assert settings.model.weights_path == "", "the image says where its weights are"
-    assert settings.cluster.num_gpus == "auto"
-    for pod in pods(manifest):
-        (mount,) = pod["containers"][0]["volumeMounts"]
-        assert settings.source.path.startswith(mount["mountPath"])
-        assert settings.output.path.startswith(mount["mountPath"])
+def wait_until_drained(tmp_path: Path) -> None:
+    end = time.monotonic() + 30
+    while (tmp_path / "phoenix-ray-run.pid").exists():
+        assert time.monotonic() < end
+        time.sleep(0.02)
 
 
-def pods(manifest: dict[str, Any]) -> list[dict[str, Any]]:
-    cluster = manifest["RayJob"]["spec"]["rayClusterSpec"]
-    return [group["template"]["spec"] for group in (cluster["headGroupSpec"], *cluster["workerGroupSpecs"])]
+@pytest.mark.parametrize("code", [0, 2, 3, 4, 5, 6, 130, 143])
+def test_a_rayjob_does_not_repeat_a_final_exit_code(code: int, programs: Path, tmp_path: Path) -> None:
+    job = start_rayjob(programs, tmp_path, "0 0", str(code))
+    assert job.wait(timeout=30) == code
+    assert attempts(tmp_path) == ["-m phoenix_ray.run run.wait_for_lease_seconds=120 --config phoenix a=b c"]
 
 
-def test_head_and_workers_share_image_and_volume(manifest: dict[str, Any]) -> None:
-    assert len({pod["containers"][0]["image"] for pod in pods(manifest)}) == 1
-    claim = manifest["PersistentVolumeClaim"]
-    assert claim["spec"]["accessModes"] == ["ReadWriteMany"]
-    for pod in pods(manifest):
-        assert pod["volumes"][0]["persistentVolumeClaim"]["claimName"] == claim["metadata"]["name"]
+@pytest.mark.parametrize("code", [1, 7, 137])
+def test_a_rayjob_repeats_other_exit_codes_a_few_times(code: int, programs: Path, tmp_path: Path) -> None:
+    assert start_rayjob(programs, tmp_path, "0 0", str(code), "0").wait(timeout=30) == 0
+    assert len(attempts(tmp_path)) == 2
+    (tmp_path / "attempts").unlink()
+    assert start_rayjob(programs, tmp_path, "0 0", *[str(code)] * 5).wait(timeout=30) == code
+    assert len(attempts(tmp_path)) == 3
 
 
-def test_a_worker_pod_holds_the_workers_that_share_its_gpu(manifest: dict[str, Any]) -> None:
-    settings = load(find_config(Path("phoenix-gpu")))
-    (group,) = manifest["RayJob"]["spec"]["rayClusterSpec"]["workerGroupSpecs"]
-    limits = group["template"]["spec"]["containers"][0]["resources"]["limits"]
-    assert limits["nvidia.com/gpu"] == "1"
-    assert int(limits["cpu"]) >= settings.cluster.workers_per_gpu * settings.cluster.cpus_per_worker
+def test_a_rayjob_that_drains_signals_the_run_once_whoever_asks(programs: Path, tmp_path: Path) -> None:
+    job = start_rayjob(programs, tmp_path, "0 0", "wait")
+    wait_for_attempts(tmp_path, 1)
+    for _ in range(3):
+        job.send_signal(signal.SIGUSR1)
+        time.sleep(0.02)
+    wait_until_drained(tmp_path)
+    assert (tmp_path / "signals").read_text().split() == ["once"]
+    assert job.poll() is None, "a job that ends is final: only one that is lost with its head starts again"
+    job.send_signal(signal.SIGTERM)
+    assert job.wait(timeout=30) == 143
 
 
-def test_the_image_is_made_from_files_that_exist(manifest: dict[str, Any]) -> None:
-    dockerfile = (JOBS / "Dockerfile").read_text()
-    for copied in re.findall(r"^COPY (.+) \S+$", dockerfile, re.MULTILINE):
-        for name in copied.split():
-            assert (ROOT / name).exists(), name
-    ray = next(line for line in (ROOT / "constraints.txt").read_text().splitlines() if line.startswith("ray=="))
-    assert ray == f"ray=={manifest['RayJob']['spec']['rayClusterSpec']['rayVersion']}"
+def test_a_rayjob_whose_run_completes_while_its_pod_stops_ends(programs: Path, tmp_path: Path) -> None:
+    job = start_rayjob(programs, tmp_path, "0 0", "wait", drained="0")
+    wait_for_attempts(tmp_path, 1)
+    job.send_signal(signal.SIGUSR1)
+    assert job.wait(timeout=30) == 0
+
+
+def test_a_rayjob_that_ray_has_signalled_does_not_signal_the_run_again(programs: Path, tmp_path: Path) -> None:
+    job = start_rayjob(programs, tmp_path, "0 0", "wait")
+    wait_for_attempts(tmp_path, 1)
+    job.send_signal(signal.SIGTERM)
+    time.sleep(0.2)
+    job.send_signal(signal.SIGUSR1)
+    time.sleep(0.5)
+    assert not (tmp_path / "signals").exists()
+    subprocess.run(["pkill", "-TERM", "-P", str(job.pid)], check=True)
+    assert job.wait(timeout=30) == 143
+
+
+def test_a_rayjob_that_is_stopped_between_two_attempts_ends(programs: Path, tmp_path: Path) -> None:
+    job = start_rayjob(programs, tmp_path, "60", "7", "0")
+    wait_for_attempts(tmp_path, 1)
+    job.send_signal(signal.SIGUSR1)
+    wait_until_drained(tmp_path)
+    job.send_signal(signal.SIGTERM)
+    assert job.wait(timeout=30) == 7
+    assert len(attempts(tmp_path)) == 1
+
+
+def test_a_pod_drains_until_neither_the_run_nor_a_worker_is_left(programs: Path, tmp_path: Path) -> None:
+    job = start_rayjob(programs, tmp_path, "0 0", "wait")
+    wait_for_attempts(tmp_path, 1)
+    (tmp_path / "worker").touch()
+    pretend(programs, "grep", f"[[ -e {tmp_path}/worker ]]")
+    environment = dict(os.environ, PATH=f"{programs}:{os.environ['PATH']}", TMPDIR=str(tmp_path))
+    drain = subprocess.Popen(["bash", str(JOBS / "rayjob.sh"), "drain"], env=environment)
+    wait_until_drained(tmp_path)
+    time.sleep(1.5)
+    assert drain.poll() is None, "a worker is left"
+    (tmp_path / "worker").unlink()
+    assert drain.wait(timeout=30) == 0
+    job.terminate()
+    assert job.wait(timeout=30) == 143

@@ -122,11 +122,11 @@ class ActorPool:
             self._failed_starts += not _lost_its_node(error)
             if self._failed_starts >= MAX_FAILED_STARTS and not self._ever_started:
                 raise ClusterError(
-                    f"Workers die while they start, {self._failed_starts} of {self._failed_starts}. Is phoenix_ray "
-                    f"installed on every node, in this version, with enough memory for the model? Ray says: {error}"
+                    f"Workers die while they start, {self._failed_starts} of {self._failed_starts}. "
+                    f"{_cause_of_failed_start(error)}"
                 ) from None
             self.replace(worker)
-            return f"A worker died while it started and is replaced. {_cause_of_death(error)}"
+            return f"A worker died while it started and is replaced. {_missing_module(error) or _cause_of_death(error)}"
         self._ever_started = True
         self._members[worker].info = info
         return info
@@ -222,6 +222,24 @@ def _cause_of_death(error: RayActorError) -> str:
     """Return the part of Ray's message that says how a process ended; the rest guesses and speaks of actors."""
     detail = re.search(r"Worker exit detail: (.*?)(?: Some common causes|\n|$)", str(error))
     return detail[1] if detail else _first_line(error)
+
+
+def _cause_of_failed_start(error: RayActorError) -> str:
+    return _missing_module(error) or (
+        f"Is phoenix_ray installed on every node, in this version, with enough memory for the model? Ray says: {error}"
+    )
+
+
+def _missing_module(error: RayActorError) -> str:
+    """Return what to install, if Ray's message says that an actor's process lacks a module; else an empty text."""
+    found = re.search(r"No module named '([\w.]+)'", str(error))
+    if not found:
+        return ""
+    node = re.search(r"\(pid=\d+, ip=([\w.:]+)", str(error))
+    return (
+        f"The Python that started Ray on {f'node {node[1]}' if node else 'a node'} has no module '{found[1]}'. "
+        "Install phoenix_ray in that environment, with the packages it needs: pip install CHECKOUT (jobs/README.md)."
+    )
 
 
 def _first_line(error: Exception) -> str:

@@ -86,7 +86,7 @@ class RunRecord:
             self.status = self._meter.status(self.status.shards_waiting, self.status.shards_in_flight, ready)
             self._write_status()
         self._workers = max(self._workers, ready)
-        self._note(f"worker {ready} ready on {info.node} (process {info.process})")
+        self._note(f"worker {ready} ready on {info.node} (process {info.process}): {info.kernels}")
 
     def shard_committed(self, assignment: Assignment, receipt: Receipt) -> None:
         """Called when a shard is committed, once for each: not for a copy that was slower."""

@@ -111,7 +111,8 @@ def _start(address: str) -> str:
             ) from None
         raise ClusterError(
             f"Ray cannot be reached at '{address}' (cluster.address or RAY_ADDRESS): {error}. Correct the address, "
-            "start Ray there with `ray start --head`, or leave the address out to use this machine alone."
+            "start Ray there with `ray start --head`, or leave the address out to use this machine alone. "
+            f"{_connection_hint(address)}"
         ) from None
     nodes, found = sum(node["Alive"] for node in ray.nodes()), ray.cluster_resources()
     return (
@@ -125,6 +126,23 @@ def _check_reachable(address: str) -> None:
     host, _, port = address.rpartition("://")[2].rpartition(":")
     if host and port.isdigit():
         socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
+
+
+def _connection_hint(address: str) -> str:
+    """Return what else may keep a cluster at an address from answering."""
+    if os.environ.get("RAY_AUTH_MODE") == "token":
+        hint = "A cluster with another token than RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH does not answer either."
+    else:
+        hint = (
+            "A cluster with token authentication answers only if RAY_AUTH_MODE=token is set, and RAY_AUTH_TOKEN_PATH "
+            "names the file with its token."
+        )
+    if address.startswith("ray://"):
+        hint += (
+            " With ray:// the driver stays on this machine and needs its connection to the end; `ray job submit` or "
+            "jobs/submit.sh starts it on the cluster instead."
+        )
+    return hint
 
 
 # glibc gives each thread memory of its own, which it keeps: over a long video, decoders, writers and the threads of

@@ -115,11 +115,13 @@ class WorkerInfo:
         node: Name of its machine.
         process: Its process ID there.
         node_id: ID of the node in Ray.
+        kernels: Processor, GPU and libraries that it computes with (`models.registry.kernels`).
     """
 
     node: str
     process: int
     node_id: str = ""
+    kernels: str = ""
 
 
 class ShardWorker:
@@ -150,7 +152,7 @@ class ShardWorker:
         self._model = Lockstep(model) if at_once > 1 and isinstance(model, TrackingModel) else model
         self._decode = _share(self._settings.decode, at_once)
         self._turns = _Turns(at_once)
-        return WorkerInfo(platform.node(), os.getpid())
+        return WorkerInfo(platform.node(), os.getpid(), kernels=self._kernels)
 
     def process(self, shard: Shard, start: State = None) -> Receipt:
         """Compute one shard and commit it; `start` is the state before it, None where that is to be looked up."""

@@ -5,10 +5,10 @@ from typing import Any, Literal
 
 import pytest
 from ray.core.generated.common_pb2 import ActorDiedErrorContext, NodeDeathInfo
-from ray.exceptions import ActorDiedError
+from ray.exceptions import ActorDiedError, RayActorError
 
 from phoenix_ray.cluster import actors
-from phoenix_ray.cluster.actors import MAX_FAILED_STARTS, ActorPool, memory_limit
+from phoenix_ray.cluster.actors import MAX_FAILED_STARTS, ActorPool, _cause_of_failed_start, memory_limit
 from phoenix_ray.cluster.session import WorkerPlan
 from phoenix_ray.cluster.worker import WorkerInfo
 from phoenix_ray.config import ModelSettings, Settings
@@ -122,3 +122,19 @@ def test_a_worker_whose_node_went_is_not_blamed_while_the_node_is_still_listed(
     start(pool, monkeypatch, "a")
     monkeypatch.setattr("ray.nodes", lambda: [{"NodeID": "a", "Alive": True}])
     assert pool.explain(1, ActorDiedError(cause)).failure_class == blamed
+
+
+def test_an_actor_without_a_module_names_node_and_module_and_what_to_install() -> None:
+    text = (
+        "The actor died because of an error raised in its creation task, ray::ShardActor.__init__() (pid=7, "
+        "ip=10.0.0.7, actor_id=0, repr=x)\nray.exceptions.RaySystemError: System error: No module named 'pyarrow.lib'"
+    )
+    message = _cause_of_failed_start(RayActorError(error_msg=text))
+    assert "node 10.0.0.7 has no module 'pyarrow.lib'" in message
+    assert "pip install CHECKOUT" in message
+
+
+def test_an_actor_that_died_otherwise_is_explained_in_rays_words() -> None:
+    message = _cause_of_failed_start(RayActorError(error_msg="out of memory"))
+    assert "with enough memory for the model?" in message
+    assert "out of memory" in message

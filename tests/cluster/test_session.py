@@ -203,3 +203,28 @@ def test_a_ray_that_does_not_start_in_time_is_an_error_with_a_way_out(monkeypatc
         RaySession(ClusterSettings(), lambda line: None) as session,
     ):
         session.resources()
+
+
+@pytest.mark.parametrize(
+    ("address", "mode", "named", "not_named"),
+    [
+        ("10.0.0.1:6379", "", ["RAY_AUTH_MODE=token is set", "RAY_AUTH_TOKEN_PATH"], "ray job submit"),
+        ("10.0.0.1:6379", "token", ["another token than RAY_AUTH_TOKEN"], "RAY_AUTH_MODE"),
+        ("ray://10.0.0.1:10001", "", ["RAY_AUTH_MODE=token is set", "`ray job submit`"], "another token"),
+    ],
+)
+def test_a_cluster_that_does_not_answer_may_want_a_token(
+    monkeypatch: pytest.MonkeyPatch, address: str, mode: str, named: list[str], not_named: str
+) -> None:
+    monkeypatch.setenv("RAY_AUTH_MODE", mode)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise ConnectionError("no answer")
+
+    monkeypatch.setattr("ray.init", refuse)
+    monkeypatch.setattr("phoenix_ray.cluster.session._check_reachable", refuse)
+    with pytest.raises(ClusterError) as raised, RaySession(ClusterSettings(address=address), say=print) as session:
+        session.resources()
+    for part in named:
+        assert part in str(raised.value)
+    assert not_named not in str(raised.value)
