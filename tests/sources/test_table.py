@@ -4,17 +4,21 @@ import csv
 import random
 from pathlib import Path
 
+import obstore
 import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from obstore.exceptions import GenericError
 from pyarrow import parquet
 
 from phoenix_ray.config import SourceSettings
 from phoenix_ray.errors import SourceError
 from phoenix_ray.sources.base import SourceProblem
+from phoenix_ray.sources.disk_paths import DiskPath
 from phoenix_ray.sources.registry import open_source
 from phoenix_ray.sources.table import SEPARATORS, open_table, read_table
+from tests.sources.buckets import ROOT, CountedStore
 from tests.sources.made_up import listed, listed_videos, problem, write_frames, write_video
 
 
@@ -113,7 +117,7 @@ def test_what_a_spreadsheet_writes_is_read_back(
         writer = csv.DictWriter(file, header, delimiter=separator, lineterminator=lines)
         writer.writeheader()
         writer.writerows([row, row])
-    assert read_table(media_table) == [row, row]
+    assert read_table(DiskPath(media_table)) == [row, row]
 
 
 @pytest.fixture(scope="module")
@@ -147,7 +151,7 @@ def test_a_row_whose_video_is_missing_is_a_problem(media: Path) -> None:
         (",frames", "videos.csv row 1 gives no video ID."),
         ("1,", "videos.csv row 1 names '', which does not exist."),
         ("1," + "x" * 300, "File name too long"),
-        ("1,s3://bucket/clip.mp4", "which does not exist"),
+        ("1,foo://bucket/clip.mp4", "foo:// is not a file system that is known here"),
     ],
 )
 def test_a_row_that_lacks_something_is_a_problem(media: Path, row: str, reason: str) -> None:
@@ -212,12 +216,12 @@ def test_a_damaged_parquet_file_is_an_error(tmp_path: Path) -> None:
 def test_a_column_that_is_not_text_is_an_error(tmp_path: Path) -> None:
     parquet.write_table(pa.table({"video_id": ["1"], "path": ["a"], "box": [[1, 2]]}), tmp_path / "videos.parquet")
     with pytest.raises(SourceError, match="cannot be read as a table: Unsupported cast from list"):
-        read_table(tmp_path / "videos.parquet")
+        read_table(DiskPath(tmp_path / "videos.parquet"))
 
 
 def test_a_folder_is_not_a_table(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match=r"is not a table: give a file that ends in \.csv \.tsv \.parquet"):
-        open_table(tmp_path, SourceSettings())
+        open_table(DiskPath(tmp_path), SourceSettings())
 
 
 def test_the_source_says_what_it_is(media: Path) -> None:
@@ -229,7 +233,34 @@ def test_the_source_says_what_it_is(media: Path) -> None:
 def test_the_mark_of_a_cell_that_would_be_a_formula_is_taken_off(tmp_path: Path) -> None:
     table = tmp_path / "videos.csv"
     table.write_text("video_id,path,offset\n'=1+1,'-a.mp4,-5\n'x,b.mp4,7\n")
-    assert read_table(table) == [
+    assert read_table(DiskPath(table)) == [
         {"video_id": "=1+1", "path": "-a.mp4", "offset": "-5"},
         {"video_id": "'x", "path": "b.mp4", "offset": "7"},
     ]
+
+
+def test_a_table_names_uris_and_paths_beside_each_other(media: Path, bucket: CountedStore) -> None:
+    uri = bucket.copy(media / "frames", "set/frames with? a mark")
+    bucket.copy(media / "clips", "set/clips")
+    table = write_table(
+        media, f"video_id,path\n1,{uri}/\n2,{ROOT}/set/clips/ein clip.mp4\n3,frames\n4,file://{media}/frames\n"
+    )
+    videos = listed_videos(table)
+    assert [video.location for video in videos] == [
+        uri,
+        f"{ROOT}/set/clips/ein clip.mp4",
+        str(media / "frames"),
+        str(media / "frames"),
+    ]
+    assert len({video.signature for video in videos}) == 2
+
+
+def test_a_bucket_that_does_not_exist_ends_the_listing_of_a_table(
+    media: Path, bucket: CountedStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise GenericError("404: <Code>NoSuchBucket</Code>")
+
+    monkeypatch.setattr(obstore, "list_with_delimiter", fail)
+    with pytest.raises(SourceError, match=f"{ROOT}/frames cannot be read: there is no such bucket"):
+        listed(write_table(media, f"video_id,path\n1,{ROOT}/frames\n"))
