@@ -117,10 +117,6 @@ def check_uri(uri: str) -> None:
         raise ConfigError(f"'{uri}' names no bucket: give {scheme}://BUCKET/FOLDER.")
 
 
-class BrokenOffError(BucketError):
-    """A listing broke off in mid-answer, which the client does not repeat."""
-
-
 @contextmanager
 def explain(bucket: Bucket) -> Iterator[None]:
     """Turn the client's exceptions into those of a file system.
@@ -128,7 +124,7 @@ def explain(bucket: Bucket) -> Iterator[None]:
     Raises:
         FileNotFoundError: There is no such object, or no such bucket.
         FileExistsError: The object is there already (a conditional request).
-        BrokenOffError: A listing broke off.
+        BrokenAnswerError: An answer broke off.
         BucketError: Anything else that the store, or the way to it, is to blame for.
     """
     from obstore import exceptions
@@ -144,8 +140,6 @@ def explain(bucket: Bucket) -> Iterator[None]:
         refused = isinstance(error, exceptions.PermissionDeniedError | exceptions.UnauthenticatedError)
         if "NoSuchBucket" in text or "ContainerNotFound" in text:
             raise BucketError(f"there is no such bucket ({text}). Make it, or give another one") from None
-        if "list response body" in text:
-            raise BrokenOffError(f"{text}. Start the same command again") from None
         if "169.254.169.254" in text or "metadata.google.internal" in text:
             scheme = bucket.root.partition("://")[0]
             raise BucketError(f"no credentials were found ({text}). Set {_variables(scheme)}") from None

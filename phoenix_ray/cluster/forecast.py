@@ -56,12 +56,14 @@ class Fleet:
         nodes: Nodes that they are on.
         cpus: CPUs of these nodes.
         gpus: GPUs that they reserve in all.
+        awaited_nodes: How many of the nodes an autoscaler has yet to bring.
     """
 
     workers: int
     nodes: int
     cpus: float
     gpus: float
+    awaited_nodes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,19 +106,26 @@ class Forecast:
     useful_workers: int
 
 
-def find_fleet(plan: WorkerPlan, nodes: Iterable[Mapping[str, float]]) -> Fleet:
+def find_fleet(plan: WorkerPlan, nodes: Iterable[Mapping[str, float]], *, brings_nodes: bool = False) -> Fleet:
     """Return the workers that would start, filling one node after the other.
 
     Args:
         plan: The workers that are asked for.
         nodes: The resources (`CPU`, `GPU`, ...) of each node.
+        brings_nodes: Whether nodes come for the workers that have no place. They are taken to be like the largest node,
+            or to hold one worker each where no node holds any.
     """
     workers, used, cpus = 0, 0, 0.0
+    largest: Mapping[str, float] = {"CPU": plan.cpus, "GPU": plan.gpus}
     for node in sorted(nodes, key=plan.capacity, reverse=True):
         here = min(plan.capacity(node), plan.count - workers)
         if here > 0:
+            largest = node if not used else largest
             workers, used, cpus = workers + here, used + 1, cpus + node.get("CPU", 0.0)
-    return Fleet(workers, used, cpus, workers * plan.gpus)
+    awaited = math.ceil((plan.count - workers) / max(1, plan.capacity(largest))) if brings_nodes else 0
+    if awaited:
+        workers, used, cpus = plan.count, used + awaited, cpus + awaited * largest.get("CPU", 0.0)
+    return Fleet(workers, used, cpus, workers * plan.gpus, awaited)
 
 
 def find_speed(rates: Rates, fleet: Fleet, decode_threads: int, shards_in_flight: int) -> Speed:

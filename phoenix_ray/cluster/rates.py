@@ -92,7 +92,9 @@ class Rates:
         return min(1.0, self.model.cpu_seconds / self.model.seconds) if self.model.seconds else 1.0
 
 
-def measure_on_a_node(settings: Settings, identity: DatasetIdentity, shards: Shards, plan: WorkerPlan) -> Rates:
+def measure_on_a_node(
+    settings: Settings, identity: DatasetIdentity, shards: Shards, plan: WorkerPlan, start_seconds: float
+) -> Rates:
     """Return the rates of a worker of the cluster on shards of a plan.
 
     Args:
@@ -100,6 +102,7 @@ def measure_on_a_node(settings: Settings, identity: DatasetIdentity, shards: Sha
         identity: That of the dataset.
         shards: What is to be computed; at least one.
         plan: What a worker reserves.
+        start_seconds: How long a run would wait for its first worker.
 
     Raises:
         ClusterError: No node had room for a worker in time.
@@ -107,7 +110,7 @@ def measure_on_a_node(settings: Settings, identity: DatasetIdentity, shards: Sha
     """
     sample = spread_sample(shards, max(SHARDS, shards_at_once(registry.facts(settings.model))))
     reference = _MEASURE.options(**plan.task_options()).remote(sample, settings, identity)
-    patience = settings.cluster.start_seconds + PATIENCE_SECONDS
+    patience = start_seconds + PATIENCE_SECONDS
     try:
         measured: Rates = ray.get(reference, timeout=patience)
     except RayTaskError as error:

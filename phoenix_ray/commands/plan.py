@@ -198,17 +198,19 @@ def _estimate(
     """
     from phoenix_ray.cluster.forecast import Workload, find_fleet, find_speed, make_forecast
     from phoenix_ray.cluster.rates import measure_on_a_node
-    from phoenix_ray.cluster.session import plan_workers
+    from phoenix_ray.cluster.session import workers_wanted
     from phoenix_ray.models import registry
 
-    facts = registry.facts(settings.model)
-    workers = plan_workers(settings.cluster, session.resources(), engine_uses_gpu=facts.uses_gpu)
-    fleet = find_fleet(workers, session.nodes())
+    facts, cluster = registry.facts(settings.model), session.cluster()
+    workers = workers_wanted(settings.cluster, cluster, len(plan.shards), engine_uses_gpu=facts.uses_gpu)
+    fleet = find_fleet(workers, session.nodes(), brings_nodes=cluster.awaits_nodes)
+    if fleet.awaited_nodes:
+        say(f"{counted(fleet.awaited_nodes, 'node')} of {fleet.nodes} have yet to come: their number is a guess.")
     rates = None
     if measured_as:
         registry.ensure_ready(settings.model, say)
         say("Trying a worker on some frames")
-        rates = measure_on_a_node(settings, measured_as, plan.shards, workers)
+        rates = measure_on_a_node(settings, measured_as, plan.shards, workers, cluster.start_seconds(settings.cluster))
         speed = find_speed(rates, fleet, settings.decode.threads, settings.cluster.shards_in_flight)
     else:
         speed = _past_speed(storage)

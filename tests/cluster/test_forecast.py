@@ -96,6 +96,13 @@ def test_nodes_hold_whole_workers() -> None:
     assert find_fleet(replace(plan, count=1), nodes) == Fleet(workers=1, nodes=1, cpus=6, gpus=0.5)
 
 
+def test_nodes_that_have_yet_to_come_are_like_the_largest_or_hold_one_worker_each() -> None:
+    plan = WorkerPlan(count=7, cpus=1, gpus=0, memory_mb=0)
+    assert find_fleet(plan, [{"CPU": 0.0}], brings_nodes=True) == Fleet(7, nodes=7, cpus=7, gpus=0, awaited_nodes=7)
+    assert find_fleet(plan, [{"CPU": 2.0}], brings_nodes=True) == Fleet(7, nodes=4, cpus=8, gpus=0, awaited_nodes=3)
+    assert find_fleet(plan, [{"CPU": 2.0}]) == Fleet(2, nodes=1, cpus=2, gpus=0)
+
+
 SECONDS = st.floats(1e-5, 10)
 COSTS = st.builds(Cost, SECONDS, SECONDS)
 
