@@ -10,6 +10,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from phoenix_ray.cli import cli
+from phoenix_ray.cluster.autoscaler import START_SECONDS, Cluster
 from phoenix_ray.cluster.rates import Cost, Rates
 from phoenix_ray.errors import ClusterError
 
@@ -28,6 +29,9 @@ class Session:
 
     def __exit__(self, *_: object) -> None: ...
 
+    def cluster(self) -> Cluster:
+        return Cluster(self.resources())
+
     def resources(self) -> dict[str, float]:
         return {"CPU": 10.0, "GPU": 1.0}
 
@@ -40,7 +44,8 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[object]:
     """Give made-up rates instead of measuring; return what was to be measured."""
     asked: list[object] = []
 
-    def measure(settings: object, identity: object, shards: object, plan: object) -> Rates:
+    def measure(settings: object, identity: object, shards: object, plan: object, start_seconds: float) -> Rates:
+        assert start_seconds == START_SECONDS
         asked.append(plan)
         return RATES
 
