@@ -92,12 +92,12 @@ def test_the_plan_of_a_share_is_that_of_its_videos(tmp_path: Path, measured: lis
 
 
 def test_json_has_the_plan_the_estimate_and_the_rates(tmp_path: Path, measured: list[object]) -> None:
-    done = invoke(tmp_path, "--json", "--measure", "cluster.num_workers=64")
+    done = invoke(tmp_path, "--json", "--measure", "cluster.num_workers=40")
     tree = json.loads(done.stdout)
     assert "Trying a worker" in done.stderr
     assert (tree["videos"], tree["problems"], tree["splits"]["all"]["shards"]) == (50, 0, tree["shards"])
     estimate = tree["estimate"]
-    assert (estimate["workers"], estimate["workers_wanted"], estimate["nodes"]) == (10, 64, 3)
+    assert (estimate["workers"], estimate["workers_wanted"], estimate["nodes"]) == (10, 40, 3)
     assert estimate["limit"] == "model"
     assert estimate["seconds"] == pytest.approx(tree["missing_frames"] / estimate["frames_per_second"], rel=0.01)
     assert estimate["node_hours"] == pytest.approx(3 * estimate["seconds"] / 3600)
