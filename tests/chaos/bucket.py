@@ -13,17 +13,12 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 from random import Random
-from typing import Any
 
-from obstore.store import S3Store
-
-from phoenix_ray.dataset.object_storage import ObjectStorage
-from phoenix_ray.object_stores import Bucket
 from tests.chaos.faults import ALWAYS, Fault
 from tests.chaos.laboratory import Laboratory, Run, data_files, head_arguments, partitions, wait_until
 from tests.chaos.matrix import KILLED, Aftermath, Disturb, Trial, expect
 from tests.chaos.outputs import Output
-from tests.clusters.s3.gateway import BUCKET, KEY, SECRET, open_gateway
+from tests.clusters.s3.gateway import open_gateway
 from tests.clusters.s3.proxy import StoreFault, open_proxy
 
 # A run waits this long for its storage before it gives up; a request is repeated for 60 s.
@@ -51,17 +46,8 @@ class BucketLaboratory(Laboratory):
             self._opened = opened.pop_all()
 
     def output_named(self, name: str) -> Output:
-        store: Any = S3Store(
-            BUCKET,
-            prefix=f"{self.folder.name}/{name}",
-            access_key_id=KEY,
-            secret_access_key=SECRET,
-            endpoint=self.gateway.endpoint,
-            region="us-east-1",
-            client_options={"allow_http": True},
-        )
-        path = f"s3://{BUCKET}/{self.folder.name}/{name}"
-        return Output(path, ObjectStorage(Bucket(store, path)))
+        storage = self.gateway.storage(f"{self.folder.name}/{name}")
+        return Output(storage.root, storage)
 
     def close(self) -> None:
         super().close()

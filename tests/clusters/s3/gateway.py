@@ -16,8 +16,13 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+from obstore.store import S3Store
 from pyarrow import fs
+
+from phoenix_ray.dataset.object_storage import ObjectStorage
+from phoenix_ray.object_stores import Bucket
 
 PROGRAMS = ("radosgw", "radosgw-admin", "ceph", "ceph-mon", "ceph-osd", "monmaptool")
 PACKAGES = "radosgw ceph-mon ceph-osd ceph-common"
@@ -130,6 +135,19 @@ class Gateway:
             region="us-east-1",
             allow_bucket_creation=True,
         )
+
+    def storage(self, folder: str) -> ObjectStorage:
+        """Return what lies below a folder of the bucket, read and written without a proxy between."""
+        store: Any = S3Store(
+            BUCKET,
+            prefix=folder,
+            access_key_id=KEY,
+            secret_access_key=SECRET,
+            endpoint=self.endpoint,
+            region="us-east-1",
+            client_options={"allow_http": True},
+        )
+        return ObjectStorage(Bucket(store, f"s3://{BUCKET}/{folder}"))
 
     def start(self) -> None:
         """Start the gateway, and wait until it answers."""
