@@ -71,7 +71,7 @@ def test_a_run_into_a_bucket_is_that_into_a_folder_and_every_command_reads_it(co
     there = command(*run_words(uri, SHORT))
     near = command(*run_words(folder, SHORT))
     assert digest_in(there.stdout) == digest_in(near.stdout)
-    assert "EQUAL bit for bit" in command("verify", "--full", uri, folder).stdout
+    assert "EQUAL bit for bit" in command("verify", uri, folder).stdout
     assert f"{SHORT} videos" in command("status", uri).stdout
     assert "No failures" in command("failures", uri).stdout
     assert command("check", uri)
