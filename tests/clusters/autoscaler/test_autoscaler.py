@@ -22,7 +22,7 @@ from tests.clusters.autoscaler.laboratory import IDLE_SECONDS, AutoscalingCluste
 from tests.clusters.conftest import kept_folder
 
 pytestmark = [pytest.mark.slow, pytest.mark.cluster, pytest.mark.timeout(580)]
-VIDEOS = 160
+SHORT, LONG = 160, 800
 # Tests of what is the same with either version of the autoscaler.
 ONCE = pytest.mark.parametrize("cluster", [2], indirect=True, ids=["version 2"])
 # The autoscaler looks every second, and Ray reports a node as idle some seconds late.
@@ -43,12 +43,15 @@ def cluster(kept: Path, request: pytest.FixtureRequest) -> Iterator[AutoscalingC
 
 
 @pytest.fixture(scope="module")
-def alone(kept: Path) -> str:
-    """The digest of a dataset that one process computed."""
-    words = [*source(), f"output.path={kept / 'alone'}", "cluster.num_workers=1"]
-    command = [sys.executable, "-m", "phoenix_ray.run", *words]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=400, env=environment())
-    return digest_in(done.stdout)
+def digests(kept: Path) -> dict[int, str]:
+    """The digests of datasets that one process computed."""
+    found = {}
+    for videos in (SHORT, LONG):
+        words = [*source(videos), f"output.path={kept / f'alone-{videos}'}", "cluster.num_workers=1"]
+        command = [sys.executable, "-m", "phoenix_ray.run", *words]
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=400, env=environment())
+        found[videos] = digest_in(done.stdout)
+    return found
 
 
 @pytest.fixture
@@ -58,7 +61,7 @@ def no_nodes(cluster: AutoscalingCluster) -> AutoscalingCluster:
     return cluster
 
 
-def source(videos: int = VIDEOS) -> list[str]:
+def source(videos: int = SHORT) -> list[str]:
     return ["source.kind=synthetic", f"source.max_videos_per_split={videos}", "model.name=synthetic"]
 
 
@@ -79,14 +82,14 @@ def summary(output: Path) -> dict[str, Any]:
     return dict(json.loads(path.read_bytes()))
 
 
-def test_auto_goes_from_no_node_to_two_and_back(no_nodes: AutoscalingCluster, alone: str) -> None:
+def test_auto_goes_from_no_node_to_two_and_back(no_nodes: AutoscalingCluster, digests: dict[int, str]) -> None:
     cluster, output = no_nodes, no_nodes.lab / "auto"
     changes = len(cluster.history())
     done = cluster.run(cluster.lab / "auto.log", *source(), f"output.path={output}")
     assert done.returncode == 0, done.stdout
     gone = cluster.wait_for_nodes(0, GONE_SECONDS)
     print(f"the nodes were gone {gone:.1f} s after the run: {cluster.history()[changes - 1 :]}")
-    assert digest_in(done.stdout) == alone
+    assert digest_in(done.stdout) == digests[SHORT]
     assert max(cluster.history()[changes:]) >= 2
     assert "has an autoscaler" in done.stdout
     assert "Waiting for nodes: the cluster has 0 CPU" in done.stdout
@@ -94,28 +97,32 @@ def test_auto_goes_from_no_node_to_two_and_back(no_nodes: AutoscalingCluster, al
     assert summary(output)["failures"] == 0
 
 
-def test_a_number_of_workers_is_asked_for_at_once(no_nodes: AutoscalingCluster, alone: str) -> None:
+def test_a_number_of_workers_is_asked_for_at_once(no_nodes: AutoscalingCluster, digests: dict[int, str]) -> None:
     cluster, output = no_nodes, no_nodes.lab / "number"
     words = [*source(), f"output.path={output}", "cluster.num_workers=2", "run.progress_seconds=1"]
     done = cluster.run(cluster.lab / "number.log", *words)
     assert done.returncode == 0, done.stdout
     cluster.wait_for_nodes(0, GONE_SECONDS)
-    assert digest_in(done.stdout) == alone
+    assert digest_in(done.stdout) == digests[SHORT]
     assert "Asking for 2 workers with 1 CPU each" in done.stdout
     assert re.search(r"0/[\d,]+ frames, waiting for nodes: 0 of 2 workers", done.stdout)
 
 
 @ONCE
-def test_a_node_that_is_lost_under_a_worker_is_a_lost_worker(no_nodes: AutoscalingCluster, alone: str) -> None:
+def test_a_node_that_is_lost_under_a_worker_is_a_lost_worker(
+    no_nodes: AutoscalingCluster, digests: dict[int, str]
+) -> None:
     cluster, output = no_nodes, no_nodes.lab / "lost"
     log = cluster.lab / "lost.log"
-    run = cluster.open_run(log, *source(), f"output.path={output}", "cluster.num_workers=2", "run.progress_seconds=1")
+    run = cluster.open_run(
+        log, *source(LONG), f"output.path={output}", "cluster.num_workers=2", "run.progress_seconds=1"
+    )
     wait_for(log, r"frames/s, .*2 workers\n")
     cluster.kill_node()
     assert run.wait(300) == 0, log.read_text()
     cluster.wait_for_nodes(0, GONE_SECONDS)
     assert "A worker was lost" in log.read_text()
-    assert digest_in(log.read_text()) == alone
+    assert digest_in(log.read_text()) == digests[LONG]
     assert summary(output)["failures"] == 0
 
 
