@@ -94,8 +94,12 @@ def test_submit_ends_with_the_runs_exit_code(cluster: RayCluster, tmp_path: Path
 
 def test_the_client_protocol_works_with_the_token(cluster: RayCluster, tmp_path: Path) -> None:
     address = f"ray://127.0.0.1:{cluster.client_port}"
-    said = cluster.run(*RUN, *words(tmp_path / "output", SHORT), RAY_ADDRESS=address)
-    assert "Finished: every frame has its row." in said
+    for _ in range(3):
+        done = cluster.call(*RUN, *words(tmp_path / "output", SHORT), RAY_ADDRESS=address)
+        # On a busy machine Ray gives the server of a client too little time to start.
+        if "Starting Ray client server failed" not in done.stdout:
+            break
+    assert "Finished: every frame has its row." in done.stdout, done.stdout
 
 
 @pytest.mark.parametrize("protocol", ["ray://", ""])
