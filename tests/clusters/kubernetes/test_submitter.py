@@ -23,7 +23,7 @@ from tests.clusters.ray_jobs.laboratory import ROOT, RayCluster, ray_cluster
 
 pytestmark = [pytest.mark.slow, pytest.mark.cluster, pytest.mark.timeout(580)]
 JOB_SH = ROOT / "jobs" / "rayjob.sh"
-SHORT, LONG, VERY_LONG = 20, 300, 3000
+SHORT, LONG, VERY_LONG = 20, 100, 3000
 
 
 @pytest.fixture(scope="module")
