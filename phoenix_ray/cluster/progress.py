@@ -15,6 +15,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from phoenix_ray.setting_types import ShareText
 from phoenix_ray.text import counted, printable_line, without_secrets
 
 # The rate is measured over about the last minute, so that it follows a cluster that grows or shrinks.
@@ -64,7 +65,7 @@ class Status:
     elapsed_seconds: float
     updated: float
     workers_wanted: int = 0
-    share: str = ""
+    share: ShareText = ""
 
     def line(self) -> str:
         """Return the status as one plain line."""

@@ -25,6 +25,7 @@ from phoenix_ray.dataset.process_mark import ProcessMark, is_running, own_mark
 from phoenix_ray.dataset.sealing import FiniteNumber, FrameNumber, parse_mapping, validate
 from phoenix_ray.dataset.storage import ReadableStorage, Storage
 from phoenix_ray.errors import OutputError
+from phoenix_ray.setting_types import ShareText
 
 HEARTBEAT_SECONDS = 10.0
 # Six missed heartbeats: a driver that waits for slow storage for half a minute is not dead.
@@ -58,7 +59,7 @@ class LeaseHolder:
     since: FiniteNumber
     heartbeat: FiniteNumber
     process: ProcessMark = field(default_factory=ProcessMark)
-    share: str = ""
+    share: ShareText = ""
 
 
 _HOLDER = TypeAdapter(LeaseHolder)

@@ -139,6 +139,14 @@ def test_a_damaged_status_is_reported_with_the_way_out(tmp_path: Path) -> None:
         print_status(str(tmp_path), watch=False, as_json=False)
 
 
+@pytest.mark.parametrize("share", ["x", "4/4", "1/"])
+def test_a_share_that_makes_no_sense_is_damage(tmp_path: Path, share: str) -> None:
+    storage = new_dataset(tmp_path)
+    record(storage, "20260101-000000-0001", "finished", share=share)
+    with pytest.raises(OutputError, match=r"status\.json is damaged: share: .*Delete it"):
+        print_status(str(tmp_path), watch=False, as_json=False)
+
+
 def test_a_watch_waits_for_a_resume_that_is_starting_and_ends_with_it(
     tmp_path: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch
 ) -> None:

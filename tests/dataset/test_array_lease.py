@@ -118,6 +118,16 @@ def test_a_share_that_is_taken_over_is_told(tmp_path: Path) -> None:
     assert files(storage) == [lease_name(Share(1, 4))]
 
 
+@pytest.mark.parametrize("share", ["x", "4/4", "1/"])
+def test_a_lease_of_a_share_that_makes_no_sense_is_nobodys(tmp_path: Path, share: str) -> None:
+    storage = LocalStorage(str(tmp_path))
+    now = time.time()
+    holder = LeaseHolder("their-run", "elsewhere", 1, now, now, share=share)
+    storage.write("lease.json", json.dumps(asdict(holder)).encode())
+    with keep_lease_for(storage, "our-run", Share(1, 4)):
+        assert not live_holders(storage)
+
+
 @pytest.mark.parametrize("name", ["x.json", "1-of-.json", "1-of-4.json.bak", "deep/1-of-4.json"])
 def test_files_of_other_names_are_no_leases(tmp_path: Path, name: str) -> None:
     storage = LocalStorage(str(tmp_path))

@@ -75,15 +75,12 @@ def give_back_seconds(job: Job, slurm: Slurm, text: str = "the run ended with ex
     return seconds
 
 
-def leftovers(slurm: Slurm) -> list[str]:
-    """Files and processes that jobs have left on the nodes."""
-    files = [str(path) for node in NODES for path in (slurm.lab / node).iterdir()]
-    return (
-        files
-        + subprocess.run(
-            ["pgrep", "-af", f"{LOCAL_DISK}/phoenix-ray-"], capture_output=True, text=True
-        ).stdout.splitlines()
-    )
+def leftovers(slurm: Slurm, *jobs: Job) -> list[str]:
+    """Files and processes that some jobs have left on the nodes."""
+    names = [f"phoenix-ray-{job.facts()['JobId']}" for job in jobs]
+    files = [str(path) for node in NODES for path in (slurm.lab / node).iterdir() if path.name in names]
+    pattern = f"{LOCAL_DISK}/({'|'.join(names)})/"
+    return files + subprocess.run(["pgrep", "-af", pattern], capture_output=True, text=True).stdout.splitlines()
 
 
 def test_a_job_computes_what_one_process_does_and_gives_its_nodes_back(
@@ -94,7 +91,7 @@ def test_a_job_computes_what_one_process_does_and_gives_its_nodes_back(
     assert (job.facts()["JobState"], job.facts()["ExitCode"]) == ("COMPLETED", "0:0")
     assert "2 nodes: 2 CPU, 0 GPU" in job.text()
     assert digest_in(job.text()) == digests[SHORT]
-    assert not leftovers(slurm)
+    assert not leftovers(slurm, job)
 
 
 def test_gpus_that_slurm_gives_are_in_ray(slurm: Slurm, kept: Path) -> None:
@@ -162,7 +159,7 @@ def test_scancel_of_the_batch_script_drains(slurm: Slurm, kept: Path) -> None:
     assert give_back_seconds(job, slurm, "received SIGTERM") <= GIVE_BACK_SECONDS
     assert job.facts()["ExitCode"] == "143:0"
     assert states(kept / "drain") == ["stopped"]
-    assert not leftovers(slurm)
+    assert not leftovers(slurm, job)
 
 
 def test_a_plain_scancel_frees_the_nodes_and_the_next_job_finishes(
@@ -198,7 +195,7 @@ def test_two_jobs_share_a_node(slurm: Slurm, kept: Path, digests: dict[int, str]
     assert [facts["ExitCode"] for facts in ended] == ["0:0", "0:0"]
     assert max(facts["StartTime"] for facts in ended) < min(facts["EndTime"] for facts in ended), "at the same time"
     assert [digest_in(job.text()) for job in jobs] == [digests[SHORT]] * 2
-    assert not leftovers(slurm)
+    assert not leftovers(slurm, *jobs)
 
 
 def rows(output: Path) -> list[tuple[str, str, int]]:
@@ -226,7 +223,7 @@ def test_the_elements_of_an_array_share_two_nodes_and_make_one_dataset(
     assert rows(output) == rows(kept / f"alone-{SHORT}")
     assert not (output / "leases").exists()
     assert not list(output.glob("partitions/**/*.parquet"))
-    assert not leftovers(slurm)
+    assert not leftovers(slurm, *jobs)
 
 
 def test_an_array_of_which_an_element_was_killed_is_finished_by_the_same_line(
