@@ -11,6 +11,7 @@ from phoenix_ray.config import SourceSettings
 from phoenix_ray.errors import ConfigError, SourceError
 from phoenix_ray.sources.base import SourceProblem, Video
 from phoenix_ray.sources.folders import frame_names
+from phoenix_ray.sources.locations import source_path
 from phoenix_ray.sources.registry import open_source
 from phoenix_ray.text import counted
 
@@ -42,7 +43,7 @@ class BenchmarkFrames:
 
     def names(self, video: Video) -> list[str]:
         """Return the file names of a video's frames, in order."""
-        return frame_names(video.location)[: video.frame_count]
+        return frame_names(source_path(video.location))[: video.frame_count]
 
     def paths(self, video: Video) -> list[str]:
         """Return the absolute paths of a video's frames, in order."""
@@ -78,7 +79,9 @@ def list_frames(settings: SourceSettings) -> BenchmarkFrames:
         if video.kind != "frame_folder":
             raise ConfigError(f"{video.location} is a video file; the benchmark needs folders of pictures.")
         videos.append(video)
-    pictures = [[str(Path(video.location, name)) for name in frame_names(video.location)] for video in videos]
+    pictures = [
+        [str(Path(video.location, name)) for name in frame_names(source_path(video.location))] for video in videos
+    ]
     sizes = sorted({_size(frames[0]) for frames in pictures})
     return BenchmarkFrames(source.root, tuple(videos), tuple(chain.from_iterable(pictures)), tuple(sizes))
 

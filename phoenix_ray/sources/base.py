@@ -28,7 +28,7 @@ class Video:
         split: Name of the split, `DEFAULT_SPLIT` where the source has none.
         video_id: Unique within the split; any unicode text, slashes included. It is data, never a path.
         kind: How its frames are stored.
-        location: Absolute path of the frame folder or video file; the same on every node.
+        location: Absolute path or URI of the frame folder or video file; the same on every node.
         frame_count: Number of frames. Each frame becomes one row.
         signature: Changes when the content of the video changes; a changed video is computed again.
         fps: Frames per second: the average where the rate varies, None where the source has no clock.
@@ -104,7 +104,7 @@ class Source(Protocol):
 
     @property
     def root(self) -> str:
-        """Absolute path of the source; part of the identity of an output."""
+        """Absolute path or URI of the source; part of the identity of an output."""
 
     @property
     def description(self) -> str:

@@ -26,6 +26,7 @@ from phoenix_ray.config import SourceSettings
 from phoenix_ray.errors import MissingExtraError, SourceError
 from phoenix_ray.sources.base import DEFAULT_SPLIT, Frame, NoteLeftOut, SourceProblem, Video, ignore_left_out
 from phoenix_ray.sources.listing import check_splits
+from phoenix_ray.sources.local_paths import LocalPath
 from phoenix_ray.sources.phoenix import DATASET_FOLDER, FRAMES_FOLDER, SPLITS, PhoenixSource, annotation_path
 from phoenix_ray.text import counted
 
@@ -78,7 +79,8 @@ def open_sample(settings: SourceSettings) -> PhoenixSource:
         SourceError: The folder cannot be written.
     """
     folder = Path(settings.path).expanduser() if settings.path else default_folder()
-    return PhoenixSource(write_sample_dataset(Path(os.path.normpath(folder.absolute()))), settings)
+    dataset = write_sample_dataset(Path(os.path.normpath(folder.absolute())))
+    return PhoenixSource(LocalPath(dataset), settings)
 
 
 def default_folder() -> Path:
@@ -140,7 +142,7 @@ def _write_split(dataset: Path, split: str, moves: list[CameraMove], picture: ND
             png = cv2.imencode(".png", frame)[1]
             (folder / f"images{index:04}.png").write_bytes(png.tobytes())
         rows.append(f"{move.name}|{move.name}/1/*.png|-1|-1|Astronaut|{move.gloss}|no signing: {move.gloss.lower()}")
-    annotations = annotation_path(dataset, split)
+    annotations = dataset / annotation_path(split)
     annotations.parent.mkdir(parents=True, exist_ok=True)
     annotations.write_text("\n".join(rows) + "\n", encoding="utf-8")
 

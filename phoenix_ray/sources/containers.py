@@ -8,7 +8,6 @@ has the same pixels whatever range it is requested in.
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Generator, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -22,12 +21,14 @@ from phoenix_ray.sources.decode import UnreadableFrameError, check_size
 from phoenix_ray.sources.files import (
     ContainerError,
     is_storage_error,
+    not_seen,
     open_container,
-    open_regular_file,
     read_packets,
     storage_failure,
     video_stream,
+    with_retries,
 )
+from phoenix_ray.sources.paths import SourceFile, SourcePath
 from phoenix_ray.sources.timing import (
     FrameRate,
     Timeline,
@@ -55,7 +56,7 @@ class ContainerFile:
     signature: str
 
 
-def examine_container(path: str, limit_frames: int | None = None) -> ContainerFile:
+def examine_container(path: SourcePath, limit_frames: int | None = None) -> ContainerFile:
     """Count and sign the first `limit_frames` frames of a video file (None: all).
 
     The signature covers the size and the first and last 64 KiB, so that planning does not read whole videos.
@@ -64,23 +65,23 @@ def examine_container(path: str, limit_frames: int | None = None) -> ContainerFi
         ContainerError: The file is not a container that can be opened, or has no video stream or no frames.
         OSError: The file cannot be read.
     """
-    signature = _sign(path)
-    with open_container(path) as container:
+    with path.open() as file, open_container(file) as container:
+        signature = _sign(file)
         stream = video_stream(container)
         declared = stream.average_rate or stream.guessed_rate
         index = stream.index_entries
-        if stream.frames and stream.frames == len(index) and not (looks_split(stream) and are_fields_split(path)):
+        if stream.frames and stream.frames == len(index) and not (looks_split(stream) and are_fields_split(file)):
             # These are decoding times: where they are even, presentation times are even at the same interval.
             times = [entry.timestamp for entry in index if not entry.is_discard]
             frame_count = len(times)
             rate = measure_frame_rate(times if ascend(times) else (), stream.time_base, declared)
             if rate.varies:
-                _, times = read_times(path, container, stream)
+                _, times = read_times(file, container, stream)
                 # A truncated file holds fewer frames than its index names.
                 if len(times) == frame_count:
                     rate = measure_frame_rate(times, stream.time_base, declared)
         else:
-            frame_count, times = read_times(path, container, stream)
+            frame_count, times = read_times(file, container, stream)
             timed = container.format.name not in _SPARSELY_TIMED_FORMATS
             rate = measure_frame_rate(times if timed else (), stream.time_base, declared)
     if frame_count == 0:
@@ -92,23 +93,28 @@ def examine_container(path: str, limit_frames: int | None = None) -> ContainerFi
     )
 
 
-def decode_video(video: Video, first: int, last: int, max_pixels: int) -> Generator[Frame, None, None]:
+def decode_video(
+    video: Video, path: SourcePath, first: int, last: int, max_pixels: int
+) -> Generator[Frame, None, None]:
     """Yield frames `first` to `last - 1`, each with its presentation time.
 
     A frame that cannot be decoded, or that was counted but is missing from the file, is yielded with the reason.
 
     Raises:
-        SourceError: The storage fails, which says nothing about the frames.
+        SourceError: The storage fails, or this machine does not see the file, which says nothing about the frames.
     """
     shown = 0
     ending = "the file ends"
     try:
-        for frame in _decode(video, max_pixels):
-            if frame.index >= last:
-                return
-            shown = frame.index + 1
-            if frame.index >= first:
-                yield frame
+        with with_retries(path.open) as file:
+            for frame in _decode(file, video.fps, max_pixels):
+                if frame.index >= last:
+                    return
+                shown = frame.index + 1
+                if frame.index >= first:
+                    yield frame
+    except FileNotFoundError as error:
+        raise not_seen(error, video.location) from None
     except (ContainerError, UnreadableFrameError, OSError) as error:
         if isinstance(error, OSError) and is_storage_error(error):
             raise storage_failure(error, video.location) from None
@@ -123,9 +129,9 @@ def frame_name(index: int) -> str:
     return f"frame-{index}"
 
 
-def _decode(video: Video, max_pixels: int) -> Iterator[Frame]:
+def _decode(file: SourceFile, fps: float | None, max_pixels: int) -> Iterator[Frame]:
     """Yield every frame of the file from the first on, in order and without a gap."""
-    timeline = read_timeline(video.location, video.fps)
+    timeline = read_timeline(file, fps)
     reasons: dict[int, str] = {}
     position = 0
 
@@ -134,7 +140,7 @@ def _decode(video: Video, max_pixels: int) -> Iterator[Frame]:
             error = reasons.get(index, "the decoder gave no picture")
             yield Frame(index, frame_name(index), timeline.seconds(index), image=None, error=error)
 
-    for picture in _decoded_pictures(video.location, max_pixels, timeline, reasons):
+    for picture in _decoded_pictures(file, max_pixels, timeline, reasons):
         index = timeline.index_at(picture.pts, position)
         yield from lost_frames(position, index)
         yield _to_frame(picture, index, timeline.seconds(index), max_pixels, reasons.get(index))
@@ -142,11 +148,11 @@ def _decode(video: Video, max_pixels: int) -> Iterator[Frame]:
     yield from lost_frames(position, len(timeline.times))
 
 
-def _decoded_pictures(path: str, max_pixels: int, timeline: Timeline, reasons: dict[int, str]) -> Iterator[Any]:
+def _decoded_pictures(file: SourceFile, max_pixels: int, timeline: Timeline, reasons: dict[int, str]) -> Iterator[Any]:
     """Yield what the decoder gives, and record in `reasons` why a frame has no sound picture."""
     import av
 
-    with open_container(path, max_pixels) as container:
+    with open_container(file, max_pixels) as container:
         stream = video_stream(container)
         decoder = stream.codec_context
         check_size(decoder.width, decoder.height, max_pixels)
@@ -187,10 +193,15 @@ def _upright(picture: Any) -> NDArray[np.uint8]:
     return np.ascontiguousarray(np.rot90(pixels, quarter_turns)) if quarter_turns else pixels
 
 
-def _sign(path: str) -> str:
-    with open_regular_file(path) as file:
-        size = os.fstat(file.fileno()).st_size
-        digest = hashlib.blake2b(file.read(SIGNED_BYTES), digest_size=16)
-        file.seek(max(0, size - SIGNED_BYTES))
-        digest.update(file.read(SIGNED_BYTES))
-    return f"container:{size}:{digest.hexdigest()}"
+def _sign(file: SourceFile) -> str:
+    digest = hashlib.blake2b(_read(file, 0, SIGNED_BYTES), digest_size=16)
+    digest.update(_read(file, max(0, file.size - SIGNED_BYTES), SIGNED_BYTES))
+    return f"container:{file.size}:{digest.hexdigest()}"
+
+
+def _read(file: SourceFile, position: int, count: int) -> bytes:
+    """Return `count` bytes from a position on, fewer where the file ends."""
+    content = b""
+    while part := file.read_at(position + len(content), count - len(content)):
+        content += part
+    return content

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 import struct
+from dataclasses import dataclass
 from functools import cache
 from typing import IO, Any
 
@@ -170,15 +171,47 @@ class UnreadableFrameError(Exception):
     """Why a frame cannot be decoded; it becomes the `error` of a flagged row."""
 
 
-def decode_picture(file: IO[bytes], max_pixels: int) -> NDArray[np.uint8]:
-    """Return a picture as RGB uint8 (height, width, 3).
+@dataclass(frozen=True, slots=True)
+class EncodedPicture:
+    """The bytes of a picture whose header says that it may be decoded; `many_parts` may take a decoder long."""
 
-    Grey, palette, 16-bit and alpha pictures are converted, and EXIF orientation is applied, as OpenCV does by default.
-    The size is read from the header first, so a picture of more than `max_pixels` pixels is never decoded.
+    picture_format: str
+    data: bytes
+    many_parts: bool
+
+    def decode(self) -> NDArray[np.uint8]:
+        """Return the picture as RGB uint8 (height, width, 3).
+
+        Grey, palette, 16-bit and alpha pictures are converted, and EXIF orientation is applied, as OpenCV does by
+        default.
+
+        Raises:
+            UnreadableFrameError: It is truncated or damaged, or has so many parts that decoding takes far longer than
+                its number of pixels explains.
+        """
+        if _lacks_its_end(self.picture_format, self.data):
+            raise UnreadableFrameError(f"truncated {self.picture_format}: {len(self.data):,} bytes without an end")
+        try:
+            if self.many_parts:
+                refuse_many_parts(self.picture_format, self.data)
+        except TooManyPartsError as error:
+            raise UnreadableFrameError(str(error)) from None
+        cv2 = _opencv()
+        try:
+            pixels = cv2.imdecode(np.frombuffer(self.data, np.uint8), cv2.IMREAD_COLOR_RGB)
+        except cv2.error as error:
+            raise UnreadableFrameError(f"OpenCV cannot decode this {self.picture_format}: {error}") from None
+        if pixels is None:
+            raise UnreadableFrameError(f"damaged or truncated {self.picture_format} of {len(self.data):,} bytes")
+        rgb: NDArray[np.uint8] = pixels
+        return rgb
+
+
+def read_picture(file: IO[bytes], max_pixels: int) -> EncodedPicture:
+    """Read a picture file. The size is read from the header first, so no more is read than its pixels explain.
 
     Raises:
-        UnreadableFrameError: The file is empty, not a picture, too large, truncated or damaged, or has so many parts
-            that decoding takes far longer than its number of pixels explains.
+        UnreadableFrameError: The file is empty, not a picture, of more than `max_pixels` pixels, or damaged.
         OSError: The file cannot be read.
     """
     try:
@@ -193,22 +226,17 @@ def decode_picture(file: IO[bytes], max_pixels: int) -> NDArray[np.uint8]:
     data = file.read(most_bytes + 1)
     if len(data) > most_bytes:
         raise UnreadableFrameError(f"more than {most_bytes:,} bytes for {width}x{height} pixels")
-    if _lacks_its_end(picture_format, data):
-        raise UnreadableFrameError(f"truncated {picture_format}: {len(data):,} bytes without an end")
-    try:
-        if many_parts:
-            refuse_many_parts(picture_format, data)
-    except TooManyPartsError as error:
-        raise UnreadableFrameError(str(error)) from None
-    cv2 = _opencv()
-    try:
-        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
-    except cv2.error as error:
-        raise UnreadableFrameError(f"OpenCV cannot decode this {picture_format}: {error}") from None
-    if pixels is None:
-        raise UnreadableFrameError(f"damaged or truncated {picture_format} of {len(data):,} bytes")
-    rgb: NDArray[np.uint8] = pixels
-    return rgb
+    return EncodedPicture(picture_format, data, many_parts)
+
+
+def decode_picture(file: IO[bytes], max_pixels: int) -> NDArray[np.uint8]:
+    """Return a picture file as RGB uint8 (height, width, 3).
+
+    Raises:
+        UnreadableFrameError: See `read_picture` and `EncodedPicture.decode`.
+        OSError: The file cannot be read.
+    """
+    return read_picture(file, max_pixels).decode()
 
 
 def check_size(width: int, height: int, max_pixels: int) -> None:

@@ -1,4 +1,4 @@
-"""How files of a source are read: regular files only, with retries, and ahead of the code that uses them.
+"""How files of a source are read: with retries, ahead of the code that uses them, and by FFmpeg.
 
 Storage that fails for a while is kept apart from a file that is damaged: only damage is recorded against a frame.
 `folders`, `frames` and `containers` read through this module. An error that outlasts the retries becomes a
@@ -12,15 +12,15 @@ from __future__ import annotations
 
 import errno
 import os
-import stat
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing, contextmanager
-from typing import Any, BinaryIO, TypeVar
+from contextlib import contextmanager
+from typing import Any, TypeVar
 
 from phoenix_ray.errors import SourceError
+from phoenix_ray.sources.paths import SourceFile
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -40,23 +40,19 @@ _STORAGE_ERROR_NUMBERS = frozenset(getattr(errno, name) for name in _STORAGE_ERR
 _LARGEST_FILE = 1 << 62
 
 
-def open_regular_file(path: str | os.PathLike[str]) -> BinaryIO:
-    """Open a file for reading; links are followed. An unpacked archive may hold pipes and devices named like frames.
+class UnavailableError(OSError):
+    """A storage error on which more tries in this process are wasted: a client has made enough, or has no credentials.
 
-    Raises:
-        OSError: It cannot be opened, or is a pipe, a device or a socket, from which a read might never return.
+    Its text is a reason and a way out.
     """
-    # Without O_NONBLOCK, opening a pipe waits until another process writes to it.
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise OSError(errno.EINVAL, "It is not a regular file", os.fspath(path))
-    return os.fdopen(descriptor, "rb")
+
+    def __str__(self) -> str:
+        return str(self.strerror)
 
 
 def is_storage_error(error: OSError) -> bool:
     """Return whether an error comes from the storage or the machine, and so says nothing about the file."""
-    return error.errno in _STORAGE_ERROR_NUMBERS
+    return isinstance(error, UnavailableError) or error.errno in _STORAGE_ERROR_NUMBERS
 
 
 def with_retries(read: Callable[[], Result]) -> Result:
@@ -70,7 +66,7 @@ def with_retries(read: Callable[[], Result]) -> Result:
         try:
             return read()
         except OSError as error:
-            if not is_storage_error(error):
+            if not is_storage_error(error) or isinstance(error, UnavailableError):
                 raise
         time.sleep(pause)
     return read()
@@ -84,20 +80,25 @@ def storage_failure(error: OSError, path: str) -> SourceError:
     )
 
 
+def not_seen(error: OSError, location: str) -> SourceError:
+    """Return what to raise where a video that was planned is not there."""
+    return SourceError(
+        f"{location} cannot be read on this machine ({error.strerror}): every node must see the source under the same "
+        "path."
+    )
+
+
 class RetryingFile:
-    """A file for FFmpeg to read. FFmpeg itself would take a storage error for the end of the file.
+    """A reader of a file for FFmpeg, which itself would take a storage error for the end of the file.
 
     Args:
-        path: The file.
-
-    Raises:
-        OSError: It cannot be opened, or is not a regular file.
+        file: The file, which its owner closes.
     """
 
-    def __init__(self, path: str) -> None:
-        # FFmpeg takes the name for an address; the prefix makes it a file whatever the path looks like.
-        self.name = f"file:{path}"
-        self._file = with_retries(lambda: open_regular_file(path))
+    def __init__(self, file: SourceFile) -> None:
+        # FFmpeg takes the name for an address; the prefix makes it a file whatever the location looks like.
+        self.name = f"file:{file.location}"
+        self._file = file
         self._position = 0
         self._failure: OSError | None = None
 
@@ -110,7 +111,7 @@ class RetryingFile:
         if self._failure:
             raise self._failure
         try:
-            content = with_retries(lambda: os.pread(self._file.fileno(), size, self._position))
+            content = with_retries(lambda: self._file.read_at(self._position, size))
         except OSError as error:
             self._failure = error
             raise
@@ -128,7 +129,7 @@ class RetryingFile:
         """
         start = {os.SEEK_SET: 0, os.SEEK_CUR: self._position}.get(whence)
         if start is None:
-            start = os.fstat(self._file.fileno()).st_size
+            start = self._file.size
         if not 0 <= start + offset <= _LARGEST_FILE:
             return -errno.EINVAL
         self._position = start + offset
@@ -137,10 +138,6 @@ class RetryingFile:
     def tell(self) -> int:
         """Return the position in bytes."""
         return self._position
-
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
 
 
 def lookahead(
@@ -165,16 +162,6 @@ def lookahead(
         executor.shutdown(wait=True, cancel_futures=True)
 
 
-VIDEO_SUFFIXES = (
-    # MP4 and its relatives, Matroska, and what Windows and the web used.
-    *(".mp4", ".m4v", ".mov", ".qt", ".3gp", ".3g2", ".f4v", ".mkv", ".webm", ".ogv", ".ogm", ".avi", ".divx"),
-    *(".wmv", ".asf", ".flv", ".rm", ".rmvb", ".gif"),
-    # Broadcast, discs and camcorders: transport and program streams, MXF, DV.
-    *(".mts", ".m2ts", ".m2t", ".ts", ".tod", ".mpg", ".mpeg", ".mpe", ".vob", ".mod", ".mxf", ".dv"),
-    # Streams without a container.
-    *(".h264", ".264", ".h265", ".265", ".hevc", ".m1v", ".m2v", ".mjpeg", ".mjpg", ".ivf", ".y4m"),
-)
-_SUFFIXES = frozenset(VIDEO_SUFFIXES)
 # FFmpeg's names of the formats behind the suffixes. Others are not tried: a playlist names further files, so a file
 # called .mp4 could make this process read what the file's author could not.
 _FORMATS = (
@@ -188,13 +175,8 @@ class ContainerError(Exception):
     """Why a file is not a video; it becomes the message of a `SourceProblem`."""
 
 
-def is_video_name(name: str) -> bool:
-    """Return whether a file of this name is a video. Hidden files are not: macOS leaves `._name.mp4` beside videos."""
-    return not name.startswith(".") and name[name.rfind(".") :].lower() in _SUFFIXES
-
-
 @contextmanager
-def open_container(path: str, max_pixels: int = LISTED_MAX_PIXELS) -> Iterator[Any]:
+def open_container(file: SourceFile, max_pixels: int = LISTED_MAX_PIXELS) -> Iterator[Any]:
     """Open a container, always as a file: a name with a colon or a playlist never reaches the network.
 
     FFmpeg decodes the first frames to learn what is in the file, but no frame of far more than `max_pixels` pixels.
@@ -209,13 +191,12 @@ def open_container(path: str, max_pixels: int = LISTED_MAX_PIXELS) -> Iterator[A
     options = {"protocol_whitelist": "file", "format_whitelist": _FORMATS, "max_pixels": str(most_pixels)}
     # Titles are not used, so they need not be UTF-8. PyAV 19 accepts any bytes and no longer takes the argument.
     any_title = {"metadata_errors": "ignore"} if int(av.__version__.split(".")[0]) < 19 else {}
-    with closing(RetryingFile(path)) as file:
-        try:
-            container = av.open(file, options=options, **any_title)
-        except av.FFmpegError as error:
-            raise ContainerError(f"it cannot be opened as a video: {error.strerror}") from None
-        with container:
-            yield container
+    try:
+        container = av.open(RetryingFile(file), options=options, **any_title)
+    except av.FFmpegError as error:
+        raise ContainerError(f"it cannot be opened as a video: {error.strerror}") from None
+    with container:
+        yield container
 
 
 def video_stream(container: Any) -> Any:

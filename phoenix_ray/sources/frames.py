@@ -7,23 +7,24 @@ gives as many frames as it names.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Generator, Iterator, Set
 from dataclasses import replace
-from functools import partial
 from itertools import groupby
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from phoenix_ray.config import DecodeSettings
-from phoenix_ray.errors import SourceError
+from phoenix_ray.errors import ConfigError, SourceError
 from phoenix_ray.sources.base import Frame, Video
 from phoenix_ray.sources.built_in import read_synthetic
 from phoenix_ray.sources.containers import decode_video, frame_name
-from phoenix_ray.sources.decode import UnreadableFrameError, decode_picture
-from phoenix_ray.sources.files import is_storage_error, lookahead, open_regular_file, storage_failure, with_retries
+from phoenix_ray.sources.decode import UnreadableFrameError, read_picture
+from phoenix_ray.sources.files import is_storage_error, lookahead, not_seen, storage_failure, with_retries
 from phoenix_ray.sources.folders import frame_names
+from phoenix_ray.sources.locations import source_path
+from phoenix_ray.sources.paths import SourcePath
 from phoenix_ray.text import counted, storable_text
 
 
@@ -41,7 +42,6 @@ def read_frames(video: Video, first: int, last: int, settings: DecodeSettings) -
         raise ValueError(f"frames {first} to {last} do not lie within the {video.frame_count} of {video.location}")
     if video.kind == "synthetic":
         return read_synthetic(video, first, last)
-    _require_visible(video)
     if video.kind == "frame_folder":
         return _read_folder(video, first, last, settings)
     return _read_container(video, first, last, settings)
@@ -58,10 +58,7 @@ def undecoded_frames(video: Video, first: int, last: int) -> Iterator[Frame]:
     if video.kind != "frame_folder":
         yield from (Frame(index, frame_name(index), timestamp=None, image=None) for index in range(first, last))
         return
-    try:
-        names = frame_names(video.location)
-    except OSError as error:
-        raise SourceError(f"{video.location} cannot be listed on this machine: {error.strerror}.") from None
+    names = _list_frames(video, _path_of(video))
     for index in range(first, last):
         name = storable_text(names[index]) if index < len(names) else frame_name(index)
         yield Frame(index, name, _timestamp(video, index), image=None)
@@ -89,47 +86,74 @@ def read_frames_except(video: Video, undecoded: Set[int], settings: DecodeSettin
         yield from undecoded_frames(video, first, end) if skipped else read_frames(video, first, end, settings)
 
 
-def _require_visible(video: Video) -> None:
+def _path_of(video: Video) -> SourcePath:
     try:
-        Path(video.location).stat()
+        return source_path(video.location)
+    except ConfigError as error:
+        # The driver could open it: this machine lacks credentials, or something else that its environment holds.
+        raise SourceError(f"{video.location} cannot be opened on this machine: {error}") from None
+
+
+def _list_frames(video: Video, folder: SourcePath) -> list[str]:
+    try:
+        return with_retries(lambda: frame_names(folder))
     except OSError as error:
-        raise SourceError(
-            f"{video.location} cannot be read on this machine ({error.strerror}): every node must see the source under "
-            "the same path."
-        ) from None
+        if is_storage_error(error):
+            raise storage_failure(error, video.location) from None
+        raise not_seen(error, video.location) from None
 
 
 def _read_folder(video: Video, first: int, last: int, settings: DecodeSettings) -> Generator[Frame, None, None]:
-    names = frame_names(video.location)
-    missing = f"the folder held {counted(video.frame_count, 'frame')} when the run was planned, now {len(names):,}"
-    read = partial(_read_picture, video, names, missing, settings.max_pixels)
-    yield from lookahead(read, range(first, last), settings.threads, settings.ahead)
+    folder = _path_of(video)
+    reader = _FolderReader(video, folder, _list_frames(video, folder), settings)
+    yield from lookahead(reader.read, range(first, last), max(settings.threads, folder.read_together), settings.ahead)
 
 
-def _read_picture(video: Video, names: list[str], missing: str, max_pixels: int, index: int) -> Frame:
-    timestamp = _timestamp(video, index)
-    if index >= len(names):
-        return Frame(index, frame_name(index), timestamp, image=None, error=missing)
-    path = Path(video.location, names[index])
-    try:
-        image = with_retries(lambda: _decode_file(path, max_pixels))
-    except (UnreadableFrameError, OSError) as error:
-        if isinstance(error, OSError) and is_storage_error(error):
-            raise storage_failure(error, str(path)) from None
-        if isinstance(error, FileNotFoundError):
-            # More than this file may be gone: when a mount fails, the whole folder goes with it.
-            _require_visible(video)
-        return Frame(index, storable_text(names[index]), timestamp, image=None, error=str(error))
-    return Frame(index, storable_text(names[index]), timestamp, image)
+class _FolderReader:
+    """Reads pictures of a folder in many threads, of which `settings.threads` decode at a time."""
 
+    def __init__(self, video: Video, folder: SourcePath, names: list[str], settings: DecodeSettings) -> None:
+        self._video = video
+        self._folder = folder
+        self._names = names
+        self._max_pixels = settings.max_pixels
+        self._decoding = threading.Semaphore(settings.threads)
 
-def _decode_file(path: Path, max_pixels: int) -> NDArray[np.uint8]:
-    with open_regular_file(path) as file:
-        return decode_picture(file, max_pixels)
+    def read(self, index: int) -> Frame:
+        """Return the frame of an index, decoded or with the reason why not."""
+        video, names = self._video, self._names
+        timestamp = _timestamp(video, index)
+        if index >= len(names):
+            planned = counted(video.frame_count, "frame")
+            missing = f"the folder held {planned} when the run was planned, now {len(names):,}"
+            return Frame(index, frame_name(index), timestamp, image=None, error=missing)
+        path = self._folder / names[index]
+        try:
+            image = with_retries(lambda: self._decode(path))
+        except (UnreadableFrameError, OSError) as error:
+            if isinstance(error, OSError) and is_storage_error(error):
+                raise storage_failure(error, str(path)) from None
+            if isinstance(error, FileNotFoundError) and not self._is_folder_there():
+                # More than this file is gone: when a mount fails, the whole folder goes with it.
+                raise not_seen(error, video.location) from None
+            return Frame(index, storable_text(names[index]), timestamp, image=None, error=str(error))
+        return Frame(index, storable_text(names[index]), timestamp, image)
+
+    def _decode(self, path: SourcePath) -> NDArray[np.uint8]:
+        with path.open() as file:
+            picture = read_picture(file.stream(), self._max_pixels)
+        with self._decoding:
+            return picture.decode()
+
+    def _is_folder_there(self) -> bool:
+        try:
+            return self._folder.is_folder()
+        except OSError as error:
+            raise storage_failure(error, self._video.location) from None
 
 
 def _read_container(video: Video, first: int, last: int, settings: DecodeSettings) -> Generator[Frame, None, None]:
-    decoded = decode_video(video, first, last, settings.max_pixels)
+    decoded = decode_video(video, _path_of(video), first, last, settings.max_pixels)
     try:
         # A codec decodes in order, so one thread runs ahead whatever `settings.threads` says.
         yield from lookahead(lambda _: next(decoded), range(first, last), threads=1, ahead=settings.ahead)

@@ -12,14 +12,19 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path, PurePath
+from pathlib import PurePath
 
 from phoenix_ray.config import SourceSettings
-from phoenix_ray.errors import SourceError, did_you_mean
+from phoenix_ray.errors import ConfigError, SourceError, did_you_mean
+from phoenix_ray.object_stores import is_object_store
 from phoenix_ray.sources.base import LeftOut, SourceProblem, Video
 from phoenix_ray.sources.containers import examine_container
-from phoenix_ray.sources.files import ContainerError, lookahead
-from phoenix_ray.sources.folders import FRAME_SUFFIXES, examine_folder
+from phoenix_ray.sources.files import ContainerError, UnavailableError, lookahead
+from phoenix_ray.sources.folders import sign_frames
+from phoenix_ray.sources.formats import FRAME_SUFFIXES, is_video_name
+from phoenix_ray.sources.locations import source_path
+from phoenix_ray.sources.object_paths import FOLDERS_TOGETHER, ObjectPath
+from phoenix_ray.sources.paths import FrameSizes, SourcePath
 from phoenix_ray.text import counted, storable_text, without_secrets
 
 # Enough to hide the round trips of a network file system.
@@ -39,7 +44,7 @@ class Candidate:
 
     Attributes:
         split, video_id, fps, annotation: As in `Video`.
-        location: Absolute path of a frame folder or a video file, which may not exist.
+        location: Absolute path or URI of a frame folder or a video file, which may not exist.
         named_by: The file or folder that names the video; the message says so when there is no such video.
     """
 
@@ -59,8 +64,9 @@ def list_videos(candidates: Iterable[Candidate], settings: SourceSettings) -> It
     """
     ordered = sorted(candidates, key=lambda candidate: (candidate.split, candidate.video_id))
     check_splits(settings.splits, {candidate.split for candidate in ordered})
-    selected = _select(ordered, settings)
-    yield from lookahead(partial(_examine, settings=settings), selected, LISTING_THREADS, LISTED_AHEAD)
+    blocks = _blocks(_select(ordered, settings))
+    for block in lookahead(partial(_examine, settings=settings), blocks, LISTING_THREADS, LISTED_AHEAD):
+        yield from block
 
 
 def check_splits(wanted: Iterable[str], found: Iterable[str]) -> None:
@@ -143,7 +149,49 @@ def _select(ordered: Iterable[Candidate], settings: SourceSettings) -> Iterator[
             yield candidate
 
 
-def _examine(candidate: Candidate | SourceProblem, settings: SourceSettings) -> Video | SourceProblem:
+def _blocks(selected: Iterable[Candidate | SourceProblem]) -> Iterator[list[Candidate | SourceProblem]]:
+    """Yield candidates in order: frame folders beside each other in a bucket together, all others one by one."""
+    block: list[Candidate | SourceProblem] = []
+    around = None
+    for candidate in selected:
+        previous, around = around, _bucket_folder(candidate)
+        if block and (around is None or around != previous or len(block) == FOLDERS_TOGETHER):
+            yield block
+            block = []
+        block.append(candidate)
+    if block:
+        yield block
+
+
+def _bucket_folder(candidate: Candidate | SourceProblem) -> str | None:
+    """Return the folder in a bucket that a frame folder lies in; None if it lies elsewhere, or looks like a file."""
+    if isinstance(candidate, SourceProblem) or not is_object_store(candidate.location):
+        return None
+    around, _, name = candidate.location.rpartition("/")
+    return None if is_video_name(name) else around
+
+
+def _examine(block: Sequence[Candidate | SourceProblem], settings: SourceSettings) -> list[Video | SourceProblem]:
+    """Return the videos of candidates, of which several lie in one folder of a bucket.
+
+    Raises:
+        SourceError: The bucket does not answer, or refuses its credentials.
+    """
+    frames: Mapping[str, FrameSizes] = {}
+    try:
+        around = _bucket_folder(block[0])
+        if around and len(block) > 1:
+            names = [candidate.location.rpartition("/")[2] for candidate in block if isinstance(candidate, Candidate)]
+            frames = ObjectPath(around).frames_of(names, sizes=settings.signature == "sizes")
+        return [_examine_candidate(candidate, frames, settings) for candidate in block]
+    except UnavailableError as error:
+        raise SourceError(f"{error.filename} cannot be read: {error}.") from None
+
+
+def _examine_candidate(
+    candidate: Candidate | SourceProblem, listed: Mapping[str, FrameSizes], settings: SourceSettings
+) -> Video | SourceProblem:
+    """Return the video of a candidate; `listed` has folders that are listed already, by name."""
     if isinstance(candidate, SourceProblem):
         return candidate
     if not candidate.video_id:
@@ -151,24 +199,33 @@ def _examine(candidate: Candidate | SourceProblem, settings: SourceSettings) -> 
     if storable_text(candidate.video_id) != candidate.video_id:
         return _problem(candidate, "The name is not valid UTF-8. Rename it.")
     try:
-        return _to_video(candidate, settings)
+        path = source_path(candidate.location)
+        frames = listed.get(path.name) or path.frames(sizes=settings.signature == "sizes")
+        return _to_video(candidate, path, frames, settings)
     except FileNotFoundError:
         return _problem(candidate, f"{candidate.named_by} names '{candidate.location}', which does not exist.")
+    except UnavailableError:
+        raise
+    except (ConfigError, SourceError) as error:
+        return _problem(candidate, str(error))
     except (OSError, ValueError, ContainerError) as error:
         # ValueError: the location cannot be a path because it holds a null byte.
         return _problem(candidate, f"{candidate.location} cannot be read: {error}")
 
 
-def _to_video(candidate: Candidate, settings: SourceSettings) -> Video | SourceProblem:
+def _to_video(
+    candidate: Candidate, path: SourcePath, frames: FrameSizes | None, settings: SourceSettings
+) -> Video | SourceProblem:
+    """Return a video that is the frames of a folder, or a file where these are None."""
     location = candidate.location
     annotation = {name: without_secrets(text) for name, text in candidate.annotation.items()}
     video = partial(Video, candidate.split, candidate.video_id, location=location, annotation=annotation)
-    if Path(location).is_dir():
-        folder = examine_folder(location, settings.signature, settings.limit_frames)
+    if frames is not None:
+        folder = sign_frames(frames, settings.signature, settings.limit_frames)
         if folder.frame_count == 0:
             return _problem(candidate, f"{location} holds no frames ({' '.join(FRAME_SUFFIXES)}).")
         return video(kind="frame_folder", frame_count=folder.frame_count, signature=folder.signature, fps=candidate.fps)
-    container = examine_container(location, settings.limit_frames)
+    container = examine_container(path, settings.limit_frames)
     return video(
         kind="video_file",
         frame_count=container.frame_count,

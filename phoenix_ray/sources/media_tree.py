@@ -15,15 +15,16 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path, PurePath
+from pathlib import PurePath
 from typing import Literal
 
 from phoenix_ray.config import SourceSettings
 from phoenix_ray.errors import SourceError
 from phoenix_ray.sources.base import NoteLeftOut, SourceProblem, Video, ignore_left_out
-from phoenix_ray.sources.files import is_video_name
-from phoenix_ray.sources.folders import FRAME_SUFFIXES, frame_names, is_frame_name, split_and_id, walk
+from phoenix_ray.sources.folders import frame_names, split_and_id, walk
+from phoenix_ray.sources.formats import FRAME_SUFFIXES, is_frame_name, is_video_name
 from phoenix_ray.sources.listing import FOLDER, Candidate, LeftOutFiles, count_endings, ending_of, list_videos
+from phoenix_ray.sources.paths import SourcePath
 
 Reads = Literal["both", "videos", "folders"]
 NEITHER = "neither video files nor pictures of a format that is read"
@@ -35,7 +36,7 @@ _NUMBERED = re.compile(r"(.*?)(\d+)", re.DOTALL)
 class _PictureFolder:
     """A folder of pictures, which may or may not be a video; `relative` is its path below the root of the tree."""
 
-    path: Path
+    path: SourcePath
     relative: PurePath
     beside_videos: bool
 
@@ -50,7 +51,7 @@ class MediaTree:
         reads: Whether video files, frame folders, or both are read.
     """
 
-    path: Path
+    path: SourcePath
     settings: SourceSettings
     reads: Reads = "both"
 
@@ -62,15 +63,15 @@ class MediaTree:
     @property
     def description(self) -> str:
         """What is read, in one line."""
-        if not self.path.is_dir():
+        if not self.path.is_folder():
             return f"the video file {self.path}"
         what = {"both": "video files and frame folders", "videos": "video files", "folders": "frame folders"}
         return f"{what[self.reads]} in {self.path}"
 
     def videos(self, note_left_out: NoteLeftOut = ignore_left_out) -> Iterator[Video | SourceProblem]:
         """Yield the selected videos and problems; see `Source.videos`."""
-        if not self.path.is_dir():
-            return list_videos([self._candidate(self.path, PurePath(self.path.stem))], self.settings)
+        if not self.path.is_folder():
+            return list_videos([self._candidate(self.path, PurePath(PurePath(self.path.name).stem))], self.settings)
         left_out = LeftOutFiles()
         candidates = self._candidates(left_out)
         for group in left_out.groups():
@@ -135,7 +136,7 @@ class MediaTree:
             return f"pictures without numbers that put them in order, among video files; {_FRAMES_ONLY}"
         return None
 
-    def _candidate(self, path: Path, relative: PurePath) -> Candidate:
+    def _candidate(self, path: SourcePath, relative: PurePath) -> Candidate:
         split, video_id = split_and_id(relative)
         return Candidate(split, video_id, str(path), named_by=str(self.path))
 
@@ -158,33 +159,33 @@ def describe_content(left_out: LeftOutFiles) -> str:
     return f"There are: {count_endings(groups)}. {left_out_for}Formats that are read: docs/sources.md."
 
 
-def open_media_tree(path: Path, settings: SourceSettings) -> MediaTree:
+def open_media_tree(path: SourcePath, settings: SourceSettings) -> MediaTree:
     """Return the video files and frame folders at `path`."""
     return MediaTree(path, settings)
 
 
-def open_videos(path: Path, settings: SourceSettings) -> MediaTree:
+def open_videos(path: SourcePath, settings: SourceSettings) -> MediaTree:
     """Return the video files at `path`, a file or a folder."""
     return MediaTree(path, settings, "videos")
 
 
-def open_folders(path: Path, settings: SourceSettings) -> MediaTree:
+def open_folders(path: SourcePath, settings: SourceSettings) -> MediaTree:
     """Return the frame folders in `path`.
 
     Raises:
         SourceError: `path` is not a folder.
     """
-    if not path.is_dir():
+    if not path.is_folder():
         raise SourceError(
             f"{path} is not a folder, so it cannot hold frame folders: check source.path and source.kind."
         )
     return MediaTree(path, settings, "folders")
 
 
-def _picture_names(folder: Path) -> list[str]:
+def _picture_names(folder: SourcePath) -> list[str]:
     """Return the pictures of a folder in order; none if the folder has since gone, which becomes a problem later."""
     with suppress(OSError):
-        return frame_names(str(folder))
+        return frame_names(folder)
     return []
 
 

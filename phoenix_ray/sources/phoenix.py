@@ -10,22 +10,22 @@ without a folder is a `SourceProblem`. Other files beside the frames, and other 
 from __future__ import annotations
 
 import csv
-import os
+import io
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import PurePath
 
 from phoenix_ray.config import SourceSettings
 from phoenix_ray.errors import SourceError, did_you_mean
 from phoenix_ray.sources.base import NoteLeftOut, SourceProblem, Video, ignore_left_out
-from phoenix_ray.sources.folders import is_folder
 from phoenix_ray.sources.listing import FOLDER, Candidate, LeftOutFiles, check_splits, list_videos
+from phoenix_ray.sources.paths import SourcePath
 
 SPLITS = ("train", "dev", "test")
 FRAMES_PER_SECOND = 25.0
 DATASET_FOLDER = "PHOENIX-2014-T"
-FRAMES_FOLDER = Path("features", "fullFrame-210x260px")
-ANNOTATIONS_FOLDER = Path("annotations", "manual")
+FRAMES_FOLDER = PurePath("features", "fullFrame-210x260px")
+ANNOTATIONS_FOLDER = PurePath("annotations", "manual")
 ANNOTATION_COLUMNS = {"speaker": "signer", "orth": "gloss", "translation": "translation"}
 
 
@@ -33,7 +33,7 @@ ANNOTATION_COLUMNS = {"speaker": "signer", "orth": "gloss", "translation": "tran
 class PhoenixSource:
     """A PHOENIX-2014-T tree; `dataset` is its `PHOENIX-2014-T` folder."""
 
-    dataset: Path
+    dataset: SourcePath
     settings: SourceSettings
 
     @property
@@ -44,14 +44,16 @@ class PhoenixSource:
     @property
     def description(self) -> str:
         """What was found, in one line."""
-        annotated = [split for split in SPLITS if annotation_path(self.dataset, split).is_file()]
+        annotated = [split for split in SPLITS if (self.dataset / annotation_path(split)).is_file()]
         found = f"annotations of {', '.join(annotated)} found" if annotated else "no annotations found"
         return f"PHOENIX-2014-T at {self.dataset} ({found})"
 
     def videos(self, note_left_out: NoteLeftOut = ignore_left_out) -> Iterator[Video | SourceProblem]:
         """Yield the selected videos and problems; see `Source.videos`."""
-        places = {split: (self._frames(split), annotation_path(self.dataset, split)) for split in SPLITS}
-        present = [split for split, (frames, annotations) in places.items() if frames.is_dir() or annotations.is_file()]
+        places = {split: (self._frames(split), self.dataset / annotation_path(split)) for split in SPLITS}
+        present = [
+            split for split, (frames, annotations) in places.items() if frames.is_folder() or annotations.is_file()
+        ]
         check_splits(self.settings.splits, present)
         wanted = [split for split in present if not self.settings.splits or split in self.settings.splits]
         if not wanted:
@@ -62,7 +64,7 @@ class PhoenixSource:
         return list_videos(candidates, self.settings)
 
     def _candidates(self, split: str) -> list[Candidate]:
-        frames, annotations = self._frames(split), annotation_path(self.dataset, split)
+        frames, annotations = self._frames(split), self.dataset / annotation_path(split)
         rows = read_annotations(annotations) if annotations.is_file() else {}
         names = {name for name, is_video in _entries(frames).items() if is_video} | rows.keys()
         if not names:
@@ -98,20 +100,20 @@ class PhoenixSource:
                         left_out.add("files where the folders of videos lie", f"{name}/{inner}")
         return left_out
 
-    def _frames(self, split: str) -> Path:
+    def _frames(self, split: str) -> SourcePath:
         return self.dataset / FRAMES_FOLDER / split
 
 
-def find_dataset(path: Path) -> Path | None:
+def find_dataset(path: SourcePath) -> SourcePath | None:
     """Return the `PHOENIX-2014-T` folder that `path` is, contains, or lies in at `features/…`; None without one."""
-    inside = [folder for folder in (path, path / DATASET_FOLDER) if (folder / FRAMES_FOLDER).is_dir()]
-    around = [
-        folder for folder in path.parents[:2] if path in (folder / FRAMES_FOLDER, (folder / FRAMES_FOLDER).parent)
-    ]
-    return next(iter(inside + [folder for folder in around if (folder / FRAMES_FOLDER).is_dir()]), None)
+    places = [path, path / DATASET_FOLDER]
+    for folder, below in zip(path.parents, (FRAMES_FOLDER.parent, FRAMES_FOLDER), strict=False):
+        if str(folder / below) == str(path):
+            places.append(folder)
+    return next((folder for folder in places if (folder / FRAMES_FOLDER).is_folder()), None)
 
 
-def open_phoenix(path: Path, settings: SourceSettings) -> PhoenixSource:
+def open_phoenix(path: SourcePath, settings: SourceSettings) -> PhoenixSource:
     """Return the PHOENIX-2014-T tree at `path`.
 
     Raises:
@@ -126,12 +128,12 @@ def open_phoenix(path: Path, settings: SourceSettings) -> PhoenixSource:
     return PhoenixSource(dataset, settings)
 
 
-def annotation_path(dataset: Path, split: str) -> Path:
-    """Return the path of the annotations of a split."""
-    return dataset / ANNOTATIONS_FOLDER / f"PHOENIX-2014-T.{split}.corpus.csv"
+def annotation_path(split: str) -> PurePath:
+    """Return the path of the annotations of a split, relative to the dataset."""
+    return ANNOTATIONS_FOLDER / f"PHOENIX-2014-T.{split}.corpus.csv"
 
 
-def read_annotations(path: Path) -> dict[str, dict[str, str]]:
+def read_annotations(path: SourcePath) -> dict[str, dict[str, str]]:
     """Return video name → {signer, gloss, translation}.
 
     Values are separated by `|` and never quoted, so a quotation mark is text. The columns `video`, `start` and `end`
@@ -141,8 +143,9 @@ def read_annotations(path: Path) -> dict[str, dict[str, str]]:
         SourceError: The file cannot be read, or lacks a column.
     """
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = csv.DictReader(file, delimiter="|", quoting=csv.QUOTE_NONE, restval="")
+        with path.open() as file:
+            text = io.TextIOWrapper(file.stream(), encoding="utf-8-sig", newline="")
+            rows = csv.DictReader(text, delimiter="|", quoting=csv.QUOTE_NONE, restval="")
             for column in ("name", *ANNOTATION_COLUMNS):
                 if column not in (rows.fieldnames or ()):
                     hint = did_you_mean(column, rows.fieldnames or ())
@@ -156,11 +159,10 @@ def read_annotations(path: Path) -> dict[str, dict[str, str]]:
         raise SourceError(f"{path} cannot be read: {error}") from None
 
 
-def _entries(folder: Path) -> dict[str, bool]:
+def _entries(folder: SourcePath) -> dict[str, bool]:
     """Return name → whether it is a folder, without hidden names; nothing if the folder does not exist."""
     try:
-        with os.scandir(folder) as entries:
-            return {entry.name: is_folder(entry) for entry in entries if not entry.name.startswith(".")}
+        return folder.entries()
     except FileNotFoundError:
         return {}
     except OSError as error:

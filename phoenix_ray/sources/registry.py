@@ -5,22 +5,22 @@ A run and every command that reads a source call `open_source(settings.source)`.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
-from pathlib import Path
 
 from phoenix_ray.config import SourceSettings
 from phoenix_ray.errors import ConfigError, SourceError, did_you_mean
 from phoenix_ray.sources.base import Source
 from phoenix_ray.sources.built_in import open_sample, open_synthetic
-from phoenix_ray.sources.files import is_video_name
-from phoenix_ray.sources.folders import is_dataset, is_frame_name, walk
+from phoenix_ray.sources.folders import is_dataset, walk
+from phoenix_ray.sources.formats import is_frame_name, is_video_name
 from phoenix_ray.sources.listing import LeftOutFiles
+from phoenix_ray.sources.locations import normalise, source_path
 from phoenix_ray.sources.media_tree import NEITHER, describe_content, open_folders, open_media_tree, open_videos
+from phoenix_ray.sources.paths import SourcePath
 from phoenix_ray.sources.phoenix import find_dataset, open_phoenix
 from phoenix_ray.sources.table import TABLE_SUFFIXES, open_table
 
-Opener = Callable[[Path, SourceSettings], Source]
+Opener = Callable[[SourcePath, SourceSettings], Source]
 
 OPENERS: dict[str, Opener] = {
     "phoenix": open_phoenix,
@@ -45,19 +45,19 @@ def open_source(settings: SourceSettings) -> Source:
     if not settings.path:
         raise ConfigError("source.path is not set: give the dataset's folder, or source.kind=sample for the demo.")
     try:
-        path = Path(os.path.normpath(Path(settings.path).expanduser().absolute()))
-        if not path.exists():
+        path = source_path(normalise(settings.path))
+        if not (path.is_folder() or path.is_file()):
             raise SourceError(_missing(path))
         opener = _detect(path) if settings.kind == "auto" else OPENERS[settings.kind]
         return opener(path, settings)
-    except (OSError, RuntimeError) as error:
-        # RuntimeError: `~name`, where there is no such user.
+    except (OSError, RuntimeError, ValueError) as error:
+        # RuntimeError: `~name`, where there is no such user. ValueError: it holds what no path and no key may hold.
         raise SourceError(f"{settings.path} (source.path) cannot be read: {error}") from None
 
 
-def _detect(path: Path) -> Opener:
+def _detect(path: SourcePath) -> Opener:
     """Return the function that opens what `path` holds; `source.kind` is 'auto'."""
-    if path.suffix.lower() in TABLE_SUFFIXES and path.is_file():
+    if path.suffix in TABLE_SUFFIXES and path.is_file():
         return open_table
     if find_dataset(path):
         return open_phoenix
@@ -83,11 +83,16 @@ def _detect(path: Path) -> Opener:
     )
 
 
-def _missing(path: Path) -> str:
-    existing = next(parent for parent in path.parents if parent.exists())
-    gone = path.relative_to(existing).parts[0]
+def _missing(path: SourcePath) -> str:
+    gone = path
+    for around in path.parents:
+        if around.is_folder():
+            break
+        gone = around
+    else:
+        return f"There is no {path} (source.path), and nothing around it."
     try:
-        hint = did_you_mean(gone, [path.name for path in existing.iterdir()])
+        hint = did_you_mean(gone.name, around.entries())
     except OSError:
         hint = ""
-    return f"There is no {path} (source.path); {existing} has no '{gone}'.{hint}"
+    return f"There is no {path} (source.path); {around} has no '{gone.name}'.{hint}"

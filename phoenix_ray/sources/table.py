@@ -3,8 +3,8 @@
     video_id,path,split,signer
     monday/1,clips/monday 1.mp4,train,Anna
 
-The path is a video file or a frame folder, absolute or relative to the table. Settings name the columns of ID, path
-and split; all other columns become annotations. Without a split column, all videos are in one split.
+The path is a video file or a frame folder: absolute, a URI, or relative to the table. Settings name the columns of ID,
+path and split; all other columns become annotations. Without a split column, all videos are in one split.
 
 A text file may be separated by commas, semicolons (Excel in most of Europe), tabs or bars, whatever its ending: the
 header decides. A `'` before `=`, `+`, `-` or `@`, which exports write to keep a cell from being a formula, is removed.
@@ -14,16 +14,18 @@ from __future__ import annotations
 
 import codecs
 import csv
-import os
+import io
+import posixpath
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from phoenix_ray.config import SourceSettings
 from phoenix_ray.errors import SourceError, did_you_mean
 from phoenix_ray.sources.base import DEFAULT_SPLIT, NoteLeftOut, SourceProblem, Video, ignore_left_out
 from phoenix_ray.sources.listing import Candidate, list_videos
+from phoenix_ray.sources.locations import is_uri, normalise
+from phoenix_ray.sources.paths import SourcePath
 from phoenix_ray.text import counted, from_spreadsheet_text
 
 TEXT_SUFFIXES = (".csv", ".tsv")
@@ -38,7 +40,7 @@ _SEPARATOR_LINE = re.compile(r"sep=(.)\r?\n")
 class TableSource:
     """The videos that a CSV, TSV or Parquet file names."""
 
-    table: Path
+    table: SourcePath
     settings: SourceSettings
 
     @property
@@ -74,29 +76,30 @@ class TableSource:
     def _candidates(self, rows: list[dict[str, str]]) -> Iterator[Candidate]:
         settings = self.settings
         used = {settings.video_id_column, settings.path_column, settings.split_column}
+        around = self.table.parents[0]
         for number, row in enumerate(rows, start=1):
             path = row[settings.path_column]
             yield Candidate(
                 split=row.get(settings.split_column) or DEFAULT_SPLIT,
                 video_id=row[settings.video_id_column],
-                location=os.path.normpath(self.table.parent / path) if path else "",
+                location=_locate(path, around) if path else "",
                 named_by=f"{self.table.name} row {number}",
                 annotation={column: text for column, text in row.items() if column not in used},
             )
 
 
-def open_table(path: Path, settings: SourceSettings) -> TableSource:
+def open_table(path: SourcePath, settings: SourceSettings) -> TableSource:
     """Return the videos named by the table at `path`.
 
     Raises:
         SourceError: `path` is not a file of a known table format.
     """
-    if path.suffix.lower() not in TABLE_SUFFIXES or not path.is_file():
+    if path.suffix not in TABLE_SUFFIXES or not path.is_file():
         raise SourceError(f"{path} is not a table: give a file that ends in {' '.join(TABLE_SUFFIXES)}.")
     return TableSource(path, settings)
 
 
-def read_table(path: Path, wanted: Sequence[str] = ("video_id", "path")) -> list[dict[str, str]]:
+def read_table(path: SourcePath, wanted: Sequence[str] = ("video_id", "path")) -> list[dict[str, str]]:
     """Return the rows of a table with every value as text; an empty or null value is "".
 
     Args:
@@ -107,11 +110,11 @@ def read_table(path: Path, wanted: Sequence[str] = ("video_id", "path")) -> list
         SourceError: The file cannot be read as a table.
     """
     try:
-        if path.suffix.lower() not in TEXT_SUFFIXES:
+        if path.suffix not in TEXT_SUFFIXES:
             return _read_parquet(path)
         return _read_text(path, wanted)
     except (OSError, ValueError, csv.Error) as error:
-        what = "as Parquet" if path.suffix.lower() not in TEXT_SUFFIXES else _expected(wanted)
+        what = "as Parquet" if path.suffix not in TEXT_SUFFIXES else _expected(wanted)
         raise SourceError(f"{path} cannot be read as a table: {error}. Expected: {what}.") from None
 
 
@@ -121,11 +124,19 @@ def _expected(wanted: Sequence[str]) -> str:
     return f"a header with {' and '.join(wanted)}, then one line for each video, separated by {separated}, in UTF-8"
 
 
-def _read_text(path: Path, wanted: Sequence[str]) -> list[dict[str, str]]:
-    with path.open("rb") as binary:
-        is_utf16 = binary.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
-    # Excel's "Unicode text" is UTF-16.
-    with path.open(encoding="utf-16" if is_utf16 else "utf-8-sig", newline="") as file:
+def _locate(path: str, around: SourcePath) -> str:
+    """Return the location of a path that a table in the folder `around` names."""
+    if is_uri(path) or path.startswith("/"):
+        return normalise(path)
+    scheme, separator, place = str(around).rpartition("://")
+    return f"{scheme}{separator}{posixpath.normpath(f'{place}/{path}')}"
+
+
+def _read_text(path: SourcePath, wanted: Sequence[str]) -> list[dict[str, str]]:
+    with path.open() as source:
+        is_utf16 = source.read_at(0, 2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+        # Excel's "Unicode text" is UTF-16.
+        file = io.TextIOWrapper(source.stream(), encoding="utf-16" if is_utf16 else "utf-8-sig", newline="")
         named = _SEPARATOR_LINE.fullmatch(file.readline(_LONGEST_SEPARATOR_LINE))
         start = file.tell() if named else 0
         file.seek(start)
@@ -157,13 +168,14 @@ def _find_separator(header: str, wanted: Sequence[str]) -> str:
     return max(SEPARATORS, key=lambda mark: (len({*columns(mark)}.intersection(wanted)), len(columns(mark))))
 
 
-def _read_parquet(path: Path) -> list[dict[str, str]]:
+def _read_parquet(path: SourcePath) -> list[dict[str, str]]:
     import pyarrow as pa
     from pyarrow import parquet
 
     try:
         # Without `partitioning=None`, Arrow would take parent folders named `key=value` for columns.
-        table = parquet.read_table(path, partitioning=None)
+        with path.open() as file:
+            table = parquet.read_table(file.stream(), partitioning=None)
         rows = table.cast(pa.schema([(name, pa.string()) for name in table.column_names])).to_pylist()
     except pa.ArrowException as error:
         raise ValueError(error) from None

@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from phoenix_ray.sources.files import LISTED_MAX_PIXELS, open_container, read_packets, video_stream
+from phoenix_ray.sources.paths import SourceFile
 
 Item = TypeVar("Item")
 
@@ -91,26 +92,26 @@ class Timeline:
         return index / self.fps if self.fps else None
 
 
-def read_timeline(path: str, fps: float | None) -> Timeline:
+def read_timeline(file: SourceFile, fps: float | None) -> Timeline:
     """Return when each frame of a video file is shown.
 
     Raises:
         ContainerError, OSError: The file cannot be opened or read.
     """
-    with open_container(path) as container:
+    with open_container(file) as container:
         stream = video_stream(container)
-        _, times = read_times(path, container, stream)
+        _, times = read_times(file, container, stream)
         return Timeline(tuple(times), stream.time_base, fps)
 
 
-def read_times(path: str, container: Any, stream: Any) -> tuple[int, list[int]]:
+def read_times(file: SourceFile, container: Any, stream: Any) -> tuple[int, list[int]]:
     """Return how many frames there are, and when each is shown, ascending; no times unless each frame has its own."""
     packets, fields = [], []
     for packet in read_packets(container, stream):
         if not packet.is_discard:
             packets.append((packet.pts, packet.dts))
             fields.append(is_field(packet, stream))
-    if any(fields) and are_fields_split(path):
+    if any(fields) and are_fields_split(file):
         packets = list(without_second_fields(packets, fields))
     times = sorted(pts for pts, _ in packets if pts is not None)
     # Files that were joined, as on a DVD, begin their clock anew; sorted, frames of one part would lie among those of
@@ -173,7 +174,7 @@ def looks_split(stream: Any) -> bool:
     return bool(rate and stream.average_rate and stream.average_rate > rate * Fraction(51, 50))
 
 
-def are_fields_split(path: str) -> bool:
+def are_fields_split(file: SourceFile) -> bool:
     """Return whether the decoder makes fewer pictures than a file has packets because some packets are fields.
 
     Raises:
@@ -181,7 +182,7 @@ def are_fields_split(path: str) -> bool:
     """
     import av
 
-    with open_container(path) as container:
+    with open_container(file) as container:
         stream = video_stream(container)
         decoder = stream.codec_context
         decoder.options = {"max_pixels": str(2 * LISTED_MAX_PIXELS)}

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from phoenix_ray.config import DecodeSettings
 from phoenix_ray.errors import SourceError
-from phoenix_ray.sources import frames as frames_module
 from phoenix_ray.sources.base import Frame, Video
-from phoenix_ray.sources.files import PAUSES, RetryingFile, is_storage_error, lookahead, open_regular_file, with_retries
+from phoenix_ray.sources.files import PAUSES, RetryingFile, is_storage_error, lookahead, with_retries
 from phoenix_ray.sources.frames import read_frames
+from phoenix_ray.sources.local_paths import LocalFile, LocalPath
 from tests.sources.made_up import container_video, folder_video, no_thread_left, write_frames, write_video
 
 TRANSIENT = [
@@ -92,12 +92,12 @@ def test_a_frame_that_is_read_at_the_second_try_is_sound(tmp_path: Path, monkeyp
     sound = read(video)
     fails = iter([errno.ESTALE, errno.EMFILE])
 
-    def open_with_trouble(path: Path) -> object:
+    def open_with_trouble(path: LocalPath) -> LocalFile:
         if number := next(fails, 0):
-            raise OSError(number, os.strerror(number), path)
-        return open_regular_file(path)
+            raise OSError(number, os.strerror(number), str(path))
+        return LocalFile(path.location)
 
-    monkeypatch.setattr(frames_module, "open_regular_file", open_with_trouble)
+    monkeypatch.setattr(LocalPath, "open", open_with_trouble)
     for frame, expected in zip(read(video), sound, strict=True):
         assert frame.error is None
         np.testing.assert_equal(frame.image, expected.image)
@@ -143,13 +143,12 @@ def test_an_outage_within_a_video_file_is_not_taken_for_its_end(
 
 def test_a_place_that_no_file_has_is_refused_and_not_raised(tmp_path: Path) -> None:
     (tmp_path / "clip.mp4").write_bytes(b"abcdef")
-    reader = RetryingFile(str(tmp_path / "clip.mp4"))
+    reader = RetryingFile(LocalFile(tmp_path / "clip.mp4"))
     assert reader.seek(-2, os.SEEK_END) == 4
     assert [reader.seek(-5, os.SEEK_CUR), reader.seek((1 << 63) - 1)] == [-errno.EINVAL] * 2
     assert (reader.tell(), reader.read(9), reader.read(9)) == (4, b"ef", b"")
     assert reader.seek(1 << 62) == 1 << 62
     assert reader.read(9) == b""
-    reader.close()
 
 
 @given(count=st.integers(0, 30), threads=st.integers(1, 5), ahead=st.integers(1, 40))

@@ -4,7 +4,7 @@ import shutil
 import weakref
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import cv2
 import numpy as np
@@ -14,13 +14,11 @@ from hypothesis import strategies as st
 
 from phoenix_ray.config import DecodeSettings
 from phoenix_ray.errors import SourceError
-from phoenix_ray.sources import frames
-from phoenix_ray.sources import frames as frames_module
 from phoenix_ray.sources.base import Frame, Video
 from phoenix_ray.sources.built_in import make_video
-from phoenix_ray.sources.decode import decode_picture
-from phoenix_ray.sources.files import open_regular_file
+from phoenix_ray.sources.decode import EncodedPicture
 from phoenix_ray.sources.frames import read_frames, read_frames_except, undecoded_frames
+from phoenix_ray.sources.local_paths import LocalFile, LocalPath
 from tests.sources.made_up import (
     container_video,
     folder_video,
@@ -91,12 +89,14 @@ def test_closing_early_leaves_no_thread(video: Video, taken: int) -> None:
 def test_memory_is_bounded_by_the_frames_ahead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ahead: int) -> None:
     decoded: list[weakref.ref[Any]] = []
 
-    def counted(file: Any, max_pixels: int) -> Any:
-        image = decode_picture(file, max_pixels)
+    decode = EncodedPicture.decode
+
+    def counted(encoded: EncodedPicture) -> Any:
+        image = decode(encoded)
         decoded.append(weakref.ref(image))
         return image
 
-    monkeypatch.setattr(frames_module, "decode_picture", counted)
+    monkeypatch.setattr(EncodedPicture, "decode", counted)
     most = 0
     for _ in read_frames(folder_video(write_frames(tmp_path / "clip", 40)), 0, 40, DecodeSettings(ahead=ahead)):
         most = max(most, sum(image() is not None for image in decoded))
@@ -233,10 +233,10 @@ def test_a_picture_that_must_not_be_decoded_is_not_opened(tmp_path: Path, monkey
     video = Video("train", "v", "frame_folder", str(write_frames(tmp_path / "v", 4, "{}.png")), 4, "s", 25.0)
     opened: list[str] = []
 
-    def noted(path: Path) -> BinaryIO:
+    def noted(path: LocalPath) -> LocalFile:
         opened.append(path.name)
-        return open_regular_file(path)
+        return LocalFile(path.location)
 
-    monkeypatch.setattr(frames, "open_regular_file", noted)
+    monkeypatch.setattr(LocalPath, "open", noted)
     assert len(list(read_frames_except(video, {1, 2}, DecodeSettings()))) == 4
     assert sorted(opened) == ["1.png", "4.png"]

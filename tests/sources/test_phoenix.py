@@ -8,6 +8,7 @@ import pytest
 from phoenix_ray.config import SourceSettings
 from phoenix_ray.errors import SourceError
 from phoenix_ray.sources.base import LeftOut, Video
+from phoenix_ray.sources.local_paths import LocalPath
 from phoenix_ray.sources.phoenix import FRAMES_FOLDER, PhoenixSource, annotation_path, open_phoenix
 from phoenix_ray.sources.registry import open_source
 from tests.sources.made_up import listed, listed_videos, problem
@@ -25,7 +26,7 @@ def frames_folder(dataset: Path, split: str, name: str = "") -> Path:
 
 
 def write_annotations(dataset: Path, split: str, *rows: str) -> None:
-    path = annotation_path(dataset, split)
+    path = dataset / annotation_path(split)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("\n".join((HEADER, *rows)) + "\n", encoding="utf-8")
 
@@ -129,7 +130,7 @@ def test_features_alone_are_enough(dataset: Path) -> None:
 
 
 def test_the_description_names_the_annotated_splits(dataset: Path) -> None:
-    annotation_path(dataset, "dev").unlink()
+    (dataset / annotation_path("dev")).unlink()
     description = open_source(SourceSettings(path=str(dataset))).description
     assert description == f"PHOENIX-2014-T at {dataset} (annotations of train, test found)"
 
@@ -164,14 +165,14 @@ def test_an_empty_split_is_an_error(dataset: Path) -> None:
 
 def test_a_split_that_is_not_there_is_not_missed(dataset: Path) -> None:
     shutil.rmtree(frames_folder(dataset, "dev"))
-    annotation_path(dataset, "dev").unlink()
+    (dataset / annotation_path("dev")).unlink()
     assert len(listed_videos(dataset)) == 3
 
 
 def test_a_tree_without_any_split_is_an_error(dataset: Path) -> None:
     for split in NAMES:
         shutil.rmtree(frames_folder(dataset, split))
-        annotation_path(dataset, split).unlink()
+        (dataset / annotation_path(split)).unlink()
     with pytest.raises(SourceError, match="holds none of the folders train, dev, test"):
         listed(dataset)
 
@@ -182,7 +183,7 @@ def test_the_error_for_an_unknown_split_names_the_nearest(dataset: Path) -> None
 
 
 def test_only_the_wanted_splits_are_looked_at(dataset: Path) -> None:
-    annotation_path(dataset, "train").write_text("no table")
+    (dataset / annotation_path("train")).write_text("no table")
     assert ids(listed_videos(dataset, splits=("test", "dev"))) == [("dev", "25October-1"), ("test", "11August-1")]
 
 
@@ -196,14 +197,14 @@ def test_only_the_wanted_splits_are_looked_at(dataset: Path) -> None:
     ],
 )
 def test_annotations_that_cannot_be_read_are_an_error(dataset: Path, content: bytes, reason: str) -> None:
-    annotation_path(dataset, "dev").write_bytes(content)
+    (dataset / annotation_path("dev")).write_bytes(content)
     with pytest.raises(SourceError, match=reason):
         listed(dataset)
 
 
 def test_a_byte_order_mark_and_windows_line_ends_do_not_matter(dataset: Path) -> None:
     text = f"\ufeff{HEADER}\r\n{row('25October-1')}\r\n"
-    annotation_path(dataset, "dev").write_bytes(text.encode())
+    (dataset / annotation_path("dev")).write_bytes(text.encode())
     assert listed_videos(dataset)[0].annotation["translation"] == "es regnet"
 
 
@@ -211,7 +212,7 @@ def test_another_tree_is_refused(tmp_path: Path) -> None:
     with pytest.raises(
         SourceError, match=r"is not a PHOENIX-2014-T tree: give the folder that holds features/.*=folders"
     ):
-        open_phoenix(tmp_path, SourceSettings())
+        open_phoenix(LocalPath(tmp_path), SourceSettings())
 
 
 def test_the_real_sample_is_listed(phoenix_sample: Path) -> None:

@@ -110,10 +110,10 @@ def test_the_home_of_an_unknown_user_is_an_error() -> None:
 
 
 def test_a_path_without_permission_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def exists(path: Path) -> bool:
+    def is_dir(path: Path) -> bool:
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr(Path, "exists", exists)
+    monkeypatch.setattr(Path, "is_dir", is_dir)
     with pytest.raises(SourceError, match=r"\(source.path\) cannot be read: .*Permission denied"):
         open_source(SourceSettings(path=str(tmp_path)))
 
