@@ -165,8 +165,7 @@ class ObjectPath(SourcePath):
         base = f"{self._key}/" if self._key else ""
         waiting = deque(sorted((f"{name}/".encode() for name in names), reverse=True))
         while waiting:
-            start = last = waiting[-1]
-            used = False
+            start, last, used = waiting[-1], b"", False
             # A full stop is the character before the slash.
             for page in self._pages(after=f"{base}{start[:-1].decode()}."):
                 for entry in page:
