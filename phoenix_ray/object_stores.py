@@ -9,6 +9,7 @@ answers with an error of its own (5xx), or asks for a slower pace, so callers se
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -34,6 +35,8 @@ _RETRY: Mapping[str, Any] = {
 _SILENCE = timedelta(seconds=30)
 # Slower than this for a part of 8 MiB (`dataset.object_storage`), a store cannot be worked with.
 _REQUEST_SECONDS = timedelta(seconds=300)
+# What a store answers to a refused request, of which its code and message are worth reading.
+_ANSWER = re.compile(r"<\?xml.*?<Code>([^<]*)</Code>(?:<Message>([^<]*)</Message>)?.*")
 _HIDDEN = "***"
 _SECRETS = (
     *("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AZURE_STORAGE_ACCOUNT_KEY", "AZURE_STORAGE_KEY"),
@@ -76,6 +79,24 @@ def open_bucket(uri: str) -> Bucket:
         ConfigError: The URI has no bucket, or holds credentials or options; or the environment lacks what the store
             needs.
     """
+    check_uri(uri)
+    from obstore.exceptions import BaseError
+
+    scheme, _, place = uri.partition("://")
+    root = f"{scheme}://{place.rstrip('/')}"
+    bucket, _, prefix = place.rstrip("/").partition("/")
+    try:
+        return Bucket(_open_store(scheme.lower(), bucket, prefix), root)
+    except BaseError as error:
+        raise ConfigError(f"{root} cannot be opened: {reason(error)}. It needs {_variables(scheme)}.") from None
+
+
+def check_uri(uri: str) -> None:
+    """Refuse a URI that says more or less than a place.
+
+    Raises:
+        ConfigError: It has no bucket, or holds credentials or options.
+    """
     scheme, _, place = uri.partition("://")
     before, at, _ = place.rpartition("@")
     # A secret key may hold slashes.
@@ -90,14 +111,6 @@ def open_bucket(uri: str) -> Bucket:
         )
     if not place.partition("/")[0]:
         raise ConfigError(f"'{uri}' names no bucket: give {scheme}://BUCKET/FOLDER.")
-    from obstore.exceptions import BaseError
-
-    root = f"{scheme}://{place.rstrip('/')}"
-    bucket, _, prefix = place.rstrip("/").partition("/")
-    try:
-        return Bucket(_open_store(scheme.lower(), bucket, prefix), root)
-    except BaseError as error:
-        raise ConfigError(f"{root} cannot be opened: {reason(error)}. It needs {_variables(scheme)}.") from None
 
 
 class BrokenOffError(BucketError):
@@ -120,13 +133,11 @@ def explain(bucket: Bucket) -> Iterator[None]:
         yield
     except (exceptions.AlreadyExistsError, exceptions.PreconditionError) as error:
         raise FileExistsError(reason(error)) from None
-    except (exceptions.PermissionDeniedError, exceptions.UnauthenticatedError) as error:
-        scheme = bucket.root.partition("://")[0]
-        raise BucketError(
-            f"{reason(error)}. Set {_variables(scheme)} of an account that may read and write there"
-        ) from None
+    except exceptions.InvalidPathError as error:
+        raise BucketError(f"{reason(error)}. Give the object another key, or remove it") from None
     except exceptions.BaseError as error:
         text = reason(error)
+        refused = isinstance(error, exceptions.PermissionDeniedError | exceptions.UnauthenticatedError)
         if "NoSuchBucket" in text or "ContainerNotFound" in text:
             raise BucketError(f"there is no such bucket ({text}). Make it, or give another one") from None
         if "list response body" in text:
@@ -134,12 +145,17 @@ def explain(bucket: Bucket) -> Iterator[None]:
         if "169.254.169.254" in text or "metadata.google.internal" in text:
             scheme = bucket.root.partition("://")[0]
             raise BucketError(f"no credentials were found ({text}). Set {_variables(scheme)}") from None
+        # A refused listing has no exception of its own.
+        if refused or "403 Forbidden" in text or "401 Unauthorized" in text:
+            scheme = bucket.root.partition("://")[0]
+            raise BucketError(f"{text}. Set {_variables(scheme)} of an account that may work there") from None
         raise BucketError(f"{text}. If the store was unavailable for a while, start the same command again") from None
 
 
 def reason(error: Exception) -> str:
     """Return the message of a client's exception on one line, without its debug output and without secrets."""
-    text = " ".join(str(error).partition("\n\nDebug source")[0].split()).rstrip(".: ")
+    text = " ".join(str(error).partition("\n\nDebug source")[0].split())
+    text = _ANSWER.sub(r"\1 \2", text).rstrip(".: ")
     for secret in filter(None, (os.environ.get(name) for name in _SECRETS)):
         text = text.replace(secret, _HIDDEN)
     return text

@@ -25,8 +25,8 @@ from numpy.typing import NDArray
 from phoenix_ray.config import SourceSettings
 from phoenix_ray.errors import MissingExtraError, SourceError
 from phoenix_ray.sources.base import DEFAULT_SPLIT, Frame, NoteLeftOut, SourceProblem, Video, ignore_left_out
+from phoenix_ray.sources.disk_paths import DiskPath
 from phoenix_ray.sources.listing import check_splits
-from phoenix_ray.sources.local_paths import LocalPath
 from phoenix_ray.sources.phoenix import DATASET_FOLDER, FRAMES_FOLDER, SPLITS, PhoenixSource, annotation_path
 from phoenix_ray.text import counted
 
@@ -80,7 +80,7 @@ def open_sample(settings: SourceSettings) -> PhoenixSource:
     """
     folder = Path(settings.path).expanduser() if settings.path else default_folder()
     dataset = write_sample_dataset(Path(os.path.normpath(folder.absolute())))
-    return PhoenixSource(LocalPath(dataset), settings)
+    return PhoenixSource(DiskPath(dataset), settings)
 
 
 def default_folder() -> Path:

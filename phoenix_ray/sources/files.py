@@ -40,19 +40,20 @@ _STORAGE_ERROR_NUMBERS = frozenset(getattr(errno, name) for name in _STORAGE_ERR
 _LARGEST_FILE = 1 << 62
 
 
-class UnavailableError(OSError):
-    """A storage error on which more tries in this process are wasted: a client has made enough, or has no credentials.
-
-    Its text is a reason and a way out.
-    """
+class RemoteError(OSError):
+    """A storage error behind a network. Its text is a reason alone; an errno says nothing there."""
 
     def __str__(self) -> str:
         return str(self.strerror)
 
 
+class UnavailableError(RemoteError):
+    """One on which more tries in this process are wasted: the client has made enough, or has no credentials."""
+
+
 def is_storage_error(error: OSError) -> bool:
     """Return whether an error comes from the storage or the machine, and so says nothing about the file."""
-    return isinstance(error, UnavailableError) or error.errno in _STORAGE_ERROR_NUMBERS
+    return isinstance(error, RemoteError) or error.errno in _STORAGE_ERROR_NUMBERS
 
 
 def with_retries(read: Callable[[], Result]) -> Result:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from phoenix_ray.errors import SourceError
+from phoenix_ray.sources.files import RemoteError
 from phoenix_ray.sources.formats import is_frame_name
 from phoenix_ray.sources.paths import FrameSizes, SourcePath
 from phoenix_ray.sources.ranged import BLOCK_BYTES, RangedFile
@@ -89,7 +90,7 @@ class FsspecPath(SourcePath):
             raise
         except Exception as error:
             reason = without_secrets(" ".join(str(error).split())) or type(error).__name__
-            raise OSError(errno.EIO, reason, self.location) from None
+            raise RemoteError(errno.EIO, reason, self.location) from None
 
 
 def _resolve(location: str) -> tuple[Any, str]:

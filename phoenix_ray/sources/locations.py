@@ -8,8 +8,8 @@ from pathlib import Path
 
 from phoenix_ray.errors import ConfigError
 from phoenix_ray.object_stores import is_object_store
+from phoenix_ray.sources.disk_paths import DiskPath
 from phoenix_ray.sources.fsspec_paths import FsspecPath
-from phoenix_ray.sources.local_paths import LocalPath
 from phoenix_ray.sources.object_paths import ObjectPath
 from phoenix_ray.sources.paths import SourcePath
 
@@ -26,7 +26,7 @@ def normalise(location: str) -> str:
     """Return a location that a user gave as an absolute path, or as a URI without a slash at the end.
 
     Raises:
-        RuntimeError: It begins with `~name`, and there is no such user.
+        RuntimeError: A path begins with `~name`, and there is no such user.
     """
     uri = _URI.fullmatch(location)
     if uri and uri[1].lower() != "file":
@@ -35,18 +35,20 @@ def normalise(location: str) -> str:
 
 
 def source_path(location: str) -> SourcePath:
-    """Return the path at an absolute path or a URI.
+    """Return the path at a location.
 
     Raises:
-        ConfigError: The URI holds a password, or its bucket cannot be opened.
-        SourceError: No installed package opens its file system.
+        ConfigError: The URI holds a password, or the bucket cannot be opened.
+        SourceError: No installed package opens the file system.
     """
     uri = _URI.fullmatch(location)
     if uri is None:
-        return LocalPath(location)
+        return DiskPath(location)
+    if is_object_store(location):
+        return ObjectPath(location)
     if _PASSWORD.match(uri[2]):
         raise ConfigError(
-            f"'{uri[1]}://…@…' holds a password, which `ps` and logs would show. Take it out, and give it in the way "
-            "that the file system reads from the environment or from a file of yours."
+            f"'{uri[1]}://…@…' holds a password, which `ps` and logs would show. Take it out: fsspec reads passwords "
+            "from the environment or its configuration file."
         )
-    return ObjectPath(location) if is_object_store(location) else FsspecPath(location)
+    return FsspecPath(location)

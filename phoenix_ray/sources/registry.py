@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from phoenix_ray.config import SourceSettings
 from phoenix_ray.errors import ConfigError, SourceError, did_you_mean
+from phoenix_ray.object_stores import check_uri, is_object_store
 from phoenix_ray.sources.base import Source
 from phoenix_ray.sources.built_in import open_sample, open_synthetic
 from phoenix_ray.sources.folders import is_dataset, walk
@@ -34,7 +35,7 @@ def open_source(settings: SourceSettings) -> Source:
     """Return the source at `settings.path`. Its `description` says what was found.
 
     Raises:
-        ConfigError: No path is set.
+        ConfigError: No path is set, or a URI holds credentials or options, or names no bucket.
         SourceError: The path does not exist, cannot be read, or holds no videos.
         MissingExtraError: The source is the built-in sample, and scikit-image is not installed.
     """
@@ -45,14 +46,17 @@ def open_source(settings: SourceSettings) -> Source:
     if not settings.path:
         raise ConfigError("source.path is not set: give the dataset's folder, or source.kind=sample for the demo.")
     try:
-        path = source_path(normalise(settings.path))
+        location = normalise(settings.path)
+        if is_object_store(location):
+            check_uri(location)
+        path = source_path(location)
         if not (path.is_folder() or path.is_file()):
             raise SourceError(_missing(path))
         opener = _detect(path) if settings.kind == "auto" else OPENERS[settings.kind]
         return opener(path, settings)
     except (OSError, RuntimeError, ValueError) as error:
         # RuntimeError: `~name`, where there is no such user. ValueError: it holds what no path and no key may hold.
-        raise SourceError(f"{settings.path} (source.path) cannot be read: {error}") from None
+        raise SourceError(f"{settings.path} (source.path) cannot be read: {error}.") from None
 
 
 def _detect(path: SourcePath) -> Opener:

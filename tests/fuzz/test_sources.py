@@ -21,8 +21,8 @@ from phoenix_ray.errors import SourceError
 from phoenix_ray.sources.base import SourceProblem, Video
 from phoenix_ray.sources.containers import decode_video, examine_container
 from phoenix_ray.sources.decode import UnreadableFrameError, decode_picture
+from phoenix_ray.sources.disk_paths import DiskPath
 from phoenix_ray.sources.files import ContainerError
-from phoenix_ray.sources.local_paths import LocalPath
 from phoenix_ray.sources.phoenix import read_annotations
 from phoenix_ray.sources.table import open_table, read_table
 from tests.fuzz.cases import cases, mutations
@@ -82,7 +82,7 @@ def test_csv(scratch: Path, content: bytes) -> None:
     table = scratch / "videos.csv"
     table.write_bytes(content)
     with suppress(SourceError):
-        for found in open_table(LocalPath(table), SourceSettings(path=str(table))).videos():
+        for found in open_table(DiskPath(table), SourceSettings(path=str(table))).videos():
             assert isinstance(found, SourceProblem)
             (found.split + found.video_id + found.message).encode()
 
@@ -93,7 +93,7 @@ def test_phoenix_annotations(scratch: Path, content: bytes) -> None:
     path = scratch / "PHOENIX-2014-T.train.corpus.csv"
     path.write_bytes(content)
     with suppress(SourceError):
-        for row in read_annotations(LocalPath(path)).values():
+        for row in read_annotations(DiskPath(path)).values():
             assert set(row) == {"signer", "gloss", "translation"}
 
 
@@ -103,7 +103,7 @@ def test_parquet_tables(scratch: Path, content: bytes) -> None:
     path = scratch / "videos.parquet"
     path.write_bytes(content)
     with suppress(SourceError):
-        assert all(isinstance(value, str) for row in read_table(LocalPath(path)) for value in row.values())
+        assert all(isinstance(value, str) for row in read_table(DiskPath(path)) for value in row.values())
 
 
 @cases(250)
@@ -131,8 +131,8 @@ def test_video_files(scratch: Path, content: bytes) -> None:
     path = scratch / "clip.mp4"
     path.write_bytes(content)
     with suppress(ContainerError, OSError):
-        found = examine_container(LocalPath(path), limit_frames=20)
+        found = examine_container(DiskPath(path), limit_frames=20)
         video = Video("all", "clip", "video_file", str(path), found.frame_count, found.signature, found.rate.fps)
-        frames = list(decode_video(video, LocalPath(video.location), 0, found.frame_count, MAX_PIXELS))
+        frames = list(decode_video(video, DiskPath(video.location), 0, found.frame_count, MAX_PIXELS))
         assert [frame.index for frame in frames] == list(range(found.frame_count))
         assert all((frame.image is None) == (frame.error is not None) for frame in frames)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from phoenix_ray.config import SourceSettings
 from phoenix_ray.sources.base import SourceProblem, Video
 from phoenix_ray.sources.containers import examine_container
-from phoenix_ray.sources.local_paths import LocalPath
+from phoenix_ray.sources.disk_paths import DiskPath
 from phoenix_ray.sources.registry import open_source
 
 
@@ -77,7 +77,7 @@ def folder_video(folder: Path, fps: float | None = None) -> Video:
 
 def container_video(path: Path) -> Video:
     """Return a video file as the video that a source would list."""
-    found = examine_container(LocalPath(path))
+    found = examine_container(DiskPath(path))
     return Video("train", path.stem, "video_file", str(path), found.frame_count, found.signature, found.rate.fps)
 
 

@@ -15,9 +15,9 @@ from phoenix_ray.config import DecodeSettings
 from phoenix_ray.errors import SourceError
 from phoenix_ray.sources.base import Frame
 from phoenix_ray.sources.containers import SIGNED_BYTES, decode_video, examine_container
+from phoenix_ray.sources.disk_paths import DiskPath
 from phoenix_ray.sources.files import ContainerError
 from phoenix_ray.sources.formats import is_video_name
-from phoenix_ray.sources.local_paths import LocalPath
 from phoenix_ray.sources.timing import FrameRate
 from tests.sources.made_up import container_video, picture, write_audio, write_video
 
@@ -26,7 +26,7 @@ MAX_PIXELS = DecodeSettings().max_pixels
 
 def frames_of(path: Path, max_pixels: int = MAX_PIXELS) -> list[Frame]:
     video = container_video(path)
-    return list(decode_video(video, LocalPath(video.location), 0, video.frame_count, max_pixels))
+    return list(decode_video(video, DiskPath(video.location), 0, video.frame_count, max_pixels))
 
 
 def check_one_row_per_frame(frames: list[Frame], count: int) -> None:
@@ -57,7 +57,7 @@ def test_every_format_gives_all_its_frames(tmp_path: Path, name: str, codec: str
     # A program stream does not time every frame exactly.
     tolerance = 0.041 if name == "clip.mpg" else 1e-6
     assert [frame.timestamp for frame in frames] == pytest.approx([index / 25 for index in range(12)], abs=tolerance)
-    assert examine_container(LocalPath(path)).rate == FrameRate(25.0)
+    assert examine_container(DiskPath(path)).rate == FrameRate(25.0)
 
 
 def test_lossless_frames_come_back_as_they_were_written(tmp_path: Path) -> None:
@@ -119,7 +119,7 @@ def test_a_file_cut_before_its_index_is_not_a_video(tmp_path: Path) -> None:
     path = write_video(tmp_path / "clip.mp4")
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     with pytest.raises(ContainerError, match="it cannot be opened as a video: Invalid data"):
-        examine_container(LocalPath(path))
+        examine_container(DiskPath(path))
 
 
 def test_a_stream_cut_in_a_container_without_index_ends_earlier(tmp_path: Path) -> None:
@@ -150,7 +150,7 @@ def test_a_damaged_frame_leaves_the_others_as_they_are(tmp_path: Path) -> None:
 def test_a_file_that_became_shorter_since_it_was_counted_is_flagged(tmp_path: Path) -> None:
     planned = container_video(write_video(tmp_path / "clip.mkv", 12))
     write_video(tmp_path / "clip.mkv", 5)
-    frames = list(decode_video(planned, LocalPath(planned.location), 3, 9, MAX_PIXELS))
+    frames = list(decode_video(planned, DiskPath(planned.location), 3, 9, MAX_PIXELS))
     assert [frame.image is not None for frame in frames] == [True] * 2 + [False] * 4
     assert frames[-1].error == "the video was planned with 12 frames; after frame 5: the file ends"
 
@@ -160,7 +160,7 @@ def test_a_file_that_is_gone_since_it_was_counted_says_nothing_about_its_frames(
     planned = container_video(path)
     path.unlink()
     with pytest.raises(SourceError, match=r"cannot be read on this machine \(No such file or directory\)"):
-        list(decode_video(planned, LocalPath(planned.location), 0, 3, MAX_PIXELS))
+        list(decode_video(planned, DiskPath(planned.location), 0, 3, MAX_PIXELS))
 
 
 def test_too_large_a_picture_is_flagged(tmp_path: Path) -> None:
@@ -196,7 +196,7 @@ def test_a_file_without_frames_is_not_a_video(
 ) -> None:
     write(tmp_path / name)
     with pytest.raises(ContainerError, match=reason):
-        examine_container(LocalPath(tmp_path / name))
+        examine_container(DiskPath(tmp_path / name))
 
 
 def test_a_playlist_never_reaches_the_network(tmp_path: Path) -> None:
@@ -208,7 +208,7 @@ def test_a_playlist_never_reaches_the_network(tmp_path: Path) -> None:
         }.items():
             (tmp_path / name).write_text(text)
             with pytest.raises(ContainerError):
-                examine_container(LocalPath(tmp_path / name))
+                examine_container(DiskPath(tmp_path / name))
         server.setblocking(False)
         with pytest.raises(BlockingIOError):
             server.accept()
@@ -240,11 +240,11 @@ def test_a_title_that_is_not_utf8_does_not_matter(tmp_path: Path) -> None:
     data = path.read_bytes()
     assert data.count(b"Gebaerden") == 1
     path.write_bytes(data.replace(b"Gebaerden", "Gebärden".encode("latin-1") + b" "))
-    assert examine_container(LocalPath(path)).frame_count == 1
+    assert examine_container(DiskPath(path)).frame_count == 1
 
 
 def test_a_limit_counts_no_further(tmp_path: Path) -> None:
-    path = LocalPath(write_video(tmp_path / "clip.mp4", 12))
+    path = DiskPath(write_video(tmp_path / "clip.mp4", 12))
     assert examine_container(path, limit_frames=5).frame_count == 5
     assert examine_container(path, limit_frames=50).frame_count == 12
 
@@ -253,13 +253,13 @@ def test_the_signature_changes_with_the_content_alone(tmp_path: Path) -> None:
     one, two = write_video(tmp_path / "one.mkv", 30, "ffv1", "bgr0"), tmp_path / "two.mkv"
     data = one.read_bytes()
     assert len(data) > 2 * SIGNED_BYTES
-    signatures = [examine_container(LocalPath(one)).signature]
+    signatures = [examine_container(DiskPath(one)).signature]
     for content in (data + b"\0", data[:-1] + bytes([data[-1] ^ 1]), data[:-1]):
         two.write_bytes(content)
-        signatures.append(examine_container(LocalPath(two)).signature)
+        signatures.append(examine_container(DiskPath(two)).signature)
     assert len(set(signatures)) == 4
     two.write_bytes(data)
-    assert examine_container(LocalPath(two)).signature == signatures[0]
+    assert examine_container(DiskPath(two)).signature == signatures[0]
 
 
 def test_times_ascend_also_where_the_codec_reorders_frames(tmp_path: Path) -> None:
@@ -282,14 +282,14 @@ def test_an_ntsc_rate_comes_out_exactly_from_every_container(tmp_path: Path, nam
     times = [round(1000 * index / NTSC) for index in range(90)]
     codec = "libvpx" if name == "clip.webm" else "libx264"
     path = write_video(tmp_path / name, codec=codec, times_ms=times)
-    assert examine_container(LocalPath(path)).rate == FrameRate(NTSC)
+    assert examine_container(DiskPath(path)).rate == FrameRate(NTSC)
 
 
 @pytest.mark.parametrize("name", ["clip.mp4", "clip.mkv", "clip.ts", "clip.flv"])
 def test_a_rate_that_varies_is_the_average_in_every_container(tmp_path: Path, name: str) -> None:
     times = [0, 40, 100, 850, 860, 1900, 1940, 1980]
     path = write_video(tmp_path / name, codec="libx264", times_ms=times)
-    rate = examine_container(LocalPath(path)).rate
+    rate = examine_container(DiskPath(path)).rate
     assert rate.varies
     assert rate.fps == pytest.approx(7 / 1.98)
 
@@ -311,7 +311,7 @@ def test_a_stream_that_was_copied_has_the_rate_of_its_time_stamps(tmp_path: Path
     codec, pixels = ("mpeg4", "yuv420p") if name == "copy.ts" else ("mjpeg", "yuvj420p")
     original = write_video(tmp_path / "clip.mkv", codec=codec, pixels=pixels, times_ms=times)
     copy = remux(original, tmp_path / name, first=36)
-    found = examine_container(LocalPath(copy))
+    found = examine_container(DiskPath(copy))
     assert found.frame_count == 24
     assert not found.rate.varies
     assert found.rate.fps == pytest.approx(NTSC, rel=1e-3)
@@ -322,6 +322,6 @@ def test_a_file_cut_behind_its_index_keeps_its_rows_also_where_the_rate_varies(t
     path = write_video(tmp_path / "clip.mp4", codec="libx264", times_ms=sorted(times), movflags="faststart")
     path.write_bytes(path.read_bytes()[: int(path.stat().st_size * 0.6)])
     assert (
-        examine_container(LocalPath(path)).frame_count,
-        examine_container(LocalPath(path)).rate.varies,
+        examine_container(DiskPath(path)).frame_count,
+        examine_container(DiskPath(path)).rate.varies,
     ) == (30, True)

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from phoenix_ray.config import DecodeSettings
 from phoenix_ray.errors import SourceError
 from phoenix_ray.sources.base import Frame, Video
+from phoenix_ray.sources.disk_paths import DiskFile, DiskPath
 from phoenix_ray.sources.files import PAUSES, RetryingFile, is_storage_error, lookahead, with_retries
 from phoenix_ray.sources.frames import read_frames
-from phoenix_ray.sources.local_paths import LocalFile, LocalPath
 from tests.sources.made_up import container_video, folder_video, no_thread_left, write_frames, write_video
 
 TRANSIENT = [
@@ -92,12 +92,12 @@ def test_a_frame_that_is_read_at_the_second_try_is_sound(tmp_path: Path, monkeyp
     sound = read(video)
     fails = iter([errno.ESTALE, errno.EMFILE])
 
-    def open_with_trouble(path: LocalPath) -> LocalFile:
+    def open_with_trouble(path: DiskPath) -> DiskFile:
         if number := next(fails, 0):
             raise OSError(number, os.strerror(number), str(path))
-        return LocalFile(path.location)
+        return DiskFile(path.location)
 
-    monkeypatch.setattr(LocalPath, "open", open_with_trouble)
+    monkeypatch.setattr(DiskPath, "open", open_with_trouble)
     for frame, expected in zip(read(video), sound, strict=True):
         assert frame.error is None
         np.testing.assert_equal(frame.image, expected.image)
@@ -143,7 +143,7 @@ def test_an_outage_within_a_video_file_is_not_taken_for_its_end(
 
 def test_a_place_that_no_file_has_is_refused_and_not_raised(tmp_path: Path) -> None:
     (tmp_path / "clip.mp4").write_bytes(b"abcdef")
-    reader = RetryingFile(LocalFile(tmp_path / "clip.mp4"))
+    reader = RetryingFile(DiskFile(tmp_path / "clip.mp4"))
     assert reader.seek(-2, os.SEEK_END) == 4
     assert [reader.seek(-5, os.SEEK_CUR), reader.seek((1 << 63) - 1)] == [-errno.EINVAL] * 2
     assert (reader.tell(), reader.read(9), reader.read(9)) == (4, b"ef", b"")

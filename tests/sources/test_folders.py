@@ -9,21 +9,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from phoenix_ray.errors import SourceError
-from phoenix_ray.sources import folders, local_paths
+from phoenix_ray.sources import disk_paths, folders
+from phoenix_ray.sources.disk_paths import DiskPath
 from phoenix_ray.sources.folders import FrameFolder, frame_names, sign_frames, split_and_id, walk
 from phoenix_ray.sources.formats import is_frame_name
-from phoenix_ray.sources.local_paths import LocalPath
 
 
 def relative_paths(root: Path) -> list[str]:
-    return [str(folder.relative) for folder in walk(LocalPath(root))]
+    return [str(folder.relative) for folder in walk(DiskPath(root))]
 
 
 def test_folders_come_sorted_with_their_files(tmp_path: Path) -> None:
     for name in ("b/2.png", "b/1.png", "a/x.png", ".hidden/x.png", "a/._x.png"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
-    assert [(str(folder.relative), folder.files) for folder in walk(LocalPath(tmp_path))] == [
+    assert [(str(folder.relative), folder.files) for folder in walk(DiskPath(tmp_path))] == [
         (".", ()),
         ("a", ("x.png",)),
         ("b", ("1.png", "2.png")),
@@ -46,7 +46,7 @@ def test_a_folder_that_cannot_be_listed_does_not_stop_the_walk(tmp_path: Path, m
     for name in ("a", "lost+found", "z"):
         (tmp_path / name).mkdir()
     forbid_listing(tmp_path / "lost+found", monkeypatch)
-    assert [(str(folder.relative), folder.listed) for folder in walk(LocalPath(tmp_path))] == [
+    assert [(str(folder.relative), folder.listed) for folder in walk(DiskPath(tmp_path))] == [
         (".", True),
         ("a", True),
         ("lost+found", False),
@@ -57,7 +57,7 @@ def test_a_folder_that_cannot_be_listed_does_not_stop_the_walk(tmp_path: Path, m
 def test_a_root_that_cannot_be_listed_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     forbid_listing(tmp_path, monkeypatch)
     with pytest.raises(SourceError, match=r"cannot be listed: .*Permission denied"):
-        list(walk(LocalPath(tmp_path)))
+        list(walk(DiskPath(tmp_path)))
 
 
 def forbid_listing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -97,14 +97,14 @@ def make(folder: Path, **sizes: int) -> str:
 
 
 def examine_folder(folder: str, signature: Literal["sizes", "names"], limit_frames: int | None = None) -> FrameFolder:
-    frames = LocalPath(folder).frames(sizes=signature == "sizes")
+    frames = DiskPath(folder).frames(sizes=signature == "sizes")
     assert frames is not None
     return sign_frames(frames, signature, limit_frames)
 
 
 def test_frames_are_in_natural_order(tmp_path: Path) -> None:
     folder = make(tmp_path, f10_png=1, f9_png=1, f1_png=1, f100_png=1)
-    assert frame_names(LocalPath(folder)) == ["f1.png", "f9.png", "f10.png", "f100.png"]
+    assert frame_names(DiskPath(folder)) == ["f1.png", "f9.png", "f10.png", "f100.png"]
 
 
 @given(listing=st.permutations(["f1.png", "f01.png", "f001.png", "f2.png", "\u00e9.png", "e\u0301.png"]))
@@ -130,14 +130,14 @@ def test_other_files_are_not_frames(name: str) -> None:
 def test_a_folder_named_like_a_picture_is_not_a_frame(tmp_path: Path) -> None:
     folder = make(tmp_path, a_png=1)
     (tmp_path / "b.png").mkdir()
-    assert frame_names(LocalPath(folder)) == ["a.png"]
+    assert frame_names(DiskPath(folder)) == ["a.png"]
 
 
 def test_broken_links_and_links_to_themselves_are_frames(tmp_path: Path) -> None:
     folder = make(tmp_path, a_png=1)
     (tmp_path / "b.png").symlink_to("gone.png")
     (tmp_path / "c.png").symlink_to("c.png")
-    assert frame_names(LocalPath(folder)) == ["a.png", "b.png", "c.png"]
+    assert frame_names(DiskPath(folder)) == ["a.png", "b.png", "c.png"]
     assert examine_folder(folder, "sizes").frame_count == 3
 
 
@@ -169,7 +169,7 @@ def test_a_frame_replaced_in_place_is_noticed_by_size_alone(tmp_path: Path) -> N
 
 
 def test_names_asks_for_no_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(local_paths, "_size", lambda entry: pytest.fail("the file system was asked"))
+    monkeypatch.setattr(disk_paths, "_size", lambda entry: pytest.fail("the file system was asked"))
     assert examine_folder(make(tmp_path, a_png=1), "names").frame_count == 1
 
 

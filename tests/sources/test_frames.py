@@ -17,8 +17,8 @@ from phoenix_ray.errors import SourceError
 from phoenix_ray.sources.base import Frame, Video
 from phoenix_ray.sources.built_in import make_video
 from phoenix_ray.sources.decode import EncodedPicture
+from phoenix_ray.sources.disk_paths import DiskFile, DiskPath
 from phoenix_ray.sources.frames import read_frames, read_frames_except, undecoded_frames
-from phoenix_ray.sources.local_paths import LocalFile, LocalPath
 from tests.sources.made_up import (
     container_video,
     folder_video,
@@ -233,10 +233,10 @@ def test_a_picture_that_must_not_be_decoded_is_not_opened(tmp_path: Path, monkey
     video = Video("train", "v", "frame_folder", str(write_frames(tmp_path / "v", 4, "{}.png")), 4, "s", 25.0)
     opened: list[str] = []
 
-    def noted(path: LocalPath) -> LocalFile:
+    def noted(path: DiskPath) -> DiskFile:
         opened.append(path.name)
-        return LocalFile(path.location)
+        return DiskFile(path.location)
 
-    monkeypatch.setattr(LocalPath, "open", noted)
+    monkeypatch.setattr(DiskPath, "open", noted)
     assert len(list(read_frames_except(video, {1, 2}, DecodeSettings()))) == 4
     assert sorted(opened) == ["1.png", "4.png"]

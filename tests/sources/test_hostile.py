@@ -21,9 +21,9 @@ from phoenix_ray.sources import decode
 from phoenix_ray.sources.base import SourceProblem
 from phoenix_ray.sources.containers import examine_container
 from phoenix_ray.sources.decode import PICTURE_FORMATS, UnreadableFrameError, decode_picture
+from phoenix_ray.sources.disk_paths import DiskPath
 from phoenix_ray.sources.files import ContainerError
 from phoenix_ray.sources.frames import read_frames
-from phoenix_ray.sources.local_paths import LocalPath
 from tests.sources.made_up import (
     container_video,
     folder_video,
@@ -146,7 +146,7 @@ def test_a_playlist_that_calls_itself_a_video_is_refused(tmp_path: Path, name: s
     write_video(tmp_path / "secret.ts", codec="mpeg2video")
     (tmp_path / name).write_text(text)
     with pytest.raises(ContainerError, match="cannot be opened"):
-        examine_container(LocalPath(tmp_path / name))
+        examine_container(DiskPath(tmp_path / name))
 
 
 @pytest.mark.parametrize("path", ["../elsewhere", "{outside}/elsewhere", "sub/../../elsewhere"])

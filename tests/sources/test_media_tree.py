@@ -8,8 +8,8 @@ import pytest
 from phoenix_ray.config import SourceSettings
 from phoenix_ray.errors import SourceError
 from phoenix_ray.sources.base import LeftOut, SourceProblem
+from phoenix_ray.sources.disk_paths import DiskPath
 from phoenix_ray.sources.listing import describe_left_out
-from phoenix_ray.sources.local_paths import LocalPath
 from phoenix_ray.sources.media_tree import NEITHER, open_folders
 from phoenix_ray.sources.registry import open_source
 from tests.dataset.made_up import commit, make_video, new_dataset
@@ -178,7 +178,7 @@ def test_a_tree_without_pictures_is_an_error(tmp_path: Path) -> None:
 def test_a_file_is_not_a_tree(tmp_path: Path) -> None:
     touch(tmp_path / "file")
     with pytest.raises(SourceError, match="is not a folder, so it cannot hold frame folders"):
-        open_folders(LocalPath(tmp_path / "file"), SourceSettings())
+        open_folders(DiskPath(tmp_path / "file"), SourceSettings())
 
 
 @pytest.mark.parametrize(

@@ -23,9 +23,9 @@ from phoenix_ray.config import DecodeSettings, SourceSettings
 from phoenix_ray.errors import SourceError
 from phoenix_ray.sources import object_paths
 from phoenix_ray.sources.base import Frame, LeftOut, SourceProblem, Video
+from phoenix_ray.sources.disk_paths import DiskPath
 from phoenix_ray.sources.folders import walk
 from phoenix_ray.sources.frames import read_frames, read_frames_except, undecoded_frames
-from phoenix_ray.sources.local_paths import LocalPath
 from phoenix_ray.sources.object_paths import ObjectPath
 from phoenix_ray.sources.ranged import BLOCK_BYTES
 from phoenix_ray.sources.registry import open_source
@@ -293,7 +293,7 @@ def test_a_walk_through_a_bucket_is_one_through_folders(keys: set[str]) -> None:
                 path.touch()
         bucket.put("t/y.x")
         Path(root, "y.x").touch()
-        here = [(folder.relative, folder.files) for folder in walk(LocalPath(root))]
+        here = [(folder.relative, folder.files) for folder in walk(DiskPath(root))]
         there = [(folder.relative, folder.files) for folder in walk(ObjectPath(f"{ROOT}/t"))]
         assert there == here
 

@@ -8,7 +8,7 @@ import pytest
 from phoenix_ray.config import SourceSettings
 from phoenix_ray.errors import SourceError
 from phoenix_ray.sources.base import LeftOut, Video
-from phoenix_ray.sources.local_paths import LocalPath
+from phoenix_ray.sources.disk_paths import DiskPath
 from phoenix_ray.sources.phoenix import FRAMES_FOLDER, PhoenixSource, annotation_path, open_phoenix
 from phoenix_ray.sources.registry import open_source
 from tests.sources.made_up import listed, listed_videos, problem
@@ -212,7 +212,7 @@ def test_another_tree_is_refused(tmp_path: Path) -> None:
     with pytest.raises(
         SourceError, match=r"is not a PHOENIX-2014-T tree: give the folder that holds features/.*=folders"
     ):
-        open_phoenix(LocalPath(tmp_path), SourceSettings())
+        open_phoenix(DiskPath(tmp_path), SourceSettings())
 
 
 def test_the_real_sample_is_listed(phoenix_sample: Path) -> None:

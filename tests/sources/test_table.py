@@ -13,7 +13,7 @@ from pyarrow import parquet
 from phoenix_ray.config import SourceSettings
 from phoenix_ray.errors import SourceError
 from phoenix_ray.sources.base import SourceProblem
-from phoenix_ray.sources.local_paths import LocalPath
+from phoenix_ray.sources.disk_paths import DiskPath
 from phoenix_ray.sources.registry import open_source
 from phoenix_ray.sources.table import SEPARATORS, open_table, read_table
 from tests.sources.made_up import listed, listed_videos, problem, write_frames, write_video
@@ -114,7 +114,7 @@ def test_what_a_spreadsheet_writes_is_read_back(
         writer = csv.DictWriter(file, header, delimiter=separator, lineterminator=lines)
         writer.writeheader()
         writer.writerows([row, row])
-    assert read_table(LocalPath(media_table)) == [row, row]
+    assert read_table(DiskPath(media_table)) == [row, row]
 
 
 @pytest.fixture(scope="module")
@@ -213,12 +213,12 @@ def test_a_damaged_parquet_file_is_an_error(tmp_path: Path) -> None:
 def test_a_column_that_is_not_text_is_an_error(tmp_path: Path) -> None:
     parquet.write_table(pa.table({"video_id": ["1"], "path": ["a"], "box": [[1, 2]]}), tmp_path / "videos.parquet")
     with pytest.raises(SourceError, match="cannot be read as a table: Unsupported cast from list"):
-        read_table(LocalPath(tmp_path / "videos.parquet"))
+        read_table(DiskPath(tmp_path / "videos.parquet"))
 
 
 def test_a_folder_is_not_a_table(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match=r"is not a table: give a file that ends in \.csv \.tsv \.parquet"):
-        open_table(LocalPath(tmp_path), SourceSettings())
+        open_table(DiskPath(tmp_path), SourceSettings())
 
 
 def test_the_source_says_what_it_is(media: Path) -> None:
@@ -230,7 +230,7 @@ def test_the_source_says_what_it_is(media: Path) -> None:
 def test_the_mark_of_a_cell_that_would_be_a_formula_is_taken_off(tmp_path: Path) -> None:
     table = tmp_path / "videos.csv"
     table.write_text("video_id,path,offset\n'=1+1,'-a.mp4,-5\n'x,b.mp4,7\n")
-    assert read_table(LocalPath(table)) == [
+    assert read_table(DiskPath(table)) == [
         {"video_id": "=1+1", "path": "-a.mp4", "offset": "-5"},
         {"video_id": "'x", "path": "b.mp4", "offset": "7"},
     ]

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from phoenix_ray.config import DecodeSettings
 from phoenix_ray.sources.containers import decode_video, examine_container
-from phoenix_ray.sources.local_paths import LocalFile, LocalPath
+from phoenix_ray.sources.disk_paths import DiskFile, DiskPath
 from phoenix_ray.sources.timing import (
     COMMON_RATES,
     FrameRate,
@@ -123,17 +123,17 @@ MAX_PIXELS = DecodeSettings().max_pixels
 @pytest.mark.parametrize("frames", [1, 3, 12, 70])
 def test_a_frame_of_two_fields_is_one_frame(tmp_path: Path, name: str, frames: int) -> None:
     path = write_fields(tmp_path / name, frames)
-    assert are_fields_split(LocalFile(path))
+    assert are_fields_split(DiskFile(path))
     video = container_video(path)
     assert video.frame_count == frames
-    found = list(decode_video(video, LocalPath(video.location), 0, frames, MAX_PIXELS))
+    found = list(decode_video(video, DiskPath(video.location), 0, frames, MAX_PIXELS))
     assert [frame.error for frame in found] == [None] * frames
     # Each picture has a grey of its own.
     greys = [round(float(frame.image.mean())) for frame in found if frame.image is not None]
     assert len(greys) == frames
     assert all(later > earlier for earlier, later in pairwise(greys[:12]))
     if frames > 1:
-        assert examine_container(LocalPath(path)).rate == FrameRate(25.0)
+        assert examine_container(DiskPath(path)).rate == FrameRate(25.0)
         assert [frame.timestamp for frame in found] == pytest.approx([index / 25 for index in range(frames)])
 
 
@@ -144,7 +144,7 @@ def test_a_damaged_second_field_leaves_the_count_as_it_is(tmp_path: Path) -> Non
     path.write_bytes(data)
     video = container_video(path)
     assert abs(video.frame_count - 12) <= 1
-    found = list(decode_video(video, LocalPath(video.location), 0, video.frame_count, MAX_PIXELS))
+    found = list(decode_video(video, DiskPath(video.location), 0, video.frame_count, MAX_PIXELS))
     assert [frame.index for frame in found] == list(range(video.frame_count))
     assert sum(frame.image is not None for frame in found) >= 9
 
@@ -152,12 +152,12 @@ def test_a_damaged_second_field_leaves_the_count_as_it_is(tmp_path: Path) -> Non
 @pytest.mark.parametrize("name", ["clip.mts", "clip.mp4", "clip.mkv", "clip.h264"])
 def test_whole_frames_are_not_fields_whatever_their_intervals(tmp_path: Path, name: str) -> None:
     even = write_video(tmp_path / "even" / name, codec="libx264")
-    assert not are_fields_split(LocalFile(even))
+    assert not are_fields_split(DiskFile(even))
     if name in ("clip.mp4", "clip.mkv"):
         times = [0, 20, 40, 80, 100, 120, 140, 160, 200, 220]
         path = write_video(tmp_path / name, codec="libx264", times_ms=times)
-        assert not are_fields_split(LocalFile(path))
-        assert examine_container(LocalPath(path)).frame_count == len(times)
+        assert not are_fields_split(DiskFile(path))
+        assert examine_container(DiskPath(path)).frame_count == len(times)
 
 
 @given(st.lists(st.booleans(), max_size=30))

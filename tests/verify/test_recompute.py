@@ -16,7 +16,7 @@ from phoenix_ray.dataset.shards import Shard
 from phoenix_ray.errors import ConfigError, SourceError
 from phoenix_ray.models import registry
 from phoenix_ray.sources.base import Video
-from phoenix_ray.sources.local_paths import LocalFile, LocalPath
+from phoenix_ray.sources.disk_paths import DiskFile, DiskPath
 from phoenix_ray.sources.registry import open_source
 from phoenix_ray.verify.recompute import RecomputedCollection, recorded_settings
 from phoenix_ray.verify.verification import VideoFilter, against_recomputation
@@ -96,11 +96,11 @@ def test_frames_that_failed_are_neither_decoded_nor_estimated_again(
     worker.flag(Shard(video, 5, 7), "it kills its worker")
     worker.process(Shard(video, 7, 9))
 
-    def read_with_care(path: LocalPath) -> LocalFile:
+    def read_with_care(path: DiskPath) -> DiskFile:
         assert path.name not in ("0005.png", "0006.png")
-        return LocalFile(path.location)
+        return DiskFile(path.location)
 
-    monkeypatch.setattr(LocalPath, "open", read_with_care)
+    monkeypatch.setattr(DiskPath, "open", read_with_care)
     verification = against_recomputation(output, VideoFilter(videos=("delta",)), None, "", ())
     (found,) = verification.compare()
     assert found.differences == ()

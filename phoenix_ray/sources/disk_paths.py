@@ -14,7 +14,7 @@ from phoenix_ray.sources.formats import is_frame_name
 from phoenix_ray.sources.paths import FrameSizes, SourcePath
 
 
-class LocalPath(SourcePath):
+class DiskPath(SourcePath):
     """The path of a file or a folder on this machine."""
 
     def __init__(self, location: str | os.PathLike[str]) -> None:
@@ -46,9 +46,9 @@ class LocalPath(SourcePath):
         except NotADirectoryError:
             return None
 
-    def open(self) -> LocalFile:
+    def open(self) -> DiskFile:
         """Open this file."""
-        return LocalFile(self.location)
+        return DiskFile(self.location)
 
     def identity(self) -> Hashable:
         """Return device and inode."""
@@ -56,7 +56,7 @@ class LocalPath(SourcePath):
         return status.st_dev, status.st_ino
 
 
-class LocalFile:
+class DiskFile:
     """An open file of this machine.
 
     Raises:
@@ -84,7 +84,7 @@ class LocalFile:
         """Close the file."""
         self._file.close()
 
-    def __enter__(self) -> LocalFile:
+    def __enter__(self) -> DiskFile:
         return self
 
     def __exit__(
