@@ -5,7 +5,13 @@ import pickle
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from obstore.exceptions import AlreadyExistsError, GenericError, PermissionDeniedError, PreconditionError
+from obstore.exceptions import (
+    AlreadyExistsError,
+    GenericError,
+    InvalidPathError,
+    PermissionDeniedError,
+    PreconditionError,
+)
 from obstore.store import AzureStore, GCSStore, MemoryStore, S3Store
 
 from phoenix_ray.errors import ConfigError
@@ -63,6 +69,8 @@ def test_a_missing_account_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         (AlreadyExistsError("there"), FileExistsError, "there"),
         (PreconditionError("changed"), FileExistsError, "changed"),
         (PermissionDeniedError("403 Forbidden"), BucketError, "403 Forbidden. Set AWS_ACCESS_KEY_ID"),
+        (GenericError("403 Forbidden: <?xml><Code>NotYours</Code>"), BucketError, "NotYours. Set AWS_ACCESS_KEY_ID"),
+        (InvalidPathError("empty path segment"), BucketError, "empty path segment. Give the object another key"),
         (GenericError("404: <Code>NoSuchBucket</Code>"), BucketError, "there is no such bucket"),
         (GenericError("PUT http://169.254.169.254/latest"), BucketError, "no credentials were found"),
         (GenericError("503 Slow Down\n\nDebug source:\nx"), BucketError, "503 Slow Down. If the store was unavailable"),
@@ -76,6 +84,11 @@ def test_what_a_store_answers_is_told_with_a_way_out(raised: Exception, expected
     with pytest.raises(expected, match=said) as caught:
         fail()
     assert "Debug" not in str(caught.value)
+
+
+def test_of_an_answer_its_code_and_message_are_shown() -> None:
+    answer = '<?xml version="1.0"?><Error><Code>NoSuchKey</Code><Message>No.</Message><HostId>7</HostId></Error>'
+    assert reason(GenericError(f"GET x - 404: {answer}\n\nDebug source: y")) == "GET x - 404: NoSuchKey No"
 
 
 @given(st.text(max_size=50), st.sampled_from(["AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AZURE_STORAGE_SAS_TOKEN"]))

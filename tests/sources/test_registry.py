@@ -104,6 +104,13 @@ def test_the_error_for_no_path_names_the_way_out() -> None:
         open_source(SourceSettings())
 
 
+@pytest.mark.parametrize("uri", ["s3://id:secret@bucket/x", "s3://bucket/x?token=secret", "gs://"])
+def test_a_uri_with_more_or_less_than_a_place_is_refused_without_showing_it(uri: str) -> None:
+    with pytest.raises(ConfigError, match=r"in the environment|names no bucket") as error:
+        open_source(SourceSettings(path=uri))
+    assert "secret" not in str(error.value).lower().replace("aws_secret_access_key", "")
+
+
 def test_the_home_of_an_unknown_user_is_an_error() -> None:
     with pytest.raises(SourceError, match=r"~nobody-of-this-name/data \(source.path\) cannot be read"):
         open_source(SourceSettings(path="~nobody-of-this-name/data"))

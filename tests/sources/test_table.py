@@ -4,10 +4,12 @@ import csv
 import random
 from pathlib import Path
 
+import obstore
 import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from obstore.exceptions import GenericError
 from pyarrow import parquet
 
 from phoenix_ray.config import SourceSettings
@@ -16,6 +18,7 @@ from phoenix_ray.sources.base import SourceProblem
 from phoenix_ray.sources.disk_paths import DiskPath
 from phoenix_ray.sources.registry import open_source
 from phoenix_ray.sources.table import SEPARATORS, open_table, read_table
+from tests.sources.buckets import ROOT, CountedStore
 from tests.sources.made_up import listed, listed_videos, problem, write_frames, write_video
 
 
@@ -234,3 +237,30 @@ def test_the_mark_of_a_cell_that_would_be_a_formula_is_taken_off(tmp_path: Path)
         {"video_id": "=1+1", "path": "-a.mp4", "offset": "-5"},
         {"video_id": "'x", "path": "b.mp4", "offset": "7"},
     ]
+
+
+def test_a_table_names_uris_and_paths_beside_each_other(media: Path, bucket: CountedStore) -> None:
+    uri = bucket.copy(media / "frames", "set/frames with? a mark")
+    bucket.copy(media / "clips", "set/clips")
+    table = write_table(
+        media, f"video_id,path\n1,{uri}/\n2,{ROOT}/set/clips/ein clip.mp4\n3,frames\n4,file://{media}/frames\n"
+    )
+    videos = listed_videos(table)
+    assert [video.location for video in videos] == [
+        uri,
+        f"{ROOT}/set/clips/ein clip.mp4",
+        str(media / "frames"),
+        str(media / "frames"),
+    ]
+    assert len({video.signature for video in videos}) == 2
+
+
+def test_a_bucket_that_does_not_exist_ends_the_listing_of_a_table(
+    media: Path, bucket: CountedStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise GenericError("404: <Code>NoSuchBucket</Code>")
+
+    monkeypatch.setattr(obstore, "list_with_delimiter", fail)
+    with pytest.raises(SourceError, match=f"{ROOT}/frames cannot be read: there is no such bucket"):
+        listed(write_table(media, f"video_id,path\n1,{ROOT}/frames\n"))
