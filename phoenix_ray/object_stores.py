@@ -66,6 +66,10 @@ class BucketError(Exception):
     """A store refused a request, or did not answer for `RETRY_SECONDS`; the message is a reason and a way out."""
 
 
+class BrokenAnswerError(BucketError):
+    """An answer broke off. The client repeats such reads of objects, but not listings."""
+
+
 def is_object_store(path: str) -> bool:
     """Return whether a path is a URI of an object store that `open_bucket` opens."""
     scheme, separator, _ = path.partition("://")
@@ -149,6 +153,8 @@ def explain(bucket: Bucket) -> Iterator[None]:
         if refused or "403 Forbidden" in text or "401 Unauthorized" in text:
             scheme = bucket.root.partition("://")[0]
             raise BucketError(f"{text}. Set {_variables(scheme)} of an account that may work there") from None
+        if "response body" in text:
+            raise BrokenAnswerError(f"{text}. If the connection is bad, start the same command again") from None
         raise BucketError(f"{text}. If the store was unavailable for a while, start the same command again") from None
 
 

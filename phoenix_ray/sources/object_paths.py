@@ -13,14 +13,14 @@ from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING, TypeAlias
 
-from phoenix_ray.object_stores import Bucket, BucketError, explain, open_bucket
-from phoenix_ray.sources.files import UnavailableError, lookahead
+from phoenix_ray.object_stores import BrokenAnswerError, Bucket, BucketError, explain, open_bucket
+from phoenix_ray.sources.files import RemoteError, UnavailableError, lookahead, with_retries
 from phoenix_ray.sources.formats import is_frame_name
 from phoenix_ray.sources.paths import FrameSizes, SourcePath
 from phoenix_ray.sources.ranged import BLOCK_BYTES, RangedFile
 
 if TYPE_CHECKING:
-    from obstore import GetOptions, ObjectMeta
+    from obstore import GetOptions, ListResult, ObjectMeta
 
 # What lies below a folder: name → bytes of an object, or what lies below a folder.
 Tree: TypeAlias = "dict[str, int | Tree]"
@@ -121,10 +121,7 @@ class ObjectPath(SourcePath):
 
     def _level(self) -> Tree:
         """Return what lies right in this folder; what lies below its folders is not known."""
-        import obstore
-
-        with self._os_errors():
-            found = obstore.list_with_delimiter(self._bucket.store, self._key)
+        found = with_retries(self._list_level)
         level: Tree = {entry["path"].rpartition("/")[2]: entry["size"] for entry in found["objects"]}
         # Tools that want folders mark them by an empty object of the prefix itself.
         if self._key and found["objects"] and found["objects"][0]["path"] == self._key:
@@ -133,6 +130,12 @@ class ObjectPath(SourcePath):
         if not (found["objects"] or level):
             raise FileNotFoundError(errno.ENOENT, "No such folder", self.location)
         return level
+
+    def _list_level(self) -> ListResult[Sequence[ObjectMeta]]:
+        import obstore
+
+        with self._os_errors():
+            return obstore.list_with_delimiter(self._bucket.store, self._key)
 
     def _list_ahead(self, names: Sequence[str]) -> Iterator[SourcePath]:
         size = min(FOLDERS_TOGETHER, -(-len(names) // LISTINGS_TOGETHER))
@@ -186,11 +189,26 @@ class ObjectPath(SourcePath):
                 return
 
     def _pages(self, after: str | None = None) -> Iterator[Sequence[ObjectMeta]]:
-        """Yield pages of all objects below this prefix, those behind a key where one is given, in the order of keys."""
+        """Yield all objects below this prefix, those behind a key where one is given, by pages in the order of keys."""
         import obstore
 
-        with self._os_errors():
-            yield from obstore.list(self._bucket.store, self._key or None, offset=after, chunk_size=PAGE_KEYS)
+        pages: Iterator[Sequence[ObjectMeta]] | None = None
+
+        def next_page() -> Sequence[ObjectMeta] | None:
+            nonlocal pages
+            with self._os_errors():
+                current = pages or iter(
+                    obstore.list(self._bucket.store, self._key or None, offset=after, chunk_size=PAGE_KEYS)
+                )
+                # After an error, the next try begins behind the last page.
+                pages = None
+                page = next(current, None)
+            pages = current
+            return page
+
+        while page := with_retries(next_page):
+            after = page[-1]["path"]
+            yield page
 
     @contextmanager
     def _os_errors(self) -> Iterator[None]:
@@ -200,6 +218,8 @@ class ObjectPath(SourcePath):
                 yield
         except FileNotFoundError:
             raise FileNotFoundError(errno.ENOENT, "No such object", self.location) from None
+        except BrokenAnswerError as error:
+            raise RemoteError(errno.EIO, str(error), self.location) from None
         except BucketError as error:
             raise UnavailableError(errno.EIO, str(error), self.location) from None
 

@@ -298,6 +298,25 @@ def test_a_walk_through_a_bucket_is_one_through_folders(keys: set[str]) -> None:
         assert there == here
 
 
+def test_a_listing_that_breaks_off_goes_on_where_it_was(bucket: CountedStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(object_paths, "PAGE_KEYS", 2)
+    monkeypatch.setattr("phoenix_ray.sources.files.PAUSES", (0, 0))
+    for number in range(7):
+        bucket.put(f"tree/a/{number}.png")
+    list_all, broken = obstore.list, iter([1, 0, 2])
+
+    def breaking_off(*words: Any, **options: Any) -> Any:
+        pages = list_all(*words, **options)
+        for _ in range(next(broken, 9)):
+            if (page := next(pages, None)) is None:
+                return
+            yield page
+        raise GenericError("HTTP error: request or response body error")
+
+    monkeypatch.setattr(obstore, "list", breaking_off)
+    assert list(ObjectPath(f"{ROOT}/tree").frames_of(["a"], sizes=False)["a"]) == [f"{n}.png" for n in range(7)]
+
+
 def test_empty_objects_that_mark_folders_are_not_files(bucket: CountedStore) -> None:
     for key in ("tree", "tree/train", "tree/train/a", "tree/train/a/1.png"):
         bucket.put(key)
