@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from phoenix_ray.object_stores import BrokenAnswerError, Bucket, BucketError, explain, open_bucket
 from phoenix_ray.sources.files import RemoteError, UnavailableError, lookahead, with_retries
-from phoenix_ray.sources.formats import is_frame_name
+from phoenix_ray.sources.formats import is_frame_name, is_video_name
 from phoenix_ray.sources.paths import FrameSizes, SourcePath
 from phoenix_ray.sources.ranged import BLOCK_BYTES, RangedFile
 
@@ -71,6 +71,8 @@ class ObjectPath(SourcePath):
 
     def frames(self, *, sizes: bool) -> FrameSizes | None:
         """Return the frames that lie right in this folder; None if this is an object."""
+        if is_video_name(self.name) and self.is_file():
+            return None
         try:
             return _frames_in(self._level(), sizes=sizes)
         except FileNotFoundError:

@@ -26,6 +26,7 @@ from phoenix_ray.sources.base import Frame, LeftOut, SourceProblem, Video
 from phoenix_ray.sources.disk_paths import DiskPath
 from phoenix_ray.sources.folders import walk
 from phoenix_ray.sources.frames import read_frames, read_frames_except, undecoded_frames
+from phoenix_ray.sources.listing import Candidate, list_videos
 from phoenix_ray.sources.object_paths import ObjectPath
 from phoenix_ray.sources.ranged import BLOCK_BYTES
 from phoenix_ray.sources.registry import open_source
@@ -230,6 +231,14 @@ def test_a_video_file_is_transferred_once(
     assert bucket.count("get") == len(bucket.requests) <= 1 + size // BLOCK_BYTES
 
 
+def test_a_video_file_is_planned_with_few_requests(bucket: CountedStore, tmp_path: Path) -> None:
+    write_video(tmp_path / "files" / "clip.mp4", 100)
+    source = open_source(SourceSettings(path=bucket.copy(tmp_path / "files", "files")))
+    bucket.requests.clear()
+    assert len(list(source.videos())) == 1
+    assert [verb for verb, key in bucket.requests if key == "files/clip.mp4"] == ["head", "get"]
+
+
 def test_folders_beside_each_other_are_listed_together(bucket: CountedStore) -> None:
     for number in range(500):
         for frame in range(3):
@@ -332,8 +341,10 @@ def test_keys_in_no_order_are_refused_and_not_lost(bucket: CountedStore, monkeyp
         bucket.put(f"tree/{name}/1.png")
     list_all = obstore.list
     monkeypatch.setattr(obstore, "list", lambda *words, **options: (page[::-1] for page in list_all(*words, **options)))
-    with pytest.raises(OSError, match="Its keys are not listed in order"):
-        ObjectPath(f"{ROOT}/tree").frames_of(["a", "b"], sizes=True)
+    with pytest.raises(SourceError, match="Its keys are not listed in order"):
+        list(
+            list_videos([Candidate("all", name, f"{ROOT}/tree/{name}", "the test") for name in "ab"], SourceSettings())
+        )
 
 
 @pytest.mark.parametrize(
