@@ -27,6 +27,7 @@ from phoenix_ray.sources.disk_paths import DiskPath
 from phoenix_ray.sources.folders import walk
 from phoenix_ray.sources.frames import read_frames, read_frames_except, undecoded_frames
 from phoenix_ray.sources.listing import Candidate, list_videos
+from phoenix_ray.sources.media_tree import MediaTree
 from phoenix_ray.sources.object_paths import ObjectPath
 from phoenix_ray.sources.ranged import BLOCK_BYTES
 from phoenix_ray.sources.registry import open_source
@@ -254,6 +255,15 @@ def test_folders_beside_each_other_are_listed_together(bucket: CountedStore) -> 
     assert len(bucket.requests) <= 30
 
 
+def test_what_a_bucket_holds_is_found_out_without_listing_all_of_it(bucket: CountedStore) -> None:
+    for number in range(30_000):
+        bucket.put(f"tree/train/{number // 100:03}/{number % 100}.png")
+    bucket.put("tree/dev/1/1.png")
+    assert isinstance(open_source(SourceSettings(path=f"{ROOT}/tree")), MediaTree)
+    # The first page of a folder that exists, and those that are listed ahead.
+    assert bucket.pages <= 25
+
+
 def test_what_lies_between_two_folders_is_jumped_over(bucket: CountedStore) -> None:
     for number in range(5000):
         bucket.put(f"tree/m/{number:04}.png")
@@ -286,14 +296,15 @@ def test_folders_listed_together_are_those_listed_one_by_one(keys: set[str], wan
             assert together.get(name) == alone
 
 
-@given(keys=st.sets(NAMES, max_size=12))
-def test_a_walk_through_a_bucket_is_one_through_folders(keys: set[str]) -> None:
+@given(keys=st.sets(NAMES, max_size=12), ahead=st.integers(0, 8))
+def test_a_walk_through_a_bucket_is_one_through_folders(keys: set[str], ahead: int) -> None:
     with (
         pytest.MonkeyPatch.context() as monkeypatch,
         memory_bucket(monkeypatch) as bucket,
         TemporaryDirectory() as root,
     ):
         monkeypatch.setattr(object_paths, "FOLDERS_TOGETHER", 2)
+        monkeypatch.setattr(object_paths, "KEYS_AHEAD", ahead)
         for key in keys:
             bucket.put(f"t/{key}.x")
             path = Path(root, f"{key}.x")
