@@ -66,8 +66,8 @@ class BucketError(Exception):
     """A store refused a request, or did not answer for `RETRY_SECONDS`; the message is a reason and a way out."""
 
 
-class BrokenAnswerError(BucketError):
-    """An answer broke off. The client repeats such reads of objects, but not listings."""
+class BrokenOffError(BucketError):
+    """A listing broke off in mid-answer, which the client does not repeat."""
 
 
 def is_object_store(path: str) -> bool:
@@ -117,10 +117,6 @@ def check_uri(uri: str) -> None:
         raise ConfigError(f"'{uri}' names no bucket: give {scheme}://BUCKET/FOLDER.")
 
 
-class BrokenOffError(BucketError):
-    """A listing broke off in mid-answer, which the client does not repeat."""
-
-
 @contextmanager
 def explain(bucket: Bucket) -> Iterator[None]:
     """Turn the client's exceptions into those of a file system.
@@ -153,8 +149,6 @@ def explain(bucket: Bucket) -> Iterator[None]:
         if refused or "403 Forbidden" in text or "401 Unauthorized" in text:
             scheme = bucket.root.partition("://")[0]
             raise BucketError(f"{text}. Set {_variables(scheme)} of an account that may work there") from None
-        if "response body" in text:
-            raise BrokenAnswerError(f"{text}. If the connection is bad, start the same command again") from None
         raise BucketError(f"{text}. If the store was unavailable for a while, start the same command again") from None
 
 

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from functools import cache, partial
 from typing import TYPE_CHECKING, TypeAlias
 
-from phoenix_ray.object_stores import BrokenAnswerError, Bucket, BucketError, explain, open_bucket
+from phoenix_ray.object_stores import BrokenOffError, Bucket, BucketError, explain, open_bucket
 from phoenix_ray.sources.files import RemoteError, UnavailableError, lookahead, with_retries
 from phoenix_ray.sources.formats import is_frame_name, is_video_name
 from phoenix_ray.sources.paths import FrameSizes, SourcePath
@@ -228,7 +228,7 @@ class ObjectPath(SourcePath):
                 yield
         except FileNotFoundError:
             raise FileNotFoundError(errno.ENOENT, "No such object", self.location) from None
-        except BrokenAnswerError as error:
+        except BrokenOffError as error:
             raise RemoteError(errno.EIO, str(error), self.location) from None
         except BucketError as error:
             raise UnavailableError(errno.EIO, str(error), self.location) from None

@@ -331,7 +331,7 @@ def test_a_listing_that_breaks_off_goes_on_where_it_was(bucket: CountedStore, mo
             if (page := next(pages, None)) is None:
                 return
             yield page
-        raise GenericError("HTTP error: request or response body error")
+        raise GenericError("Error getting list response body: HTTP error")
 
     monkeypatch.setattr(obstore, "list", breaking_off)
     assert list(ObjectPath(f"{ROOT}/tree").frames_of(["a"], sizes=False)["a"]) == [f"{n}.png" for n in range(7)]
