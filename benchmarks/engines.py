@@ -32,12 +32,14 @@ from phoenix_ray.models import registry
 from phoenix_ray.models.holistic.litert_engine.engine import WarpCropper
 from phoenix_ray.models.holistic.networks import Networks
 from phoenix_ray.sources import frames as frame_reading
+from phoenix_ray.sources.decode import EncodedPicture
 
 # The functions that are timed, and the name under which their times are added up.
 WATCHED: tuple[tuple[object, Mapping[str, str]], ...] = (
     (Networks, {name: name for name in NETWORKS}),
     (WarpCropper, {"crop": "crops"}),
-    (frame_reading, {"decode_picture": "decode"}),
+    (frame_reading, {"read_picture": "decode"}),
+    (EncodedPicture, {"decode": "decode"}),
 )
 STATIC_FRAMES = 120
 STATELESS_FRAMES = 40

@@ -37,7 +37,11 @@ class SourceSettings(Section):
         "two. 'sample' is the built-in demo dataset. 'synthetic' makes max_videos_per_split videos of noise in memory, "
         "to measure how a cluster scales.",
     )
-    path: PathText = Field("", description="The folder or file to read. Every node must see it under this same path.")
+    path: PathText = Field(
+        "",
+        description="The folder or file to read, which every node must see under this same path, or a URI: s3://, "
+        "gs://, az://, hf://, … (docs/sources.md).",
+    )
     splits: tuple[str, ...] = Field((), description="Read only these splits; empty reads all.")
     max_videos_per_split: PositiveInt | None = Field(
         None,

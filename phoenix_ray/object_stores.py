@@ -66,8 +66,8 @@ class BucketError(Exception):
     """A store refused a request, or did not answer for `RETRY_SECONDS`; the message is a reason and a way out."""
 
 
-class BrokenAnswerError(BucketError):
-    """An answer broke off. The client repeats such reads of objects, but not listings."""
+class BrokenOffError(BucketError):
+    """A listing broke off in mid-answer, which the client does not repeat."""
 
 
 def is_object_store(path: str) -> bool:
@@ -124,7 +124,7 @@ def explain(bucket: Bucket) -> Iterator[None]:
     Raises:
         FileNotFoundError: There is no such object, or no such bucket.
         FileExistsError: The object is there already (a conditional request).
-        BrokenAnswerError: An answer broke off.
+        BrokenOffError: A listing broke off.
         BucketError: Anything else that the store, or the way to it, is to blame for.
     """
     from obstore import exceptions
@@ -140,6 +140,8 @@ def explain(bucket: Bucket) -> Iterator[None]:
         refused = isinstance(error, exceptions.PermissionDeniedError | exceptions.UnauthenticatedError)
         if "NoSuchBucket" in text or "ContainerNotFound" in text:
             raise BucketError(f"there is no such bucket ({text}). Make it, or give another one") from None
+        if "list response body" in text:
+            raise BrokenOffError(f"{text}. Start the same command again") from None
         if "169.254.169.254" in text or "metadata.google.internal" in text:
             scheme = bucket.root.partition("://")[0]
             raise BucketError(f"no credentials were found ({text}). Set {_variables(scheme)}") from None
@@ -147,8 +149,6 @@ def explain(bucket: Bucket) -> Iterator[None]:
         if refused or "403 Forbidden" in text or "401 Unauthorized" in text:
             scheme = bucket.root.partition("://")[0]
             raise BucketError(f"{text}. Set {_variables(scheme)} of an account that may work there") from None
-        if "response body" in text:
-            raise BrokenAnswerError(f"{text}. If the connection is bad, start the same command again") from None
         raise BucketError(f"{text}. If the store was unavailable for a while, start the same command again") from None
 
 

@@ -23,7 +23,7 @@ import pyarrow as pa
 
 from phoenix_ray.dataset.storage import StoredFile, checked_name, refuse_huge
 from phoenix_ray.errors import OutputError
-from phoenix_ray.object_stores import BrokenAnswerError, Bucket, BucketError, explain
+from phoenix_ray.object_stores import BrokenOffError, Bucket, BucketError, explain
 
 if TYPE_CHECKING:
     from obstore import GetOptions, UpdateVersion
@@ -176,7 +176,7 @@ class ObjectStorage:
                 return
             except BucketError as error:  # noqa: PERF203
                 pause = next(pauses, None)
-                if pause is None or not isinstance(error, BrokenAnswerError):
+                if pause is None or not isinstance(error, BrokenOffError):
                     raise OutputError(f"Cannot list {self.root}/{folder}: {error}.") from None
                 time.sleep(pause)
 

@@ -175,7 +175,7 @@ def _examine(block: Sequence[Candidate | SourceProblem], settings: SourceSetting
     """Return the videos of candidates, of which several lie in one folder of a bucket.
 
     Raises:
-        SourceError: The bucket does not answer, or refuses its credentials.
+        SourceError: The bucket does not answer, refuses its credentials, or cannot be listed.
     """
     frames: Mapping[str, FrameSizes] = {}
     try:
@@ -184,7 +184,7 @@ def _examine(block: Sequence[Candidate | SourceProblem], settings: SourceSetting
             names = [candidate.location.rpartition("/")[2] for candidate in block if isinstance(candidate, Candidate)]
             frames = ObjectPath(around).frames_of(names, sizes=settings.signature == "sizes")
         return [_examine_candidate(candidate, frames, settings) for candidate in block]
-    except UnavailableError as error:
+    except OSError as error:
         raise SourceError(f"{error.filename} cannot be read: {error}.") from None
 
 

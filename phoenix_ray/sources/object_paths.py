@@ -7,15 +7,14 @@ prefix, and neighbouring folders are listed together. No more names are kept tha
 from __future__ import annotations
 
 import errno
-from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING, TypeAlias
 
-from phoenix_ray.object_stores import BrokenAnswerError, Bucket, BucketError, explain, open_bucket
+from phoenix_ray.object_stores import BrokenOffError, Bucket, BucketError, explain, open_bucket
 from phoenix_ray.sources.files import RemoteError, UnavailableError, lookahead, with_retries
-from phoenix_ray.sources.formats import is_frame_name
+from phoenix_ray.sources.formats import is_frame_name, is_video_name
 from phoenix_ray.sources.paths import FrameSizes, SourcePath
 from phoenix_ray.sources.ranged import BLOCK_BYTES, RangedFile
 
@@ -30,6 +29,9 @@ PAGE_KEYS = 1000
 # In a corpus like PHOENIX-2014-T they take eight pages, so the page on which a listing ends costs little.
 FOLDERS_TOGETHER = 64
 LISTINGS_TOGETHER = 16
+# How far a walk lists what is below neighbouring folders. Behind that, it lists folder by folder, so that no more names
+# than those of all listings at work are in memory.
+KEYS_AHEAD = 20 * PAGE_KEYS
 FILES_TOGETHER = 16
 
 
@@ -71,6 +73,8 @@ class ObjectPath(SourcePath):
 
     def frames(self, *, sizes: bool) -> FrameSizes | None:
         """Return the frames that lie right in this folder; None if this is an object."""
+        if is_video_name(self.name) and self.is_file():
+            return None
         try:
             return _frames_in(self._level(), sizes=sizes)
         except FileNotFoundError:
@@ -138,17 +142,23 @@ class ObjectPath(SourcePath):
             return obstore.list_with_delimiter(self._bucket.store, self._key)
 
     def _list_ahead(self, names: Sequence[str]) -> Iterator[SourcePath]:
-        size = min(FOLDERS_TOGETHER, -(-len(names) // LISTINGS_TOGETHER))
-        blocks = [names[first : first + size] for first in range(0, len(names), size or 1)]
-        trees = lookahead(self._trees, blocks, LISTINGS_TOGETHER, LISTINGS_TOGETHER)
-        for block, found in zip(blocks, trees, strict=True):
+        size = min(FOLDERS_TOGETHER, -(-len(names) // LISTINGS_TOGETHER)) or 1
+        blocks = [names[first : first + size] for first in range(0, len(names), size)]
+        listed = lookahead(partial(self._trees, most_keys=KEYS_AHEAD), blocks, LISTINGS_TOGETHER, LISTINGS_TOGETHER)
+        for block, trees in zip(blocks, listed, strict=True):
             for name in block:
-                yield ObjectPath(f"{self.location}/{name}", found.pop(name, {}))
+                yield ObjectPath(f"{self.location}/{name}", trees.pop(name, None))
 
-    def _trees(self, names: Collection[str]) -> dict[str, Tree]:
-        """Return what lies below folders in this folder; nothing for those without an object."""
+    def _trees(self, names: Collection[str], most_keys: int | None = None) -> dict[str, Tree]:
+        """Return what lies below folders in this folder.
+
+        Folders without an object are left out, and so are those that are not reached within `most_keys` keys.
+        """
         trees: dict[str, Tree] = {}
-        for name, key, size in self._objects_of(names):
+        for count, (name, key, size) in enumerate(self._objects_of(names)):
+            if count == most_keys:
+                trees.pop(name, None)
+                break
             *folders, last = key.split("/")
             tree = trees.setdefault(name, {})
             for folder in folders:
@@ -163,12 +173,12 @@ class ObjectPath(SourcePath):
     def _objects_of(self, names: Collection[str]) -> Iterator[tuple[str, str, int]]:
         """Yield (name of the folder, key of an object below it, its size), of some folders in this folder.
 
-        What lies between them is passed over, in one jump where that is a whole page or more.
+        What lies between them is passed over: a page that ends there is followed by one that begins at a folder.
         """
         base = f"{self._key}/" if self._key else ""
-        waiting = deque(sorted((f"{name}/".encode() for name in names), reverse=True))
+        waiting = sorted((f"{name}/".encode() for name in names), reverse=True)
         while waiting:
-            start, last, used = waiting[-1], b"", False
+            start, last, within = waiting[-1], b"", False
             # A full stop is the character before the slash.
             for page in self._pages(after=f"{base}{start[:-1].decode()}."):
                 for entry in page:
@@ -180,10 +190,10 @@ class ObjectPath(SourcePath):
                         waiting.pop()
                     if not waiting:
                         return
-                    if used := key.startswith(waiting[-1]):
+                    if within := key.startswith(waiting[-1]):
                         name, _, inner = key.decode().partition("/")
                         yield name, inner, entry["size"]
-                if not used and waiting[-1] != start:
+                if not within and waiting[-1] != start:
                     break
             else:
                 return
@@ -218,7 +228,7 @@ class ObjectPath(SourcePath):
                 yield
         except FileNotFoundError:
             raise FileNotFoundError(errno.ENOENT, "No such object", self.location) from None
-        except BrokenAnswerError as error:
+        except BrokenOffError as error:
             raise RemoteError(errno.EIO, str(error), self.location) from None
         except BucketError as error:
             raise UnavailableError(errno.EIO, str(error), self.location) from None

@@ -76,13 +76,12 @@ class TableSource:
     def _candidates(self, rows: list[dict[str, str]]) -> Iterator[Candidate]:
         settings = self.settings
         used = {settings.video_id_column, settings.path_column, settings.split_column}
-        around = self.table.parents[0]
         for number, row in enumerate(rows, start=1):
             path = row[settings.path_column]
             yield Candidate(
                 split=row.get(settings.split_column) or DEFAULT_SPLIT,
                 video_id=row[settings.video_id_column],
-                location=_locate(path, around) if path else "",
+                location=_locate(path, self.table.location) if path else "",
                 named_by=f"{self.table.name} row {number}",
                 annotation={column: text for column, text in row.items() if column not in used},
             )
@@ -124,12 +123,12 @@ def _expected(wanted: Sequence[str]) -> str:
     return f"a header with {' and '.join(wanted)}, then one line for each video, separated by {separated}, in UTF-8"
 
 
-def _locate(path: str, around: SourcePath) -> str:
-    """Return the location of a path that a table in the folder `around` names."""
+def _locate(path: str, table: str) -> str:
+    """Return the location of a path that the table at a location names."""
     if is_uri(path) or path.startswith("/"):
         return normalise(path)
-    scheme, separator, place = str(around).rpartition("://")
-    return f"{scheme}{separator}{posixpath.normpath(f'{place}/{path}')}"
+    scheme, separator, place = table.rpartition("://")
+    return f"{scheme}{separator}{posixpath.normpath(posixpath.join(posixpath.dirname(place), path))}"
 
 
 def _read_text(path: SourcePath, wanted: Sequence[str]) -> list[dict[str, str]]:

@@ -53,6 +53,13 @@ def test_a_source_in_another_file_system_is_that_on_the_disk(tmp_path: Path, mem
             np.testing.assert_equal(frame.image, expected.image)
 
 
+def test_a_table_without_a_folder_around_it_names_what_lies_beside_it(tmp_path: Path, memory: Any) -> None:
+    memory.put(str(write_frames(tmp_path / "a", 2)), "/frames/a", recursive=True)
+    memory.pipe_file("/videos.csv", b"video_id,path\n1,frames/a\n")
+    (video,) = listed("memory://videos.csv")
+    assert (video.location, video.frame_count) == ("memory://frames/a", 2)
+
+
 def test_an_empty_frame_is_flagged_and_a_server_that_fails_is_not(
     tmp_path: Path, memory: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

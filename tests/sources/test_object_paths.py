@@ -26,6 +26,8 @@ from phoenix_ray.sources.base import Frame, LeftOut, SourceProblem, Video
 from phoenix_ray.sources.disk_paths import DiskPath
 from phoenix_ray.sources.folders import walk
 from phoenix_ray.sources.frames import read_frames, read_frames_except, undecoded_frames
+from phoenix_ray.sources.listing import Candidate, list_videos
+from phoenix_ray.sources.media_tree import MediaTree
 from phoenix_ray.sources.object_paths import ObjectPath
 from phoenix_ray.sources.ranged import BLOCK_BYTES
 from phoenix_ray.sources.registry import open_source
@@ -230,6 +232,14 @@ def test_a_video_file_is_transferred_once(
     assert bucket.count("get") == len(bucket.requests) <= 1 + size // BLOCK_BYTES
 
 
+def test_a_video_file_is_planned_with_few_requests(bucket: CountedStore, tmp_path: Path) -> None:
+    write_video(tmp_path / "files" / "clip.mp4", 100)
+    source = open_source(SourceSettings(path=bucket.copy(tmp_path / "files", "files")))
+    bucket.requests.clear()
+    assert len(list(source.videos())) == 1
+    assert [verb for verb, key in bucket.requests if key == "files/clip.mp4"] == ["head", "get"]
+
+
 def test_folders_beside_each_other_are_listed_together(bucket: CountedStore) -> None:
     for number in range(500):
         for frame in range(3):
@@ -243,6 +253,15 @@ def test_folders_beside_each_other_are_listed_together(bucket: CountedStore) -> 
     assert bucket.count("list") <= 20
     assert bucket.pages <= 20
     assert len(bucket.requests) <= 30
+
+
+def test_what_a_bucket_holds_is_found_out_without_listing_all_of_it(bucket: CountedStore) -> None:
+    for number in range(30_000):
+        bucket.put(f"tree/train/{number // 100:03}/{number % 100}.png")
+    bucket.put("tree/dev/1/1.png")
+    assert isinstance(open_source(SourceSettings(path=f"{ROOT}/tree")), MediaTree)
+    # The first page of a folder that exists, and those that are listed ahead.
+    assert bucket.pages <= 25
 
 
 def test_what_lies_between_two_folders_is_jumped_over(bucket: CountedStore) -> None:
@@ -277,14 +296,15 @@ def test_folders_listed_together_are_those_listed_one_by_one(keys: set[str], wan
             assert together.get(name) == alone
 
 
-@given(keys=st.sets(NAMES, max_size=12))
-def test_a_walk_through_a_bucket_is_one_through_folders(keys: set[str]) -> None:
+@given(keys=st.sets(NAMES, max_size=12), ahead=st.integers(0, 8))
+def test_a_walk_through_a_bucket_is_one_through_folders(keys: set[str], ahead: int) -> None:
     with (
         pytest.MonkeyPatch.context() as monkeypatch,
         memory_bucket(monkeypatch) as bucket,
         TemporaryDirectory() as root,
     ):
         monkeypatch.setattr(object_paths, "FOLDERS_TOGETHER", 2)
+        monkeypatch.setattr(object_paths, "KEYS_AHEAD", ahead)
         for key in keys:
             bucket.put(f"t/{key}.x")
             path = Path(root, f"{key}.x")
@@ -311,7 +331,7 @@ def test_a_listing_that_breaks_off_goes_on_where_it_was(bucket: CountedStore, mo
             if (page := next(pages, None)) is None:
                 return
             yield page
-        raise GenericError("HTTP error: request or response body error")
+        raise GenericError("Error getting list response body: HTTP error")
 
     monkeypatch.setattr(obstore, "list", breaking_off)
     assert list(ObjectPath(f"{ROOT}/tree").frames_of(["a"], sizes=False)["a"]) == [f"{n}.png" for n in range(7)]
@@ -332,8 +352,10 @@ def test_keys_in_no_order_are_refused_and_not_lost(bucket: CountedStore, monkeyp
         bucket.put(f"tree/{name}/1.png")
     list_all = obstore.list
     monkeypatch.setattr(obstore, "list", lambda *words, **options: (page[::-1] for page in list_all(*words, **options)))
-    with pytest.raises(OSError, match="Its keys are not listed in order"):
-        ObjectPath(f"{ROOT}/tree").frames_of(["a", "b"], sizes=True)
+    with pytest.raises(SourceError, match="Its keys are not listed in order"):
+        list(
+            list_videos([Candidate("all", name, f"{ROOT}/tree/{name}", "the test") for name in "ab"], SourceSettings())
+        )
 
 
 @pytest.mark.parametrize(
