@@ -204,5 +204,5 @@ def run_disturbed(words: Sequence[str], log: str, host: str) -> None:
     patch("phoenix_ray.cluster.reduce.SMALL_BYTES", 0).start()
     patch("phoenix_ray.cluster.claim.open_storage", lambda path: open_disturbed(path, "driver")).start()
     patch("phoenix_ray.cluster.scheduler.BACKOFF_SECONDS", BACKOFF_SECONDS).start()
-    patch("phoenix_ray.cluster.actors.LOOK_SECONDS", LOOK_SECONDS).start()
+    patch("phoenix_ray.cluster.pool_size.LOOK_SECONDS", LOOK_SECONDS).start()
     cli.main(["run", *words])

@@ -266,7 +266,7 @@ def test_a_plan_tries_nothing_and_says_so_of_a_new_dataset(
     monkeypatch.setattr(auto, "run_trial", decided)
     begin(settings, source)
     print_plan(settings)
-    assert "tries" not in capsys.readouterr().out
+    assert "a plan tries nothing" not in capsys.readouterr().out
 
 
 def test_cpu_workers_are_counted_for_each_gpu_that_would_be_used() -> None:
