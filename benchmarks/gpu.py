@@ -27,9 +27,9 @@ from benchmarks.gpu_benchmark import (
 )
 from benchmarks.gpu_report import to_json, to_markdown
 from benchmarks.machine import this_machine
-from phoenix_ray.config import Precision
 from phoenix_ray.errors import PhoenixRayError, SourceError
 from phoenix_ray.models.holistic.torch_engine.engine import choose_device
+from phoenix_ray.setting_types import Precision
 
 PICTURES = (".png", ".jpg", ".jpeg")
 

@@ -33,7 +33,7 @@ from benchmarks.gpu_measure import (
 from benchmarks.gpu_results import GpuReport, Rate, StageTime
 from benchmarks.parity_report import ParityReport, compare
 from phoenix_ray import landmarks
-from phoenix_ray.config import ModelSettings, Precision
+from phoenix_ray.config import ModelSettings
 from phoenix_ray.errors import ModelError
 from phoenix_ray.models.base import LandmarkBatch
 from phoenix_ray.models.holistic.batching import GPU_BATCH_SIZE
@@ -41,6 +41,7 @@ from phoenix_ray.models.holistic.torch_engine.crops import Uploader
 from phoenix_ray.models.holistic.torch_engine.engine import HolisticTorch
 from phoenix_ray.models.holistic.torch_engine.layers import by_library
 from phoenix_ray.models.holistic.torch_engine.networks import TorchNetworks
+from phoenix_ray.setting_types import Precision
 
 Found = TypeVar("Found")
 

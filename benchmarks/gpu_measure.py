@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from phoenix_ray.config import DecodeSettings, Precision
+from phoenix_ray.config import DecodeSettings
 from phoenix_ray.models.base import PoseModel
 from phoenix_ray.models.holistic.geometry import Rect
 from phoenix_ray.models.holistic.networks import (
@@ -36,6 +36,7 @@ from phoenix_ray.models.holistic.networks import (
 from phoenix_ray.models.holistic.torch_engine.crops import DeviceCropper
 from phoenix_ray.models.holistic.torch_engine.engine import numerics
 from phoenix_ray.models.holistic.torch_engine.networks import TorchNetworks
+from phoenix_ray.setting_types import Precision
 from phoenix_ray.sources.decode import decode_picture
 
 Image = NDArray[np.uint8]

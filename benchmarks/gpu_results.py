@@ -8,7 +8,7 @@ from typing import Any
 
 from benchmarks.machine import Machine
 from benchmarks.parity_report import ParityReport
-from phoenix_ray.config import Precision
+from phoenix_ray.setting_types import Precision
 
 
 @dataclass(frozen=True, slots=True)

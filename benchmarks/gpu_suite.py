@@ -13,9 +13,9 @@ from benchmarks.machine import this_machine
 from benchmarks.report import Findings
 from benchmarks.results import Rounds
 from benchmarks.suites import Request
-from phoenix_ray.config import Precision
 from phoenix_ray.errors import MissingExtraError, ModelError
 from phoenix_ray.models.weights import ensure_installed
+from phoenix_ray.setting_types import Precision
 
 FACE_POINTS = 468
 # The speeds in `gpu_report.SPEED_BARS` are for this device.

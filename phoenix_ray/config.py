@@ -10,15 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from phoenix_ray.setting_types import ShareText
-
-Auto = Literal["auto"]
-Precision = Literal["exact", "tf32", "fp16"]
-PositiveInt = Annotated[int, Field(ge=1)]
-Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
-# Marks settings that hold a path: in a file or a word, `$NAME` and `~` are expanded in them.
-IS_PATH = "is a path"
-PathText = Annotated[str, IS_PATH]
+from phoenix_ray.setting_types import Auto, Fraction, PathText, PositiveInt, Precision, ShareText
 
 
 class Section(BaseModel):

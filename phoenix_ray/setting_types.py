@@ -1,12 +1,19 @@
-"""Types of settings whose values have a form of their own; `config` uses them."""
+"""Types of settings: what their values may be, beyond being a number or a text."""
 
 from __future__ import annotations
 
 import re
-from typing import Annotated
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator
+from pydantic import AfterValidator, Field
 
+Auto = Literal["auto"]
+Precision = Literal["exact", "tf32", "fp16"]
+PositiveInt = Annotated[int, Field(ge=1)]
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+# Marks settings that hold a path: in a file or a word, `$NAME` and `~` are expanded in them.
+IS_PATH = "is a path"
+PathText = Annotated[str, IS_PATH]
 _SHARE = re.compile(r"(0|[1-9][0-9]{0,5})/([1-9][0-9]{0,5})")
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import IO, BinaryIO
+from typing import BinaryIO
 from unittest.mock import patch
 
 import numpy as np
@@ -32,7 +32,7 @@ from phoenix_ray.dataset.storage import LocalStorage, Storage, _Temporary
 from phoenix_ray.errors import OutputError
 from phoenix_ray.models.base import LandmarkBatch, PoseModel, TrackingModel
 from phoenix_ray.object_stores import is_object_store, open_bucket
-from phoenix_ray.sources.decode import decode_picture
+from phoenix_ray.sources.decode import EncodedPicture
 from tests.chaos.faults import Faults, Point, Process
 from tests.chaos.hosts import enter
 
@@ -165,12 +165,14 @@ class DisturbedWorker(ShardWorker):
         self._faults = Faults(settings.output.path, "worker")
         self._storage: Storage = open_disturbed(settings.output.path, "worker")
 
-        def decode_disturbed(file: IO[bytes], max_pixels: int) -> NDArray[np.uint8]:
-            picture = decode_picture(file, max_pixels)
+        decode = EncodedPicture.decode
+
+        def decode_disturbed(encoded: EncodedPicture) -> NDArray[np.uint8]:
+            picture = decode(encoded)
             self._faults.meet("decode", frame_name(picture))
             return picture
 
-        patch("phoenix_ray.sources.frames.decode_picture", decode_disturbed).start()
+        patch("phoenix_ray.sources.decode.EncodedPicture.decode", decode_disturbed).start()
 
     def ready(self) -> WorkerInfo:
         self._faults.meet("ready", "")

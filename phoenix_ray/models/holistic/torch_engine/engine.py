@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from phoenix_ray.config import ModelSettings, Precision
+from phoenix_ray.config import ModelSettings
 from phoenix_ray.errors import ModelError
 from phoenix_ray.landmarks import Layout
 from phoenix_ray.models.base import LandmarkBatch
@@ -32,6 +32,7 @@ from phoenix_ray.models.holistic.pipeline import HolisticLandmarks, HolisticPipe
 from phoenix_ray.models.holistic.torch_engine.crops import Uploader
 from phoenix_ray.models.holistic.torch_engine.networks import TorchNetworks
 from phoenix_ray.models.holistic.tracking import Memory
+from phoenix_ray.setting_types import Precision
 
 
 def choose_device(asked: str) -> torch.device:

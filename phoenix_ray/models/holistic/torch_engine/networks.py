@@ -7,12 +7,12 @@ from pathlib import Path
 import torch
 from torch import fx, nn
 
-from phoenix_ray.config import Precision
 from phoenix_ray.models.holistic import tflite
 from phoenix_ray.models.holistic.networks import Networks, NetworkSpec, input_values
 from phoenix_ray.models.holistic.torch_engine.graph import build_module
 from phoenix_ray.models.holistic.torch_engine.layers import MakeLayer, by_library, in_order
 from phoenix_ray.models.weights import reading
+from phoenix_ray.setting_types import Precision
 
 # Layers whose inputs and weights half precision rounds.
 _LAYERS = (nn.Conv2d, nn.Linear, nn.PReLU)

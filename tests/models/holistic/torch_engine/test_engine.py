@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from phoenix_ray import landmarks
 from phoenix_ray.cluster.worker import ShardWorker
-from phoenix_ray.config import ModelSettings, OutputSettings, Precision, Settings
+from phoenix_ray.config import ModelSettings, OutputSettings, Settings
 from phoenix_ray.dataset.identity import DatasetIdentity
 from phoenix_ray.dataset.shards import Shard
 from phoenix_ray.errors import ModelError
@@ -24,6 +24,7 @@ from phoenix_ray.models.base import LandmarkBatch
 from phoenix_ray.models.holistic.decoding import FACE_ANCHORS, POSE_ANCHORS
 from phoenix_ray.models.holistic.litert_engine.engine import HolisticLitert
 from phoenix_ray.models.holistic.pipeline import HolisticPipeline
+from phoenix_ray.setting_types import Precision
 from phoenix_ray.sources.base import Video
 from tests.golden.astronaut import View, render
 
