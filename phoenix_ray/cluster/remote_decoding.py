@@ -44,18 +44,23 @@ def read_remotely(video: Video, first: int, last: int, settings: DecodeSettings)
     waiting = deque(decoding_ranges(video, first, last))
     tasks_ahead = max(1, settings.ahead // CHUNK_FRAMES)
     running: deque[Any] = deque()
+    has_begun = False
     try:
         while waiting or running:
             while waiting and len(running) < tasks_ahead:
                 running.append(_start(video, *waiting.popleft(), settings, nodes))
             for reference in running[0]:
+                has_begun = True
                 yield from ray.get(reference)
             running.popleft()
+            has_begun = False
     except WorkerCrashedError as error:
         raise DecoderDiedError(f"A process that decodes {video.location} died: {error}") from error
     finally:
-        for task in running:
-            ray.cancel(task, force=True)
+        # The others end soon by themselves. Cancelling one that is about to start can abort this process: a check fails
+        # in Ray 2.60, "Tried to complete task that was not pending".
+        if has_begun and running:
+            ray.cancel(running[0], force=True)
 
 
 def decoding_ranges(video: Video, first: int, last: int) -> list[tuple[int, int]]:

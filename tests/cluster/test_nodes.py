@@ -104,7 +104,7 @@ def test_a_run_beside_a_head_without_cpus_waits_for_nodes_and_uses_all_that_come
     bare_head: Any, tmp_path: Path
 ) -> None:
     output = tmp_path / "output"
-    words = ["source.kind=synthetic", "source.max_videos_per_split=40", "model.name=synthetic"]
+    words = ["source.kind=synthetic", "source.max_videos_per_split=400", "model.name=synthetic"]
     command = [sys.executable, "-m", "phoenix_ray.run", *words, f"output.path={output}"]
     variables = environment() | {"RAY_ADDRESS": bare_head.address}
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=variables)
