@@ -10,17 +10,20 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from phoenix_ray.errors import ConfigError
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
+
+Answer = TypeVar("Answer")
 
 SCHEMES = ("s3", "s3a", "gs", "az", "abfs", "abfss")
 # How long a request is repeated. A gateway restarts within it; a driver counts as dead after as long without heartbeat.
@@ -37,6 +40,10 @@ _SILENCE = timedelta(seconds=30)
 _REQUEST_SECONDS = timedelta(seconds=300)
 # What a store answers to a refused request, of which its code and message are worth reading.
 _ANSWER = re.compile(r"<\?xml.*?<Code>([^<]*)</Code>(?:<Message>([^<]*)</Message>)?.*")
+# In what the client says of an answer that broke off.
+_BROKEN_OFF = "response body"
+# Seconds before a request is repeated whose answer broke off.
+PAUSES = (0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0, 5.0, 5.0)
 _HIDDEN = "***"
 _SECRETS = (
     *("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AZURE_STORAGE_ACCOUNT_KEY", "AZURE_STORAGE_KEY"),
@@ -67,7 +74,7 @@ class BucketError(Exception):
 
 
 class BrokenOffError(BucketError):
-    """A listing broke off in mid-answer, which the client does not repeat."""
+    """An answer broke off. The client repeats that for the content of objects, not for listings and refusals."""
 
 
 def is_object_store(path: str) -> bool:
@@ -124,7 +131,7 @@ def explain(bucket: Bucket) -> Iterator[None]:
     Raises:
         FileNotFoundError: There is no such object, or no such bucket.
         FileExistsError: The object is there already (a conditional request).
-        BrokenOffError: A listing broke off.
+        BrokenOffError: An answer broke off.
         BucketError: Anything else that the store, or the way to it, is to blame for.
     """
     from obstore import exceptions
@@ -140,7 +147,7 @@ def explain(bucket: Bucket) -> Iterator[None]:
         refused = isinstance(error, exceptions.PermissionDeniedError | exceptions.UnauthenticatedError)
         if "NoSuchBucket" in text or "ContainerNotFound" in text:
             raise BucketError(f"there is no such bucket ({text}). Make it, or give another one") from None
-        if "list response body" in text:
+        if _BROKEN_OFF in text:
             raise BrokenOffError(f"{text}. Start the same command again") from None
         if "169.254.169.254" in text or "metadata.google.internal" in text:
             scheme = bucket.root.partition("://")[0]
@@ -150,6 +157,23 @@ def explain(bucket: Bucket) -> Iterator[None]:
             scheme = bucket.root.partition("://")[0]
             raise BucketError(f"{text}. Set {_variables(scheme)} of an account that may work there") from None
         raise BucketError(f"{text}. If the store was unavailable for a while, start the same command again") from None
+
+
+def unbroken(request: Callable[[], Answer]) -> Answer:
+    """Return the answer to a request, which is repeated where its answer breaks off.
+
+    A request that makes an object on a condition may meet the object that its first attempt made.
+    """
+    from obstore.exceptions import GenericError
+
+    for pause in PAUSES:
+        try:
+            return request()
+        except GenericError as error:  # noqa: PERF203
+            if _BROKEN_OFF not in str(error):
+                raise
+            time.sleep(pause)
+    return request()
 
 
 def reason(error: Exception) -> str:

@@ -23,7 +23,7 @@ import pyarrow as pa
 
 from phoenix_ray.dataset.storage import StoredFile, checked_name, refuse_huge
 from phoenix_ray.errors import OutputError
-from phoenix_ray.object_stores import BrokenOffError, Bucket, BucketError, explain
+from phoenix_ray.object_stores import PAUSES, BrokenOffError, Bucket, BucketError, explain, unbroken
 
 if TYPE_CHECKING:
     from obstore import GetOptions, UpdateVersion
@@ -35,10 +35,6 @@ _PARTS_AT_ONCE = 4
 _TAIL_BYTES = 64 << 10
 # Smaller reads are rounded up: a request takes as long as some hundred kilobytes.
 _LEAST_BYTES = 256 << 10
-
-
-# Seconds before a listing that broke off goes on.
-_LIST_PAUSES = (0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0, 5.0, 5.0)
 
 
 class ObjectStorage:
@@ -68,7 +64,7 @@ class ObjectStorage:
         import obstore
 
         with self._explained("read", name):
-            found = obstore.get(self._store, checked_name(name))
+            found = unbroken(lambda: obstore.get(self._store, checked_name(name)))
             refuse_huge(f"{self.root}/{name}", found.meta["size"])
             return found.bytes().to_bytes()
 
@@ -81,7 +77,8 @@ class ObjectStorage:
         import obstore
 
         with self._explained("write", name):
-            obstore.put(self._store, checked_name(name), memoryview(content).cast("B"), use_multipart=False)
+            view = memoryview(content).cast("B")
+            unbroken(lambda: obstore.put(self._store, checked_name(name), view, use_multipart=False))
 
     def create(self, name: str, content: bytes) -> bool:
         """Write a file in one atomic step unless the name is taken; return whether this call made it."""
@@ -115,7 +112,7 @@ class ObjectStorage:
 
         try:
             with self._explained("read", name):
-                found = obstore.get(self._store, checked_name(name))
+                found = unbroken(lambda: obstore.get(self._store, checked_name(name)))
                 # Google compares its own number of a version, the others compare tags.
                 tag = found.meta["e_tag"] or ""
                 keys = {"e_tag": tag if quoted else tag.strip('"'), "version": found.meta["version"]}
@@ -123,7 +120,7 @@ class ObjectStorage:
                 if found.bytes().to_bytes() != old:
                     return False
             with self._explained("write", name):
-                obstore.put(self._store, name, new, mode=version)
+                unbroken(lambda: obstore.put(self._store, name, new, mode=version))
         except FileNotFoundError:
             return False
         except FileExistsError:
@@ -165,7 +162,7 @@ class ObjectStorage:
 
         # Names come in order, so a listing that breaks off goes on after the last one.
         last: str | None = None
-        pauses = iter(_LIST_PAUSES)
+        pauses = iter(PAUSES)
         while True:
             try:
                 with explain(self._bucket):
@@ -190,7 +187,7 @@ class ObjectStorage:
 
         try:
             with self._explained("delete", name):
-                obstore.delete(self._store, checked_name(name))
+                unbroken(lambda: obstore.delete(self._store, checked_name(name)))
         except FileNotFoundError:
             return
 
@@ -199,7 +196,7 @@ class ObjectStorage:
         import obstore
 
         with self._explained("rename", name):
-            obstore.copy(self._store, checked_name(name), checked_name(to))
+            unbroken(lambda: obstore.copy(self._store, checked_name(name), checked_name(to)))
         self.delete(name)
 
     def fetch(self, name: str, start: int, end: int, e_tag: str | None) -> bytes:
@@ -213,7 +210,8 @@ class ObjectStorage:
         same: GetOptions = {"if_match": e_tag} if e_tag else {}
         try:
             with self._explained("read", name):
-                return obstore.get(self._store, name, options={"range": (start, end), **same}).bytes().to_bytes()
+                found = unbroken(lambda: obstore.get(self._store, name, options={"range": (start, end), **same}))
+                return found.bytes().to_bytes()
         except FileExistsError:
             raise FileNotFoundError(errno.ENOENT, "It was replaced while it was read", name) from None
 
@@ -223,7 +221,7 @@ class ObjectStorage:
 
         with self._explained("read", name):
             try:
-                found = obstore.get(self._store, name, options={"range": {"suffix": size}})
+                found = unbroken(lambda: obstore.get(self._store, name, options={"range": {"suffix": size}}))
                 return found.bytes().to_bytes(), found.meta["size"], found.meta["e_tag"]
             except obstore.exceptions.BaseError:
                 # An empty object has no last byte, and Azure counts from the start only.
@@ -236,7 +234,7 @@ class ObjectStorage:
         import obstore
 
         with self._explained("write", name):
-            obstore.put(self._store, checked_name(name), content, mode="create")
+            unbroken(lambda: obstore.put(self._store, checked_name(name), content, mode="create"))
 
     def _holds(self, name: str, content: bytes) -> bool:
         try:

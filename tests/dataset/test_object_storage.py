@@ -153,6 +153,29 @@ def test_a_creation_whose_answer_was_lost_is_known_by_its_content(
     assert not storage.create("b", b"ours")
 
 
+def test_a_refusal_that_breaks_off_is_asked_for_again(storage: ObjectStorage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A store's "404" and "412" have a body too, and the client does not repeat them."""
+    storage.write("there", b"theirs")
+    pauses: list[float] = []
+    monkeypatch.setattr("time.sleep", pauses.append)
+    for verb in ("get", "put", "delete"):
+        real = getattr(obstore, verb)
+
+        def break_off_once(*given: Any, real: Any = real, **options: Any) -> Any:
+            if not pauses:
+                raise GenericError("HTTP error: request or response body error")
+            return real(*given, **options)
+
+        monkeypatch.setattr(obstore, verb, break_off_once)
+    with pytest.raises(FileNotFoundError):
+        storage.read("nothing")
+    pauses.clear()
+    assert not storage.create("there", b"ours")
+    pauses.clear()
+    storage.delete("nothing")
+    assert pauses
+
+
 def test_a_listing_that_breaks_off_goes_on_after_the_last_name(
     storage: ObjectStorage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
