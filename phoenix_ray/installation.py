@@ -19,6 +19,7 @@ DEPENDENCIES = {
     "cv2": "opencv-python-headless",
     "natsort": "natsort",
     "numpy": "numpy",
+    "obstore": "obstore",
     "pip": "pip",
     "platformdirs": "platformdirs",
     "pyarrow": "pyarrow",
