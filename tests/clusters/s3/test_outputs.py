@@ -80,7 +80,8 @@ def test_a_run_into_a_bucket_is_that_into_a_folder_and_every_command_reads_it(co
     assert "Nothing is left to compute" in command("plan", *source(SHORT), f"output.path={uri}").stdout
     assert command("export", uri, str(tmp_path / "npz"), "--format", "npz")
     assert "give a path of this machine" in command("export", folder, uri, "--format", "npz", code=2).stderr
-    assert "0 frames to compute" in command(*run_words(uri, SHORT)).stdout
+    again = command(*run_words(uri, SHORT))
+    assert " 0 frames to compute" in again.stdout + again.stderr
 
 
 def test_check_repairs_a_bucket(command: Command, gateway: Gateway) -> None:
@@ -92,7 +93,7 @@ def test_check_repairs_a_bucket(command: Command, gateway: Gateway) -> None:
     content[len(content) // 2] ^= 1
     storage.write(data.name, bytes(content))
     command("check", uri, code=8)
-    command("check", uri, "--repair", code=8)
+    command("check", uri, "--repair", code=3)
     command(*run_words(uri, SHORT))
     command("check", uri)
 
