@@ -97,7 +97,7 @@ VERSIONS ?= newest lowest
 matrix: setup ## install the wheel on each Python, with the newest and lowest libraries it admits: same landmarks?
 	$(BIN)/python -m tests.matrix $(PYTHONS:%=--python %) $(VERSIONS:%=--resolution %) $(MATRIX)
 
-cluster-test: setup ## run on real cluster software, which needs root (SLURM: apt install slurm-wlm munge; Ray's autoscaler): build/cluster-test
+cluster-test: setup ## run the jobs on real cluster software (SLURM, autoscaler, S3, Ray jobs), some of which needs root: build/cluster-test
 	PHOENIX_RAY_CLUSTER_TESTS=1 $(BIN)/pytest tests/clusters -ra --override-ini timeout=900 $(CLUSTER_TESTS)
 
 clean: ## remove what these commands made
