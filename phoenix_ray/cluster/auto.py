@@ -18,10 +18,9 @@ from typing import Any
 import numpy as np
 import ray
 from numpy.typing import NDArray
-from ray.exceptions import GetTimeoutError, RayTaskError
 
 from phoenix_ray.cluster.autoscaler import Cluster
-from phoenix_ray.cluster.session import RaySession, WorkerPlan, plan_workers
+from phoenix_ray.cluster.session import RaySession, WorkerPlan, plan_workers, result_of_task
 from phoenix_ray.config import DecodeSettings, ModelSettings, Settings
 from phoenix_ray.dataset.identity import DatasetIdentity, read_identity
 from phoenix_ray.dataset.storage import Storage
@@ -168,13 +167,7 @@ def _run_on_a_node(settings: Settings, trial: Trial, source: Source, cluster: Cl
     task = _TRIAL.options(**on_gpus.task_options())
     reference = task.remote(trial, videos, settings, cpu_workers_per_gpu(on_gpus, on_cpus, resources))
     patience = cluster.start_seconds(settings.cluster) + PATIENCE_SECONDS
-    try:
-        decision: TrialDecision = ray.get(reference, timeout=patience)
-    except RayTaskError as error:
-        raise error.cause from None
-    except GetTimeoutError:
-        ray.cancel(reference, force=True)
-        raise TimeoutError(f"no node had done so after {patience:g} s") from None
+    decision: TrialDecision = result_of_task(reference, patience)
     return decision
 
 

@@ -19,12 +19,11 @@ from typing import cast
 import numpy as np
 import pyarrow as pa
 import ray
-from ray.exceptions import GetTimeoutError, RayTaskError
 
 from phoenix_ray.cluster.auto import PATIENCE_SECONDS
 from phoenix_ray.cluster.chains import shards_at_once
 from phoenix_ray.cluster.plan import Shards
-from phoenix_ray.cluster.session import WorkerPlan
+from phoenix_ray.cluster.session import WorkerPlan, result_of_task
 from phoenix_ray.config import DecodeSettings, Settings
 from phoenix_ray.dataset.identity import DatasetIdentity
 from phoenix_ray.dataset.partitions import write_partition
@@ -112,11 +111,8 @@ def measure_on_a_node(
     reference = _MEASURE.options(**plan.task_options()).remote(sample, settings, identity)
     patience = start_seconds + PATIENCE_SECONDS
     try:
-        measured: Rates = ray.get(reference, timeout=patience)
-    except RayTaskError as error:
-        raise error.cause from None
-    except GetTimeoutError:
-        ray.cancel(reference, force=True)
+        measured: Rates = result_of_task(reference, patience)
+    except TimeoutError:
         raise ClusterError(
             f"Nothing was measured: no node had {plan.cpus:g} CPU and {plan.gpus:g} GPU free and was done within "
             f"{patience:g} s. Try again when the cluster is less busy, or plan without --measure."

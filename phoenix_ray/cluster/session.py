@@ -18,6 +18,7 @@ from types import FrameType
 from typing import Any
 
 import ray
+from ray.exceptions import GetTimeoutError, RayTaskError
 
 from phoenix_ray.cluster.autoscaler import Cluster, is_autoscaling, most_resources
 from phoenix_ray.config import ClusterSettings
@@ -281,6 +282,22 @@ def shortage(plan: WorkerPlan, ready: int, cluster: Cluster) -> str:
         f"{has.get('GPU', 0):g} GPU in all, some of it busy or on nodes too small for a worker.{limit} "
         f"Going on with {ready}; the others are taken in when they start."
     )
+
+
+def result_of_task(reference: Any, seconds: float) -> Any:
+    """Return the result of a task; cancel it if it is not there in time.
+
+    Raises:
+        TimeoutError: No node has done it within these seconds.
+        Exception: What the task raised.
+    """
+    try:
+        return ray.get(reference, timeout=seconds)
+    except RayTaskError as error:
+        raise error.cause from None
+    except GetTimeoutError:
+        ray.cancel(reference, force=True)
+        raise TimeoutError(f"no node had done so after {seconds:g} s") from None
 
 
 class StopRequest:

@@ -88,9 +88,10 @@ class ObjectPath(SourcePath):
 
     def listed_ahead(self, names: Sequence[str]) -> Iterable[SourcePath]:
         """Yield folders that lie in this folder with all that is below them."""
-        if self._tree is not None:
-            return (ObjectPath(f"{self.location}/{name}", self._tree[name]) for name in names)  # type: ignore[arg-type]
-        return self._list_ahead(names)
+        if self._tree is None:
+            return self._list_ahead(names)
+        below = ((name, self._tree[name]) for name in names)
+        return (ObjectPath(f"{self.location}/{name}", tree) for name, tree in below if isinstance(tree, dict))
 
     def open(self) -> RangedFile:
         """Open the object, by a request that brings its first bytes."""

@@ -16,7 +16,7 @@ from random import Random
 
 from tests.chaos.faults import ALWAYS, Fault
 from tests.chaos.laboratory import Laboratory, Run, data_files, head_arguments, partitions, wait_until
-from tests.chaos.matrix import KILLED, Aftermath, Disturb, Trial, expect
+from tests.chaos.matrix import KILLED, Aftermath, Disturb, Trial, busy, expect
 from tests.chaos.outputs import Output
 from tests.clusters.s3.gateway import open_gateway
 from tests.clusters.s3.proxy import StoreFault, open_proxy
@@ -150,14 +150,6 @@ def drivers_race(laboratory: Laboratory, random: Random, output: Output) -> Afte
         laboratory.proxy.set_faults((), random)
     assert codes == [0, 6], f"exit codes {codes}; they said:\n{runs[0].said()}"
     return Aftermath(survived=True)
-
-
-def busy(laboratory: Laboratory, random: Random, output: Output) -> Run:
-    """Return a run that has committed a few shards and has seconds of work left."""
-    slow = Fault("worker", "decode", "^[125]/[0-9]*[05]$", "pause", times=ALWAYS)
-    run, count = laboratory.start(output, faults=[slow]), random.randint(1, 4)
-    assert wait_until(lambda: len(partitions(output)) >= count, run), run.said()
-    return run
 
 
 _PARTITION, _MANIFEST, _DATA = "PUT .*/partitions/", "PUT .*/manifests/", "PUT .*/data/"

@@ -394,6 +394,14 @@ def started(laboratory: Laboratory, random: Random, output: Output) -> Run:
     return run
 
 
+def busy(laboratory: Laboratory, random: Random, output: Output) -> Run:
+    """Return a run that has committed a few shards and has seconds of work left."""
+    slow = Fault("worker", "decode", "^[125]/[0-9]*[05]$", "pause", times=ALWAYS)
+    run, count = laboratory.start(output, faults=[slow]), random.randint(1, 4)
+    assert wait_until(lambda: len(partitions(output)) >= count, run), run.said()
+    return run
+
+
 def random_frame(random: Random) -> FrameKey:
     split, video = random.choice(sorted(VIDEOS))
     return split, video, random.randrange(VIDEOS[split, video])

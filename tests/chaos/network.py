@@ -8,10 +8,9 @@ from __future__ import annotations
 import time
 from random import Random
 
-from tests.chaos.faults import ALWAYS, Fault
 from tests.chaos.hosts import HEAD, WORKERS, Hosts
-from tests.chaos.laboratory import Laboratory, Run, partitions, wait_until
-from tests.chaos.matrix import Aftermath, Disturb, Trial, expect
+from tests.chaos.laboratory import Laboratory
+from tests.chaos.matrix import Aftermath, Disturb, Trial, busy, expect
 from tests.chaos.outputs import Output
 
 # Shorter than it takes Ray to give up a host here, and longer.
@@ -66,14 +65,6 @@ def all_cut_then_new(laboratory: Laboratory, random: Random, output: Output) -> 
     laboratory.renew_nodes()
     expect(run, 0)
     return Aftermath(survived=True)
-
-
-def busy(laboratory: Laboratory, random: Random, output: Output) -> Run:
-    """Return a run that has committed a few shards and has seconds of work left."""
-    slow = Fault("worker", "decode", "^[125]/[0-9]*[05]$", "pause", times=ALWAYS)
-    run, count = laboratory.start(output, faults=[slow]), random.randint(1, 4)
-    assert wait_until(lambda: len(partitions(output)) >= count, run), run.said()
-    return run
 
 
 TRIALS = (

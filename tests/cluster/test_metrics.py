@@ -7,7 +7,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -29,6 +28,7 @@ from phoenix_ray.dataset.partitions import PartitionInfo
 from phoenix_ray.dataset.tally import Tally
 from phoenix_ray.errors import EXIT_INCOMPLETE, EXIT_SOURCE, SourceError
 from tests.cluster.conftest import FRAMES, environment
+from tests.machine import free_ports
 
 ROOT = Path(__file__).parents[2]
 Sample = tuple[str, Mapping[str, str], float]
@@ -139,16 +139,10 @@ def test_an_error_that_ends_a_run_is_json_too(tmp_path: Path, capsys: pytest.Cap
         run_job(load(None, words))
 
 
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
-
-
 @pytest.fixture
 def ray_head(tmp_path: Path) -> Iterator[tuple[str, int]]:
     """A Ray of its own folder and ports: its address, and the port of its metrics."""
-    port, metrics = free_port(), free_port()
+    port, metrics = free_ports(2)
     # Sockets have short paths.
     folder = Path("/tmp") / f"phoenix-ray-metrics-{os.getpid()}"
     words = ["start", "--head", "--block", f"--port={port}", f"--metrics-export-port={metrics}", "--num-cpus=1"]
@@ -268,7 +262,7 @@ def test_prometheus_has_the_counters_of_the_summary(ray_head: tuple[str, int], t
     if program is None:
         pytest.skip("needs the program `prometheus` (Debian: apt-get install prometheus)")
     address, port = ray_head
-    web = free_port()
+    (web,) = free_ports(1)
     scrape = {"job_name": "ray", "static_configs": [{"targets": [f"127.0.0.1:{port}"]}]}
     config = tmp_path / "prometheus.yml"
     config.write_text(json.dumps({"global": {"scrape_interval": "1s"}, "scrape_configs": [scrape]}))

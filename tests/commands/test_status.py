@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -27,7 +28,7 @@ Captured = pytest.CaptureFixture[str]
 
 
 def record(
-    storage: Storage, run_id: str, state: str, done: int = 0, age: float = 0.0, share: str = "", **values: float
+    storage: Storage, run_id: str, state: str, done: int = 0, age: float = 0.0, share: str = "", **values: Any
 ) -> None:
     """Write the status of a run of twenty frames."""
     shown = replace(
@@ -35,7 +36,7 @@ def record(
         state=state,
         frames_done=done,
         updated=time.time() - age,
-        **values,  # type: ignore[arg-type]
+        **values,
     )
     storage.write(f"runs/{run_id}/status.json", json.dumps(asdict(shown)).encode())
 

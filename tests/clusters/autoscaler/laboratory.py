@@ -21,6 +21,8 @@ from pathlib import Path
 import ray
 import yaml
 
+from tests.machine import missing_programs
+
 ROOT = Path(__file__).parents[3]
 PROGRAMS = ("unshare", "nsenter", "ip", "mount")
 PACKAGES = "iproute2 util-linux mount"
@@ -51,8 +53,7 @@ def why_not() -> str:
     """Return why the laboratory cannot run on this machine; an empty text if it can."""
     if os.geteuid():
         return "it needs root: the cluster is in namespaces"
-    missing = [name for name in PROGRAMS if not shutil.which(name)]
-    return f"{', '.join(missing)} missing: apt-get install --no-install-recommends {PACKAGES}" if missing else ""
+    return missing_programs(PROGRAMS, PACKAGES)
 
 
 class AutoscalingCluster:

@@ -4,30 +4,22 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
 
+from tests.machine import free_ports
+
 ROOT = Path(__file__).parents[3]
 TOKEN = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
 START_SECONDS = 120.0
-
-
-def free_ports(count: int) -> list[int]:
-    """Return ports on which nothing listens now."""
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for found in sockets:
-            found.bind(("127.0.0.1", 0))
-        return [found.getsockname()[1] for found in sockets]
 
 
 class RayCluster:

@@ -7,7 +7,6 @@ again: what it stored is in the processes behind it.
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -23,6 +22,7 @@ from pyarrow import fs
 
 from phoenix_ray.dataset.object_storage import ObjectStorage
 from phoenix_ray.object_stores import Bucket
+from tests.machine import free_ports, missing_programs
 
 PROGRAMS = ("radosgw", "radosgw-admin", "ceph", "ceph-mon", "ceph-osd", "monmaptool")
 PACKAGES = "radosgw ceph-mon ceph-osd ceph-common"
@@ -70,8 +70,7 @@ rgw_data = {lab}/rgw
 
 def why_not() -> str:
     """Return why there can be no gateway on this machine; an empty text if there can."""
-    missing = [name for name in PROGRAMS if not shutil.which(name)]
-    return f"{', '.join(missing)} missing: apt-get install --no-install-recommends {PACKAGES}" if missing else ""
+    return missing_programs(PROGRAMS, PACKAGES)
 
 
 class Gateway:
@@ -84,7 +83,7 @@ class Gateway:
     def __init__(self, lab: Path) -> None:
         self._lab = lab
         self._configuration = lab / "ceph.conf"
-        self.port = free_port()
+        (self.port,) = free_ports(1)
         self._behind: list[subprocess.Popen[bytes]] = []
         self._gateway: subprocess.Popen[bytes] | None = None
 
@@ -106,7 +105,7 @@ class Gateway:
         """Start everything and make the bucket."""
         for name in ("mon", "osd", "rgw", "run", "log"):
             (self._lab / name).mkdir(parents=True)
-        cluster, monitor = str(uuid.uuid4()), free_port()
+        cluster, (monitor,) = str(uuid.uuid4()), free_ports(1)
         self._configuration.write_text(
             _CONFIGURATION.format(fsid=cluster, lab=self._lab, monitor=monitor, port=self.port, memory=MEMORY_BYTES)
         )
@@ -213,13 +212,6 @@ def open_gateway(lab: Path) -> Iterator[Gateway]:
         yield gateway
     finally:
         gateway.end()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def wait_for(condition: Callable[[], bool], otherwise: str, seconds: float = _START_SECONDS) -> None:

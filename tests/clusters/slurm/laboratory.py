@@ -7,7 +7,6 @@ which go with it. It needs root, and the Debian packages `slurm-wlm` and `munge`
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -15,6 +14,8 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+
+from tests.machine import missing_programs
 
 ROOT = Path(__file__).parents[3]
 SCRIPT = ROOT / "jobs" / "slurm.sbatch"
@@ -66,8 +67,7 @@ def why_not() -> str:
     """Return why the laboratory cannot run on this machine; an empty text if it can."""
     if os.geteuid():
         return "it needs root: nodes are namespaces"
-    missing = [name for name in PROGRAMS if not shutil.which(name)]
-    return f"{', '.join(missing)} missing: apt-get install --no-install-recommends {PACKAGES}" if missing else ""
+    return missing_programs(PROGRAMS, PACKAGES)
 
 
 class Slurm:
