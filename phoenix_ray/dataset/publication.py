@@ -89,10 +89,18 @@ def resolve_unpublished(
         if not (added or condemned or damaged or manifest):
             return Resolved(survey.manifest, survey, taken_in=False)
         published = publish_manifest(storage, identity, survey.manifest.replace((), added), condemned)
-        if published:
+        if published and _counts(storage, published):
             return Resolved(published, survey, taken_in=bool(added))
         if manifest:
             raise OutputError(f"{storage.root} was changed by another driver during the repair: repair it again.")
+
+
+def _counts(storage: Storage, published: Manifest) -> bool:
+    """Whether a generation that this driver has made is the newest.
+
+    A driver that slept may make a number that was removed long ago. What that condemns may be part of the dataset.
+    """
+    return newest_generation(storage) == published.generation
 
 
 def is_data_file_name(name: str) -> bool:
@@ -176,8 +184,7 @@ def publish(storage: Storage, identity: DatasetIdentity, results: Sequence[Compa
     agreed_names = {result.data_file.name for result in agreed if result.data_file}
     if written - agreed_names:
         resolve_unpublished(storage, identity, only=written - agreed_names)
-    # The newest generation decides what may be deleted: a driver that slept may publish a number that was removed long
-    # ago, which does not count.
+    # The newest generation decides what may be deleted (`_counts`).
     current, videos, _ = read_compacted(storage, identity)
     for result in results:
         published = result.data_file is not None and result.data_file.name in current.names

@@ -26,6 +26,7 @@ ALL: tuple[Callable[..., Scenario], ...] = (
     scenarios.reader_beside_two,
     scenarios.reader_beside_upgrade,
     scenarios.slow_publisher,
+    scenarios.slow_sweeper,
     scenarios.publishing_thrice,
     scenarios.repair_beside_publish,
     scenarios.workers_beside_compaction,

@@ -168,4 +168,9 @@ MUTANTS = (
         {f"{PUBLICATION}.delete_absorbed": trust_the_plan},
         scenarios.slow_publisher,
     ),
+    Mutant(
+        "a sweeper believes in the generation that it made",
+        {f"{PUBLICATION}._counts": lambda *_: True},
+        scenarios.slow_sweeper,
+    ),
 )

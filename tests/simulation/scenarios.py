@@ -424,6 +424,20 @@ def slow_publisher(crashes: int = 0, torn: bool = False) -> Scenario:
     )
 
 
+def slow_sweeper(crashes: int = 0, torn: bool = False) -> Scenario:
+    """A sweeper condemns a file that is about to be published, and sleeps until the generation it wants is pruned."""
+    files = dataset_of(C, D)
+    files, one = after(files, "writes c", lambda storage: plan_and_write(storage, only=["c"]))
+    files, second = after(files, "writes d", lambda storage: plan_and_write(storage, only=["d"]))
+
+    def others(storage: SimulatedStorage) -> None:
+        publish(storage, IDENTITY, one)
+        publish(storage, IDENTITY, second)
+
+    name = "a sweeper sleeps over several generations"
+    return scenario(name, files, [C, D], ("sweeper", sweeping), ("others", others), crashes=crashes, torn=torn)
+
+
 def repair_beside_publish(crashes: int = 1, torn: bool = False) -> Scenario:
     """`check --repair`, forced beside a driver that publishes, finds its file left over."""
     files = dataset_of(A)

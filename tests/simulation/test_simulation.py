@@ -33,6 +33,7 @@ LARGE: list[tuple[Make, dict[str, Any]]] = [
     (scenarios.workers_beside_compaction, {"crashes": 2, "torn": True}),
     (scenarios.changed_video, {"crashes": 2}),
     (scenarios.slow_publisher, {}),
+    (scenarios.slow_sweeper, {"crashes": 1}),
     (scenarios.publishing_thrice, {"crashes": 1}),
     (scenarios.reader_beside_two, {"torn": True}),
 ]
