@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from phoenix_ray.errors import ConfigError
+from phoenix_ray.text import without_secrets
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
@@ -91,6 +92,7 @@ def open_bucket(uri: str) -> Bucket:
             needs.
     """
     check_uri(uri)
+    _check_environment()
     from obstore.exceptions import BaseError
 
     scheme, _, place = uri.partition("://")
@@ -98,7 +100,7 @@ def open_bucket(uri: str) -> Bucket:
     bucket, _, prefix = place.rstrip("/").partition("/")
     try:
         return Bucket(_open_store(scheme.lower(), bucket, prefix), root)
-    except BaseError as error:
+    except (BaseError, ValueError) as error:
         raise ConfigError(f"{root} cannot be opened: {reason(error)}. It needs {_variables(scheme)}.") from None
 
 
@@ -106,22 +108,37 @@ def check_uri(uri: str) -> None:
     """Refuse a URI that says more or less than a place.
 
     Raises:
-        ConfigError: It has no bucket, or holds credentials or options.
+        ConfigError: It has no bucket, holds credentials or options, or has a part that no key may have.
     """
+    refuse_credentials(uri)
     scheme, _, place = uri.partition("://")
-    before, at, _ = place.rpartition("@")
-    # A secret key may hold slashes.
-    if at and (":" in before or "/" not in before) and not scheme.startswith("abfs"):
-        raise ConfigError(
-            f"'{scheme}://…@…' holds credentials, which `ps` and logs would show. Take them out and set them in "
-            f"the environment: {_variables(scheme)}."
-        )
     if "?" in place:
         raise ConfigError(
             f"'{uri.partition('?')[0]}?…' has options. Set them in the environment: {_variables(scheme)}."
         )
     if not place.partition("/")[0]:
         raise ConfigError(f"'{uri}' names no bucket: give {scheme}://BUCKET/FOLDER.")
+    if not {"", ".", ".."}.isdisjoint(place.rstrip("/").split("/")):
+        raise ConfigError(f"'{uri}' has an empty part, '.' or '..', which no key may have here: give another folder.")
+
+
+def refuse_credentials(uri: str) -> None:
+    """Raise ConfigError for a URI with a user or a password."""
+    scheme, _, place = uri.partition("://")
+    before, at, _ = place.rpartition("@")
+    # A secret key may hold slashes. In `abfs://CONTAINER@ACCOUNT…` the container stands before the `@`.
+    if at and (":" in before or ("/" not in before and not scheme.lower().startswith("abfs"))):
+        raise ConfigError(
+            f"'{scheme}://…@…' holds credentials, which `ps` and logs would show. Take them out and set them in "
+            f"the environment: {_variables(scheme)}."
+        )
+
+
+def _check_environment() -> None:
+    """Refuse a variable with a line end, as a Secret made from a file often has: the client would crash on it."""
+    for name, value in os.environ.items():
+        if name.startswith(("AWS_", "AZURE_", "GOOGLE_")) and not value.isprintable():
+            raise ConfigError(f"The environment variable {name} holds a line end or another control character.")
 
 
 @contextmanager
@@ -182,7 +199,7 @@ def reason(error: Exception) -> str:
     text = _ANSWER.sub(r"\1 \2", text).rstrip(".: ")
     for secret in filter(None, (os.environ.get(name) for name in _SECRETS)):
         text = text.replace(secret, _HIDDEN)
-    return text
+    return without_secrets(text)
 
 
 def _open_store(scheme: str, bucket: str, prefix: str) -> ObjectStore:

@@ -22,7 +22,9 @@ _DIRECTION_MARKS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u
 
 # One slash of two is left where a URI was taken for a path.
 _USER_INFO = re.compile(
-    r"(?<![A-Za-z0-9+.-])([A-Za-z][A-Za-z0-9+.-]{1,19}:/{1,2})[^/?#\s\"'<>@]*(?:@[^/?#\s\"'<>@]*)*@"
+    # The container in `abfs://CONTAINER@ACCOUNT…` is not secret.
+    r"(?<![A-Za-z0-9+.-])(?!(?i:abfss?):/{1,2}[^/?#\s\"'<>@:]*@)"
+    r"([A-Za-z][A-Za-z0-9+.-]{1,19}:/{1,2})[^/?#\s\"'<>@]*(?:@[^/?#\s\"'<>@]*)*@"
 )
 # Cells that a spreadsheet takes for a formula, after any marks that make them text; and cells that are numbers.
 _FORMULA = re.compile(r"'*[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")

@@ -45,6 +45,10 @@ def test_a_uri_says_which_store_and_where_in_it() -> None:
     [
         ("s3://", "names no bucket"),
         ("s3:///folder", "names no bucket"),
+        ("s3://bucket//folder", "has an empty part"),
+        ("s3://bucket/a/../b", "has an empty part, '.' or '..'"),
+        ("S3://id:word@bucket", "holds credentials"),
+        ("abfs://user:word@account.dfs.core.windows.net/x", "AZURE_STORAGE_ACCOUNT_NAME"),
         ("s3://id:very/secret@bucket/x", "Take them out and set them in the environment: AWS_ACCESS_KEY_ID"),
         ("s3://bucket/x?region=eu", "has options"),
         ("gs://user:word@bucket", "GOOGLE_APPLICATION_CREDENTIALS"),
@@ -55,6 +59,13 @@ def test_a_uri_with_more_or_less_than_a_place_is_refused_without_showing_it(uri:
         open_bucket(uri)
     assert "very/secret" not in str(caught.value)
     assert "word" not in str(caught.value)
+
+
+def test_a_credential_with_a_line_end_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a Secret made from a file often has; the client would crash on it."""
+    monkeypatch.setenv("AWS_SESSION_TOKEN", "token\n")
+    with pytest.raises(ConfigError, match="AWS_SESSION_TOKEN holds a line end"):
+        open_bucket("s3://bucket/x")
 
 
 def test_a_missing_account_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,17 +22,16 @@ from phoenix_ray.dataset.array_lease import BEGINNING, keep_lease_for
 from phoenix_ray.dataset.identity import DatasetIdentity, claim_dataset, is_recorded
 from phoenix_ray.dataset.lease import Lease, LeaseHeldError, keep_lease
 from phoenix_ray.dataset.locations import open_storage
+from phoenix_ray.dataset.object_storage import ObjectStorage
 from phoenix_ray.dataset.share import Share
 from phoenix_ray.dataset.storage import Storage
 from phoenix_ray.errors import ConfigError, OutputError
 from phoenix_ray.models import registry
-from phoenix_ray.object_stores import is_object_store
+from phoenix_ray.object_stores import is_object_store, open_bucket
 
 _NAMES_SHOWN = 3
 # Between two looks at whether another element of an array has made the dataset.
 _LOOK_SECONDS = 1.0
-# One page of a listing.
-_OBJECTS_LOOKED_AT = 1000
 # What file systems keep in the root of a volume, beside hidden files.
 _FILE_SYSTEM_NAMES = frozenset({"lost+found"})
 
@@ -139,8 +138,8 @@ def check_places(source_root: str, output_path: str) -> None:
     if not output_path:
         return
     if is_object_store(output_path):
-        _check_nesting(PurePosixPath(source_root), PurePosixPath(output_path), source_root, output_path)
-        _refuse_foreign_objects(open_storage(output_path))
+        _check_nesting(_as_path(source_root), _as_path(output_path), source_root, output_path)
+        _refuse_foreign_objects(ObjectStorage(open_bucket(output_path)))
     elif "://" not in output_path or output_path.startswith("file://"):
         output = Path(output_path.removeprefix("file://")).expanduser().resolve()
         if Path(source_root).is_absolute():
@@ -170,14 +169,26 @@ def _beside(shown: str, place: PurePath) -> str:
     return f"{scheme}://{rest.rstrip('/').rpartition('/')[0]}/{beside}" if separator else str(place.parent / beside)
 
 
-def _refuse_foreign_objects(storage: Storage) -> None:
+def _as_path(location: str) -> PurePosixPath:
+    """Return a location as a path that equals those of its other spellings: `s3a://` and `S3://` are `s3://`."""
+    scheme, separator, place = location.partition("://")
+    return PurePosixPath(f"{scheme.lower().replace('s3a', 's3')}{separator}{place}")
+
+
+def _refuse_foreign_objects(storage: ObjectStorage) -> None:
     try:
         storage.read(paths.IDENTITY)
     except FileNotFoundError:
-        found = (file.name.partition("/")[0] for file in islice(storage.list(""), _OBJECTS_LOOKED_AT))
-        foreign = sorted({name for name in found if name not in paths.TOP_LEVEL and not name.startswith(".")})
+        found = (name for name in storage.top_level() if not name.startswith("."))
+        foreign = list(islice((name for name in found if _is_foreign_object(storage, name)), _NAMES_SHOWN + 1))
         if foreign:
             raise OutputError(_foreign(storage.root, foreign, f"{storage.root}/landmarks")) from None
+
+
+def _is_foreign_object(storage: ObjectStorage, name: str) -> bool:
+    if name == paths.DATA:
+        return any(not inner.startswith(("split=", ".")) for inner in storage.top_level(name))
+    return name not in paths.TOP_LEVEL
 
 
 def _refuse_foreign_files(output: Path) -> None:

@@ -169,13 +169,33 @@ class ObjectStorage:
                     for block in obstore.list(self._store, folder or None, offset=last):
                         for found in block:
                             last = found["path"]
-                            yield StoredFile(last, found["size"], found["last_modified"].timestamp())
+                            if found["size"] or not _marks_a_folder(last):
+                                yield StoredFile(last, found["size"], found["last_modified"].timestamp())
                 return
             except BucketError as error:  # noqa: PERF203
                 pause = next(pauses, None)
                 if pause is None or not isinstance(error, BrokenOffError):
                     raise OutputError(f"Cannot list {self.root}/{folder}: {error}.") from None
                 time.sleep(pause)
+
+    def top_level(self, folder: str = "") -> Iterator[str]:
+        """Yield what lies right in a folder, in order, by a request for each, however much lies below."""
+        import obstore
+
+        base = f"{folder}/" if folder else ""
+        after = base or None
+        while True:
+            with self._explained("list", folder):
+                page = next(iter(obstore.list(self._store, folder or None, offset=after)), None)
+            if not page:
+                return
+            key = page[0]["path"]
+            name, below, _ = key.removeprefix(base).partition("/")
+            if page[0]["size"] or not _marks_a_folder(key):
+                yield name
+            # Behind all that a folder holds; its names are ASCII where phoenix_ray has written them.
+            behind = f"{base}{name}/~" if below else key
+            after = behind if behind > (after or "") else page[-1]["path"]
 
     def irregular(self, folder: str) -> Iterator[tuple[str, str]]:  # noqa: ARG002
         """Yield nothing: a bucket holds objects only."""
@@ -253,6 +273,11 @@ class ObjectStorage:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), f"{self.root}/{name}") from error
         except BucketError as error:
             raise OutputError(f"Cannot {verb} {self.root}/{name}: {error}.") from None
+
+
+def _marks_a_folder(name: str) -> bool:
+    """Whether an empty object of this name marks a folder, as consoles make them; files of a dataset have an ending."""
+    return "." not in name.rpartition("/")[2]
 
 
 class _ObjectReader(io.RawIOBase):

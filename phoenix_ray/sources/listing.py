@@ -46,6 +46,7 @@ class Candidate:
         split, video_id, fps, annotation: As in `Video`.
         location: Absolute path or URI of a frame folder or a video file, which may not exist.
         named_by: The file or folder that names the video; the message says so when there is no such video.
+        refusal: Why the location is not used; empty where it is.
     """
 
     split: str
@@ -54,6 +55,7 @@ class Candidate:
     named_by: str
     fps: float | None = None
     annotation: Mapping[str, str] = field(default_factory=dict)
+    refusal: str = ""
 
 
 def list_videos(candidates: Iterable[Candidate], settings: SourceSettings) -> Iterator[Video | SourceProblem]:
@@ -196,6 +198,8 @@ def _examine_candidate(
         return candidate
     if not candidate.video_id:
         return _problem(candidate, f"{candidate.named_by} gives no video ID.")
+    if candidate.refusal:
+        return _problem(candidate, f"{candidate.named_by}: {candidate.refusal}")
     if storable_text(candidate.video_id) != candidate.video_id:
         return _problem(candidate, "The name is not valid UTF-8. Rename it.")
     try:

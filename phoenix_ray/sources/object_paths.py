@@ -131,7 +131,10 @@ class ObjectPath(SourcePath):
         # Tools that want folders mark them by an empty object of the prefix itself.
         if self._key and found["objects"] and found["objects"][0]["path"] == self._key:
             del level[self.name]
-        level |= {prefix.rpartition("/")[2]: {} for prefix in found["common_prefixes"]}
+        for prefix in found["common_prefixes"]:
+            name = prefix.rpartition("/")[2]
+            self._refuse_both(name, level.get(name))
+            level[name] = {}
         if not (found["objects"] or level):
             raise FileNotFoundError(errno.ENOENT, "No such folder", self.location)
         return level
@@ -165,11 +168,17 @@ class ObjectPath(SourcePath):
             for folder in folders:
                 below = tree.get(folder)
                 if not isinstance(below, dict):
-                    # It may be an empty object that marks the folder.
+                    self._refuse_both(f"{name}/{key}", below)
                     below = tree[folder] = {}
                 tree = below
             tree[last] = size
         return trees
+
+    def _refuse_both(self, name: str, below: int | Tree | None) -> None:
+        """Raise OSError where an object has the name of a folder; an empty one only marks the folder."""
+        if isinstance(below, int) and below:
+            reason = f"An object and a folder have the same key ({name}): rename one of them"
+            raise OSError(errno.ENOTSUP, reason, self.location)
 
     def _objects_of(self, names: Collection[str]) -> Iterator[tuple[str, str, int]]:
         """Yield (name of the folder, key of an object below it, its size), of some folders in this folder.
@@ -184,6 +193,9 @@ class ObjectPath(SourcePath):
             for page in self._pages(after=f"{base}{start[:-1].decode()}."):
                 for entry in page:
                     key = entry["path"][len(base) :].encode()
+                    if key < last and not entry["size"]:
+                        # An empty object that marks a folder has lost its slash, by which it is in order.
+                        continue
                     if key < last:
                         raise OSError(errno.ENOTSUP, "Its keys are not listed in order, as sources need", self.location)
                     last = key

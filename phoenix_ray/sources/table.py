@@ -21,7 +21,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from phoenix_ray.config import SourceSettings
-from phoenix_ray.errors import SourceError, did_you_mean
+from phoenix_ray.errors import ConfigError, SourceError, did_you_mean
+from phoenix_ray.object_stores import is_object_store, refuse_credentials
 from phoenix_ray.sources.base import DEFAULT_SPLIT, NoteLeftOut, SourceProblem, Video, ignore_left_out
 from phoenix_ray.sources.listing import Candidate, list_videos
 from phoenix_ray.sources.locations import is_uri, normalise
@@ -78,12 +79,19 @@ class TableSource:
         used = {settings.video_id_column, settings.path_column, settings.split_column}
         for number, row in enumerate(rows, start=1):
             path = row[settings.path_column]
+            location, refusal = _locate(path, self.table.location) if path else "", ""
+            try:
+                if is_object_store(location):
+                    refuse_credentials(location)
+            except ConfigError as error:
+                location, refusal = "", str(error)
             yield Candidate(
                 split=row.get(settings.split_column) or DEFAULT_SPLIT,
                 video_id=row[settings.video_id_column],
-                location=_locate(path, self.table.location) if path else "",
+                location=location,
                 named_by=f"{self.table.name} row {number}",
                 annotation={column: text for column, text in row.items() if column not in used},
+                refusal=refusal,
             )
 
 

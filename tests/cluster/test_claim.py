@@ -170,7 +170,7 @@ def test_runs_of_shares_have_their_own_names(tmp_path: Path) -> None:
 def bucket(monkeypatch: pytest.MonkeyPatch) -> ObjectStorage:
     """A bucket in memory in the place of any other."""
     storage = ObjectStorage(Bucket(MemoryStore(), "s3://bucket/out"))
-    monkeypatch.setattr("phoenix_ray.cluster.claim.open_storage", lambda path: storage)
+    monkeypatch.setattr("phoenix_ray.cluster.claim.open_bucket", lambda path: storage._bucket)
     return storage
 
 
@@ -186,7 +186,11 @@ def test_a_bucket_takes_an_empty_prefix_and_a_dataset(bucket: ObjectStorage, sou
 
 @pytest.mark.parametrize(
     ("source", "better"),
-    [("s3://bucket/out", "s3://bucket/out-landmarks"), ("s3://bucket/out/videos", "s3://bucket/out/videos-landmarks")],
+    [
+        ("s3://bucket/out", "s3://bucket/out-landmarks"),
+        ("s3a://bucket/out", "s3://bucket/out-landmarks"),
+        ("s3://bucket/out/videos", "s3://bucket/out/videos-landmarks"),
+    ],
 )
 @pytest.mark.usefixtures("bucket")
 def test_a_prefix_that_holds_the_source_is_refused(source: str, better: str) -> None:
@@ -201,3 +205,21 @@ def test_a_prefix_with_other_objects_is_refused_with_their_names(bucket: ObjectS
         OutputError, match=r"holds other files: table.csv, videos. .*output.path=s3://bucket/out/landmarks"
     ):
         check_places("/data", "s3://bucket/out")
+
+
+@pytest.mark.parametrize("name", ["data/videos/x.mp4", "photos/x.png", "zoo"])
+def test_other_objects_are_found_among_thousands_of_a_datasets(bucket: ObjectStorage, name: str) -> None:
+    for number in range(1500):
+        bucket.write(f"data/split=train/{number:04}.parquet", b"content")
+    check_places("/data", "s3://bucket/out")
+    bucket.write(name, b"content")
+    with pytest.raises(OutputError, match=f"holds other files: {name.partition('/')[0]}. "):
+        check_places("/data", "s3://bucket/out")
+
+
+def test_folders_made_in_a_console_are_places_for_a_dataset(bucket: ObjectStorage) -> None:
+    """A console marks them by empty objects, whose slash the client takes away."""
+    for name in ("data", "partitions", "new"):
+        bucket.write(name, b"")
+    check_places("/data", "s3://bucket/out")
+    assert not list(bucket.list(""))

@@ -20,7 +20,7 @@ from obstore.exceptions import GenericError, PermissionDeniedError
 from pyarrow import parquet
 
 from phoenix_ray.config import DecodeSettings, SourceSettings
-from phoenix_ray.errors import SourceError
+from phoenix_ray.errors import ConfigError, SourceError
 from phoenix_ray.sources import object_paths
 from phoenix_ray.sources.base import Frame, LeftOut, SourceProblem, Video
 from phoenix_ray.sources.disk_paths import DiskPath
@@ -349,7 +349,7 @@ def test_empty_objects_that_mark_folders_are_not_files(bucket: CountedStore) -> 
 
 def test_keys_in_no_order_are_refused_and_not_lost(bucket: CountedStore, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("a", "b"):
-        bucket.put(f"tree/{name}/1.png")
+        bucket.put(f"tree/{name}/1.png", b"content")
     list_all = obstore.list
     monkeypatch.setattr(obstore, "list", lambda *words, **options: (page[::-1] for page in list_all(*words, **options)))
     with pytest.raises(SourceError, match="Its keys are not listed in order"):
@@ -371,13 +371,13 @@ def test_keys_in_no_order_are_refused_and_not_lost(bucket: CountedStore, monkeyp
         ),
         ("texts", f"{ROOT}/texts holds no PHOENIX-2014-T tree, no video file and no frames. There are: 1 .txt."),
         ("texts/a.txt", f"{ROOT}/texts/a.txt is neither a video file of a format that is read"),
-        ("texts//b", f"{ROOT}/texts//b (source.path) cannot be read: Could not parse path"),
+        ("texts//b", f"'{ROOT}/texts//b' has an empty part"),
     ],
 )
 def test_an_error_names_the_uri_and_the_way_out(bucket: CountedStore, path: str, message: str) -> None:
     for key in ("phoenix/train/1.png", "texts/a.txt"):
         bucket.put(key)
-    with pytest.raises(SourceError) as caught:
+    with pytest.raises((SourceError, ConfigError)) as caught:
         open_source(SourceSettings(path=f"{ROOT}/{path}"))
     assert str(caught.value).startswith(message)
 
@@ -390,3 +390,20 @@ def test_a_store_that_fails_ends_the_listing(bucket: CountedStore, tmp_path: Pat
     monkeypatch.setattr(obstore, "list", failing(PermissionDeniedError("403 Forbidden")))
     with pytest.raises(SourceError, match=r"cannot be (read|listed): 403 Forbidden.*AWS_ACCESS_KEY_ID"):
         list(listing)
+
+
+def test_an_empty_object_that_marks_a_folder_is_ignored_in_whatever_order_it_comes(bucket: CountedStore) -> None:
+    """The client takes away the slash of `a/`, so that the marker comes after `a-1/…`."""
+    for key in ("tree/a", "tree/a-1/1.png", "tree/a/1.png", "tree/a/2.png"):
+        bucket.put(key, b"content" if key.endswith(".png") else b"")
+    videos = listed_videos(f"{ROOT}/tree", kind="folders")
+    assert [(video.video_id, video.frame_count) for video in videos] == [("a", 2), ("a-1", 1)]
+
+
+@pytest.mark.parametrize("key", ["clip/f2.png", "clip"])
+def test_an_object_with_the_key_of_a_folder_is_not_left_out_silently(bucket: CountedStore, key: str) -> None:
+    bucket.put("tree/clip/f1.png", b"content")
+    bucket.put(f"tree/{key}", b"content")
+    bucket.put(f"tree/{key}/x", b"content")
+    with pytest.raises(SourceError, match="An object and a folder have the same key"):
+        list(open_source(SourceSettings(path=f"{ROOT}/tree", kind="folders")).videos())

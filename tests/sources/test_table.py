@@ -264,3 +264,10 @@ def test_a_bucket_that_does_not_exist_ends_the_listing_of_a_table(
     monkeypatch.setattr(obstore, "list_with_delimiter", fail)
     with pytest.raises(SourceError, match=f"{ROOT}/frames cannot be read: there is no such bucket"):
         listed(write_table(media, f"video_id,path\n1,{ROOT}/frames\n"))
+
+
+def test_a_secret_in_the_uri_of_a_row_is_refused_without_showing_it(media: Path) -> None:
+    (problem,) = listed(write_table(media, "video_id,path\n1,s3://AKIA:abc/defSECRET@b/x\n"))
+    assert isinstance(problem, SourceProblem)
+    assert "row 1: 's3://***@…' holds credentials" in problem.message
+    assert "SECRET" not in repr(problem)
