@@ -173,7 +173,7 @@ def node_joins(laboratory: Laboratory, random: Random, output: Output) -> Afterm
     wait_until(lambda: len(partitions(output)) >= random.randint(1, 2), run)
     laboratory.renew_nodes()
     expect(run, 0)
-    assert "1 more workers" in run.said(), f"no worker was added; the run said:\n{run.said()}"
+    assert "1 more worker:" in run.said(), f"no worker was added; the run said:\n{run.said()}"
     return Aftermath(survived=True)
 
 
