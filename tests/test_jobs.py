@@ -206,6 +206,43 @@ def test_a_slurm_job_drains_once_and_queues_itself_again_only_at_its_time_limit(
     assert (tmp_path / "said-scontrol").exists() == asked
 
 
+@pytest.mark.parametrize(
+    ("step", "starts"),
+    [
+        ("head_pid=$!", False),
+        ("run_pid=$!", False),
+        ("code=$?", False),
+        ('run_pid=""', False),
+        ("words+=(run.wait_for_lease_seconds=120)", True),
+        ("run_pid=$! after words", True),
+        ("before=$stopped_by after words", True),
+        ('wait "$run_pid" after words', True),
+    ],
+)
+def test_a_signal_between_any_two_steps_of_a_slurm_job_reaches_the_run(
+    step: str, starts: bool, programs: Path, slurm: dict[str, str], tmp_path: Path
+) -> None:
+    command, _, after = step.partition(" after ")
+    (tmp_path / "steps").write_text("""
+        [[ $0 == *slurm.sbatch ]] || return 0
+        signal_at_step() {
+            [[ $1 != "$AFTER"* ]] || AFTER=""
+            [[ -z $AFTER && $1 == "$STEP" ]] || return 0
+            STEP=none
+            kill -s USR1 $$
+        }
+        set -o functrace
+        trap 'signal_at_step "$BASH_COMMAND"' DEBUG""")
+    steps = {"BASH_ENV": str(tmp_path / "steps"), "STEP": command, "AFTER": after}
+    waits = "trap 'exit 143' TERM; for ((tick = 0; tick < 200; tick++)); do sleep 0.1; done; echo > {}/unasked"
+    be_python(programs, tmp_path, waits.format(tmp_path))
+    done = run("slurm.sbatch", "x", programs=programs, **slurm, **steps)
+    assert "received SIGUSR1" in done.stderr, done.stderr
+    assert done.returncode == 143, done.stderr
+    assert (tmp_path / "said-run").exists() <= starts
+    assert not (tmp_path / "unasked").exists(), "the run was not asked to drain"
+
+
 def start_rayjob(
     programs: Path, tmp_path: Path, pauses: str, *codes: str, drained: str = "143"
 ) -> subprocess.Popen[str]:
