@@ -973,7 +973,11 @@ export async function start(data) {
     }
     timeline.use([...strips, ...curves], frames);
     const ticket = opening;
-    measureAll(frames, curves.flatMap(({ series }) => series), () => ticket === opening, () => { timeline.draw(); timeline.mark(Math.max(0, player.shown)); });
+    measureAll(frames, curves.flatMap(({ series }) => series), () => ticket === opening, (frame) => {
+      timeline.measured = frame;
+      timeline.draw();
+      timeline.mark(Math.max(0, player.shown));
+    });
   }
 
   function noteShown(frame) {
