@@ -360,14 +360,17 @@ class List {
     return row;
   }
 
+  /* Open the next or the previous video. */
   async step(direction) {
-    const row = await this.row(this.place === null ? 0 : this.place + direction);
-    if (row) this.open(row);
+    const place = this.place === null ? 0 : this.place + direction, row = await this.row(place);
+    if (!row) return;
+    this.place = place;
+    this.scrollTo(place);
+    this.open(row);
   }
 
-  mark(row, place) {
+  mark(row) {
     this.opened = row;
-    if (place !== undefined) this.place = place;
     this.render();
   }
 
@@ -942,11 +945,11 @@ export async function start(data) {
     (frame) => data.picture(view.number, row.split, row.video_id, frame), frames, (frame) => player.noteReady(frame),
   );
 
-  /* Find out how many frames the source has; where it is still being listed, frames appear when it is. */
+  /* Find out how many frames the source has. `watch` calls this again when the source is listed. */
   function checkSource(ticket, row) {
     for (const view of views) {
       const { state } = world.datasets[view.number].source;
-      if (state === "off" || state === "absent" || !view.landmarks) continue;
+      if (state !== "ready" || !view.landmarks) continue;
       data.source(view.number, row.split, row.video_id).then(({ frames, error }) => {
         if (ticket !== opening) return;
         if (error) { say(error); view.pictures = null; }
@@ -977,8 +980,8 @@ export async function start(data) {
     });
     const first = views[0].landmarks;
     const curves = [
-      curve("speed", "speed, px per frame", " px", null, 1, (part) => (frame) => (first ? speedAt(first, part, frame) : NaN)),
-      curve("score", "presence score", "", 1, 2, (part) => (frame) => (first ? first.score(part, frame) : NaN)),
+      curve("speed", `speed${isAlone ? "" : " of A"}, px per frame`, " px", null, 1, (part) => (frame) => (first ? speedAt(first, part, frame) : NaN)),
+      curve("score", `presence score${isAlone ? "" : " of A"}`, "", 1, 2, (part) => (frame) => (first ? first.score(part, frame) : NaN)),
     ];
     if (views[1]) {
       curves.push(curve("distance", "distance A to B, px", " px", null, 2, (part) => {
@@ -1064,24 +1067,31 @@ export async function start(data) {
     }));
   }
 
-  /* Look again while something can change. */
-  async function watch() {
-    const hasListing = world.datasets.some(({ source }) => source.state === "listing");
-    const isMoving = world.datasets.some((dataset) => dataset.is_written || dataset.unfinished);
+  /* Look again while something can change: soon at first, because most sources are listed in a moment. */
+  async function watch(pause = 100) {
+    const isListing = world.datasets.some(({ source }) => source.state === "listing");
+    const isGrowing = world.datasets.some((dataset) => dataset.is_written || dataset.unfinished);
     setTimeout(async () => {
-      const before = world;
-      try { world = await data.datasets(); } catch { return watch(); }
-      describeWorld();
-      const isNewer = world.datasets.some((dataset, number) => dataset.generation !== before.datasets[number].generation);
-      if (isNewer) {
-        list.ask({}, true);
-        if (opened && views.some(({ landmarks }) => !landmarks || landmarks.rows < landmarks.frames) && !player.isPlaying) {
-          const { row } = await data.find(0, opened.split, opened.video_id, list.query);
-          open(row, Math.max(0, player.wanted));
-        }
+      const before = world.datasets;
+      try {
+        world = await data.datasets();
+        describeWorld();
+        const changed = (what) => world.datasets.some((dataset, number) => what(dataset) !== what(before[number]));
+        if (opened && changed(({ source }) => source.state)) checkSource(opening, opened);
+        if (changed(({ generation }) => generation)) await showNewRows();
+      } catch (error) {
+        byId("notes").replaceChildren(make("span", "note warn", `the server does not answer: ${error.message}`));
       }
-      return watch();
-    }, hasListing ? 700 : isMoving ? 3000 : 30000);
+      watch(Math.min(1000, pause * 1.5));
+    }, isListing ? pause : isGrowing ? 3000 : 30000);
+  }
+
+  async function showNewRows() {
+    await list.ask({}, true);
+    const lacksFrames = views.some(({ landmarks }) => !landmarks || landmarks.rows < landmarks.frames);
+    if (!opened || !lacksFrames || player.isPlaying) return;
+    const { row } = await data.find(0, opened.split, opened.video_id, list.query);
+    await open(row, Math.max(0, player.wanted));
   }
 
   /* Controls. */
@@ -1108,10 +1118,9 @@ export async function start(data) {
   const keys = {
     " ": () => player.toggle(), ArrowLeft: (many) => player.step(many ? -10 : -1), ArrowRight: (many) => player.step(many ? 10 : 1),
     Home: () => player.step(-Infinity), End: () => player.step(Infinity), "[": () => setSpeed(-1), "]": () => setSpeed(1), "\\": () => setSpeed(0),
-    ArrowUp: () => list.step(-1).then(followPlace), ArrowDown: () => list.step(1).then(followPlace), l: () => setLoop(!player.loops),
+    ArrowUp: () => list.step(-1), ArrowDown: () => list.step(1), l: () => setLoop(!player.loops),
     f: () => setFrames(!player.withPictures), "/": () => byId("search").focus(), "?": () => byId("help").showModal(),
   };
-  const followPlace = () => { if (list.place !== null) list.scrollTo(list.place); };
   window.addEventListener("keydown", (event) => {
     const isTyping = event.target.matches("input[type=search]");
     if (isTyping && event.key === "Escape") event.target.blur();
@@ -1138,17 +1147,6 @@ export async function start(data) {
   byId("stage").addEventListener("pointerleave", () => { byId("tip").hidden = true; });
   new ResizeObserver(() => player.redraw()).observe(byId("stage"));
 
-  list.open = async (row) => {
-    const { place } = list;
-    await open(row, 0);
-    if (list.place === place && place === null) list.reveal(row.split, row.video_id);
-  };
-  list.step = async (direction) => {
-    const place = list.place === null ? 0 : list.place + direction, row = await list.row(place);
-    if (!row) return;
-    list.place = place;
-    await open(row, 0);
-  };
   describeWorld();
   await list.ask({}, false, firstRows);
   if (!(await followLink())) {
