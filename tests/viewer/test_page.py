@@ -263,7 +263,8 @@ def test_keys_move_by_frames_and_videos(browser: Any, address: str) -> None:
         assert not tab.page.locator("#loop").is_checked()
         tab.page.keyboard.press("?")
         assert tab.page.locator("#help").is_visible()
-        tab.page.keyboard.press("Escape")
+        tab.page.click("#help button")
+        assert not tab.page.locator("#help").is_visible()
         tab.page.keyboard.press("ArrowUp")
         tab.page.wait_for_function("(name) => document.querySelector('#video-name').textContent === name", arg=HOSTILE)
 

@@ -760,9 +760,8 @@ class Timeline {
         const start = Math.floor((column * this.frames) / columns), end = Math.max(start + 1, Math.floor(((column + 1) * this.frames) / columns));
         const counts = [0, 0, 0, 0, 0];
         for (let frame = start; frame < end; frame++) counts[states?.[frame] ?? STATES.absent] += 1;
-        const left = (column * width) / columns, right = ((column + 1) * width) / columns;
-        const gap = right - left > 5 ? 1 : 0;
-        const box = [left, top, right - left - gap + (gap ? 0 : 0.3), lane];
+        const left = Math.round((column * width) / columns), right = Math.round(((column + 1) * width) / columns);
+        const box = [left, top, right - left - (right - left > 10 ? 1 : 0), lane];
         if (counts[STATES.failed]) fillBox(context, STATE_COLOURS.failed, 1, box);
         else if (counts[STATES.unreadable]) fillBox(context, STATE_COLOURS.unreadable, 1, box);
         else if (counts[STATES.absent] === end - start) fillBox(context, STATE_COLOURS.stripe, 1, [left, top + lane / 2 - 1, right - left, 1.5]);
@@ -816,7 +815,7 @@ function niceCeiling(series) {
   const values = series.flatMap(({ values }) => Array.from(values).filter((value) => !Number.isNaN(value))).sort((a, b) => a - b);
   const high = values.length ? Math.max(values[Math.floor(values.length * 0.985)], values[values.length - 1] / 4, 0.1) : 1;
   const power = 10 ** Math.floor(Math.log10(high));
-  return Number(([1, 2, 5, 10].find((step) => step * power >= high) * power).toPrecision(2));
+  return Number(([1, 1.5, 2, 3, 5, 7.5, 10].find((step) => step * power >= high) * power).toPrecision(2));
 }
 
 function fitCanvas(canvas, box) {
