@@ -36,7 +36,7 @@ def access_rules(token: str, host: str) -> list[Any]:
     """Return the middlewares that refuse requests, the outermost first.
 
     Args:
-        token: What a request must bring: as `?token=` of the page's address, which sets a cookie, as that cookie, or in
+        token: What a request must bring: as `?token=` of a page's address, which sets a cookie, as that cookie, or in
             `TOKEN_HEADER`.
         host: The address that the server listens on.
     """
@@ -97,14 +97,14 @@ def _with_token(token: str) -> Any:
         given = (request.cookies.get(_cookie_name(request), ""), request.headers.get(TOKEN_HEADER, ""))
         if any(_equal(text, token) for text in given):
             # The address with the token stays out of bookmarks and the browser's history.
-            if request.path == "/" and "token" in request.query:
-                raise web.HTTPFound("/")
+            if "token" in request.query:
+                raise web.HTTPFound(request.path)
             return await handler(request)
-        if request.path == "/" and _equal(request.query.get("token", ""), token):
-            response = web.HTTPFound("/")
+        if _equal(request.query.get("token", ""), token):
+            response = web.HTTPFound(request.path)
             response.set_cookie(_cookie_name(request), token, httponly=True, samesite="Strict", path="/")
             raise response
-        return web.Response(status=403, text="Open the address that `phoenix-ray view` has printed: it holds a token.")
+        return web.Response(status=403, text="Open the address that `phoenix-ray` has printed: it holds a token.")
 
     return check
 
