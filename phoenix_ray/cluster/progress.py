@@ -287,9 +287,10 @@ class JsonDisplay:
         self.write(event, level, {"message": without_secrets(message)})
 
     def close(self, status: Status) -> None:
-        """Print the event `progress`: the fields of `status.json`."""
+        """Print the event `progress`: the fields of `status.json` but those about single shards."""
         fields = asdict(status)
-        del fields["run_id"]
+        for name in ("run_id", "at_work", "latest"):
+            del fields[name]
         self.write("progress", "info", fields)
 
 

@@ -51,7 +51,7 @@ def make_application(
         host: The address that the server listens on.
         run_status: Returns plain values on a run's progress, for `/api/run`; called in a thread. None answers 404.
     """
-    application = web.Application(middlewares=[*access_rules(token, host), _explain_errors])
+    application = web.Application(middlewares=[*access_rules(token, host, PAGES), _explain_errors])
     application[_LIBRARY] = library
     application.on_response_prepare.append(add_security_headers)
     application.on_cleanup.append(_close)
