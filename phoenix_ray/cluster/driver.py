@@ -8,7 +8,7 @@ lease is still held, a compaction starts when it is due, the number of workers f
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import ray
@@ -16,7 +16,7 @@ import ray
 from phoenix_ray.cluster.actors import ActorPool
 from phoenix_ray.cluster.autoscaler import Cluster
 from phoenix_ray.cluster.pool_size import PoolSize
-from phoenix_ray.cluster.progress import format_seconds
+from phoenix_ray.cluster.progress import ShardAtWork, format_seconds
 from phoenix_ray.cluster.reduce import BackgroundReduce
 from phoenix_ray.cluster.run_record import RunRecord
 from phoenix_ray.cluster.scheduler import Scheduler, SchedulerState
@@ -114,9 +114,19 @@ class Driver:
                 wanted=self._pool_size.wanted,
                 waits_for_nodes=self._pool_size.waits_for_nodes,
                 draining=bool(self._stop),
+                at_work=self._at_work,
             )
             self._lease.confirm()
             self._reduce.start_when_due(self._record.partitions)
+
+    def _at_work(self) -> Iterator[ShardAtWork]:
+        """Yield what each worker computes."""
+        elapsed, now = self._clock(), time.time()
+        for assignment in self._scheduler.at_work():
+            if info := self._pool.info(assignment.worker):
+                shard, since = assignment.shard, now - (elapsed - assignment.since)
+                where = (info.node, info.process)
+                yield ShardAtWork(*where, shard.video.split, shard.video.video_id, shard.first, shard.last, since)
 
     def _feed(self, now: float) -> None:
         fed = True

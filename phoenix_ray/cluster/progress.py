@@ -22,8 +22,44 @@ from phoenix_ray.text import counted, printable_line, without_secrets
 RATE_WINDOW_SECONDS = 60.0
 Level = Literal["info", "warning", "error"]
 LogFormat = Literal["text", "json"]
+# `status.json` is written every few seconds: what it says of workers and shards is bounded.
+MOST_AT_WORK = 64
+MOST_LATEST = 6
 # States after which a run does nothing more.
 ENDED = ("finished", "incomplete", "stopped", "failed")
+
+
+@dataclass(frozen=True, slots=True)
+class ShardAtWork:
+    """What a worker computes at one moment.
+
+    Attributes:
+        node: Name of its machine.
+        process: Its process ID there.
+        split: The split of the video that it works on.
+        video_id: The video.
+        first: First frame of the shard.
+        last: End of the shard, exclusive.
+        since: Unix time at which the worker was given the shard.
+    """
+
+    node: str
+    process: int
+    split: str
+    video_id: str
+    first: int
+    last: int
+    since: float
+
+
+@dataclass(frozen=True, slots=True)
+class CommittedShard:
+    """A shard whose rows are in the dataset."""
+
+    split: str
+    video_id: str
+    first: int
+    last: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +83,8 @@ class Status:
         updated: Unix time of this moment.
         workers_wanted: Actors that there are to be; 0 where the run has none now.
         share: The share of the videos that the run computes (`run.share`); empty for all.
+        at_work: The shards at workers, of each worker the one that it was given first; at most `MOST_AT_WORK`.
+        latest: The shards that were committed last, the newest first; at most `MOST_LATEST`.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", strict=True)
@@ -66,6 +104,8 @@ class Status:
     updated: float
     workers_wanted: int = 0
     share: ShareText = ""
+    at_work: tuple[ShardAtWork, ...] = ()
+    latest: tuple[CommittedShard, ...] = ()
 
     def line(self) -> str:
         """Return the status as one plain line."""
@@ -247,9 +287,10 @@ class JsonDisplay:
         self.write(event, level, {"message": without_secrets(message)})
 
     def close(self, status: Status) -> None:
-        """Print the event `progress`: the fields of `status.json`."""
+        """Print the event `progress`: the fields of `status.json` but those about single shards."""
         fields = asdict(status)
-        del fields["run_id"]
+        for name in ("run_id", "at_work", "latest"):
+            del fields[name]
         self.write("progress", "info", fields)
 
 

@@ -9,12 +9,22 @@ from __future__ import annotations
 import json
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, replace
 from functools import partial
+from itertools import islice
 
 from phoenix_ray.cluster.metrics import Export, RunMetrics
-from phoenix_ray.cluster.progress import Display, Level, Meter, Status
+from phoenix_ray.cluster.progress import (
+    MOST_AT_WORK,
+    MOST_LATEST,
+    CommittedShard,
+    Display,
+    Level,
+    Meter,
+    ShardAtWork,
+    Status,
+)
 from phoenix_ray.cluster.shards import Assignment, GivenUp, Trouble
 from phoenix_ray.cluster.worker import Receipt, Timings, WorkerInfo
 from phoenix_ray.dataset import paths
@@ -67,6 +77,7 @@ class RunRecord:
         self._log: list[str] = []
         self._metrics = RunMetrics(run_id, self._note, export)
         self._workers = 0
+        self._latest: deque[CommittedShard] = deque(maxlen=MOST_LATEST)
         self.partitions = 0
         self.timings = Timings()
         self.peak_memory_mb = 0.0
@@ -96,6 +107,7 @@ class RunRecord:
         self._meter.add(assignment.shard.frames)
         self._metrics.shard_committed(receipt)
         shard = assignment.shard
+        self._latest.appendleft(CommittedShard(shard.video.split, shard.video.video_id, shard.first, shard.last))
         if (shard.video.split, shard.video.video_id) in self._listed:
             clear = partial(clear_failures, self._storage, shard.video.split, shard.video.video_id)
             self._write(partial(clear, shard.first, shard.last))
@@ -193,15 +205,27 @@ class RunRecord:
         self._note(message)
 
     def update(
-        self, waiting: int, in_flight: int, workers: int, *, wanted: int, waits_for_nodes: bool, draining: bool
+        self,
+        waiting: int,
+        in_flight: int,
+        workers: int,
+        *,
+        wanted: int,
+        waits_for_nodes: bool,
+        draining: bool,
+        at_work: Callable[[], Iterable[ShardAtWork]],
     ) -> None:
-        """Show progress, and write `status.json` when it is due; the driver's loop calls it about twice a second."""
+        """Show progress, and write `status.json` when it is due; the driver's loop calls it about twice a second.
+
+        `at_work` is called for a `status.json`, because it takes time with many workers.
+        """
         if draining:
             self._meter.state = "draining"
         self.status = self._meter.status(waiting, in_flight, workers, wanted, waits_for_nodes=waits_for_nodes)
         self._metrics.progress(self.status)
         self._display.show(self.status)
         if time.monotonic() - self._written >= self._interval:
+            self.status = replace(self.status, at_work=tuple(islice(at_work(), MOST_AT_WORK)))
             self._write_status()
 
     def compaction_begins(self) -> None:
@@ -268,5 +292,6 @@ class RunRecord:
 
     def _put_status(self) -> None:
         folder = f"{paths.RUNS}/{self._run_id}"
-        self._storage.write(f"{folder}/status.json", json.dumps(asdict(self.status), indent=2).encode())
+        status = replace(self.status, latest=tuple(self._latest))
+        self._storage.write(f"{folder}/status.json", json.dumps(asdict(status), indent=2).encode())
         self._storage.write(f"{folder}/log", "".join(self._log).encode())

@@ -9,9 +9,11 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from itertools import chain, zip_longest
+from typing import Any
 
-from phoenix_ray.cluster.progress import ENDED, Status, format_seconds, read_status
+from phoenix_ray.cluster.progress import ENDED, MOST_AT_WORK, MOST_LATEST, Status, format_seconds, read_status
 from phoenix_ray.dataset import paths
 from phoenix_ray.dataset.array_lease import live_holders
 from phoenix_ray.dataset.lease import LeaseHolder
@@ -115,7 +117,36 @@ def combine(runs: Sequence[RunStatus]) -> Status | None:
         elapsed_seconds=max(status.elapsed_seconds for status in latest),
         updated=max(status.updated for status in latest),
         share="",
+        at_work=tuple(chain.from_iterable(status.at_work for status in at_work))[:MOST_AT_WORK],
+        latest=tuple(filter(None, chain.from_iterable(zip_longest(*(status.latest for status in latest)))))[
+            :MOST_LATEST
+        ],
     )
+
+
+def describe_runs(runs: Sequence[RunStatus], now: float) -> dict[str, Any]:
+    """Return plain values about the runs of `find_runs` for a page that shows them; `now` is in Unix time.
+
+    `whole` holds the fields of `Status`, of an array those of `combine`; None before the first report.
+    """
+    is_array = any(run.share for run in runs)
+    whole = combine(runs) if is_array else runs[-1].latest if runs else None
+    newest = runs[-1] if runs else None
+    return {
+        "now": now,
+        "is_over": not any(run.holder for run in runs),
+        "state": (whole.state if whole else "starting") if is_array else newest.state if newest else "no run yet",
+        "description": counted(_count(runs), "share") if is_array else newest.describe(now) if newest else "",
+        "whole": asdict(whole) if whole else None,
+        "runs": [
+            {
+                "share": run.share,
+                "description": run.describe(now),
+                "progress": run.latest.line().strip() if run.latest else "",
+            }
+            for run in runs
+        ],
+    }
 
 
 def array_lines(runs: Sequence[RunStatus], now: float) -> list[str]:

@@ -21,7 +21,7 @@ from __future__ import annotations
 import heapq
 import math
 from collections import deque
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -209,6 +209,10 @@ class Scheduler:
                 (self._condemned if state.condemned else self._suspects).append(state)
             outcomes = []
         return [given_up for given_up in outcomes if given_up]
+
+    def at_work(self) -> Iterator[Assignment]:
+        """Yield what each worker that has shards was given first, in the order of the workers."""
+        return (next(iter(queue.values())) for _, queue in sorted(self._in_flight.items()) if queue)
 
     def is_idle(self, worker: WorkerId) -> bool:
         """Whether a worker has no shard."""

@@ -6,7 +6,7 @@ import json
 import shlex
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
@@ -32,8 +32,20 @@ COUNT_PAUSE = 20.0
 @click.argument("output")
 @click.option("--watch", is_flag=True, help="Look again every two seconds until the run ends.")
 @click.option("--json", "as_json", is_flag=True, help="Print status.json of the latest run, or the sum of an array's.")
-def status(output: str, watch: bool, as_json: bool) -> None:
+@click.option("--web", is_flag=True, help="Show it as a page in the browser, with pictures, until Ctrl-C.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Page: address to listen on.")
+@click.option("--port", type=click.IntRange(0, 65_535), default=0, help="Page: port (default: one that is free).")
+@click.option("--no-frames", is_flag=True, help="Page: show skeletons only; no picture is read.")
+@click.option("--no-open", is_flag=True, help="Page: do not open the browser.")
+def status(
+    output: str, watch: bool, as_json: bool, web: bool, host: str, port: int, no_frames: bool, no_open: bool
+) -> None:
     """Show the progress of the dataset in OUTPUT."""
+    if web:
+        if watch or as_json:
+            raise click.UsageError("--web is a page of its own: leave out --watch and --json.")
+        serve_status(output, host, port, shows_frames=not no_frames, opens_browser=not no_open)
+        return
     print_status(output, watch=watch, as_json=as_json)
 
 
@@ -54,6 +66,40 @@ def print_status(output: str, *, watch: bool, as_json: bool) -> None:
     else:
         require_dataset(storage)
         print(_text(take_snapshot(storage)))
+
+
+def serve_status(output: str, host: str, port: int, *, shows_frames: bool, opens_browser: bool) -> None:
+    """Serve the page of the run at work, or of the newest, until Ctrl-C; it may be opened before the run begins.
+
+    Raises:
+        ConfigError: The address or port cannot be listened on.
+        OutputError: The dataset cannot be read.
+    """
+    from phoenix_ray.cluster.run_status import describe_runs, find_runs
+    from phoenix_ray.commands.view import announcer
+    from phoenix_ray.config import SourceSettings
+    from phoenix_ray.dataset.locations import open_storage
+    from phoenix_ray.errors import OutputError
+    from phoenix_ray.viewer.library import Library, ShownDataset
+    from phoenix_ray.viewer.server import serve
+
+    storage, library = open_storage(output), Library([])
+
+    def look() -> dict[str, object]:
+        if not library.datasets:
+            # It cannot be opened before the run has recorded what it computes.
+            with suppress(OutputError):
+                library.add(ShownDataset(output, SourceSettings() if shows_frames else None))
+        snapshot = StatusSnapshot(storage.root, None, find_runs(storage))
+        return describe_runs(snapshot.runs, time.time()) | {
+            "root": storage.root,
+            "has_dataset": bool(library.datasets),
+            "remarks": [remark] if (remark := snapshot.next_step) else [],
+            "failures_command": snapshot.failures_command,
+        }
+
+    look()
+    serve(library, host, port, announcer(opens_browser), run_status=look, page="/run")
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +143,8 @@ class StatusSnapshot:
         return any(run.share for run in self.runs)
 
     @property
-    def _failures(self) -> str:
+    def failures_command(self) -> str:
+        """The command that lists what failed."""
         return f"phoenix-ray failures {shlex.quote(self.root)}"
 
     def lines(self) -> list[str]:
@@ -112,31 +159,32 @@ class StatusSnapshot:
         extent, unreadable = self.holdings.extent, describe_unreadable(self.holdings.unreadable)
         loose = f" ({extent.open_frames:,} of them not merged into data files yet)" if extent.open_frames else ""
         lines = [f"{self.root}: {extent.frames:,} frames of {counted(extent.videos, 'video')} are committed{loose}"]
-        return [*lines, f"{unreadable}; `{self._failures}` says more"] if unreadable else lines
+        return [*lines, f"{unreadable}; `{self.failures_command}` says more"] if unreadable else lines
 
     def _run_lines(self) -> list[str]:
         from phoenix_ray.cluster.run_status import array_lines
 
         now = time.time()
         if self._is_array:
-            return [*array_lines(self.runs, now), *([self._next_step.removeprefix("; ")] if self._next_step else [])]
+            return [*array_lines(self.runs, now), *filter(None, [self.next_step])]
         lines: list[str] = []
         for run in self.runs:
-            lines.append(run.describe(now) + self._next_step)
+            lines.append("; ".join(filter(None, [run.describe(now), self.next_step])))
             if run.latest:
                 lines.append(run.latest.line())
         return lines
 
     @property
-    def _next_step(self) -> str:
+    def next_step(self) -> str:
+        """What to do about a run that is over, empty where there is nothing to do."""
         the_same = "the same array" if self._is_array else "the same `phoenix-ray run`"
         match self.state if self.is_over else "":
             case "" | "finished":
                 return ""
             case "incomplete":
-                return f"; `{self._failures}` says why, and {the_same} tries again"
+                return f"`{self.failures_command}` says why, and {the_same} tries again"
             case _:
-                return f"; {the_same} goes on from there"
+                return f"{the_same} goes on from there"
 
 
 def take_snapshot(storage: Storage, holdings: Holdings | None = None) -> StatusSnapshot:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import webbrowser
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -90,12 +91,6 @@ def _show(
     from phoenix_ray.viewer.library import Library, ShownDataset
     from phoenix_ray.viewer.server import serve
 
-    def announce(address: str) -> None:
-        click.echo(f"Viewer: {address}")
-        click.echo("Ctrl-C ends it.", err=True)
-        if opens_browser:
-            webbrowser.open(address)
-
     datasets = [ShownDataset(path, source) for path in paths]
     start = {}
     if video is not None:
@@ -103,7 +98,19 @@ def _show(
         if key is None:
             raise ConfigError(f"{paths[0]} has no video '{video}' (--video): give its ID, or split/ID.")
         start = {"split": key[0], "video": key[1], "frame": str(frame or 0)}
-    serve(Library(datasets), host, port, announce, start)
+    serve(Library(datasets), host, port, announcer(opens_browser), start)
+
+
+def announcer(opens_browser: bool) -> Callable[[str], None]:
+    """Return a function that prints the address of a page, and opens it if that is wanted."""
+
+    def announce(address: str) -> None:
+        click.echo(f"Viewer: {address}")
+        click.echo("Ctrl-C ends it.", err=True)
+        if opens_browser:
+            webbrowser.open(address)
+
+    return announce
 
 
 def _refuse(context: click.Context, names: tuple[str, ...], reason: str) -> None:

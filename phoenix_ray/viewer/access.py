@@ -11,7 +11,7 @@ from __future__ import annotations
 import ipaddress
 import secrets
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from typing import Any
 
 from aiohttp import web
@@ -32,15 +32,16 @@ SECURITY_HEADERS = {
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-def access_rules(token: str, host: str) -> list[Any]:
+def access_rules(token: str, host: str, pages: Collection[str]) -> list[Any]:
     """Return the middlewares that refuse requests, the outermost first.
 
     Args:
-        token: What a request must bring: as `?token=` of the page's address, which sets a cookie, as that cookie, or in
+        token: What a request must bring: as `?token=` of a page's address, which sets a cookie, as that cookie, or in
             `TOKEN_HEADER`.
         host: The address that the server listens on.
+        pages: Paths of the pages.
     """
-    return [_read_only, _known_host(host), _with_token(token)]
+    return [_read_only, _known_host(host), _with_token(token, pages)]
 
 
 async def add_security_headers(request: web.Request, response: web.StreamResponse) -> None:  # noqa: ARG001 - a signal
@@ -91,20 +92,20 @@ def _is_address(name: str) -> bool:
     return True
 
 
-def _with_token(token: str) -> Any:
+def _with_token(token: str, pages: Collection[str]) -> Any:
     @web.middleware
     async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
         given = (request.cookies.get(_cookie_name(request), ""), request.headers.get(TOKEN_HEADER, ""))
         if any(_equal(text, token) for text in given):
             # The address with the token stays out of bookmarks and the browser's history.
-            if request.path == "/" and "token" in request.query:
-                raise web.HTTPFound("/")
+            if request.path in pages and "token" in request.query:
+                raise web.HTTPFound(request.path)
             return await handler(request)
-        if request.path == "/" and _equal(request.query.get("token", ""), token):
-            response = web.HTTPFound("/")
+        if request.path in pages and _equal(request.query.get("token", ""), token):
+            response = web.HTTPFound(request.path)
             response.set_cookie(_cookie_name(request), token, httponly=True, samesite="Strict", path="/")
             raise response
-        return web.Response(status=403, text="Open the address that `phoenix-ray view` has printed: it holds a token.")
+        return web.Response(status=403, text="Open the address that `phoenix-ray` has printed: it holds a token.")
 
     return check
 

@@ -147,16 +147,18 @@ class Library:
     """
 
     def __init__(self, datasets: Sequence[ShownDataset]) -> None:
-        self.datasets = tuple(datasets)
+        self.datasets: tuple[ShownDataset, ...] = ()
         self.pictures = FramePictures()
-        listings: list[tuple[tuple[str, SourceSettings], SourceListing]] = []
-        for dataset in self.datasets:
-            place = dataset.source_place
-            if place is None:
-                continue
-            shared = next((listing for known, listing in listings if known == place), None)
-            dataset.listing = shared or SourceListing(dataset.open_source)
-            listings.append((place, dataset.listing))
+        for dataset in datasets:
+            self.add(dataset)
+
+    def add(self, dataset: ShownDataset) -> None:
+        """Show one more dataset; those with the same source share its listing."""
+        place = dataset.source_place
+        if place is not None:
+            shared = (known.listing for known in self.datasets if known.source_place == place)
+            dataset.listing = next(shared, None) or SourceListing(dataset.open_source)
+        self.datasets = (*self.datasets, dataset)
 
     def describe(self) -> dict[str, Any]:
         """Return plain values about the datasets and how their landmarks are drawn."""

@@ -26,7 +26,13 @@ from phoenix_ray.viewer.video_list import ORDERS, Order
 
 PAGE = Path(__file__).with_name("page")
 # File of the page → its type. Nothing else is served from a disk.
-PAGE_FILES = {"index.html": "text/html", "viewer.js": "text/javascript", "style.css": "text/css"}
+PAGE_FILES = {
+    **dict.fromkeys(("index.html", "run.html"), "text/html"),
+    **dict.fromkeys(("viewer.js", "run.js"), "text/javascript"),
+    **dict.fromkeys(("style.css", "run.css"), "text/css"),
+}
+# Path of a page → its file: of the videos, and of a run.
+PAGES = {"/": "index.html", "/run": "run.html"}
 MOST_ROWS = 500
 
 RunStatus = Callable[[], Mapping[str, object]]
@@ -45,11 +51,12 @@ def make_application(
         host: The address that the server listens on.
         run_status: Returns plain values on a run's progress, for `/api/run`; called in a thread. None answers 404.
     """
-    application = web.Application(middlewares=[*access_rules(token, host), _explain_errors])
+    application = web.Application(middlewares=[*access_rules(token, host, PAGES), _explain_errors])
     application[_LIBRARY] = library
     application.on_response_prepare.append(add_security_headers)
     application.on_cleanup.append(_close)
-    application.router.add_get("/", _index)
+    for path in PAGES:
+        application.router.add_get(path, _page)
     for name in PAGE_FILES:
         application.router.add_get(f"/{name}", _page_file)
     application.router.add_get("/favicon.ico", _no_icon)
@@ -67,6 +74,7 @@ def serve(
     announce: Callable[[str], None],
     start: Mapping[str, str] | None = None,
     run_status: RunStatus | None = None,
+    page: str = "/",
 ) -> None:
     """Serve the page until Ctrl-C or SIGTERM.
 
@@ -77,6 +85,7 @@ def serve(
         announce: Receives the page's address, with the token, once the server listens.
         start: What the page opens first: `video`, `split`, `frame`.
         run_status: As for `make_application`.
+        page: The page of `PAGES` to announce.
 
     Raises:
         ConfigError: The address or port cannot be listened on.
@@ -86,7 +95,7 @@ def serve(
 
     def listening(address: str) -> None:
         fragment = "#" + urlencode(start, quote_via=quote) if start else ""
-        announce(f"http://{address}/?token={token}{fragment}")
+        announce(f"http://{address}{page}?token={token}{fragment}")
 
     # Where there are no handlers for signals, as on Windows, Ctrl-C arrives as an exception.
     with contextlib.suppress(KeyboardInterrupt):
@@ -144,8 +153,8 @@ async def _close(application: web.Application) -> None:
 # Answers.
 
 
-async def _index(request: web.Request) -> web.StreamResponse:  # noqa: ARG001 - aiohttp's handler
-    return _send_page_file("index.html")
+async def _page(request: web.Request) -> web.StreamResponse:
+    return _send_page_file(PAGES[request.path])
 
 
 async def _page_file(request: web.Request) -> web.StreamResponse:

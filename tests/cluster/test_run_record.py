@@ -6,9 +6,10 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from phoenix_ray.cluster.progress import Meter, Status
+from phoenix_ray.cluster.progress import MOST_AT_WORK, MOST_LATEST, Meter, ShardAtWork, Status, read_status
 from phoenix_ray.cluster.run_record import RunRecord
-from phoenix_ray.cluster.shards import GivenUp, Trouble
+from phoenix_ray.cluster.shards import Assignment, GivenUp, Trouble
+from phoenix_ray.cluster.worker import Receipt, Timings
 from phoenix_ray.dataset.failures import read_failures
 from phoenix_ray.dataset.shards import Shard
 from phoenix_ray.dataset.share import Share
@@ -95,3 +96,19 @@ def test_an_element_of_an_array_leaves_the_failures_of_other_shares_on_the_list(
     left = [failure.video_id for failure in read_failures(storage)]
     assert left == [name for name in names if not share.holds("train", name)]
     assert 0 < len(left) < len(names)
+
+
+def test_the_status_names_what_workers_do_and_what_was_committed_last(storage: FullStorage) -> None:
+    record = record_on(storage, Screen())
+    videos = [Video("train", f"v{number}", "frame_folder", "/", 4, "s") for number in range(MOST_LATEST + 2)]
+    for number, video in enumerate(videos):
+        record.shard_committed(Assignment(number, 0, Shard(video, 0, 4), 0.0), Receipt(None, None, Timings(), 100.0))
+    at_work = [ShardAtWork("node", number, "dev", "手", 0, 4, 7.0) for number in range(MOST_AT_WORK + 1)]
+    record.update(0, 1, 2, wanted=2, waits_for_nodes=False, draining=False, at_work=lambda: at_work)
+    status = read_status(storage.read("runs/run/status.json"))
+    assert status.at_work == tuple(at_work[:MOST_AT_WORK])
+    assert [shard.video_id for shard in status.latest] == [video.video_id for video in reversed(videos)][:MOST_LATEST]
+    record.close("finished")
+    ended = read_status(storage.read("runs/run/status.json"))
+    assert ended.at_work == ()
+    assert ended.latest == status.latest

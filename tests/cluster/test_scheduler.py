@@ -38,6 +38,17 @@ def test_a_worker_gets_no_more_than_its_share_in_flight() -> None:
     assert scheduler.next_shard(2, 0.0) is not None
 
 
+def test_each_worker_with_shards_is_at_work_on_the_one_it_was_given_first() -> None:
+    scheduler = make(5, shards_in_flight=2, max_attempts=3)
+    second, first = take(scheduler, 2), take(scheduler, 1)
+    next_of_second = take(scheduler, 2)
+    assert list(scheduler.at_work()) == [first, second]
+    scheduler.completed(second, 0.0)
+    assert list(scheduler.at_work()) == [first, next_of_second]
+    scheduler.worker_lost(1, NODE_GONE, 0.0)
+    assert list(scheduler.at_work()) == [next_of_second]
+
+
 def test_shards_of_a_dead_worker_become_suspects_and_each_runs_alone() -> None:
     scheduler = make(2, shards_in_flight=2, max_attempts=1)
     take(scheduler, 1)

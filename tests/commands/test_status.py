@@ -10,17 +10,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
-from phoenix_ray.cluster.progress import Meter, Status
+from phoenix_ray.cluster.progress import CommittedShard, Meter, ShardAtWork, Status
+from phoenix_ray.cluster.run_status import describe_runs, find_runs
 from phoenix_ray.commands import status
 from phoenix_ray.commands.failures import print_failures
-from phoenix_ray.commands.status import print_status, take_snapshot
+from phoenix_ray.commands.status import print_status, serve_status, take_snapshot
 from phoenix_ray.dataset.array_lease import lease_name
 from phoenix_ray.dataset.failures import FailureRecord, record_failure
 from phoenix_ray.dataset.lease import LeaseHolder
 from phoenix_ray.dataset.share import Share
 from phoenix_ray.dataset.storage import LocalStorage, Storage
 from phoenix_ray.errors import OutputError
+from phoenix_ray.viewer.library import Library
 from tests.dataset.made_up import commit, commit_truncated, make_video, new_dataset
 from tests.dataset.test_compaction import compact_and_publish
 
@@ -317,3 +320,49 @@ def test_a_watch_of_an_array_ends_with_its_last_element(
     waits = happening(monkeypatch, lambda: finish(1), lambda: finish(0))
     assert look(tmp_path, capsys, watch=True).rstrip().endswith("100.0%  40/40 frames")
     assert len(waits) == 2
+
+
+def test_the_page_of_a_run_has_what_its_status_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = "20260101-000000-0001"
+    seen: list[tuple[Any, int]] = []
+
+    def visit(library: Library, host: str, port: int, announce: object, run_status: Any, page: str) -> None:
+        # The page may be opened before the run has made its output.
+        seen.append((run_status(), len(library.datasets)))
+        storage = new_dataset(tmp_path)
+        record(storage, run, "running", done=5, at_work=(ShardAtWork("node", 7, "dev", "手", 0, 4, 1.0),))
+        hold(storage, run)
+        seen.append((run_status(), len(library.datasets)))
+        record(storage, run, "incomplete", done=15)
+        storage.delete("lease.json")
+        seen.append((json.loads(json.dumps(run_status())), len(library.datasets)))
+
+    monkeypatch.setattr("phoenix_ray.viewer.server.serve", visit)
+    serve_status(str(tmp_path), "127.0.0.1", 0, shows_frames=False, opens_browser=False)
+    (before, no_dataset), (during, one), (after, _) = seen
+    assert (before["state"], before["whole"], before["has_dataset"], no_dataset) == ("no run yet", None, False, 0)
+    assert (during["state"], during["is_over"], during["has_dataset"], one) == ("running", False, True, 1)
+    assert during["whole"]["at_work"][0]["video_id"] == "手"
+    assert during["remarks"] == []
+    assert (after["state"], after["is_over"], after["whole"]["frames_done"]) == ("incomplete", True, 15)
+    assert "phoenix-ray failures" in after["remarks"][0]
+
+
+def test_the_page_shows_an_array_as_a_whole_and_by_share(tmp_path: Path) -> None:
+    storage = new_dataset(tmp_path)
+    for index, node in enumerate(("a", "b")):
+        run_id, share = f"20260101-000000-0001-{index}-of-2", f"{index}/2"
+        latest = tuple(CommittedShard("dev", f"{node}{number}", 0, 4) for number in range(2))
+        at_work = (ShardAtWork(node, 7, "dev", "v", 0, 4, 1.0),)
+        record(storage, run_id, "running", done=5, share=share, at_work=at_work, latest=latest)
+        hold(storage, run_id, share=share)
+    described = describe_runs(find_runs(storage), time.time())
+    assert [run["share"] for run in described["runs"]] == ["0/2", "1/2"]
+    assert [shard["node"] for shard in described["whole"]["at_work"]] == ["a", "b"]
+    assert [shard["video_id"] for shard in described["whole"]["latest"]] == ["a0", "b0", "a1", "b1"]
+
+
+def test_the_page_is_no_watch(tmp_path: Path) -> None:
+    done = CliRunner().invoke(status.status, [str(tmp_path), "--web", "--watch"])
+    assert done.exit_code == 2
+    assert "leave out --watch" in done.output

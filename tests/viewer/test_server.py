@@ -115,7 +115,7 @@ def arrays_of(answer: Answer) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
 
 
 def test_nothing_is_answered_without_the_token(library: Library) -> None:
-    paths = ["/", "/viewer.js", "/style.css", "/api/datasets", "/api/videos", "/api/frame", "/api/nothing"]
+    paths = ["/", "/viewer.js", "/style.css", "/run", "/api/run", "/api/datasets", "/api/videos", "/api/frame", "/api/nothing"]
     refused = [Request(path, headers=headers) for path in paths for headers in ({}, {TOKEN_HEADER: TOKEN + "x"})]
     refused += [Request("/", {"token": "wrong"}, headers={}), Request("/api/datasets", {"token": TOKEN}, headers={})]
     refused += [
@@ -144,6 +144,17 @@ def test_the_address_gives_a_cookie_that_opens_the_page_and_the_token_leaves_the
                 assert (again.status, again.headers["Location"]) == (302, "/")
 
     asyncio.run(talk())
+
+
+def test_the_page_of_a_run_opens_with_the_token_and_asks_for_its_status(library: Library) -> None:
+    opened, page, status = ask_all(
+        library,
+        [Request("/run", {"token": TOKEN}, headers={}), Request("/run"), Request("/api/run")],
+        run_status=lambda: {"state": "running"},
+    )
+    assert (opened.status, opened.headers["Location"]) == (302, "/run")
+    assert b'src="run.js"' in page.body
+    assert status.tree == {"state": "running"}
 
 
 def test_a_name_that_is_not_of_this_machine_is_refused_even_with_the_token(library: Library) -> None:
