@@ -1,0 +1,158 @@
+"""A video of a dataset as a moving picture: landmarks over the frames, or the skeleton alone.
+
+Called by `phoenix-ray view --mp4` and `--gif`. Every row of the video gives one picture, also one whose frame cannot be
+read or on which the model failed. Rows, frames and pictures are read, drawn and written one after another, so memory
+does not grow with the length of the video.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from phoenix_ray.config import SourceSettings
+from phoenix_ray.dataset.identity import open_recorded_source
+from phoenix_ray.dataset.reader import Dataset
+from phoenix_ray.dataset.shards import VideoKey
+from phoenix_ray.errors import ConfigError, SourceError, did_you_mean
+from phoenix_ray.sources.base import SourceProblem, Video
+from phoenix_ray.text import ShowProgress, counted
+from phoenix_ray.viewer.encoders import TimedPicture, complete_file, write_gif, write_mp4
+from phoenix_ray.viewer.film import FORMATS, Film, Form
+from phoenix_ray.viewer.shown_rows import ASSUMED_RATE, FrameSpan, Overview
+
+# Pictures from which the colours of a GIF are chosen.
+_SAMPLED = 24
+
+
+@dataclass(frozen=True, slots=True)
+class MovingPicture:
+    """What was written.
+
+    Attributes:
+        pictures: Their number, one for each row.
+        seconds: How long they play.
+        width: In pixels.
+        height: In pixels, with the caption.
+        remark: What a user should know, empty where there is nothing.
+    """
+
+    pictures: int
+    seconds: float
+    width: int
+    height: int
+    remark: str
+
+
+def write_moving_picture(
+    output: str,
+    file: Path,
+    name: str,
+    source: SourceSettings,
+    form: Form = "overlay",
+    beside: str | None = None,
+    span: FrameSpan | None = None,
+    show: ShowProgress | None = None,
+) -> MovingPicture:
+    """Write a video of a dataset as an MP4 file or a GIF.
+
+    Args:
+        output: The dataset's folder or URI.
+        file: The file to write, `.mp4` or `.gif`.
+        name: The video, as its ID or as `split/ID`.
+        source: Where the frames lie; with an empty path, where the dataset says they lay. The form "skeleton" never
+            opens it.
+        form: What is drawn.
+        beside: Another dataset with this video, to the right of the first; not for the form "side by side".
+        span: The frames to show; None shows all of them.
+        show: Called with the number of pictures written.
+
+    Raises:
+        ConfigError: There is no such video, or several; it has no frame in the span; or the file's ending is unknown.
+        OutputError: There is no dataset, it has no rows of the video yet, or the file cannot be written.
+        SourceError: The frames cannot be found.
+    """
+    ending = file.suffix.lower()
+    if ending not in FORMATS:
+        raise ConfigError(f"{file} ends with '{file.suffix}': give a name that ends with .mp4 or .gif.")
+    span = span or FrameSpan()
+    datasets = [Dataset.open(path) for path in ((output,) if beside is None else (output, beside))]
+    key = find_video(datasets[0], output, name)
+    if beside is not None:
+        find_video(datasets[1], beside, "/".join(key))
+    overview = datasets[0].select(parts=()).load_blocks(*key, lambda blocks: Overview.of(blocks, span))
+    if not overview.rows:
+        raise ConfigError(f"{output} has no row of {key[0]}/{key[1]}{span}.")
+    video = None if form == "skeleton" else _find_source_video(datasets[0], key, source, overview.last)
+    names = () if beside is None else _short_names(output, beside)
+    film = Film(datasets, names, key, overview, span, form, video, FORMATS[ending])
+
+    def noted(pictures: Iterator[TimedPicture]) -> Iterator[TimedPicture]:
+        for done, picture in enumerate(pictures, 1):
+            yield picture
+            if show is not None:
+                show(done, overview.rows)
+
+    timing = overview.timing
+    with complete_file(file) as path:
+        if ending == ".mp4":
+            seconds = film.play(lambda pictures: write_mp4(path, noted(pictures), timing.rate, timing.is_even))
+        else:
+            step = -(-overview.rows // _SAMPLED)
+            sample = film.play(lambda pictures: [picture.image for picture in pictures], step)
+            seconds = film.play(lambda pictures: write_gif(path, noted(pictures), sample, timing.rate))
+    remarks = []
+    if timing.is_assumed:
+        remarks.append(f"the source has no clock, {ASSUMED_RATE} frames/s are assumed")
+    if seconds > 1.05 * overview.seconds:
+        remarks.append(f"{seconds / overview.seconds:.1f} times slower than it was, as browsers limit a GIF's speed")
+    return MovingPicture(overview.rows, seconds, film.width, film.height, "; ".join(remarks))
+
+
+def find_video(dataset: Dataset, path: str, name: str) -> VideoKey:
+    """Return (split, video ID) of the video that a user names by its ID or as `split/ID`.
+
+    Raises:
+        ConfigError: There is no such video, or an ID is in several splits.
+    """
+    keys = dataset.keys()
+    found = [key for key in keys if name in (key[1], "/".join(key))]
+    # An ID may look like another video's split and ID.
+    exact = [key for key in found if "/".join(key) == name] or found
+    if len(exact) == 1:
+        return exact[0]
+    if exact:
+        names = ", ".join("/".join(key) for key in exact)
+        raise ConfigError(f"{path} has several videos '{name}': {names}. Name one by its split and ID.")
+    keys = dataset.keys()
+    known = ["/".join(key) if "/" in name else key[1] for key in keys]
+    listed = ", ".join(known[:5]) + (", …" if len(known) > 5 else "")
+    way_out = did_you_mean(name, known) or f" It has {counted(len(known), 'video')}: {listed}."
+    raise ConfigError(f"{path} has no video '{name}'.{way_out}")
+
+
+def _short_names(path: str, other: str) -> tuple[str, str]:
+    names = (Path(path).name, Path(other).name)
+    return names if names[0] != names[1] else (path, other)
+
+
+def _find_source_video(dataset: Dataset, key: VideoKey, source: SourceSettings, last: int) -> Video:
+    """Return where the frames of a video lie, which has a frame `last`."""
+    way_out = "To draw the landmarks without frames: --no-frames."
+    settings = source.model_copy(update={"limit_frames": dataset.identity.limit_frames})
+    try:
+        opened = open_recorded_source(settings, dataset.identity.source_root)
+        entry = next((entry for entry in opened.videos() if (entry.split, entry.video_id) == key), None)
+    except SourceError as error:
+        raise SourceError(f"{error} {way_out}") from None
+    if entry is None:
+        raise SourceError(f"{opened.root} has no video {key[0]}/{key[1]}. {way_out}")
+    if isinstance(entry, SourceProblem):
+        raise SourceError(f"{key[0]}/{key[1]} in {opened.root} cannot be read: {entry.message}. {way_out}")
+    if last >= entry.frame_count:
+        raise SourceError(
+            f"{key[0]}/{key[1]} has {counted(entry.frame_count, 'frame')} in {opened.root}, and a row of frame {last} "
+            f"in the dataset: it is another video. Say where the frames are: --source PATH. {way_out}"
+        )
+    return entry
