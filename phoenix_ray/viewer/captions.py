@@ -62,8 +62,7 @@ class CaptionStrip:
         strip = Picture.new("RGB", (width, 2 * HEIGHT - _GAP if named else HEIGHT), BACKGROUND)
         pen = ImageDraw.Draw(strip)
         pen.rectangle((0, 0, width - 1, _TIME_LINE - 1), RULE)
-        room = self._counter_x - _MARGIN - _GAP - (0 if named else self._badge_width + _GAP)
-        write(pen, (_MARGIN, 12), title, _SIZE, TEXT, room)
+        write(pen, (_MARGIN, 12), title, _SIZE, TEXT, self._counter_x - _MARGIN - _GAP)
         for pane, name in enumerate(names):
             room = width // self._panes - 2 * _MARGIN - self._badge_width - _GAP
             write(pen, (_MARGIN + pane * width // self._panes, HEIGHT), name, _SMALL, FAINT_TEXT, room)
@@ -91,6 +90,8 @@ class CaptionStrip:
 
     def _draw_badge(self, pen: ImageDraw.ImageDraw, badge: str, right: int, top: int) -> None:
         left = right - text_width(badge, _SMALL) - _GAP
+        # Over the end of a long title, which all other pictures show whole.
+        pen.rectangle((left - _GAP // 2, top, right + _GAP // 2, top + 21), BACKGROUND)
         pen.rounded_rectangle((left, top, right, top + 21), 5, BADGE)
         write(pen, (left + _GAP // 2, top + 2), badge, _SMALL, BACKGROUND, self._badge_width)
 

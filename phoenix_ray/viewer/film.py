@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Generic, Literal, Protocol, TypeVar
 
 import cv2
@@ -84,15 +85,15 @@ class Film:
     ) -> None:
         self._datasets = [dataset.select(parts=image_parts(dataset.layout)) for dataset in datasets]
         self._key, self._overview, self._span, self._form, self._video = key, overview, span, form, video
-        self._panes = 2 if form == "side by side" else len(datasets)
-        self._pane = _pane_size(overview.size, self._panes, limits)
-        width = max(_NARROWEST, self._panes * (self._pane[0] + _PANE_GAP) - _PANE_GAP)
-        last_seconds = overview.last_timestamp
-        self._captions = CaptionStrip(
-            printable_line("/".join(key)), names, width + width % 2, overview.last, _known(last_seconds)
-        )
+        panes = 2 if form == "side by side" else len(datasets)
+        self._pane = _pane_size(overview.size, panes, limits)
+        width = max(_NARROWEST, panes * (self._pane[0] + _PANE_GAP) - _PANE_GAP)
+        self.width = width + width % 2
+        title = printable_line("/".join(key))
+        self._captions = CaptionStrip(title, names, self.width, overview.last, _known(overview.last_timestamp))
         height = self._pane[1] + self._captions.height
-        self.width, self.height = width + width % 2, height + height % 2
+        self.height = height + height % 2
+        self._blank: Image = np.full((self.height, self.width, 3), BACKGROUND, np.uint8)
 
     def play(self, use: Callable[[Iterator[TimedPicture]], Result], step: int = 1) -> Result:
         """Pass every picture, or every `step`-th, to a function and return its result."""
@@ -127,14 +128,13 @@ class Film:
                 frame = frames.at(row.index)
                 image = None if frame is None else frame.image
                 panes, badges = self._draw_panes(image, [row, others.at(row.index)][: len(self._datasets)])
-                share = (number + 1) / overview.rows
+                share = min(1.0, (number + 1) / overview.rows)
                 caption = Caption(row.index, _known(row.timestamp), share, badges)
                 yield TimedPicture(self._compose(panes, caption), seconds)
 
     def _read_frames(self) -> Generator[Frame, None, None]:
         if self._video is not None:
-            last = min(self._overview.last + 1, self._video.frame_count)
-            yield from read_frames(self._video, self._span.first, last, DecodeSettings())
+            yield from read_frames(self._video, self._span.first, self._overview.last + 1, DecodeSettings())
 
     def _draw_panes(self, image: Image | None, rows: Sequence[ShownRow | None]) -> tuple[list[Image], tuple[str, ...]]:
         """Return the panes, and what is wrong in each of them (of one video, in all of them)."""
@@ -153,13 +153,12 @@ class Film:
         return panes, tuple(badges)
 
     def _compose(self, panes: Sequence[Image], caption: Caption) -> Image:
-        width, height = self.width, self.height
-        picture: Image = np.full((height, width, 3), BACKGROUND, np.uint8)
-        x = (width - len(panes) * (self._pane[0] + _PANE_GAP) + _PANE_GAP) // 2
+        picture: Image = self._blank.copy()
+        x = (self.width - len(panes) * (self._pane[0] + _PANE_GAP) + _PANE_GAP) // 2
         for pane in panes:
             picture[: pane.shape[0], x : x + pane.shape[1]] = pane
             x += pane.shape[1] + _PANE_GAP
-        picture[height - self._captions.height :] = self._captions.draw(caption)
+        picture[self.height - self._captions.height :] = self._captions.draw(caption)
         return picture
 
 
@@ -209,14 +208,12 @@ def _draw_pane(
     fitted = (max(1, round(width * factor)), max(1, round(height * factor)))
     scale = 1
     if image is None:
-        image = np.full((fitted[1], fitted[0], 3), TILE_BACKGROUND, np.uint8)
-        if is_crossed:
-            cv2.line(image, (0, 0), (fitted[0] - 1, fitted[1] - 1), RULE, 2, cv2.LINE_AA)
-            cv2.line(image, (0, fitted[1] - 1), (fitted[0] - 1, 0), RULE, 2, cv2.LINE_AA)
+        image = _ground(*fitted, is_crossed)
     elif factor >= 1 and factor == int(factor):
         scale = int(factor)
     else:
-        image = np.asarray(cv2.resize(image, fitted, interpolation=cv2.INTER_AREA), np.uint8)
+        method = cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC
+        image = np.asarray(cv2.resize(image, fitted, interpolation=method), np.uint8)
     drawn = draw(image, layout, points, scale)
     if drawn.shape[:2] == box[::-1]:
         return drawn
@@ -224,6 +221,16 @@ def _draw_pane(
     x, y = (box[0] - drawn.shape[1]) // 2, (box[1] - drawn.shape[0]) // 2
     pane[y : y + drawn.shape[0], x : x + drawn.shape[1]] = drawn
     return pane
+
+
+@lru_cache(maxsize=4)
+def _ground(width: int, height: int, is_crossed: bool) -> Image:
+    """Return what stands in place of a frame: a plain ground for a skeleton, a crossed one for a frame that is lost."""
+    ground: Image = np.full((height, width, 3), TILE_BACKGROUND, np.uint8)
+    if is_crossed:
+        cv2.line(ground, (0, 0), (width - 1, height - 1), RULE, 2, cv2.LINE_AA)
+        cv2.line(ground, (0, height - 1), (width - 1, 0), RULE, 2, cv2.LINE_AA)
+    return ground
 
 
 def _known(seconds: float) -> float | None:

@@ -20,7 +20,7 @@ from phoenix_ray.sources.base import SourceProblem, Video
 from phoenix_ray.text import ShowProgress, counted
 from phoenix_ray.viewer.encoders import TimedPicture, complete_file, write_gif, write_mp4
 from phoenix_ray.viewer.film import FORMATS, Film, Form
-from phoenix_ray.viewer.shown_rows import ASSUMED_RATE, FrameSpan, Overview
+from phoenix_ray.viewer.shown_rows import ALL_FRAMES, ASSUMED_RATE, FrameSpan, Overview
 
 # Pictures from which the colours of a GIF are chosen.
 _SAMPLED = 24
@@ -52,7 +52,7 @@ def write_moving_picture(
     source: SourceSettings,
     form: Form = "overlay",
     beside: str | None = None,
-    span: FrameSpan | None = None,
+    span: FrameSpan = ALL_FRAMES,
     show: ShowProgress | None = None,
 ) -> MovingPicture:
     """Write a video of a dataset as an MP4 file or a GIF.
@@ -65,7 +65,7 @@ def write_moving_picture(
             opens it.
         form: What is drawn.
         beside: Another dataset with this video, to the right of the first; not for the form "side by side".
-        span: The frames to show; None shows all of them.
+        span: The frames to show.
         show: Called with the number of pictures written.
 
     Raises:
@@ -76,7 +76,6 @@ def write_moving_picture(
     ending = file.suffix.lower()
     if ending not in FORMATS:
         raise ConfigError(f"{file} ends with '{file.suffix}': give a name that ends with .mp4 or .gif.")
-    span = span or FrameSpan()
     datasets = [Dataset.open(path) for path in ((output,) if beside is None else (output, beside))]
     key = find_video(datasets[0], output, name)
     if beside is not None:
@@ -84,9 +83,11 @@ def write_moving_picture(
     overview = datasets[0].select(parts=()).load_blocks(*key, lambda blocks: Overview.of(blocks, span))
     if not overview.rows:
         raise ConfigError(f"{output} has no row of {key[0]}/{key[1]}{span}.")
+    # Without the rows that a run adds meanwhile.
+    shown = FrameSpan(span.first, overview.last + 1)
     video = None if form == "skeleton" else _find_source_video(datasets[0], key, source, overview.last)
     names = () if beside is None else _short_names(output, beside)
-    film = Film(datasets, names, key, overview, span, form, video, FORMATS[ending])
+    film = Film(datasets, names, key, overview, shown, form, video, FORMATS[ending])
 
     def noted(pictures: Iterator[TimedPicture]) -> Iterator[TimedPicture]:
         for done, picture in enumerate(pictures, 1):

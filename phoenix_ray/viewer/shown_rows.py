@@ -45,9 +45,12 @@ class FrameSpan:
 
     def __str__(self) -> str:
         """Return what stands after "no row of …"."""
-        if self == FrameSpan():
+        if self == ALL_FRAMES:
             return " yet"
         return f" from frame {self.first} on" if self.end is None else f" in frames {self.first} to {self.end - 1}"
+
+
+ALL_FRAMES = FrameSpan()
 
 
 @dataclass(frozen=True, slots=True)
