@@ -69,8 +69,8 @@ def write_moving_picture(
         show: Called with the number of pictures written.
 
     Raises:
-        ConfigError: There is no such video, or several; it has no frame in the span; or the file's ending is unknown.
-        OutputError: There is no dataset, it has no rows of the video yet, or the file cannot be written.
+        ConfigError: There is no such video, or several; it has no row in the span; or the file's ending is unknown.
+        OutputError: There is no dataset, or the file cannot be written.
         SourceError: The frames cannot be found.
     """
     ending = file.suffix.lower()
@@ -78,8 +78,8 @@ def write_moving_picture(
         raise ConfigError(f"{file} ends with '{file.suffix}': give a name that ends with .mp4 or .gif.")
     datasets = [Dataset.open(path) for path in ((output,) if beside is None else (output, beside))]
     key = find_video(datasets[0], output, name)
-    if beside is not None:
-        find_video(datasets[1], beside, "/".join(key))
+    if beside is not None and find_video(datasets[1], beside, "/".join(key)) != key:
+        raise ConfigError(f"{beside} has no video {key[1]!r} in the split {key[0]!r}.")
     overview = datasets[0].select(parts=()).load_blocks(*key, lambda blocks: Overview.of(blocks, span))
     if not overview.rows:
         raise ConfigError(f"{output} has no row of {key[0]}/{key[1]}{span}.")
