@@ -134,9 +134,10 @@ def test_each_row_gives_one_picture_with_the_landmarks_of_its_frame(dataset: str
     assert {picture.shape for picture in pictures} == {(done.height, done.width, 3)}
     scale = SCALES[ending]
     assert (done.width, done.height) == (WIDTH * scale, RAW_HEIGHT * scale + HEIGHT)
+    expected = [drawn(dataset, index, scale) for index in range(FRAMES)]
     for index, shown in enumerate(pictures):
         if index != UNREADABLE:
-            distances = [distance(shown, drawn(dataset, other, scale)) for other in range(FRAMES)]
+            distances = [distance(shown, other) for other in expected]
             assert np.argmin(distances) == index
             assert distances[index] < (4 if ending == ".mp4" else 8)
             assert distances[index] < sorted(distances)[1] / 3
@@ -171,7 +172,7 @@ def made_from_video(tmp_path: Path, times_ms: Sequence[int]) -> str:
 @pytest.mark.parametrize("ending", [".mp4", ".gif"])
 def test_pictures_keep_the_times_of_a_video_whose_rate_varies(tmp_path: Path, ending: str) -> None:
     times = [0, 40, 100, 850, 890, 1900]
-    done = write(made_from_video(tmp_path, times), tmp_path / f"clip{ending}", "clip")
+    done = write(made_from_video(tmp_path, times), tmp_path / f"clip{ending}", "clip", "skeleton")
     assert done.remark == ""
     assert done.pictures == len(times)
     assert times_of(tmp_path / f"clip{ending}")[:-1] == pytest.approx([time / 1000 for time in times], abs=0.002)
@@ -188,7 +189,8 @@ def test_a_gif_keeps_the_length_of_a_rate_that_its_clock_lacks(tmp_path: Path) -
 
 
 def test_a_gif_of_a_faster_video_than_browsers_show_says_that_it_is_slower(tmp_path: Path) -> None:
-    done = write(made_from_video(tmp_path, range(0, 160, 10)), tmp_path / "a.gif", "clip")
+    dataset = made_from_video(tmp_path, range(0, 160, 10))
+    done = write(dataset, tmp_path / "a.gif", "clip", "skeleton")
     assert done.pictures == 16
     assert done.seconds == pytest.approx(0.32)
     assert "2.0 times slower" in done.remark
@@ -213,8 +215,9 @@ def test_a_skeleton_opens_no_source(dataset: str, tmp_path: Path, monkeypatch: p
     pictures = decode(tmp_path / "clip.mp4")
     assert done.pictures == len(pictures) == FRAMES
     ground = np.full((RAW_HEIGHT * 12, WIDTH * 12, 3), TILE_BACKGROUND, np.uint8)
+    expected = [drawn(dataset, index, 1, ground) for index in range(FRAMES)]
     for index in set(range(FRAMES)) - {UNREADABLE}:
-        distances = [distance(pictures[index], drawn(dataset, other, 1, ground)) for other in range(FRAMES)]
+        distances = [distance(pictures[index], other) for other in expected]
         assert np.argmin(distances) == index
 
 
