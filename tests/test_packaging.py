@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
+from phoenix_ray.viewer.server import PAGE_FILES
 from tests.matrix.wheels import PYTHONS, requirements
 
 ROOT = Path(__file__).parents[1]
@@ -31,6 +32,7 @@ def test_the_wheel_holds_configs_and_data_and_types_and_the_command(wheel: Path)
         entry_points = archive.read(next(name for name in names if name.endswith("entry_points.txt"))).decode()
     assert {f"phoenix_ray/configs/{file.name}" for file in (ROOT / "configs").glob("*.yaml")} <= names
     assert {"phoenix_ray/py.typed", "phoenix_ray/exports/face_triangles.txt"} <= names
+    assert {f"phoenix_ray/viewer/page/{name}" for name in PAGE_FILES} <= names
     assert "phoenix-ray = phoenix_ray.cli:main" in entry_points
 
 

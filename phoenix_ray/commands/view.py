@@ -1,10 +1,10 @@
-"""`phoenix-ray view OUTPUT`: draws frames of a dataset with their landmarks."""
+"""`phoenix-ray view DATASET`: shows a dataset in the browser, or writes it as pictures, videos or a page."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import webbrowser
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,88 +14,138 @@ from phoenix_ray.errors import ConfigError
 if TYPE_CHECKING:
     from phoenix_ray.viewer.film import Form
 
+# What is made, and the options that it takes beside DATASET; an option that would be ignored is refused.
+_OPTIONS = {
+    "the page": ("source", "no_frames", "beside", "host", "port", "no_open", "only", "around"),
+    "--sheet": ("sheet", "source", "videos", "frames", "only", "around"),
+    "--mp4": ("mp4", "source", "no_frames", "side_by_side", "beside", "span", "only"),
+    "--gif": ("gif", "source", "no_frames", "side_by_side", "beside", "span", "only"),
+}
+
 
 @click.command()
-@click.argument("output")
-@click.option(
-    "--sheet",
-    type=LocalPath(),
-    default=Path("sheet.png"),
-    show_default=True,
-    help="Picture to write, .png or .jpg.",
-)
+@click.argument("output", metavar="DATASET")
+@click.option("--beside", metavar="OTHER", help="Another dataset of the same videos: both are shown side by side.")
 @click.option("--source", default="", help="Where the frames are (default: where they were when the run began).")
-@click.option("--videos", type=click.IntRange(min=1), default=2, show_default=True, help="Videos of each split.")
+@click.option("--no-frames", is_flag=True, help="Show skeletons only: no picture is read.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option(
-    "--frames", type=click.IntRange(min=1), default=5, show_default=True, help="Frames of each video, spread evenly."
+    "--port", type=click.IntRange(0, 65_535), default=0, help="Port to listen on (default: one that is free)."
 )
-@click.option("--video", "only", multiple=True, metavar="ID", help="Show this video (or split/ID); may be repeated.")
-@click.option("--around", type=click.IntRange(min=0), help="Show the frames around this frame, side by side.")
-@click.option("--mp4", type=LocalPath(), help="Write the video as a moving picture instead, .mp4.")
-@click.option("--gif", type=LocalPath(), help="The same as a GIF, .gif.")
-@click.option("--no-frames", is_flag=True, help="MP4 and GIF: the skeleton alone; the source is not read.")
+@click.option("--no-open", is_flag=True, help="Do not open the browser.")
+@click.option(
+    "--video", "only", multiple=True, metavar="ID", help="Show this video (or split/ID); a sheet takes several."
+)
+@click.option("--around", type=click.IntRange(min=0), help="Show this frame; on a sheet, with those around it.")
+@click.option("--sheet", type=LocalPath(), help="Write a contact sheet instead, .png or .jpg.")
+@click.option("--videos", type=click.IntRange(min=1), default=2, show_default=True, help="Sheet: videos of each split.")
+@click.option(
+    "--frames",
+    type=click.IntRange(min=1),
+    default=5,
+    show_default=True,
+    help="Sheet: frames of each video, spread evenly.",
+)
+@click.option("--mp4", type=LocalPath(), help="Write a video as a moving picture instead, .mp4.")
+@click.option("--gif", type=LocalPath(), help="The same as a GIF.")
 @click.option("--side-by-side", is_flag=True, help="MP4 and GIF: the frame, and its skeleton to the right.")
-@click.option("--beside", metavar="OTHER", help="MP4 and GIF: the same video of another dataset to the right.")
 @click.option("--range", "span", metavar="FIRST:END", help="MP4 and GIF: only frames FIRST to END - 1.")
-def view(
-    output: str,
-    sheet: Path,
-    source: str,
-    videos: int,
-    frames: int,
-    only: tuple[str, ...],
-    around: int | None,
-    mp4: Path | None,
-    gif: Path | None,
-    no_frames: bool,
-    side_by_side: bool,
-    beside: str | None,
-    span: str | None,
-) -> None:
-    """Draw the dataset in OUTPUT: a contact sheet of frames, or a video as a moving picture."""
-    from phoenix_ray.config import SourceSettings
+@click.pass_context
+def view(context: click.Context, **options: Any) -> None:
+    """Show the dataset in DATASET in the browser: its videos with their landmarks.
 
-    if mp4 or gif:
-        _write_moving_pictures([mp4, gif], output, only, source, no_frames, side_by_side, beside, span)
-        return
-    if no_frames or side_by_side or beside or span:
-        raise click.UsageError("--no-frames, --side-by-side, --beside and --range need --mp4 FILE or --gif FILE.")
+    The page is served on this machine until Ctrl-C. With --sheet, --mp4 or --gif, write pictures instead.
+    """
+    given = {
+        name for name in options if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
+    } - {"output"}
+    made = [name for name in ("sheet", "mp4", "gif") if name in given]
+    if len(made) > 1 and made != ["mp4", "gif"]:
+        raise click.UsageError("Write one thing at a time: " + ", ".join(f"--{name}" for name in made) + ".")
+    _refuse_others(context, given, [f"--{name}" for name in made] or ["the page"])
+    match made:
+        case []:
+            _show(options)
+        case ["sheet"]:
+            _write_sheet(options)
+        case _:
+            _write_moving_pictures(options, made)
+
+
+def _refuse_others(context: click.Context, given: set[str], made: list[str]) -> None:
+    allowed = {name for what in made for name in _OPTIONS[what]}
+    for parameter in context.command.params:
+        if parameter.name in given - allowed:
+            fitting = [what for what, names in _OPTIONS.items() if parameter.name in names]
+            raise click.UsageError(f"{parameter.opts[-1]} is for {' and '.join(fitting)}, not for {made[0]}.")
+
+
+def _show(options: dict[str, Any]) -> None:
+    """Serve the page of one or two datasets until Ctrl-C."""
+    from phoenix_ray.config import SourceSettings
+    from phoenix_ray.viewer.library import Library, ShownDataset
+    from phoenix_ray.viewer.server import serve
+
+    only, around = options["only"], options["around"]
+    if len(only) > 1 or (around is not None and not only):
+        raise click.UsageError("The page opens with one --video, and --around names a frame of it.")
+
+    def announce(address: str) -> None:
+        click.echo(f"Viewer: {address}")
+        click.echo("Ctrl-C ends it.", err=True)
+        if not options["no_open"]:
+            webbrowser.open(address)
+
+    source = None if options["no_frames"] else SourceSettings(path=options["source"])
+    paths = [options["output"]] if options["beside"] is None else [options["output"], options["beside"]]
+    datasets = [ShownDataset(path, source) for path in paths]
+    start = {}
+    if only:
+        key = datasets[0].videos.named(only[0])
+        if key is None:
+            raise ConfigError(f"{paths[0]} has no video '{only[0]}' (--video): give its ID, or split/ID.")
+        start = {"split": key[0], "video": key[1], "frame": str(around or 0)}
+    serve(Library(datasets), options["host"], options["port"], announce, start)
+
+
+def _write_sheet(options: dict[str, Any]) -> None:
+    from phoenix_ray.config import SourceSettings
     from phoenix_ray.viewer.contact_sheet import write_contact_sheet
 
-    check_report_path(sheet)
-    write_contact_sheet(output, sheet, SourceSettings(path=source), videos, frames, only, around)
-    click.echo(f"{sheet}")
+    check_report_path(options["sheet"])
+    write_contact_sheet(
+        options["output"],
+        options["sheet"],
+        SourceSettings(path=options["source"]),
+        options["videos"],
+        options["frames"],
+        options["only"],
+        options["around"],
+    )
+    click.echo(f"{options['sheet']}")
 
 
-def _write_moving_pictures(
-    files: Sequence[Path | None],
-    output: str,
-    only: tuple[str, ...],
-    source: str,
-    no_frames: bool,
-    side_by_side: bool,
-    beside: str | None,
-    span: str | None,
-) -> None:
+def _write_moving_pictures(options: dict[str, Any], made: list[str]) -> None:
     from phoenix_ray.config import SourceSettings
     from phoenix_ray.text import counted, progress_bar
     from phoenix_ray.viewer.moving_pictures import write_moving_picture
     from phoenix_ray.viewer.shown_rows import FrameSpan
 
-    if len(only) != 1:
+    if len(options["only"]) != 1:
         raise click.UsageError("An MP4 or GIF shows one video: name it with --video ID.")
-    if no_frames + side_by_side + bool(beside and side_by_side) > 1:
-        raise click.UsageError("--side-by-side shows frames, and leaves no room for another dataset: choose one.")
-    form: Form = "skeleton" if no_frames else "side by side" if side_by_side else "overlay"
-    for file, ending in zip(files, (".mp4", ".gif"), strict=True):
-        if file is None:
-            continue
-        if file.suffix.lower() != ending:
-            raise ConfigError(f"{file} does not end with {ending}.")
+    if options["side_by_side"] and (options["no_frames"] or options["beside"]):
+        raise click.UsageError("--side-by-side shows frames beside skeletons: leave out --no-frames and --beside.")
+    form: Form = "skeleton" if options["no_frames"] else "side by side" if options["side_by_side"] else "overlay"
+    span, source = FrameSpan.parse(options["span"]), SourceSettings(path=options["source"])
+    for ending in made:
+        file: Path = options[ending]
+        if file.suffix.lower() != f".{ending}":
+            raise ConfigError(f"{file} does not end with .{ending}.")
         check_report_path(file)
+    for file in (options[ending] for ending in made):
         with progress_bar(f"drawing {file.name}", "frames") as show:
             done = write_moving_picture(
-                output, file, only[0], SourceSettings(path=source), form, beside, FrameSpan.parse(span), show
+                options["output"], file, options["only"][0], source, form, options["beside"], span, show
             )
         length = f"{counted(done.pictures, 'frame')}, {done.seconds:.2f} s"
         size = f"{done.width}x{done.height}, {file.stat().st_size / 1e6:.1f} MB"
