@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import webbrowser
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ _OPTIONS = {
     "--sheet": ("sheet", "source", "videos", "frames", "only", "around"),
     "--mp4": ("mp4", "source", "no_frames", "side_by_side", "beside", "span", "only"),
     "--gif": ("gif", "source", "no_frames", "side_by_side", "beside", "span", "only"),
+    "--html": ("html", "source", "with_frames", "only"),
 }
 
 
@@ -34,7 +36,7 @@ _OPTIONS = {
 )
 @click.option("--no-open", is_flag=True, help="Do not open the browser.")
 @click.option(
-    "--video", "only", multiple=True, metavar="ID", help="Show this video (or split/ID); a sheet takes several."
+    "--video", "only", multiple=True, metavar="ID", help="Show this video (or split/ID); sheet and HTML take several."
 )
 @click.option("--around", type=click.IntRange(min=0), help="Show this frame; on a sheet, with those around it.")
 @click.option("--sheet", type=LocalPath(), help="Write a contact sheet instead, .png or .jpg.")
@@ -50,16 +52,19 @@ _OPTIONS = {
 @click.option("--gif", type=LocalPath(), help="The same as a GIF.")
 @click.option("--side-by-side", is_flag=True, help="MP4 and GIF: the frame, and its skeleton to the right.")
 @click.option("--range", "span", metavar="FIRST:END", help="MP4 and GIF: only frames FIRST to END - 1.")
+@click.option("--html", type=LocalPath(), help="Write the page with the videos inside it: one file to send, .html.")
+@click.option("--with-frames", is_flag=True, help="HTML: with the frames; otherwise it holds no pixel of a person.")
 @click.pass_context
-def view(context: click.Context, **options: Any) -> None:
+def view(context: click.Context, /, **options: Any) -> None:
     """Show the dataset in DATASET in the browser: its videos with their landmarks.
 
-    The page is served on this machine until Ctrl-C. With --sheet, --mp4 or --gif, write pictures instead.
+    The page is served on this machine until Ctrl-C. With --sheet, --mp4, --gif or --html, write
+    a file instead.
     """
     given = {
         name for name in options if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
     } - {"output"}
-    made = [name for name in ("sheet", "mp4", "gif") if name in given]
+    made = [name for name in ("sheet", "mp4", "gif", "html") if name in given]
     if len(made) > 1 and made != ["mp4", "gif"]:
         raise click.UsageError("Write one thing at a time: " + ", ".join(f"--{name}" for name in made) + ".")
     _refuse_others(context, given, [f"--{name}" for name in made] or ["the page"])
@@ -68,6 +73,8 @@ def view(context: click.Context, **options: Any) -> None:
             _show(options)
         case ["sheet"]:
             _write_sheet(options)
+        case ["html"]:
+            _write_html(options)
         case _:
             _write_moving_pictures(options, made)
 
@@ -125,7 +132,7 @@ def _write_sheet(options: dict[str, Any]) -> None:
     click.echo(f"{options['sheet']}")
 
 
-def _write_moving_pictures(options: dict[str, Any], made: list[str]) -> None:
+def _write_moving_pictures(options: dict[str, Any], made: Sequence[str]) -> None:
     from phoenix_ray.config import SourceSettings
     from phoenix_ray.text import counted, progress_bar
     from phoenix_ray.viewer.moving_pictures import write_moving_picture
@@ -150,3 +157,19 @@ def _write_moving_pictures(options: dict[str, Any], made: list[str]) -> None:
         length = f"{counted(done.pictures, 'frame')}, {done.seconds:.2f} s"
         size = f"{done.width}x{done.height}, {file.stat().st_size / 1e6:.1f} MB"
         click.echo(f"{file}: {length}, {size}{f'; {done.remark}' if done.remark else ''}")
+
+
+def _write_html(options: dict[str, Any]) -> None:
+    from phoenix_ray.config import SourceSettings
+    from phoenix_ray.text import counted, progress_bar
+    from phoenix_ray.viewer.html_page import write_html_page
+
+    file: Path = options["html"]
+    check_report_path(file)
+    source = SourceSettings(path=options["source"]) if options["with_frames"] else None
+    with progress_bar(f"writing {file.name}", "videos") as show:
+        done = write_html_page(options["output"], file, options["only"], source, show)
+    held = "with the frames of the source" if source else "skeletons only, no pixel of the source (--with-frames)"
+    size = f"{file.stat().st_size / 1e6:.1f} MB"
+    click.echo(f"{file}: {counted(done.videos, 'video')}, {counted(done.frames, 'frame')}, {size}; {held}")
+    click.echo("It holds the names and annotations of these videos.")

@@ -12,12 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from phoenix_ray.config import SourceSettings
-from phoenix_ray.dataset.identity import open_recorded_source
 from phoenix_ray.dataset.reader import Dataset
-from phoenix_ray.dataset.shards import VideoKey
-from phoenix_ray.errors import ConfigError, SourceError, did_you_mean
-from phoenix_ray.sources.base import SourceProblem, Video
-from phoenix_ray.text import ShowProgress, counted
+from phoenix_ray.errors import ConfigError
+from phoenix_ray.text import ShowProgress
+from phoenix_ray.viewer.chosen_videos import find_source_videos, find_video
 from phoenix_ray.viewer.encoders import TimedPicture, complete_file, write_gif, write_mp4
 from phoenix_ray.viewer.film import FORMATS, Film, Form
 from phoenix_ray.viewer.shown_rows import ALL_FRAMES, ASSUMED_RATE, FrameSpan, Overview
@@ -85,7 +83,7 @@ def write_moving_picture(
         raise ConfigError(f"{output} has no row of {key[0]}/{key[1]}{span}.")
     # Without the rows that a run adds meanwhile.
     shown = FrameSpan(span.first, overview.last + 1)
-    video = None if form == "skeleton" else _find_source_video(datasets[0], key, source, overview.last)
+    video = None if form == "skeleton" else find_source_videos(datasets[0], {key: overview.last}, source)[key]
     names = () if beside is None else _short_names(output, beside)
     film = Film(datasets, names, key, overview, shown, form, video, FORMATS[ending])
 
@@ -111,49 +109,6 @@ def write_moving_picture(
     return MovingPicture(overview.rows, seconds, film.width, film.height, "; ".join(remarks))
 
 
-def find_video(dataset: Dataset, path: str, name: str) -> VideoKey:
-    """Return (split, video ID) of the video that a user names by its ID or as `split/ID`.
-
-    Raises:
-        ConfigError: There is no such video, or an ID is in several splits.
-    """
-    keys = dataset.keys()
-    found = [key for key in keys if name in (key[1], "/".join(key))]
-    # An ID may look like another video's split and ID.
-    exact = [key for key in found if "/".join(key) == name] or found
-    if len(exact) == 1:
-        return exact[0]
-    if exact:
-        names = ", ".join("/".join(key) for key in exact)
-        raise ConfigError(f"{path} has several videos '{name}': {names}. Name one by its split and ID.")
-    keys = dataset.keys()
-    known = ["/".join(key) if "/" in name else key[1] for key in keys]
-    listed = ", ".join(known[:5]) + (", …" if len(known) > 5 else "")
-    way_out = did_you_mean(name, known) or f" It has {counted(len(known), 'video')}: {listed}."
-    raise ConfigError(f"{path} has no video '{name}'.{way_out}")
-
-
 def _short_names(path: str, other: str) -> tuple[str, str]:
     names = (Path(path).name, Path(other).name)
     return names if names[0] != names[1] else (path, other)
-
-
-def _find_source_video(dataset: Dataset, key: VideoKey, source: SourceSettings, last: int) -> Video:
-    """Return where the frames of a video lie, which has a frame `last`."""
-    way_out = "To draw the landmarks without frames: --no-frames."
-    settings = source.model_copy(update={"limit_frames": dataset.identity.limit_frames})
-    try:
-        opened = open_recorded_source(settings, dataset.identity.source_root)
-        entry = next((entry for entry in opened.videos() if (entry.split, entry.video_id) == key), None)
-    except SourceError as error:
-        raise SourceError(f"{error} {way_out}") from None
-    if entry is None:
-        raise SourceError(f"{opened.root} has no video {key[0]}/{key[1]}. {way_out}")
-    if isinstance(entry, SourceProblem):
-        raise SourceError(f"{key[0]}/{key[1]} in {opened.root} cannot be read: {entry.message}. {way_out}")
-    if last >= entry.frame_count:
-        raise SourceError(
-            f"{key[0]}/{key[1]} has {counted(entry.frame_count, 'frame')} in {opened.root}, and a row of frame {last} "
-            f"in the dataset: it is another video. Say where the frames are: --source PATH. {way_out}"
-        )
-    return entry

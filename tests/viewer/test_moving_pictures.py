@@ -24,7 +24,7 @@ from phoenix_ray.dataset.shards import Shard
 from phoenix_ray.errors import ConfigError, OutputError, SourceError
 from phoenix_ray.sources.base import Video
 from phoenix_ray.sources.registry import open_source
-from phoenix_ray.viewer import moving_pictures
+from phoenix_ray.viewer import chosen_videos, moving_pictures
 from phoenix_ray.viewer.captions import HEIGHT
 from phoenix_ray.viewer.film import Form
 from phoenix_ray.viewer.moving_pictures import MovingPicture, write_moving_picture
@@ -210,7 +210,7 @@ def test_an_unreadable_frame_is_shown_as_such(dataset: str, tmp_path: Path, form
 
 def test_a_skeleton_opens_no_source(dataset: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "source").rename(tmp_path / "gone")
-    monkeypatch.setattr(moving_pictures, "open_recorded_source", None)
+    monkeypatch.setattr(chosen_videos, "open_recorded_source", None)
     done = write(dataset, tmp_path / "clip.mp4", form="skeleton")
     pictures = decode(tmp_path / "clip.mp4")
     assert done.pictures == len(pictures) == FRAMES
