@@ -23,9 +23,11 @@ from click.testing import CliRunner
 from phoenix_ray.cli import cli
 from phoenix_ray.config import SourceSettings
 from phoenix_ray.dataset.reader import Dataset
+from phoenix_ray.dataset.video_landmarks import frame_bytes
 from phoenix_ray.errors import ConfigError, OutputError, SourceError
 from phoenix_ray.viewer import chosen_videos, html_page
 from phoenix_ray.viewer.html_page import write_html_page
+from phoenix_ray.viewer.video_list import VideoList
 from tests.viewer.made_up import HEIGHT, HOSTILE, VIDEOS, WIDTH, compute, picture, write_source
 
 STREET = ("train", "Straße 手")
@@ -96,7 +98,7 @@ def test_names_and_annotations_full_of_markup_are_data(
     dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plain = Blocks(write(dataset, tmp_path / "plain.html"))
-    describe = html_page.VideoList.find
+    describe = VideoList.find
 
     def with_markup(videos: Any, key: Any) -> dict[str, Any] | None:
         row = describe(videos, key)
@@ -107,7 +109,7 @@ def test_names_and_annotations_full_of_markup_are_data(
     def with_hostile_annotation(dataset: Dataset, split: str, video_id: str) -> Any:
         return replace(load(dataset, split, video_id), annotation={ENDING: ENDING})
 
-    monkeypatch.setattr(html_page.VideoList, "find", with_markup)
+    monkeypatch.setattr(VideoList, "find", with_markup)
     monkeypatch.setattr(Dataset, "load", with_hostile_annotation)
     page = Blocks(write(dataset, tmp_path / "a.html"))
     assert page.tags == plain.tags
@@ -134,7 +136,7 @@ def test_a_page_that_is_too_large_is_refused_with_its_size(
         write(dataset, tmp_path / "a.html")
     assert not (tmp_path / "a.html").exists()
     write(dataset, tmp_path / "a.html", "b")
-    with_frames = 4 / 3 * 15 * html_page.frame_bytes(html_page._drawn_layout(Dataset.open(str(dataset)).layout)) + 3_000
+    with_frames = 4 / 3 * 15 * frame_bytes(html_page._drawn_layout(Dataset.open(str(dataset)).layout)) + 3_000
     monkeypatch.setattr(html_page, "MOST_BYTES", int(with_frames))
     with pytest.raises(ConfigError, match="1 video would make a page"):
         write(dataset, tmp_path / "b.html", "b", frames=True)
@@ -144,7 +146,7 @@ def test_the_size_is_known_before_it_is_written(dataset: Path, tmp_path: Path) -
     frames = sum(VIDEOS.values())
     written = len("".join(Blocks(write(dataset, tmp_path / "a.html")).blocks.values()))
     layout = html_page._drawn_layout(Dataset.open(str(dataset)).layout)
-    expected = 4 / 3 * frames * (html_page.frame_bytes(layout) + html_page._OTHER_BYTES_OF_A_ROW)
+    expected = 4 / 3 * frames * (frame_bytes(layout) + html_page._OTHER_BYTES_OF_A_ROW)
     assert written == pytest.approx(expected, rel=0.05)
 
 
