@@ -15,8 +15,6 @@ from phoenix_ray.errors import ConfigError, SourceError, did_you_mean
 from phoenix_ray.sources.base import SourceProblem, Video
 from phoenix_ray.text import counted
 
-_WAY_OUT = "To show the landmarks without frames: --no-frames."
-
 
 def find_video(dataset: Dataset, path: str, name: str) -> VideoKey:
     """Return (split, video ID) of the video that a user names by its ID or as `split/ID`.
@@ -41,7 +39,7 @@ def find_video(dataset: Dataset, path: str, name: str) -> VideoKey:
 
 
 def find_source_videos(
-    dataset: Dataset, wanted: Mapping[VideoKey, int], source: SourceSettings
+    dataset: Dataset, wanted: Mapping[VideoKey, int], source: SourceSettings, way_out: str
 ) -> dict[VideoKey, Video]:
     """Return where the frames of videos lie.
 
@@ -49,6 +47,7 @@ def find_source_videos(
         dataset: The dataset that was computed from them.
         wanted: (split, video ID) → index of the last frame of which the dataset has a row.
         source: Where the source is; with an empty path, where the dataset says it was.
+        way_out: What else the user can do; it ends the message of an error.
 
     Raises:
         SourceError: The source or a video cannot be found, or the video there is too short to be the same.
@@ -72,6 +71,6 @@ def find_source_videos(
             if len(found) == len(wanted):
                 return found
     except SourceError as error:
-        raise SourceError(f"{error} {_WAY_OUT}") from None
+        raise SourceError(f"{error} {way_out}") from None
     lacking = next(key for key in wanted if key not in found)
-    raise SourceError(f"{opened.root} has no video {'/'.join(lacking)}. {_WAY_OUT}")
+    raise SourceError(f"{opened.root} has no video {'/'.join(lacking)}. {way_out}")

@@ -45,6 +45,7 @@ _JPEG_QUALITY = 80
 _MEASURED_VIDEOS = 5
 # Columns of a row beside its points: index, status, size, time, scores, and the frame's name in the header.
 _OTHER_BYTES_OF_A_ROW = 60
+_WAY_OUT = "Without --with-frames, the page holds landmarks only."
 _PAGE = Path(__file__).with_name("page")
 
 
@@ -89,14 +90,11 @@ def write_html_page(
     found: dict[VideoKey, Video] = {}
     if source is not None:
         last_frames = {key: int(row["frames"]) - 1 for key, row in zip(keys, rows, strict=True)}
-        found = find_source_videos(dataset, last_frames, source)
+        found = find_source_videos(dataset, last_frames, source, _WAY_OUT)
         _check_size(size + 4 / 3 * frames * _measure_pictures(list(found.values())), len(keys))
+    name = Path(output).name or Path(output).resolve().name
     world = {
-        "datasets": [
-            _describe(
-                dataset, Path(output).name or Path(output).resolve().name, layout, videos, rows, with_frames=bool(found)
-            )
-        ],
+        "datasets": [_describe(dataset, name, layout, videos, rows, with_frames=bool(found))],
         "drawing": describe_drawing(),
         "rows": rows,
         "worth": sorted(range(len(keys)), key=lambda number: videos.place(keys[number], "", "worth") or 0),
@@ -110,9 +108,8 @@ def write_html_page(
             content = encode_landmarks(_without_depth(reading.load(*key), layout), int(row["frames"]))
             _write_block(page, f"landmarks-{number}", "text/plain", _base64(content))
             if key in found:
-                _write_block(
-                    page, f"frames-{number}", "text/plain", "\n".join(_pictures(found[key], int(row["frames"])))
-                )
+                pictures = "\n".join(_pictures(found[key], int(row["frames"])))
+                _write_block(page, f"frames-{number}", "text/plain", pictures)
             if show is not None:
                 show(number + 1, len(keys))
         page.write(after)

@@ -22,6 +22,7 @@ from phoenix_ray.viewer.shown_rows import ALL_FRAMES, ASSUMED_RATE, FrameSpan, O
 
 # Pictures from which the colours of a GIF are chosen.
 _SAMPLED = 24
+_WAY_OUT = "To show the landmarks without frames: --no-frames."
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +84,7 @@ def write_moving_picture(
         raise ConfigError(f"{output} has no row of {key[0]}/{key[1]}{span}.")
     # Without the rows that a run adds meanwhile.
     shown = FrameSpan(span.first, overview.last + 1)
-    video = None if form == "skeleton" else find_source_videos(datasets[0], {key: overview.last}, source)[key]
+    video = None if form == "skeleton" else find_source_videos(datasets[0], {key: overview.last}, source, _WAY_OUT)[key]
     names = () if beside is None else _short_names(output, beside)
     film = Film(datasets, names, key, overview, shown, form, video, FORMATS[ending])
 
