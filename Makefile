@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 DEMO := demo
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo lint check test coverage docs docs-serve hooks fuzz bench reference parity portability chaos simulate matrix cluster-test clean
+.PHONY: help setup setup-browser demo lint check test coverage docs docs-serve hooks fuzz bench reference parity portability chaos simulate matrix cluster-test clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 13
@@ -20,6 +20,7 @@ OTHER_PYTHON := Name one that fits (uv python install 3.12 or pyenv install 3.12
 NO_VENV := The environment cannot be made. On Debian and Ubuntu apt-get install python3-venv helps; or take another Python: make setup PYTHON=python3.12
 NO_PACKAGES := The packages could not be installed; pip says why above. Behind a proxy set HTTPS_PROXY, with a mirror PIP_INDEX_URL, without a network PIP_NO_INDEX=1 and PIP_FIND_LINKS=FOLDER with the wheels that pip download -c constraints.txt gathered elsewhere. Then make setup again.
 NO_WEIGHTS := The packages are installed, the weights of the networks are not; the message above says how to bring them by hand. Then make setup again.
+NO_BROWSER := There is no Chromium. On Debian apt-get install chromium helps. Without it the tests of the viewer's page are skipped.
 
 setup: $(VENV)/.installed ## make the environment in .venv and install the networks' weights
 
@@ -29,6 +30,13 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	@$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[demo,torch,dev]' || $(call give_up,$(NO_PACKAGES))
 	@$(BIN)/phoenix-ray models install || $(call give_up,$(NO_WEIGHTS))
 	@touch $@
+
+setup-browser: setup ## install playwright and Chromium, with which the tests drive the viewer's page
+	@$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[browser]' || $(call give_up,$(NO_PACKAGES))
+	@command -v chromium >/dev/null || \
+		{ [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq && \
+			apt-get install --yes --quiet --no-install-recommends chromium; } || \
+		$(BIN)/playwright install chromium || $(call give_up,$(NO_BROWSER))
 
 demo: setup ## run the main job on the built-in sample dataset, with pictures
 	$(BIN)/phoenix-ray run --config demo output.path=$(DEMO)/landmarks

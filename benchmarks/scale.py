@@ -66,7 +66,7 @@ class Growth:
 
 def run(request: Request) -> Findings:
     """Measure datasets of growing size, the command on one of them, and two runs with one frame for each shard."""
-    staged = {size: _stage_once(size, request) for size in sizes_up_to(request.videos)}
+    staged = {size: stage_once(size, request) for size in sizes_up_to(request.videos)}
     committed, shards = min(PHOENIX_VIDEOS, request.videos), min(SHARDS, request.videos)
     plan: dict[int, list[Cost]] = {size: [] for size in staged}
     resumed: dict[int, list[Cost]] = {size: [] for size in staged}
@@ -110,7 +110,7 @@ def quantities(growth: Growth) -> dict[str, Rounds]:
     return found
 
 
-def _stage_once(videos: int, request: Request) -> Settings:
+def stage_once(videos: int, request: Request) -> Settings:
     """Return the settings of a dataset in the output folder, which is written first if it is missing."""
     fingerprint = make_identity(settings_for(videos, Path()), "").fingerprint
     folder = request.output.absolute() / f"scale-{videos}-{fingerprint[:8]}"

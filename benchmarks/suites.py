@@ -97,5 +97,8 @@ SUITES = (
     Suite("storage", "size and reading speed, beside npz, .pose and pickle", "benchmarks.storage"),
     Suite("bucket", "the same run with its output in a bucket and in a folder", "benchmarks.bucket"),
     Suite("scale", "plan, resume and driver as the number of videos grows to a million", "benchmarks.scale"),
+    Suite(
+        "viewer", "the viewer's page in Chromium: list, first frame, playing; the server's memory", "benchmarks.viewer"
+    ),
     Suite("gpu", "rates of a GPU by batch size and precision, beside its limits and the CPU", "benchmarks.gpu_suite"),
 )

@@ -497,6 +497,7 @@ class View {
     if (other?.landmarks) this.#drawDistances(overlay, frame, other, shown);
     this.#remark(frame, withPictures);
     this.element.dataset.frame = frame;
+    this.element.dataset.video = this.landmarks.header.video_id;
     this.element.dataset.pictured = Boolean(picture);
   }
 
@@ -894,6 +895,7 @@ export async function start(data) {
     opened = row;
     wantedFrame = frame;
     list.mark(row);
+    if (!isAgain) views.forEach((view) => { view.element.dataset.frame = ""; });
     byId("video-name").textContent = row.video_id;
     byId("message").textContent = "";
     const buffers = await Promise.all(views.map((view) => data.landmarks(view.number, row.split, row.video_id).catch((error) => error)));
@@ -973,7 +975,11 @@ export async function start(data) {
     }
     timeline.use([...strips, ...curves], frames);
     const ticket = opening;
-    measureAll(frames, curves.flatMap(({ series }) => series), () => ticket === opening, () => { timeline.draw(); timeline.mark(Math.max(0, player.shown)); });
+    measureAll(frames, curves.flatMap(({ series }) => series), () => ticket === opening, (frame) => {
+      timeline.measured = frame;
+      timeline.draw();
+      timeline.mark(Math.max(0, player.shown));
+    });
   }
 
   function noteShown(frame) {
