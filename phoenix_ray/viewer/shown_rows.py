@@ -19,6 +19,8 @@ from phoenix_ray.viewer.overlay import Points
 
 # Frames per second for a source without a clock: those of PHOENIX-2014-T, and of television in Europe.
 ASSUMED_RATE = 25
+# No camera of signing is faster; a higher rate is damage, and beyond some no file can hold it.
+_HIGHEST_RATE = 10_000
 _SIZE_UNKNOWN = (640, 480)
 
 
@@ -95,8 +97,9 @@ class Timing:
     @classmethod
     def of(cls, fps: float | None, fps_varies: bool | None) -> Timing:
         """Return the timing that a dataset records for a video."""
+        # The denominator of NTSC's rates is 1001.
         rate = Fraction(fps).limit_denominator(1001) if fps is not None and math.isfinite(fps) else Fraction(0)
-        if rate <= 0:
+        if not 0 < rate <= _HIGHEST_RATE:
             return cls(Fraction(ASSUMED_RATE), is_even=True, is_assumed=True)
         return cls(rate, is_even=fps_varies is False, is_assumed=False)
 

@@ -261,6 +261,15 @@ def test_a_span_shows_its_frames_alone(dataset: str, tmp_path: Path) -> None:
     assert not (tmp_path / "b.mp4").exists()
 
 
+@pytest.mark.parametrize("ending", [".mp4", ".gif"])
+def test_one_unreadable_frame_makes_a_picture_too(tmp_path: Path, ending: str) -> None:
+    (tmp_path / "source" / "clip").mkdir(parents=True)
+    (tmp_path / "source" / "clip" / "0.png").write_bytes(b"no picture")
+    done = write(compute(tmp_path / "source", tmp_path / "output"), tmp_path / f"a{ending}", "clip")
+    assert done.pictures == len(decode(tmp_path / f"a{ending}")) == 1
+    assert done.seconds == pytest.approx(0.04)
+
+
 def test_a_range_is_written_as_first_and_end() -> None:
     assert FrameSpan.parse("3:9") == FrameSpan(3, 9)
     assert FrameSpan.parse("3:") == FrameSpan(3)
