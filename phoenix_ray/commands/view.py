@@ -17,11 +17,18 @@ if TYPE_CHECKING:
 
 # What is made, and the options that it takes beside DATASET; an option that would be ignored is refused.
 _OPTIONS = {
-    "the page": ("source", "no_frames", "beside", "host", "port", "no_open", "only", "around"),
-    "--sheet": ("sheet", "source", "videos", "frames", "only", "around"),
-    "--mp4": ("mp4", "source", "no_frames", "side_by_side", "beside", "span", "only"),
-    "--gif": ("gif", "source", "no_frames", "side_by_side", "beside", "span", "only"),
-    "--html": ("html", "source", "with_frames", "only"),
+    "page": ("source", "no_frames", "beside", "host", "port", "no_open", "only", "around"),
+    "sheet": ("sheet", "source", "videos", "frames", "only", "around"),
+    "mp4": ("mp4", "source", "no_frames", "side_by_side", "beside", "span", "only"),
+    "gif": ("gif", "source", "no_frames", "side_by_side", "beside", "span", "only"),
+    "html": ("html", "source", "with_frames", "only"),
+}
+_NAMES = {
+    "page": "the page",
+    "sheet": "a contact sheet (--sheet)",
+    "mp4": "an MP4 (--mp4)",
+    "gif": "a GIF (--gif)",
+    "html": "an HTML file (--html)",
 }
 
 
@@ -67,7 +74,7 @@ def view(context: click.Context, /, **options: Any) -> None:
     made = [name for name in ("sheet", "mp4", "gif", "html") if name in given]
     if len(made) > 1 and made != ["mp4", "gif"]:
         raise click.UsageError("Write one thing at a time: " + ", ".join(f"--{name}" for name in made) + ".")
-    _refuse_others(context, given, [f"--{name}" for name in made] or ["the page"])
+    _refuse_others(context, given, made or ["page"])
     match made:
         case []:
             _show(options)
@@ -79,12 +86,12 @@ def view(context: click.Context, /, **options: Any) -> None:
             _write_moving_pictures(options, made)
 
 
-def _refuse_others(context: click.Context, given: set[str], made: list[str]) -> None:
+def _refuse_others(context: click.Context, given: set[str], made: Sequence[str]) -> None:
     allowed = {name for what in made for name in _OPTIONS[what]}
     for parameter in context.command.params:
         if parameter.name in given - allowed:
-            fitting = [what for what, names in _OPTIONS.items() if parameter.name in names]
-            raise click.UsageError(f"{parameter.opts[-1]} is for {' and '.join(fitting)}, not for {made[0]}.")
+            fitting = " or ".join(_NAMES[what] for what, names in _OPTIONS.items() if parameter.name in names)
+            raise click.UsageError(f"{parameter.opts[0]} belongs to {fitting}, not to {_NAMES[made[0]]}.")
 
 
 def _show(options: dict[str, Any]) -> None:

@@ -360,7 +360,10 @@ def test_the_command_writes_files_and_reports_what_they_are(dataset: str, tmp_pa
         (["--mp4", "a.gif", "--video", "dev/clip"], "does not end with .mp4"),
         (["--mp4", "a.mp4", "--video", "dev/clip", "--side-by-side", "--no-frames"], "--side-by-side shows frames"),
         (["--mp4", "a.mp4", "--video", "dev/clip", "--side-by-side", "--beside", "x"], "--side-by-side shows frames"),
-        (["--video", "dev/clip", "--side-by-side"], "--side-by-side is for --mp4 and --gif, not for the page"),
+        (
+            ["--video", "dev/clip", "--side-by-side"],
+            "--side-by-side belongs to an MP4 (--mp4) or a GIF (--gif), not to the page",
+        ),
     ],
 )
 def test_options_that_do_not_fit_together_are_refused(dataset: str, words: list[str], message: str) -> None:

@@ -219,7 +219,7 @@ def test_dragging_over_the_strips_leads_to_the_frame_under_the_pointer(browser: 
         tab.page.mouse.up()
         tab.wait_for(17)
         assert np.abs(tab.pixels() - picture(0, 17)).mean() < 4
-        assert (tab.page.locator("#position b").text_content()) == "17"
+        assert (tab.page.locator("#position-frame").text_content()) == "17"
         tab.page.wait_for_function("() => location.hash.endsWith('frame=17')")
 
 
@@ -263,7 +263,8 @@ def test_keys_move_by_frames_and_videos(browser: Any, address: str) -> None:
         assert not tab.page.locator("#loop").is_checked()
         tab.page.keyboard.press("?")
         assert tab.page.locator("#help").is_visible()
-        tab.page.keyboard.press("Escape")
+        tab.page.click("#help button")
+        assert not tab.page.locator("#help").is_visible()
         tab.page.keyboard.press("ArrowUp")
         tab.page.wait_for_function("(name) => document.querySelector('#video-name').textContent === name", arg=HOSTILE)
 

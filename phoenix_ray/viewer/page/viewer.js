@@ -161,14 +161,14 @@ function distanceAt(landmarks, part, other, otherPart, pairs, frame) {
 
 /* Fill curves bit by bit, so that a long video does not stop the page. */
 async function measureAll(frames, curves, isWanted, note) {
-  let until = performance.now() + 12;
+  let until = performance.now() + 8, said = performance.now();
   for (let frame = 0; frame < frames; frame++) {
     for (const { values, measure } of curves) values[frame] = measure(frame);
     if (performance.now() > until) {
-      note(frame);
-      await new Promise((resolve) => setTimeout(resolve));
+      if (performance.now() > said + 300) { note(frame); said = performance.now(); }
+      await new Promise((resolve) => setTimeout(resolve, 4));
       if (!isWanted()) return;
-      until = performance.now() + 12;
+      until = performance.now() + 8;
     }
   }
   note(frames);
@@ -326,11 +326,11 @@ class List {
   }
 
   /* Begin the list again with another search or order. */
-  async ask(changes = {}, keepsScroll = false) {
+  async ask(changes = {}, keepsScroll = false, rows = null) {
     Object.assign(this.query, changes);
     const version = ++this.version, top = this.box.scrollTop;
     for (const button of byId("sort").children) button.ariaPressed = String(button.dataset.sort === this.query.sort);
-    const page = await this.#fetch(0);
+    const page = await (rows ?? this.#fetch(0));
     if (version !== this.version) return;
     this.pages = new Map([[0, page.rows]]);
     this.total = page.total;
@@ -360,14 +360,17 @@ class List {
     return row;
   }
 
+  /* Open the next or the previous video. */
   async step(direction) {
-    const row = await this.row(this.place === null ? 0 : this.place + direction);
-    if (row) this.open(row);
+    const place = this.place === null ? 0 : this.place + direction, row = await this.row(place);
+    if (!row) return;
+    this.place = place;
+    this.scrollTo(place);
+    this.open(row);
   }
 
-  mark(row, place) {
+  mark(row) {
     this.opened = row;
-    if (place !== undefined) this.place = place;
     this.render();
   }
 
@@ -618,7 +621,7 @@ class Player {
 
   /* Called when a picture has come: while seeking, what is nearer to the wanted frame is shown at once. */
   noteReady(frame) {
-    if (this.isPlaying || this.shown === this.wanted) return;
+    if (this.isPlaying || this.shown === this.wanted || !this.frames) return;
     const isNearer = this.shown < 0 || Math.abs(frame - this.wanted) < Math.abs(this.shown - this.wanted);
     if (isNearer && this.#isReady(frame)) this.#show(frame);
   }
@@ -682,7 +685,7 @@ class Timeline {
   constructor(seek) {
     this.box = byId("tracks");
     this.still = byId("tracks-still");
-    this.now = byId("tracks-now");
+    this.marker = byId("marker");
     this.rows = [];
     this.frames = 0;
     let dragging = false;
@@ -710,8 +713,14 @@ class Timeline {
         label.append(swatch);
       }
       label.append(make("span", "", row.label));
-      row.output = make("span", "value", row.kind === "strip" ? row.note : "");
-      label.append(row.output);
+      const value = make("span", "value", row.note ?? "");
+      row.outputs = row.series?.map(({ colour }) => {
+        const output = make("span");
+        output.style.setProperty("--colour", colour);
+        return output;
+      });
+      value.append(...(row.outputs ?? []));
+      label.append(value);
       top += row.height + GAP;
       return label;
     });
@@ -731,21 +740,15 @@ class Timeline {
   /* Move the marker, and say the values of the frame. */
   mark(frame) {
     this.frame = frame;
-    const context = fitCanvas(this.now, this.box), slot = this.box.clientWidth / Math.max(1, this.frames);
-    const x = (frame + 0.5) * slot, height = this.box.clientHeight;
     if (!this.frames) return;
-    context.fillStyle = "#ffffff24";
-    context.fillRect(frame * slot, 0, Math.max(1, slot), height);
-    context.fillStyle = "#fff";
-    context.fillRect(Math.round(x) - 0.75, 0, 1.5, height);
+    const slot = this.box.clientWidth / this.frames;
+    this.marker.style.width = `${Math.max(2, slot)}px`;
+    this.marker.style.transform = `translateX(${frame * slot}px)`;
     for (const row of this.rows) {
-      if (row.kind !== "curve") continue;
-      row.output.replaceChildren(...row.series.map(({ colour, values }) => {
-        const value = values[frame], text = Number.isNaN(value) || value === undefined ? "–" : value.toFixed(row.digits);
-        const output = make("span", "", text);
-        output.style.setProperty("--colour", colour);
-        return output;
-      }));
+      row.outputs?.forEach((output, number) => {
+        const value = row.series[number].values[frame];
+        output.textContent = Number.isNaN(value) || value === undefined ? "–" : value.toFixed(row.digits);
+      });
     }
   }
 
@@ -757,9 +760,8 @@ class Timeline {
         const start = Math.floor((column * this.frames) / columns), end = Math.max(start + 1, Math.floor(((column + 1) * this.frames) / columns));
         const counts = [0, 0, 0, 0, 0];
         for (let frame = start; frame < end; frame++) counts[states?.[frame] ?? STATES.absent] += 1;
-        const left = (column * width) / columns, right = ((column + 1) * width) / columns;
-        const gap = right - left > 5 ? 1 : 0;
-        const box = [left, top, right - left - gap + (gap ? 0 : 0.3), lane];
+        const left = Math.round((column * width) / columns), right = Math.round(((column + 1) * width) / columns);
+        const box = [left, top, right - left - (right - left > 10 ? 1 : 0), lane];
         if (counts[STATES.failed]) fillBox(context, STATE_COLOURS.failed, 1, box);
         else if (counts[STATES.unreadable]) fillBox(context, STATE_COLOURS.unreadable, 1, box);
         else if (counts[STATES.absent] === end - start) fillBox(context, STATE_COLOURS.stripe, 1, [left, top + lane / 2 - 1, right - left, 1.5]);
@@ -813,7 +815,7 @@ function niceCeiling(series) {
   const values = series.flatMap(({ values }) => Array.from(values).filter((value) => !Number.isNaN(value))).sort((a, b) => a - b);
   const high = values.length ? Math.max(values[Math.floor(values.length * 0.985)], values[values.length - 1] / 4, 0.1) : 1;
   const power = 10 ** Math.floor(Math.log10(high));
-  return Number(([1, 2, 5, 10].find((step) => step * power >= high) * power).toPrecision(2));
+  return Number(([1, 1.5, 2, 3, 5, 7.5, 10].find((step) => step * power >= high) * power).toPrecision(2));
 }
 
 function fitCanvas(canvas, box) {
@@ -850,13 +852,21 @@ function buildParts(layout, looks, changed) {
   }));
 }
 
+/* Show names and values; where the names are those of before, only what has changed. */
 function describe(list, facts) {
-  list.replaceChildren(...facts.flatMap(([name, value]) => (value ? [make("dt", "", name), make("dd", "", value)] : [])));
+  const known = facts.filter(([, value]) => value);
+  const names = [...list.querySelectorAll("dt")].map((name) => name.textContent);
+  if (names.join() === known.map(([name]) => name).join()) {
+    list.querySelectorAll("dd").forEach((value, place) => setText(value, known[place][1]));
+  } else {
+    list.replaceChildren(...known.flatMap(([name, value]) => [make("dt", "", name), make("dd", "", value)]));
+  }
 }
 
 /* ---- page: puts all together ---- */
 
 const byId = (id) => document.getElementById(id);
+const setText = (element, text) => { if (element.textContent !== text) element.textContent = text; };
 const same = (a, b) => a.split === b.split && a.video_id === b.video_id;
 
 function make(tag, className = "", text = "") {
@@ -867,6 +877,7 @@ function make(tag, className = "", text = "") {
 }
 
 export async function start(data) {
+  const firstRows = data.list(0, { search: "", sort: "split", first: 0, count: PAGE_ROWS });
   let world = await data.datasets();
   const { drawing } = world;
   const layout = world.datasets[0].layout, isAlone = world.datasets.length === 1;
@@ -898,51 +909,57 @@ export async function start(data) {
     if (!isAgain) views.forEach((view) => { view.element.dataset.frame = ""; });
     byId("video-name").textContent = row.video_id;
     byId("message").textContent = "";
+    const early = startPictures(row, frame);
     const buffers = await Promise.all(views.map((view) => data.landmarks(view.number, row.split, row.video_id).catch((error) => error)));
-    if (ticket !== opening) return;
+    if (ticket !== opening) { early.forEach((pictures) => pictures?.close()); return; }
     views.forEach((view, number) => {
       view.pictures?.close();
-      view.pictures = null;
+      view.pictures = early[number];
       const failed = buffers[number] instanceof Error;
       view.landmarks = failed ? null : new Landmarks(buffers[number], view.dataset.layout);
       if (failed) say(isAlone ? buffers[number].message : `${"AB"[number]}: ${buffers[number].message}`);
     });
     const frames = Math.max(0, ...views.map((view) => view.landmarks?.frames ?? 0));
     showVideo(row, frames);
-    preparePictures(ticket, row);
     player.begin(frames, frame);
+    checkSource(ticket, row);
     if (!frames) views.forEach((view) => { view.frameBox.hidden = true; });
   }
 
-  /* Where the source is listed, frames are shown from the first one on; otherwise when it is. */
-  function preparePictures(ticket, row) {
-    views.forEach((view) => {
-      const state = world.datasets[view.number].source.state;
-      if (state === "off" || state === "absent" || !view.landmarks) return;
-      const shared = views.find((other) => other !== view && other.pictures && sharesSource(other, view));
-      if (shared) { view.pictures = shared.pictures; return; }
-      const frames = view.landmarks.frames;
-      const make = (count) => new Pictures((frame) => data.picture(view.number, row.split, row.video_id, frame), count, (frame) => player.noteReady(frame));
-      if (state === "ready") view.pictures = make(frames);
-      data.source(view.number, row.split, row.video_id).then(({ frames: count, error }) => {
-        if (ticket !== opening) return;
-        if (error) { say(error); view.pictures = null; }
-        else if (view.pictures) view.pictures.frames = count;
-        else {
-          view.pictures = make(count);
-          for (const other of views) if (!other.pictures && other.landmarks && sharesSource(other, view)) other.pictures = view.pictures;
-        }
-        if (!error && count !== frames) say(`The source has ${count} frames, the dataset ${frames}.`);
-        player.seek(player.wanted);
-        player.redraw();
-      }).catch((error) => say(error.message));
-    });
+  /* Ask for the first picture while the landmarks are on their way. Datasets of one source share pictures. */
+  function startPictures(row, frame) {
+    const started = [];
+    for (const view of views) {
+      const { state, root } = world.datasets[view.number].source;
+      if (state !== "ready") { started.push(null); continue; }
+      const shared = views.findIndex((other) => other.number < view.number && world.datasets[other.number].source.root === root);
+      const pictures = shared >= 0 ? started[shared] : makePictures(view, row, row.frames);
+      pictures.want(frame, 0, () => false);
+      started.push(pictures);
+    }
+    return started;
   }
 
-  const sharesSource = (view, other) => {
-    const [one, two] = [view, other].map(({ number }) => world.datasets[number].source);
-    return one.state === "ready" && one.root === two.root;
-  };
+  const makePictures = (view, row, frames) => new Pictures(
+    (frame) => data.picture(view.number, row.split, row.video_id, frame), frames, (frame) => player.noteReady(frame),
+  );
+
+  /* Find out how many frames the source has. `watch` calls this again when the source is listed. */
+  function checkSource(ticket, row) {
+    for (const view of views) {
+      const { state } = world.datasets[view.number].source;
+      if (state !== "ready" || !view.landmarks) continue;
+      data.source(view.number, row.split, row.video_id).then(({ frames, error }) => {
+        if (ticket !== opening) return;
+        if (error) { say(error); view.pictures = null; }
+        else if (view.pictures) view.pictures.frames = frames;
+        else view.pictures = makePictures(view, row, frames);
+        if (!error && frames !== view.landmarks.frames) say(`The source has ${frames} frames, the dataset ${view.landmarks.frames}.`);
+        player.seek(player.wanted);
+        if (player.shown === player.wanted) player.redraw();
+      }).catch((failure) => say(failure.message));
+    }
+  }
 
   function showVideo(row, frames) {
     const landmarks = player.landmarks;
@@ -962,8 +979,8 @@ export async function start(data) {
     });
     const first = views[0].landmarks;
     const curves = [
-      curve("speed", "speed, px per frame", " px", null, 1, (part) => (frame) => (first ? speedAt(first, part, frame) : NaN)),
-      curve("score", "presence score", "", 1, 2, (part) => (frame) => (first ? first.score(part, frame) : NaN)),
+      curve("speed", `speed${isAlone ? "" : " of A"}, px per frame`, " px", null, 1, (part) => (frame) => (first ? speedAt(first, part, frame) : NaN)),
+      curve("score", `presence score${isAlone ? "" : " of A"}`, "", 1, 2, (part) => (frame) => (first ? first.score(part, frame) : NaN)),
     ];
     if (views[1]) {
       curves.push(curve("distance", "distance A to B, px", " px", null, 2, (part) => {
@@ -975,21 +992,22 @@ export async function start(data) {
     }
     timeline.use([...strips, ...curves], frames);
     const ticket = opening;
-    measureAll(frames, curves.flatMap(({ series }) => series), () => ticket === opening, (frame) => {
+    timeline.measured = 0;
+    // The first frame comes first.
+    setTimeout(() => measureAll(frames, curves.flatMap(({ series }) => series), () => ticket === opening, (frame) => {
       timeline.measured = frame;
       timeline.draw();
       timeline.mark(Math.max(0, player.shown));
-    });
+    }), 120);
   }
 
   function noteShown(frame) {
     byId("play").classList.toggle("playing", player.isPlaying);
-    byId("speed").textContent = `${player.speed}×`;
     const landmarks = player.landmarks;
     if (frame < 0 || !landmarks) return;
-    const number = make("span", "", ` / ${player.frames - 1}`);
-    number.prepend(make("b", "", String(frame)));
-    byId("position").replaceChildren(number, make("span", "", `${landmarks.time(frame).toFixed(2)} s`));
+    setText(byId("position-frame"), String(frame));
+    setText(byId("position-last"), ` / ${player.frames - 1}`);
+    setText(byId("position-time"), `${landmarks.time(frame).toFixed(2)} s`);
     timeline.mark(frame);
     const row = landmarks.rowOf[frame], [width, height] = landmarks.size(frame);
     describe(byId("frame-facts"), [
@@ -1048,24 +1066,31 @@ export async function start(data) {
     }));
   }
 
-  /* Look again while something can change. */
-  async function watch() {
-    const hasListing = world.datasets.some(({ source }) => source.state === "listing");
-    const isMoving = world.datasets.some((dataset) => dataset.is_written || dataset.unfinished);
+  /* Look again while something can change: soon at first, because most sources are listed in a moment. */
+  async function watch(pause = 100) {
+    const isListing = world.datasets.some(({ source }) => source.state === "listing");
+    const isGrowing = world.datasets.some((dataset) => dataset.is_written || dataset.unfinished);
     setTimeout(async () => {
-      const before = world;
-      try { world = await data.datasets(); } catch { return watch(); }
-      describeWorld();
-      const isNewer = world.datasets.some((dataset, number) => dataset.generation !== before.datasets[number].generation);
-      if (isNewer) {
-        list.ask({}, true);
-        if (opened && views.some(({ landmarks }) => !landmarks || landmarks.rows < landmarks.frames) && !player.isPlaying) {
-          const { row } = await data.find(0, opened.split, opened.video_id, list.query);
-          open(row, Math.max(0, player.wanted));
-        }
+      const before = world.datasets;
+      try {
+        world = await data.datasets();
+        describeWorld();
+        const changed = (what) => world.datasets.some((dataset, number) => what(dataset) !== what(before[number]));
+        if (opened && changed(({ source }) => source.state)) checkSource(opening, opened);
+        if (changed(({ generation }) => generation)) await showNewRows();
+      } catch (error) {
+        byId("notes").replaceChildren(make("span", "note warn", `the server does not answer: ${error.message}`));
       }
-      return watch();
-    }, hasListing ? 700 : isMoving ? 3000 : 30000);
+      watch(Math.min(1000, pause * 1.5));
+    }, isListing ? pause : isGrowing ? 3000 : 30000);
+  }
+
+  async function showNewRows() {
+    await list.ask({}, true);
+    const lacksFrames = views.some(({ landmarks }) => !landmarks || landmarks.rows < landmarks.frames);
+    if (!opened || !lacksFrames || player.isPlaying) return;
+    const { row } = await data.find(0, opened.split, opened.video_id, list.query);
+    await open(row, Math.max(0, player.wanted));
   }
 
   /* Controls. */
@@ -1092,10 +1117,9 @@ export async function start(data) {
   const keys = {
     " ": () => player.toggle(), ArrowLeft: (many) => player.step(many ? -10 : -1), ArrowRight: (many) => player.step(many ? 10 : 1),
     Home: () => player.step(-Infinity), End: () => player.step(Infinity), "[": () => setSpeed(-1), "]": () => setSpeed(1), "\\": () => setSpeed(0),
-    ArrowUp: () => list.step(-1).then(followPlace), ArrowDown: () => list.step(1).then(followPlace), l: () => setLoop(!player.loops),
+    ArrowUp: () => list.step(-1), ArrowDown: () => list.step(1), l: () => setLoop(!player.loops),
     f: () => setFrames(!player.withPictures), "/": () => byId("search").focus(), "?": () => byId("help").showModal(),
   };
-  const followPlace = () => { if (list.place !== null) list.scrollTo(list.place); };
   window.addEventListener("keydown", (event) => {
     const isTyping = event.target.matches("input[type=search]");
     if (isTyping && event.key === "Escape") event.target.blur();
@@ -1122,19 +1146,8 @@ export async function start(data) {
   byId("stage").addEventListener("pointerleave", () => { byId("tip").hidden = true; });
   new ResizeObserver(() => player.redraw()).observe(byId("stage"));
 
-  list.open = async (row) => {
-    const { place } = list;
-    await open(row, 0);
-    if (list.place === place && place === null) list.reveal(row.split, row.video_id);
-  };
-  list.step = async (direction) => {
-    const place = list.place === null ? 0 : list.place + direction, row = await list.row(place);
-    if (!row) return;
-    list.place = place;
-    await open(row, 0);
-  };
   describeWorld();
-  await list.ask();
+  await list.ask({}, false, firstRows);
   if (!(await followLink())) {
     const row = await list.row(0);
     if (row) { list.place = 0; open(row, 0); }
