@@ -21,7 +21,7 @@ _OPTIONS = {
     "sheet": ("sheet", "source", "videos", "frames", "only", "around"),
     "mp4": ("mp4", "source", "no_frames", "side_by_side", "beside", "span", "only"),
     "gif": ("gif", "source", "no_frames", "side_by_side", "beside", "span", "only"),
-    "html": ("html", "source", "with_frames", "only"),
+    "html": ("html", "source", "with_frames", "no_frames", "only"),
 }
 _NAMES = {
     "page": "the page",
@@ -172,6 +172,10 @@ def _write_html(options: dict[str, Any]) -> None:
     from phoenix_ray.viewer.html_page import write_html_page
 
     file: Path = options["html"]
+    if file.suffix.lower() not in (".html", ".htm"):
+        raise ConfigError(f"{file} does not end with .html.")
+    if options["with_frames"] and options["no_frames"]:
+        raise click.UsageError("--with-frames and --no-frames contradict each other: leave one of them out.")
     check_report_path(file)
     source = SourceSettings(path=options["source"]) if options["with_frames"] else None
     with progress_bar(f"writing {file.name}", "videos") as show:

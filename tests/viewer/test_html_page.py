@@ -163,8 +163,15 @@ def test_the_command_says_what_is_in_the_file(dataset: Path, tmp_path: Path) -> 
     result = CliRunner().invoke(cli, ["view", str(dataset), "--html", str(file)], catch_exceptions=False)
     assert result.output.startswith(f"{file}: 3 videos, 67 frames, 0.")
     assert "no pixel of the source" in result.output
-    result = CliRunner().invoke(cli, ["view", str(dataset), "--html", str(file), "--no-frames"])
-    assert result.exit_code == 2
+    for words, message in (
+        (["--html", str(file), "--no-frames", "--with-frames"], "contradict each other"),
+        (["--html", str(file), "--beside", "other"], "--beside belongs to"),
+        (["--html", str(file), "--sheet", "a.png"], "one thing at a time"),
+        (["--html", "page.txt"], "does not end with .html"),
+    ):
+        refused = CliRunner().invoke(cli, ["view", str(dataset), *words])
+        assert refused.exit_code == 2
+        assert message in f"{refused.output} {refused.exception}"
 
 
 @pytest.fixture(scope="module")
