@@ -99,7 +99,7 @@ def serve_status(output: str, host: str, port: int, *, shows_frames: bool, opens
         }
 
     look()
-    serve(library, host, port, announcer(opens_browser), run_status=look, page="/run")
+    serve(library, host, port, announcer(opens_browser=opens_browser), run_status=look, page="/run")
 
 
 @dataclass(frozen=True, slots=True)

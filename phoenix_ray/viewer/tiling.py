@@ -10,6 +10,7 @@ import string
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -151,6 +152,12 @@ def write(pen: ImageDraw.ImageDraw, corner: tuple[int, int], text: str, size: in
     pen.text(corner, text, colour, font)
 
 
+def text_width(text: str, size: int) -> int:
+    """Return how many pixels wide `write` makes a line."""
+    return round(_font(size)[0].getlength(text))
+
+
+@cache
 def _font(size: int) -> tuple[ImageFont.FreeTypeFont | ImageFont.ImageFont, frozenset[str] | None]:
     """Return a font and the letters it is limited to, None for a system font."""
     for name in SYSTEM_FONTS:
@@ -166,7 +173,7 @@ def _draw_legend(pen: ImageDraw.ImageDraw, x: int, y: int, parts: Collection[str
         pen.rounded_rectangle((x, y + 2, x + CAPTION_SIZE, y + 2 + CAPTION_SIZE), 3, STYLES[part].colour)
         x += CAPTION_SIZE + 8
         write(pen, (x, y), label, CAPTION_SIZE, FAINT_TEXT, 200)
-        x += round(_font(CAPTION_SIZE)[0].getlength(label)) + 2 * GAP
+        x += text_width(label, CAPTION_SIZE) + 2 * GAP
 
 
 def _draw_tile(

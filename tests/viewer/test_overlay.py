@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from phoenix_ray.landmarks import holistic
-from phoenix_ray.viewer.overlay import STYLES, draw
+from phoenix_ray.viewer import overlay
+from phoenix_ray.viewer.overlay import STYLES, Colour, Image, draw
 
 LAYOUT = holistic(468)
 GREY = np.full((65, 52, 3), 128, np.uint8)
@@ -76,3 +77,22 @@ def test_points_that_are_hardly_visible_are_fainter() -> None:
 @given(x=st.floats(-(2.0**100), 2.0**100, width=32), y=st.floats(-(2.0**100), 2.0**100, width=32))
 def test_points_anywhere_are_drawn_or_cut_off_but_never_crash(x: float, y: float) -> None:
     assert draw(GREY, LAYOUT, missing() | {"left_hand": hand_at(x, y)}, scale=1).shape == GREY.shape
+
+
+def blend_in_floats(canvas: Image, mask: Image, colour: Colour, opacity: float) -> None:
+    """What `overlay` looks up in a table."""
+    weight = mask[:, :, np.newaxis].astype(np.float32) * (opacity / 255)
+    canvas[:] = np.rint(canvas * (1 - weight) + np.array(colour, np.float32) * weight).astype(np.uint8)
+
+
+@pytest.mark.parametrize("scale", [1, 3])
+def test_pixels_are_those_of_a_blend_in_floats(scale: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    random = np.random.default_rng(scale)
+    image = random.integers(0, 256, (65, 52, 3), dtype=np.uint8)
+    points = {
+        part.name: random.uniform(-0.2, 1.2, values.shape).astype(np.float32)
+        for part, values in zip(LAYOUT.parts, missing().values(), strict=True)
+    }
+    drawn = draw(image, LAYOUT, points, scale)
+    monkeypatch.setattr(overlay, "_composite", blend_in_floats)
+    np.testing.assert_array_equal(drawn, draw(image, LAYOUT, points, scale))
