@@ -15,7 +15,7 @@ from pydantic import TypeAdapter
 
 from phoenix_ray.dataset import paths
 from phoenix_ray.dataset.sealing import FiniteNumber, FrameNumber, parse_sealed_json, seal_json, validate
-from phoenix_ray.dataset.storage import Storage
+from phoenix_ray.dataset.storage import ReadableStorage, Storage
 from phoenix_ray.errors import OutputError
 from phoenix_ray.text import without_secrets
 
@@ -63,7 +63,7 @@ def record_failure(storage: Storage, failure: FailureRecord) -> None:
     storage.write(name, seal_json(asdict(failure) | cleaned))
 
 
-def read_failures(storage: Storage) -> list[FailureRecord]:
+def read_failures(storage: ReadableStorage) -> list[FailureRecord]:
     """Return the list, sorted by split, video and frame.
 
     Raises:
@@ -100,7 +100,7 @@ def parse_failure(content: bytes) -> FailureRecord:
     return validate(_FAILURE, parse_sealed_json(content))
 
 
-def _read_failure(storage: Storage, name: str) -> FailureRecord | None:
+def _read_failure(storage: ReadableStorage, name: str) -> FailureRecord | None:
     try:
         return parse_failure(storage.read(name))
     except FileNotFoundError:

@@ -1,0 +1,316 @@
+"""The page itself: the sections of a report in the order in which a researcher asks.
+
+What is it, what was found, how do the landmarks move, what is missing, what should I look at, how was it made, where
+did the time go. The page is a function of its arguments: the same dataset gives the same bytes at the same `now`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from importlib import resources
+
+from phoenix_ray import __version__
+from phoenix_ray.models.provenance import describe_mixture
+from phoenix_ray.report.charts import bar_plot, figure, legend_of, share_cell
+from phoenix_ray.report.findings import Comparison, DatasetRecord, Findings
+from phoenix_ray.report.markup import Element, Node, definitions, document, element, more, note, table
+from phoenix_ray.report.quality import comparison_section, movement_section, part_classes, part_name, rates_section
+from phoenix_ray.report.runs import PHASES, RecordedRun
+from phoenix_ray.report.trouble import STATUS_TEXTS, missing_section, outliers_section, take_pictures
+from phoenix_ray.sources.base import Source
+from phoenix_ray.statistics.measures import VideoMeasures
+from phoenix_ray.text import counted
+
+SPLITS_SHOWN = 20
+RUNS_SHOWN = 8
+NODES_SHOWN = 16
+_HOUR = 3600
+
+
+def render(
+    findings: Findings,
+    comparison: Comparison | None,
+    open_frames: Callable[[], Source] | None,
+    now: datetime,
+) -> str:
+    """Return the page about a dataset.
+
+    Args:
+        findings: The dataset.
+        comparison: It beside others; None for it alone.
+        open_frames: Opens the source, for pictures of its frames; None shows skeletons alone.
+        now: When the page is made, with its time zone.
+
+    Raises:
+        OutputError: The dataset cannot be read.
+    """
+    pictures = take_pictures(findings, open_frames)
+    record = findings.record
+    sections = [
+        _header(findings, now),
+        _identity_section(findings),
+        comparison_section(findings, comparison) if comparison is not None else None,
+        rates_section(findings),
+        movement_section(findings),
+        missing_section(findings, pictures),
+        outliers_section(findings, pictures, findings.name if record is not None else None),
+        *((_making_section(record), _time_section(record)) if record is not None else ()),
+        element(
+            "footer",
+            f"Made by phoenix-ray {__version__} on {now:%Y-%m-%d %H:%M %Z}. What each figure means: docs/statistics.md. "
+            "This page fetches nothing and runs no script.",
+        ),
+    ]
+    style = (resources.files("phoenix_ray.report") / "style.css").read_text(encoding="utf-8")
+    return document(f"{findings.name}: landmarks", style, [section for section in sections if section is not None])
+
+
+def _header(findings: Findings, now: datetime) -> Element:
+    everything, record = findings.everything(), findings.record
+    kinds = part_classes(everything)
+    signers = {video.signer for video in findings.counted} - {""}
+    facts = [
+        ("videos", f"{everything.videos:,}"),
+        ("frames", f"{everything.frames:,}"),
+        ("hours", f"{record.text.seconds / _HOUR:,.1f}" if record and record.text.seconds else ""),
+        ("splits", f"{len({video.split for video in findings.counted}):,}"),
+        ("signers", f"{len(signers):,}" if signers else ""),
+    ]
+    tiles = (
+        element("div", element("b", value), element("span", name), class_="tile") for name, value in facts if value
+    )
+    rates = (
+        element("div", share_cell(part.rate, kinds[name]), element("span", part_name(name)), class_="tile")
+        for name, part in everything.parts.items()
+    )
+    return element(
+        "header",
+        element("p", f"Landmark report, {now:%Y-%m-%d %H:%M %Z}", class_="kicker"),
+        element("h1", findings.name),
+        element("ul", *(element("li", text, class_=kind) for kind, text in _state(findings))),
+        element("div", *tiles, class_="tiles"),
+        element("p", "found in % of all frames", class_="kicker"),
+        element("div", *rates, class_="tiles"),
+    )
+
+
+def _state(findings: Findings) -> Iterator[tuple[str, str]]:
+    """Yield (`good` or `warning`, sentence): how complete the dataset is, and what to know before using it."""
+    record = findings.record
+    if record is None:
+        yield "plain", "Landmarks of another tool: nothing is recorded of how and when they were made."
+    else:
+        yield from _completeness(record)
+    for status, (name, _) in STATUS_TEXTS.items():
+        affected = [video for video in findings.counted if video.statuses.get(status)]
+        if affected:
+            frames = sum(video.statuses[status] for video in affected)
+            verb = "is" if frames == 1 else "are"
+            said = "has no person" if frames == 1 else "have no person"
+            said = said if status == "no_person" else f"{verb} {name}"
+            yield "plain" if status == "no_person" else "warning", (
+                f"{counted(frames, 'frame')} in {counted(len(affected), 'video')} {said}."
+            )
+    if record is not None and record.text.uneven:
+        yield "plain", f"The frame rate of {counted(record.text.uneven, 'video')} varies: fps is the average there."
+    if (shared := _shared_signers(findings)) is not None:
+        yield "plain", shared
+
+
+def _completeness(record: DatasetRecord) -> Iterator[tuple[str, str]]:
+    history = record.history
+    if record.failures:
+        yield "warning", f"The failure list is not empty: {counted(len(record.failures), 'shard')} or whole videos."
+    if history.at_work:
+        names = ", ".join(holder.run_id for holder in history.at_work[:3])
+        yield "warning", f"A run is at work ({names}): this page shows what was committed when it was made."
+    if record.unfinished:
+        yield "warning", (
+            f"{counted(record.unfinished, 'video')} lack frames. Videos of which no frame is committed are not here "
+            "at all."
+        )
+    elif not history.at_work and any(run.ended and run.state == "finished" for run in history.runs[:1]):
+        yield "good", "Finished: every frame of every video has its row."
+    if not history.runs:
+        yield "warning", "No run has left a record here, so how and when it was computed is only known in part."
+    elif not history.runs[0].ended and not history.at_work:
+        yield "warning", f"The last run ended without a summary while it was {history.runs[0].state}."
+    elif history.runs[0].ended and history.runs[0].state != "finished":
+        yield "warning", f"The last run is {history.runs[0].state}: the same command goes on."
+    for line in history.damaged:
+        yield "warning", f"{line}."
+
+
+def _shared_signers(findings: Findings) -> str | None:
+    """Return whether signers of one split occur in another, which decides what a test result means."""
+    splits: dict[str, set[str]] = {}
+    for video in findings.counted:
+        if video.signer:
+            splits.setdefault(video.signer, set()).add(video.split)
+    if not splits or len(set().union(*splits.values())) < 2:
+        return None
+    several = sum(len(where) > 1 for where in splits.values())
+    if not several:
+        return "No signer occurs in more than one split."
+    return f"{several:,} of {counted(len(splits), 'signer')} {'occurs' if several == 1 else 'occur'} in several splits."
+
+
+def _identity_section(findings: Findings) -> Element:
+    record = findings.record
+    if record is None:
+        pairs: list[tuple[str, Node]] = [("layout", findings.collection.layout.name)]
+    else:
+        model, text = record.identity.model, record.text
+        videos = len(findings.counted)
+        pairs = [
+            ("source", record.identity.source_root or "not recorded"),
+            ("model", f"{model.get('model', model.get('name', 'not recorded'))}, engine {model.get('engine', '–')}"),
+            ("mode", model.get("mode", "static")),
+            ("layout", record.identity.layout),
+            ("frame rate", _rates(text.rates)),
+            ("frames of a video", "all" if (limit := record.identity.limit_frames) is None else f"the first {limit:,}"),
+            ("glosses", f"{text.glosses:,} different, in {text.with_gloss / videos:.1%} of the videos"),
+            ("translations", f"in {text.with_translation / videos:.1%} of the videos"),
+        ]
+    return element("section", element("h2", "What it is"), definitions(pairs), *_splits(findings))
+
+
+def _rates(rates: tuple[float, float] | None) -> str:
+    if rates is None:
+        return "not known"
+    low, high = rates
+    return f"{low:g} fps" if low == high else f"{low:g} to {high:g} fps"
+
+
+def _splits(findings: Findings) -> Iterator[Node]:
+    splits: dict[str, list[VideoMeasures]] = {}
+    for video in findings.counted:
+        splits.setdefault(video.split, []).append(video)
+    largest = sorted(splits, key=lambda split: (-len(splits[split]), split))[:SPLITS_SHOWN]
+    rows = []
+    for split in largest:
+        videos = splits[split]
+        frames = [video.frames for video in videos]
+        statuses = [sum(video.statuses.get(status, 0) for video in videos) for status in STATUS_TEXTS]
+        signers = len({video.signer for video in videos} - {""})
+        rows.append(
+            [
+                split,
+                f"{len(videos):,}",
+                f"{sum(frames):,}",
+                f"{min(frames):,}–{max(frames):,}",
+                f"{signers:,}" if signers else "–",
+                *(f"{count:,}" for count in statuses),
+            ]
+        )
+    names = [name for name, _ in STATUS_TEXTS.values()]
+    yield table(["split", "videos", "frames", "frames of a video", "signers", *names], rows)
+    yield more(len(largest), len(splits), "split")
+
+
+def _making_section(record: DatasetRecord) -> Element:
+    identity, history = record.identity, record.history
+    ended = next((run for run in history.runs if run.ended), None)
+    versions = ", ".join(f"{name} {version}" for name, version in ended.versions.items()) if ended else ""
+    settings = {name: value for name, value in sorted(identity.model.items()) if not name.startswith("weights.")}
+    weights = {name: value for name, value in sorted(identity.model.items()) if name.startswith("weights.")}
+    kernels = [f"{frames:,} frames: {line}" for line, frames in sorted(record.kernels.items(), key=lambda kv: -kv[1])]
+    return element(
+        "section",
+        element("h2", "How it was made"),
+        definitions(
+            [
+                ("landmark digest", element("code", record.digest)),
+                ("fingerprint of the settings", element("code", identity.fingerprint)),
+                ("settings", ", ".join(f"{name}={value}" for name, value in settings.items())),
+                ("weights (sha256)", ", ".join(f"{name[8:]} {value[:12]}" for name, value in weights.items())),
+                ("signatures of the source", identity.signature),
+                ("versions of the last run", versions),
+                ("computed with", element("span", *(element("div", line) for line in kernels)) if kernels else None),
+            ]
+        ),
+        note("Datasets with the same digest hold the same landmarks, bit for bit."),
+        *(note(line.strip()) for line in describe_mixture(record.kernels)[:1]),
+        *_runs(record),
+    )
+
+
+def _runs(record: DatasetRecord) -> Iterator[Node]:
+    history = record.history
+    yield element("h3", "Runs")
+    if not history.runs:
+        yield note("No run has left a record.")
+        return
+    rows = (
+        [
+            run.run_id,
+            run.began or "–",
+            run.state if run.ended else f"{run.state}, no summary yet",
+            f"{run.frames_computed:,}",
+            _duration(run.seconds) if run.ended else "–",
+            f"{run.frames_computed / run.compute_seconds:,.1f}" if run.compute_seconds else "–",
+            f"{run.workers:,}" if run.workers else "–",
+            f"{run.failures:,}" if run.ended else "–",
+            f"{run.peak_memory_mb:,.0f}" if run.peak_memory_mb else "–",
+        ]
+        for run in history.runs[:RUNS_SHOWN]
+    )
+    headings = ["run", "began", "state", "frames computed", "time", "frames/s", "workers", "failures"]
+    yield table([*headings, "MB of a worker, most"], rows, texts=(0, 1, 2))
+    shown = min(RUNS_SHOWN, len(history.runs))
+    yield more(shown, len(history.runs) + history.older, "run")
+
+
+def _time_section(record: DatasetRecord) -> Element:
+    heading = element("h2", "Where the time went")
+    timed = [run for run in record.history.runs if run.timings.shares()]
+    if not timed:
+        remark = "A run records it at its end" if record.history.at_work else "No run here has recorded it"
+        return element("section", heading, note(f"{remark}."))
+    plots = [
+        figure(
+            "Workers' time by run",
+            "What the workers of a run spent their time on. Inference should be nearly all of it: much decode asks for "
+            "more decoding threads or faster storage, much write for faster storage of the output, much idle for fewer "
+            "workers or smaller shards.",
+            bar_plot(
+                "share of the workers' time, in %",
+                [(run.began or run.run_id, _pieces(run.timings.shares())) for run in timed[:RUNS_SHOWN]],
+            ),
+            legend_of({f"phase-{phase}": phase for phase in PHASES}),
+        )
+    ]
+    if nodes := {name: seconds.shares() for name, seconds in sorted(timed[0].nodes.items()) if seconds.shares()}:
+        plots.append(_nodes(timed[0], nodes))
+    left = len(timed) - RUNS_SHOWN
+    return element(
+        "section",
+        heading,
+        element("div", *plots, class_="plots"),
+        more(RUNS_SHOWN, RUNS_SHOWN + left, "run") if left > 0 else None,
+    )
+
+
+def _nodes(run: RecordedRun, nodes: dict[str, dict[str, float]]) -> Element:
+    rows = [(name, _pieces(shares)) for name, shares in list(nodes.items())[:NODES_SHOWN]]
+    remark = f" Shown are {NODES_SHOWN} of {len(nodes):,} nodes." if len(nodes) > NODES_SHOWN else ""
+    return figure(
+        f"Workers' time by node, run of {run.began or run.run_id}",
+        f"The same for each machine of the newest run. A node with more decode than others reads slower storage.{remark}",
+        bar_plot("share of the workers' time, in %", rows),
+        legend_of({f"phase-{phase}": phase for phase in PHASES}),
+    )
+
+
+def _pieces(shares: dict[str, float]) -> list[tuple[str, float]]:
+    return [(f"phase-{phase}", share) for phase, share in shares.items()]
+
+
+def _duration(seconds: float) -> str:
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < _HOUR:
+        return f"{whole // 60} min {whole % 60:02} s"
+    return f"{whole // _HOUR:,} h {whole % _HOUR // 60:02} min"
