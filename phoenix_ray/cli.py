@@ -73,7 +73,11 @@ def cli() -> None:
     """
 
 
-for command in (run, plan, status, failures, view, compact, check, export, prepare, stats, report, verify, models, config):
+COMMANDS = (
+    *(run, plan, status, failures, view, compact, check),
+    *(export, prepare, stats, report, verify, models, config),
+)
+for command in COMMANDS:
     cli.add_command(command)
 
 

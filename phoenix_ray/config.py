@@ -315,6 +315,14 @@ class RunSettings(Section):
         "video's share, so the N runs never meet; the one that is last merges the rows of all. Another N may go on "
         "later, not at the same time. Empty: all videos.",
     )
+    report: Literal["", "skeletons", "frames"] = Field(
+        "",
+        description="Write a page about the dataset at the end of the run, report.html beside summary.json "
+        "(docs/report.md): for people who do not log in where it ran. It reads up to 2,000 videos on the machine of "
+        "the driver, after the workers are gone. 'skeletons' shows no pixel of the source, as the dataset itself; "
+        "'frames' puts pictures of people beside it. A stopped run writes none, nor does a share of an array while "
+        "videos are missing. Empty: none.",
+    )
     progress_seconds: Annotated[float, Field(gt=0)] = Field(
         10.0,
         description="Seconds between two progress lines where the output is not a terminal, and between two updates of "

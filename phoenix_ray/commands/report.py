@@ -41,6 +41,7 @@ def report(
     of phoenix-ray, or landmarks of another tool that `stats` understands. The page is one file that fetches nothing.
     """
     from datetime import datetime
+    from functools import partial
 
     from phoenix_ray.config import SourceSettings
     from phoenix_ray.dataset.identity import open_recorded_source
@@ -51,11 +52,7 @@ def report(
     findings = examine(dataset, sample, threads)
     comparison = compare(findings, others, sample, threads) if others else None
     recorded = findings.record.identity.source_root if findings.record is not None else ""
-    open_frames = None
-    if not no_frames and (source or findings.record is not None):
-
-        def open_frames():
-            return open_recorded_source(SourceSettings(path=source), recorded)
-
+    shows_frames = not no_frames and bool(source or findings.record is not None)
+    open_frames = partial(open_recorded_source, SourceSettings(path=source), recorded) if shows_frames else None
     write_report(file, render(findings, comparison, open_frames, datetime.now().astimezone()))
     click.echo(f"{file}")

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from phoenix_ray.report.markup import Element, add, element
 
 WIDTH, HEIGHT = 460, 270
-_LEFT, _RIGHT, _TOP, _BOTTOM = 58, 14, 12, 44
+_LEFT, _RIGHT, _TOP, _BOTTOM = 58, 22, 12, 44
 # Points of a line at most: a million videos need no longer line than a thousand.
 _MOST_POINTS = 120
 # Largest value, in typical ones, from which on an axis is logarithmic.
@@ -93,7 +93,7 @@ def line_plot(axis: Axis, y_label: str, lines: Mapping[str, Sequence[tuple[float
         lines: Class of a curve → its points, ascending.
     """
     plot = _frame(axis.label, y_label)
-    _y_ticks(plot, (0, 0.25, 0.5, 0.75, 1), lambda share: f"{share:.0%}", 1)
+    _y_ticks(plot, (0, 0.25, 0.5, 0.75, 1), lambda share: f"{100 * share:.0f} %", 1)
     for tick in axis.ticks:
         x = _LEFT + axis.place(tick) * (WIDTH - _LEFT - _RIGHT)
         add(plot, element("line", x1=_n(x), x2=_n(x), y1=_TOP, y2=HEIGHT - _BOTTOM, class_="grid"))
@@ -139,16 +139,16 @@ def column_plot(x_label: str, y_label: str, groups: Sequence[str], columns: Mapp
 
 
 def bar_plot(x_label: str, rows: Sequence[tuple[str, Sequence[tuple[str, float]]]]) -> Element:
-    """Return horizontal bars of shares from 0 to 1, each with its percentage where there is room.
+    """Return horizontal bars of shares from 0 to 1; a bar of one piece has its percentage beside it.
 
     Args:
         x_label: What the shares are shares of.
         rows: The name of each row, and the pieces of its bar as (class, share), laid end to end.
     """
-    left, right, thick, gap = 110, 46, 20, 10
+    left, right, thick, gap = 116, 58, 20, 10
     height = _TOP + len(rows) * (thick + gap) + _BOTTOM - gap
     bottom = height - _BOTTOM + 4
-    plot = element("svg", class_="plot", **{"viewBox": f"0 0 {WIDTH} {height}"})
+    plot = element("svg", class_="plot", viewBox=f"0 0 {WIDTH} {height}")
     for percent in (0, 25, 50, 75, 100):
         x = left + percent / 100 * (WIDTH - left - right)
         add(plot, element("line", x1=_n(x), x2=_n(x), y1=_TOP - 4, y2=bottom, class_="grid"))
@@ -163,19 +163,19 @@ def bar_plot(x_label: str, rows: Sequence[tuple[str, Sequence[tuple[str, float]]
         add(plot, label)
         x = float(left)
         for kind, share in pieces:
-            width = share * (WIDTH - left - right)
-            bar = element("rect", x=_n(x), y=y, width=_n(width), height=thick, class_=f"bar {kind}")
-            add(bar, element("title", f"{name}, {kind.replace('-', ' ')}: {share:.1%}"))
+            long = share * (WIDTH - left - right)
+            bar = element("rect", x=_n(x), y=y, width=_n(long), height=thick, class_=f"bar {kind}")
+            add(bar, element("title", f"{name}, {kind.replace('-', ' ')}: {100 * share:.1f} %"))
             add(plot, bar)
-            x += width
+            x += long
         if len(pieces) == 1:
-            add(plot, element("text", f"{pieces[0][1]:.1%}", x=_n(x + 5), y=y + 14, class_="tick value"))
+            add(plot, element("text", f"{100 * pieces[0][1]:.1f} %", x=_n(x + 5), y=y + 14, class_="tick value"))
     return plot
 
 
 def share_cell(share: float, kind: str) -> Element:
     """Return a percentage with a small bar below it, for a table."""
-    small = element("svg", class_="share", **{"viewBox": "0 0 100 6", "preserveAspectRatio": "none"})
+    small = element("svg", class_="share", viewBox="0 0 100 6", preserveAspectRatio="none")
     add(small, element("rect", width=100, height=6, class_="track"))
     add(small, element("rect", width=_n(100 * share), height=6, class_=f"bar {kind}"))
     small.set("aria-hidden", "true")
@@ -183,7 +183,7 @@ def share_cell(share: float, kind: str) -> Element:
 
 
 def _frame(x_label: str, y_label: str) -> Element:
-    plot = element("svg", class_="plot", **{"viewBox": f"0 0 {WIDTH} {HEIGHT}"})
+    plot = element("svg", class_="plot", viewBox=f"0 0 {WIDTH} {HEIGHT}")
     middle = _TOP + (HEIGHT - _TOP - _BOTTOM) / 2
     across = _LEFT + (WIDTH - _LEFT - _RIGHT) / 2
     add(plot, element("text", x_label, x=_n(across), y=HEIGHT - 8, class_="label middle"))

@@ -202,9 +202,7 @@ def _measure_again(dataset: Findings, keys: Sequence[VideoKey], threads: int) ->
     return [known[key] for key in keys]
 
 
-def measure(
-    name: str, collection: LandmarkCollection, keys: Collection[VideoKey], threads: int
-) -> list[VideoMeasures]:
+def measure(name: str, collection: LandmarkCollection, keys: Collection[VideoKey], threads: int) -> list[VideoMeasures]:
     """Return the measures of some videos of a collection that was opened by this name."""
     if isinstance(collection, Dataset):
         reading = collection.select(parts=image_parts(collection.layout))

@@ -15,6 +15,8 @@ from phoenix_ray.text import printable_line
 
 Element = ElementTree.Element
 Node = Element | str | None
+# Stands in a table where there is no value.
+ABSENT = "—"
 
 
 def element(tag: str, *children: Node, **attributes: str | float) -> Element:
@@ -87,6 +89,11 @@ def more(shown: int, total: int, noun: str) -> Element | None:
     """Return how many things of a list are not shown, None where all are."""
     left = total - shown
     return note(f"and {left:,} more {noun}{'' if left == 1 else 's'}") if left > 0 else None
+
+
+def brief(text: str, most: int = 120) -> str:
+    """Return text from outside, cut where it is longer than a line or two of the page."""
+    return text if len(text) <= most else f"{text[:most]}…"
 
 
 def document(title: str, style: str, body: Sequence[Element]) -> str:

@@ -10,11 +10,13 @@ from collections.abc import Callable, Iterator
 from datetime import datetime
 from importlib import resources
 
+import numpy as np
+
 from phoenix_ray import __version__
 from phoenix_ray.models.provenance import describe_mixture
-from phoenix_ray.report.charts import bar_plot, figure, legend_of, share_cell
+from phoenix_ray.report.charts import bar_plot, cumulative, figure, legend_of, line_plot, share_cell, value_axis
 from phoenix_ray.report.findings import Comparison, DatasetRecord, Findings
-from phoenix_ray.report.markup import Element, Node, definitions, document, element, more, note, table
+from phoenix_ray.report.markup import ABSENT, Element, Node, brief, definitions, document, element, more, note, table
 from phoenix_ray.report.quality import comparison_section, movement_section, part_classes, part_name, rates_section
 from phoenix_ray.report.runs import PHASES, RecordedRun
 from phoenix_ray.report.trouble import STATUS_TEXTS, missing_section, outliers_section, take_pictures
@@ -54,12 +56,12 @@ def render(
         rates_section(findings),
         movement_section(findings),
         missing_section(findings, pictures),
-        outliers_section(findings, pictures, findings.name if record is not None else None),
+        outliers_section(pictures, findings.name if record is not None else None),
         *((_making_section(record), _time_section(record)) if record is not None else ()),
         element(
             "footer",
-            f"Made by phoenix-ray {__version__} on {now:%Y-%m-%d %H:%M %Z}. What each figure means: docs/statistics.md. "
-            "This page fetches nothing and runs no script.",
+            f"Made by phoenix-ray {__version__} on {now:%Y-%m-%d %H:%M %Z}. The pages `statistics` and `report` of its "
+            "documentation say what each figure means. This page fetches nothing and runs no script.",
         ),
     ]
     style = (resources.files("phoenix_ray.report") / "style.css").read_text(encoding="utf-8")
@@ -73,7 +75,7 @@ def _header(findings: Findings, now: datetime) -> Element:
     facts = [
         ("videos", f"{everything.videos:,}"),
         ("frames", f"{everything.frames:,}"),
-        ("hours", f"{record.text.seconds / _HOUR:,.1f}" if record and record.text.seconds else ""),
+        ("of signing", _duration(record.text.seconds) if record and record.text.seconds else ""),
         ("splits", f"{len({video.split for video in findings.counted}):,}"),
         ("signers", f"{len(signers):,}" if signers else ""),
     ]
@@ -109,8 +111,9 @@ def _state(findings: Findings) -> Iterator[tuple[str, str]]:
             verb = "is" if frames == 1 else "are"
             said = "has no person" if frames == 1 else "have no person"
             said = said if status == "no_person" else f"{verb} {name}"
-            yield "plain" if status == "no_person" else "warning", (
-                f"{counted(frames, 'frame')} in {counted(len(affected), 'video')} {said}."
+            yield (
+                "plain" if status == "no_person" else "warning",
+                (f"{counted(frames, 'frame')} in {counted(len(affected), 'video')} {said}."),
             )
     if record is not None and record.text.uneven:
         yield "plain", f"The frame rate of {counted(record.text.uneven, 'video')} varies: fps is the average there."
@@ -126,9 +129,12 @@ def _completeness(record: DatasetRecord) -> Iterator[tuple[str, str]]:
         names = ", ".join(holder.run_id for holder in history.at_work[:3])
         yield "warning", f"A run is at work ({names}): this page shows what was committed when it was made."
     if record.unfinished:
-        yield "warning", (
-            f"{counted(record.unfinished, 'video')} lack frames. Videos of which no frame is committed are not here "
-            "at all."
+        yield (
+            "warning",
+            (
+                f"{counted(record.unfinished, 'video')} without all frames. Videos of which no frame is committed are "
+                "not here at all."
+            ),
         )
     elif not history.at_work and any(run.ended and run.state == "finished" for run in history.runs[:1]):
         yield "good", "Finished: every frame of every video has its row."
@@ -165,15 +171,33 @@ def _identity_section(findings: Findings) -> Element:
         videos = len(findings.counted)
         pairs = [
             ("source", record.identity.source_root or "not recorded"),
-            ("model", f"{model.get('model', model.get('name', 'not recorded'))}, engine {model.get('engine', '–')}"),
+            ("model", f"{model.get('model', model.get('name', 'not recorded'))}, engine {model.get('engine', ABSENT)}"),
             ("mode", model.get("mode", "static")),
             ("layout", record.identity.layout),
             ("frame rate", _rates(text.rates)),
             ("frames of a video", "all" if (limit := record.identity.limit_frames) is None else f"the first {limit:,}"),
-            ("glosses", f"{text.glosses:,} different, in {text.with_gloss / videos:.1%} of the videos"),
-            ("translations", f"in {text.with_translation / videos:.1%} of the videos"),
+            ("glosses", f"{text.glosses:,} different, in {_percent(text.with_gloss, videos)} of the videos"),
+            ("translations", f"in {_percent(text.with_translation, videos)} of the videos"),
         ]
-    return element("section", element("h2", "What it is"), definitions(pairs), *_splits(findings))
+    lengths = np.array([video.frames for video in findings.counted], np.float64)
+    plot = figure(
+        "Length of the videos",
+        "The curve rises to the share of videos with at most so many frames; where it is steepest, most videos lie.",
+        line_plot(
+            value_axis("frames of a video", lengths), "videos with at most this, in %", {"other-1": cumulative(lengths)}
+        ),
+    )
+    return element(
+        "section",
+        element("h2", "What it is"),
+        element("div", definitions(pairs), plot, class_="plots"),
+        element("h3", "Splits"),
+        *_splits(findings),
+    )
+
+
+def _percent(count: int, whole: int) -> str:
+    return f"{100 * count / whole:.1f} %" if whole else ABSENT
 
 
 def _rates(rates: tuple[float, float] | None) -> str:
@@ -196,11 +220,11 @@ def _splits(findings: Findings) -> Iterator[Node]:
         signers = len({video.signer for video in videos} - {""})
         rows.append(
             [
-                split,
+                brief(split),
                 f"{len(videos):,}",
                 f"{sum(frames):,}",
-                f"{min(frames):,}–{max(frames):,}",
-                f"{signers:,}" if signers else "–",
+                f"{min(frames):,} to {max(frames):,}",
+                f"{signers:,}" if signers else ABSENT,
                 *(f"{count:,}" for count in statuses),
             ]
         )
@@ -244,15 +268,15 @@ def _runs(record: DatasetRecord) -> Iterator[Node]:
         return
     rows = (
         [
-            run.run_id,
-            run.began or "–",
+            brief(run.run_id),
+            run.began or ABSENT,
             run.state if run.ended else f"{run.state}, no summary yet",
             f"{run.frames_computed:,}",
-            _duration(run.seconds) if run.ended else "–",
-            f"{run.frames_computed / run.compute_seconds:,.1f}" if run.compute_seconds else "–",
-            f"{run.workers:,}" if run.workers else "–",
-            f"{run.failures:,}" if run.ended else "–",
-            f"{run.peak_memory_mb:,.0f}" if run.peak_memory_mb else "–",
+            _duration(run.seconds) if run.ended else ABSENT,
+            f"{run.frames_computed / run.compute_seconds:,.1f}" if run.compute_seconds else ABSENT,
+            f"{run.workers:,}" if run.workers else ABSENT,
+            f"{run.failures:,}" if run.ended else ABSENT,
+            f"{run.peak_memory_mb:,.0f}" if run.peak_memory_mb else ABSENT,
         ]
         for run in history.runs[:RUNS_SHOWN]
     )
@@ -293,11 +317,12 @@ def _time_section(record: DatasetRecord) -> Element:
 
 
 def _nodes(run: RecordedRun, nodes: dict[str, dict[str, float]]) -> Element:
-    rows = [(name, _pieces(shares)) for name, shares in list(nodes.items())[:NODES_SHOWN]]
+    rows = [(brief(name) or "not known", _pieces(shares)) for name, shares in list(nodes.items())[:NODES_SHOWN]]
     remark = f" Shown are {NODES_SHOWN} of {len(nodes):,} nodes." if len(nodes) > NODES_SHOWN else ""
     return figure(
         f"Workers' time by node, run of {run.began or run.run_id}",
-        f"The same for each machine of the newest run. A node with more decode than others reads slower storage.{remark}",
+        "The same for each machine of the newest run. A node that waits longer for decoded frames than the others has "
+        f"slower storage or busy cores.{remark}",
         bar_plot("share of the workers' time, in %", rows),
         legend_of({f"phase-{phase}": phase for phase in PHASES}),
     )

@@ -66,6 +66,11 @@ class _Landmarks:
     points: Mapping[str, Points]
     size: tuple[int, int]
 
+    @property
+    def found(self) -> bool:
+        """Whether there is any point to draw."""
+        return any(bool(np.isfinite(values).any()) for values in self.points.values())
+
 
 def draw_pictures(
     collection: LandmarkCollection, wanted: Collection[Wanted], open_frames: Callable[[], Source] | None
@@ -170,7 +175,7 @@ def _read_frame(video: Video | None, frame: int) -> Image | None:
 def _draw(
     collection: LandmarkCollection, frame: Image | None, landmarks: _Landmarks | None, bare: bool
 ) -> Picture | None:
-    if frame is None and (bare or landmarks is None):
+    if frame is None and (bare or landmarks is None or not landmarks.found):
         return None
     has_frame = frame is not None
     if frame is None:

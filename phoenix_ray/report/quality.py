@@ -20,12 +20,15 @@ from phoenix_ray.report.charts import (
     value_axis,
 )
 from phoenix_ray.report.findings import Comparison, Findings
-from phoenix_ray.report.markup import Element, Node, element, more, note, table
+from phoenix_ray.report.markup import ABSENT, Element, Node, brief, element, more, note, table
 from phoenix_ray.statistics.measures import SCORE_BINS, PartMeasures, VideoMeasures
 from phoenix_ray.statistics.summary import GroupSummary, PartSummary, group
 from phoenix_ray.text import counted
 
 GROUPS_SHOWN = 20
+# Quantiles of the presence scores, and what they are called.
+_QUANTILES = (0.05, 0.5, 0.95)
+_SCORES = ("score, 5 %", "score, median", "score, 95 %")
 _GAP_LENGTHS = ((1, 1), (2, 2), (3, 4), (5, 8), (9, 16), (17, 32), (33, None))
 
 
@@ -50,6 +53,19 @@ def rates_section(findings: Findings) -> Element:
         "missing because it rests below the picture or is hidden, so compare hands between splits and signers.",
         bar_plot("frames in which the part was found, in %", rows),
     )
+    rates = {part: [100 * video.rate(part) for video in findings.counted if video.frames] for part in kinds}
+    spread = figure(
+        "How often in each video",
+        "Each curve rises to the share of videos in which the part was found in at most that share of the frames. A "
+        "curve that rises at the right end alone says that all videos are alike; one that rises early, that some "
+        "videos lose the part.",
+        line_plot(
+            Axis("frames of a video in which the part was found, in %", 0, 100, (0, 25, 50, 75, 100)),
+            "videos with at most this, in %",
+            {kinds[part]: cumulative(np.array(values)) for part, values in rates.items() if values},
+        ),
+        legend_of({kind: part_name(part) for part, kind in kinds.items()}),
+    )
     signers = group(findings.counted, "signer")
     by_signer: list[Node] = [element("h3", "By signer")]
     if [signer.name for signer in signers] == ["unknown"]:
@@ -59,7 +75,7 @@ def rates_section(findings: Findings) -> Element:
     return element(
         "section",
         element("h2", "What was found"),
-        plot,
+        element("div", plot, spread, class_="plots"),
         element("h3", "By split"),
         *_groups("split", group(findings.counted, "split"), kinds),
         *by_signer,
@@ -68,15 +84,10 @@ def rates_section(findings: Findings) -> Element:
 
 def _groups(noun: str, groups: Sequence[GroupSummary], kinds: dict[str, str]) -> Iterator[Element | None]:
     shown = sorted(groups, key=lambda entry: (-entry.frames, entry.name))[:GROUPS_SHOWN]
-    rows = (
-        [
-            entry.name,
-            f"{entry.videos:,}",
-            f"{entry.frames:,}",
-            *(share_cell(part.rate, kinds[name]) for name, part in entry.parts.items()),
-        ]
-        for entry in shown
-    )
+    rows: list[list[Node]] = []
+    for entry in shown:
+        rates = (share_cell(part.rate, kinds[name]) for name, part in entry.parts.items())
+        rows.append([brief(entry.name), f"{entry.videos:,}", f"{entry.frames:,}", *rates])
     yield table([noun, "videos", "frames", *map(part_name, kinds)], rows)
     yield more(len(shown), len(groups), noun)
 
@@ -98,7 +109,7 @@ def movement_section(findings: Findings) -> Element:
         else ""
     )
     columns = ["part", "jitter, px", "motion energy, px²/frame²", "jerk, px/frame³", "gaps", "frames in gaps"]
-    columns += ["longest gap, frames", "score 5 %", "median", "95 %"]
+    columns += ["longest gap, frames", *_SCORES]
     return element(
         "section",
         heading,
@@ -123,9 +134,9 @@ def unsized(summary: GroupSummary) -> str:
 
 
 def _figures(part: PartSummary) -> list[Node]:
-    movements = ["–" if value is None else f"{value:,.2f}" for value in (part.jitter, part.energy, part.jerk)]
-    quantiles = [part.score_quantile(share) for share in (0.05, 0.5, 0.95)]
-    scores = ["–" if value is None else f"{value:.2f}" for value in quantiles]
+    movements = [ABSENT if value is None else f"{value:,.2f}" for value in (part.jitter, part.energy, part.jerk)]
+    quantiles = [part.score_quantile(share) for share in _QUANTILES]
+    scores = [ABSENT if value is None else f"{value:.2f}" for value in quantiles]
     return [*movements, *(f"{count:,}" for count in (part.gaps, part.gap_frames, part.longest_gap)), *scores]
 
 
@@ -177,7 +188,7 @@ def _gap_plot(videos: Sequence[VideoMeasures], kinds: dict[str, str]) -> Element
             for first, last in _GAP_LENGTHS
         ]
     names = [
-        f"{first}" if first == last else f"{first}+" if last is None else f"{first}–{last}"
+        f"{first}" if first == last else f"{first}+" if last is None else f"{first} to {last}"
         for first, last in _GAP_LENGTHS
     ]
     return figure(
@@ -196,7 +207,9 @@ def _score_plot(summary: GroupSummary, kinds: dict[str, str]) -> Element:
         return element("figure", element("h3", title), note("No scores are recorded."))
     axis = Axis("presence score of the network, 0 to 1", 0.0, 1.0, (0, 0.25, 0.5, 0.75, 1))
     lines = {
-        kinds[part]: [((number + 1) / SCORE_BINS, float(share)) for number, share in enumerate(counts.cumsum() / counts.sum())]
+        kinds[part]: [
+            ((number + 1) / SCORE_BINS, float(share)) for number, share in enumerate(counts.cumsum() / counts.sum())
+        ]
         for part, counts in scored.items()
     }
     return figure(
@@ -232,7 +245,7 @@ def comparison_section(first: Findings, comparison: Comparison) -> Element:
             found = summary.parts.get(part)
             name = part_name(part) if place == 0 else ""
             if found is None:
-                rows.append([name, letter, *["–"] * 10])
+                rows.append([name, letter, *[ABSENT] * 10])
             else:
                 rows.append([name, letter, share_cell(found.rate, part_class(part, number)), *_figures(found)])
     measured = comparison.summaries[0].videos
@@ -240,7 +253,7 @@ def comparison_section(first: Findings, comparison: Comparison) -> Element:
         f" in all datasets, of which {measured:,} were measured" if measured < comparison.shared else " in all datasets"
     )
     headings = ["part", "", "found", "jitter, px", "energy, px²/frame²", "jerk, px/frame³", "gaps", "frames in gaps"]
-    headings += ["longest gap", "score 5 %", "median", "95 %"]
+    headings += ["longest gap", *_SCORES]
     return element(
         "section",
         element("h2", "Side by side"),

@@ -6,14 +6,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
 from phoenix_ray.dataset.shards import VideoKey
-from phoenix_ray.report.charts import share_cell
 from phoenix_ray.report.findings import Findings
-from phoenix_ray.report.markup import Element, Node, element, more, note, picture, table
+from phoenix_ray.report.markup import ABSENT, Element, Node, brief, element, more, note, picture, table
 from phoenix_ray.report.pictures import Picture, Wanted, affected_frames, draw_pictures, typical_frame
 from phoenix_ray.report.quality import part_name
 from phoenix_ray.sources.base import Source
@@ -136,26 +135,39 @@ def missing_section(findings: Findings, pictures: Pictures) -> Element:
 
 
 def _status(findings: Findings, pictures: Pictures, status: str, title: str, meaning: str) -> Iterator[Node]:
-    affected = [video for video in findings.counted if video.statuses.get(status)]
-    yield element("h3", title)
+    affected = sum(bool(video.statuses.get(status)) for video in findings.counted)
     shown = pictures.plan.statuses.get(status, ())
-    remark = f"{meaning} In {counted(len(affected), 'video')}; shown is a frame of those with the most."
-    if status != "unreadable" and pictures.reason:
-        remark += f" No pictures: {pictures.reason}"
-    yield note(remark)
-    yield element("div", *(_status_card(pictures, status, example) for example in shown), class_="cards")
-    yield more(len(shown), len(affected), "video")
+    drawn = [pictures.drawn.get(Wanted(example.key, example.frame, bare=True)) for example in shown]
+    yield element("h3", title)
+    yield note(f"{meaning} In {counted(affected, 'video')}; shown are those with the most.")
+    if any(drawn):
+        cards = (_status_card(made, status, example) for made, example in zip(drawn, shown, strict=True))
+        yield element("div", *cards, class_="cards")
+    else:
+        if status != "unreadable" and pictures.reason:
+            yield note(f"No pictures: {pictures.reason}")
+        rows = (
+            [
+                brief("/".join(example.key)),
+                f"{example.affected:,}",
+                f"{example.frames:,}",
+                f"{example.frame:,}",
+                brief(example.error, _LONGEST_MESSAGE) or ABSENT,
+            ]
+            for example in shown
+        )
+        yield table(["video", "such frames", "of", "one of them", "error"], rows, texts=(0, 4))
+    yield more(len(shown), affected, "video")
 
 
-def _status_card(pictures: Pictures, status: str, example: StatusExample) -> Element:
-    drawn = pictures.drawn.get(Wanted(example.key, example.frame, bare=True)) if status != "unreadable" else None
-    name = "/".join(example.key)
+def _status_card(drawn: Picture | None, status: str, example: StatusExample) -> Element:
+    name = brief("/".join(example.key))
     return element(
         "div",
         _image(drawn, f"frame {example.frame} of {name}", STATUS_TEXTS[status][0]),
         element("p", name, class_="name"),
         element("p", f"{example.affected:,} of {counted(example.frames, 'frame')}; frame {example.frame}"),
-        element("p", _cut(example.error), class_="error") if example.error else None,
+        element("p", brief(example.error, _LONGEST_MESSAGE), class_="error") if example.error else None,
         class_="card",
     )
 
@@ -179,12 +191,12 @@ def _failures(findings: Findings) -> Iterator[Node]:
     )
     rows = (
         [
-            f"{failure.split}/{failure.video_id}",
-            f"{failure.first}–{failure.last - 1}" if failure.last > failure.first else "whole video",
+            brief(f"{failure.split}/{failure.video_id}"),
+            f"{failure.first} to {failure.last - 1}" if failure.last > failure.first else "whole video",
             failure.failure_class,
             f"{failure.attempts}",
-            failure.node or "–",
-            _cut(failure.message),
+            brief(failure.node) or ABSENT,
+            brief(failure.message, _LONGEST_MESSAGE),
         ]
         for failure in failures[:FAILURES_SHOWN]
     )
@@ -192,8 +204,8 @@ def _failures(findings: Findings) -> Iterator[Node]:
     yield more(FAILURES_SHOWN, len(failures), "failure")
 
 
-def outliers_section(findings: Findings, pictures: Pictures, command_name: str | None) -> Element:
-    """Return the videos worth a look; `command_name` is the dataset as `phoenix-ray view` takes it, None if it cannot."""
+def outliers_section(pictures: Pictures, dataset: str | None) -> Element:
+    """Return the videos worth a look; `dataset` is what `phoenix-ray view` takes, None for files of other tools."""
     heading = element("h2", "Videos worth a look")
     if not pictures.plan.outliers:
         return element("section", heading, note("None: no video of ten frames or more stands out."))
@@ -210,7 +222,7 @@ def outliers_section(findings: Findings, pictures: Pictures, command_name: str |
     if pictures.reason:
         remark += f" Skeletons alone: {pictures.reason}"
     first = pictures.plan.outliers[0][0]
-    command = element("pre", view_command(command_name, first)) if command_name is not None else None
+    command = element("pre", view_command(dataset, first)) if dataset is not None else None
     return element(
         "section",
         heading,
@@ -223,16 +235,12 @@ def outliers_section(findings: Findings, pictures: Pictures, command_name: str |
 
 def _outlier_card(pictures: Pictures, outlier: Outlier, frame: int | None) -> Element:
     drawn = None if frame is None else pictures.drawn.get(_wanted(outlier, frame))
-    name = f"{outlier.split}/{outlier.video_id}" if outlier.split else outlier.video_id
+    name = brief("/".join(filter(None, (outlier.split, outlier.video_id))))
     place = "" if frame is None else f"; frame {frame}"
     return element(
         "div",
-        _image(drawn, f"{name}{place}", "no picture"),
+        _image(drawn, f"{name}{place}", "nothing found"),
         element("p", name, class_="name"),
         element("p", element("b", outlier_value(outlier)), place),
         class_="card",
     )
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= _LONGEST_MESSAGE else f"{text[:_LONGEST_MESSAGE]}…"
