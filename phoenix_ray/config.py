@@ -317,11 +317,9 @@ class RunSettings(Section):
     )
     report: Literal["", "skeletons", "frames"] = Field(
         "",
-        description="Write a page about the dataset at the end of the run, report.html beside summary.json "
-        "(docs/report.md): for people who do not log in where it ran. It reads up to 2,000 videos on the machine of "
-        "the driver, after the workers are gone. 'skeletons' shows no pixel of the source, as the dataset itself; "
-        "'frames' puts pictures of people beside it. A stopped run writes none, nor does a share of an array while "
-        "videos are missing. Empty: none.",
+        description="Write a page about the dataset at the end, report.html beside summary.json (docs/report.md). It "
+        "measures up to 2,000 videos on the driver's machine, after the workers are gone. 'skeletons' holds no pixel "
+        "of the source; 'frames' puts pictures of people beside the dataset. Empty: none.",
     )
     progress_seconds: Annotated[float, Field(gt=0)] = Field(
         10.0,

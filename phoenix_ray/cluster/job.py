@@ -126,7 +126,7 @@ def _run(settings: Settings, words: Sequence[str]) -> int:
             last = job.record.close(state)
             summary = _summarize(job, last, workers, time.monotonic() - began, array)
     if settings.run.report:
-        _write_report(settings, claim, whole, summary, say)
+        write_run_report(settings, claim, whole, summary, say)
     now = committed if state == "finished" else committed_in(take_survey(claim.storage, identity))
     has_unreadable = total(summary.splits.values()).statuses.get("unreadable")
     outcome = RunOutcome(
@@ -197,13 +197,13 @@ def _summarize(job: Job, last: Status, workers: int, seconds: float, array: Arra
     return summary
 
 
-def _write_report(
+def write_run_report(
     settings: Settings, claim: Claim, source: Source, summary: RunSummary, say: Callable[[str], None]
 ) -> None:
     """Write `report.html` beside the run's summary, or say why not: the run is over, and stays what it is."""
     # Not above: most runs write none.
     from phoenix_ray.report.findings import examine
-    from phoenix_ray.report.page import render
+    from phoenix_ray.report.page import make_page
 
     by_hand = f"`phoenix-ray report {shlex.quote(claim.storage.root)}` writes one."
     if summary.state == "stopped":
@@ -216,7 +216,7 @@ def _write_report(
     try:
         findings = examine(claim.storage.root, REPORT_SAMPLE, min(8, os.cpu_count() or 1))
         open_frames = (lambda: source) if settings.run.report == "frames" else None
-        page = render(findings, None, open_frames, datetime.now().astimezone())
+        page = make_page(findings, None, open_frames, datetime.now().astimezone())
         claim.storage.write(name, page.encode())
     except KeyboardInterrupt:
         say(f"The report was interrupted; the run itself is complete. {by_hand}")

@@ -46,7 +46,7 @@ def report(
     from phoenix_ray.config import SourceSettings
     from phoenix_ray.dataset.identity import open_recorded_source
     from phoenix_ray.report.findings import compare, examine
-    from phoenix_ray.report.page import render
+    from phoenix_ray.report.page import make_page
 
     check_report_path(file)
     findings = examine(dataset, sample, threads)
@@ -54,5 +54,5 @@ def report(
     recorded = findings.record.identity.source_root if findings.record is not None else ""
     shows_frames = not no_frames and bool(source or findings.record is not None)
     open_frames = partial(open_recorded_source, SourceSettings(path=source), recorded) if shows_frames else None
-    write_report(file, render(findings, comparison, open_frames, datetime.now().astimezone()))
+    write_report(file, make_page(findings, comparison, open_frames, datetime.now().astimezone()))
     click.echo(f"{file}")

@@ -13,24 +13,20 @@ from importlib import resources
 import numpy as np
 
 from phoenix_ray import __version__
-from phoenix_ray.models.provenance import describe_mixture
-from phoenix_ray.report.charts import bar_plot, cumulative, figure, legend_of, line_plot, share_cell, value_axis
+from phoenix_ray.report.charts import cumulative, figure, line_plot, share_cell, value_axis
 from phoenix_ray.report.findings import Comparison, DatasetRecord, Findings
-from phoenix_ray.report.markup import ABSENT, Element, Node, brief, definitions, document, element, more, note, table
+from phoenix_ray.report.making import duration, making_section, time_section
+from phoenix_ray.report.markup import ABSENT, Element, Node, brief, definitions, document, element, more, table
 from phoenix_ray.report.quality import comparison_section, movement_section, part_classes, part_name, rates_section
-from phoenix_ray.report.runs import PHASES, RecordedRun
 from phoenix_ray.report.trouble import STATUS_TEXTS, missing_section, outliers_section, take_pictures
 from phoenix_ray.sources.base import Source
 from phoenix_ray.statistics.measures import VideoMeasures
 from phoenix_ray.text import counted
 
 SPLITS_SHOWN = 20
-RUNS_SHOWN = 8
-NODES_SHOWN = 16
-_HOUR = 3600
 
 
-def render(
+def make_page(
     findings: Findings,
     comparison: Comparison | None,
     open_frames: Callable[[], Source] | None,
@@ -57,7 +53,7 @@ def render(
         movement_section(findings),
         missing_section(findings, pictures),
         outliers_section(pictures, findings.name if record is not None else None),
-        *((_making_section(record), _time_section(record)) if record is not None else ()),
+        *((making_section(record), time_section(record)) if record is not None else ()),
         element(
             "footer",
             f"Made by phoenix-ray {__version__} on {now:%Y-%m-%d %H:%M %Z}. The pages `statistics` and `report` of its "
@@ -75,7 +71,7 @@ def _header(findings: Findings, now: datetime) -> Element:
     facts = [
         ("videos", f"{everything.videos:,}"),
         ("frames", f"{everything.frames:,}"),
-        ("of signing", _duration(record.text.seconds) if record and record.text.seconds else ""),
+        ("of signing", duration(record.text.seconds) if record and record.text.seconds else ""),
         ("splits", f"{len({video.split for video in findings.counted}):,}"),
         ("signers", f"{len(signers):,}" if signers else ""),
     ]
@@ -231,111 +227,3 @@ def _splits(findings: Findings) -> Iterator[Node]:
     names = [name for name, _ in STATUS_TEXTS.values()]
     yield table(["split", "videos", "frames", "frames of a video", "signers", *names], rows)
     yield more(len(largest), len(splits), "split")
-
-
-def _making_section(record: DatasetRecord) -> Element:
-    identity, history = record.identity, record.history
-    ended = next((run for run in history.runs if run.ended), None)
-    versions = ", ".join(f"{name} {version}" for name, version in ended.versions.items()) if ended else ""
-    settings = {name: value for name, value in sorted(identity.model.items()) if not name.startswith("weights.")}
-    weights = {name: value for name, value in sorted(identity.model.items()) if name.startswith("weights.")}
-    kernels = [f"{frames:,} frames: {line}" for line, frames in sorted(record.kernels.items(), key=lambda kv: -kv[1])]
-    return element(
-        "section",
-        element("h2", "How it was made"),
-        definitions(
-            [
-                ("landmark digest", element("code", record.digest)),
-                ("fingerprint of the settings", element("code", identity.fingerprint)),
-                ("settings", ", ".join(f"{name}={value}" for name, value in settings.items())),
-                ("weights (sha256)", ", ".join(f"{name[8:]} {value[:12]}" for name, value in weights.items())),
-                ("signatures of the source", identity.signature),
-                ("versions of the last run", versions),
-                ("computed with", element("span", *(element("div", line) for line in kernels)) if kernels else None),
-            ]
-        ),
-        note("Datasets with the same digest hold the same landmarks, bit for bit."),
-        *(note(line.strip()) for line in describe_mixture(record.kernels)[:1]),
-        *_runs(record),
-    )
-
-
-def _runs(record: DatasetRecord) -> Iterator[Node]:
-    history = record.history
-    yield element("h3", "Runs")
-    if not history.runs:
-        yield note("No run has left a record.")
-        return
-    rows = (
-        [
-            brief(run.run_id),
-            run.began or ABSENT,
-            run.state if run.ended else f"{run.state}, no summary yet",
-            f"{run.frames_computed:,}",
-            _duration(run.seconds) if run.ended else ABSENT,
-            f"{run.frames_computed / run.compute_seconds:,.1f}" if run.compute_seconds else ABSENT,
-            f"{run.workers:,}" if run.workers else ABSENT,
-            f"{run.failures:,}" if run.ended else ABSENT,
-            f"{run.peak_memory_mb:,.0f}" if run.peak_memory_mb else ABSENT,
-        ]
-        for run in history.runs[:RUNS_SHOWN]
-    )
-    headings = ["run", "began", "state", "frames computed", "time", "frames/s", "workers", "failures"]
-    yield table([*headings, "MB of a worker, most"], rows, texts=(0, 1, 2))
-    shown = min(RUNS_SHOWN, len(history.runs))
-    yield more(shown, len(history.runs) + history.older, "run")
-
-
-def _time_section(record: DatasetRecord) -> Element:
-    heading = element("h2", "Where the time went")
-    timed = [run for run in record.history.runs if run.timings.shares()]
-    if not timed:
-        remark = "A run records it at its end" if record.history.at_work else "No run here has recorded it"
-        return element("section", heading, note(f"{remark}."))
-    plots = [
-        figure(
-            "Workers' time by run",
-            "What the workers of a run spent their time on. Inference should be nearly all of it: much decode asks for "
-            "more decoding threads or faster storage, much write for faster storage of the output, much idle for fewer "
-            "workers or smaller shards.",
-            bar_plot(
-                "share of the workers' time, in %",
-                [(run.began or run.run_id, _pieces(run.timings.shares())) for run in timed[:RUNS_SHOWN]],
-            ),
-            legend_of({f"phase-{phase}": phase for phase in PHASES}),
-        )
-    ]
-    if nodes := {name: seconds.shares() for name, seconds in sorted(timed[0].nodes.items()) if seconds.shares()}:
-        plots.append(_nodes(timed[0], nodes))
-    left = len(timed) - RUNS_SHOWN
-    return element(
-        "section",
-        heading,
-        element("div", *plots, class_="plots"),
-        more(RUNS_SHOWN, RUNS_SHOWN + left, "run") if left > 0 else None,
-    )
-
-
-def _nodes(run: RecordedRun, nodes: dict[str, dict[str, float]]) -> Element:
-    rows = [(brief(name) or "not known", _pieces(shares)) for name, shares in list(nodes.items())[:NODES_SHOWN]]
-    remark = f" Shown are {NODES_SHOWN} of {len(nodes):,} nodes." if len(nodes) > NODES_SHOWN else ""
-    return figure(
-        f"Workers' time by node, run of {run.began or run.run_id}",
-        "The same for each machine of the newest run. A node that waits longer for decoded frames than the others has "
-        f"slower storage or busy cores.{remark}",
-        bar_plot("share of the workers' time, in %", rows),
-        legend_of({f"phase-{phase}": phase for phase in PHASES}),
-    )
-
-
-def _pieces(shares: dict[str, float]) -> list[tuple[str, float]]:
-    return [(f"phase-{phase}", share) for phase, share in shares.items()]
-
-
-def _duration(seconds: float) -> str:
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < _HOUR:
-        return f"{whole // 60} min {whole % 60:02} s"
-    return f"{whole // _HOUR:,} h {whole % _HOUR // 60:02} min"

@@ -14,16 +14,17 @@ import pytest
 from phoenix_ray.config import SourceSettings
 from phoenix_ray.dataset.storage import LocalStorage
 from phoenix_ray.report.findings import compare, examine
-from phoenix_ray.report.page import render
+from phoenix_ray.report.page import make_page
 from phoenix_ray.sources.registry import open_source
 from tests.report.made_up import HOSTILE, VIDEOS, Page, write_source, write_summary, write_troubled_dataset
 
 NOW = datetime(2026, 11, 29, 12, 30, tzinfo=timezone.utc)
 # Everything that a page is built of.
-TAGS = set(
-    "html head meta title style body main header section footer div p span b i ul li dl dt dd h1 h2 h3 pre code table "
-    "thead tbody tr th td figure figcaption svg line path rect text img".split()
-)
+TAGS = {
+    *("html", "head", "meta", "title", "style", "body", "main", "header", "section", "footer", "div", "p", "span", "b"),
+    *("i", "ul", "li", "dl", "dt", "dd", "h1", "h2", "h3", "pre", "code", "table", "thead", "tbody", "tr", "th", "td"),
+    *("figure", "figcaption", "svg", "line", "path", "rect", "text", "img"),
+}
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +39,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 def html_of(dataset: str, source: str = "", sample: int = 100) -> str:
     open_frames = partial(open_source, SourceSettings(path=source)) if source else None
-    return render(examine(dataset, sample, 2), None, open_frames, NOW)
+    return make_page(examine(dataset, sample, 2), None, open_frames, NOW)
 
 
 def test_names_full_of_markup_stay_text(dataset: str) -> None:
@@ -166,7 +167,7 @@ def test_datasets_stand_side_by_side_over_the_videos_in_all(dataset: str, tmp_pa
     assert comparison.shared == 2
     assert comparison.left_out == (2, 1, 1)
     assert {summary.frames for summary in comparison.summaries} == {len(VIDEOS[1]) + len(VIDEOS[2])}
-    page = Page(render(findings, comparison, None, NOW))
+    page = Page(make_page(findings, comparison, None, NOW))
     assert "Over 2 videos in all datasets." in page.text
     assert all(other in page.text for other in others)
     assert HOSTILE[:10] in page.text
