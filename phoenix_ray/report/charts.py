@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from phoenix_ray.report.markup import Element, add, element
+from phoenix_ray.report.markup import Element, add, brief, element
 
 WIDTH, HEIGHT = 460, 270
 _LEFT, _RIGHT, _TOP, _BOTTOM = 58, 22, 12, 44
@@ -145,7 +145,7 @@ def bar_plot(x_label: str, rows: Sequence[tuple[str, Sequence[tuple[str, float]]
         x_label: What the shares are shares of.
         rows: The name of each row, and the pieces of its bar as (class, share), laid end to end.
     """
-    left, right, thick, gap = 116, 58, 20, 10
+    left, right, thick, gap = 126, 56, 20, 10
     height = _TOP + len(rows) * (thick + gap) + _BOTTOM - gap
     bottom = height - _BOTTOM + 4
     plot = element("svg", class_="plot", viewBox=f"0 0 {WIDTH} {height}")
@@ -157,7 +157,7 @@ def bar_plot(x_label: str, rows: Sequence[tuple[str, Sequence[tuple[str, float]]
     add(plot, element("text", x_label, x=_n(middle), y=height - 6, class_="label middle"))
     for number, (name, pieces) in enumerate(rows):
         y = _TOP + number * (thick + gap)
-        shown = name if len(name) <= 17 else f"{name[:16]}…"
+        shown = brief(name, 16)
         label = element("text", shown, x=left - 8, y=y + 14, class_="tick end")
         add(label, element("title", name))
         add(plot, label)

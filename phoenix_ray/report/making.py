@@ -76,12 +76,13 @@ def time_section(record: DatasetRecord) -> Element:
     if not timed:
         remark = "A run records it at its end" if record.history.at_work else "No run here has recorded it"
         return element("section", heading, note(f"{remark}."))
+    remark = f" Shown are {RUNS_SHOWN} of {len(timed):,} runs." if len(timed) > RUNS_SHOWN else ""
     plots = [
         figure(
             "Workers' time by run",
             "What the workers of a run spent their time on. Inference should be nearly all of it: much decode asks for "
             "more decoding threads or faster storage, much write for faster storage of the output, much idle for fewer "
-            "workers or smaller shards.",
+            f"workers or smaller shards.{remark}",
             bar_plot(
                 "share of the workers' time, in %",
                 [(run.began or run.run_id, _pieces(run.timings.shares())) for run in timed[:RUNS_SHOWN]],
@@ -91,13 +92,7 @@ def time_section(record: DatasetRecord) -> Element:
     ]
     if nodes := {name: seconds.shares() for name, seconds in sorted(timed[0].nodes.items()) if seconds.shares()}:
         plots.append(_nodes(timed[0], nodes))
-    left = len(timed) - RUNS_SHOWN
-    return element(
-        "section",
-        heading,
-        element("div", *plots, class_="plots"),
-        more(RUNS_SHOWN, RUNS_SHOWN + left, "run") if left > 0 else None,
-    )
+    return element("section", heading, element("div", *plots, class_="plots"))
 
 
 def _nodes(run: RecordedRun, nodes: dict[str, dict[str, float]]) -> Element:

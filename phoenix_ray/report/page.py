@@ -56,7 +56,7 @@ def make_page(
         *((making_section(record), time_section(record)) if record is not None else ()),
         element(
             "footer",
-            f"Made by phoenix-ray {__version__} on {now:%Y-%m-%d %H:%M %Z}. The pages `statistics` and `report` of its "
+            f"Made by phoenix-ray {__version__} on {now:%Y-%m-%d %H:%M %Z}. The pages Statistics and Report of its "
             "documentation say what each figure means. This page fetches nothing and runs no script.",
         ),
     ]

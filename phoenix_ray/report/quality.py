@@ -28,7 +28,7 @@ from phoenix_ray.text import counted
 GROUPS_SHOWN = 20
 # Quantiles of the presence scores, and what they are called.
 _QUANTILES = (0.05, 0.5, 0.95)
-_SCORES = ("score, 5 %", "score, median", "score, 95 %")
+_SCORES = ("score, 5\u00a0%", "score, median", "score, 95\u00a0%")
 _GAP_LENGTHS = ((1, 1), (2, 2), (3, 4), (5, 8), (9, 16), (17, 32), (33, None))
 
 
