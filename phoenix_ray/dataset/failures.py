@@ -63,13 +63,13 @@ def record_failure(storage: Storage, failure: FailureRecord) -> None:
     storage.write(name, seal_json(asdict(failure) | cleaned))
 
 
-def read_failures(storage: ReadableStorage) -> list[FailureRecord]:
-    """Return the list, sorted by split, video and frame.
+def read_failures(storage: ReadableStorage, most: int | None = None) -> list[FailureRecord]:
+    """Return the list, sorted by split, video and frame; `most` reads so many records and leaves the others alone.
 
     Raises:
         OutputError: A record cannot be understood.
     """
-    names = [file.name for file in storage.list(paths.FAILURES) if not file.temporary]
+    names = sorted(file.name for file in storage.list(paths.FAILURES) if not file.temporary)[:most]
     failures = [failure for name in names if (failure := _read_failure(storage, name))]
     return sorted(failures, key=lambda failure: (failure.split, failure.video_id, failure.first))
 

@@ -37,6 +37,8 @@ from phoenix_ray.statistics.summary import (
 
 # Videos in which movement, gaps and scores are measured unless the user says how many: some minutes.
 USUAL_SAMPLE = 20_000
+# Entries of the failure list that are read; each is a file.
+MOST_FAILURES = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +73,7 @@ class DatasetRecord:
         unfinished: Videos that lack frames.
         text: Annotations and lengths.
         history: Its runs.
-        failures: Its failure list.
+        failures: Its failure list, `MOST_FAILURES` entries of it at most.
     """
 
     identity: DatasetIdentity
@@ -92,6 +94,8 @@ class Findings:
         collection: Its landmarks.
         counted: Frames, statuses and detections of each video; those of another tool's files are `measured`.
         measured: Movement, gaps and scores of each video of the sample.
+        everything: Counts over all videos.
+        movement: What was measured in the sample; None where nothing was to be measured.
         record: None for landmarks of another tool.
     """
 
@@ -99,15 +103,9 @@ class Findings:
     collection: LandmarkCollection
     counted: Sequence[VideoMeasures]
     measured: Sequence[VideoMeasures]
+    everything: GroupSummary
+    movement: GroupSummary | None
     record: DatasetRecord | None
-
-    def everything(self) -> GroupSummary:
-        """Return the counts over all videos."""
-        return summarise("all", self.counted)
-
-    def movement(self) -> GroupSummary | None:
-        """Return what was measured in the sample; None where nothing was to be measured."""
-        return summarise("all", self.measured) if self.measured else None
 
     def outliers(self, count: int) -> list[Outlier]:
         """Return videos to look at, part by part: rates of all videos, all else of the sample."""
@@ -153,7 +151,8 @@ def examine(name: str, sample: int, threads: int) -> Findings:
     if not isinstance(collection, Dataset):
         # Files of another tool have no table of counts, so that something must be measured.
         measured = measure(name, collection, spread(keys, max(1, sample)), threads)
-        return Findings(name, collection, measured, measured, None)
+        everything = summarise("all", measured)
+        return Findings(name, collection, measured, measured, everything, everything, None)
     chosen = spread(keys, sample)
     measured = measure(name, collection, chosen, threads) if chosen else []
     counted = measured if len(chosen) == len(keys) else list(count_only(collection))
@@ -165,9 +164,11 @@ def examine(name: str, sample: int, threads: int) -> Findings:
         len(collection.unfinished()),
         _read_text(collection.videos()),
         read_history(storage),
-        tuple(read_failures(storage)),
+        tuple(read_failures(storage, MOST_FAILURES)),
     )
-    return Findings(name, collection, counted, measured, record)
+    everything = summarise("all", counted)
+    movement = summarise("all", measured) if measured else None
+    return Findings(name, collection, counted, measured, everything, movement, record)
 
 
 def compare(first: Findings, names: Sequence[str], sample: int, threads: int) -> Comparison:

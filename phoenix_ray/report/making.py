@@ -13,6 +13,8 @@ from phoenix_ray.report.runs import PHASES, RecordedRun
 RUNS_SHOWN = 8
 NODES_SHOWN = 16
 _HOUR = 3600
+# Characters of a setting or a list of versions; a dataset may come from anywhere.
+_LONGEST = 2_000
 
 
 def making_section(record: DatasetRecord) -> Element:
@@ -22,7 +24,9 @@ def making_section(record: DatasetRecord) -> Element:
     versions = ", ".join(f"{name} {version}" for name, version in ended.versions.items()) if ended else ""
     settings = {name: value for name, value in sorted(identity.model.items()) if not name.startswith("weights.")}
     weights = {name: value for name, value in sorted(identity.model.items()) if name.startswith("weights.")}
-    kernels = [f"{frames:,} frames: {line}" for line, frames in sorted(record.kernels.items(), key=lambda kv: -kv[1])]
+    kernels = [
+        f"{frames:,} frames: {line}" for line, frames in sorted(record.kernels.items(), key=lambda pair: -pair[1])
+    ]
     return element(
         "section",
         element("h2", "How it was made"),
@@ -30,11 +34,19 @@ def making_section(record: DatasetRecord) -> Element:
             [
                 ("landmark digest", element("code", record.digest)),
                 ("fingerprint of the settings", element("code", identity.fingerprint)),
-                ("settings", ", ".join(f"{name}={value}" for name, value in settings.items())),
-                ("weights (sha256)", ", ".join(f"{name[8:]} {value[:12]}" for name, value in weights.items())),
+                ("settings", brief(", ".join(f"{name}={value}" for name, value in settings.items()), _LONGEST)),
+                (
+                    "weights (sha256)",
+                    brief(", ".join(f"{name[8:]} {value[:12]}" for name, value in weights.items()), _LONGEST),
+                ),
                 ("signatures of the source", identity.signature),
-                ("versions of the last run", versions),
-                ("computed with", element("span", *(element("div", line) for line in kernels)) if kernels else None),
+                ("versions of the last run", brief(versions, _LONGEST)),
+                (
+                    "computed with",
+                    element("span", *(element("div", brief(line, _LONGEST)) for line in kernels[:NODES_SHOWN]))
+                    if kernels
+                    else None,
+                ),
             ]
         ),
         note("Datasets with the same digest hold the same landmarks, bit for bit."),

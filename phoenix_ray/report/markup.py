@@ -96,6 +96,11 @@ def brief(text: str, most: int = 120) -> str:
     return text if len(text) <= most else f"{text[:most]}…"
 
 
+def video_name(split: str, video_id: str) -> str:
+    """Return a video as `split/ID`, brief; files of other tools may have no split."""
+    return brief("/".join(filter(None, (split, video_id))))
+
+
 def document(title: str, style: str, body: Sequence[Element]) -> str:
     """Return a whole page that fetches nothing and runs nothing, whatever its texts hold."""
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()

@@ -65,7 +65,7 @@ def make_page(
 
 
 def _header(findings: Findings, now: datetime) -> Element:
-    everything, record = findings.everything(), findings.record
+    everything, record = findings.everything, findings.record
     kinds = part_classes(everything)
     signers = {video.signer for video in findings.counted} - {""}
     facts = [
@@ -120,7 +120,7 @@ def _state(findings: Findings) -> Iterator[tuple[str, str]]:
 def _completeness(record: DatasetRecord) -> Iterator[tuple[str, str]]:
     history = record.history
     if record.failures:
-        yield "warning", f"The failure list is not empty: {counted(len(record.failures), 'shard')} or whole videos."
+        yield "warning", "Some shards or videos failed; the failure list is below."
     if history.at_work:
         names = ", ".join(holder.run_id for holder in history.at_work[:3])
         yield "warning", f"A run is at work ({names}): this page shows what was committed when it was made."
@@ -166,7 +166,7 @@ def _identity_section(findings: Findings) -> Element:
         model, text = record.identity.model, record.text
         videos = len(findings.counted)
         pairs = [
-            ("source", record.identity.source_root or "not recorded"),
+            ("source", brief(record.identity.source_root, 300) or "not recorded"),
             ("model", f"{model.get('model', model.get('name', 'not recorded'))}, engine {model.get('engine', ABSENT)}"),
             ("mode", model.get("mode", "static")),
             ("layout", record.identity.layout),
@@ -216,7 +216,7 @@ def _splits(findings: Findings) -> Iterator[Node]:
         signers = len({video.signer for video in videos} - {""})
         rows.append(
             [
-                brief(split),
+                brief(split) or ABSENT,
                 f"{len(videos):,}",
                 f"{sum(frames):,}",
                 f"{min(frames):,} to {max(frames):,}",

@@ -181,20 +181,25 @@ def _draw(
     if frame is None:
         assert landmarks is not None
         frame = _ground(landmarks.size)
+    # Drawn at twice the size and then reduced, so that lines are fine and smooth; sides of any frame are bounded.
+    width, height = _shown_size(frame.shape[1], frame.shape[0])
+    large = np.asarray(cv2.resize(frame, (2 * width, 2 * height), interpolation=cv2.INTER_AREA), np.uint8)
     if landmarks is not None and not bare:
-        # Drawn at about twice the size and then reduced, so that lines are fine and smooth.
-        frame = draw(frame, collection.layout, landmarks.points, max(1, -(-2 * PICTURE_HEIGHT // len(frame))))
-    width = min(max(1, round(PICTURE_HEIGHT * frame.shape[1] / frame.shape[0])), round(PICTURE_HEIGHT * _WIDEST))
-    height = max(1, round(width * frame.shape[0] / frame.shape[1]))
-    small = cv2.resize(frame, (width, min(height, PICTURE_HEIGHT)), interpolation=cv2.INTER_AREA)
-    _, content = cv2.imencode(".jpg", cv2.cvtColor(small, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
-    return Picture(content.tobytes(), width, min(height, PICTURE_HEIGHT), has_frame)
+        large = draw(large, collection.layout, landmarks.points, scale=1)
+    small = cv2.cvtColor(cv2.resize(large, (width, height), interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2BGR)
+    _, content = cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
+    return Picture(content.tobytes(), width, height, has_frame)
 
 
 def _ground(size: tuple[int, int]) -> Image:
     """Return an even ground in the shape of a frame, no larger than it is shown."""
-    width, height = size if min(size) > 0 else _USUAL_SIZE
-    shown = max(1, min(round(PICTURE_HEIGHT * width / height), round(PICTURE_HEIGHT * _WIDEST)))
-    ground: NDArray[np.uint8] = np.empty((PICTURE_HEIGHT, shown, 3), np.uint8)
+    width, height = _shown_size(*(size if min(size) > 0 else _USUAL_SIZE))
+    ground: NDArray[np.uint8] = np.empty((height, width, 3), np.uint8)
     ground[:] = _GROUND
     return ground
+
+
+def _shown_size(width: int, height: int) -> tuple[int, int]:
+    """Return the width and height at which a frame fits into the box of a picture."""
+    factor = min(PICTURE_HEIGHT / height, PICTURE_HEIGHT * _WIDEST / width)
+    return max(1, round(width * factor)), max(1, round(height * factor))

@@ -44,7 +44,7 @@ def part_classes(summary: GroupSummary) -> dict[str, str]:
 
 def rates_section(findings: Findings) -> Element:
     """Return how often each part was found: overall, by split, by signer."""
-    everything = findings.everything()
+    everything = findings.everything
     kinds = part_classes(everything)
     rows = [(part_name(part), [(kinds[part], found.rate)]) for part, found in everything.parts.items()]
     plot = figure(
@@ -87,7 +87,7 @@ def _groups(noun: str, groups: Sequence[GroupSummary], kinds: dict[str, str]) ->
     rows: list[list[Node]] = []
     for entry in shown:
         rates = (share_cell(part.rate, kinds[name]) for name, part in entry.parts.items())
-        rows.append([brief(entry.name), f"{entry.videos:,}", f"{entry.frames:,}", *rates])
+        rows.append([brief(entry.name) or ABSENT, f"{entry.videos:,}", f"{entry.frames:,}", *rates])
     yield table([noun, "videos", "frames", *map(part_name, kinds)], rows)
     yield more(len(shown), len(groups), noun)
 
@@ -95,7 +95,7 @@ def _groups(noun: str, groups: Sequence[GroupSummary], kinds: dict[str, str]) ->
 def movement_section(findings: Findings) -> Element:
     """Return how parts move, where they vanish, and how sure the network is; a sentence where that was not measured."""
     heading = element("h2", "How the landmarks move")
-    summary = findings.movement()
+    summary = findings.movement
     if summary is None:
         return element(
             "section", heading, note("Movement, gaps and scores were not measured; a report without --sample 0 does.")

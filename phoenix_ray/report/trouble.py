@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from phoenix_ray.dataset.shards import VideoKey
-from phoenix_ray.report.findings import Findings
-from phoenix_ray.report.markup import ABSENT, Element, Node, brief, element, more, note, picture, table
+from phoenix_ray.report.findings import MOST_FAILURES, Findings
+from phoenix_ray.report.markup import ABSENT, Element, Node, brief, element, more, note, picture, table, video_name
 from phoenix_ray.report.pictures import Picture, Wanted, affected_frames, draw_pictures, typical_frame
 from phoenix_ray.report.quality import part_name
 from phoenix_ray.sources.base import Source
@@ -124,7 +124,7 @@ def _frame_of(findings: Findings, outlier: Outlier) -> int | None:
 
 def missing_section(findings: Findings, pictures: Pictures) -> Element:
     """Return the frames without landmarks, by status, and the failure list."""
-    everything = findings.everything()
+    everything = findings.everything
     content: list[Node] = []
     for status, (name, meaning) in STATUS_TEXTS.items():
         if count := everything.statuses.get(status, 0):
@@ -148,7 +148,7 @@ def _status(findings: Findings, pictures: Pictures, status: str, title: str, mea
             yield note(f"No pictures: {pictures.reason}")
         rows = (
             [
-                brief("/".join(example.key)),
+                video_name(*example.key),
                 f"{example.affected:,}",
                 f"{example.frames:,}",
                 f"{example.frame:,}",
@@ -161,7 +161,7 @@ def _status(findings: Findings, pictures: Pictures, status: str, title: str, mea
 
 
 def _status_card(drawn: Picture | None, status: str, example: StatusExample) -> Element:
-    name = brief("/".join(example.key))
+    name = video_name(*example.key)
     return element(
         "div",
         _image(drawn, f"frame {example.frame} of {name}", STATUS_TEXTS[status][0]),
@@ -183,15 +183,16 @@ def _failures(findings: Findings) -> Iterator[Node]:
         return
     failures = findings.record.failures
     classes = Counter(failure.failure_class for failure in failures)
-    yield element("h3", f"Failure list: {len(failures):,}")
+    yield element("h3", "Failure list")
     listed = ", ".join(f"{count:,} {name}" for name, count in sorted(classes.items()))
+    whole = f"{MOST_FAILURES:,} or more" if len(failures) == MOST_FAILURES else f"{len(failures):,}"
     yield note(
-        f"By class: {listed}. These shards or videos have no rows yet; the next run tries them again. "
+        f"{whole} entries; by class: {listed}. These shards or videos have no rows yet; the next run tries them again. "
         "`phoenix-ray failures` lists all, with tracebacks."
     )
     rows = (
         [
-            brief(f"{failure.split}/{failure.video_id}"),
+            video_name(failure.split, failure.video_id),
             f"{failure.first} to {failure.last - 1}" if failure.last > failure.first else "whole video",
             failure.failure_class,
             f"{failure.attempts}",
@@ -235,7 +236,7 @@ def outliers_section(pictures: Pictures, dataset: str | None) -> Element:
 
 def _outlier_card(pictures: Pictures, outlier: Outlier, frame: int | None) -> Element:
     drawn = None if frame is None else pictures.drawn.get(_wanted(outlier, frame))
-    name = brief("/".join(filter(None, (outlier.split, outlier.video_id))))
+    name = video_name(outlier.split, outlier.video_id)
     place = "" if frame is None else f"; frame {frame}"
     return element(
         "div",

@@ -252,7 +252,10 @@ def _summarise_part(part: str, videos: Sequence[VideoMeasures], frames: int) -> 
         gaps=gaps.total(),
         gap_frames=sum(length * count for length, count in gaps.items()),
         longest_gap=max(gaps, default=0),
-        scores=np.sum([measured.scores for measured in measures], axis=0, dtype=np.int64),
+        # A million videos without scores need no table of a hundred million zeros.
+        scores=np.zeros(SCORE_BINS, np.int64)
+        if videos[0].counted_only
+        else np.sum([measured.scores for measured in measures], axis=0, dtype=np.int64),
     )
 
 
