@@ -96,7 +96,7 @@ def brief(text: str, most: int = 120) -> str:
     return text if len(text) <= most else f"{text[:most]}…"
 
 
-def video_name(split: str, video_id: str) -> str:
+def video_label(split: str, video_id: str) -> str:
     """Return a video as `split/ID`, brief; files of other tools may have no split."""
     return brief("/".join(filter(None, (split, video_id))))
 

@@ -24,6 +24,11 @@ from phoenix_ray.statistics.measures import VideoMeasures
 from phoenix_ray.text import counted
 
 SPLITS_SHOWN = 20
+_STATUS_SENTENCES = {
+    "no_person": "No person was found in {}.",
+    "unreadable": "{} could not be read.",
+    "failed": "The model failed on {}.",
+}
 
 
 def make_page(
@@ -71,7 +76,7 @@ def _header(findings: Findings, now: datetime) -> Element:
     facts = [
         ("videos", f"{everything.videos:,}"),
         ("frames", f"{everything.frames:,}"),
-        ("of signing", duration(record.text.seconds) if record and record.text.seconds else ""),
+        ("of video", duration(record.text.seconds) if record and record.text.seconds else ""),
         ("splits", f"{len({video.split for video in findings.counted}):,}"),
         ("signers", f"{len(signers):,}" if signers else ""),
     ]
@@ -100,17 +105,10 @@ def _state(findings: Findings) -> Iterator[tuple[str, str]]:
         yield "plain", "Landmarks of another tool: nothing is recorded of how and when they were made."
     else:
         yield from _completeness(record)
-    for status, (name, _) in STATUS_TEXTS.items():
-        affected = [video for video in findings.counted if video.statuses.get(status)]
-        if affected:
-            frames = sum(video.statuses[status] for video in affected)
-            verb = "is" if frames == 1 else "are"
-            said = "has no person" if frames == 1 else "have no person"
-            said = said if status == "no_person" else f"{verb} {name}"
-            yield (
-                "plain" if status == "no_person" else "warning",
-                (f"{counted(frames, 'frame')} in {counted(len(affected), 'video')} {said}."),
-            )
+    for status, sentence in _STATUS_SENTENCES.items():
+        if affected := [count for video in findings.counted if (count := video.statuses.get(status))]:
+            where = f"{counted(sum(affected), 'frame')} of {counted(len(affected), 'video')}"
+            yield "plain" if status == "no_person" else "warning", sentence.format(where)
     if record is not None and record.text.uneven:
         yield "plain", f"The frame rate of {counted(record.text.uneven, 'video')} varies: fps is the average there."
     if (shared := _shared_signers(findings)) is not None:
@@ -127,19 +125,17 @@ def _completeness(record: DatasetRecord) -> Iterator[tuple[str, str]]:
     if record.unfinished:
         yield (
             "warning",
-            (
-                f"{counted(record.unfinished, 'video')} without all frames. Videos of which no frame is committed are "
-                "not here at all."
-            ),
+            f"{counted(record.unfinished, 'video')} without all frames. Videos of which no frame is committed are not "
+            "here at all.",
         )
-    elif not history.at_work and any(run.ended and run.state == "finished" for run in history.runs[:1]):
-        yield "good", "Finished: every frame of every video has its row."
+    elif history.is_finished and not record.failures and not history.at_work:
+        yield "good", "Finished: every frame has its row."
     if not history.runs:
         yield "warning", "No run has left a record here, so how and when it was computed is only known in part."
     elif not history.runs[0].ended and not history.at_work:
         yield "warning", f"The last run ended without a summary while it was {history.runs[0].state}."
     elif history.runs[0].ended and history.runs[0].state != "finished":
-        yield "warning", f"The last run is {history.runs[0].state}: the same command goes on."
+        yield "warning", f"The last run ended as {history.runs[0].state}; the same command goes on from there."
     for line in history.damaged:
         yield "warning", f"{line}."
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import Annotated
 
 from pydantic import Field, TypeAdapter
@@ -61,6 +62,7 @@ class RecordedRun:
         nodes: Node → seconds of its workers; empty in files of earlier versions.
         versions: Versions of Python and of the packages that compute.
         share: The share of the videos that it computed; empty for all.
+        videos_missing: Videos of all shares that lacked frames when it ended; None where it had all videos.
         ended: Whether there is a summary.
     """
 
@@ -76,6 +78,7 @@ class RecordedRun:
     nodes: Mapping[str, PhaseSeconds] = field(default_factory=dict)
     versions: Texts = field(default_factory=dict)
     share: str = ""
+    videos_missing: RowNumber | None = None
     ended: bool = True
 
     @property
@@ -100,6 +103,12 @@ class RunHistory:
     older: int
     at_work: tuple[LeaseHolder, ...]
     damaged: tuple[str, ...]
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the newest run, or any share of the newest array, found every frame of all its videos computed."""
+        newest = tuple(takewhile(lambda run: run.share, self.runs)) or self.runs[:1]
+        return any(run.ended and run.state == "finished" and not (run.share and run.videos_missing) for run in newest)
 
 
 _SUMMARY = TypeAdapter(Annotated[RecordedRun, required("state", "frames_computed", "timings")])

@@ -12,7 +12,7 @@ from itertools import groupby
 
 from phoenix_ray.dataset.shards import VideoKey
 from phoenix_ray.report.findings import MOST_FAILURES, Findings
-from phoenix_ray.report.markup import ABSENT, Element, Node, brief, element, more, note, picture, table, video_name
+from phoenix_ray.report.markup import ABSENT, Element, Node, brief, element, more, note, picture, table, video_label
 from phoenix_ray.report.pictures import Picture, Wanted, affected_frames, draw_pictures, typical_frame
 from phoenix_ray.report.quality import part_name
 from phoenix_ray.sources.base import Source
@@ -148,7 +148,7 @@ def _status(findings: Findings, pictures: Pictures, status: str, title: str, mea
             yield note(f"No pictures: {pictures.reason}")
         rows = (
             [
-                video_name(*example.key),
+                video_label(*example.key),
                 f"{example.affected:,}",
                 f"{example.frames:,}",
                 f"{example.frame:,}",
@@ -161,7 +161,7 @@ def _status(findings: Findings, pictures: Pictures, status: str, title: str, mea
 
 
 def _status_card(drawn: Picture | None, status: str, example: StatusExample) -> Element:
-    name = video_name(*example.key)
+    name = video_label(*example.key)
     return element(
         "div",
         _image(drawn, f"frame {example.frame} of {name}", STATUS_TEXTS[status][0]),
@@ -192,7 +192,7 @@ def _failures(findings: Findings) -> Iterator[Node]:
     )
     rows = (
         [
-            video_name(failure.split, failure.video_id),
+            video_label(failure.split, failure.video_id),
             f"{failure.first} to {failure.last - 1}" if failure.last > failure.first else "whole video",
             failure.failure_class,
             f"{failure.attempts}",
@@ -236,7 +236,7 @@ def outliers_section(pictures: Pictures, dataset: str | None) -> Element:
 
 def _outlier_card(pictures: Pictures, outlier: Outlier, frame: int | None) -> Element:
     drawn = None if frame is None else pictures.drawn.get(_wanted(outlier, frame))
-    name = video_name(outlier.split, outlier.video_id)
+    name = video_label(outlier.split, outlier.video_id)
     place = "" if frame is None else f"; frame {frame}"
     return element(
         "div",

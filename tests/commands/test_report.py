@@ -87,7 +87,7 @@ def test_a_dataset_in_a_bucket_is_reported(dataset: str, tmp_path: Path, monkeyp
     monkeypatch.setattr(locations, "open_bucket", lambda path: None)
     page = report(tmp_path / "report.html", "s3://bucket/data")
     assert "s3://bucket/data" in page.text
-    assert "Finished: every frame" in page.text
+    assert "Workers' time by node" in page.text
 
 
 def test_a_run_at_work_is_said_with_the_frames_that_are_missing(tmp_path: Path) -> None:

@@ -120,11 +120,24 @@ def test_a_source_that_is_gone_leaves_a_sentence(dataset: str, tmp_path: Path) -
 
 def test_the_state_of_the_dataset_is_said_first(dataset: str) -> None:
     text = Page(html_of(dataset)).text
-    assert "Finished: every frame of every video has its row." in text
-    assert "1 frame in 1 video is unreadable." in text
     assert "Some shards or videos failed" in text
+    assert "1 frame of 1 video could not be read." in text
+    assert "No person was found in 1 frame of 1 video." in text
     assert "No signer occurs in more than one split." in text
-    assert text.index("Finished") < text.index("What it is") < text.index("How it was made")
+    assert text.index("Some shards") < text.index("What it is") < text.index("How it was made")
+
+
+def test_a_dataset_without_failures_is_said_to_be_finished(tmp_path: Path) -> None:
+    storage = LocalStorage(write_troubled_dataset(tmp_path))
+    said = "Finished: every frame has its row."
+    assert said not in Page(html_of(storage.root)).text
+    (failure,) = storage.list("failures")
+    storage.delete(failure.name)
+    assert said in Page(html_of(storage.root)).text
+    write_summary(storage, "20261129-111111-abcd", state="stopped")
+    page = Page(html_of(storage.root))
+    assert said not in page.text
+    assert "The last run ended as stopped; the same command goes on from there." in page.text
 
 
 def test_a_dataset_without_a_finished_run_says_what_is_missing(tmp_path: Path) -> None:

@@ -54,3 +54,15 @@ def test_a_file_that_makes_no_sense_is_named_and_the_others_are_read(storage: Lo
 def test_a_dataset_without_runs_has_an_empty_history(storage: LocalStorage) -> None:
     history = read_history(storage)
     assert (history.runs, history.older, history.at_work, history.damaged) == ((), 0, (), ())
+
+
+@pytest.mark.parametrize(
+    ("missing", "finished"), [([0, 7], True), ([7, 0], True), ([7, 3], False), ([None], True), ([None, 7], True)]
+)
+def test_an_array_is_finished_when_any_share_found_nothing_missing(
+    storage: LocalStorage, missing: list[int | None], finished: bool
+) -> None:
+    for number, videos in enumerate(reversed(missing)):
+        share = "" if videos is None else f"{number}/2"
+        write_summary(storage, f"20261128-08090{number}-abcd", share=share, videos_missing=videos)
+    assert read_history(storage).is_finished == finished
