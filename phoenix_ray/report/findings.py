@@ -35,8 +35,6 @@ from phoenix_ray.statistics.summary import (
     summarise,
 )
 
-# Videos in which movement, gaps and scores are measured unless the user says how many: some minutes.
-USUAL_SAMPLE = 20_000
 # Entries of the failure list that are read; each is a file.
 MOST_FAILURES = 1_000
 
@@ -116,20 +114,30 @@ class Findings:
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
-    """Datasets side by side, over the videos that are in all of them.
+class ComparedDataset:
+    """One of several datasets side by side.
 
     Attributes:
-        shared: Videos in all datasets.
-        summaries: What was measured in those of the sample, of each dataset in the order in which they were given.
-        left_out: Videos that only some have, of each dataset.
-        others: What was found in the datasets after the first.
+        name: What the user calls it.
+        identity: Its `dataset.json`; None for landmarks of another tool.
+        digest: Landmark digest of all its rows; empty for landmarks of another tool.
+        left_out: Its videos that another dataset lacks.
+        summary: What was measured in the videos that all have, or in a sample of them.
     """
 
+    name: str
+    identity: DatasetIdentity | None
+    digest: str
+    left_out: int
+    summary: GroupSummary
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Datasets side by side, in the order in which they were given, over the videos that are in all of them."""
+
     shared: int
-    summaries: tuple[GroupSummary, ...]
-    left_out: tuple[int, ...]
-    others: tuple[Findings, ...]
+    datasets: tuple[ComparedDataset, ...]
 
 
 def examine(name: str, sample: int, threads: int) -> Findings:
@@ -137,7 +145,8 @@ def examine(name: str, sample: int, threads: int) -> Findings:
 
     Args:
         name: Its folder, file or URI.
-        sample: Videos to measure at most; 0 measures none.
+        sample: Videos to measure at most; 0 measures none. Files of another tool have no table of counts, so that all
+            of them are measured in any case.
         threads: How many threads read and measure.
 
     Raises:
@@ -149,8 +158,7 @@ def examine(name: str, sample: int, threads: int) -> Findings:
     if not keys:
         raise OutputError(f"{name} holds no video: there is nothing to report.")
     if not isinstance(collection, Dataset):
-        # Files of another tool have no table of counts, so that something must be measured.
-        measured = measure(name, collection, spread(keys, max(1, sample)), threads)
+        measured = measure(name, collection, keys, threads)
         everything = summarise("all", measured)
         return Findings(name, collection, measured, measured, everything, everything, None)
     chosen = spread(keys, sample)
@@ -172,35 +180,44 @@ def examine(name: str, sample: int, threads: int) -> Findings:
 
 
 def compare(first: Findings, names: Sequence[str], sample: int, threads: int) -> Comparison:
-    """Measure a dataset and others over the videos that all of them have.
+    """Measure a dataset and others over the videos that all of them have; without a sample, count detections alone.
 
     Raises:
         ConfigError: A URI names no bucket.
         OutputError: One cannot be read, or they share no video.
     """
-    others = [_count(name, threads) for name in names]
-    datasets = [first, *others]
-    held = [set(dataset.collection.keys()) for dataset in datasets]
+    collections = [first.collection, *map(open_collection, names)]
+    held = [set(collection.keys()) for collection in collections]
     shared = sorted(set.intersection(*held))
     if not shared:
-        listed = ", ".join(dataset.name for dataset in datasets)
+        listed = ", ".join([first.name, *names])
         raise OutputError(f"{listed} share no video: split and video ID must be the same in all of them.")
-    chosen = spread(shared, max(1, sample))
-    summaries = tuple(summarise("all", _measure_again(dataset, chosen, threads)) for dataset in datasets)
-    return Comparison(len(shared), summaries, tuple(len(keys) - len(shared) for keys in held), tuple(others))
+    chosen = spread(shared, sample) or shared
+    datasets = []
+    for name, collection, keys in zip([first.name, *names], collections, held, strict=True):
+        known: Iterable[VideoMeasures] = first.measured if collection is first.collection else ()
+        if not sample and isinstance(collection, Dataset):
+            known = count_only(collection)
+        summary = summarise("all", _measure_unknown(name, collection, chosen, known, threads))
+        identity = collection.identity if isinstance(collection, Dataset) else None
+        digest = digest_text(collection.digest()) if isinstance(collection, Dataset) else ""
+        datasets.append(ComparedDataset(name, identity, digest, len(keys) - len(shared), summary))
+    return Comparison(len(shared), tuple(datasets))
 
 
-def _count(name: str, threads: int) -> Findings:
-    return examine(name, 0, threads)
-
-
-def _measure_again(dataset: Findings, keys: Sequence[VideoKey], threads: int) -> list[VideoMeasures]:
-    """Return the measures of some videos of a dataset, those that are known already without reading them again."""
-    known = {(video.split, video.video_id): video for video in dataset.measured}
-    fresh = [key for key in keys if key not in known]
-    for video in measure(dataset.name, dataset.collection, fresh, threads) if fresh else ():
-        known[video.split, video.video_id] = video
-    return [known[key] for key in keys]
+def _measure_unknown(
+    name: str,
+    collection: LandmarkCollection,
+    keys: Sequence[VideoKey],
+    known: Iterable[VideoMeasures],
+    threads: int,
+) -> list[VideoMeasures]:
+    """Return the measures of some videos, without reading those again that are known."""
+    measured = {(video.split, video.video_id): video for video in known}
+    fresh = [key for key in keys if key not in measured]
+    for video in measure(name, collection, fresh, threads) if fresh else ():
+        measured[video.split, video.video_id] = video
+    return [measured[key] for key in keys]
 
 
 def measure(name: str, collection: LandmarkCollection, keys: Collection[VideoKey], threads: int) -> list[VideoMeasures]:

@@ -53,7 +53,7 @@ def make_page(
     sections = [
         _header(findings, now),
         _identity_section(findings),
-        comparison_section(findings, comparison) if comparison is not None else None,
+        comparison_section(comparison) if comparison is not None else None,
         rates_section(findings),
         movement_section(findings),
         missing_section(findings, pictures),

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
+from phoenix_ray.dataset.identity import DatasetIdentity
 from phoenix_ray.report.charts import (
     Axis,
     bar_plot,
@@ -221,37 +222,32 @@ def _score_plot(summary: GroupSummary, kinds: dict[str, str]) -> Element:
     )
 
 
-def comparison_section(first: Findings, comparison: Comparison) -> Element:
+def comparison_section(comparison: Comparison) -> Element:
     """Return several datasets in one table, over the videos in all of them."""
-    letters = [_letter(number) for number in range(len(comparison.summaries))]
-    datasets = (first, *comparison.others)
-    named = (
+    datasets = [(_letter(number), dataset) for number, dataset in enumerate(comparison.datasets)]
+    named: list[list[Node]] = [
         [
             letter,
-            dataset.name,
-            "files of another tool" if dataset.record is None else _model(dataset),
-            f"{summary.frames:,}",
-            f"{left_out:,}",
-            "" if dataset.record is None else element("code", dataset.record.digest[:12]),
+            brief(dataset.name),
+            "files of another tool" if dataset.identity is None else _model(dataset.identity),
+            f"{dataset.summary.frames:,}",
+            f"{dataset.left_out:,}",
+            element("code", dataset.digest[:12] or ABSENT),
         ]
-        for letter, dataset, summary, left_out in zip(
-            letters, datasets, comparison.summaries, comparison.left_out, strict=True
-        )
-    )
-    parts = list(dict.fromkeys(part for summary in comparison.summaries for part in summary.parts))
+        for letter, dataset in datasets
+    ]
+    parts = list(dict.fromkeys(part for _, dataset in datasets for part in dataset.summary.parts))
     rows: list[list[Node]] = []
     for number, part in enumerate(parts):
-        for place, (letter, summary) in enumerate(zip(letters, comparison.summaries, strict=True)):
-            found = summary.parts.get(part)
-            name = part_name(part) if place == 0 else ""
-            if found is None:
-                rows.append([name, letter, *[ABSENT] * 10])
-            else:
-                rows.append([name, letter, share_cell(found.rate, part_class(part, number)), *_figures(found)])
-    measured = comparison.summaries[0].videos
-    over = counted(comparison.shared, "video") + (
-        f" in all datasets, of which {measured:,} were measured" if measured < comparison.shared else " in all datasets"
-    )
+        for letter, dataset in datasets:
+            found = dataset.summary.parts.get(part)
+            name = part_name(part) if letter == datasets[0][0] else ""
+            rate = share_cell(found.rate, part_class(part, number)) if found is not None else ABSENT
+            measured = found is not None and not dataset.summary.counted_only
+            rows.append([name, letter, rate, *(_figures(found) if found and measured else [ABSENT] * 9)])
+    over = f"{counted(comparison.shared, 'video')} in all datasets"
+    if (videos := datasets[0][1].summary.videos) < comparison.shared:
+        over += f", of which {videos:,} were measured"
     headings = ["part", "", "found", "jitter, px", "energy, px²/frame²", "jerk, px/frame³", "gaps", "frames in gaps"]
     headings += ["longest gap", *_SCORES]
     return element(
@@ -264,11 +260,7 @@ def comparison_section(first: Findings, comparison: Comparison) -> Element:
             "much more than the jitter does, which is a sign that movement itself was flattened."
         ),
         table(headings, rows, texts=(0, 1)),
-        *(
-            note(f"{letter}: {unsized(summary)}")
-            for letter, summary in zip(letters, comparison.summaries, strict=True)
-            if summary.unsized
-        ),
+        *(note(f"{letter}: {unsized(dataset.summary)}") for letter, dataset in datasets if dataset.summary.unsized),
     )
 
 
@@ -276,7 +268,7 @@ def _letter(number: int) -> str:
     return chr(ord("A") + number) if number < 26 else f"{number + 1}"
 
 
-def _model(dataset: Findings) -> str:
-    assert dataset.record is not None
-    model = dataset.record.identity.model
-    return ", ".join(filter(None, (model.get("model", model.get("name", "")), model.get("engine"), model.get("mode"))))
+def _model(identity: DatasetIdentity) -> str:
+    model = identity.model
+    name = model.get("model", model.get("name", ""))
+    return brief(", ".join(filter(None, (name, model.get("engine"), model.get("mode", "static")))))

@@ -27,7 +27,6 @@ STATUS_TEXTS = {
     "failed": ("failed", "The frame was read, and the model failed on it."),
 }
 PICTURES_PER_STATUS = 6
-VIDEOS_NAMED = 10
 OUTLIERS_SHOWN = 3
 FAILURES_SHOWN = 10
 _LONGEST_MESSAGE = 300

@@ -117,6 +117,13 @@ def test_a_page_is_not_written_into_a_dataset_or_to_a_uri(dataset: str) -> None:
     assert "is a URI" in result.output
 
 
+def test_without_a_sample_datasets_are_compared_by_their_rates(dataset: str, tmp_path: Path) -> None:
+    page = report(tmp_path / "report.html", dataset, dataset, "--sample", "0")
+    assert "Over 4 videos in all datasets." in page.text
+    rows = [row for row in cells((tmp_path / "report.html").read_text(encoding="utf-8")) if row[1:2] == ["B"]]
+    assert rows[0] == ["", "B", "94.4 %", *["—"] * 9]
+
+
 def test_datasets_without_a_common_video_cannot_be_compared(dataset: str, tmp_path: Path) -> None:
     storage = new_dataset(tmp_path / "other")
     commit(storage, make_video("another"), 0, 10)

@@ -178,8 +178,8 @@ def test_datasets_stand_side_by_side_over_the_videos_in_all(dataset: str, tmp_pa
     findings = examine(dataset, 100, 2)
     comparison = compare(findings, others, 100, 2)
     assert comparison.shared == 2
-    assert comparison.left_out == (2, 1, 1)
-    assert {summary.frames for summary in comparison.summaries} == {len(VIDEOS[1]) + len(VIDEOS[2])}
+    assert [dataset.left_out for dataset in comparison.datasets] == [2, 1, 1]
+    assert {dataset.summary.frames for dataset in comparison.datasets} == {len(VIDEOS[1]) + len(VIDEOS[2])}
     page = Page(make_page(findings, comparison, None, NOW))
     assert "Over 2 videos in all datasets." in page.text
     assert all(other in page.text for other in others)
