@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -194,8 +194,12 @@ def compact_disturbed(task: CompactionTask, settings: OutputSettings) -> Compact
     return compact_videos(open_disturbed(settings.path, "compaction"), task, settings)
 
 
-def run_disturbed(words: Sequence[str], log: str, host: str) -> None:
-    """Be `phoenix-ray run` with these words on a host, "" for this machine, and meet the faults of its output."""
+def run_disturbed(words: Sequence[str], log: str, host: str, environment: Mapping[str, str]) -> None:
+    """Be `phoenix-ray run` with these words on a host, "" for this machine, and meet the faults of its output.
+
+    A server of forks keeps the environment in which it was started, so a run brings its own.
+    """
+    os.environ |= environment
     if host:
         enter(host)
     with Path(log).open("ab", buffering=0) as stream:

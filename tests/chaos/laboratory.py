@@ -136,7 +136,8 @@ class Laboratory:
             "cluster.max_attempts=2",
             *words,
         )
-        process = self._forks.Process(target=run_disturbed, args=(words, str(output.log), self._runs_on))
+        arguments = (words, str(output.log), self._runs_on, dict(os.environ))
+        process = self._forks.Process(target=run_disturbed, args=arguments)
         process.start()
         self._runs.append(Run(process, output.log))
         return self._runs[-1]

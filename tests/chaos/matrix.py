@@ -127,7 +127,9 @@ def leaks(laboratory: Laboratory, random: Random, output: Output) -> Aftermath:
     # In a shard that comes early, so that there is work left for the replacement.
     fault = Fault("worker", "inference", f"^1/{random.randrange(SHARD_FRAMES)}$", "leak")
     expect(laboratory.start(output, "cluster.recycle_memory_mb=400", faults=[fault]), 0)
-    assert "MB and is replaced" in run_log(output)
+    # A slow machine takes so long to fill the memory that the other worker computes the shard too, and the run ends.
+    noted = run_log(output)
+    assert "MB and is replaced" in noted or "is done a second time" in noted, f"the run noted:\n{noted}"
     return Aftermath(survived=True)
 
 
