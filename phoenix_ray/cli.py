@@ -20,6 +20,7 @@ from phoenix_ray.commands.failures import failures
 from phoenix_ray.commands.models import models
 from phoenix_ray.commands.plan import plan
 from phoenix_ray.commands.prepare import prepare
+from phoenix_ray.commands.report import report
 from phoenix_ray.commands.run import run
 from phoenix_ray.commands.stats import stats
 from phoenix_ray.commands.status import status
@@ -72,7 +73,11 @@ def cli() -> None:
     """
 
 
-for command in (run, plan, status, failures, view, compact, check, export, prepare, stats, verify, models, config):
+COMMANDS = (
+    *(run, plan, status, failures, view, compact, check),
+    *(export, prepare, stats, report, verify, models, config),
+)
+for command in COMMANDS:
     cli.add_command(command)
 
 

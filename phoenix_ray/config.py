@@ -315,6 +315,12 @@ class RunSettings(Section):
         "video's share, so the N runs never meet; the one that is last merges the rows of all. Another N may go on "
         "later, not at the same time. Empty: all videos.",
     )
+    report: Literal["", "skeletons", "frames"] = Field(
+        "",
+        description="Write a page about the dataset at the end, report.html beside summary.json (docs/report.md). It "
+        "measures up to 2,000 videos on the driver's machine, after the workers are gone. 'skeletons' holds no pixel "
+        "of the source; 'frames' puts pictures of people beside the dataset. Empty: none.",
+    )
     progress_seconds: Annotated[float, Field(gt=0)] = Field(
         10.0,
         description="Seconds between two progress lines where the output is not a terminal, and between two updates of "

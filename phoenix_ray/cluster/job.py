@@ -8,11 +8,14 @@ Whatever ends it early, the next call goes on: what is to do follows from the so
 from __future__ import annotations
 
 import json
+import os
+import shlex
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
+from datetime import datetime
 
 from rich.console import Console
 
@@ -45,8 +48,12 @@ from phoenix_ray.errors import (
     PhoenixRayError,
 )
 from phoenix_ray.models import registry
+from phoenix_ray.sources.base import Source
 from phoenix_ray.sources.registry import open_source
 from phoenix_ray.text import printable_line
+
+# Videos in which the report at the end of a run measures movement: a minute or so on the machine of the driver.
+REPORT_SAMPLE = 2_000
 
 
 def run_job(settings: Settings, words: Sequence[str] = ()) -> int:
@@ -118,6 +125,8 @@ def _run(settings: Settings, words: Sequence[str]) -> int:
             state = "stopped" if stop else "incomplete" if job.record.failures else "finished"
             last = job.record.close(state)
             summary = _summarize(job, last, workers, time.monotonic() - began, array)
+    if settings.run.report:
+        write_run_report(settings, claim, whole, summary, say)
     now = committed if state == "finished" else committed_in(take_survey(claim.storage, identity))
     has_unreadable = total(summary.splits.values()).statuses.get("unreadable")
     outcome = RunOutcome(
@@ -179,12 +188,42 @@ def _summarize(job: Job, last: Status, workers: int, seconds: float, array: Arra
         versions=versions(),
         share=job.settings.run.share,
         videos_missing=array.missing if array else None,
+        nodes=job.record.node_timings,
     )
     try:
         summary.write(job.storage)
     except OutputError as error:
         speaker(job.settings.run.log_format, job.claim.run_id)(f"The summary could not be written. {error}")
     return summary
+
+
+def write_run_report(
+    settings: Settings, claim: Claim, source: Source, summary: RunSummary, say: Callable[[str], None]
+) -> None:
+    """Write `report.html` beside the run's summary, or say why not: the run is over, and stays what it is."""
+    # Not above: most runs write none.
+    from phoenix_ray.report.findings import examine
+    from phoenix_ray.report.page import make_page
+
+    by_hand = f"`phoenix-ray report {shlex.quote(claim.storage.root)}` writes one."
+    if summary.state == "stopped":
+        say(f"No report, because the run was stopped. {by_hand}")
+        return
+    if summary.videos_missing:
+        say("No report yet: the share that completes the dataset writes it.")
+        return
+    name = f"{paths.RUNS}/{claim.run_id}/report.html"
+    try:
+        findings = examine(claim.storage.root, REPORT_SAMPLE, min(8, os.cpu_count() or 1))
+        open_frames = (lambda: source) if settings.run.report == "frames" else None
+        page = make_page(findings, None, open_frames, datetime.now().astimezone())
+        claim.storage.write(name, page.encode())
+    except KeyboardInterrupt:
+        say(f"The report was interrupted; the run itself is complete. {by_hand}")
+    except Exception as error:
+        say(f"The report could not be written: {error or type(error).__name__}. {by_hand}")
+    else:
+        say(f"Report: {claim.storage.root}/{name}")
 
 
 def _say_notes(claim: Claim, plan: Plan, say: Callable[[str], None]) -> None:

@@ -52,6 +52,7 @@ class RunRecord:
     Attributes:
         partitions: Shards that were committed so far.
         timings: Seconds of all workers together.
+        node_timings: Node → seconds of its workers.
         peak_memory_mb: Largest resident size of a worker.
         failures: Shards and videos that this run put on the failure list, and videos that were missing in the end.
         given_up_videos: Versions of videos of which this run has given up a shard.
@@ -80,6 +81,7 @@ class RunRecord:
         self._latest: deque[CommittedShard] = deque(maxlen=MOST_LATEST)
         self.partitions = 0
         self.timings = Timings()
+        self.node_timings: dict[str, Timings] = {}
         self.peak_memory_mb = 0.0
         self.failures = 0
         self.given_up_videos: set[VersionKey] = set()
@@ -103,6 +105,7 @@ class RunRecord:
         """Called when a shard is committed, once for each: not for a copy that was slower."""
         self.partitions += 1
         self.timings += receipt.timings
+        self.node_timings[receipt.node] = self.node_timings.get(receipt.node, Timings()) + receipt.timings
         self.peak_memory_mb = max(self.peak_memory_mb, receipt.peak_memory_mb)
         self._meter.add(assignment.shard.frames)
         self._metrics.shard_committed(receipt)

@@ -55,6 +55,7 @@ class RunSummary:
             share, `digest` and `splits` are of what the dataset held when the run ended.
         videos_missing: Videos of all shares that lacked frames or could not be opened when the run ended; None where
             the run had all videos, or was stopped.
+        nodes: Node → seconds of its actors; they add up to `timings`.
     """
 
     run_id: str
@@ -72,6 +73,7 @@ class RunSummary:
     versions: Mapping[str, str]
     share: str = ""
     videos_missing: int | None = None
+    nodes: Mapping[str, Timings] = field(default_factory=dict)
 
     @property
     def frames_per_second(self) -> float:

@@ -18,7 +18,7 @@ from contextlib import AbstractContextManager
 from phoenix_ray.dataset import paths
 from phoenix_ray.dataset.lease import Lease, LeaseHolder, is_alive, keep_lease, read_holder, refuse_alive
 from phoenix_ray.dataset.share import Share
-from phoenix_ray.dataset.storage import Storage
+from phoenix_ray.dataset.storage import ReadableStorage, Storage
 
 # Held by the element that makes a new dataset, until `dataset.json` is there.
 BEGINNING = f"{paths.LEASES}/beginning.json"
@@ -63,7 +63,7 @@ def keep_lease_for(
     )
 
 
-def live_holders(storage: Storage) -> list[LeaseHolder]:
+def live_holders(storage: ReadableStorage) -> list[LeaseHolder]:
     """Return the other drivers that seem to be at work on a dataset: on all videos first, then by share."""
     found = (read_holder(storage, name) for name in (paths.LEASE, *_share_leases(storage)))
     now = time.time()
@@ -92,5 +92,5 @@ def _rivals(storage: Storage, share: Share | None) -> Iterator[str]:
             yield name
 
 
-def _share_leases(storage: Storage) -> list[str]:
+def _share_leases(storage: ReadableStorage) -> list[str]:
     return sorted(file.name for file in storage.list(paths.LEASES) if _OF_SHARE.fullmatch(file.name))

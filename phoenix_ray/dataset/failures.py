@@ -15,7 +15,7 @@ from pydantic import TypeAdapter
 
 from phoenix_ray.dataset import paths
 from phoenix_ray.dataset.sealing import FiniteNumber, FrameNumber, parse_sealed_json, seal_json, validate
-from phoenix_ray.dataset.storage import Storage
+from phoenix_ray.dataset.storage import ReadableStorage, Storage
 from phoenix_ray.errors import OutputError
 from phoenix_ray.text import without_secrets
 
@@ -63,13 +63,13 @@ def record_failure(storage: Storage, failure: FailureRecord) -> None:
     storage.write(name, seal_json(asdict(failure) | cleaned))
 
 
-def read_failures(storage: Storage) -> list[FailureRecord]:
-    """Return the list, sorted by split, video and frame.
+def read_failures(storage: ReadableStorage, most: int | None = None) -> list[FailureRecord]:
+    """Return the list, sorted by split, video and frame; `most` reads so many records and leaves the others alone.
 
     Raises:
         OutputError: A record cannot be understood.
     """
-    names = [file.name for file in storage.list(paths.FAILURES) if not file.temporary]
+    names = sorted(file.name for file in storage.list(paths.FAILURES) if not file.temporary)[:most]
     failures = [failure for name in names if (failure := _read_failure(storage, name))]
     return sorted(failures, key=lambda failure: (failure.split, failure.video_id, failure.first))
 
@@ -100,7 +100,7 @@ def parse_failure(content: bytes) -> FailureRecord:
     return validate(_FAILURE, parse_sealed_json(content))
 
 
-def _read_failure(storage: Storage, name: str) -> FailureRecord | None:
+def _read_failure(storage: ReadableStorage, name: str) -> FailureRecord | None:
     try:
         return parse_failure(storage.read(name))
     except FileNotFoundError:

@@ -145,7 +145,7 @@ def _outliers(dataset: str | None, outliers: Sequence[Outlier]) -> Iterator[Text
         yield Text(f"{part.replace('_', ' ')}, {reason}", style="bold")
         for outlier in worst:
             shown = _place(outlier) if dataset is None else view_command(dataset, outlier)
-            yield Text(f"  {_value(outlier):>12}  {shown}")
+            yield Text(f"  {outlier_value(outlier):>12}  {shown}")
 
 
 def _place(outlier: Outlier) -> str:
@@ -153,7 +153,8 @@ def _place(outlier: Outlier) -> str:
     return printable_line("/".join(filter(None, (outlier.split, outlier.video_id)))) + frame
 
 
-def _value(outlier: Outlier) -> str:
+def outlier_value(outlier: Outlier) -> str:
+    """Return the value of an outlier with its unit."""
     match outlier.reason:
         case "lowest rate":
             return f"{100 * outlier.value:.1f} %"

@@ -31,17 +31,20 @@ _FEWEST_FRAMES = 10
 _VIDEOS_AT_ONCE = 32
 
 
-def measure_collection(open_collection: Callable[[], LandmarkCollection], threads: int) -> Iterator[VideoMeasures]:
+def measure_collection(
+    open_collection: Callable[[], LandmarkCollection], threads: int, keys: Iterable[VideoKey] | None = None
+) -> Iterator[VideoMeasures]:
     """Yield what was measured in each video, sorted by split and video ID.
 
     Args:
         open_collection: Opens the collection; called once for each thread, since threads cannot share one.
         threads: How many threads read and measure.
+        keys: (split, video ID) of the videos to measure, in the order to yield them; None measures all.
 
     Raises:
         OutputError: A video cannot be read.
     """
-    keys = open_collection().keys()
+    keys = open_collection().keys() if keys is None else keys
     own = threading.local()
 
     def measure(keys: list[VideoKey]) -> list[VideoMeasures]:
@@ -77,8 +80,9 @@ def count_only(dataset: Dataset) -> Iterator[VideoMeasures]:
             yield VideoMeasures(row["split"], row["video_id"], signer, frames, statuses, parts, counted_only=True)
 
 
-def _pieces(keys: Iterator[VideoKey]) -> Iterator[list[VideoKey]]:
-    while piece := list(islice(keys, _VIDEOS_AT_ONCE)):
+def _pieces(keys: Iterable[VideoKey]) -> Iterator[list[VideoKey]]:
+    left = iter(keys)
+    while piece := list(islice(left, _VIDEOS_AT_ONCE)):
         yield piece
 
 
@@ -248,7 +252,10 @@ def _summarise_part(part: str, videos: Sequence[VideoMeasures], frames: int) -> 
         gaps=gaps.total(),
         gap_frames=sum(length * count for length, count in gaps.items()),
         longest_gap=max(gaps, default=0),
-        scores=np.sum([measured.scores for measured in measures], axis=0, dtype=np.int64),
+        # A million videos without scores need no table of a hundred million zeros.
+        scores=np.zeros(SCORE_BINS, np.int64)
+        if videos[0].counted_only
+        else np.sum([measured.scores for measured in measures], axis=0, dtype=np.int64),
     )
 
 

@@ -9,7 +9,7 @@ from matplotlib import figure
 
 from phoenix_ray.errors import MissingExtraError, OutputError
 from phoenix_ray.statistics.measures import measure_video
-from phoenix_ray.statistics.report import _plot_movement, _value, view_command, write_plots
+from phoenix_ray.statistics.report import _plot_movement, outlier_value, view_command, write_plots
 from phoenix_ray.statistics.summary import Outlier, group, summarise
 from tests.prepare.made_up import make_video
 
@@ -30,7 +30,7 @@ def test_the_command_that_shows_an_outlier_can_be_pasted_into_a_shell() -> None:
     ],
 )
 def test_an_outlier_shows_its_value_in_its_unit(reason: str, value: float, shown: str) -> None:
-    assert _value(Outlier(reason, "face", "train", "a", value, None)) == shown
+    assert outlier_value(Outlier(reason, "face", "train", "a", value, None)) == shown
 
 
 VIDEOS = tuple(

@@ -115,7 +115,8 @@ def arrays_of(answer: Answer) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
 
 
 def test_nothing_is_answered_without_the_token(library: Library) -> None:
-    paths = ["/", "/viewer.js", "/style.css", "/run", "/api/run", "/api/datasets", "/api/videos", "/api/frame", "/api/nothing"]
+    paths = ["/", "/run", "/viewer.js", "/style.css", "/api/nothing"]
+    paths += [f"/api/{name}" for name in ("run", "datasets", "videos", "frame")]
     refused = [Request(path, headers=headers) for path in paths for headers in ({}, {TOKEN_HEADER: TOKEN + "x"})]
     refused += [Request("/", {"token": "wrong"}, headers={}), Request("/api/datasets", {"token": TOKEN}, headers={})]
     refused += [
