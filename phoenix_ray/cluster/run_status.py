@@ -124,7 +124,7 @@ def array_lines(runs: Sequence[RunStatus], now: float) -> list[str]:
     states = Counter(run.state for run in runs) + Counter({"not begun": max(0, count - len(runs))})
     lines = [f"array of {counted(count, 'share')}: {', '.join(f'{n:,} {state}' for state, n in states.items())}"]
     if whole := combine(runs):
-        lines.append(whole.line())
+        lines.append(f"{whole.line()}{', of the shares that have begun' if len(runs) < count else ''}")
     open_runs = [run for run in runs if run.holder or run.state != "finished"]
     for run in open_runs[:_MOST_LISTED]:
         progress = f"; {run.latest.line().strip()}" if run.latest else ""
