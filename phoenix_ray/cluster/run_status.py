@@ -121,10 +121,11 @@ def combine(runs: Sequence[RunStatus]) -> Status | None:
 def array_lines(runs: Sequence[RunStatus], now: float) -> list[str]:
     """Return the runs of an array as lines: all in one, then those that are at work or need attention."""
     count = _count(runs)
-    states = Counter(run.state for run in runs) + Counter({"not begun": max(0, count - len(runs))})
+    # Only a run knows how many frames its share has.
+    states = Counter(run.state for run in runs) + Counter({"not begun and not counted here": max(0, count - len(runs))})
     lines = [f"array of {counted(count, 'share')}: {', '.join(f'{n:,} {state}' for state, n in states.items())}"]
     if whole := combine(runs):
-        lines.append(f"{whole.line()}{', of the shares that have begun' if len(runs) < count else ''}")
+        lines.append(whole.line())
     open_runs = [run for run in runs if run.holder or run.state != "finished"]
     for run in open_runs[:_MOST_LISTED]:
         progress = f"; {run.latest.line().strip()}" if run.latest else ""
