@@ -39,7 +39,8 @@ _RETRY: Mapping[str, Any] = {
 _SILENCE = timedelta(seconds=30)
 # Slower than this for a part of 8 MiB (`dataset.object_storage`), a store cannot be worked with.
 _REQUEST_SECONDS = timedelta(seconds=300)
-_ENDPOINT = re.compile(r"https?://([\w.-]+|\[[\da-f:.]+\])(:(?P<port>\d{1,5}))?(/[\w%~.:/-]*)?", re.ASCII | re.IGNORECASE)
+# What the client crashes on with its first request is not an address.
+_ADDRESS = re.compile(r"https?://([\w.-]+|\[[\da-f:.]+\])(:(?P<port>\d{1,5}))?(/[\w%~.:/-]*)?", re.ASCII | re.I)
 _LARGEST_PORT = 65_535
 # What a store answers to a refused request, of which its code and message are worth reading.
 _ANSWER = re.compile(r"<\?xml.*?<Code>([^<]*)</Code>(?:<Message>([^<]*)</Message>)?.*")
@@ -144,7 +145,7 @@ def _check_environment() -> None:
         if name.startswith(("AWS_", "AZURE_", "GOOGLE_")) and not value.isprintable():
             raise ConfigError(f"The environment variable {name} holds a line end or another control character.")
     name, endpoint = _endpoint()
-    match = _ENDPOINT.fullmatch(endpoint)
+    match = _ADDRESS.fullmatch(endpoint)
     if endpoint and not (match and int(match["port"] or 0) <= _LARGEST_PORT):
         raise ConfigError(
             f"{name} is '{without_secrets(endpoint)}': give http:// or https://, a host and, if need be, a port, for "
