@@ -39,10 +39,15 @@ _RETRY: Mapping[str, Any] = {
 _SILENCE = timedelta(seconds=30)
 # Slower than this for a part of 8 MiB (`dataset.object_storage`), a store cannot be worked with.
 _REQUEST_SECONDS = timedelta(seconds=300)
+# What the client crashes on with its first request is not an address.
+_ADDRESS = re.compile(r"https?://([\w.-]+|\[[\da-f:.]+\])(:(?P<port>\d{1,5}))?(/[\w%~.:/-]*)?", re.ASCII | re.I)
+_LARGEST_PORT = 65_535
 # What a store answers to a refused request, of which its code and message are worth reading.
 _ANSWER = re.compile(r"<\?xml.*?<Code>([^<]*)</Code>(?:<Message>([^<]*)</Message>)?.*")
 # In what the client says of an answer that broke off.
 _BROKEN_OFF = "response body"
+# In what the client says where it has no connection.
+_NOT_SENT = "error sending request"
 # Seconds before a request is repeated whose answer broke off.
 PAUSES = (0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0, 5.0, 5.0)
 _HIDDEN = "***"
@@ -135,10 +140,17 @@ def refuse_credentials(uri: str) -> None:
 
 
 def _check_environment() -> None:
-    """Refuse a variable with a line end, as a Secret made from a file often has: the client would crash on it."""
+    """Refuse what the client would crash on: a line end, as a Secret made from a file often has, and a bad endpoint."""
     for name, value in os.environ.items():
         if name.startswith(("AWS_", "AZURE_", "GOOGLE_")) and not value.isprintable():
             raise ConfigError(f"The environment variable {name} holds a line end or another control character.")
+    name, endpoint = _endpoint()
+    match = _ADDRESS.fullmatch(endpoint)
+    if endpoint and not (match and int(match["port"] or 0) <= _LARGEST_PORT):
+        raise ConfigError(
+            f"{name} is '{without_secrets(endpoint)}': give http:// or https://, a host and, if need be, a port, for "
+            "instance http://127.0.0.1:9000."
+        )
 
 
 @contextmanager
@@ -173,6 +185,9 @@ def explain(bucket: Bucket) -> Iterator[None]:
         if refused or "403 Forbidden" in text or "401 Unauthorized" in text:
             scheme = bucket.root.partition("://")[0]
             raise BucketError(f"{text}. Set {_variables(scheme)} of an account that may work there") from None
+        variable, endpoint = _endpoint()
+        if _NOT_SENT in text and endpoint:
+            text = f"{text}. Check whether the store answers at {variable}, and whether it begins with http or https"
         raise BucketError(f"{text}. If the store was unavailable for a while, start the same command again") from None
 
 
@@ -209,7 +224,7 @@ def _open_store(scheme: str, bucket: str, prefix: str) -> ObjectStore:
     options: dict[str, Any] = {
         "prefix": prefix or None,
         "client_options": {
-            "allow_http": _endpoint().startswith("http://"),
+            "allow_http": _endpoint()[1].lower().startswith("http://"),
             "timeout": _REQUEST_SECONDS,
             "read_timeout": _SILENCE,
         },
@@ -225,9 +240,10 @@ def _open_store(scheme: str, bucket: str, prefix: str) -> ObjectStore:
     return AzureStore(container, **options)
 
 
-def _endpoint() -> str:
+def _endpoint() -> tuple[str, str]:
+    """Return the variable that names the store's address, and its value; both empty where none is set."""
     names = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT", "AZURE_STORAGE_ENDPOINT")
-    return next((value for name in names if (value := os.environ.get(name))), "")
+    return next(((name, value) for name in names if (value := os.environ.get(name))), ("", ""))
 
 
 def _options_of_s3(bucket: str) -> dict[str, Any]:
@@ -235,7 +251,7 @@ def _options_of_s3(bucket: str) -> dict[str, Any]:
     config: dict[str, Any] = {}
     if endpoint := os.environ.get("AWS_ENDPOINT_URL_S3"):
         config["endpoint"] = endpoint
-    if not (_endpoint() or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")):
+    if not (_endpoint()[1] or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")):
         with suppress(Exception):
             config["region"] = _region(bucket)
     options: dict[str, Any] = {"config": config} if config else {}

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 
 import pytest
 from hypothesis import given
@@ -66,6 +67,40 @@ def test_a_credential_with_a_line_end_is_refused_by_name(monkeypatch: pytest.Mon
     monkeypatch.setenv("AWS_SESSION_TOKEN", "token\n")
     with pytest.raises(ConfigError, match="AWS_SESSION_TOKEN holds a line end"):
         open_bucket("s3://bucket/x")
+
+
+@pytest.mark.parametrize(
+    "endpoint",
+    ["127.0.0.1:9000", "store.example", "http://", "http://a b", "http://a:b:c", "http://[::1", "https://host:65536"],
+)
+def test_an_endpoint_that_is_no_address_is_refused_by_name(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The client would crash on it with its first request."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+    with pytest.raises(ConfigError, match=re.escape(f"AWS_ENDPOINT_URL is '{endpoint}': give http:// or https://")):
+        open_bucket("s3://bucket/x")
+
+
+def test_a_password_in_an_endpoint_is_refused_without_showing_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "https://user:word@store.example")
+    with pytest.raises(ConfigError, match="AWS_ENDPOINT_URL is") as caught:
+        open_bucket("s3://bucket/x")
+    assert "word" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "endpoint", ["http://127.0.0.1:9000", "HTTPS://store.lab.example/", "http://[::1]:9000", "https://a-b.c/d/e%20f"]
+)
+def test_an_endpoint_is_an_address_with_or_without_a_port_and_a_path(
+    endpoint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+    open_bucket("s3://bucket/x")
+
+
+def test_where_no_connection_can_be_made_the_endpoint_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
+    with pytest.raises(BucketError, match="answers at AWS_ENDPOINT_URL"), explain(Bucket(MemoryStore(), "s3://b")):
+        raise GenericError("Generic S3 error: HTTP error: error sending request")
 
 
 def test_a_missing_account_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -98,7 +98,8 @@ class ArrayState:
     def __str__(self) -> str:
         if not self.missing:
             return f"whole: every frame of all {self.share.count} shares has its row"
-        videos = f"{counted(self.missing, 'video')} of all shares lack frames"
+        lack = "lacks" if self.missing == 1 else "lack"
+        videos = f"{counted(self.missing, 'video')} of all shares {lack} frames"
         if self.failed:
             videos += f", {self.failed:,} of them failed" if self.failed < self.missing else " and failed"
         if self.at_work:

@@ -152,7 +152,8 @@ def describe_runs(runs: Sequence[RunStatus], now: float) -> dict[str, Any]:
 def array_lines(runs: Sequence[RunStatus], now: float) -> list[str]:
     """Return the runs of an array as lines: all in one, then those that are at work or need attention."""
     count = _count(runs)
-    states = Counter(run.state for run in runs) + Counter({"not begun": max(0, count - len(runs))})
+    # Only a run knows how many frames its share has.
+    states = Counter(run.state for run in runs) + Counter({"not begun and not counted here": max(0, count - len(runs))})
     lines = [f"array of {counted(count, 'share')}: {', '.join(f'{n:,} {state}' for state, n in states.items())}"]
     if whole := combine(runs):
         lines.append(whole.line())

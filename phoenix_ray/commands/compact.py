@@ -30,22 +30,28 @@ def compact_dataset(settings: Settings) -> None:
     """
     from phoenix_ray.cluster.claim import claim_output
     from phoenix_ray.cluster.progress import say
-    from phoenix_ray.cluster.reduce import reduce_all
+    from phoenix_ray.cluster.reduce import plan_tasks, reduce_all
     from phoenix_ray.cluster.session import RaySession
     from phoenix_ray.dataset.identity import read_identity
     from phoenix_ray.dataset.locations import open_storage
     from phoenix_ray.dataset.manifest import read_manifest
     from phoenix_ray.dataset.publication import sweep
+    from phoenix_ray.dataset.snapshot import measure_extent
 
     if not settings.output.path:
         raise ConfigError("No dataset is given: `phoenix-ray compact OUTPUT`, or output.path=OUTPUT.")
     identity = read_identity(open_storage(settings.output.path))
     with claim_output(settings, "compact-") as claim:
         survey = sweep(claim.storage, identity, temporary_seconds=0).survey
-        with RaySession(settings.cluster, say) as session:
-            session.resources()
-            for damaged in reduce_all(claim.storage, survey, settings.output, say, claim.lease.confirm):
-                say(f"{damaged.name} is damaged ({damaged.reason}); `phoenix-ray run` computes its frames again.")
+        if plan_tasks(claim.storage, survey, settings.output):
+            with RaySession(settings.cluster, say) as session:
+                session.resources()
+                for damaged in reduce_all(claim.storage, survey, settings.output, say, claim.lease.confirm):
+                    say(f"{damaged.name} is damaged ({damaged.reason}); `phoenix-ray run` computes its frames again.")
+        else:
+            say("There is nothing to merge.")
     manifest = read_manifest(claim.storage, identity)
     files = counted(len(manifest.files), "file")
     say(f"{manifest.tally.rows:,} rows in {files} below {claim.storage.root}/data")
+    if left := measure_extent(claim.storage, identity).open_frames:
+        say(f"{left:,} rows are not merged: their videos lack frames, which `phoenix-ray run` computes.")

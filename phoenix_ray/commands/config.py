@@ -25,8 +25,8 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 SOURCE_AND_OUTPUT = ("source.path", "output.path")
 # Switches and the settings they stand for.
 _SWITCHES: tuple[tuple[str, str, Any, str], ...] = (
-    ("--source", "source.path", str, "Where the videos are; the same as SOURCE."),
-    ("--output", "output.path", str, "Folder of the dataset; the same as OUTPUT."),
+    ("--source", "source.path", str, "Folder, table or URI of the videos; the same as SOURCE."),
+    ("--output", "output.path", str, "Folder or URI of the dataset; the same as OUTPUT."),
     (
         "--num-gpus",
         "cluster.num_gpus",

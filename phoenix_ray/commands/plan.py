@@ -270,8 +270,8 @@ def _lines(estimate: PlanEstimate) -> Iterator[str]:
     )
     if not fleet.gpus and rates.processor_share < BUSY_SHARE:
         yield (
-            f"Other work was going on there: the model had a processor for {rates.processor_share:.0%} of the time, "
-            "and would be faster alone."
+            f"Other work was going on there: the model had a processor for {rates.processor_share:.0%} of the time. "
+            "Without that work the run is faster; beside it, several workers get less each than this one did."
         )
 
 

@@ -19,13 +19,15 @@ def run(context: click.Context, /, config: Path | None, words: tuple[str, ...], 
     """Compute the landmarks of the videos in SOURCE into the dataset OUTPUT; go on where an earlier run stopped.
 
     SOURCE is a folder of videos (mp4, mkv, webm, …), of frame folders, a PHOENIX-2014-T tree, or a CSV or Parquet table
-    of videos. `phoenix-ray config` shows every setting.
+    of videos. OUTPUT is a folder. Both may be URIs of buckets, such as s3://BUCKET/FOLDER. `phoenix-ray config` shows
+    every setting.
 
     \b
     Exit codes:
       0    finished: every frame has its row
-      2    a setting or word is wrong
-      3    finished, but some shards failed (`phoenix-ray failures` lists them; run again to retry)
+      1    an unexpected error, or more failures than run.max_failures allows
+      2    a setting or argument is wrong, or a package is missing
+      3    finished, but some videos or shards failed (`phoenix-ray failures` lists them; run again to retry)
       4    the source cannot be read
       5    the model or its weights cannot be loaded
       6    the output cannot be written, or was computed with other settings

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from phoenix_ray.dataset.object_storage import ObjectStorage
 from phoenix_ray.dataset.remote_storage import open_remote, without_credentials
 from phoenix_ray.dataset.storage import LocalStorage, ReadableStorage, Storage
-from phoenix_ray.errors import OutputError
+from phoenix_ray.errors import ConfigError, OutputError
 from phoenix_ray.object_stores import SCHEMES, is_object_store, open_bucket
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
     from pyarrow import fs
+
+# What would be a folder of this machine, and is meant to be a bucket.
+_ALMOST_URI = re.compile(rf"({'|'.join(SCHEMES)}):/?(?!/)", re.IGNORECASE)
 
 
 def open_storage(path: str) -> Storage:
@@ -23,13 +27,18 @@ def open_storage(path: str) -> Storage:
         path: A folder, or a URI of an object store (`object_stores.SCHEMES`).
 
     Raises:
-        ConfigError: The URI names no bucket, or holds credentials.
+        ConfigError: The URI names no bucket, holds credentials, or lacks slashes after its scheme.
         OutputError: The path is empty, or a URI that is not supported.
     """
     if not path:
         raise OutputError("No output folder is set: give output.path=FOLDER.")
     if is_object_store(path):
         return ObjectStorage(open_bucket(path))
+    if match := _ALMOST_URI.match(path):
+        raise ConfigError(
+            f"'{path}' is not a URI: two slashes follow the scheme, {match[1]}://BUCKET/FOLDER. A folder of this name "
+            f"is './{path}'."
+        )
     scheme, separator, _ = path.partition("://")
     if separator and scheme != "file":
         raise OutputError(

@@ -187,7 +187,8 @@ def _examine(block: Sequence[Candidate | SourceProblem], settings: SourceSetting
             frames = ObjectPath(around).frames_of(names, sizes=settings.signature == "sizes")
         return [_examine_candidate(candidate, frames, settings) for candidate in block]
     except OSError as error:
-        raise SourceError(f"{error.filename} cannot be read: {error}.") from None
+        named_by = next(f"{candidate.named_by}: " for candidate in block if isinstance(candidate, Candidate))
+        raise SourceError(f"{named_by}{error.filename} cannot be read: {error}.") from None
 
 
 def _examine_candidate(

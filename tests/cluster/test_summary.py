@@ -83,6 +83,11 @@ def test_a_run_that_nobody_typed_is_gone_on_with_by_the_same_command() -> None:
             "phoenix-ray status /out",
         ),
         (
+            ArrayState(Share(1, 4), 1, 0, 0),
+            "incomplete: 1 video of all shares lacks frames; no other share is at work",
+            "phoenix-ray status /out",
+        ),
+        (
             ArrayState(Share(1, 4), 2, 2, 0),
             "incomplete: 2 videos of all shares lack frames and failed; no other share is at work",
             "phoenix-ray failures /out",

@@ -42,6 +42,16 @@ def test_a_whole_dataset_ends_with_0_and_its_digest(folder: Path) -> None:
     )
 
 
+def test_where_nothing_is_merged_no_digest_is_shown(tmp_path: Path) -> None:
+    storage = new_dataset(tmp_path / "dataset")
+    commit(storage, make_video("a", frames=4), 0, 4)
+    result = invoke(tmp_path / "dataset")
+    assert (result.exit_code, result.output.splitlines()[-1]) == (
+        0,
+        "Whole: every file is what was written. Nothing is merged into data files yet: `phoenix-ray compact` does it.",
+    )
+
+
 def test_a_dataset_without_a_frame_ends_with_3(tmp_path: Path) -> None:
     new_dataset(tmp_path / "dataset")
     result = invoke(tmp_path / "dataset")

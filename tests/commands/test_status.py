@@ -245,7 +245,7 @@ def test_the_shares_of_an_array_are_shown_one_by_one_and_as_a_sum(tmp_path: Path
         hold(storage, run_id, share=f"{index}/4")
     shown = look(tmp_path, capsys).splitlines()
     assert shown[1:3] == [
-        "array of 4 shares: 1 finished, 2 running, 1 not begun",
+        "array of 4 shares: 1 finished, 2 running, 1 not begun and not counted here",
         " 50.0%  30/60 frames, 4.0 frames/s, 1 min 30 s left, 2 workers",
     ]
     assert shown[3].startswith("share 1/4: run 20260101-000000-0001-1-of-4: running; 25.0%  5/20 frames")

@@ -11,7 +11,7 @@ import pytest
 
 from phoenix_ray.dataset.locations import open_storage
 from phoenix_ray.dataset.storage import TEMPORARY_PREFIX, LocalStorage
-from phoenix_ray.errors import OutputError
+from phoenix_ray.errors import ConfigError, OutputError
 
 
 def names(storage: LocalStorage, folder: str = "") -> list[str]:
@@ -39,6 +39,13 @@ def test_a_write_that_fails_half_way_changes_nothing(tmp_path: Path) -> None:
         write_half()
     assert storage.read("a") == b"old"
     assert names(storage) == ["a"]
+
+
+@pytest.mark.parametrize("path", ["s3:/bucket/folder", "S3:bucket", "gs:/bucket"])
+def test_a_uri_that_lacks_slashes_is_not_taken_for_a_folder(path: str) -> None:
+    with pytest.raises(ConfigError, match=r"two slashes follow the scheme"):
+        open_storage(path)
+    assert open_storage(f"./{path}").root == str(Path(path).absolute())
 
 
 @pytest.mark.parametrize("links", [True, False])

@@ -262,7 +262,7 @@ def test_a_bucket_that_does_not_exist_ends_the_listing_of_a_table(
         raise GenericError("404: <Code>NoSuchBucket</Code>")
 
     monkeypatch.setattr(obstore, "list_with_delimiter", fail)
-    with pytest.raises(SourceError, match=f"{ROOT}/frames cannot be read: there is no such bucket"):
+    with pytest.raises(SourceError, match=f"row 1: {ROOT}/frames cannot be read: there is no such bucket"):
         listed(write_table(media, f"video_id,path\n1,{ROOT}/frames\n"))
 
 

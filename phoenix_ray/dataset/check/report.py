@@ -136,8 +136,10 @@ class CheckReport:
             )
         if self.is_empty:
             return f"Sound, not complete: it holds no frame yet. To finish: {command} computes what is missing."
-        digest = digest_text(self.check.manifest.tally.digest)
-        return f"Whole: every file is what was written. Landmark digest of the data files: {digest}"
+        whole = "Whole: every file is what was written."
+        if not self.check.data_files:
+            return f"{whole} Nothing is merged into data files yet: `phoenix-ray compact` does it."
+        return f"{whole} Landmark digest of the data files: {digest_text(self.check.manifest.tally.digest)}"
 
 
 def _listing(title: str, findings: tuple[Finding, ...]) -> list[str]:
