@@ -53,6 +53,8 @@ def complete_file(file: Path) -> Iterator[Path]:
     Raises:
         OutputError: It cannot be written.
     """
+    from av import FFmpegError
+
     temporary = file.parent / f".{secrets.token_hex(8)}.partial"
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -63,7 +65,7 @@ def complete_file(file: Path) -> Iterator[Path]:
         yield temporary
         temporary.replace(file)
     # OverflowError: a time stamp beyond what the file can hold.
-    except (OSError, OverflowError) as error:
+    except (OSError, FFmpegError, OverflowError) as error:
         raise OutputError(f"{file} cannot be written: {error}") from None
     finally:
         with suppress(OSError):
@@ -83,7 +85,7 @@ def write_mp4(path: Path, pictures: Iterable[TimedPicture], rate: Fraction, even
         How many seconds the file plays.
 
     Raises:
-        OSError: It cannot be written (FFmpeg's errors among them).
+        OSError, av.FFmpegError: It cannot be written.
     """
     import av
 
@@ -115,7 +117,7 @@ def write_gif(path: Path, pictures: Iterable[TimedPicture], sample: Sequence[Ima
         How many seconds the file plays.
 
     Raises:
-        OSError: It cannot be written (FFmpeg's errors among them).
+        OSError, av.FFmpegError: It cannot be written.
     """
     import av
 

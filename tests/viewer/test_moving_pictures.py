@@ -333,12 +333,14 @@ def test_a_file_that_cannot_be_written_is_reported_and_an_old_one_stays(
         write(dataset, tmp_path / "a.avi")
     (tmp_path / "a.mp4").write_bytes(b"old")
 
-    def full(*arguments: object) -> None:
-        raise OSError(28, "No space left on device")
+    for error in (OSError(28, "No space left on device"), av.error.ExternalError(1, "No space left in the coder")):
 
-    monkeypatch.setattr(moving_pictures, "write_mp4", full)
-    with pytest.raises(OutputError, match="No space left"):
-        write(dataset, tmp_path / "a.mp4")
+        def fail(*arguments: object, error: Exception = error) -> None:
+            raise error
+
+        monkeypatch.setattr(moving_pictures, "write_mp4", fail)
+        with pytest.raises(OutputError, match="No space left"):
+            write(dataset, tmp_path / "a.mp4")
     assert (tmp_path / "a.mp4").read_bytes() == b"old"
     assert not list(tmp_path.glob(".*"))
 
