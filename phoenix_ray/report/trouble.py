@@ -67,7 +67,7 @@ class PicturePlan:
 
 
 @dataclass(frozen=True, slots=True)
-class Pictures:
+class ShownFrames:
     """What `plan_pictures` wanted and what came of it; `reason` says why there are no frames, empty where there are."""
 
     plan: PicturePlan
@@ -75,7 +75,7 @@ class Pictures:
     reason: str
 
 
-def take_pictures(findings: Findings, open_frames: Callable[[], Source] | None) -> Pictures:
+def take_pictures(findings: Findings, open_frames: Callable[[], Source] | None) -> ShownFrames:
     """Choose the frames to show and draw them; without `open_frames` skeletons alone.
 
     Raises:
@@ -89,7 +89,7 @@ def take_pictures(findings: Findings, open_frames: Callable[[], Source] | None) 
             if findings.record is not None
             else "Landmarks of other tools do not say where their frames are."
         )
-    return Pictures(plan, drawn, reason)
+    return ShownFrames(plan, drawn, reason)
 
 
 def plan_pictures(findings: Findings) -> PicturePlan:
@@ -121,7 +121,7 @@ def _frame_of(findings: Findings, outlier: Outlier) -> int | None:
     return typical_frame(findings.collection, key, outlier.part, found=outlier.reason != "lowest rate")
 
 
-def missing_section(findings: Findings, pictures: Pictures) -> Element:
+def missing_section(findings: Findings, pictures: ShownFrames) -> Element:
     """Return the frames without landmarks, by status, and the failure list."""
     everything = findings.everything
     content: list[Node] = []
@@ -133,7 +133,7 @@ def missing_section(findings: Findings, pictures: Pictures) -> Element:
     return element("section", element("h2", "Frames without landmarks"), *content, *_failures(findings))
 
 
-def _status(findings: Findings, pictures: Pictures, status: str, title: str, meaning: str) -> Iterator[Node]:
+def _status(findings: Findings, pictures: ShownFrames, status: str, title: str, meaning: str) -> Iterator[Node]:
     affected = sum(bool(video.statuses.get(status)) for video in findings.counted)
     shown = pictures.plan.statuses.get(status, ())
     drawn = [pictures.drawn.get(Wanted(example.key, example.frame, bare=True)) for example in shown]
@@ -204,7 +204,7 @@ def _failures(findings: Findings) -> Iterator[Node]:
     yield more(FAILURES_SHOWN, len(failures), "failure")
 
 
-def outliers_section(pictures: Pictures, dataset: str | None) -> Element:
+def outliers_section(pictures: ShownFrames, dataset: str | None) -> Element:
     """Return the videos worth a look; `dataset` is what `phoenix-ray view` takes, None for files of other tools."""
     heading = element("h2", "Videos worth a look")
     if not pictures.plan.outliers:
@@ -233,7 +233,7 @@ def outliers_section(pictures: Pictures, dataset: str | None) -> Element:
     )
 
 
-def _outlier_card(pictures: Pictures, outlier: Outlier, frame: int | None) -> Element:
+def _outlier_card(pictures: ShownFrames, outlier: Outlier, frame: int | None) -> Element:
     drawn = None if frame is None else pictures.drawn.get(_wanted(outlier, frame))
     name = video_label(outlier.split, outlier.video_id)
     place = "" if frame is None else f"; frame {frame}"
