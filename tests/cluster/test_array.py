@@ -137,7 +137,7 @@ def test_where_an_element_has_failed_the_last_one_merges_the_rest_and_says_what_
     record_failure(storage, failure)
     state, record = element(storage, SHARES[2])
     assert (state.missing, state.failed) == (1, 1)
-    assert str(state) == "incomplete: 1 video of all shares lack frames and failed; no other share is at work"
+    assert str(state) == "incomplete: 1 video of all shares lacks frames and failed; no other share is at work"
     assert rows_of(tmp_path) == {row for row in ROWS if row[1] != lacking.video_id}
     assert any("Compacting 5 videos" in line for line in record.said)
 
