@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from phoenix_ray.dataset.reader import Dataset
-from phoenix_ray.sources.built_in import write_sample_dataset
+from phoenix_ray.sources.sample import write_sample_dataset
 from tests.cluster.conftest import environment
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
