@@ -24,7 +24,6 @@ pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    pytest.importorskip("skimage", reason="the sample dataset needs scikit-image")
     return write_sample_dataset(tmp_path_factory.mktemp("pictures") / "sample")
 
 

@@ -1,6 +1,6 @@
 """Makes the demo's videos and the benchmark's clips: `python -m tools.signer STEP [CLIP …]`.
 
-Steps: `bodies` (once), `skins`, `render` (a second or more for each frame) and `pack`; README.md says what they write.
+Steps: `bodies`, `skins`, `render` (seconds for each frame), `cut` and `pack`; README.md says what they write.
 """
 
 from __future__ import annotations
@@ -8,13 +8,20 @@ from __future__ import annotations
 import argparse
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 
-from tools.signer.cast import SIGNERS, Clip, all_clips
+from tools.signer.cast import SIGNERS, TRUTH, Clip, all_clips
 from tools.signer.figure import MESH_FILE, REFERENCE, Figure
-from tools.signer.motion import make_poses
+from tools.signer.motion import Pose, make_poses
+
+if TYPE_CHECKING:
+    from tools.signer.studio import Studio
+
+# Of a picture's brightness, about that of sRGB.
+GAMMA = 2.2
 
 
 def make_skins(folder: Path) -> None:
@@ -27,8 +34,11 @@ def make_skins(folder: Path) -> None:
 
 
 def render_clip(folder: Path, clip: Clip, samples: int, only: list[int] | None) -> None:
-    """Write the frames of one clip as PNG, and its true points as truth.npz, both in `folder`/clip name."""
-    from tools.signer.studio import Studio
+    """Write the frames of one clip as PNG, and its true points as truth.npz, both in `folder`/clip name.
+
+    Frames that are there are kept, so that rendering can be stopped and goes on.
+    """
+    from tools.signer.studio import WIDTH, Studio
 
     figure, reference = (Figure(folder / f"{body}.npz") for body in (clip.signer.body, REFERENCE))
     studio = Studio(clip.signer, figure, reference, folder / f"{clip.signer.name}.png", folder / MESH_FILE, samples)
@@ -37,33 +47,42 @@ def render_clip(folder: Path, clip: Clip, samples: int, only: list[int] | None) 
     pictures.mkdir(exist_ok=True)
     seen, hidden, names = [], [], []
     for number, moments in enumerate(frames):
-        if only and number not in only:
+        points, vertices = studio.pose(moments[len(moments) // 2])
+        pixels, behind = studio.see(points, vertices)
+        names = list(points)
+        seen.append(pixels)
+        hidden.append(behind)
+        file = pictures / f"{number:04}.png"
+        if file.exists() or (only and number not in only):
             continue
         began = time.monotonic()
-        light = []
-        for moment, pose in enumerate(moments):
-            points, vertices = studio.pose(pose)
-            if moment == len(moments) // 2:
-                names = list(points)
-                pixels, behind = studio.see(points, vertices)
-                seen.append(pixels)
-                hidden.append(behind)
-            file = pictures / f"{number:04}.png"
-            studio.render(file)
-            light.append((cv2.imread(str(file)) / 255.0) ** 2.2)
-        if len(light) > 1:
-            cv2.imwrite(str(file), np.rint(np.mean(light, axis=0) ** (1 / 2.2) * 255).astype(np.uint8))
+        _render_frame(studio, file, moments)
         print(f"{clip.name} {number + 1}/{len(frames)}: {time.monotonic() - began:.1f} s", flush=True)
-    np.savez_compressed(pictures / "truth.npz", names=np.array(names), points=np.stack(seen), hidden=np.stack(hidden))
+    truth = {"names": np.array(names), "points": np.stack(seen), "hidden": np.stack(hidden), "width": np.array(WIDTH)}
+    np.savez_compressed(pictures / TRUTH, **truth)
+
+
+def _render_frame(studio: Studio, file: Path, moments: list[Pose]) -> None:
+    """Write one frame: the mean, in linear light, of the moments while the shutter is open."""
+    light = []
+    for pose in moments:
+        studio.pose(pose)
+        # The ending stays .png, which Blender and OpenCV go by.
+        scratch = file.with_name(f"new-{file.name}")
+        studio.render(scratch)
+        light.append((cv2.imread(str(scratch)) / 255.0) ** GAMMA)
+    cv2.imwrite(str(scratch), np.rint(np.mean(light, axis=0) ** (1 / GAMMA) * 255).astype(np.uint8))
+    scratch.replace(file)
 
 
 def main() -> None:
     """Run one step."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("step", choices=["bodies", "skins", "render", "pack"])
-    parser.add_argument("clips", nargs="*", help="names of clips to render; none: all that have no truth.npz yet")
+    parser.add_argument("step", choices=["bodies", "skins", "render", "cut", "pack"])
+    parser.add_argument("clips", nargs="*", help="names of clips to render; none: all that are not complete")
     parser.add_argument("--folder", type=Path, default=Path("build/signer"), help="where everything is made")
-    parser.add_argument("--samples", type=int, default=8, help="rays for each pixel")
+    parser.add_argument("--videos", type=Path, help="folder of figure_a.mp4 and its like, for `cut`")
+    parser.add_argument("--samples", type=int, default=3, help="rays for each pixel")
     parser.add_argument("--only", type=lambda text: [int(number) for number in text.split(",")], help="frames, for a try")
     options = parser.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)
@@ -75,9 +94,12 @@ def main() -> None:
         make_skins(options.folder)
     elif options.step == "render":
         for clip in all_clips():
-            wanted = clip.name in options.clips if options.clips else not (options.folder / clip.name / "truth.npz").exists()
-            if wanted:
+            if clip.name in options.clips or not (options.clips or (options.folder / clip.name / TRUTH).exists()):
                 render_clip(options.folder, clip, options.samples, options.only)
+    elif options.step == "cut":
+        from tools.signer.cut import cut_clips
+
+        cut_clips(options.videos, options.folder)
     else:
         from tools.signer.pack import pack
 

@@ -22,6 +22,7 @@ SHAPES: dict[str, tuple[float, ...]] = {
     "index": (38, 36, 4, 6, 78, 90, 80, 92, 78, 90, 0),
     "two fingers": (40, 36, 2, 5, 2, 5, 78, 92, 76, 90, 10),
     "round hand": (18, 14, 38, 34, 38, 34, 38, 34, 38, 34, 3),
+    "round fingers": (34, 22, 52, 46, 54, 46, 54, 46, 54, 46, 0),
     "thumb": (-18, -6, 76, 90, 78, 92, 78, 92, 76, 90, 0),
     "thumb and little finger": (-16, 0, 74, 88, 76, 92, 76, 92, 4, 6, 6),
     "pinch": (30, 20, 50, 40, 10, 12, 8, 10, 5, 8, 6),
@@ -61,9 +62,8 @@ PLACES = {
     # For the benchmark of accuracy: difficult to find.
     "across": Place((-0.07, -0.30, -0.17), (-0.55, -0.25, 0.80), (-0.35, 0.85, 0.20), "across the body"),
     "before": Place((0.08, -0.30, 0.05), (-0.25, -0.10, 0.95), (-0.20, 0.95, 0.10), "before the face"),
-    "outside": Place((0.42, -0.25, -0.10), (0.40, -0.30, 0.85), (-0.35, -0.90, -0.20), "outside of the picture"),
 }
-EASY_SHAPES = tuple(name for name in SHAPES if name != "relaxed hand")
+EASY_SHAPES = tuple(name for name in SHAPES if name not in ("relaxed hand", "round fingers"))
 EASY_PLACES = ("chest", "front", "face", "side", "low", "inward", "chin", "high")
 # The hand that does nothing waits here.
 REST = ("relaxed hand", "waist")
