@@ -97,5 +97,6 @@ SUITES = (
     Suite("storage", "size and reading speed, beside npz, .pose and pickle", "benchmarks.storage"),
     Suite("bucket", "the same run with its output in a bucket and in a folder", "benchmarks.bucket"),
     Suite("scale", "plan, resume and driver as the number of videos grows to a million", "benchmarks.scale"),
+    Suite("accuracy", "landmarks against the true joints of rendered figures, in pixels", "benchmarks.accuracy.suite"),
     Suite("gpu", "rates of a GPU by batch size and precision, beside its limits and the CPU", "benchmarks.gpu_suite"),
 )
