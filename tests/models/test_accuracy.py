@@ -25,7 +25,11 @@ def videos() -> list[tuple[TrueJoints, list[Image]]]:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("settings", "every"),
-    [({"engine": "litert"}, 8), ({"engine": "litert", "complexity": 2}, 12), ({"engine": "torch"}, 20)],
+    [
+        ({"engine": "litert"}, 8),
+        ({"engine": "litert", "complexity": 2}, 12),
+        ({"engine": "torch", "batch_size": 2}, 20),
+    ],
     ids=str,
 )
 def test_landmarks_lie_near_the_true_joints(
