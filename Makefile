@@ -27,7 +27,7 @@ setup: $(VENV)/.installed ## make the environment in .venv and install the netwo
 $(VENV)/.installed: pyproject.toml constraints.txt
 	@$(call need_python,(3, 10) <= sys.version_info < (3, 14),3.10 to 3.13,setup)
 	@$(PYTHON) -m venv $(VENV) || $(call give_up,$(NO_VENV))
-	@$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[demo,torch,dev]' || $(call give_up,$(NO_PACKAGES))
+	@$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[torch,dev]' || $(call give_up,$(NO_PACKAGES))
 	@$(BIN)/phoenix-ray models install || $(call give_up,$(NO_WEIGHTS))
 	@touch $@
 
@@ -38,7 +38,7 @@ setup-browser: setup ## install playwright and Chromium, with which the tests dr
 			apt-get install --yes --quiet --no-install-recommends chromium; } || \
 		$(BIN)/playwright install chromium || $(call give_up,$(NO_BROWSER))
 
-demo: setup ## run the main job on the built-in sample dataset, with pictures
+demo: setup ## run the main job on the built-in sample of signing figures, with pictures
 	$(BIN)/phoenix-ray run --config demo output.path=$(DEMO)/landmarks
 	$(BIN)/phoenix-ray view $(DEMO)/landmarks --sheet $(DEMO)/contact-sheet.png
 	@echo
@@ -79,7 +79,7 @@ reference: $(REFERENCE)/.installed ## make the environment of legacy MediaPipe, 
 $(REFERENCE)/.installed: pyproject.toml constraints-reference.txt
 	@$(call need_python,sys.version_info[:2] in ((3, 11), (3, 12)),3.11 or 3.12 for MediaPipe 0.10.21,reference)
 	@$(PYTHON) -m venv $(REFERENCE) || $(call give_up,$(NO_VENV))
-	@$(REFERENCE)/bin/pip install --quiet --disable-pip-version-check --constraint constraints-reference.txt --editable '.[demo,mediapipe]' || $(call give_up,$(NO_PACKAGES))
+	@$(REFERENCE)/bin/pip install --quiet --disable-pip-version-check --constraint constraints-reference.txt --editable '.[mediapipe]' scikit-image || $(call give_up,$(NO_PACKAGES))
 	@$(REFERENCE)/bin/phoenix-ray models install || $(call give_up,$(NO_WEIGHTS))
 	@touch $@
 

@@ -100,5 +100,6 @@ SUITES = (
     Suite(
         "viewer", "the viewer's page in Chromium: list, first frame, playing; the server's memory", "benchmarks.viewer"
     ),
+    Suite("accuracy", "landmarks against the true joints of rendered figures, in pixels", "benchmarks.accuracy.suite"),
     Suite("gpu", "rates of a GPU by batch size and precision, beside its limits and the CPU", "benchmarks.gpu_suite"),
 )

@@ -31,6 +31,8 @@ def test_the_wheel_holds_configs_and_data_and_types_and_the_command(wheel: Path)
         names = set(archive.namelist())
         entry_points = archive.read(next(name for name in names if name.endswith("entry_points.txt"))).decode()
     assert {f"phoenix_ray/configs/{file.name}" for file in (ROOT / "configs").glob("*.yaml")} <= names
+    demo = ROOT / "phoenix_ray" / "sources" / "demo_videos"
+    assert {str(file.relative_to(ROOT)) for file in demo.rglob("*") if file.is_file()} <= names
     assert {"phoenix_ray/py.typed", "phoenix_ray/exports/face_triangles.txt"} <= names
     assert {f"phoenix_ray/viewer/page/{name}" for name in PAGE_FILES} <= names
     assert "phoenix-ray = phoenix_ray.cli:main" in entry_points

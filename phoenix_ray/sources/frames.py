@@ -18,13 +18,13 @@ from numpy.typing import NDArray
 from phoenix_ray.config import DecodeSettings
 from phoenix_ray.errors import ConfigError, SourceError
 from phoenix_ray.sources.base import Frame, Video
-from phoenix_ray.sources.built_in import read_synthetic
 from phoenix_ray.sources.containers import decode_video, frame_name
 from phoenix_ray.sources.decode import UnreadableFrameError, read_picture
 from phoenix_ray.sources.files import is_storage_error, lookahead, not_seen, storage_failure, with_retries
 from phoenix_ray.sources.folders import frame_names
 from phoenix_ray.sources.locations import source_path
 from phoenix_ray.sources.paths import SourcePath
+from phoenix_ray.sources.synthetic import read_synthetic
 from phoenix_ray.text import counted, storable_text
 
 

@@ -11,7 +11,6 @@ from phoenix_ray.config import SourceSettings
 from phoenix_ray.errors import ConfigError, SourceError, did_you_mean
 from phoenix_ray.object_stores import check_uri, is_object_store
 from phoenix_ray.sources.base import Source
-from phoenix_ray.sources.built_in import open_sample, open_synthetic
 from phoenix_ray.sources.folders import is_dataset, walk
 from phoenix_ray.sources.formats import is_frame_name, is_video_name
 from phoenix_ray.sources.listing import LeftOutFiles
@@ -19,6 +18,8 @@ from phoenix_ray.sources.locations import normalise, source_path
 from phoenix_ray.sources.media_tree import NEITHER, describe_content, open_folders, open_media_tree, open_videos
 from phoenix_ray.sources.paths import SourcePath
 from phoenix_ray.sources.phoenix import find_dataset, open_phoenix
+from phoenix_ray.sources.sample import open_sample
+from phoenix_ray.sources.synthetic import open_synthetic
 from phoenix_ray.sources.table import TABLE_SUFFIXES, open_table
 
 Opener = Callable[[SourcePath, SourceSettings], Source]
@@ -37,7 +38,6 @@ def open_source(settings: SourceSettings) -> Source:
     Raises:
         ConfigError: No path is set, or a URI holds credentials or options, or names no bucket.
         SourceError: The path does not exist, cannot be read, or holds no videos.
-        MissingExtraError: The source is the built-in sample, and scikit-image is not installed.
     """
     if settings.kind == "sample":
         return open_sample(settings)

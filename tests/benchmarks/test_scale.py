@@ -13,7 +13,7 @@ from benchmarks.suites import Request
 from phoenix_ray.config import Settings
 from phoenix_ray.dataset.reader import Dataset
 from phoenix_ray.errors import PhoenixRayError
-from phoenix_ray.sources.built_in import make_video
+from phoenix_ray.sources.synthetic import make_video
 
 
 def test_a_staged_dataset_is_one_that_a_run_has_nothing_to_do_on(

@@ -17,7 +17,7 @@ import pytest
 from phoenix_ray.config import ModelSettings, SourceSettings
 from phoenix_ray.dataset.reader import Dataset
 from phoenix_ray.models import registry
-from phoenix_ray.sources.built_in import write_sample_dataset
+from phoenix_ray.sources.sample import write_sample_dataset
 from phoenix_ray.sources.registry import open_source
 from tests.cluster.conftest import FRAMES, VIDEOS, Run, environment
 
@@ -175,7 +175,6 @@ def test_a_changed_video_is_computed_again_alone(frame_folders: Path, tmp_path: 
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The built-in sample dataset: slow enough with the real networks to be killed half-way."""
-    pytest.importorskip("skimage", reason="the sample dataset needs scikit-image")
     return write_sample_dataset(tmp_path_factory.mktemp("pictures") / "sample")
 
 

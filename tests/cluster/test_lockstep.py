@@ -22,7 +22,7 @@ from phoenix_ray.models import registry
 from phoenix_ray.models.base import LandmarkBatch, TrackingModel
 from phoenix_ray.models.synthetic import SyntheticTracker
 from phoenix_ray.sources.base import Frame, Video
-from phoenix_ray.sources.built_in import read_synthetic
+from phoenix_ray.sources.synthetic import read_synthetic
 
 FOR_EVER = 1e6
 

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from phoenix_ray.dataset.reader import Dataset
-from phoenix_ray.sources.built_in import write_sample_dataset
+from phoenix_ray.sources.sample import write_sample_dataset
 from tests.cluster.conftest import environment
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
@@ -24,7 +24,6 @@ pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    pytest.importorskip("skimage", reason="the sample dataset needs scikit-image")
     return write_sample_dataset(tmp_path_factory.mktemp("pictures") / "sample")
 
 

@@ -15,8 +15,8 @@ from typing import get_args
 
 import click
 
+from phoenix_ray.sources.sample import demo_videos
 from tests.matrix.cell import Cell, Outcome
-from tests.matrix.clip import write_clip
 from tests.matrix.demo_digest import read_expected, write_expected
 from tests.matrix.environments import Environment, Resolution, StepError, find_python
 from tests.matrix.report import problems, to_table
@@ -39,7 +39,7 @@ FOLDER = Path(".venv-matrix")
 @click.option("--vary", metavar="LIBRARY", help="Instead, each version of this library that pyproject.toml admits.")
 @click.option("--pin", "pins", multiple=True, metavar="REQUIREMENT", help="Install this beside the wheel.")
 @click.option("--torch", is_flag=True, help="Try engine torch as well; torch is a large download.")
-@click.option("--video", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Instead of a made clip.")
+@click.option("--video", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Instead of one of the demo's.")
 @click.option("--record", is_flag=True, help="Write the digests that are expected, if all cells agree.")
 def main(
     pythons: tuple[str, ...],
@@ -78,14 +78,11 @@ def main(
 
 
 def _one_clip(folder: Path, video: Path | None) -> Path:
-    """Return a folder with one video file: a copy of `video`, or a made one."""
+    """Return a folder with one video file: a copy of `video`, or of the demo's first."""
     folder.mkdir(exist_ok=True)
     clip = folder / "clip.mp4"
     clip.unlink(missing_ok=True)
-    if video is None:
-        write_clip(clip)
-    else:
-        clip.write_bytes(video.read_bytes())
+    clip.write_bytes((video or Path(demo_videos()[0].location)).read_bytes())
     return folder
 
 

@@ -13,7 +13,7 @@ from tests.matrix.wheels import requirements
 
 INSPECT = Path(__file__).with_name("inspect_environment.py")
 # Extras that the commands of `EXTRAS` try. torch is tried where it is asked for, mediapipe by `make parity`.
-TRIED_EXTRAS = ("demo", "export", "plots", "prepare")
+TRIED_EXTRAS = ("export", "plots", "prepare")
 
 
 @dataclass(slots=True)
@@ -43,10 +43,9 @@ class Outcome:
     torch: Digests = field(default_factory=dict)
 
 
-# What needs an extra: its name → the command that must fail without it, naming it, and work with it. VIDEOS and DEMO
-# stand for datasets, OUT for an output of the command's own.
+# What needs an extra: its name → the command that must fail without it, naming it, and work with it. VIDEOS stands
+# for a dataset, OUT for an output of the command's own.
 EXTRAS: tuple[tuple[str, tuple[str, ...]], ...] = (
-    ("demo", ("plan", "--config", "demo", "output.path=OUT")),
     ("export", ("export", "VIDEOS", "OUT", "--format", "pose")),
     ("export", ("export", "VIDEOS", "--format", "delta")),
     ("plots", ("stats", "VIDEOS", "--plots", "OUT")),

@@ -8,7 +8,7 @@ from typing import get_args
 import pytest
 
 from phoenix_ray.dataset.tally import add_digests, digest_text
-from phoenix_ray.sources.built_in import MOVES
+from phoenix_ray.sources.sample import demo_videos
 from tests.matrix.cell import Cell, Outcome
 from tests.matrix.demo_digest import differing_videos, read_expected, total_digest, write_expected
 from tests.matrix.environments import Environment, Resolution, StepError, find_python, run_step
@@ -20,7 +20,7 @@ OTHER = GOOD | {"dev/b": "e" * 32}
 
 
 def test_the_committed_digests_are_those_of_the_demos_videos() -> None:
-    assert set(read_expected()) == {f"{move.split}/{move.name}" for move in MOVES}
+    assert set(read_expected()) == {f"{video.split}/{video.video_id}" for video in demo_videos()}
 
 
 def test_digests_are_read_as_they_were_written(tmp_path: Path) -> None:
@@ -137,8 +137,8 @@ def test_an_extra_that_an_error_does_not_name_fails_the_cell(
     monkeypatch.setattr(Environment, "install", lambda self, *words: None)
     monkeypatch.setattr(Environment, "run_script", lambda self, *words: '{"versions": {}, "digests": {}}')
     monkeypatch.setattr(Environment, "phoenix_ray", lambda self, *words: "")
-    monkeypatch.setattr(Environment, "refuse", lambda self, *words: "No module named 'skimage'")
+    monkeypatch.setattr(Environment, "refuse", lambda self, *words: "No module named 'pose_format'")
     outcome = Cell("3.13", Environment(tmp_path, "newest"), wheel, tmp_path).run(Path("python"), lambda text: None)
     assert outcome.passed[-1] == "video"
-    assert outcome.failure.startswith("missing extras: plan --config demo")
-    assert "does not name the extra [demo]" in outcome.failure
+    assert outcome.failure.startswith("missing extras: export videos")
+    assert "does not name the extra [export]" in outcome.failure

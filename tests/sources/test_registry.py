@@ -11,6 +11,7 @@ from phoenix_ray.errors import ConfigError, SourceError
 from phoenix_ray.sources.media_tree import MediaTree
 from phoenix_ray.sources.phoenix import FRAMES_FOLDER, PhoenixSource
 from phoenix_ray.sources.registry import OPENERS, open_source
+from phoenix_ray.sources.sample import demo_videos
 from phoenix_ray.sources.table import TableSource
 
 
@@ -134,8 +135,7 @@ def test_a_relative_path_and_one_from_home_are_made_absolute(tmp_path: Path, mon
 
 
 def test_the_sample_needs_no_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("skimage", reason="the sample dataset needs scikit-image")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     source = open_source(SourceSettings(kind="sample"))
     assert source.root == str(tmp_path / "phoenix-ray" / "sample" / "PHOENIX-2014-T")
-    assert len(list(source.videos())) == 6
+    assert len(list(source.videos())) == len(demo_videos())

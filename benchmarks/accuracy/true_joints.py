@@ -1,23 +1,31 @@
-"""Compares landmarks with the true joints of rendered figures.
+"""Compares landmarks with the true joints of rendered figures (`README.md` in this folder).
 
 A model and an animator do not mean the same spot by "wrist": MediaPipe's lies a centimetre nearer to the fingers than
-the joint that bends. Such a difference moves with the body part. It is therefore measured as a constant offset along axes
-that the true joints span, in some videos, and taken off in others (`Offsets`). What remains is error.
+the joint that bends. Such a difference moves with the body part. It is therefore measured as a constant offset along
+axes that the true joints span, in some videos, and taken off in others (`Offsets`). What remains is error.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from phoenix_ray.config import DecodeSettings, SourceSettings
+from phoenix_ray.errors import SourceError
+from phoenix_ray.landmarks import HAND_POINTS, Layout
 from phoenix_ray.models.base import LandmarkBatch
-from phoenix_ray.landmarks import Layout
+from phoenix_ray.sources.base import Video
+from phoenix_ray.sources.disk_paths import DiskPath
+from phoenix_ray.sources.frames import read_frames
+from phoenix_ray.sources.media_tree import open_videos
+from phoenix_ray.sources.sample import demo_videos
 
-# The truth of a part: x and y of its joints in pixels, float32 (frames, points, 2).
-Positions = NDArray[np.float32]
+HERE = Path(__file__).parent
+SIZE = (210, 260)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +34,8 @@ class TrueJoints:
 
     Attributes:
         video_id: The video.
-        split: Its split.
+        split: Its split in the demo; empty for a video that is made to be hard.
+        condition: What makes it hard, empty for nothing.
         size: Width and height of a frame in pixels.
         names: `part/point` of each joint, named as in our layouts: `left_hand/wrist`.
         positions: float32 (frames, joints, 2): x and y in pixels from the outer edge of the frame's first pixel. They
@@ -35,9 +44,10 @@ class TrueJoints:
 
     video_id: str
     split: str
+    condition: str
     size: tuple[int, int]
     names: tuple[str, ...]
-    positions: Positions
+    positions: NDArray[np.float32]
 
     def joint(self, name: str) -> NDArray[np.float32]:
         """Return the positions of a joint, float32 (frames, 2)."""
@@ -51,6 +61,38 @@ class TrueJoints:
         """Return bool (frames,): whether all of some joints lie within the frame."""
         chosen = np.stack([self.joint(name) for name in names], axis=1)
         return np.asarray(((chosen >= 0) & (chosen < self.size)).all(axis=(1, 2)), np.bool_)
+
+
+def read_truth(file: Path = HERE / "truth.npz") -> list[TrueJoints]:
+    """Return the true joints of all videos."""
+    with np.load(file) as truth:
+        names = tuple(map(_name_in_layouts, truth["names"].tolist()))
+        ends = np.cumsum(truth["frames"])[:-1]
+        places = np.split(truth["points"][:, :, :2], ends)
+        heads = zip(truth["videos"].tolist(), truth["splits"].tolist(), truth["conditions"].tolist(), strict=True)
+    return [TrueJoints(*head, SIZE, names, place) for head, place in zip(heads, places, strict=True)]
+
+
+def read_images(truth: TrueJoints) -> list[NDArray[np.uint8]]:
+    """Return the frames of a video as workers decode them, each RGB uint8 (260, 210, 3).
+
+    Raises:
+        SourceError: The video is not there, or has other frames than the truth.
+    """
+    hard = (video for video in open_videos(DiskPath(HERE), SourceSettings()).videos() if isinstance(video, Video))
+    found = [video for video in (demo_videos() if truth.split else hard) if video.video_id == truth.video_id]
+    if len(found) != 1 or found[0].frame_count != len(truth.positions):
+        raise SourceError(f"{truth.video_id} has no video, or one of other frames: run tools/signer again.")
+    images = [frame.image for frame in read_frames(found[0], 0, found[0].frame_count, DecodeSettings())]
+    return [image for image in images if image is not None]
+
+
+def _name_in_layouts(name: str) -> str:
+    """Return our layouts' name of a joint whose point has MediaPipe's number."""
+    part, point = name.split("/")
+    if part.endswith("hand"):
+        return f"{part}/{HAND_POINTS[int(point)]}"
+    return f"{part}/face_{int(point):03}" if part == "face" else name
 
 
 # The two axes of each part's offsets, as pairs of joints. One pair spans them with its perpendicular.
@@ -119,10 +161,11 @@ class Offsets:
         self, truth: TrueJoints, differences: Mapping[str, NDArray[np.float64]]
     ) -> dict[str, NDArray[np.float64]]:
         """Return `errors` without the offsets."""
-        return {
-            name: difference - np.einsum("fax,a->fx", axes(truth, name.partition("/")[0]), self.shares[_either_hand(name)])
-            for name, difference in differences.items()
-        }
+        left = {}
+        for name, difference in differences.items():
+            basis, shares = axes(truth, name.partition("/")[0]), self.shares[_either_hand(name)]
+            left[name] = difference - np.einsum("fax,a->fx", basis, shares)
+        return left
 
 
 def _either_hand(name: str) -> str:

@@ -1,7 +1,7 @@
 """The suite `accuracy`: how far each model's landmarks lie from the true joints of rendered figures.
 
-The figures, their joints and their licence are described in `benchmarks/signer/README.md`. All distances are in pixels
-of a 210x260 frame, also where frames are made larger or smaller.
+What models mean by each point is measured in the demo's split train and taken off; the other videos are judged. All
+distances are in pixels of a 210x260 frame, also where frames are made smaller.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.accuracy.true_joints import Offsets, TrueJoints, errors, part_sizes, read_images, read_truth
 from benchmarks.report import Findings
 from benchmarks.results import Rounds
 from benchmarks.suites import Request
 from benchmarks.table import Table
-from benchmarks.true_joints import Offsets, TrueJoints, errors, part_sizes
 from phoenix_ray.config import ModelSettings
 from phoenix_ray.estimation import estimate_frames, first_state, track_frames
 from phoenix_ray.models import registry
@@ -27,24 +27,26 @@ from phoenix_ray.sources.base import Frame
 Image = NDArray[np.uint8]
 Differences = Mapping[str, NDArray[np.float64]]
 
+DEFAULT = "full"
 MODELS: Mapping[str, ModelSettings] = {
     "lite": ModelSettings(complexity=0),
-    "full": ModelSettings(),
+    DEFAULT: ModelSettings(),
     "heavy": ModelSettings(complexity=2),
     "full, tracking": ModelSettings(mode="tracking"),
     "full, tracking, not smoothed": ModelSettings(mode="tracking", smooth_landmarks=False),
 }
+CALIBRATION_SPLIT = "train"
 PARTS = ("pose", "left_hand", "right_hand", "face")
 # A landmark is correct (PCK) if it lies within this share of the size of its part.
 CORRECT = 0.1
 
 
 @dataclass(frozen=True, slots=True)
-class Condition:
-    """How frames are made harder or easier than they are.
+class Change:
+    """How frames are made harder than they are.
 
     Attributes:
-        scale: Factor of a frame's width and height before the model sees it.
+        scale: Factor of a frame's width and height before the model sees it, at most 1.
         blur: Length in pixels of the trail that a sideways motion leaves; 1 leaves none.
     """
 
@@ -52,14 +54,13 @@ class Condition:
     blur: int = 1
 
     def apply(self, image: Image) -> Image:
-        """Return a frame, RGB uint8 (height, width, 3), under this condition."""
+        """Return a frame, RGB uint8 (height, width, 3), after this change."""
         if self.blur > 1:
             image = np.asarray(cv2.blur(image, (self.blur, 1)), np.uint8)
         if self.scale == 1:
             return image
-        shrinks = self.scale < 1
-        how = cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
-        return np.asarray(cv2.resize(image, None, fx=self.scale, fy=self.scale, interpolation=how), np.uint8)
+        size = (round(image.shape[1] * self.scale), round(image.shape[0] * self.scale))
+        return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
 
     def __str__(self) -> str:
         if self.blur > 1:
@@ -67,8 +68,8 @@ class Condition:
         return "as rendered" if self.scale == 1 else f"{self.scale:g} times as large"
 
 
-AS_RENDERED = Condition()
-CONDITIONS = (AS_RENDERED, Condition(scale=0.5), Condition(scale=0.33), Condition(blur=5), Condition(blur=11))
+AS_RENDERED = Change()
+CHANGES = (Change(scale=0.5), Change(scale=0.33), Change(blur=5), Change(blur=11))
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,62 +101,74 @@ class MeasuredVideo:
     raw: Differences
     error: Differences
 
+    @property
+    def is_judged(self) -> bool:
+        """Whether it says how good a model is: it neither gave the offsets nor is it made to be hard."""
+        return not self.truth.condition and self.truth.split != CALIBRATION_SPLIT
+
 
 def run(request: Request) -> Findings:
-    """Measure every model as rendered, and the default model under the other conditions."""
-    videos = read_truth()
-    measured: dict[tuple[str, Condition], dict[str, Accuracy]] = {}
+    """Measure every model as rendered, and the default model where frames are hard."""
+    videos = [(truth, read_images(truth)) for truth in read_truth()]
+    rendered: dict[str, dict[str, Accuracy]] = {}
+    hard: dict[str, dict[str, Accuracy]] = {}
     for name, settings in MODELS.items():
         registry.ensure_ready(settings, request.announce)
         model = registry.create(settings)
         try:
-            offsets = None
-            for condition in CONDITIONS if name == "full" else (AS_RENDERED,):
-                measured[name, condition], offsets = measure(model, videos, condition, offsets)
-                request.announce(f"{name}, {condition}: {_summary(measured[name, condition])}")
+            measured, offsets = measure(model, videos)
+            rendered[name] = judge(video for video in measured if video.is_judged)
+            request.announce(f"{name}: {_summary(rendered[name])}")
+            if name == DEFAULT:
+                hard[f"{DEFAULT}, as rendered"] = rendered[name]
+                for condition in dict.fromkeys(truth.condition for truth, _ in videos if truth.condition):
+                    hard[condition] = judge(video for video in measured if video.truth.condition == condition)
+                for change in CHANGES:
+                    changed, _ = measure(model, videos, change, offsets)
+                    hard[str(change)] = judge(video for video in changed if video.is_judged)
+                    request.announce(f"{change}: {_summary(hard[str(change)])}")
         finally:
             model.close()
     quantities = {
         f"{name}, {part}, median px": Rounds.of([accuracy.median])
-        for (name, condition), parts in measured.items()
+        for name, parts in rendered.items()
         for part, accuracy in parts.items()
-        if condition == AS_RENDERED
     }
-    raw = [
-        {"model": name, "condition": str(condition), "part": part, **asdict(accuracy)}
-        for (name, condition), parts in measured.items()
-        for part, accuracy in parts.items()
-    ]
-    rendered = {name: parts for (name, condition), parts in measured.items() if condition == AS_RENDERED}
-    hard = {str(condition): parts for (name, condition), parts in measured.items() if name == "full"}
-    tables = [_table("model", rendered), _table("full, static", hard)]
-    frames = sum(len(truth.positions) for truth, _ in videos)
+    raw = {
+        name: {part: asdict(accuracy) for part, accuracy in parts.items()} for name, parts in (rendered | hard).items()
+    }
+    tables = [_table("model", rendered), _table("frames", hard)]
+    frames = sum(len(images) for _, images in videos)
     return Findings(f"{frames} frames of {len(videos)} rendered videos", 1, tables, quantities, _notes(), raw=raw)
 
 
 def measure(
     model: PoseModel,
     videos: Sequence[tuple[TrueJoints, Sequence[Image]]],
-    condition: Condition = AS_RENDERED,
+    change: Change = AS_RENDERED,
     offsets: Offsets | None = None,
-) -> tuple[dict[str, Accuracy], Offsets]:
-    """Return part → accuracy of a model in the videos outside of split train, and its offsets.
+) -> tuple[list[MeasuredVideo], Offsets]:
+    """Return what a model finds in videos, and its offsets.
 
     Args:
         model: The model.
         videos: Joints and frames of each video.
-        condition: What is done to the frames first.
-        offsets: What the model means by each point; None measures it in the videos of split train.
+        change: What is done to the frames first.
+        offsets: What the model means by each point; None measures it in the videos of `CALIBRATION_SPLIT`.
     """
     found = []
     for truth, images in videos:
-        batch = find_landmarks(model, [condition.apply(image) for image in images])
+        batch = find_landmarks(model, [change.apply(image) for image in images])
         found.append((truth, errors(truth, model.layout, batch)))
-    offsets = offsets or Offsets.measure(pair for pair in found if pair[0].split == "train")
-    judged = [
-        MeasuredVideo(truth, raw, offsets.take_off(truth, raw)) for truth, raw in found if truth.split != "train"
-    ]
-    return {part: _judge(part, judged) for part in PARTS if any(part in _parts(video) for video in judged)}, offsets
+    offsets = offsets or Offsets.measure(pair for pair in found if pair[0].split == CALIBRATION_SPLIT)
+    return [MeasuredVideo(truth, raw, offsets.take_off(truth, raw)) for truth, raw in found], offsets
+
+
+def judge(videos: Iterable[MeasuredVideo]) -> dict[str, Accuracy]:
+    """Return part → how well it was found in videos, for the parts that the model has."""
+    known = list(videos)
+    parts = (part for part in PARTS if any(name.startswith(f"{part}/") for video in known for name in video.raw))
+    return {part: _judge(part, known) for part in parts}
 
 
 def find_landmarks(model: PoseModel, images: Sequence[Image]) -> LandmarkBatch:
@@ -164,10 +177,6 @@ def find_landmarks(model: PoseModel, images: Sequence[Image]) -> LandmarkBatch:
     if isinstance(model, TrackingModel):
         return track_frames(model, frames, 0, len(images), first_state(model)).rows
     return estimate_frames(model, frames, 0, len(images)).rows
-
-
-def _parts(video: MeasuredVideo) -> set[str]:
-    return {name.partition("/")[0] for name in video.raw}
 
 
 def _judge(part: str, videos: Iterable[MeasuredVideo]) -> Accuracy:
@@ -217,10 +226,11 @@ def _rows(measured: Mapping[str, Mapping[str, Accuracy]]) -> Iterator[tuple[str,
 
 def _notes() -> list[str]:
     return [
-        "Pixels are those of a 210x260 frame. Raw: distance from the true joint. The other columns are without what the "
-        "model means by a point, a constant offset in axes of the body part, measured in the videos of split train. "
-        "Only the other videos count, and of those the frames in which the whole part is in the picture.",
-        f"PCK@{CORRECT:g}: share of joints within {CORRECT:.0%} of the part's size: of the longer side of a hand's box, "
-        "of the distance of the shoulders (pose) or the eyes (face). Joints of a part that is not found count as wrong.",
+        "Pixels are those of a 210x260 frame. Raw: distance from the true joint. The other columns are without what "
+        "the model means by a point, a constant offset along axes of the body part, measured in the videos of split "
+        "train. Only the other videos count, and of those the frames in which the whole part is in the picture.",
+        f"PCK@{CORRECT:g}: share of joints within {CORRECT:.0%} of the part's size: of the longer side of a hand's "
+        "box, of the distance of the shoulders (pose) or the eyes (face). Joints of a part that is not found count as "
+        "wrong.",
         "The figures are rendered, and the movements are no sign language. The order of models may differ on people.",
     ]

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from benchmarks.accuracy import Condition, measure
-from benchmarks.true_joints import Offsets, TrueJoints, errors, part_sizes
+from benchmarks.accuracy.suite import Change, judge, measure
+from benchmarks.accuracy.true_joints import Offsets, TrueJoints, errors, part_sizes
 from phoenix_ray.landmarks import HAND_POINTS, Layout, Part
 from phoenix_ray.models.base import LandmarkBatch
 
@@ -21,7 +23,7 @@ def moving_hands(split: str, seed: int, frames: int = 12) -> TrueJoints:
     angles, scales = random.uniform(0, 2 * np.pi, (frames, 2)), random.uniform(0.6, 1.4, (frames, 2))
     turns = np.array([[np.cos(angles), -np.sin(angles)], [np.sin(angles), np.cos(angles)]]) * scales
     hands = np.einsum("xyfh,hpy->fhpx", turns, shapes) + random.uniform(90, 120, (frames, 2, 1, 2))
-    return TrueJoints(f"hands-{seed}", split, SIZE, NAMES, hands.reshape(frames, -1, 2).astype(np.float32))
+    return TrueJoints(f"hands-{seed}", split, "", SIZE, NAMES, hands.reshape(frames, -1, 2).astype(np.float32))
 
 
 def landmarks_at(positions: NDArray[np.float32]) -> LandmarkBatch:
@@ -41,7 +43,7 @@ class Marker:
     def __init__(self, *videos: NDArray[np.float32]) -> None:
         self._rows = iter(np.concatenate(videos))
 
-    def estimate(self, images: list[NDArray[np.uint8]]) -> LandmarkBatch:
+    def estimate(self, images: Sequence[NDArray[np.uint8]]) -> LandmarkBatch:
         return landmarks_at(np.array([next(self._rows) for _ in images]))
 
     def close(self) -> None:
@@ -50,7 +52,7 @@ class Marker:
 
 def at_the_palm(truth: TrueJoints, share: float) -> NDArray[np.float32]:
     """Return the joints moved along their palm, by a share of its length: another meaning of every point."""
-    moved = truth.positions.copy()
+    moved: NDArray[np.float32] = truth.positions.copy()
     for hand in ("left_hand", "right_hand"):
         palm = truth.joint(f"{hand}/middle_finger_mcp") - truth.joint(f"{hand}/wrist")
         joints = [truth.names.index(name) for name in truth.of_part(hand)]
@@ -73,7 +75,8 @@ def test_errors_are_pixels_of_the_frame() -> None:
 def test_what_a_model_means_by_a_point_is_no_error() -> None:
     train, test = moving_hands("train", 1), moving_hands("test", 2)
     model = Marker(at_the_palm(train, 0.2), at_the_palm(test, 0.2))
-    parts, offsets = measure(model, [(train, images(train)), (test, images(test))])
+    measured, offsets = measure(model, [(train, images(train)), (test, images(test))])
+    parts = judge(measured[1:])
     assert parts["left_hand"].raw > 2
     assert parts["left_hand"].median == pytest.approx(0, abs=0.01)
     np.testing.assert_allclose(offsets.shares["hand/thumb_tip"], [0.2, 0], atol=1e-3)
@@ -83,7 +86,7 @@ def test_a_change_of_place_that_does_not_turn_with_the_hand_is_an_error() -> Non
     train, test = moving_hands("train", 1, 60), moving_hands("test", 2, 60)
     aside = np.array([6, 0], np.float32)
     model = Marker(train.positions + aside, test.positions + aside)
-    parts, _ = measure(model, [(train, images(train)), (test, images(test))])
+    parts = judge(measure(model, [(train, images(train)), (test, images(test))])[0][1:])
     assert parts["right_hand"].median == pytest.approx(6, abs=1.5)
 
 
@@ -91,7 +94,8 @@ def test_a_part_that_is_not_found_counts_as_wrong() -> None:
     train, test = moving_hands("train", 1), moving_hands("test", 2)
     blind = test.positions.copy()
     blind[::2] = np.nan
-    parts, _ = measure(Marker(train.positions, blind), [(train, images(train)), (test, images(test))])
+    model = Marker(train.positions, blind)
+    parts = judge(measure(model, [(train, images(train)), (test, images(test))])[0][1:])
     assert parts["left_hand"].found == parts["left_hand"].correct == 0.5
     assert parts["left_hand"].median == pytest.approx(0, abs=0.01)
 
@@ -99,7 +103,8 @@ def test_a_part_that_is_not_found_counts_as_wrong() -> None:
 def test_frames_with_a_hand_out_of_the_picture_do_not_count_for_that_hand() -> None:
     train, test = moving_hands("train", 1), moving_hands("test", 2)
     test.positions[:5, NAMES.index("left_hand/pinky_tip")] = -1
-    parts, _ = measure(Marker(train.positions, test.positions), [(train, images(train)), (test, images(test))])
+    model = Marker(train.positions, test.positions)
+    parts = judge(measure(model, [(train, images(train)), (test, images(test))])[0][1:])
     assert (parts["left_hand"].frames, parts["right_hand"].frames) == (7, 12)
 
 
@@ -116,9 +121,9 @@ def test_offsets_of_one_figure_fit_both_hands() -> None:
     assert len(offsets.shares) == len(HAND_POINTS)
 
 
-def test_a_condition_scales_and_blurs() -> None:
+def test_a_change_scales_and_blurs() -> None:
     image = np.zeros((SIZE[1], SIZE[0], 3), np.uint8)
     image[:, 100] = 255
-    assert Condition(scale=0.5).apply(image).shape == (130, 105, 3)
-    assert np.count_nonzero(Condition(blur=5).apply(image)[0, :, 0]) == 5
-    assert Condition().apply(image) is image
+    assert Change(scale=0.5).apply(image).shape == (130, 105, 3)
+    assert np.count_nonzero(Change(blur=5).apply(image)[0, :, 0]) == 5
+    assert Change().apply(image) is image
