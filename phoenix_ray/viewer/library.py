@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
+import pyarrow as pa
+
 from phoenix_ray.config import SourceSettings
 from phoenix_ray.dataset.identity import open_recorded_source
 from phoenix_ray.dataset.lease import is_alive, read_holder
@@ -48,6 +50,8 @@ class ShownDataset:
         self._storage = open_for_reading(path)
         self._lock = threading.Lock()
         self.videos = VideoList(self._dataset.videos(), self._dataset.layout)
+        # What reading the table needed: 150 MB for a million videos.
+        pa.default_memory_pool().release_unused()
         self.generation = 0
         self.is_written = self._has_writer()
         self._refresh_at = self._next_refresh(started)
