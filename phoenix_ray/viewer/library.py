@@ -11,13 +11,14 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
+import pyarrow as pa
+
 from phoenix_ray.config import SourceSettings
 from phoenix_ray.dataset.identity import open_recorded_source
 from phoenix_ray.dataset.lease import is_alive, read_holder
 from phoenix_ray.dataset.locations import open_for_reading
 from phoenix_ray.dataset.reader import Dataset
 from phoenix_ray.dataset.shards import VideoKey
-from phoenix_ray.dataset.video_landmarks import image_parts
 from phoenix_ray.errors import OutputError
 from phoenix_ray.sources.base import Source
 from phoenix_ray.text import without_secrets
@@ -46,10 +47,11 @@ class ShownDataset:
         started = time.monotonic()
         self.path = path
         self._dataset = Dataset.open(path)
-        self._reading = self._dataset.select(parts=image_parts(self._dataset.layout))
         self._storage = open_for_reading(path)
         self._lock = threading.Lock()
         self.videos = VideoList(self._dataset.videos(), self._dataset.layout)
+        # What reading the table needed: 150 MB for a million videos.
+        pa.default_memory_pool().release_unused()
         self.generation = 0
         self.is_written = self._has_writer()
         self._refresh_at = self._next_refresh(started)
@@ -107,7 +109,6 @@ class ShownDataset:
                 return
             self.is_written = self._has_writer()
             self._dataset.refresh()
-            self._reading = self._dataset.select(parts=image_parts(self._dataset.layout))
             self.videos = VideoList(self._dataset.videos(), self._dataset.layout)
             self.generation += 1
             self._refresh_at = self._next_refresh(started)
@@ -120,7 +121,7 @@ class ShownDataset:
             OutputError: Its rows cannot be read.
         """
         with self._lock:
-            video = self._reading.load(*key)
+            video = self._dataset.load(*key)
         found = self.videos.find(key)
         return encode_landmarks(video, found["frames"] if found else len(video))
 

@@ -92,7 +92,8 @@ class SourceListing:
         try:
             source = self._open_source()
             self.root = source.root
-            self._index = VideoIndex(pa.concat_tables([_VIDEO_SCHEMA.empty_table(), *self._pieces(source)]))
+            self._index = VideoIndex(pa.concat_tables(self._pieces(source)))
+            pa.default_memory_pool().release_unused()
             self.state = "ready"
         except PhoenixRayError as error:
             self.message, self.state = str(error), "absent"
@@ -112,9 +113,16 @@ class SourceListing:
             rows.append(row)
             self.listed += 1
             if len(rows) == _PIECE_VIDEOS:
-                yield pa.Table.from_pylist(rows, _VIDEO_SCHEMA)
+                yield _to_table(rows)
                 rows.clear()
-        yield pa.Table.from_pylist(rows, _VIDEO_SCHEMA)
+        yield _to_table(rows)
+
+
+def _to_table(rows: list[dict[str, Any]]) -> pa.Table:
+    # A fresh column has up to twice the memory that its values need; joining two columns makes one of the right size.
+    middle = len(rows) // 2
+    halves = [pa.Table.from_pylist(half, _VIDEO_SCHEMA) for half in (rows[:middle], rows[middle:])]
+    return pa.concat_tables(halves).unify_dictionaries().combine_chunks()
 
 
 class UnreadablePictureError(Exception):

@@ -6,7 +6,7 @@ works on whole columns, so that a million videos are searched in a second.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, reduce
 from typing import Any, Literal, get_args
@@ -69,13 +69,11 @@ class VideoList:
         self.unfinished = int(np.count_nonzero(self._committed < _numbers(videos, "frames")))
         frames = np.maximum(self._committed, 1)
         self._shares = {status: _numbers(videos, f"frames_{status}") / frames for status in ("failed", "unreadable")}
-        self._rates = {part: _numbers(videos, f"{part}_rate") for part in self._parts}
         long = self._committed >= _FEWEST_FRAMES
-        self._usual = {
-            part: float(np.median(rates[long])) if long.any() else 0.0 for part, rates in self._rates.items()
-        }
+        rates_of = {part: _numbers(videos, f"{part}_rate") for part in self._parts}
+        self._usual = {part: float(np.median(rates[long])) if long.any() else 0.0 for part, rates in rates_of.items()}
         self._drops = {
-            part: np.where(long, np.maximum(self._usual[part] - rates, 0), 0) for part, rates in self._rates.items()
+            part: np.where(long, np.maximum(self._usual[part] - rates, 0), 0) for part, rates in rates_of.items()
         }
         self._find_rows = lru_cache(_KEPT_ORDERS)(self._search_and_sort)
 
@@ -146,7 +144,7 @@ class VideoList:
         return rows
 
     def _describe(self, rows: NDArray[np.int64]) -> Iterator[dict[str, Any]]:
-        columns = [*_SHOWN, *(f"frames_{status}" for status in STATUSES)]
+        columns = [*_SHOWN, *(f"frames_{status}" for status in STATUSES), *(f"{part}_rate" for part in self._parts)]
         for row, values in zip(
             rows.tolist(), self._videos.select(columns).take(pa.array(rows)).to_pylist(), strict=True
         ):
@@ -154,11 +152,11 @@ class VideoList:
                 **{name: values[name] for name in _SHOWN},
                 "committed": int(self._committed[row]),
                 "statuses": {status: values[f"frames_{status}"] for status in STATUSES},
-                "rates": {part: round(float(self._rates[part][row]), 4) for part in self._parts},
-                "reasons": self._reasons(row),
+                "rates": (rates := {part: round(values[f"{part}_rate"], 4) for part in self._parts}),
+                "reasons": self._reasons(row, rates),
             }
 
-    def _reasons(self, row: int) -> Sequence[str]:
+    def _reasons(self, row: int, rates: Mapping[str, float]) -> Sequence[str]:
         """Return why a video is worth a look, the weightiest reason first."""
         reasons = [
             (float(shares[row]), f"{status} {shares[row]:.1%}")
@@ -167,7 +165,7 @@ class VideoList:
         ]
         for part in self._parts:
             if (drop := float(self._drops[part][row])) >= _LEAST_DROP:
-                found, usual = f"{self._rates[part][row]:.0%}", f"{self._usual[part]:.0%}"
+                found, usual = f"{rates[part]:.0%}", f"{self._usual[part]:.0%}"
                 reasons.append((drop, f"{part.replace('_', ' ')} in {found}, usually {usual}"))
         return [text for _, text in sorted(reasons, reverse=True)[:_MOST_REASONS]]
 
