@@ -38,8 +38,8 @@ from phoenix_ray.dataset.snapshot import tally_splits
 from phoenix_ray.dataset.storage import LocalStorage
 from phoenix_ray.dataset.survey import committed_in
 from phoenix_ray.errors import PhoenixRayError
-from phoenix_ray.sources.synthetic import make_video
 from phoenix_ray.sources.registry import open_source
+from phoenix_ray.sources.synthetic import make_video
 
 # Counting lists all partitions and takes time from the driver that is measured, so it is rare.
 SAMPLE_SECONDS = 5.0
