@@ -60,8 +60,13 @@ def render_clip(folder: Path, clip: Clip, samples: int, only: list[int] | None) 
         _render_frame(studio, file, moments)
         print(f"{clip.name} {number + 1}/{len(frames)}: {time.monotonic() - began:.1f} s", flush=True)
     if all((pictures / f"{number:04}.png").exists() for number in range(len(frames))):
-        points, behind, width = np.stack(seen), np.stack(hidden), np.array(WIDTH)
-        np.savez_compressed(pictures / TRUTH, names=np.array(names), points=points, hidden=behind, width=width)
+        np.savez_compressed(
+            pictures / TRUTH,
+            names=np.array(names),
+            points=np.stack(seen),
+            hidden=np.stack(hidden),
+            width=np.array(WIDTH),
+        )
 
 
 def _render_frame(studio: Studio, file: Path, moments: list[Pose]) -> None:

@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 DEMO = ROOT / "phoenix_ray" / "sources" / "demo_videos"
 BENCHMARK = ROOT / "benchmarks" / "accuracy"
 WIDTH, HEIGHT, FRAMES_PER_SECOND = 210, 260, 25
-CONSTANT_RATE_FACTOR = 13
+CONSTANT_RATE_FACTOR = 16
 COLUMNS = "name|video|start|end|speaker|orth|translation"
 # Steps to which true positions are rounded, so that they take little space: far below what a network can see.
 PIXEL_STEP, METRE_STEP = 1 / 64, 1 / 2048
