@@ -44,7 +44,7 @@ demo: setup ## run the main job on the built-in sample of signing figures, with 
 	@echo
 	@echo "The dataset:   $(DEMO)/landmarks          (Parquet in data/, one row per frame)"
 	@echo "The pictures:  $(DEMO)/contact-sheet.png  (frames with their landmarks)"
-	@echo "Look again:    $(BIN)/phoenix-ray status $(DEMO)/landmarks"
+	@echo "Look at it:    $(BIN)/phoenix-ray view $(DEMO)/landmarks"
 
 lint: setup ## check style, types and which module imports which
 	$(BIN)/ruff check .

@@ -17,8 +17,8 @@ import pytest
 from phoenix_ray.config import ModelSettings, SourceSettings
 from phoenix_ray.dataset.reader import Dataset
 from phoenix_ray.models import registry
-from phoenix_ray.sources.sample import write_sample_dataset
 from phoenix_ray.sources.registry import open_source
+from phoenix_ray.sources.sample import write_sample_dataset
 from tests.cluster.conftest import FRAMES, VIDEOS, Run, environment
 
 pytestmark = pytest.mark.cluster

@@ -39,7 +39,9 @@ FOLDER = Path(".venv-matrix")
 @click.option("--vary", metavar="LIBRARY", help="Instead, each version of this library that pyproject.toml admits.")
 @click.option("--pin", "pins", multiple=True, metavar="REQUIREMENT", help="Install this beside the wheel.")
 @click.option("--torch", is_flag=True, help="Try engine torch as well; torch is a large download.")
-@click.option("--video", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Instead of one of the demo's.")
+@click.option(
+    "--video", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Instead of one of the demo's."
+)
 @click.option("--record", is_flag=True, help="Write the digests that are expected, if all cells agree.")
 def main(
     pythons: tuple[str, ...],

@@ -140,5 +140,5 @@ def test_an_extra_that_an_error_does_not_name_fails_the_cell(
     monkeypatch.setattr(Environment, "refuse", lambda self, *words: "No module named 'pose_format'")
     outcome = Cell("3.13", Environment(tmp_path, "newest"), wheel, tmp_path).run(Path("python"), lambda text: None)
     assert outcome.passed[-1] == "video"
-    assert outcome.failure.startswith("missing extras: export videos")
+    assert outcome.failure.startswith("missing extras: export VIDEOS")
     assert "does not name the extra [export]" in outcome.failure

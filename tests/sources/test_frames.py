@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from phoenix_ray.config import DecodeSettings
 from phoenix_ray.errors import SourceError
 from phoenix_ray.sources.base import Frame, Video
-from phoenix_ray.sources.synthetic import make_video
 from phoenix_ray.sources.decode import EncodedPicture
 from phoenix_ray.sources.disk_paths import DiskFile, DiskPath
 from phoenix_ray.sources.frames import read_frames, read_frames_except, undecoded_frames
+from phoenix_ray.sources.synthetic import make_video
 from tests.sources.made_up import (
     container_video,
     folder_video,

@@ -16,6 +16,7 @@ import numpy as np
 from tools.signer.cast import SIGNERS, TRUTH, Clip, all_clips
 from tools.signer.figure import MESH_FILE, REFERENCE, Figure
 from tools.signer.motion import Pose, make_poses
+from tools.signer.pack import pack, read_frame
 
 if TYPE_CHECKING:
     from tools.signer.studio import Studio
@@ -36,7 +37,7 @@ def make_skins(folder: Path) -> None:
 def render_clip(folder: Path, clip: Clip, samples: int, only: list[int] | None) -> None:
     """Write the frames of one clip as PNG, and its true points as truth.npz, both in `folder`/clip name.
 
-    Frames that are there are kept, so that rendering can be stopped and goes on.
+    Frames that are there are kept, so that rendering can be stopped and goes on; truth.npz says that all are there.
     """
     from tools.signer.studio import WIDTH, Studio
 
@@ -58,8 +59,14 @@ def render_clip(folder: Path, clip: Clip, samples: int, only: list[int] | None) 
         began = time.monotonic()
         _render_frame(studio, file, moments)
         print(f"{clip.name} {number + 1}/{len(frames)}: {time.monotonic() - began:.1f} s", flush=True)
-    truth = {"names": np.array(names), "points": np.stack(seen), "hidden": np.stack(hidden), "width": np.array(WIDTH)}
-    np.savez_compressed(pictures / TRUTH, **truth)
+    if all((pictures / f"{number:04}.png").exists() for number in range(len(frames))):
+        np.savez_compressed(
+            pictures / TRUTH,
+            names=np.array(names),
+            points=np.stack(seen),
+            hidden=np.stack(hidden),
+            width=np.array(WIDTH),
+        )
 
 
 def _render_frame(studio: Studio, file: Path, moments: list[Pose]) -> None:
@@ -70,7 +77,7 @@ def _render_frame(studio: Studio, file: Path, moments: list[Pose]) -> None:
         # The ending stays .png, which Blender and OpenCV go by.
         scratch = file.with_name(f"new-{file.name}")
         studio.render(scratch)
-        light.append((cv2.imread(str(scratch)) / 255.0) ** GAMMA)
+        light.append((read_frame(scratch) / 255.0) ** GAMMA)
     cv2.imwrite(str(scratch), np.rint(np.mean(light, axis=0) ** (1 / GAMMA) * 255).astype(np.uint8))
     scratch.replace(file)
 
@@ -83,7 +90,9 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=Path("build/signer"), help="where everything is made")
     parser.add_argument("--videos", type=Path, help="folder of figure_a.mp4 and its like, for `cut`")
     parser.add_argument("--samples", type=int, default=3, help="rays for each pixel")
-    parser.add_argument("--only", type=lambda text: [int(number) for number in text.split(",")], help="frames, for a try")
+    parser.add_argument(
+        "--only", type=lambda text: [int(number) for number in text.split(",")], help="frames, for a try"
+    )
     options = parser.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)
     if options.step == "bodies":
@@ -101,8 +110,6 @@ def main() -> None:
 
         cut_clips(options.videos, options.folder)
     else:
-        from tools.signer.pack import pack
-
         pack(options.folder)
 
 

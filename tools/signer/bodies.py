@@ -15,7 +15,15 @@ import torch
 from tools.signer.figure import MESH_FILE, REFERENCE
 
 # Shapes of the face that `motion` animates, by the names that ARKit gave them.
-ACTIONS = ("jawOpen", "mouthPucker", "mouthSmileLeft", "mouthSmileRight", "browInnerUp", "eyeBlinkLeft", "eyeBlinkRight")
+ACTIONS = (
+    "jawOpen",
+    "mouthPucker",
+    "mouthSmileLeft",
+    "mouthSmileRight",
+    "browInnerUp",
+    "eyeBlinkLeft",
+    "eyeBlinkRight",
+)
 # anny's phenotypes, 0 to 1 each.
 PHENOTYPES: dict[str, dict[str, float]] = {
     REFERENCE: {"gender": 0.15, "age": 0.55, "muscle": 0.50, "weight": 0.45, "height": 0.50, "proportions": 0.7},

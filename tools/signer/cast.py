@@ -1,4 +1,4 @@
-"""Who is seen, and how: the signers with their clothes, hair, light, wall and camera, and the clips that they play in."""
+"""Who is seen and how: signers with clothes, hair, light, wall and camera, and the clips that they play in."""
 
 from __future__ import annotations
 
@@ -166,8 +166,8 @@ SIGNERS = {
         Signer(
             "Signer07", "young",
             Palette(
-                skin=(164, 112, 82), palm=(196, 146, 120), lips=(146, 74, 72), nails=(206, 160, 142), blush=(158, 84, 66),
-                brows=(30, 21, 18), hair=(30, 21, 18),
+                skin=(164, 112, 82), palm=(196, 146, 120), lips=(146, 74, 72), nails=(206, 160, 142),
+                blush=(158, 84, 66), brows=(30, 21, 18), hair=(30, 21, 18),
             ),
             "bob",
             Outfit((0.012, 0.16, 0.10), sleeve=0.65, neckline=0.112),
@@ -184,7 +184,7 @@ SIGNERS = {
 
 
 def demo_clips() -> Iterable[Clip]:
-    """Yield the demo's videos that are rendered here; `cut` has the others. Both hands are in the picture throughout."""
+    """Yield the demo's videos that are rendered; `cut` has the others. Both hands are in every frame."""
     pace = Pace(hold=6, move=9)
     for number, seed, split in ((4, 21, "dev"), (5, 31, "train"), (6, 41, "test"), (7, 51, "train")):
         signer = SIGNERS[f"Signer{number:02}"]
@@ -193,13 +193,20 @@ def demo_clips() -> Iterable[Clip]:
 
 def hard_clips() -> Iterable[Clip]:
     """Yield clips that only the benchmark of accuracy has, one for each thing that makes a hand hard to find."""
-    apart, crossed = Sign(("flat hand", "chest"), ("flat hand", "chest")), Sign(("open hand", "across"), ("flat hand", "across"))
+    apart, crossed = (
+        Sign(("flat hand", "chest"), ("flat hand", "chest")),
+        Sign(("open hand", "across"), ("flat hand", "across")),
+    )
     yield Clip(
         "crossing", SIGNERS["Signer01"], (apart, crossed, Sign(("index", "front"), ("index", "front"))), 101,
         condition="hands cross", pace=Pace(2, 4),
     )  # fmt: skip
     low = ("fist", "low")
-    before = (Sign(("open hand", "chest"), low), Sign(("open hand", "before"), low), Sign(("two fingers", "before"), low))
+    before = (
+        Sign(("open hand", "chest"), low),
+        Sign(("open hand", "before"), low),
+        Sign(("two fingers", "before"), low),
+    )
     yield Clip(
         "before-the-face", SIGNERS["Signer04"], before, 102, condition="a hand before the face", pace=Pace(4, 6)
     )  # fmt: skip

@@ -57,7 +57,13 @@ class Surface:
     """
 
     def __init__(
-        self, name: str, rest: Array, faces: Sequence[Face], material: bpy.types.Material, smooth: int = 1, lift: float = 0
+        self,
+        name: str,
+        rest: Array,
+        faces: Sequence[Face],
+        material: bpy.types.Material,
+        smooth: int = 1,
+        lift: float = 0,
     ) -> None:
         self.used = np.unique(np.concatenate([np.asarray(face) for face in faces]))
         number = {int(vertex): index for index, vertex in enumerate(self.used)}
@@ -106,7 +112,9 @@ class Costume:
             skin_surface,
             Surface("lashes", rest, lashes, make_material("lash", (0.012, 0.008, 0.006), Roughness=0.8, Alpha=0.75), 0),
             Surface("teeth", rest, teeth, make_material("teeth", (0.75, 0.70, 0.62), Roughness=0.3)),
-            Surface("tongue", rest, groups["helper-tongue"], make_material("tongue", (0.45, 0.14, 0.13), Roughness=0.4)),
+            Surface(
+                "tongue", rest, groups["helper-tongue"], make_material("tongue", (0.45, 0.14, 0.13), Roughness=0.4)
+            ),
             self._sew(cloth, signer.outfit),
         ]
         self._hair = _grow_hair(figure, reference, body, signer)
@@ -291,7 +299,7 @@ def _hang(start: Array, lowest: float, step: float) -> list[Array]:
 def _hair_roots(
     figure: Figure, reference: Figure, body: Sequence[Face], count: int, rng: np.random.Generator
 ) -> Iterator[Array]:
-    """Yield places on the figure's skin that lie above the hairline of the reference, evenly spread, not on the ears."""
+    """Yield places on the figure's skin above the reference's hairline, evenly spread, not on the ears."""
     quads: NDArray[np.int64] = np.array([face for face in body if len(face) == 4])
     quads = quads[scalp(reference.rest[quads].mean(axis=1)) > -0.004]
     corner = reference.rest[quads]

@@ -95,11 +95,11 @@ class Figure:
 
     def head(self, bone: str) -> Array:
         """Return where a bone begins at rest."""
-        return self._heads[self._index[bone]]
+        return np.asarray(self._heads[self._index[bone]])
 
     def tail(self, bone: str) -> Array:
         """Return where a bone ends at rest."""
-        return self._tails[self._index[bone]]
+        return np.asarray(self._tails[self._index[bone]])
 
     @property
     def neck(self) -> Array:

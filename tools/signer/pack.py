@@ -1,4 +1,4 @@
-"""Packs what was rendered: the demo's videos into the package, the hard clips and all true points beside the benchmarks."""
+"""Packs what was rendered: the demo's videos into the package, hard clips and all true points beside the benchmarks."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 DEMO = ROOT / "phoenix_ray" / "sources" / "demo_videos"
 BENCHMARK = ROOT / "benchmarks" / "accuracy"
 WIDTH, HEIGHT, FRAMES_PER_SECOND = 210, 260, 25
-CONSTANT_RATE_FACTOR = 13
+CONSTANT_RATE_FACTOR = 16
 COLUMNS = "name|video|start|end|speaker|orth|translation"
 # Steps to which true positions are rounded, so that they take little space: far below what a network can see.
 PIXEL_STEP, METRE_STEP = 1 / 64, 1 / 2048
@@ -30,7 +30,7 @@ def pack(folder: Path) -> None:
     planned: list[Clip | Cut] = [*CUTS, *all_clips()]
     clips = [clip for clip in planned if (folder / clip.name / TRUTH).exists()]
     for clip in clips:
-        frames = [_reduce(cv2.imread(str(file))) for file in sorted((folder / clip.name).glob("[0-9]*.png"))]
+        frames = [_reduce(read_frame(file)) for file in sorted((folder / clip.name).glob("[0-9]*.png"))]
         place = DEMO / clip.split if clip.split else BENCHMARK
         place.mkdir(parents=True, exist_ok=True)
         size = write_video(place / f"{clip.name}.mp4", frames)
@@ -54,6 +54,18 @@ def write_video(file: Path, frames: Sequence[NDArray[np.uint8]]) -> int:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="bgr24")))
         container.mux(stream.encode(None))
     return file.stat().st_size
+
+
+def read_frame(file: Path) -> NDArray[np.uint8]:
+    """Return a rendered frame, BGR uint8 (height, width, 3).
+
+    Raises:
+        OSError: The file is no picture, as one is that was stopped while it was written.
+    """
+    frame = cv2.imread(str(file))
+    if frame is None:
+        raise OSError(f"{file} cannot be read: remove it, and render its clip again.")
+    return np.asarray(frame, np.uint8)
 
 
 def _reduce(frame: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -39,7 +39,7 @@ class Palette:
 
 
 def scalp(points: Array) -> Array:
-    """Return how far points of the reference head lie above the hairline, in metres: hair grows where it is positive."""
+    """Return metres of points of the reference head above the hairline: hair grows where it is positive."""
     x, y, z = np.abs(points[..., 0]), points[..., 1], points[..., 2]
     back = [-0.14, -0.12, -0.095, -0.075, -0.05, -0.03, 0.0, 0.03, 0.08]
     line = np.interp(y, back, [0.864, 0.856, 0.838, 0.806, 0.796, 0.796, 0.755, 0.712, 0.700])
@@ -68,7 +68,9 @@ def map_positions(reference: Figure) -> tuple[Array, NDArray[np.bool_]]:
             inside = (np.minimum(np.minimum(u, v), w) > -BLEED) & (x >= 0) & (y >= 0) & (x < SIZE) & (y < SIZE)
             p, q, r = reference.rest[quad[corners]]
             weights = (part[inside, None] for part in (u, v, w))
-            positions[y[inside], x[inside]] = sum(part * corner for part, corner in zip(weights, (p, q, r), strict=True))
+            positions[y[inside], x[inside]] = sum(
+                part * corner for part, corner in zip(weights, (p, q, r), strict=True)
+            )
             on_body[y[inside], x[inside]] = True
     return positions, on_body
 
@@ -109,7 +111,11 @@ class Painter:
         blush, lips, brows, hair = map(_share, (palette.blush, palette.lips, palette.brows, palette.hair))
         self._mix(blush, 0.28 * blob(0.045, -0.135, 0.755, 0.022) + 0.25 * blob(0, -0.172, 0.76, 0.012))
         if palette.stubble:
-            beard = blob(0.022, -0.140, 0.695, 0.030) + blob(0.050, -0.095, 0.715, 0.030) + 0.7 * blob(0, -0.16, 0.745, 0.016)
+            beard = (
+                blob(0.022, -0.140, 0.695, 0.030)
+                + blob(0.050, -0.095, 0.715, 0.030)
+                + 0.7 * blob(0, -0.16, 0.745, 0.016)
+            )
             self._mix(hair, palette.stubble * beard * (z < 0.752))
         # Lips lie between a cupid's bow and a lower edge, and narrow to the corners.
         t = np.clip(x / 0.0255, 0, 1)

@@ -83,7 +83,9 @@ class Studio:
 
     def _build_room(self, room: Room) -> None:
         middle = Vector(self._figure.neck.tolist())
-        wall = Surface.flat("wall", [(-6, 0.9, -4), (6, 0.9, -4), (6, 0.9, 5), (-6, 0.9, 5)], _shine(room.bottom, room.top))
+        wall = Surface.flat(
+            "wall", [(-6, 0.9, -4), (6, 0.9, -4), (6, 0.9, 5), (-6, 0.9, 5)], _shine(room.bottom, room.top)
+        )
         walls = [wall]
         for panel in room.panels:
             left, right, low, high = panel.left, panel.right, panel.bottom, panel.top
@@ -157,5 +159,3 @@ def _shine(bottom: Linear, top: Linear) -> bpy.types.Material:
     links.new(mix.outputs[0], light.inputs["Color"])
     links.new(light.outputs[0], nodes["Material Output"].inputs["Surface"])
     return material
-
-
