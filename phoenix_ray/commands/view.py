@@ -129,7 +129,6 @@ def announcer(*, opens_browser: bool) -> Callable[[str], None]:
     return announce
 
 
-
 def _write_sheet(options: dict[str, Any]) -> None:
     from phoenix_ray.config import SourceSettings
     from phoenix_ray.viewer.contact_sheet import write_contact_sheet
