@@ -136,7 +136,7 @@ SIGNERS = {
             "cropped",
             Outfit((0.52, 0.26, 0.035), sleeve=0.8, neckline=0.098),
             Room((0.52, 0.46, 0.39), (0.66, 0.61, 0.54), warmth=0.3, key=70, fill=36, rim=22),
-            Camera(height=-0.03, yaw=6),
+            Camera(yaw=6),
             iris=(0.06, 0.03, 0.015),
         ),
         Signer(
@@ -193,27 +193,23 @@ def demo_clips() -> Iterable[Clip]:
 
 def hard_clips() -> Iterable[Clip]:
     """Yield clips that only the benchmark of accuracy has, one for each thing that makes a hand hard to find."""
-    apart, crossed = (
+    low = ("fist", "low")
+    crossing = (
         Sign(("flat hand", "chest"), ("flat hand", "chest")),
         Sign(("open hand", "across"), ("flat hand", "across")),
+        Sign(("index", "front"), ("index", "front")),
     )
-    yield Clip(
-        "crossing", SIGNERS["Signer01"], (apart, crossed, Sign(("index", "front"), ("index", "front"))), 101,
-        condition="hands cross", pace=Pace(2, 4),
-    )  # fmt: skip
-    low = ("fist", "low")
     before = (
         Sign(("open hand", "chest"), low),
         Sign(("open hand", "before"), low),
         Sign(("two fingers", "before"), low),
     )
-    yield Clip(
-        "before-the-face", SIGNERS["Signer04"], before, 102, condition="a hand before the face", pace=Pace(4, 6)
-    )  # fmt: skip
-    yield Clip(
-        "blur", SIGNERS["Signer07"], tuple(random_signs(104, 4)), 104,
-        condition="fast hands, blurred", pace=Pace(hold=2, move=4), blur=3,
-    )  # fmt: skip
+    for name, signer, signs, seed, condition, pace, blur in (
+        ("crossing", "Signer01", crossing, 101, "hands cross", Pace(2, 4), 1),
+        ("before-the-face", "Signer04", before, 102, "a hand before the face", Pace(4, 6), 1),
+        ("blur", "Signer07", tuple(random_signs(104, 4)), 104, "fast hands, blurred", Pace(2, 4), 3),
+    ):
+        yield Clip(name, SIGNERS[signer], signs, seed, "", condition, pace, blur)
 
 
 def all_clips() -> list[Clip]:
