@@ -38,13 +38,16 @@ setup-browser: setup ## install playwright and Chromium, with which the tests dr
 			apt-get install --yes --quiet --no-install-recommends chromium; } || \
 		$(BIN)/playwright install chromium || $(call give_up,$(NO_BROWSER))
 
-demo: setup ## run the main job on the built-in sample of signing figures, with pictures
+demo: setup ## run the main job on the built-in sample of signing figures, with pictures and a video
 	$(BIN)/phoenix-ray run --config demo output.path=$(DEMO)/landmarks
 	$(BIN)/phoenix-ray view $(DEMO)/landmarks --sheet $(DEMO)/contact-sheet.png
+	$(BIN)/phoenix-ray view $(DEMO)/landmarks --video train/signer07-a --mp4 $(DEMO)/signer07-a.mp4
 	@echo
 	@echo "The dataset:   $(DEMO)/landmarks          (Parquet in data/, one row per frame)"
 	@echo "The pictures:  $(DEMO)/contact-sheet.png  (frames with their landmarks)"
-	@echo "Look at it:    $(BIN)/phoenix-ray view $(DEMO)/landmarks"
+	@echo "The video:     $(DEMO)/signer07-a.mp4     (one of the videos with its landmarks)"
+	@echo
+	@echo "Look at it in the browser:  $(BIN)/phoenix-ray view $(DEMO)/landmarks"
 
 lint: setup ## check style, types and which module imports which
 	$(BIN)/ruff check .

@@ -13,6 +13,7 @@ from importlib.util import find_spec
 DEPENDENCIES = {
     "PIL": "pillow",
     "ai_edge_litert": "ai-edge-litert",
+    "aiohttp": "aiohttp",
     "array_api_compat": "array-api-compat",
     "av": "av",
     "click": "click",

@@ -16,12 +16,12 @@ import ray
 from phoenix_ray.cluster.actors import ActorPool
 from phoenix_ray.cluster.autoscaler import Cluster
 from phoenix_ray.cluster.pool_size import PoolSize
-from phoenix_ray.cluster.progress import ShardAtWork, format_seconds
 from phoenix_ray.cluster.reduce import BackgroundReduce
 from phoenix_ray.cluster.run_record import RunRecord
 from phoenix_ray.cluster.scheduler import Scheduler, SchedulerState
 from phoenix_ray.cluster.session import StopRequest, WorkerPlan
 from phoenix_ray.cluster.shards import Assignment, GivenUp, Trouble, WorkerId
+from phoenix_ray.cluster.status import ShardAtWork, format_seconds
 from phoenix_ray.cluster.worker import Receipt, WorkerInfo
 from phoenix_ray.config import Settings
 from phoenix_ray.dataset.lease import Lease

@@ -24,10 +24,11 @@ from phoenix_ray.cluster.auto import decide_auto
 from phoenix_ray.cluster.claim import Claim, check_places, claim_output, make_identity
 from phoenix_ray.cluster.completion import Job, clear_away, complete, take_stock
 from phoenix_ray.cluster.plan import Plan, plan_run
-from phoenix_ray.cluster.progress import JsonDisplay, Meter, Status, open_display, speaker
+from phoenix_ray.cluster.progress import JsonDisplay, Meter, open_display, speaker
 from phoenix_ray.cluster.run_record import RunRecord
 from phoenix_ray.cluster.session import RaySession, stop_on_signals
 from phoenix_ray.cluster.shards import Trouble
+from phoenix_ray.cluster.status import Status
 from phoenix_ray.cluster.summary import RunOutcome, RunSummary, count_remainder, print_summary, versions
 from phoenix_ray.config import Settings
 from phoenix_ray.dataset import paths

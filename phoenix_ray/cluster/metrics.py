@@ -15,7 +15,7 @@ from typing import Any, Literal
 import ray
 from ray.util.metrics import Counter, Gauge
 
-from phoenix_ray.cluster.progress import Status
+from phoenix_ray.cluster.status import Status
 from phoenix_ray.cluster.worker import Receipt
 
 _MB = 1024 * 1024

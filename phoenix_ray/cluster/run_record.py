@@ -15,17 +15,9 @@ from functools import partial
 from itertools import islice
 
 from phoenix_ray.cluster.metrics import Export, RunMetrics
-from phoenix_ray.cluster.progress import (
-    MOST_AT_WORK,
-    MOST_LATEST,
-    CommittedShard,
-    Display,
-    Level,
-    Meter,
-    ShardAtWork,
-    Status,
-)
+from phoenix_ray.cluster.progress import Display, Level, Meter
 from phoenix_ray.cluster.shards import Assignment, GivenUp, Trouble
+from phoenix_ray.cluster.status import MOST_AT_WORK, MOST_LATEST, CommittedShard, ShardAtWork, Status
 from phoenix_ray.cluster.worker import Receipt, Timings, WorkerInfo
 from phoenix_ray.dataset import paths
 from phoenix_ray.dataset.failures import FailureRecord, clear_failures, read_failures, record_failure

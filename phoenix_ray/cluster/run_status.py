@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, replace
 from itertools import chain, zip_longest
 from typing import Any
 
-from phoenix_ray.cluster.progress import ENDED, MOST_AT_WORK, MOST_LATEST, Status, format_seconds, read_status
+from phoenix_ray.cluster.status import ENDED, MOST_AT_WORK, MOST_LATEST, Status, format_seconds, read_status
 from phoenix_ray.dataset import paths
 from phoenix_ray.dataset.array_lease import live_holders
 from phoenix_ray.dataset.lease import LeaseHolder

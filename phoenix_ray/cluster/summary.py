@@ -18,7 +18,7 @@ from rich.table import Table
 from phoenix_ray import __version__
 from phoenix_ray.cluster.array import ArrayState
 from phoenix_ray.cluster.plan import Plan
-from phoenix_ray.cluster.progress import format_seconds
+from phoenix_ray.cluster.status import format_seconds
 from phoenix_ray.cluster.worker import Timings
 from phoenix_ray.dataset import paths
 from phoenix_ray.dataset.shards import CommittedFrames

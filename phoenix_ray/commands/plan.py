@@ -237,7 +237,7 @@ def _lines(estimate: PlanEstimate) -> Iterator[str]:
     """Yield the estimate as lines: what was measured, how long it takes, what limits it, and what it rests on."""
     from rich.filesize import decimal
 
-    from phoenix_ray.cluster.progress import format_seconds
+    from phoenix_ray.cluster.status import format_seconds
 
     fleet, forecast, rates, speed = estimate.fleet, estimate.forecast, estimate.rates, estimate.speed
     room = "" if fleet.workers == estimate.workers.count else f"; the cluster has room for {fleet.workers:,}"

@@ -6,15 +6,8 @@ from dataclasses import asdict
 
 import pytest
 
-from phoenix_ray.cluster.progress import (
-    JsonDisplay,
-    LineDisplay,
-    LogFormat,
-    Meter,
-    format_seconds,
-    read_status,
-    speaker,
-)
+from phoenix_ray.cluster.progress import JsonDisplay, LineDisplay, LogFormat, Meter, speaker
+from phoenix_ray.cluster.status import format_seconds, read_status
 
 
 class Clock:

@@ -6,9 +6,10 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from phoenix_ray.cluster.progress import MOST_AT_WORK, MOST_LATEST, Meter, ShardAtWork, Status, read_status
+from phoenix_ray.cluster.progress import Meter
 from phoenix_ray.cluster.run_record import RunRecord
 from phoenix_ray.cluster.shards import Assignment, GivenUp, Trouble
+from phoenix_ray.cluster.status import MOST_AT_WORK, MOST_LATEST, ShardAtWork, Status, read_status
 from phoenix_ray.cluster.worker import Receipt, Timings
 from phoenix_ray.dataset.failures import read_failures
 from phoenix_ray.dataset.shards import Shard

@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from phoenix_ray.cluster.progress import CommittedShard, Meter, ShardAtWork, Status
+from phoenix_ray.cluster.progress import Meter
 from phoenix_ray.cluster.run_status import describe_runs, find_runs
+from phoenix_ray.cluster.status import CommittedShard, ShardAtWork, Status
 from phoenix_ray.commands import status
 from phoenix_ray.commands.failures import print_failures
 from phoenix_ray.commands.status import print_status, serve_status, take_snapshot
