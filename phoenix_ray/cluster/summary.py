@@ -266,7 +266,7 @@ class RunOutcome:
                     return [f"Next:   phoenix-ray failures {output}   # says why; the same shares again try again"]
                 return [f"Next:   phoenix-ray status {output}   # says how far the other shares are"]
             case "finished":
-                return [f"Next:   phoenix-ray view {output} --sheet sheet.png"]
+                return [f"Next:   phoenix-ray view {output}"]
             case "incomplete":
                 return [
                     f"Next:   phoenix-ray failures {output}   # says why",

@@ -48,7 +48,7 @@ def test_nothing_is_left_of_a_plan_that_was_done() -> None:
 @pytest.mark.parametrize(
     ("state", "first", "last"),
     [
-        ("finished", "Finished: every frame", "phoenix-ray view '/data/my output' --sheet sheet.png"),
+        ("finished", "Finished: every frame", "phoenix-ray view '/data/my output'"),
         ("incomplete", "Finished, but 2 failures", "phoenix-ray run 'my videos' out   # tries them again"),
         ("stopped", "Stopped before the end", "phoenix-ray run 'my videos' out   # goes on from here"),
         ("failed", "Failed", "run 'my videos' out   # goes on, once the cause of the error is fixed"),
