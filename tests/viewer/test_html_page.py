@@ -6,7 +6,6 @@ import base64
 import hashlib
 import json
 import re
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -172,20 +171,6 @@ def test_the_command_says_what_is_in_the_file(dataset: Path, tmp_path: Path) -> 
         refused = CliRunner().invoke(cli, ["view", str(dataset), *words])
         assert refused.exit_code == 2
         assert message in f"{refused.output} {refused.exception}"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: make setup-browser")
-    with sync_api.sync_playwright() as playwright:
-        own = Path(playwright.chromium.executable_path)
-        program = str(own) if own.exists() else shutil.which("chromium") or shutil.which("chromium-browser")
-        if program is None:
-            pytest.skip("there is no Chromium: make setup-browser")
-        # As root, which CI often is, Chromium has no sandbox. It opens our own file alone.
-        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -20,24 +19,9 @@ from phoenix_ray.dataset.reader import Dataset
 from phoenix_ray.dataset.video_landmarks import VideoLandmarks
 from tests.viewer.made_up import HEIGHT, HOSTILE, WIDTH, compute, finish, picture, write_source
 
-sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: make setup-browser")
-
 STREET = ("train", "Straße 手")
 SHOWN = "() => Number(document.querySelector('.view').dataset.frame)"
 PARTS = ("pose", "left_hand", "right_hand", "face")
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with sync_api.sync_playwright() as playwright:
-        own = Path(playwright.chromium.executable_path)
-        program = str(own) if own.exists() else shutil.which("chromium") or shutil.which("chromium-browser")
-        if program is None:
-            pytest.skip("there is no Chromium: make setup-browser")
-        # As root, which CI often is, Chromium has no sandbox. It opens our own page alone.
-        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")

@@ -43,10 +43,11 @@ function showSummary(run) {
   const status = run.whole, before = status?.frames_committed_before ?? 0;
   byId("state").textContent = run.state;
   byId("state").className = { finished: "ended-well", failed: "trouble", died: "trouble", incomplete: "trouble" }[run.state] ?? "";
-  byId("run-id").textContent = run.description;
+  // The state is beside it.
+  byId("run-id").textContent = run.description.replace(`: ${run.state}`, "");
   document.title = run.state;
   byId("figures").replaceChildren();
-  if (!status) { byId("frames").textContent = ""; return; }
+  if (!status) { byId("frames").textContent = run.runs.length ? "" : "This page waits for a run that writes here."; return; }
   const all = before + status.frames_planned, share = (frames) => (all ? (100 * frames) / all : 0);
   byId("bar-before").style.width = `${share(before)}%`;
   byId("bar-done").style.width = `${share(status.frames_done)}%`;
@@ -56,13 +57,16 @@ function showSummary(run) {
   const earlier = before ? `, of which earlier runs computed ${number(before)}` : "";
   byId("frames").textContent = `${done.toFixed(1)} %: ${number(before + status.frames_done)} of ${number(all)} frames${earlier}`;
   const wanted = status.workers_wanted > status.workers ? ` of ${number(status.workers_wanted)}` : "";
-  const figures = [
-    ["frames per second", run.is_over ? "–" : status.frames_per_second.toFixed(1)],
-    ["time left", run.is_over ? "–" : duration(status.seconds_left)],
-    ["elapsed", duration(status.elapsed_seconds)],
-    ["workers", run.is_over ? "–" : number(status.workers) + wanted],
+  const atWork = [
+    ["frames per second", status.frames_per_second.toFixed(1)],
+    ["time left", duration(status.seconds_left)],
+    ["workers", number(status.workers) + wanted],
     ["shards at workers", number(status.shards_in_flight)],
-    ["shards that wait", number(status.shards_waiting)],
+    ["shards waiting", number(status.shards_waiting)],
+  ];
+  const figures = [
+    ...(run.is_over ? [] : atWork),
+    ["elapsed", duration(status.elapsed_seconds)],
     ["failures", number(status.failures), status.failures ? "trouble" : ""],
   ];
   for (const [name, value, className] of figures) {
@@ -83,6 +87,7 @@ function showRates(run) {
     rates.push({ updated: run.whole.updated, rate: run.whole.frames_per_second });
     if (rates.length > MOST_RATES) rates.shift();
   }
+  byId("rates-section").hidden = run.is_over && rates.length < 2;
   const canvas = byId("rates"), scale = devicePixelRatio, width = canvas.clientWidth, height = canvas.clientHeight;
   canvas.width = width * scale;
   canvas.height = height * scale;
@@ -91,7 +96,7 @@ function showRates(run) {
   context.font = "11px system-ui, sans-serif";
   context.fillStyle = "#8a94a6";
   if (rates.length < 2) {
-    context.fillText(run.is_over ? "No run is at work." : "Measured since this page was opened.", 12, 20);
+    context.fillText("Measured since this page was opened.", 12, 20);
     return;
   }
   const [first, last] = [rates[0].updated, rates.at(-1).updated], top = Math.max(...rates.map(({ rate }) => rate), 1e-9) * 1.15;
@@ -102,7 +107,7 @@ function showRates(run) {
   context.lineWidth = 1.5;
   context.lineJoin = "round";
   context.stroke();
-  context.fillText(`${rates.at(-1).rate.toFixed(1)} frames/s now, over the last ${duration(last - first)}`, 12, 16);
+  context.fillText(`${rates.at(-1).rate.toFixed(1)} frames/s ${run.is_over ? "at the end" : "now"}, seen for ${duration(last - first)}`, 12, 16);
 }
 
 function showShares(run) {
@@ -112,18 +117,19 @@ function showShares(run) {
 
 function showWorkers(run) {
   const status = run.whole, busy = run.is_over ? [] : (status?.at_work ?? []);
+  byId("workers-section").hidden = run.is_over;
   const rows = busy.map(({ node, process, split, video_id, first, last, since }) =>
     [node, String(process), `${split}/${video_id}`, `${number(first)}–${number(last - 1)}`, duration(run.now - since)]);
   table(byId("workers"), rows.length ? ["node", "process", "video", "frames", "for"] : [], rows, [1, 3, 4]);
   const more = status && !run.is_over ? status.workers - busy.length : 0;
-  byId("workers-note").textContent = run.is_over ? "No worker: no run is at work."
-    : more > 0 ? `${number(more)} more ${more === 1 ? "worker" : "workers"} ready.` : busy.length ? "" : "No worker has a shard yet.";
+  byId("workers-note").textContent = more > 0 ? `${number(more)} more ${more === 1 ? "worker" : "workers"} ready.` : busy.length ? "" : "No worker has a shard yet.";
 }
 
 /* ---- last pictures ---- */
 
 function showLatest(run) {
   const latest = run.whole?.latest ?? [];
+  byId("latest-section").hidden = run.is_over && !latest.length;
   if (!latest.length) { byId("latest").textContent = "Nothing yet."; return; }
   const name = ({ split, video_id, first, last }) => JSON.stringify([split, video_id, first, last]);
   const wanted = new Map(latest.map((shard) => [name(shard), shard]));
