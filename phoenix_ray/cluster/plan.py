@@ -109,8 +109,8 @@ class Plan:
         done = f"; {whole.committed_frames:,} frames are committed already" if whole.committed_frames else ""
         unread = f"; {len(self.problems):,} more cannot be opened" if self.problems else ""
         return (
-            f"{counted(whole.videos, 'video')} with {whole.frames:,} frames{unread}{done}; "
-            f"{self.missing_frames:,} frames to compute in {counted(whole.shards, 'shard')}"
+            f"{counted(whole.videos, 'video')} with {counted(whole.frames, 'frame')}{unread}{done}; "
+            f"{counted(self.missing_frames, 'frame')} to compute in {counted(whole.shards, 'shard')}"
         )
 
 

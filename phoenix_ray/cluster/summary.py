@@ -141,7 +141,7 @@ def print_summary(summary: RunSummary, layout: Layout, console: Console) -> None
     if not summary.frames_computed:
         return
     console.print(
-        f"{summary.frames_computed:,} frames computed in {format_seconds(summary.compute_seconds)} by "
+        f"{counted(summary.frames_computed, 'frame')} computed in {format_seconds(summary.compute_seconds)} by "
         f"{counted(summary.workers, 'worker')}: {summary.frames_per_second:,.1f} frames/s "
         f"({format_seconds(summary.seconds)} in all; {summary.peak_memory_mb:,.0f} MB a worker at most).",
         highlight=False,

@@ -74,15 +74,14 @@ def _header(findings: Findings, now: datetime) -> Element:
     kinds = part_classes(everything)
     signers = {video.signer for video in findings.counted} - {""}
     facts = [
-        ("videos", f"{everything.videos:,}"),
-        ("frames", f"{everything.frames:,}"),
-        ("of video", duration(record.text.seconds) if record and record.text.seconds else ""),
-        ("splits", f"{len({video.split for video in findings.counted}):,}"),
-        ("signers", f"{len(signers):,}" if signers else ""),
+        counted(everything.videos, "video"),
+        counted(everything.frames, "frame"),
+        counted(len({video.split for video in findings.counted}), "split"),
+        counted(len(signers), "signer") if signers else "",
     ]
-    tiles = (
-        element("div", element("b", value), element("span", name), class_="tile") for name, value in facts if value
-    )
+    tiles = [_fact(*fact.split(" ")) for fact in facts if fact]
+    if record and record.text.seconds:
+        tiles.insert(2, _fact(duration(record.text.seconds), "of video"))
     rates = (
         element("div", share_cell(part.rate, kinds[name]), element("span", part_name(name)), class_="tile")
         for name, part in everything.parts.items()
@@ -96,6 +95,10 @@ def _header(findings: Findings, now: datetime) -> Element:
         element("p", "found in % of all frames", class_="kicker"),
         element("div", *rates, class_="tiles"),
     )
+
+
+def _fact(value: str, name: str) -> Element:
+    return element("div", element("b", value), element("span", name), class_="tile")
 
 
 def _state(findings: Findings) -> Iterator[tuple[str, str]]:
@@ -160,6 +163,7 @@ def _identity_section(findings: Findings) -> Element:
         pairs: list[tuple[str, Node]] = [("layout", findings.collection.layout.name)]
     else:
         model, text = record.identity.model, record.text
+        glosses = f"{text.glosses:,} different, {_share(text.with_gloss, len(findings.counted))}"
         videos = len(findings.counted)
         pairs = [
             ("source", brief(record.identity.source_root, 300) or "not recorded"),
@@ -168,8 +172,8 @@ def _identity_section(findings: Findings) -> Element:
             ("layout", record.identity.layout),
             ("frame rate", _rates(text.rates)),
             ("frames of a video", "all" if (limit := record.identity.limit_frames) is None else f"the first {limit:,}"),
-            ("glosses", f"{text.glosses:,} different, in {_percent(text.with_gloss, videos)} of the videos"),
-            ("translations", f"in {_percent(text.with_translation, videos)} of the videos"),
+            ("glosses", glosses if text.with_gloss else "none"),
+            ("translations", _share(text.with_translation, videos) if text.with_translation else "none"),
         ]
     lengths = np.array([video.frames for video in findings.counted], np.float64)
     plot = figure(
@@ -188,8 +192,8 @@ def _identity_section(findings: Findings) -> Element:
     )
 
 
-def _percent(count: int, whole: int) -> str:
-    return f"{100 * count / whole:.1f} %" if whole else ABSENT
+def _share(count: int, videos: int) -> str:
+    return f"in {100 * count / videos:.1f} % of the videos"
 
 
 def _rates(rates: tuple[float, float] | None) -> str:

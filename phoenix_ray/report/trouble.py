@@ -228,7 +228,7 @@ def outliers_section(pictures: ShownFrames, dataset: str | None) -> Element:
         heading,
         note(remark),
         element("div", *content, class_="columns"),
-        note("To see the frames around one of them:") if command is not None else None,
+        note("To see one of them in the browser:") if command is not None else None,
         command,
     )
 

@@ -165,9 +165,8 @@ def outlier_value(outlier: Outlier) -> str:
 
 
 def view_command(dataset: str, outlier: Outlier) -> str:
-    """Return the command that shows an outlier: the frames around the one in question, or some of the whole video."""
-    words = ["phoenix-ray", "view", dataset, "--sheet", "look.png"]
-    words += ["--video", printable_line(f"{outlier.split}/{outlier.video_id}")]
+    """Return the command that shows an outlier in the browser: its video, at the frame in question if there is one."""
+    words = ["phoenix-ray", "view", dataset, "--video", printable_line(f"{outlier.split}/{outlier.video_id}")]
     if outlier.frame is not None:
         words += ["--around", str(outlier.frame)]
     return shlex.join(words)

@@ -33,7 +33,7 @@ def test_the_command_prints_tables_and_writes_json(dataset: str, tmp_path: Path)
     result = CliRunner().invoke(stats, [dataset, "--by", "video", "--json", str(file)], catch_exceptions=False)
     assert result.exit_code == 0
     assert "dev/v0" in result.output
-    assert f"phoenix-ray view {dataset} --sheet look.png --video train/v3 --around" in result.output
+    assert f"phoenix-ray view {dataset} --video train/v3 --around" in result.output
     tree = json.loads(file.read_text())
     assert tree["all"]["frames"] == sum(len(video) for video in VIDEOS)
     assert [one["name"] for one in tree["groups"]] == ["dev/v0", "train/v1", "train/v2", "train/v3"]

@@ -244,7 +244,7 @@ def test_videos_are_listed_searched_and_sorted(browser: Any, files: dict[bool, P
     with opened(browser, files[False], ("train", HOSTILE), 4) as page:
         wait_for(page, 4, pictured=False)
         assert page.locator("#video-name").text_content() == HOSTILE
-        assert page.title() == "phoenix_ray viewer"
+        assert page.title() == f"{HOSTILE} · output"
         assert page.locator(".row .name").all_text_contents() == ["b", HOSTILE, "Straße 手"]
         page.click("[data-sort=worth]")
         page.wait_for_function("() => document.querySelector('.row .why')")

@@ -289,12 +289,19 @@ def test_a_name_full_of_markup_is_text(browser: Any, address: str) -> None:
     with opened(browser, address, link_to(("train", HOSTILE), 4)) as tab:
         tab.wait_for(4)
         assert tab.page.locator("#video-name").text_content() == HOSTILE
-        assert tab.page.title() == "phoenix_ray viewer"
+        assert tab.page.title() == f"{HOSTILE} · output"
         assert tab.page.locator("img").count() == 0
         assert np.abs(tab.pixels() - picture(1, 4)).mean() < 4
         tab.page.reload()
         tab.wait_for(4)
         assert tab.page.locator("#video-name").text_content() == HOSTILE
+
+
+def test_a_link_to_a_video_that_is_not_here_shows_the_first_and_says_so(browser: Any, address: str) -> None:
+    with opened(browser, address, link_to(("dev", "gone"), 4)) as tab:
+        tab.wait_for(0)
+        assert tab.page.locator("#video-name").text_content() == "b"
+        assert tab.page.locator("#message").text_content() == "The dataset has no video dev/gone."
 
 
 def test_two_datasets_show_the_same_frame_and_how_far_apart_they_are(
@@ -324,6 +331,7 @@ def test_without_frames_skeletons_play(browser: Any, dataset: Path) -> None:
     with served(dataset, "--no-frames") as address, opened(browser, address, link_to(STREET, 0)) as tab:
         tab.wait_for(0, pictured=False)
         assert "skeletons only" in tab.page.locator("#notes").text_content()
+        assert tab.page.locator("#frames-choice").is_hidden()
         tab.page.keyboard.press(" ")
         tab.page.wait_for_function("() => Number(document.querySelector('.view').dataset.frame) > 12")
 

@@ -908,6 +908,7 @@ export async function start(data) {
     list.mark(row);
     if (!isAgain) views.forEach((view) => { view.element.dataset.frame = ""; });
     byId("video-name").textContent = row.video_id;
+    document.title = `${row.video_id} · ${world.datasets.map(({ path }) => path.split("/").filter(Boolean).at(-1)).join(" | ")}`;
     byId("message").textContent = "";
     const early = startPictures(row, frame);
     const buffers = await Promise.all(views.map((view) => data.landmarks(view.number, row.split, row.video_id).catch((error) => error)));
@@ -1056,9 +1057,10 @@ export async function start(data) {
       if (isWritten) notes.push([`${of}a run is writing`, "warn"]);
       if (unfinished) notes.push([`${of}${unfinished.toLocaleString("en")} unfinished`, "warn"]);
       if (source.state === "listing") notes.push([`${of}listing the source: ${source.listed.toLocaleString("en")} videos`, ""]);
-      if (source.state === "absent") notes.push([`${of}skeletons only: ${source.message}`, "warn"]);
+      if (source.state === "absent") notes.push([`${of}skeletons only (--source says where the frames are): ${source.message}`, "warn"]);
       if (source.state === "off") notes.push([`${of}skeletons only`, ""]);
     });
+    byId("frames-choice").hidden = world.datasets.every(({ source }) => source.state === "off" || source.state === "absent");
     byId("notes").replaceChildren(...notes.map(([text, kind]) => {
       const note = make("span", `note ${kind}`, text);
       note.title = text;
@@ -1149,8 +1151,10 @@ export async function start(data) {
   describeWorld();
   await list.ask({}, false, firstRows);
   if (!(await followLink())) {
-    const row = await list.row(0);
-    if (row) { list.place = 0; open(row, 0); }
+    const row = await list.row(0), problem = byId("message").textContent;
+    if (row) { list.place = 0; await open(row, 0); }
+    // A link to a video that is not here shows another: say so.
+    if (problem) say(problem);
   }
   watch();
   return { player, list, timeline, views, data };
