@@ -163,8 +163,8 @@ def _identity_section(findings: Findings) -> Element:
         pairs: list[tuple[str, Node]] = [("layout", findings.collection.layout.name)]
     else:
         model, text = record.identity.model, record.text
-        glosses = f"{text.glosses:,} different, {_share(text.with_gloss, len(findings.counted))}"
         videos = len(findings.counted)
+        glosses = f"{text.glosses:,} different, {_share(text.with_gloss, videos)}"
         pairs = [
             ("source", brief(record.identity.source_root, 300) or "not recorded"),
             ("model", f"{model.get('model', model.get('name', 'not recorded'))}, engine {model.get('engine', ABSENT)}"),
