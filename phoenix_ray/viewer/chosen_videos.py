@@ -35,6 +35,8 @@ def find_video(dataset: Dataset, path: str, name: str) -> VideoKey:
         names = ", ".join("/".join(key) for key in exact)
         raise ConfigError(f"{path} has several videos '{name}': {names}. Name one by its split and ID.")
     keys = dataset.keys()
+    if not len(dataset):
+        raise ConfigError(f"{path} has no video '{name}': it has none yet.")
     known = ["/".join(key) if "/" in name else key[1] for key in keys]
     listed = ", ".join(known[:5]) + (", …" if len(known) > 5 else "")
     way_out = did_you_mean(name, known) or f" It has {counted(len(known), 'video')}: {listed}."

@@ -134,9 +134,10 @@ def _count_frames(dataset: Dataset, chosen: Collection[VideoKey]) -> int:
 
 def _check_size(size: float, videos: int) -> None:
     if size > MOST_BYTES:
+        way_out = "name fewer videos with --video ID, which may be repeated" if videos > 1 else "write an --mp4 instead"
         raise ConfigError(
             f"{counted(videos, 'video')} would make a page of {size / 1e6:,.0f} MB, and browsers struggle with more "
-            f"than {MOST_BYTES / 1e6:.0f} MB: name fewer videos with --video ID, which may be repeated."
+            f"than {MOST_BYTES / 1e6:.0f} MB: {way_out}."
         )
 
 

@@ -398,3 +398,9 @@ def test_a_source_that_has_changed_since_is_reported(dataset: str, tmp_path: Pat
     for place, said in ((source, False), (other, True)):
         done = write_moving_picture(dataset, tmp_path / "v.mp4", "Straße 手", SourceSettings(path=str(place)))
         assert ("has changed since" in done.remark) == said
+
+
+def test_a_dataset_without_a_video_says_so(tmp_path: Path) -> None:
+    claim_dataset(open_storage(str(tmp_path)), DatasetIdentity("holistic-468"))
+    with pytest.raises(ConfigError, match="has no video 'v': it has none yet"):
+        write(str(tmp_path), tmp_path / "v.mp4", "v")
