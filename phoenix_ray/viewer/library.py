@@ -103,7 +103,7 @@ class ShownDataset:
         Raises:
             OutputError: The dataset cannot be read.
         """
-        # While a long video is loaded, which takes half a minute for 200,000 frames, the page goes on with what it has.
+        # While a long video is loaded, which takes half a minute for 200,000 frames, the page shows what it has.
         if not self._lock.acquire(blocking=False):
             return
         try:
