@@ -114,7 +114,7 @@ def serve(
 
 def _leave() -> None:
     """End at once: Python would wait for threads, and one that reads from a stuck mount never ends."""
-    click.echo("The source does not answer; it is not waited for.", err=True)
+    click.echo("Something is still being read; it is not waited for.", err=True)
     os._exit(0)
 
 
