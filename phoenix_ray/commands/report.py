@@ -51,8 +51,13 @@ def report(
     check_report_path(file)
     findings = examine(dataset, sample, threads)
     comparison = compare(findings, others, sample, threads) if others else None
-    recorded = findings.record.identity.source_root if findings.record is not None else ""
+    settings, recorded = SourceSettings(path=source), ""
+    if findings.record is not None:
+        identity = findings.record.identity
+        recorded = identity.source_root
+        as_then = {"limit_frames": identity.limit_frames, "signature": identity.signature}
+        settings = settings.model_copy(update=as_then)
     shows_frames = not no_frames and bool(source or findings.record is not None)
-    open_frames = partial(open_recorded_source, SourceSettings(path=source), recorded) if shows_frames else None
+    open_frames = partial(open_recorded_source, settings, recorded) if shows_frames else None
     write_report(file, make_page(findings, comparison, open_frames, datetime.now().astimezone()))
     click.echo(f"{file}")

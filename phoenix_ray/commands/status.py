@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
+from threading import Lock
 from typing import TYPE_CHECKING
 
 import click
@@ -83,12 +84,12 @@ def serve_status(output: str, host: str, port: int, *, shows_frames: bool, opens
     from phoenix_ray.viewer.library import Library, ShownDataset
     from phoenix_ray.viewer.server import serve
 
-    storage, library = open_storage(output), Library([])
+    storage, library, opening = open_storage(output), Library([]), Lock()
 
     def look() -> dict[str, object]:
-        if not library.datasets:
-            # It cannot be opened before the run has recorded what it computes.
-            with suppress(OutputError):
+        # It cannot be opened before the run has recorded what it computes. Two pages may ask at once.
+        with opening, suppress(OutputError):
+            if not library.datasets:
                 library.add(ShownDataset(output, SourceSettings() if shows_frames else None))
         snapshot = StatusSnapshot(storage.root, None, find_runs(storage))
         return describe_runs(snapshot.runs, time.time()) | {

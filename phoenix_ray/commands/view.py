@@ -193,4 +193,6 @@ def _write_html(options: dict[str, Any]) -> None:
     held = "with the frames of the source" if source else "skeletons only, no pixel of the source (--with-frames)"
     size = f"{file.stat().st_size / 1e6:.1f} MB"
     click.echo(f"{file}: {counted(done.videos, 'video')}, {counted(done.frames, 'frame')}, {size}; {held}")
+    if done.remark:
+        click.echo(f"Note: {done.remark}.")
     click.echo("It holds the names and annotations of these videos.")

@@ -23,6 +23,7 @@ from phoenix_ray.dataset.video_landmarks import LandmarkCollection, VideoLandmar
 from phoenix_ray.errors import PhoenixRayError, SourceError
 from phoenix_ray.sources.base import Source, Video
 from phoenix_ray.sources.frames import read_frames
+from phoenix_ray.viewer.chosen_videos import describe_changes
 from phoenix_ray.viewer.overlay import Image, Points, draw
 
 PICTURE_HEIGHT = 190
@@ -74,8 +75,10 @@ class _Landmarks:
 
 def draw_pictures(
     collection: LandmarkCollection, wanted: Collection[Wanted], open_frames: Callable[[], Source] | None
-) -> tuple[dict[Wanted, Picture], str]:
-    """Return the pictures that can be made of some frames, and why frames are missing, empty where they are not.
+) -> tuple[dict[Wanted, Picture], str, str]:
+    """Return the pictures that can be made of some frames, why frames are missing, and which may be the wrong ones.
+
+    The reasons are empty where nothing is missing or wrong.
 
     Args:
         collection: Their landmarks.
@@ -98,7 +101,8 @@ def draw_pictures(
             frame = _read_frame(videos.get(key), picture.frame)
             if made := _draw(collection, frame, found.get(picture.frame), picture.bare):
                 pictures[picture] = made
-    return pictures, reason
+    changes = describe_changes(collection, list(videos.values())) if isinstance(collection, Dataset) else ""
+    return pictures, reason, changes
 
 
 def affected_frames(collection: LandmarkCollection, key: VideoKey, status: str) -> tuple[list[int], str]:

@@ -68,11 +68,15 @@ class PicturePlan:
 
 @dataclass(frozen=True, slots=True)
 class ShownFrames:
-    """What `plan_pictures` wanted and what came of it; `reason` says why there are no frames, empty where there are."""
+    """What `plan_pictures` wanted and what came of it.
+
+    `reason` says why there are no frames, `changes` which of them may be the wrong ones; empty where all is well.
+    """
 
     plan: PicturePlan
     drawn: Mapping[Wanted, Picture]
     reason: str
+    changes: str
 
 
 def take_pictures(findings: Findings, open_frames: Callable[[], Source] | None) -> ShownFrames:
@@ -82,14 +86,14 @@ def take_pictures(findings: Findings, open_frames: Callable[[], Source] | None) 
         OutputError: The dataset cannot be read.
     """
     plan = plan_pictures(findings)
-    drawn, reason = draw_pictures(findings.collection, plan.wanted(), open_frames)
+    drawn, reason, changes = draw_pictures(findings.collection, plan.wanted(), open_frames)
     if open_frames is None:
         reason = (
             "Frames are left out of this report on purpose."
             if findings.record is not None
             else "Landmarks of other tools do not say where their frames are."
         )
-    return ShownFrames(plan, drawn, reason)
+    return ShownFrames(plan, drawn, reason, changes)
 
 
 def plan_pictures(findings: Findings) -> PicturePlan:
@@ -140,6 +144,8 @@ def _status(findings: Findings, pictures: ShownFrames, status: str, title: str, 
     yield element("h3", title)
     yield note(f"{meaning} In {counted(affected, 'video')}; shown are those with the most.")
     if any(drawn):
+        if pictures.changes:
+            yield note(f"Beware: {pictures.changes}.")
         cards = (_status_card(made, status, example) for made, example in zip(drawn, shown, strict=True))
         yield element("div", *cards, class_="cards")
     else:
@@ -221,6 +227,8 @@ def outliers_section(pictures: ShownFrames, dataset: str | None) -> Element:
     )
     if pictures.reason:
         remark += f" Skeletons alone: {pictures.reason}"
+    if pictures.changes:
+        remark += f" Beware: {pictures.changes}."
     first = pictures.plan.outliers[0][0]
     command = element("pre", view_command(dataset, first)) if dataset is not None else None
     return element(

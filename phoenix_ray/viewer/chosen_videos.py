@@ -1,11 +1,14 @@
 """Find the videos that a user names, in a dataset and in its source.
 
-Called by `moving_pictures` and `html_page`.
+Called by `moving_pictures`, `html_page` and `report.pictures`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from phoenix_ray.config import SourceSettings
 from phoenix_ray.dataset.identity import open_recorded_source
@@ -13,7 +16,7 @@ from phoenix_ray.dataset.reader import Dataset
 from phoenix_ray.dataset.shards import VideoKey
 from phoenix_ray.errors import ConfigError, SourceError, did_you_mean
 from phoenix_ray.sources.base import SourceProblem, Video
-from phoenix_ray.text import counted
+from phoenix_ray.text import counted, printable_line
 
 
 def find_video(dataset: Dataset, path: str, name: str) -> VideoKey:
@@ -32,6 +35,8 @@ def find_video(dataset: Dataset, path: str, name: str) -> VideoKey:
         names = ", ".join("/".join(key) for key in exact)
         raise ConfigError(f"{path} has several videos '{name}': {names}. Name one by its split and ID.")
     keys = dataset.keys()
+    if not len(dataset):
+        raise ConfigError(f"{path} has no video '{name}': it has none yet.")
     known = ["/".join(key) if "/" in name else key[1] for key in keys]
     listed = ", ".join(known[:5]) + (", …" if len(known) > 5 else "")
     way_out = did_you_mean(name, known) or f" It has {counted(len(known), 'video')}: {listed}."
@@ -52,7 +57,8 @@ def find_source_videos(
     Raises:
         SourceError: The source or a video cannot be found, or the video there is too short to be the same.
     """
-    settings = source.model_copy(update={"limit_frames": dataset.identity.limit_frames})
+    identity = dataset.identity
+    settings = source.model_copy(update={"limit_frames": identity.limit_frames, "signature": identity.signature})
     found: dict[VideoKey, Video] = {}
     try:
         opened = open_recorded_source(settings, dataset.identity.source_root)
@@ -74,3 +80,21 @@ def find_source_videos(
         raise SourceError(f"{error} {way_out}") from None
     lacking = next(key for key in wanted if key not in found)
     raise SourceError(f"{opened.root} has no video {'/'.join(lacking)}. {way_out}")
+
+
+def changed_videos(dataset: Dataset, videos: Collection[Video]) -> set[VideoKey]:
+    """Return which videos of a source have other files now than those their landmarks were computed from."""
+    table = dataset.videos().select(["split", "video_id", "source_signature"])
+    table = table.filter(pc.is_in(table["video_id"], pa.array([video.video_id for video in videos], pa.string())))
+    recorded = {(row["split"], row["video_id"]): row["source_signature"] for row in table.to_pylist()}
+    keys = {(video.split, video.video_id): video.signature for video in videos}
+    return {key for key, signature in keys.items() if recorded.get(key, signature) != signature}
+
+
+def describe_changes(dataset: Dataset, videos: Collection[Video]) -> str:
+    """Say which videos `changed_videos` returns, empty where it returns none."""
+    changed = [printable_line("/".join(key)) for key in sorted(changed_videos(dataset, videos))]
+    if not changed:
+        return ""
+    names = ", ".join(changed[:3]) + (f" and {len(changed) - 3:,} more" if len(changed) > 3 else "")
+    return f"the source of {names} has changed since: frames and landmarks may not belong together"

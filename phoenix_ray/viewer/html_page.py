@@ -29,7 +29,7 @@ from phoenix_ray.landmarks import Layout
 from phoenix_ray.sources.base import Video
 from phoenix_ray.sources.frames import read_frames
 from phoenix_ray.text import ShowProgress, counted, without_secrets
-from phoenix_ray.viewer.chosen_videos import find_source_videos, find_video
+from phoenix_ray.viewer.chosen_videos import describe_changes, find_source_videos, find_video
 from phoenix_ray.viewer.encoders import complete_file
 from phoenix_ray.viewer.overlay import Image
 from phoenix_ray.viewer.transfer import describe_drawing, describe_layout, encode_landmarks
@@ -51,10 +51,17 @@ _PAGE = Path(__file__).with_name("page")
 
 @dataclass(frozen=True, slots=True)
 class HtmlPage:
-    """What was written: numbers of videos and frames."""
+    """What was written.
+
+    Attributes:
+        videos: Their number.
+        frames: Of all of them.
+        remark: What a user should know, empty where there is nothing.
+    """
 
     videos: int
     frames: int
+    remark: str = ""
 
 
 def write_html_page(
@@ -113,7 +120,7 @@ def write_html_page(
             if show is not None:
                 show(number + 1, len(keys))
         page.write(after)
-    return HtmlPage(len(keys), frames)
+    return HtmlPage(len(keys), frames, describe_changes(dataset, list(found.values())))
 
 
 def _count_frames(dataset: Dataset, chosen: Collection[VideoKey]) -> int:
@@ -127,9 +134,10 @@ def _count_frames(dataset: Dataset, chosen: Collection[VideoKey]) -> int:
 
 def _check_size(size: float, videos: int) -> None:
     if size > MOST_BYTES:
+        way_out = "name fewer videos with --video ID, which may be repeated" if videos > 1 else "write an --mp4 instead"
         raise ConfigError(
             f"{counted(videos, 'video')} would make a page of {size / 1e6:,.0f} MB, and browsers struggle with more "
-            f"than {MOST_BYTES / 1e6:.0f} MB: name fewer videos with --video ID, which may be repeated."
+            f"than {MOST_BYTES / 1e6:.0f} MB: {way_out}."
         )
 
 

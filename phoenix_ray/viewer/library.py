@@ -14,13 +14,13 @@ from typing import Any
 import pyarrow as pa
 
 from phoenix_ray.config import SourceSettings
+from phoenix_ray.dataset.array_lease import live_holders
 from phoenix_ray.dataset.identity import open_recorded_source
-from phoenix_ray.dataset.lease import is_alive, read_holder
 from phoenix_ray.dataset.locations import open_for_reading
 from phoenix_ray.dataset.reader import Dataset
 from phoenix_ray.dataset.shards import VideoKey
 from phoenix_ray.errors import OutputError
-from phoenix_ray.sources.base import Source
+from phoenix_ray.sources.base import Source, Video
 from phoenix_ray.text import without_secrets
 from phoenix_ray.viewer.pictures import FramePictures, SourceListing
 from phoenix_ray.viewer.transfer import describe_drawing, describe_layout, encode_landmarks
@@ -98,12 +98,15 @@ class ShownDataset:
         }
 
     def refresh(self) -> None:
-        """Read the table of videos again if a run may have added rows, and it was not read just now.
+        """Read the table of videos again if a run may have added rows, it was not read just now, and nothing is loaded.
 
         Raises:
             OutputError: The dataset cannot be read.
         """
-        with self._lock:
+        # While a long video is loaded, which takes half a minute for 200,000 frames, the page shows what it has.
+        if not self._lock.acquire(blocking=False):
+            return
+        try:
             started = time.monotonic()
             if started < self._refresh_at or not (self.videos.unfinished or self.is_written or self._has_writer()):
                 return
@@ -112,6 +115,8 @@ class ShownDataset:
             self.videos = VideoList(self._dataset.videos(), self._dataset.layout)
             self.generation += 1
             self._refresh_at = self._next_refresh(started)
+        finally:
+            self._lock.release()
 
     def landmarks(self, key: VideoKey) -> bytes:
         """Return the landmarks of a video, as `transfer.encode_landmarks` does.
@@ -122,16 +127,21 @@ class ShownDataset:
         """
         with self._lock:
             video = self._dataset.load(*key)
-        found = self.videos.find(key)
-        return encode_landmarks(video, found["frames"] if found else len(video))
+            found = self.videos.find(key)
+            return encode_landmarks(video, found["frames"] if found else len(video))
+
+    def is_changed(self, video: Video) -> bool:
+        """Whether a video of the source has other files now than those its landmarks were computed from."""
+        recorded = self.videos.signature((video.split, video.video_id))
+        return recorded is not None and recorded != video.signature
 
     def _own_settings(self, source: SourceSettings) -> SourceSettings:
-        return source.model_copy(update={"limit_frames": self._dataset.identity.limit_frames})
+        identity = self._dataset.identity
+        return source.model_copy(update={"limit_frames": identity.limit_frames, "signature": identity.signature})
 
     def _has_writer(self) -> bool:
         with suppress(OSError, OutputError):
-            holder = read_holder(self._storage)
-            return holder is not None and is_alive(holder, time.time())
+            return bool(live_holders(self._storage))
         return False
 
     @staticmethod

@@ -15,7 +15,7 @@ from phoenix_ray.config import SourceSettings
 from phoenix_ray.dataset.reader import Dataset
 from phoenix_ray.errors import ConfigError
 from phoenix_ray.text import ShowProgress
-from phoenix_ray.viewer.chosen_videos import find_source_videos, find_video
+from phoenix_ray.viewer.chosen_videos import describe_changes, find_source_videos, find_video
 from phoenix_ray.viewer.encoders import TimedPicture, complete_file, write_gif, write_mp4
 from phoenix_ray.viewer.film import FORMATS, Film, Form
 from phoenix_ray.viewer.shown_rows import ALL_FRAMES, ASSUMED_RATE, FrameSpan, Overview
@@ -102,7 +102,7 @@ def write_moving_picture(
             step = -(-overview.rows // _SAMPLED)
             sample = film.play(lambda pictures: [picture.image for picture in pictures], step)
             seconds = film.play(lambda pictures: write_gif(path, noted(pictures), sample, timing.rate))
-    remarks = []
+    remarks = [changes] if video is not None and (changes := describe_changes(datasets[0], [video])) else []
     if timing.is_assumed:
         remarks.append(f"the source has no clock, {ASSUMED_RATE} frames/s are assumed")
     if seconds > 1.05 * overview.seconds:

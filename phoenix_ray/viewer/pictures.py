@@ -45,6 +45,7 @@ _VIDEO_SCHEMA = pa.schema(
         pa.field("video_id", pa.string()),
         pa.field("kind", pa.dictionary(pa.int32(), pa.string())),
         pa.field("location", pa.string()),
+        pa.field("signature", pa.string()),
         pa.field("frame_count", pa.int32()),
         pa.field("fps", pa.float64()),
         pa.field("problem", pa.string()),
@@ -86,7 +87,7 @@ class SourceListing:
         problem = found.pop("problem")
         if problem is not None:
             raise LookupError(problem)
-        return Video(signature="", **found)
+        return Video(**found)
 
     def _list(self) -> None:
         try:
@@ -108,7 +109,7 @@ class SourceListing:
             if isinstance(entry, SourceProblem):
                 row |= {"problem": entry.message}
             else:
-                row |= {"kind": entry.kind, "location": entry.location}
+                row |= {"kind": entry.kind, "location": entry.location, "signature": entry.signature}
                 row |= {"frame_count": entry.frame_count, "fps": entry.fps}
             rows.append(row)
             self.listed += 1

@@ -7,14 +7,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
+import os
 import secrets
 import signal
+import threading
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 from urllib.parse import quote, urlencode
 
+import click
 from aiohttp import web
+from aiohttp.http import HttpProcessingError
 
 from phoenix_ray.dataset.shards import VideoKey
 from phoenix_ray.errors import ConfigError, OutputError, PhoenixRayError
@@ -34,6 +39,8 @@ PAGE_FILES = {
 # Path of a page → its file: of the videos, and of a run.
 PAGES = {"/": "index.html", "/run": "run.html"}
 MOST_ROWS = 500
+# How long the end waits for requests and frames that are being read.
+END_SECONDS = 5.0
 
 RunStatus = Callable[[], Mapping[str, object]]
 Result = TypeVar("Result")
@@ -97,17 +104,32 @@ def serve(
         fragment = "#" + urlencode(start, quote_via=quote) if start else ""
         announce(f"http://{address}{page}?token={token}{fragment}")
 
+    leaving = threading.Timer(END_SECONDS, _leave)
+    leaving.daemon = True
     # Where there are no handlers for signals, as on Windows, Ctrl-C arrives as an exception.
     with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(_serve(application, host, port, listening))
+        asyncio.run(_serve(application, host, port, listening, leaving.start))
+    leaving.cancel()
 
 
-async def _serve(application: web.Application, host: str, port: int, listening: Callable[[str], None]) -> None:
+def _leave() -> None:
+    """End at once: Python would wait for threads, and one that reads from a stuck mount never ends."""
+    click.echo("Something is still being read; it is not waited for.", err=True)
+    os._exit(0)
+
+
+async def _serve(
+    application: web.Application,
+    host: str,
+    port: int,
+    listening: Callable[[str], None],
+    ending: Callable[[], None],
+) -> None:
     stopped = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         with contextlib.suppress(NotImplementedError):
             asyncio.get_running_loop().add_signal_handler(number, stopped.set)
-    runner = web.AppRunner(application, access_log=None, shutdown_timeout=1.0)
+    runner = web.AppRunner(application, access_log=None, logger=_quiet_log(), shutdown_timeout=1.0)
     await runner.setup()
     try:
         site = web.TCPSite(runner, host, port)
@@ -121,8 +143,20 @@ async def _serve(application: web.Application, host: str, port: int, listening: 
         own = runner.addresses[0][1]
         listening(f"{reachable_name(host)}:{own}")
         await stopped.wait()
+        ending()
     finally:
         await runner.cleanup()
+
+
+def _quiet_log() -> logging.Logger:
+    """Return a log without requests that are not HTTP, with which anyone who reaches the port could fill a terminal."""
+    log = logging.getLogger(__name__)
+    log.addFilter(_is_own_error)
+    return log
+
+
+def _is_own_error(record: logging.LogRecord) -> bool:
+    return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
 
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -206,15 +240,18 @@ async def _answer_landmarks(request: web.Request) -> web.Response:
 
 
 async def _answer_source(request: web.Request) -> web.Response:
-    """Return how many frames the source has of a video, once it is listed."""
-    listing = _dataset(request).listing
+    """Return how many frames the source has of a video, and whether it has changed, once the source is listed."""
+    dataset = _dataset(request)
+    listing, answer = dataset.listing, {"frames": None, "is_changed": False, "error": ""}
     if listing is None:
-        return web.json_response({"frames": None, "error": "Frames are not shown (--no-frames)."})
+        return web.json_response(answer | {"error": "Frames are not shown (--no-frames)."})
     await _wait_for(listing.done)
     try:
-        return web.json_response({"frames": listing.find(_key(request)).frame_count, "error": ""})
+        video = listing.find(_key(request))
     except LookupError as error:
-        return web.json_response({"frames": None, "error": without_secrets(str(error))})
+        return web.json_response(answer | {"error": without_secrets(str(error))})
+    is_changed = await asyncio.to_thread(dataset.is_changed, video)
+    return web.json_response(answer | {"frames": video.frame_count, "is_changed": is_changed})
 
 
 async def _answer_frame(request: web.Request) -> web.Response:

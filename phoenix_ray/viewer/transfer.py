@@ -100,12 +100,15 @@ def _arrays(video: VideoLandmarks) -> Iterator[tuple[str, NDArray[Any]]]:
         yield f"scores/{part}", video.scores[part].astype("<f4", copy=False)
 
 
-def _lay_out(arrays: Mapping[str, NDArray[Any]]) -> tuple[list[dict[str, Any]], list[bytes]]:
+def _lay_out(arrays: Mapping[str, NDArray[Any]]) -> tuple[list[dict[str, Any]], list[Any]]:
     """Return name, type, shape and place of each array, and their bytes with the zeros between them."""
-    places, content, place = [], [], 0
+    places: list[dict[str, Any]] = []
+    content: list[Any] = []
+    place = 0
     for name, values in arrays.items():
         places.append({"name": name, "type": values.dtype.name, "shape": values.shape, "place": place})
-        content += [values.tobytes(), bytes(-values.nbytes % _ALIGNMENT)]
+        # A view, because an hour of video takes a gigabyte.
+        content += [np.ascontiguousarray(values).reshape(-1).view(np.uint8), bytes(-values.nbytes % _ALIGNMENT)]
         place += values.nbytes + -values.nbytes % _ALIGNMENT
     return places, content
 

@@ -110,6 +110,11 @@ class VideoList:
         row = self._row(key)
         return None if row is None else next(self._describe(np.array([row])))
 
+    def signature(self, key: VideoKey) -> str | None:
+        """Return the signature of the files that a video was computed from, None where there is no such video."""
+        row = self._row(key)
+        return None if row is None else self._videos["source_signature"][row].as_py()
+
     def named(self, name: str) -> VideoKey | None:
         """Return the video that a name means, as its ID or as `split/ID`; None where there is none."""
         names = [name, *(name[place + 1 :] for place, letter in enumerate(name) if letter == "/")]

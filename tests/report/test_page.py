@@ -3,6 +3,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+import shutil
 from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
@@ -17,6 +18,7 @@ from phoenix_ray.report.findings import compare, examine
 from phoenix_ray.report.page import make_page
 from phoenix_ray.sources.registry import open_source
 from tests.report.made_up import HOSTILE, VIDEOS, Page, write_source, write_summary, write_troubled_dataset
+from tests.viewer.made_up import compute
 
 NOW = datetime(2026, 11, 29, 12, 30, tzinfo=timezone.utc)
 # Everything that a page is built of.
@@ -184,3 +186,12 @@ def test_datasets_stand_side_by_side_over_the_videos_in_all(dataset: str, tmp_pa
     assert "Over 2 videos in all datasets." in page.text
     assert all(other in page.text for other in others)
     assert HOSTILE[:10] in page.text
+
+
+def test_frames_of_a_source_that_has_changed_since_are_marked(source: str, tmp_path: Path) -> None:
+    dataset = str(compute(Path(source), tmp_path / "output"))
+    assert "Beware" not in html_of(dataset, source)
+    other = shutil.copytree(source, tmp_path / "other")
+    for file in other.rglob("*.png"):
+        file.write_bytes(file.read_bytes() + b"more")
+    assert "Beware: the source of train/b, train/c, train/d/e has changed since" in html_of(dataset, str(other))

@@ -46,7 +46,7 @@ def pixels(picture: Picture) -> np.ndarray:
 
 def test_landmarks_are_drawn_into_the_frame_and_a_bare_frame_has_none(tmp_path: Path) -> None:
     wanted = {Wanted(KEY, 1), Wanted(KEY, 1, bare=True)}
-    drawn, reason = draw_pictures(collection(), wanted, lambda: source(tmp_path, 8))
+    drawn, reason, _ = draw_pictures(collection(), wanted, lambda: source(tmp_path, 8))
     assert reason == ""
     assert all(picture.has_frame for picture in drawn.values())
     assert pixels(drawn[Wanted(KEY, 1, bare=True)]).std() < 1
@@ -54,14 +54,14 @@ def test_landmarks_are_drawn_into_the_frame_and_a_bare_frame_has_none(tmp_path: 
 
 
 def test_a_frame_that_the_source_has_no_more_is_a_skeleton(tmp_path: Path) -> None:
-    drawn, _ = draw_pictures(collection(), {Wanted(KEY, 5), Wanted(KEY, 6, bare=True)}, lambda: source(tmp_path, 3))
+    drawn, *_ = draw_pictures(collection(), {Wanted(KEY, 5), Wanted(KEY, 6, bare=True)}, lambda: source(tmp_path, 3))
     assert list(drawn) == [Wanted(KEY, 5)]
     assert not drawn[Wanted(KEY, 5)].has_frame
     assert pixels(drawn[Wanted(KEY, 5)]).mean() < 120
 
 
 def test_a_source_without_the_video_or_without_anything_is_a_reason(tmp_path: Path) -> None:
-    drawn, reason = draw_pictures(
+    drawn, reason, _ = draw_pictures(
         InMemory((make_video(8),)), {Wanted(("train", "video-0"), 1)}, lambda: source(tmp_path, 3)
     )
     assert reason == "The source holds none of these videos."
@@ -76,8 +76,8 @@ def test_a_source_without_the_video_or_without_anything_is_a_reason(tmp_path: Pa
 @pytest.mark.parametrize("shape", [(1, 3000), (3000, 1), (500, 400), (1, 1)])
 def test_frames_of_any_shape_become_small_pictures(tmp_path: Path, shape: tuple[int, int]) -> None:
     width, height = shape
-    shown, _ = draw_pictures(collection(), {Wanted(KEY, 0)}, lambda: source(tmp_path, 1, width, height))
-    alone, _ = draw_pictures(collection(width, height), {Wanted(KEY, 0)}, None)
+    shown, *_ = draw_pictures(collection(), {Wanted(KEY, 0)}, lambda: source(tmp_path, 1, width, height))
+    alone, *_ = draw_pictures(collection(width, height), {Wanted(KEY, 0)}, None)
     for picture in (shown[Wanted(KEY, 0)], alone[Wanted(KEY, 0)]):
         pixels(picture)
         assert picture.height <= PICTURE_HEIGHT
@@ -88,7 +88,7 @@ def test_a_frame_in_which_nothing_is_found_has_no_skeleton() -> None:
     (video,) = collection().videos
     for points in video.points.values():
         points[3] = np.nan
-    drawn, _ = draw_pictures(InMemory((video,)), {Wanted(KEY, 3), Wanted(KEY, 4)}, None)
+    drawn, *_ = draw_pictures(InMemory((video,)), {Wanted(KEY, 3), Wanted(KEY, 4)}, None)
     assert list(drawn) == [Wanted(KEY, 4)]
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+import shutil
 from collections.abc import Sequence
 from functools import partial, partialmethod
 from pathlib import Path
@@ -387,3 +388,19 @@ def test_memory_does_not_grow_with_the_video(tmp_path: Path, monkeypatch: pytest
     assert len(decode(tmp_path / "long.mp4")) == 640
     # As arrays, the long video has 14 MB of landmarks, and its pictures take 600 MB.
     assert peaks["long"] < peaks["short"] + 4e6
+
+
+def test_a_source_that_has_changed_since_is_reported(dataset: str, tmp_path: Path) -> None:
+    source = Path(Dataset.open(dataset).identity.source_root)
+    other = shutil.copytree(source, tmp_path / "other")
+    frame = next(path for path in sorted(other.rglob("*.png")) if path.parent.name == "Straße 手")
+    frame.write_bytes(frame.read_bytes() + b"more")
+    for place, said in ((source, False), (other, True)):
+        done = write_moving_picture(dataset, tmp_path / "v.mp4", "Straße 手", SourceSettings(path=str(place)))
+        assert ("has changed since" in done.remark) == said
+
+
+def test_a_dataset_without_a_video_says_so(tmp_path: Path) -> None:
+    claim_dataset(open_storage(str(tmp_path)), DatasetIdentity("holistic-468"))
+    with pytest.raises(ConfigError, match="has no video 'v': it has none yet"):
+        write(str(tmp_path), tmp_path / "v.mp4", "v")

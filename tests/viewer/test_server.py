@@ -10,11 +10,13 @@ import socket
 import struct
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import cv2
 import fsspec
@@ -23,7 +25,10 @@ import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
 from phoenix_ray.config import SourceSettings
+from phoenix_ray.dataset.lease import LeaseHolder
+from phoenix_ray.dataset.locations import open_storage
 from phoenix_ray.dataset.reader import Dataset
+from phoenix_ray.errors import OutputError
 from phoenix_ray.viewer import library as library_module
 from phoenix_ray.viewer.access import TOKEN_HEADER
 from phoenix_ray.viewer.library import Library, ShownDataset
@@ -381,7 +386,19 @@ def test_a_source_with_another_number_of_frames_says_how_many(dataset: Path, sou
     shutil.copytree(source, shorter)
     (shorter / "train" / "Straße 手" / "039.png").unlink()
     library = Library([ShownDataset(str(dataset), SourceSettings(path=str(shorter)))])
-    assert ask(library, "/api/source", **STREET).tree == {"frames": 39, "error": ""}
+    assert ask(library, "/api/source", **STREET).tree == {"frames": 39, "is_changed": True, "error": ""}
+
+
+def test_a_source_with_other_pictures_than_those_of_the_landmarks_says_so(
+    dataset: Path, source: Path, tmp_path: Path
+) -> None:
+    other = shutil.copytree(source, tmp_path / "other")
+    frames = sorted((other / "train" / "Straße 手").iterdir())
+    for frame, content in zip(frames, [frame.read_bytes() for frame in reversed(frames)], strict=True):
+        frame.write_bytes(content)
+    library = Library([ShownDataset(str(dataset), SourceSettings(path=str(other)))])
+    assert ask(library, "/api/source", **STREET).tree == {"frames": 40, "is_changed": True, "error": ""}
+    assert ask(library, "/api/source", split="dev", video="b").tree == {"frames": 15, "is_changed": False, "error": ""}
 
 
 def test_two_datasets_share_the_source_and_keep_their_landmarks_apart(
@@ -417,6 +434,46 @@ def test_rows_that_a_run_adds_appear(source: Path, tmp_path: Path, monkeypatch: 
     assert after.tree["datasets"][0]["unfinished"] == 0
     assert after.tree["datasets"][0]["generation"] > before.tree["datasets"][0]["generation"]
     assert len(arrays_of(landmarks)[1]["frame_index"]) == 40
+
+
+def test_the_page_does_not_wait_for_a_long_video_that_is_loaded(dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    library = Library([ShownDataset(str(dataset), None)])
+    loading, goes_on = threading.Event(), threading.Event()
+
+    def load(*_: object) -> None:
+        loading.set()
+        assert goes_on.wait(30)
+        raise OutputError("given up")
+
+    monkeypatch.setattr(Dataset, "load", load)
+    loader = threading.Thread(target=lambda: ask(library, "/api/landmarks", **STREET))
+    loader.start()
+    try:
+        assert loading.wait(30)
+        library.datasets[0].refresh()
+        assert library.describe()["datasets"][0]["videos"] == 3
+    finally:
+        goes_on.set()
+        loader.join()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="the parent of a process is told as on POSIX")
+def test_videos_that_an_element_of_an_array_adds_appear(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(library_module, "REFRESH_SECONDS", 0)
+    monkeypatch.setattr(library_module, "REFRESH_PAUSE", 0)
+    smaller = write_source(tmp_path / "smaller", {("dev", "c"): 6})
+    output = compute(smaller, tmp_path / "growing")
+    now = time.time()
+    holder = LeaseHolder("20260101-1-of-2", socket.gethostname(), os.getppid(), now, now, share="1/2")
+    open_storage(str(output)).write("leases/1-of-2.json", json.dumps(asdict(holder)).encode())
+    shown = ShownDataset(str(output), None)
+    assert shown.is_written
+    shutil.copytree(smaller / "dev" / "c", smaller / "dev" / "d")
+    compute(smaller, output)
+    shown.refresh()
+    assert len(shown.videos) == 2
 
 
 def test_a_dataset_in_a_bucket_is_shown(dataset: Path) -> None:
@@ -475,3 +532,53 @@ def test_the_command_prints_its_address_listens_on_this_machine_only_and_ends_we
     assert time.monotonic() - began < 10
     assert server.returncode == 0
     assert "Traceback" not in errors
+
+
+STUCK = """
+import time
+from phoenix_ray.cli import main
+from phoenix_ray.viewer import pictures, server
+
+def read_frames(*_):
+    time.sleep(600)
+    yield
+
+pictures.read_frames = read_frames
+server.END_SECONDS = 1.0
+main()
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals are those of POSIX")
+def test_it_ends_although_a_frame_comes_from_a_mount_that_hangs(dataset: Path) -> None:
+    words = [sys.executable, "-c", STUCK, "view", str(dataset), "--no-open"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        address, token = process.stdout.readline().removeprefix("Viewer: http://").strip().split("/?token=")
+        with socket.create_connection(("127.0.0.1", int(address.partition(":")[2]))) as connection:
+            path = f"/api/frame?{urlencode({'split': 'dev', 'video': 'b', 'frame': 0})}"
+            connection.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n{TOKEN_HEADER}: {token}\r\n\r\n".encode())
+            connection.settimeout(2)
+            with pytest.raises(TimeoutError):
+                connection.recv(1)
+        process.send_signal(signal.SIGINT)
+        try:
+            _, errors = process.communicate(timeout=30)
+        finally:
+            process.kill()
+    assert process.returncode == 0
+    assert "Something is still being read" in errors
+
+
+@pytest.mark.parametrize(
+    "request_bytes", [b"\x00\x1b[31m no HTTP\r\n\r\n", b"GET /" + b"a" * 9_000 + b" HTTP/1.1\r\n\r\n"]
+)
+def test_what_is_not_http_is_refused_and_fills_no_terminal(server: subprocess.Popen[str], request_bytes: bytes) -> None:
+    assert server.stdout is not None
+    port = int(re.findall(r":(\d+)/", server.stdout.readline())[0])
+    with socket.create_connection(("127.0.0.1", port)) as connection:
+        connection.sendall(request_bytes)
+        assert b" 400 " in connection.recv(100)
+    server.terminate()
+    _, errors = server.communicate(timeout=30)
+    assert errors == "Ctrl-C ends it.\n"

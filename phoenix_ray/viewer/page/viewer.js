@@ -7,7 +7,8 @@
      list(dataset, {search, sort, first, count})   {total, first, rows}: a piece of the list
      find(dataset, split, video, {search, sort})   {row, place}: a video and its place in the list
      landmarks(dataset, split, video)         the landmarks of a video as an ArrayBuffer (transfer.py)
-     source(dataset, split, video)            {frames, error}: how many frames the source has
+     source(dataset, split, video)            {frames, is_changed, error}: how many frames the source has, and
+                                              whether its files are not those of the landmarks
      picture(dataset, split, video, frame)    a frame as a Blob
 
    Names and annotations come from anyone: they are set as text, never as markup.
@@ -950,12 +951,13 @@ export async function start(data) {
     for (const view of views) {
       const { state } = world.datasets[view.number].source;
       if (state !== "ready" || !view.landmarks) continue;
-      data.source(view.number, row.split, row.video_id).then(({ frames, error }) => {
+      data.source(view.number, row.split, row.video_id).then(({ frames, is_changed, error }) => {
         if (ticket !== opening) return;
         if (error) { say(error); view.pictures = null; }
         else if (view.pictures) view.pictures.frames = frames;
         else view.pictures = makePictures(view, row, frames);
         if (!error && frames !== view.landmarks.frames) say(`The source has ${frames} frames, the dataset ${view.landmarks.frames}.`);
+        else if (is_changed) say("The source has changed since the landmarks were computed: pictures and landmarks may not belong together.");
         player.seek(player.wanted);
         if (player.shown === player.wanted) player.redraw();
       }).catch((failure) => say(failure.message));
