@@ -198,7 +198,7 @@ def opened(browser: Any, file: Path, key: tuple[str, str], frame: int) -> Iterat
 
 
 def wait_for(page: Any, frame: int, pictured: bool) -> None:
-    ready = "([frame, pictured]) => { const { dataset } = document.querySelector('.view');"
+    ready = "([frame, pictured]) => { const dataset = document.querySelector('.view')?.dataset ?? {};"
     ready += " return dataset.frame === String(frame) && dataset.pictured === String(pictured); }"
     page.wait_for_function(ready, arg=[frame, pictured])
 
@@ -233,7 +233,7 @@ def test_it_plays_and_scrubs(browser: Any, files: dict[bool, Path]) -> None:
         with opened(browser, file, STREET, 0) as page:
             wait_for(page, 0, frames)
             page.keyboard.press(" ")
-            page.wait_for_function("() => Number(document.querySelector('.view').dataset.frame) > 8")
+            page.wait_for_function("() => Number(document.querySelector('.view')?.dataset.frame) > 8")
             page.keyboard.press(" ")
             box = page.locator("#tracks").bounding_box()
             page.mouse.click(box["x"] + 30.5 * box["width"] / 40, box["y"] + 24)

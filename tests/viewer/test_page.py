@@ -64,7 +64,7 @@ class Tab:
     problems: list[str] = field(default_factory=list)
 
     def wait_for(self, frame: int, pictured: bool = True) -> None:
-        ready = "([frame, pictured]) => { const { dataset } = document.querySelector('.view');"
+        ready = "([frame, pictured]) => { const dataset = document.querySelector('.view')?.dataset ?? {};"
         ready += " return dataset.frame === String(frame) && dataset.pictured === String(pictured); }"
         self.page.wait_for_function(ready, arg=[frame, pictured])
 
