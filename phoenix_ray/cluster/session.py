@@ -100,7 +100,7 @@ def _start(address: str) -> str:
             _check_reachable(address)
             ray.init(address=address, logging_level=logging.WARNING, log_to_driver=False)
         else:
-            ray.init(address="local", include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
+            _start_here()
     except Exception as error:
         # Ray raises a bare Exception where its processes do not answer in time, and leaves those that it has started.
         if not was_up:
@@ -120,6 +120,23 @@ def _start(address: str) -> str:
         f"Ray {ray.__version__}, {f'cluster {address}' if address else 'local'}, {counted(nodes, 'node')}: "
         f"{found.get('CPU', 0):g} CPU, {found.get('GPU', 0):g} GPU"
     )
+
+
+def _start_here() -> None:
+    """Start Ray on this machine.
+
+    Ray's processes choose ports that are free, and may find them taken when they listen. So a start that fails is
+    tried once more.
+    """
+    for is_last in (False, True):
+        try:
+            ray.init(address="local", include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
+        except Exception:
+            if is_last or ray.is_initialized():
+                raise
+            ray.shutdown()
+        else:
+            return
 
 
 def _check_reachable(address: str) -> None:

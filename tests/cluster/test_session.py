@@ -13,6 +13,7 @@ from phoenix_ray.cluster.session import (
     SHARDS_FOR_A_NEW_WORKER,
     RaySession,
     WorkerPlan,
+    _start_here,
     plan_workers,
     require_spare_cpu,
     shortage,
@@ -190,6 +191,19 @@ def test_a_second_signal_leaves_at_once() -> None:
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.returncode == 143
     assert done.stdout == "draining\n"
+
+
+def test_a_ray_that_does_not_start_is_started_once_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def init(**words: object) -> None:
+        asked.append(words["address"])
+        if len(asked) == 1:
+            raise Exception("Failed to start the dashboard")
+
+    monkeypatch.setattr("phoenix_ray.cluster.session.ray.init", init)
+    _start_here()
+    assert asked == ["local", "local"]
 
 
 def test_a_ray_that_does_not_start_in_time_is_an_error_with_a_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
