@@ -6,16 +6,11 @@ import cv2
 import numpy as np
 import pytest
 
-from phoenix_ray.cluster.worker import ShardWorker
-from phoenix_ray.config import ModelSettings, OutputSettings, Settings, SourceSettings
-from phoenix_ray.dataset.identity import DatasetIdentity, claim_dataset
-from phoenix_ray.dataset.locations import open_storage
-from phoenix_ray.dataset.shards import Shard
+from phoenix_ray.config import SourceSettings
 from phoenix_ray.errors import ConfigError, OutputError, SourceError
-from phoenix_ray.sources.base import Video
-from phoenix_ray.sources.registry import open_source
 from phoenix_ray.viewer import tiling
 from phoenix_ray.viewer.contact_sheet import write_contact_sheet
+from tests.viewer.made_up import compute
 
 
 @pytest.fixture
@@ -29,20 +24,7 @@ def dataset(tmp_path: Path) -> str:
         for index in range(4):
             cv2.imwrite(str(folder / f"{index}.png"), random.integers(0, 256, (26, 21, 3), dtype=np.uint8))
     (source / "dev" / "b" / "0.png").write_bytes(b"no picture")
-    output = tmp_path / "output"
-    settings = Settings(
-        source=SourceSettings(path=str(source)),
-        model=ModelSettings(name="synthetic"),
-        output=OutputSettings(path=str(output)),
-    )
-    opened = open_source(settings.source)
-    identity = claim_dataset(open_storage(str(output)), DatasetIdentity("holistic-468", source_root=opened.root))
-    worker = ShardWorker(settings, identity)
-    worker.ready()
-    for video in opened.videos():
-        assert isinstance(video, Video)
-        assert worker.process(Shard(video, 0, video.frame_count)).trouble is None
-    return str(output)
+    return str(compute(source, tmp_path / "output"))
 
 
 def sheet_of(dataset: str, file: Path, videos: int = 2, frames: int = 4) -> np.ndarray:

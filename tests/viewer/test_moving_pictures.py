@@ -16,15 +16,11 @@ from PIL import Image as Picture
 
 import phoenix_ray
 from phoenix_ray.cli import cli
-from phoenix_ray.cluster.worker import ShardWorker
-from phoenix_ray.config import ModelSettings, OutputSettings, Settings, SourceSettings
+from phoenix_ray.config import SourceSettings
 from phoenix_ray.dataset.identity import DatasetIdentity, claim_dataset
 from phoenix_ray.dataset.locations import open_storage
 from phoenix_ray.dataset.reader import Dataset
-from phoenix_ray.dataset.shards import Shard
 from phoenix_ray.errors import ConfigError, OutputError, SourceError
-from phoenix_ray.sources.base import Video
-from phoenix_ray.sources.registry import open_source
 from phoenix_ray.viewer import chosen_videos, moving_pictures
 from phoenix_ray.viewer.captions import HEIGHT
 from phoenix_ray.viewer.film import Form
@@ -35,6 +31,7 @@ from phoenix_ray.viewer.tiling import BADGE, TILE_BACKGROUND
 from tests.fuzz.bombs import nobody, write_bomb
 from tests.sources.made_up import write_video
 from tests.test_memory import peak_bytes
+from tests.viewer.made_up import compute
 
 FRAMES, WIDTH, RAW_HEIGHT = 10, 52, 65
 # A frame of 52x65 is enlarged 12 times in an MP4, 8 times in a GIF.
@@ -49,22 +46,6 @@ def smooth_picture(index: int) -> NDArray[np.uint8]:
     return np.asarray(128 + 60 * np.stack(waves, axis=2), np.uint8)
 
 
-def compute(source: Path, output: Path) -> str:
-    settings = Settings(
-        source=SourceSettings(path=str(source)),
-        model=ModelSettings(name="synthetic"),
-        output=OutputSettings(path=str(output)),
-    )
-    opened = open_source(settings.source)
-    identity = claim_dataset(open_storage(str(output)), DatasetIdentity("holistic-468", source_root=opened.root))
-    worker = ShardWorker(settings, identity)
-    worker.ready()
-    for video in opened.videos():
-        assert isinstance(video, Video)
-        assert worker.process(Shard(video, 0, video.frame_count)).trouble is None
-    return str(output)
-
-
 @pytest.fixture
 def dataset(tmp_path: Path) -> str:
     """Frame folders without a clock: `clip` in two splits, one with an unreadable frame, and `Straße 手`."""
@@ -74,7 +55,7 @@ def dataset(tmp_path: Path) -> str:
         for index in range(FRAMES):
             cv2.imwrite(str(source / place / f"{index:02}.png"), smooth_picture(index)[:, :, ::-1])
     (source / "train" / "clip" / f"{UNREADABLE:02}.png").write_bytes(b"no picture")
-    return compute(source, tmp_path / "output")
+    return str(compute(source, tmp_path / "output"))
 
 
 def write(
@@ -167,7 +148,7 @@ def test_without_a_clock_25_frames_a_second_are_assumed_and_reported(dataset: st
 
 def made_from_video(tmp_path: Path, times_ms: Sequence[int]) -> str:
     write_video(tmp_path / "videos" / "clip.mp4", codec="libx264", times_ms=times_ms)
-    return compute(tmp_path / "videos", tmp_path / "timed")
+    return str(compute(tmp_path / "videos", tmp_path / "timed"))
 
 
 @pytest.mark.parametrize("ending", [".mp4", ".gif"])
@@ -266,7 +247,7 @@ def test_a_span_shows_its_frames_alone(dataset: str, tmp_path: Path) -> None:
 def test_one_unreadable_frame_makes_a_picture_too(tmp_path: Path, ending: str) -> None:
     (tmp_path / "source" / "clip").mkdir(parents=True)
     (tmp_path / "source" / "clip" / "0.png").write_bytes(b"no picture")
-    done = write(compute(tmp_path / "source", tmp_path / "output"), tmp_path / f"a{ending}", "clip")
+    done = write(str(compute(tmp_path / "source", tmp_path / "output")), tmp_path / f"a{ending}", "clip")
     assert done.pictures == len(decode(tmp_path / f"a{ending}")) == 1
     assert done.seconds == pytest.approx(0.04)
 
@@ -288,7 +269,7 @@ def test_large_frames_are_not_enlarged_and_fit_a_screen(
     folder.mkdir(parents=True)
     for index in range(2):
         cv2.imwrite(str(folder / f"{index}.png"), np.full((height, width, 3), 90, np.uint8))
-    done = write(compute(tmp_path / "source", tmp_path / "output"), tmp_path / "a.mp4", "clip")
+    done = write(str(compute(tmp_path / "source", tmp_path / "output")), tmp_path / "a.mp4", "clip")
     assert (done.width, done.height - HEIGHT) == shown
 
 
@@ -297,7 +278,7 @@ def test_frames_of_several_sizes_keep_their_shape_in_the_place_of_the_most_frequ
     folder.mkdir(parents=True)
     for index, (width, height) in enumerate([(40, 60), (40, 60), (81, 33)]):
         cv2.imwrite(str(folder / f"{index}.png"), np.full((height, width, 3), 250, np.uint8))
-    write(compute(tmp_path / "source", tmp_path / "output"), tmp_path / "a.mp4", "clip")
+    write(str(compute(tmp_path / "source", tmp_path / "output")), tmp_path / "a.mp4", "clip")
     third = decode(tmp_path / "a.mp4")[2]
     assert third.shape == (780 + HEIGHT, 520, 3)
     bright = third[:780].min(axis=2) > 235
