@@ -14,6 +14,7 @@ import socket
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from types import FrameType
 from typing import Any
 
@@ -128,15 +129,16 @@ def _start_here() -> None:
     Ray's processes choose ports that are free, and may find them taken when they listen. So a start that fails is
     tried once more.
     """
-    for is_last in (False, True):
-        try:
-            ray.init(address="local", include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
-        except Exception:
-            if is_last or ray.is_initialized():
-                raise
-            ray.shutdown()
-        else:
-            return
+    start = partial(
+        ray.init, address="local", include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False
+    )
+    try:
+        start()
+    except Exception:
+        if ray.is_initialized():
+            raise
+        ray.shutdown()
+        start()
 
 
 def _check_reachable(address: str) -> None:

@@ -109,12 +109,7 @@ def _show(options: dict[str, Any]) -> None:
     datasets = [ShownDataset(path, source) for path in paths]
     start = {}
     if only:
-        key = datasets[0].videos.named(only[0])
-        if key is None:
-            raise ConfigError(
-                f"{paths[0]} has no video '{only[0]}' (--video): give its ID, or split/ID. Without --video the page "
-                "lists them all."
-            )
+        key = datasets[0].find_video(only[0])
         start = {"split": key[0], "video": key[1], "frame": str(around or 0)}
     announce = announcer(opens_browser=not options["no_open"])
     serve(Library(datasets), options["host"], options["port"], announce, start)

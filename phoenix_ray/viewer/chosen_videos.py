@@ -1,6 +1,6 @@
 """Find the videos that a user names, in a dataset and in its source.
 
-Called by `moving_pictures`, `html_page` and `report.pictures`.
+Called by `library`, `moving_pictures`, `html_page` and `report.pictures`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,11 @@ def find_video(dataset: Dataset, path: str, name: str) -> VideoKey:
     Raises:
         ConfigError: There is no such video, or an ID is in several splits.
     """
-    keys = dataset.keys()
+    # A split or an ID may hold slashes.
+    ids = [name, *(name[place + 1 :] for place, letter in enumerate(name) if letter == "/")]
+    table = dataset.videos().select(["split", "video_id"])
+    likely = table.filter(pc.is_in(table["video_id"], pa.array(ids))).to_pylist()
+    keys = ((row["split"], row["video_id"]) for row in likely)
     found = [key for key in keys if name in (key[1], "/".join(key))]
     # An ID may look like another video's split and ID.
     exact = [key for key in found if "/".join(key) == name] or found
@@ -34,10 +38,10 @@ def find_video(dataset: Dataset, path: str, name: str) -> VideoKey:
     if exact:
         names = ", ".join("/".join(key) for key in exact)
         raise ConfigError(f"{path} has several videos '{name}': {names}. Name one by its split and ID.")
-    keys = dataset.keys()
     if not len(dataset):
         raise ConfigError(f"{path} has no video '{name}': it has none yet.")
-    known = ["/".join(key) if "/" in name else key[1] for key in keys]
+    every = dataset.keys()
+    known = ["/".join(key) if "/" in name else key[1] for key in every]
     listed = ", ".join(known[:5]) + (", …" if len(known) > 5 else "")
     way_out = did_you_mean(name, known) or f" It has {counted(len(known), 'video')}: {listed}."
     raise ConfigError(f"{path} has no video '{name}'.{way_out}")

@@ -22,6 +22,7 @@ from phoenix_ray.dataset.shards import VideoKey
 from phoenix_ray.errors import OutputError
 from phoenix_ray.sources.base import Source, Video
 from phoenix_ray.text import without_secrets
+from phoenix_ray.viewer.chosen_videos import find_video
 from phoenix_ray.viewer.pictures import FramePictures, SourceListing
 from phoenix_ray.viewer.transfer import describe_drawing, describe_layout, encode_landmarks
 from phoenix_ray.viewer.video_list import VideoList
@@ -73,6 +74,10 @@ class ShownDataset:
         """
         assert self.source_settings is not None
         return open_recorded_source(self._own_settings(self.source_settings), self._dataset.identity.source_root)
+
+    def find_video(self, name: str) -> VideoKey:
+        """Return the video that a user names, as `chosen_videos.find_video` does."""
+        return find_video(self._dataset, self.path, name)
 
     def describe(self) -> dict[str, Any]:
         """Return plain values about the dataset as a whole."""

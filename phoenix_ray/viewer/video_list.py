@@ -115,13 +115,6 @@ class VideoList:
         row = self._row(key)
         return None if row is None else self._videos["source_signature"][row].as_py()
 
-    def named(self, name: str) -> VideoKey | None:
-        """Return the video that a name means, as its ID or as `split/ID`; None where there is none."""
-        names = [name, *(name[place + 1 :] for place, letter in enumerate(name) if letter == "/")]
-        likely = self._videos.select(["split", "video_id"]).filter(pc.is_in(self._videos["video_id"], pa.array(names)))
-        keys = [(row["split"], row["video_id"]) for row in likely.to_pylist()]
-        return next((key for key in keys if name in (key[1], f"{key[0]}/{key[1]}")), None)
-
     def place(self, key: VideoKey, search: str, order: Order) -> int | None:
         """Return the place of a video among those that match a search, None where it does not match."""
         row = self._row(key)

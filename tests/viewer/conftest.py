@@ -7,6 +7,18 @@ from typing import Any
 
 import pytest
 
+from tests.viewer.made_up import compute, write_source
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_source(tmp_path_factory.mktemp("viewer") / "source")
+
+
+@pytest.fixture(scope="module")
+def dataset(source: Path) -> Path:
+    return compute(source, source.parent / "output")
+
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:

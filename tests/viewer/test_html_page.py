@@ -27,16 +27,10 @@ from phoenix_ray.errors import ConfigError, OutputError, SourceError
 from phoenix_ray.viewer import chosen_videos, html_page
 from phoenix_ray.viewer.html_page import write_html_page
 from phoenix_ray.viewer.video_list import VideoList
-from tests.viewer.made_up import HEIGHT, HOSTILE, VIDEOS, WIDTH, compute, picture, write_source
+from tests.viewer.made_up import HEIGHT, HOSTILE, VIDEOS, WIDTH, picture
 
 STREET = ("train", "Straße 手")
 ENDING = "</script><script>document.title='owned'</script><!--"
-
-
-@pytest.fixture(scope="module")
-def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    source = write_source(tmp_path_factory.mktemp("html") / "source")
-    return compute(source, source.parent / "output")
 
 
 class Blocks(HTMLParser):

@@ -17,21 +17,11 @@ import pytest
 
 from phoenix_ray.dataset.reader import Dataset
 from phoenix_ray.dataset.video_landmarks import VideoLandmarks
-from tests.viewer.made_up import HEIGHT, HOSTILE, WIDTH, compute, finish, picture, write_source
+from tests.viewer.made_up import HEIGHT, HOSTILE, WIDTH, compute, finish, picture
 
 STREET = ("train", "Straße 手")
 SHOWN = "() => Number(document.querySelector('.view').dataset.frame)"
 PARTS = ("pose", "left_hand", "right_hand", "face")
-
-
-@pytest.fixture(scope="module")
-def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_source(tmp_path_factory.mktemp("page") / "source")
-
-
-@pytest.fixture(scope="module")
-def dataset(source: Path) -> Path:
-    return compute(source, source.parent / "output")
 
 
 @contextmanager

@@ -82,16 +82,6 @@ def ask(library: Library, path: str, **query: str | int) -> Answer:
     return ask_all(library, [Request(path, query)])[0]
 
 
-@pytest.fixture(scope="module")
-def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_source(tmp_path_factory.mktemp("viewer") / "source")
-
-
-@pytest.fixture(scope="module")
-def dataset(source: Path) -> Path:
-    return compute(source, source.parent / "output")
-
-
 @pytest.fixture
 def library(dataset: Path) -> Library:
     return Library([ShownDataset(str(dataset), SourceSettings())])
