@@ -232,5 +232,5 @@ def _notes() -> list[str]:
         f"PCK@{CORRECT:g}: share of joints within {CORRECT:.0%} of the part's size: of the longer side of a hand's "
         "box, of the distance of the shoulders (pose) or the eyes (face). Joints of a part that is not found count as "
         "wrong.",
-        "The figures are rendered, and the movements are no sign language. The order of models may differ on people.",
+        "The figures are rendered, and the movements are not sign language. The order of models may differ on people.",
     ]

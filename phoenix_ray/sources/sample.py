@@ -1,7 +1,7 @@
 """The sample: ten short videos of rendered figures, written as a PHOENIX-2014-T tree of PNG frames.
 
 The videos come with the package, in `demo_videos/`; its README.md says how they were made. The figures move like
-signers, with face and both hands in the picture, but their movements are no sign language. `phoenix-ray run --config
+signers, with face and both hands in the picture, but their movements are not sign language. `phoenix-ray run --config
 demo` reads them.
 """
 

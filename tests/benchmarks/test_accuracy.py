@@ -35,7 +35,7 @@ def landmarks_at(positions: NDArray[np.float32]) -> LandmarkBatch:
 
 
 class Marker:
-    """A model that finds hands where it is told, whatever it is shown."""
+    """A model that finds hands at given places, whatever the frames show."""
 
     layout = LAYOUT
     batch_size = 4

@@ -447,7 +447,6 @@ def test_the_page_does_not_wait_for_a_long_video_that_is_loaded(dataset: Path, m
         loader.join()
 
 
-@pytest.mark.skipif(os.name == "nt", reason="the parent of a process is told as on POSIX")
 def test_videos_that_an_element_of_an_array_adds_appear(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

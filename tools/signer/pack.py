@@ -60,7 +60,7 @@ def read_frame(file: Path) -> NDArray[np.uint8]:
     """Return a rendered frame, BGR uint8 (height, width, 3).
 
     Raises:
-        OSError: The file is no picture, as one is that was stopped while it was written.
+        OSError: The file is not a whole picture: its writer was stopped, for example.
     """
     frame = cv2.imread(str(file))
     if frame is None:
