@@ -19,9 +19,9 @@ import ray
 from ray.exceptions import ActorDiedError, ActorUnavailableError, RayActorError, RayTaskError
 
 from phoenix_ray.cluster.chains import shards_at_once
-from phoenix_ray.cluster.session import WorkerPlan
 from phoenix_ray.cluster.shards import Assignment, Trouble, WorkerId
 from phoenix_ray.cluster.worker import ShardWorker, WorkerInfo
+from phoenix_ray.cluster.worker_plan import WorkerPlan
 from phoenix_ray.config import Settings
 from phoenix_ray.dataset.identity import DatasetIdentity
 from phoenix_ray.errors import ClusterError, PhoenixRayError

@@ -20,7 +20,8 @@ import ray
 from numpy.typing import NDArray
 
 from phoenix_ray.cluster.autoscaler import Cluster
-from phoenix_ray.cluster.session import RaySession, WorkerPlan, plan_workers, result_of_task
+from phoenix_ray.cluster.session import RaySession, result_of_task
+from phoenix_ray.cluster.worker_plan import WorkerPlan, plan_workers
 from phoenix_ray.config import DecodeSettings, ModelSettings, Settings
 from phoenix_ray.dataset.identity import DatasetIdentity, read_identity
 from phoenix_ray.dataset.storage import Storage

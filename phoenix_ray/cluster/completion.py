@@ -19,8 +19,9 @@ from phoenix_ray.cluster.plan import MissingRanges, Plan, plan_run
 from phoenix_ray.cluster.reduce import BackgroundReduce, reduce_all
 from phoenix_ray.cluster.run_record import RunRecord
 from phoenix_ray.cluster.scheduler import Scheduler
-from phoenix_ray.cluster.session import RaySession, StopRequest, require_spare_cpu, workers_wanted
+from phoenix_ray.cluster.session import RaySession, StopRequest
 from phoenix_ray.cluster.shards import Blame
+from phoenix_ray.cluster.worker_plan import require_spare_cpu, workers_wanted
 from phoenix_ray.config import Settings
 from phoenix_ray.dataset import paths
 from phoenix_ray.dataset.array_lease import remove_dead_leases

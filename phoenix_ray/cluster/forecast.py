@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from phoenix_ray.cluster.rates import Rates
-from phoenix_ray.cluster.session import WorkerPlan
+from phoenix_ray.cluster.worker_plan import WorkerPlan
 
 Limit = Literal["model", "decoding", "storage", "rows", "cores", "few shards", "longest video", "unknown"]
 

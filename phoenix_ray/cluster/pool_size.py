@@ -13,8 +13,8 @@ import ray
 
 from phoenix_ray.cluster.actors import ActorPool
 from phoenix_ray.cluster.autoscaler import Cluster
-from phoenix_ray.cluster.session import WorkerPlan, shortage, workers_wanted
 from phoenix_ray.cluster.status import format_seconds
+from phoenix_ray.cluster.worker_plan import WorkerPlan, shortage, workers_wanted
 from phoenix_ray.config import ClusterSettings
 from phoenix_ray.errors import ClusterError
 from phoenix_ray.text import counted

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from phoenix_ray.cluster.forecast import Fleet, Forecast, Speed
     from phoenix_ray.cluster.plan import Plan
     from phoenix_ray.cluster.rates import Cost, Rates
-    from phoenix_ray.cluster.session import RaySession, WorkerPlan
+    from phoenix_ray.cluster.session import RaySession
+    from phoenix_ray.cluster.worker_plan import WorkerPlan
     from phoenix_ray.config import ModelSettings, Settings
     from phoenix_ray.dataset.identity import DatasetIdentity
     from phoenix_ray.dataset.shards import CommittedFrames
@@ -198,7 +199,7 @@ def _estimate(
     """
     from phoenix_ray.cluster.forecast import Workload, find_fleet, find_speed, make_forecast
     from phoenix_ray.cluster.rates import measure_on_a_node
-    from phoenix_ray.cluster.session import workers_wanted
+    from phoenix_ray.cluster.worker_plan import workers_wanted
     from phoenix_ray.models import registry
 
     facts, cluster = registry.facts(settings.model), session.cluster()

@@ -24,7 +24,8 @@ from phoenix_ray.cluster.auto import (
 )
 from phoenix_ray.cluster.autoscaler import Cluster
 from phoenix_ray.cluster.claim import claim_output, make_identity
-from phoenix_ray.cluster.session import RaySession, WorkerPlan
+from phoenix_ray.cluster.session import RaySession
+from phoenix_ray.cluster.worker_plan import WorkerPlan
 from phoenix_ray.commands.plan import print_plan
 from phoenix_ray.config import ClusterSettings, DecodeSettings, ModelSettings, Settings, SourceSettings
 from phoenix_ray.dataset.identity import claim_dataset, read_identity

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from phoenix_ray.cluster.forecast import Fleet, Limit, Speed, Workload, find_fleet, find_speed, make_forecast
 from phoenix_ray.cluster.rates import Cost, Rates
-from phoenix_ray.cluster.session import WorkerPlan
+from phoenix_ray.cluster.worker_plan import WorkerPlan
 
 # A core that takes 40 ms for a frame in the model, 1 ms to decode it and 0.25 ms to encode its row.
 RATES = Rates(

@@ -7,7 +7,7 @@ import pytest
 from phoenix_ray.cluster.actors import ActorPool
 from phoenix_ray.cluster.autoscaler import START_SECONDS, START_SECONDS_OF_NEW_NODES, Cluster
 from phoenix_ray.cluster.pool_size import LOOK_SECONDS, SPARE_WORKERS, PoolSize
-from phoenix_ray.cluster.session import WorkerPlan
+from phoenix_ray.cluster.worker_plan import WorkerPlan
 from phoenix_ray.config import ClusterSettings
 from phoenix_ray.errors import ClusterError
 
