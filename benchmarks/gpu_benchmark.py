@@ -33,8 +33,8 @@ from benchmarks.gpu_measure import (
 from benchmarks.gpu_results import GpuReport, Rate, StageTime
 from benchmarks.parity_report import ParityReport, compare
 from phoenix_ray import landmarks
-from phoenix_ray.config import ModelSettings
 from phoenix_ray.errors import ModelError
+from phoenix_ray.model_settings import ModelSettings
 from phoenix_ray.models.base import LandmarkBatch
 from phoenix_ray.models.holistic.batching import GPU_BATCH_SIZE
 from phoenix_ray.models.holistic.torch_engine.crops import Uploader

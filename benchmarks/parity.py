@@ -26,10 +26,11 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from benchmarks.parity_report import ParityReport
-from phoenix_ray.config import DecodeSettings, ModelSettings, SourceSettings
+from phoenix_ray.config import DecodeSettings, SourceSettings
 from phoenix_ray.config_files import load
 from phoenix_ray.errors import ConfigError, PhoenixRayError, SourceError
 from phoenix_ray.estimation import first_state
+from phoenix_ray.model_settings import ModelSettings
 from phoenix_ray.models import registry
 from phoenix_ray.models.agreement import PartAgreement, add_up, agree_all
 from phoenix_ray.models.base import LandmarkBatch, PoseModel, TrackingModel

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from benchmarks.frames import BenchmarkFrames, choose_source, list_frames
 from benchmarks.report import Findings
-from phoenix_ray.config import ModelSettings
+from phoenix_ray.model_settings import ModelSettings
 from phoenix_ray.models import registry
 
 

@@ -8,15 +8,10 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from phoenix_ray.setting_types import Auto, Fraction, PathText, PositiveInt, Precision, ShareText
-
-
-class Section(BaseModel):
-    """A group of settings: frozen, and strict about unknown keys."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True)
+from phoenix_ray.model_settings import ModelSettings
+from phoenix_ray.setting_types import Auto, PathText, PositiveInt, Section, ShareText
 
 
 class SourceSettings(Section):
@@ -81,106 +76,6 @@ class DecodeSettings(Section):
         50_000_000,
         description="Larger pictures are recorded as unreadable instead of decoded, so that one damaged or hostile "
         "file cannot fill a node's memory.",
-    )
-
-
-class ModelSettings(Section):
-    """What finds the landmarks. Those that change landmarks are part of a dataset's identity: a resume keeps them."""
-
-    name: str = Field(
-        "holistic",
-        description="The model: 'holistic' finds pose, hands and face, 'blazepose' the pose alone; "
-        "`phoenix-ray models list` shows all. Part of a dataset's identity.",
-    )
-    engine: Literal["auto", "litert", "torch", "mediapipe"] = Field(
-        "auto",
-        description="What runs the networks. 'litert' runs on the CPU and gives MediaPipe's landmarks, on "
-        "x86-64 bit for bit. 'torch' runs batches on a GPU and needs the extra [torch]. 'mediapipe' is the legacy "
-        "package, reset before each frame: the reference, slow; it needs the extra [mediapipe]. 'auto' takes torch if "
-        "model.device or model.precision asks for it. Otherwise, if the cluster has GPUs, it tries torch on one of "
-        "them and takes it if it is faster and its landmarks agree with those of litert; in all other cases it takes "
-        "litert.",
-    )
-    device: Literal["auto", "cuda", "mps", "cpu"] = Field(
-        "auto",
-        description="Where engine torch computes. 'auto' takes a CUDA GPU if there is one, else the CPU. Devices round "
-        "differently, so the device is part of a dataset's identity.",
-    )
-    architecture: Literal["auto", "x86_64", "x86_64-without-fma", "aarch64"] = Field(
-        "auto",
-        description="Kind of processor that computes on the CPU: x86-64 since 2013, older x86-64, or ARM. Their "
-        "landmarks differ by up to a pixel, so it is part of a dataset's identity, and workers on another kind are "
-        "refused. 'auto' takes the kind of the machine where the run starts; set it if the workers' is another.",
-    )
-    precision: Precision = Field(
-        "exact",
-        description="How engine torch multiplies. 'exact' is float32 throughout: the landmarks of the CPU engine to a "
-        "hundredth of a pixel. 'tf32' and 'fp16' use a GPU's matrix units, which keep 10 bits of each factor: faster, "
-        "but landmarks move by about a tenth of a pixel (docs/engines.md). Part of a dataset's identity.",
-    )
-    mode: Literal["static", "tracking"] = Field(
-        "static",
-        description="'static' estimates each frame on its own. 'tracking' follows a person through the video, as "
-        "MediaPipe does with static_image_mode=False: smoother, but a frame depends on all frames before it, so ranges "
-        "of a long video are computed one after the other (docs/modes.md). Part of a dataset's identity.",
-    )
-    smooth_landmarks: bool = Field(
-        True,
-        description="Smooth the pose in mode tracking; MediaPipe's parameter of this name. Hands and face are never "
-        "smoothed. false keeps the jitter by which some models find where signs begin. Part of a dataset's identity.",
-    )
-    complexity: Literal[0, 1, 2] = Field(
-        1,
-        description="Pose network: 0 lite, 1 full, 2 heavy; MediaPipe's parameter `model_complexity` (docs/models.md). "
-        "A run installs the network that it needs. Part of a dataset's identity.",
-    )
-    face_points: Literal[468, 478] = Field(
-        468,
-        description="478 runs MediaPipe's attention model (`refine_face_landmarks`), with better lips and eyes, and "
-        "with irises. Part of a dataset's identity.",
-    )
-    heatmap_kernel: Literal[7, 9] = Field(
-        9,
-        description="Window of the pose refinement. 9 is what `mp.solutions.holistic` has always computed from Python; "
-        "7 is what its graph file says and what MediaPipe Tasks computes. Part of a dataset's identity.",
-    )
-    min_detection_confidence: Fraction = Field(
-        0.5,
-        description="Lowest score at which the detector's person counts; MediaPipe's parameter of this name. Part of a "
-        "dataset's identity.",
-    )
-    min_tracking_confidence: Fraction = Field(
-        0.5,
-        description="Lowest score at which the pose network's pose counts; MediaPipe's parameter of this name. Part of "
-        "a dataset's identity.",
-    )
-    batch_size: PositiveInt | Auto = Field(
-        "auto",
-        description="Frames that the model computes at once. Batches never cross videos and are cut at multiples of "
-        "this size from a video's first frame, so results do not depend on shards. 'auto' measures it for about ten "
-        "seconds with torch on CUDA (128 if that fails), and is 8 with torch on a CPU. With torch it is part of a "
-        "dataset's identity. A batch that does not fit into memory is halved, and the run records that. In mode "
-        "tracking it is the number of videos that a worker follows at once, one frame of each at a time; 'auto' is 8 "
-        "on a CPU and 32 on a GPU, and a batch that does not fit is an error.",
-    )
-    enable_batching: bool = Field(
-        True,
-        description="false gives the model one frame at a time. With torch this removes the last dependence on "
-        "batches, which is in the last digits, but also most of the speed.",
-    )
-    memory_fraction: Annotated[float, Field(gt=0, le=1)] = Field(
-        1.0,
-        description="Share of a GPU's memory that engine torch may take in one worker. With "
-        "cluster.workers_per_gpu=n, 1/n keeps a worker from starving the others: it runs out of memory alone, and "
-        "halves its batch.",
-    )
-    threads: PositiveInt = Field(
-        1,
-        description="Threads of one model on the CPU. Many workers of one thread each are fastest; more threads lower "
-        "the latency of a frame.",
-    )
-    weights_path: PathText = Field(
-        "", description="Folder of the weights. Empty: $PHOENIX_RAY_MODELS, else a folder in the user's cache."
     )
 
 

@@ -18,9 +18,9 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import ValidationError
 
-from phoenix_ray.config import Section, Settings
+from phoenix_ray.config import Settings
 from phoenix_ray.errors import ConfigError, did_you_mean
-from phoenix_ray.setting_types import IS_PATH
+from phoenix_ray.setting_types import IS_PATH, Section
 
 Tree = TypeVar("Tree", bound=Section)
 

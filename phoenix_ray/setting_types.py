@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 Auto = Literal["auto"]
 Precision = Literal["exact", "tf32", "fp16"]
@@ -26,3 +26,9 @@ def _check_share(text: str) -> str:
 
 
 ShareText = Annotated[str, AfterValidator(_check_share)]
+
+
+class Section(BaseModel):
+    """A group of settings: frozen, and strict about unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True)

@@ -12,8 +12,9 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from phoenix_ray.config import DecodeSettings, ModelSettings
+from phoenix_ray.config import DecodeSettings
 from phoenix_ray.estimation import Estimate, estimate_frames, first_state, track_frames
+from phoenix_ray.model_settings import ModelSettings
 from phoenix_ray.models import registry
 from phoenix_ray.models.base import LandmarkBatch, PoseModel
 from phoenix_ray.models.synthetic import SyntheticTracker

@@ -17,13 +17,14 @@ import pytest
 
 from phoenix_ray.cluster.shards import cut
 from phoenix_ray.cluster.worker import ShardWorker
-from phoenix_ray.config import DecodeSettings, ModelSettings, OutputSettings, Settings
+from phoenix_ray.config import DecodeSettings, OutputSettings, Settings
 from phoenix_ray.dataset.identity import DatasetIdentity
 from phoenix_ray.dataset.reader import Dataset
 from phoenix_ray.dataset.shards import Shard
 from phoenix_ray.dataset.video_landmarks import frame_bytes
 from phoenix_ray.exports import kaggle
 from phoenix_ray.exports.export import export_videos
+from phoenix_ray.model_settings import ModelSettings
 from phoenix_ray.sources.base import Video
 from tests.fuzz.bombs import LAYOUT, nobody, write_bomb
 

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from phoenix_ray.config import ModelSettings  # noqa: E402 - from this checkout
 from phoenix_ray.estimation import first_state  # noqa: E402
+from phoenix_ray.model_settings import ModelSettings  # noqa: E402 - from this checkout
 from phoenix_ray.models import registry  # noqa: E402
 from phoenix_ray.models.base import TrackingModel  # noqa: E402
 from tests.golden import read_signer  # noqa: E402

@@ -18,8 +18,8 @@ from benchmarks.report import Findings
 from benchmarks.results import Rounds
 from benchmarks.suites import Request
 from benchmarks.table import Table
-from phoenix_ray.config import ModelSettings
 from phoenix_ray.estimation import estimate_frames, first_state, track_frames
+from phoenix_ray.model_settings import ModelSettings
 from phoenix_ray.models import registry
 from phoenix_ray.models.base import LandmarkBatch, PoseModel, TrackingModel
 from phoenix_ray.sources.base import Frame

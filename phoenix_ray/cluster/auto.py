@@ -22,10 +22,11 @@ from numpy.typing import NDArray
 from phoenix_ray.cluster.autoscaler import Cluster
 from phoenix_ray.cluster.session import RaySession, result_of_task
 from phoenix_ray.cluster.worker_plan import WorkerPlan, plan_workers
-from phoenix_ray.config import DecodeSettings, ModelSettings, Settings
+from phoenix_ray.config import DecodeSettings, Settings
 from phoenix_ray.dataset.identity import DatasetIdentity, read_identity
 from phoenix_ray.dataset.storage import Storage
 from phoenix_ray.errors import OutputError, PhoenixRayError, SourceError
+from phoenix_ray.model_settings import ModelSettings
 from phoenix_ray.models import registry
 from phoenix_ray.models.base import Trial, TrialConditions, TrialDecision
 from phoenix_ray.sources.base import Source, Video

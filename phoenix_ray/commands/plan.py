@@ -23,10 +23,11 @@ if TYPE_CHECKING:
     from phoenix_ray.cluster.rates import Cost, Rates
     from phoenix_ray.cluster.session import RaySession
     from phoenix_ray.cluster.worker_plan import WorkerPlan
-    from phoenix_ray.config import ModelSettings, Settings
+    from phoenix_ray.config import Settings
     from phoenix_ray.dataset.identity import DatasetIdentity
     from phoenix_ray.dataset.shards import CommittedFrames
     from phoenix_ray.dataset.storage import Storage
+    from phoenix_ray.model_settings import ModelSettings
     from phoenix_ray.models.base import Trial
 
 # Where no earlier run says better: Holistic on a core of a 2.6 GHz server (docs/performance.md), and the size of a row

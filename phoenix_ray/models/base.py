@@ -13,8 +13,8 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from phoenix_ray.config import ModelSettings
 from phoenix_ray.landmarks import Layout
+from phoenix_ray.model_settings import ModelSettings
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,8 @@ import platform
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
-from phoenix_ray.config import ModelSettings
 from phoenix_ray.errors import ConfigError, ModelError, did_you_mean
+from phoenix_ray.model_settings import ModelSettings
 from phoenix_ray.models.base import ModelFacts, ModelInfo, PoseModel, Trial
 from phoenix_ray.models.holistic.entry import HOLISTIC, POSE_ALONE, HolisticEntry
 from phoenix_ray.models.provenance import MACHINE_FIELDS

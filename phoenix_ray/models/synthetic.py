@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from phoenix_ray import landmarks
-from phoenix_ray.config import ModelSettings
 from phoenix_ray.landmarks import Part
+from phoenix_ray.model_settings import ModelSettings
 from phoenix_ray.models.base import LandmarkBatch, ModelFacts, ModelInfo, PoseModel, frames_per_call
 from phoenix_ray.models.provenance import describe_kernels
 

@@ -21,8 +21,8 @@ from typing import Literal
 
 import platformdirs
 
-from phoenix_ray.config import ModelSettings
 from phoenix_ray.errors import ModelError
+from phoenix_ray.model_settings import ModelSettings
 from phoenix_ray.models.weight_files import WEIGHTS, WeightFile
 from phoenix_ray.models.weight_sources import Announce, fetch, take
 

@@ -10,7 +10,6 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from phoenix_ray.config import Section
 from phoenix_ray.errors import ConfigError
 from phoenix_ray.landmarks import Layout
 from phoenix_ray.prepare.cleaning import FillGaps, OneEuro, SavitzkyGolay
@@ -19,7 +18,7 @@ from phoenix_ray.prepare.point_sets import Point, counterparts, resolve_points
 from phoenix_ray.prepare.points import KeepPoints, Mirror, TakePoints
 from phoenix_ray.prepare.prepared import Compose, Transform
 from phoenix_ray.prepare.temporal import AddMotion, ToFrameRate, ToLength
-from phoenix_ray.setting_types import Fraction, PositiveInt
+from phoenix_ray.setting_types import Fraction, PositiveInt, Section
 
 
 class PointsSettings(Section):

@@ -15,7 +15,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from phoenix_ray.config import ModelSettings, Settings
+from phoenix_ray.config import Settings
 from phoenix_ray.config_files import load
 from phoenix_ray.dataset.identity import DatasetIdentity, open_recorded_source
 from phoenix_ray.dataset.reader import BLOCK_ROWS, Dataset
@@ -25,6 +25,7 @@ from phoenix_ray.dataset.video_landmarks import VideoLandmarks, from_rows
 from phoenix_ray.errors import ModelError, PhoenixRayError
 from phoenix_ray.estimation import Estimate, estimate_frames, first_state, track_frames
 from phoenix_ray.landmarks import Layout
+from phoenix_ray.model_settings import ModelSettings
 from phoenix_ray.models import registry
 from phoenix_ray.models.base import PoseModel, TrackingModel
 from phoenix_ray.sources.base import Frame, Video

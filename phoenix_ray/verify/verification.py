@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import NamedTuple
 
-from phoenix_ray.config import ModelSettings, Settings
+from phoenix_ray.config import Settings
 from phoenix_ray.dataset.identity import DatasetIdentity, read_identity
 from phoenix_ray.dataset.locations import open_for_reading
 from phoenix_ray.dataset.reader import Dataset
@@ -26,6 +26,7 @@ from phoenix_ray.dataset.video_landmarks import LandmarkCollection
 from phoenix_ray.dataset.video_table import read_entries
 from phoenix_ray.errors import ConfigError, SourceError, did_you_mean
 from phoenix_ray.exports.imports import FileCollection, open_collection
+from phoenix_ray.model_settings import ModelSettings
 from phoenix_ray.models import registry
 from phoenix_ray.models.holistic.parity import PARITY, PARITY_OF_OTHER_ORDER, ParityTolerances
 from phoenix_ray.models.provenance import describe_mixture

@@ -13,8 +13,9 @@ from click.testing import CliRunner, Result
 from numpy.typing import NDArray
 
 from benchmarks import parity
-from phoenix_ray.config import ModelSettings, SourceSettings
+from phoenix_ray.config import SourceSettings
 from phoenix_ray.errors import EXIT_SOURCE, EXIT_USAGE, MissingExtraError, SourceError
+from phoenix_ray.model_settings import ModelSettings
 from phoenix_ray.models import registry
 from phoenix_ray.models.base import LandmarkBatch, PoseModel
 from phoenix_ray.models.synthetic import SyntheticModel, SyntheticTracker

@@ -11,9 +11,10 @@ from phoenix_ray.cluster import actors
 from phoenix_ray.cluster.actors import MAX_FAILED_STARTS, ActorPool, _cause_of_failed_start, memory_limit
 from phoenix_ray.cluster.worker import WorkerInfo
 from phoenix_ray.cluster.worker_plan import WorkerPlan
-from phoenix_ray.config import ModelSettings, Settings
+from phoenix_ray.config import Settings
 from phoenix_ray.dataset.identity import DatasetIdentity
 from phoenix_ray.errors import ClusterError
+from phoenix_ray.model_settings import ModelSettings
 
 
 @pytest.mark.parametrize(

@@ -6,11 +6,12 @@ from pathlib import Path
 import pytest
 
 from phoenix_ray.cluster.auto import decide_without_trial
-from phoenix_ray.config import ClusterSettings, ModelSettings, Settings
+from phoenix_ray.config import ClusterSettings, Settings
 from phoenix_ray.dataset.identity import DatasetIdentity, claim_dataset
 from phoenix_ray.dataset.locations import open_storage
 from phoenix_ray.dataset.storage import Storage
 from phoenix_ray.errors import FingerprintMismatchError
+from phoenix_ray.model_settings import ModelSettings
 from phoenix_ray.models import registry
 from phoenix_ray.models.base import Trial
 

@@ -27,11 +27,12 @@ from phoenix_ray.cluster.claim import claim_output, make_identity
 from phoenix_ray.cluster.session import RaySession
 from phoenix_ray.cluster.worker_plan import WorkerPlan
 from phoenix_ray.commands.plan import print_plan
-from phoenix_ray.config import ClusterSettings, DecodeSettings, ModelSettings, Settings, SourceSettings
+from phoenix_ray.config import ClusterSettings, DecodeSettings, Settings, SourceSettings
 from phoenix_ray.dataset.identity import claim_dataset, read_identity
 from phoenix_ray.dataset.lease import LeaseHolder
 from phoenix_ray.dataset.locations import open_storage
 from phoenix_ray.errors import ConfigError, ModelError, OutputError
+from phoenix_ray.model_settings import ModelSettings
 from phoenix_ray.models import registry
 from phoenix_ray.models.base import Trial, TrialConditions, TrialDecision
 from phoenix_ray.sources.base import Source, Video

@@ -17,7 +17,7 @@ from phoenix_ray.cluster.plan import make_plan
 from phoenix_ray.cluster.scheduler import MAX_INFRASTRUCTURE_RETRIES, Scheduler
 from phoenix_ray.cluster.shards import Assignment, Blame, Trouble
 from phoenix_ray.cluster.worker import ShardWorker
-from phoenix_ray.config import ModelSettings, OutputSettings, Settings
+from phoenix_ray.config import OutputSettings, Settings
 from phoenix_ray.dataset.chain_state import STATE_FIELD
 from phoenix_ray.dataset.identity import DatasetIdentity, claim_dataset
 from phoenix_ray.dataset.partitions import latest_state, read_state
@@ -26,6 +26,7 @@ from phoenix_ray.dataset.shards import Shard
 from phoenix_ray.dataset.storage import LocalStorage
 from phoenix_ray.dataset.survey import committed_in, take_survey
 from phoenix_ray.estimation import Estimate, first_state, track_frames
+from phoenix_ray.model_settings import ModelSettings
 from phoenix_ray.models import registry
 from phoenix_ray.models.base import ModelFacts, TrackingModel
 from phoenix_ray.models.synthetic import SyntheticTracker

@@ -14,8 +14,9 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from phoenix_ray.config import ModelSettings, SourceSettings
+from phoenix_ray.config import SourceSettings
 from phoenix_ray.dataset.reader import Dataset
+from phoenix_ray.model_settings import ModelSettings
 from phoenix_ray.models import registry
 from phoenix_ray.sources.registry import open_source
 from phoenix_ray.sources.sample import write_sample_dataset

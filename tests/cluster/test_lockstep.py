@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 
 from phoenix_ray.cluster.lockstep import Lockstep
 from phoenix_ray.cluster.worker import ShardWorker
-from phoenix_ray.config import ModelSettings, OutputSettings, Settings
+from phoenix_ray.config import OutputSettings, Settings
 from phoenix_ray.dataset.identity import DatasetIdentity
 from phoenix_ray.dataset.shards import Shard
 from phoenix_ray.estimation import Estimate, first_state, track_frames
+from phoenix_ray.model_settings import ModelSettings
 from phoenix_ray.models import registry
 from phoenix_ray.models.base import LandmarkBatch, TrackingModel
 from phoenix_ray.models.synthetic import SyntheticTracker

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from phoenix_ray.cluster.claim import make_identity
 from phoenix_ray.cluster.plan import PackedShards, make_plan
 from phoenix_ray.cluster.rates import SHARDS, measure_rates, spread_sample
-from phoenix_ray.config import ModelSettings, Settings, SourceSettings
+from phoenix_ray.config import Settings, SourceSettings
 from phoenix_ray.dataset.shards import Shard
 from phoenix_ray.errors import SourceError
+from phoenix_ray.model_settings import ModelSettings
 from phoenix_ray.sources.base import Video
 from phoenix_ray.sources.registry import open_source
 from tests.cluster.conftest import FRAMES, Run

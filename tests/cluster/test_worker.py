@@ -11,12 +11,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from phoenix_ray.cluster.worker import ShardWorker
-from phoenix_ray.config import ModelSettings, OutputSettings, Settings
+from phoenix_ray.config import OutputSettings, Settings
 from phoenix_ray.dataset.identity import DatasetIdentity
 from phoenix_ray.dataset.partitions import write_partition
 from phoenix_ray.dataset.shards import Shard
 from phoenix_ray.errors import ModelError
 from phoenix_ray.estimation import estimate_frames
+from phoenix_ray.model_settings import ModelSettings
 from phoenix_ray.models import registry
 from phoenix_ray.sources.base import Video
 

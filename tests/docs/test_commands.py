@@ -14,9 +14,10 @@ import yaml
 from benchmarks.__main__ import bench
 from phoenix_ray.cli import cli
 from phoenix_ray.commands.config import SettingsCommand, read_settings
-from phoenix_ray.config import Section, Settings
+from phoenix_ray.config import Settings
 from phoenix_ray.config_files import describe_settings, shipped_configs
 from phoenix_ray.prepare.pipeline import PrepareSettings
+from phoenix_ray.setting_types import Section
 from tests.docs.pages import PAGES, ROOT, Block, blocks, inline_code, page_name
 
 # Programs whose words are not ours to check.

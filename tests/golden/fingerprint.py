@@ -14,7 +14,7 @@ import sys
 import numpy as np
 import skimage.data
 
-from phoenix_ray.config import ModelSettings
+from phoenix_ray.model_settings import ModelSettings
 from phoenix_ray.models import registry
 from phoenix_ray.models.base import LandmarkBatch
 from tests.golden.astronaut import LEFT_HAND, NOBODY, PAN, RIGHT_HAND, VIEWS, render

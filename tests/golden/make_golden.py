@@ -16,7 +16,7 @@ import numpy as np
 import skimage.data
 from numpy.typing import NDArray
 
-from phoenix_ray.config import ModelSettings
+from phoenix_ray.model_settings import ModelSettings
 from phoenix_ray.models.base import LandmarkBatch
 from phoenix_ray.models.mediapipe_reference import MediapipeHolistic
 from tests.golden import GOLDEN, GOLDEN_COMPLEXITY, PARTS

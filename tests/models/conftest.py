@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from phoenix_ray.config import ModelSettings
 from phoenix_ray.errors import ModelError
+from phoenix_ray.model_settings import ModelSettings
 from phoenix_ray.models.weights import ensure_installed
 
 Image = NDArray[np.uint8]

@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks.accuracy.suite import Image, judge, measure
 from benchmarks.accuracy.true_joints import TrueJoints, read_images, read_truth
-from phoenix_ray.config import ModelSettings
+from phoenix_ray.model_settings import ModelSettings
 from phoenix_ray.models import registry
 
 # Median pixels of a 210x260 frame beyond which something is wrong; `python -m benchmarks accuracy` has the figures.

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from benchmarks.parity_report import compare
 from phoenix_ray import landmarks
-from phoenix_ray.config import ModelSettings
+from phoenix_ray.model_settings import ModelSettings
 from phoenix_ray.models import provenance
 from phoenix_ray.models.base import LandmarkBatch
 from phoenix_ray.models.holistic.litert_engine.engine import HolisticLitert

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 from phoenix_ray import landmarks
-from phoenix_ray.config import ModelSettings
 from phoenix_ray.errors import MissingExtraError, ModelError
+from phoenix_ray.model_settings import ModelSettings
 from phoenix_ray.models import mediapipe_reference, registry
 from phoenix_ray.models.mediapipe_reference import MediapipeHolistic, MediapipeHolisticTracking
 from tests.golden import GOLDEN, PARTS, TRACKING, read_signer
@@ -31,7 +31,7 @@ SETTINGS = ModelSettings(engine="mediapipe")
 # The pose of one frame with a heat-map window of 7, in a process of its own: it cannot be taken back.
 POSE_WITH_KERNEL_7 = """
 import sys, numpy, skimage.data
-from phoenix_ray.config import ModelSettings
+from phoenix_ray.model_settings import ModelSettings
 from phoenix_ray.models.mediapipe_reference import MediapipeHolistic, MediapipeHolisticTracking
 from tests.golden.astronaut import PAN, render
 model = MediapipeHolistic(ModelSettings(engine="mediapipe", heatmap_kernel=7))

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from phoenix_ray.config import ModelSettings
 from phoenix_ray.errors import ModelError
+from phoenix_ray.model_settings import ModelSettings
 from phoenix_ray.models import provenance, registry
 
 AVX512 = "arch=x86_64 isa=avx512 litert=2.3.0 numpy=2.4.6 opencv=4.13.0.92"

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
 
-from phoenix_ray.config import ModelSettings
+from phoenix_ray.model_settings import ModelSettings
 from phoenix_ray.models import registry
 from phoenix_ray.models.base import LandmarkBatch, TrackingModel
 from phoenix_ray.models.synthetic import GRID, LAYOUT, MISSING_OF_8, SyntheticModel, SyntheticTracker, mean_colours

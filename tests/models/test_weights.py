@@ -23,8 +23,8 @@ from typing import Any
 
 import pytest
 
-from phoenix_ray.config import ModelSettings
 from phoenix_ray.errors import ModelError
+from phoenix_ray.model_settings import ModelSettings
 from phoenix_ray.models import weight_sources
 from phoenix_ray.models import weights as weights_module
 from phoenix_ray.models.holistic.networks import Networks, NetworkSpec, face_points_of

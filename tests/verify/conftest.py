@@ -12,7 +12,7 @@ import pytest
 
 from phoenix_ray.cluster.claim import make_identity
 from phoenix_ray.cluster.worker import ShardWorker
-from phoenix_ray.config import ModelSettings, OutputSettings, Settings, SourceSettings
+from phoenix_ray.config import OutputSettings, Settings, SourceSettings
 from phoenix_ray.dataset.compaction import compact_videos
 from phoenix_ray.dataset.compaction_plan import plan_compaction
 from phoenix_ray.dataset.identity import claim_dataset
@@ -21,6 +21,7 @@ from phoenix_ray.dataset.publication import publish
 from phoenix_ray.dataset.shards import Shard
 from phoenix_ray.dataset.survey import take_survey
 from phoenix_ray.dataset.video_table import read_entries
+from phoenix_ray.model_settings import ModelSettings
 from phoenix_ray.sources.base import Video
 from phoenix_ray.sources.registry import open_source
 

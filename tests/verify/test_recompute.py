@@ -8,12 +8,13 @@ import pytest
 
 from phoenix_ray.cluster.claim import make_identity
 from phoenix_ray.cluster.worker import ShardWorker
-from phoenix_ray.config import ModelSettings, OutputSettings, Settings, SourceSettings
+from phoenix_ray.config import OutputSettings, Settings, SourceSettings
 from phoenix_ray.dataset.identity import DatasetIdentity, claim_dataset
 from phoenix_ray.dataset.locations import open_storage
 from phoenix_ray.dataset.reader import Dataset
 from phoenix_ray.dataset.shards import Shard
 from phoenix_ray.errors import ConfigError, SourceError
+from phoenix_ray.model_settings import ModelSettings
 from phoenix_ray.models import registry
 from phoenix_ray.sources.base import Video
 from phoenix_ray.sources.disk_paths import DiskFile, DiskPath

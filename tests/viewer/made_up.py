@@ -10,10 +10,11 @@ import cv2
 import numpy as np
 
 from phoenix_ray.cluster.worker import ShardWorker
-from phoenix_ray.config import ModelSettings, OutputSettings, Settings, SourceSettings
+from phoenix_ray.config import OutputSettings, Settings, SourceSettings
 from phoenix_ray.dataset.identity import DatasetIdentity, claim_dataset
 from phoenix_ray.dataset.locations import open_storage
 from phoenix_ray.dataset.shards import Shard
+from phoenix_ray.model_settings import ModelSettings
 from phoenix_ray.sources.base import Video
 from phoenix_ray.sources.registry import open_source
 

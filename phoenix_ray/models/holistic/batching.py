@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from phoenix_ray.config import ModelSettings
+from phoenix_ray.model_settings import ModelSettings
 from phoenix_ray.models.base import frames_per_call
 
 # The size if none was measured. A PHOENIX video has 116 frames on average, so most go through in one batch: the 3,200

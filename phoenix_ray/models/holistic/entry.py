@@ -10,9 +10,9 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import ClassVar
 
-from phoenix_ray.config import ModelSettings
 from phoenix_ray.errors import ConfigError, MissingExtraError
 from phoenix_ray.landmarks import BLAZEPOSE
+from phoenix_ray.model_settings import ModelSettings
 from phoenix_ray.models import provenance
 from phoenix_ray.models.base import (
     ModelFacts,

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from phoenix_ray.config import ModelSettings
 from phoenix_ray.errors import ConfigError, MissingExtraError, ModelError
+from phoenix_ray.model_settings import ModelSettings
 from phoenix_ray.models import registry
 from phoenix_ray.models.base import TrialConditions
 

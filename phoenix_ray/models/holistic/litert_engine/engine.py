@@ -19,8 +19,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from phoenix_ray.config import ModelSettings
 from phoenix_ray.landmarks import Layout
+from phoenix_ray.model_settings import ModelSettings
 from phoenix_ray.models.base import LandmarkBatch, frames_per_call
 from phoenix_ray.models.holistic.batching import tracking_batch_size
 from phoenix_ray.models.holistic.crop_transforms import image_from_crop, within_limits

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from phoenix_ray.config import ModelSettings
+from phoenix_ray.model_settings import ModelSettings
 from phoenix_ray.models.agreement import PartAgreement, agree_all
 from phoenix_ray.models.base import LandmarkBatch, PoseModel, TrialConditions, TrialDecision
 from phoenix_ray.models.holistic.batching import (

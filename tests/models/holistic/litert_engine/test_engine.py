@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from phoenix_ray import landmarks
-from phoenix_ray.config import ModelSettings
 from phoenix_ray.errors import ModelError
+from phoenix_ray.model_settings import ModelSettings
 from phoenix_ray.models.base import LandmarkBatch
 from phoenix_ray.models.holistic.crop_transforms import MAX_SIDE
 from phoenix_ray.models.holistic.geometry import Rect

@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 
 from phoenix_ray import landmarks
 from phoenix_ray.cluster.worker import ShardWorker
-from phoenix_ray.config import ModelSettings, OutputSettings, Settings
+from phoenix_ray.config import OutputSettings, Settings
 from phoenix_ray.dataset.identity import DatasetIdentity
 from phoenix_ray.dataset.shards import Shard
 from phoenix_ray.errors import ModelError
+from phoenix_ray.model_settings import ModelSettings
 from phoenix_ray.models.base import LandmarkBatch
 from phoenix_ray.models.holistic.decoding import FACE_ANCHORS, POSE_ANCHORS
 from phoenix_ray.models.holistic.litert_engine.engine import HolisticLitert

@@ -13,7 +13,7 @@ import pytest
 from numpy.typing import NDArray
 
 from phoenix_ray import landmarks
-from phoenix_ray.config import ModelSettings
+from phoenix_ray.model_settings import ModelSettings
 from phoenix_ray.models.base import LandmarkBatch, TrialConditions
 from tests.golden.astronaut import LEFT_HAND, NOBODY, render
 
