@@ -79,7 +79,17 @@ def complete(job: Job, plan: Plan, expected: Expected) -> int:
         missing = recompute_lost(job.storage, job.identity, expected, job.record.given_up_videos, compute_again)
         if missing and not job.stop:
             job.record.videos_missing(missing)
+        if not job.claim.share:
+            job.claim.lease.confirm()
+            remove_half_written(job.storage)
     return workers
+
+
+def remove_half_written(storage: Storage) -> None:
+    """Remove partitions that a worker had not finished when it was killed; no worker of the dataset lives any more."""
+    for file in storage.list(paths.PARTITIONS):
+        if file.temporary:
+            storage.delete(file.name)
 
 
 def take_stock(claim: Claim, identity: DatasetIdentity) -> CommittedFrames:

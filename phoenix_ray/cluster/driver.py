@@ -31,6 +31,8 @@ from phoenix_ray.text import counted
 
 # How long the loop sleeps at most before it looks at deadlines and shows progress.
 TICK_SECONDS = 0.5
+# How long the driver waits at the end for copies of shards that another worker has committed.
+COPY_SECONDS = 2.0
 # The first message about a run in which nothing happens comes after this long; each further one after twice the time of
 # the last.
 QUIET_SECONDS = 60.0
@@ -119,6 +121,12 @@ class Driver:
             )
             self._lease.confirm()
             self._reduce.start_when_due(self._record.partitions)
+        self._await_copies()
+
+    def _await_copies(self) -> None:
+        """Let copies of committed shards end: one that is killed while it writes would leave a file."""
+        if self._in_flight:
+            ray.wait(list(self._in_flight), num_returns=len(self._in_flight), timeout=COPY_SECONDS)
 
     def _at_work(self) -> Iterator[ShardAtWork]:
         """Yield what each worker computes."""

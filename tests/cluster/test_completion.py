@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from phoenix_ray.cluster.completion import ROUNDS, recompute_lost, without_given_up
+from phoenix_ray.cluster.completion import ROUNDS, recompute_lost, remove_half_written, without_given_up
 from phoenix_ray.dataset.shards import CommittedFrames, Expected, version_key
 from phoenix_ray.dataset.storage import LocalStorage
 from phoenix_ray.dataset.survey import committed_in, take_survey
@@ -80,3 +80,17 @@ def test_a_run_that_is_stopped_looks_no_further(tmp_path: Path) -> None:
     for file in list(storage.list("partitions")):
         storage.delete(file.name)
     assert recompute_lost(storage, IDENTITY, expected, (), lambda *_: False) == 3
+
+
+def test_partitions_that_killed_workers_had_not_finished_are_removed(tmp_path: Path) -> None:
+    storage = new_dataset(tmp_path)
+    commit(storage, VIDEOS[0], 0, 10)
+    (whole,) = [file.name for file in storage.list("partitions")]
+    half_written = tmp_path / whole.rpartition("/")[0] / ".tmp-0123456789abcdef"
+    half_written.write_bytes(b"PAR1")
+    status = tmp_path / "runs" / "run" / ".tmp-0123456789abcdef"
+    status.parent.mkdir(parents=True)
+    status.write_bytes(b"{")
+    remove_half_written(storage)
+    assert [file.name for file in storage.list("partitions")] == [whole]
+    assert status.exists()

@@ -249,6 +249,10 @@ class Job:
             time.sleep(0.2)
         return time.monotonic()
 
+    def limit(self, minutes: int) -> None:
+        """Set the time that the job may take since its start, as an administrator does."""
+        self._slurm.call("scontrol", "update", f"JobId={self.number}", f"TimeLimit={minutes}")
+
     def cancel(self, *words: str) -> None:
         """Call scancel."""
         self._slurm.call("scancel", *words, self.number)
