@@ -37,7 +37,7 @@ def tabulate_frames(video: VideoLandmarks, parts: Sequence[str] | None = None, l
     names = [
         f"{part.name}_{point}_{axis}" for part in chosen for point in range(len(part.points)) for axis in part.axes
     ]
-    values = [video.points[part.name].reshape(len(video), -1) for part in chosen]
+    values = [video.points[part.name].reshape(len(video), len(part.points) * len(part.axes)) for part in chosen]
     # One array for all points: a thousand columns that are added singly take seconds.
     landmarks = np.concatenate(values, axis=1) if values else np.empty((len(video), 0), np.float32)
     return pandas.concat(

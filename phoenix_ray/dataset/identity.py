@@ -12,6 +12,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Annotated
 
 from pydantic import TypeAdapter
@@ -182,6 +183,8 @@ def read_identity(storage: ReadableStorage) -> DatasetIdentity:
     """
     where = f"{storage.root}/{paths.IDENTITY}"
     try:
+        if isinstance(storage, LocalStorage) and Path(storage.root).is_file():
+            raise FileNotFoundError
         content = storage.read(paths.IDENTITY)
         tree = parse_mapping(content)
         version = validate(_VERSION, tree.get("schema_version"), "schema_version")

@@ -36,8 +36,8 @@ def open_storage(path: str) -> Storage:
         return ObjectStorage(open_bucket(path))
     if match := _ALMOST_URI.match(path):
         raise ConfigError(
-            f"'{path}' is not a URI: two slashes follow the scheme, {match[1]}://BUCKET/FOLDER. A folder of this name "
-            f"is './{path}'."
+            f"'{path}' is not a URI: two slashes follow the scheme, {match[1]}://BUCKET/FOLDER, in a string, as "
+            f"pathlib.Path drops one. A folder of this name is './{path}'."
         )
     scheme, separator, _ = path.partition("://")
     if separator and scheme != "file":

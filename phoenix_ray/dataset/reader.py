@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from operator import index as to_index
 from typing import TYPE_CHECKING, Any, SupportsIndex, TypeVar, overload
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import fs
@@ -306,9 +307,8 @@ class Dataset:
         first, end, step = place.indices(len(self))
         if step < 0:
             raise ValueError("the videos of a dataset are in order: give a positive step, and use reversed(dataset)")
-        videos = self.videos()
-        rows = videos.slice(first, max(0, end - first)) if step == 1 else videos.take(pa.array(range(first, end, step)))
-        return Dataset(self._storage, self.identity, self.layout, VideoChoice.of_rows(rows), self._snapshot)
+        choice = VideoChoice.of_rows(self.videos(), np.arange(first, end, step))
+        return Dataset(self._storage, self.identity, self.layout, choice, self._snapshot)
 
     def _look(self) -> Snapshot:
         for _ in range(_ATTEMPTS):

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from phoenix_ray.dataset.video_table import UNREADABLE_COLUMN
 from phoenix_ray.errors import ConfigError, did_you_mean
@@ -36,10 +37,10 @@ class VideoChoice:
         return self.condition is None and self.keys is None
 
     @classmethod
-    def of_rows(cls, videos: pa.Table) -> VideoChoice:
-        """Return the choice of the videos in a table, whatever becomes of their other columns."""
-        # Taken, so that a few rows do not keep the whole table in memory.
-        keys = videos.select(["split", "video_id"]).take(pa.array(np.arange(videos.num_rows)))
+    def of_rows(cls, videos: pa.Table, rows: NDArray[np.int64]) -> VideoChoice:
+        """Return the choice of the videos in some rows of the table, whatever becomes of the table."""
+        # Taken, not sliced, so that a few rows do not keep the whole table in memory.
+        keys = videos.select(["split", "video_id"]).take(pa.array(rows))
         return cls(keys=keys.cast(pa.schema([("split", pa.string()), ("video_id", pa.string())])))
 
     def narrowed(self, condition: pc.Expression) -> VideoChoice:
