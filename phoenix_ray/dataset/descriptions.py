@@ -12,9 +12,10 @@ import pyarrow.compute as pc
 from phoenix_ray.dataset.identity import DatasetIdentity
 from phoenix_ray.dataset.schema import STATUSES
 from phoenix_ray.landmarks import Layout
-from phoenix_ray.text import counted, short_line
+from phoenix_ray.text import counted, printable_line, short_line
 
 _MOST_CHARACTERS = 490
+_LONGEST_PATH = 80
 _SPLITS_NAMED = 4
 _PARTS_NAMED = 6
 
@@ -34,7 +35,7 @@ def describe_dataset(root: str, identity: DatasetIdentity, layout: Layout, video
     named = [f"{short_line(split, 20)} {number:,}" for split, number in splits[:_SPLITS_NAMED]]
     unfinished = count_unfinished(videos)
     lines = (
-        f"<Dataset {short_line(root)}: {counted(videos.num_rows, 'video')}, {counted(frames, 'frame')}",
+        f"<Dataset {_shown_path(root)}: {counted(videos.num_rows, 'video')}, {counted(frames, 'frame')}",
         short_line(f"{describe_model(identity.model)}: {_describe_parts(layout)}", 165),
         "; ".join(
             [
@@ -77,6 +78,12 @@ def describe_model(model: Mapping[str, str]) -> str:
         return "a model that is not recorded"
     name = model.get("model", model.get("name"))
     return ", ".join(filter(None, (name, model.get("engine"), model.get("mode", "static"))))
+
+
+def _shown_path(path: str) -> str:
+    """Return a path as one line; the end of a long one, which says most."""
+    line = printable_line(path)
+    return line if len(line) <= _LONGEST_PATH else f"…{line[1 - _LONGEST_PATH :]}"
 
 
 def _describe_parts(layout: Layout) -> str:

@@ -16,7 +16,7 @@ from phoenix_ray.dataset.sealing import parse_mapping
 from phoenix_ray.dataset.storage import LocalStorage
 from phoenix_ray.errors import OutputError, did_you_mean
 from phoenix_ray.sources.formats import is_frame_name, is_video_name
-from phoenix_ray.text import short_line
+from phoenix_ray.text import printable_line, short_line
 
 _MOST_ENTRIES = 1_000
 _NAMES_LISTED = 3
@@ -30,7 +30,7 @@ def describe_nearby(root: str) -> str:
     path = Path(root)
     with suppress(OSError):
         if enclosing := paths.enclosing_dataset(path):
-            return f" It lies in a dataset: open {short_line(enclosing)}."
+            return f" It lies in a dataset: open {printable_line(enclosing)}."
         if not path.exists():
             around = [folder.name for folder in _datasets_in(path.parent)]
             return f" There is no such path.{did_you_mean(path.name, around)}"
@@ -38,11 +38,11 @@ def describe_nearby(root: str) -> str:
             names = ", ".join(short_line(folder.name) for folder in held[:_NAMES_LISTED])
             more = f" and {len(held) - _NAMES_LISTED:,} more" if len(held) > _NAMES_LISTED else ""
             if len(held) == 1:
-                return f" It holds a dataset. Did you mean '{short_line(held[0])}'?"
+                return f" It holds a dataset. Did you mean '{printable_line(held[0])}'?"
             return f" It holds the datasets {names}{more}: open one of them."
         for folder in _datasets_in(path.parent):
             if _source_of(folder) == path.resolve():
-                return f" It is the source of a dataset. Did you mean '{short_line(folder)}'?"
+                return f" It is the source of a dataset. Did you mean '{printable_line(folder)}'?"
         if seen := next((entry.name for entry in _entries(path) if _is_source_file(entry.name)), None):
             return f" It looks like a source: it holds '{short_line(seen)}'."
     return ""

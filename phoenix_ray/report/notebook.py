@@ -21,9 +21,9 @@ from phoenix_ray.dataset.schema import STATUSES
 from phoenix_ray.dataset.shards import VideoKey
 from phoenix_ray.dataset.video_landmarks import VideoLandmarks, image_parts
 from phoenix_ray.landmarks import Layout
-from phoenix_ray.report.markup import Element, brief, element, picture, video_label
+from phoenix_ray.report.markup import Element, element, picture
 from phoenix_ray.report.pictures import Picture, Wanted, draw_pictures
-from phoenix_ray.text import counted
+from phoenix_ray.text import counted, short_line
 
 _SPLITS_SHOWN = 20
 _PARTS_SHOWN = 8
@@ -58,8 +58,8 @@ def dataset_html(root: str, identity: DatasetIdentity, layout: Layout, videos: p
     return _to_text(
         element(
             "div",
-            _line(element("strong", "Dataset "), _name(brief(root)), f": {', '.join(facts)}"),
-            _line(f"{brief(describe_model(identity.model))} ({brief(layout.name)})"),
+            _line(element("strong", "Dataset "), _name(short_line(root, 300)), f": {', '.join(facts)}"),
+            _line(f"{short_line(describe_model(identity.model))} ({short_line(layout.name)})"),
             _table(headings, rows) if rows else None,
             _line(f"and {left:,} more splits") if left > 0 else None,
         )
@@ -72,22 +72,22 @@ def video_html(video: VideoLandmarks) -> str:
     if video.fps is not None:
         facts.append(f"{video.fps:.6g} fps{' on average' if video.fps_varies else ''}")
     facts += [
-        f"{count:,} {brief(status.replace('_', ' '))}"
+        f"{count:,} {short_line(status.replace('_', ' '))}"
         for status, count in Counter(video.status).items()
         if status != "ok"
     ]
     rates = list(video.rates().items())[:_PARTS_SHOWN]
-    annotations = [(brief(name, 40), text) for name, text in video.annotation.items() if text][:_ANNOTATIONS_SHOWN]
+    annotations = [(short_line(name, 40), text) for name, text in video.annotation.items() if text][:_ANNOTATIONS_SHOWN]
     return _to_text(
         element(
             "div",
             _line(
                 element("strong", "VideoLandmarks "),
-                _name(video_label(video.split, video.video_id)),
-                f": {', '.join(facts)} ({brief(video.layout.name)})",
+                _name(short_line("/".join(filter(None, (video.split, video.video_id))), 120)),
+                f": {', '.join(facts)} ({short_line(video.layout.name)})",
             ),
-            *(_line(element("em", f"{name} "), _name(brief(text, 300))) for name, text in annotations),
-            _table(["", *(brief(part).replace("_", " ") for part, _ in rates)], [["found in", *_rates(rates)]])
+            *(_line(element("em", f"{name} "), _name(short_line(text, 300))) for name, text in annotations),
+            _table(["", *(short_line(part).replace("_", " ") for part, _ in rates)], [["found in", *_rates(rates)]])
             if rates
             else None,
             _skeletons(video),
@@ -116,7 +116,7 @@ def _split_row(sums: Mapping[str, Any], parts: Sequence[str]) -> list[str]:
     rows = max(1, int(sums["rows"]))
     shares = [f"{sums[part] / rows:.1%}" for part in parts]
     return [
-        brief(str(sums["split"]), 60),
+        short_line(str(sums["split"]), 60),
         f"{int(sums['videos']):,}",
         f"{int(sums['frames']):,}",
         *shares,
