@@ -120,12 +120,15 @@ class Dataset:
             KeyError: The layout has no such part.
             ValueError: `max_unreadable` is not a share.
         """
-        condition = choose_videos(self.videos(), split, signer, gloss, where, max_unreadable)
+        choice = self._choice
+        if max_unreadable != 1 or any(wanted is not None for wanted in (split, signer, gloss, where)):
+            condition = choose_videos(self.videos(), split, signer, gloss, where, max_unreadable)
+            choice = choice.narrowed(condition)
         return Dataset(
             self._storage,
             self.identity,
             self.layout if parts is None else self.layout.only(parts),
-            self._choice.narrowed(condition),
+            choice,
             self._snapshot,
         )
 

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from phoenix_ray.dataset.shards import VideoKey
 from phoenix_ray.errors import did_you_mean
-from phoenix_ray.text import counted, short_line
+from phoenix_ray.text import counted, short_line, storable_text
 
 # Similar names are looked for among so many; comparing two names takes up to 0.1 ms.
 _MOST_COMPARED = 1_000
@@ -27,7 +27,8 @@ def matching_videos(videos: pa.Table, name: str) -> list[VideoKey]:
 
     There are several where an ID is in several splits.
     """
-    # A split or an ID may hold slashes.
+    # As IDs are stored that are not UTF-8. A split or an ID may hold slashes.
+    name = storable_text(name)
     ids = [name, *(name[place + 1 :] for place, letter in enumerate(name) if letter == "/")]
     likely = videos.select(["split", "video_id"])
     likely = likely.filter(pc.is_in(likely["video_id"], pa.array(ids, pa.string()))).to_pylist()
@@ -65,7 +66,7 @@ def find_named(videos: pa.Table, place: str, name: str) -> VideoKey:
 
 def describe_missing(videos: pa.Table, place: str, key: VideoKey) -> str:
     """Return why a dataset has no video of a split and ID: a wrong split, a wrong ID, or another split."""
-    split, video_id = key
+    split, video_id = (storable_text(name) for name in key)
     shown = short_line(video_id)
     missing = f"no video '{shown}' in the split '{short_line(split)}' of {place}"
     splits = [name for name in pc.unique(videos["split"]).to_pylist() if name is not None]
@@ -89,7 +90,7 @@ def _similar(videos: pa.Table, name: str) -> str:
     """Return " Did you mean 'x'?" for the most similar ID or, where the name holds a slash, `split/ID`."""
     if len(name) > _LONGEST_COMPARED:
         return ""
-    names = videos["video_id"]
+    name, names = storable_text(name), videos["video_id"]
     if "/" in name:
         names = pc.binary_join_element_wise(videos["split"].cast(pa.string()), names, "/")
     names = names.filter(pc.less_equal(pc.utf8_length(names), _LONGEST_COMPARED))

@@ -19,7 +19,7 @@ from phoenix_ray.sources.base import Video
 from phoenix_ray.text import ShowProgress
 from phoenix_ray.viewer.chosen_videos import describe_changes, find_source_videos, find_video
 from phoenix_ray.viewer.encoders import TimedPicture, complete_file, write_gif, write_mp4
-from phoenix_ray.viewer.film import FORMATS, BlockSource, Film, Form
+from phoenix_ray.viewer.film import FORMATS, BlockSource, Film, Form, PictureLimits
 from phoenix_ray.viewer.shown_rows import ALL_FRAMES, ASSUMED_RATE, FrameSpan, Overview
 
 # Pictures from which the colours of a GIF are chosen.
@@ -107,6 +107,7 @@ def write_film(
     form: Form,
     video: Video | None,
     show: ShowProgress | None = None,
+    limits: PictureLimits | None = None,
 ) -> MovingPicture:
     """Draw a video and write it as an MP4 file or a GIF; its remark says what is special about its speed.
 
@@ -120,12 +121,13 @@ def write_film(
         form: What is drawn.
         video: Where the frames lie; None draws no frames.
         show: Called with the number of pictures written.
+        limits: How large the pictures may be; None means as large as the file's format allows.
 
     Raises:
         OutputError: The rows cannot be read, or the file cannot be written.
     """
     ending = file.suffix.lower()
-    film = Film(datasets, names, key, overview, span, form, video, FORMATS[ending])
+    film = Film(datasets, names, key, overview, span, form, video, limits or FORMATS[ending])
 
     def noted(pictures: Iterator[TimedPicture]) -> Iterator[TimedPicture]:
         for done, picture in enumerate(pictures, 1):

@@ -15,15 +15,17 @@ from phoenix_ray.errors import ConfigError
 from phoenix_ray.landmarks import Layout
 from phoenix_ray.sources.base import Video
 from phoenix_ray.text import counted, short_line
-from phoenix_ray.viewer.film import FORMATS, Form
+from phoenix_ray.viewer.film import FORMATS, Form, PictureLimits
 from phoenix_ray.viewer.html_page import write_video_page
 from phoenix_ray.viewer.moving_pictures import write_film
 from phoenix_ray.viewer.shown_rows import FrameSpan, Overview
 from phoenix_ray.viewer.video_drawing import SourcePlace, find_frames_of
 
 Result = TypeVar("Result")
-# Longer videos are cut in a notebook, which stores what it shows: 20 s at 25 fps take some seconds to draw, and 1 MB.
-MOST_FRAMES_SHOWN = 500
+# Longer videos are cut in a notebook, which stores what it shows and waits for it: 300 frames take some seconds to draw.
+MOST_FRAMES_SHOWN = 300
+# As a GIF, which fits beside code too.
+_SHOWN_LIMITS = FORMATS[".gif"]
 _PAGE_ENDINGS = (".html", ".htm")
 
 
@@ -106,19 +108,20 @@ class VideoPlayer:
             )
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / "video.mp4"
-            self._write(file, span)
+            self._write(file, span, _SHOWN_LIMITS)
             content = base64.b64encode(file.read_bytes()).decode("ascii")
         source = f"data:video/mp4;base64,{content}"
         return f'<video controls loop muted playsinline style="max-width:100%" src="{source}"></video>{note}'
 
-    def _write(self, file: Path, span: FrameSpan) -> None:
+    def _write(self, file: Path, span: FrameSpan, limits: PictureLimits | None = None) -> None:
         overview = self._overview if span == self._span else Overview.of(iter([self._video]), span)
         key = (self._video.split, self._video.video_id)
         if not overview.rows:
             raise ConfigError(f"{short_line('/'.join(filter(None, key)))} has no row{span}: there is nothing to save.")
         # To the last row: a player shows no frames behind it.
         shown = FrameSpan(span.first, overview.last + 1)
-        write_film(file, [_LoadedVideo(self._video)], (), key, overview, shown, self._form, self._frames)
+        datasets = [_LoadedVideo(self._video)]
+        write_film(file, datasets, (), key, overview, shown, self._form, self._frames, limits=limits)
 
 
 class _LoadedVideo:

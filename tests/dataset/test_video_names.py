@@ -63,6 +63,15 @@ def test_names_of_any_length_are_answered_at_once_and_in_brief() -> None:
         assert len(describe_missing(table, "OUTPUT", (name, "a"))) < 700
 
 
+@pytest.mark.parametrize("count", [3, 3_000])
+def test_a_name_that_is_not_utf_8_is_found_as_it_is_stored(count: int) -> None:
+    table = table_of([("train", f"clip\\udcff{number}") for number in range(count)])
+    assert find_named(table, "OUTPUT", "clip\udcff2") == ("train", "clip\\udcff2")
+    with pytest.raises(KeyError, match="Did you mean"):
+        find_named(table, "OUTPUT", "clip\udcff9999")
+    assert "no video 'clip" in describe_missing(table, "OUTPUT", ("train", "clip\udcff9999"))
+
+
 def test_an_id_of_many_splits_is_answered_with_some_of_them() -> None:
     table = table_of([(f"split-{number:03}", "a") for number in range(100)])
     with pytest.raises(KeyError, match=r"split-004/a and 95 more\. Name one by its split and ID"):
