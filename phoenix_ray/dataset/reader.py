@@ -10,7 +10,6 @@ import os
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
-from operator import index as to_index
 from typing import TYPE_CHECKING, Any, SupportsIndex, TypeVar, overload
 
 import numpy as np
@@ -29,12 +28,11 @@ from phoenix_ray.dataset.snapshot import Snapshot, VideoIndex
 from phoenix_ray.dataset.storage import ReadableStorage
 from phoenix_ray.dataset.tally import add_digests
 from phoenix_ray.dataset.video_landmarks import VideoLandmarks
-from phoenix_ray.dataset.video_names import describe_missing, find_named, matching_videos
+from phoenix_ray.dataset.video_names import describe_missing, find_place, is_key, matching_videos
 from phoenix_ray.dataset.video_rows import VideoRows
 from phoenix_ray.dataset.video_table import KERNELS_SEPARATOR
 from phoenix_ray.errors import OutputError
 from phoenix_ray.landmarks import Layout
-from phoenix_ray.text import counted
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -181,7 +179,7 @@ class Dataset:
         if isinstance(video, str):
             return bool(matching_videos(self.videos(), video))
         key = (video.split, video.video_id) if isinstance(video, VideoLandmarks) else video
-        if isinstance(key, tuple) and len(key) == 2 and all(isinstance(name, str) for name in key):
+        if is_key(key):
             return self._index.find(key) is not None
         raise TypeError(f"a dataset holds videos by (split, video ID) or by ID, not by {type(video).__name__}")
 
@@ -208,17 +206,7 @@ class Dataset:
         """
         if isinstance(place, slice):
             return self._cut(place)
-        if isinstance(place, str):
-            return self.load(*find_named(self.videos(), self._place, place))
-        if isinstance(place, tuple):
-            if len(place) == 2 and all(isinstance(name, str) for name in place):
-                return self.load(*place)
-            raise TypeError(f"a video has a split and an ID, dataset['train', 'ID'], not {place!r:.80}")
-        try:
-            row = range(len(self))[to_index(place)]
-        except IndexError:
-            raise IndexError(f"there is no video {place}: the dataset has {counted(len(self), 'video')}") from None
-        return self.load(*(self.videos()[name][row].as_py() for name in ("split", "video_id")))
+        return self.load(*find_place(self.videos(), self._place, place))
 
     def __repr__(self) -> str:
         """Return a few lines that say what the dataset holds."""

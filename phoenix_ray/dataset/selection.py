@@ -60,7 +60,7 @@ def _rows_of(videos: pa.Table, keys: pa.Table) -> pa.Table:
     candidates = videos.select(["split", "video_id"]).take(pa.array(likely))
     columns = [candidates["split"].cast(pa.string()), candidates["video_id"], pa.array(likely)]
     found = pa.table(columns, names=["split", "video_id", "row"])
-    found = found.join(keys, ["split", "video_id"], join_type="left semi")
+    found = found.join(keys, ["split", "video_id"], join_type="left semi", use_threads=False)
     return videos.take(pa.array(np.sort(found["row"].to_numpy())))
 
 

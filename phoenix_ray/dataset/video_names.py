@@ -7,6 +7,8 @@ million videos is answered within a second.
 from __future__ import annotations
 
 from collections.abc import Callable
+from operator import index
+from typing import SupportsIndex, TypeGuard
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -62,6 +64,37 @@ def find_named(videos: pa.Table, place: str, name: str) -> VideoKey:
     listed = _listed(videos, with_split="/" in name)
     way_out = _similar(videos, name) or f" It has {counted(videos.num_rows, 'video')}: {listed}."
     raise KeyError(f"{place} has no video '{shown}'.{way_out}")
+
+
+def find_place(videos: pa.Table, root: str, place: SupportsIndex | VideoKey | str) -> VideoKey:
+    """Return (split, video ID) of what stands between the brackets of `dataset[…]`, other than a slice.
+
+    Args:
+        videos: The table of videos.
+        root: The dataset's path, for messages.
+        place: A row of the table, negative from its end; (split, video ID); an ID or `split/ID`.
+
+    Raises:
+        IndexError: There are fewer videos.
+        KeyError: A name is not that of one video. A split and an ID are returned unchecked.
+        TypeError: It is something else.
+    """
+    if isinstance(place, str):
+        return find_named(videos, root, place)
+    if is_key(place):
+        return place
+    try:
+        row = range(videos.num_rows)[index(place)]  # type: ignore[arg-type]
+    except TypeError:
+        raise TypeError(f"a video is named by its place, (split, ID) or an ID, not by {place!r:.80}") from None
+    except IndexError:
+        raise IndexError(f"there is no video {place}: the dataset has {counted(videos.num_rows, 'video')}") from None
+    return videos["split"][row].as_py(), videos["video_id"][row].as_py()
+
+
+def is_key(place: object) -> TypeGuard[VideoKey]:
+    """Return whether something is a split and a video ID."""
+    return isinstance(place, tuple) and len(place) == 2 and all(isinstance(name, str) for name in place)
 
 
 def describe_missing(videos: pa.Table, place: str, key: VideoKey) -> str:

@@ -22,7 +22,7 @@ from phoenix_ray.viewer.shown_rows import FrameSpan, Overview
 from phoenix_ray.viewer.video_drawing import SourcePlace, find_frames_of
 
 Result = TypeVar("Result")
-# Longer videos are cut in a notebook, which stores what it shows and waits for it: 300 frames take some seconds to draw.
+# Longer videos are cut in a notebook, which stores what it shows, and waits some seconds until 300 frames are drawn.
 MOST_FRAMES_SHOWN = 300
 # As a GIF, which fits beside code too.
 _SHOWN_LIMITS = FORMATS[".gif"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -156,6 +157,21 @@ def test_what_names_no_video_is_refused(dataset: Dataset, place: object) -> None
         dataset[place]  # type: ignore[call-overload]
     with pytest.raises(TypeError):
         place in dataset  # noqa: B015
+
+
+def test_threads_read_at_once_with_a_selection_each(dataset: Dataset) -> None:
+    expected = [video.points["body"].tobytes() for video in dataset]
+
+    def read(part: Dataset) -> list[bytes]:
+        return [video.points["body"].tobytes() for _ in range(5) for video in part]
+
+    with ThreadPoolExecutor(4) as pool:
+        for found in pool.map(read, [dataset.select() for _ in range(8)]):
+            assert found == expected * 5
+
+
+def test_a_selection_of_everything_copies_no_table(dataset: Dataset) -> None:
+    assert dataset.select(parts=["hand"]).videos() is dataset.videos()
 
 
 def test_a_slice_backwards_is_refused(dataset: Dataset) -> None:
