@@ -12,14 +12,13 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Annotated
 
 from pydantic import TypeAdapter
 
 from phoenix_ray.config import SourceSettings
 from phoenix_ray.dataset import paths
-from phoenix_ray.dataset.nearby import describe_nearby
+from phoenix_ray.dataset.nearby import describe_nearby, names_a_file
 from phoenix_ray.dataset.parquet import SCHEMA_VERSION
 from phoenix_ray.dataset.sealing import (
     FrameNumber,
@@ -183,7 +182,7 @@ def read_identity(storage: ReadableStorage) -> DatasetIdentity:
     """
     where = f"{storage.root}/{paths.IDENTITY}"
     try:
-        if isinstance(storage, LocalStorage) and Path(storage.root).is_file():
+        if isinstance(storage, LocalStorage) and names_a_file(storage.root):
             raise FileNotFoundError
         content = storage.read(paths.IDENTITY)
         tree = parse_mapping(content)

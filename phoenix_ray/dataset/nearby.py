@@ -20,6 +20,8 @@ from phoenix_ray.text import printable_line, short_line
 
 _MOST_ENTRIES = 1_000
 _NAMES_LISTED = 3
+# What a path raises that may not be looked at, that no file system can hold, or whose links form a circle.
+_UNUSABLE = (OSError, ValueError, RuntimeError)
 
 
 def describe_nearby(root: str) -> str:
@@ -28,7 +30,7 @@ def describe_nearby(root: str) -> str:
     Only names in the folder and in the one around it are looked at, and the small `dataset.json` of datasets there.
     """
     path = Path(root)
-    with suppress(OSError):
+    with suppress(*_UNUSABLE):
         if enclosing := paths.enclosing_dataset(path):
             return f" It lies in a dataset: open {printable_line(enclosing)}."
         if not path.exists():
@@ -48,6 +50,13 @@ def describe_nearby(root: str) -> str:
     return ""
 
 
+def names_a_file(root: str) -> bool:
+    """Return whether there is a file at a path, False also where that cannot be found out."""
+    with suppress(*_UNUSABLE):
+        return Path(root).is_file()
+    return False
+
+
 def _datasets_in(folder: Path) -> Iterator[Path]:
     return (entry for entry in _entries(folder) if (entry / paths.IDENTITY).is_file())
 
@@ -59,7 +68,7 @@ def _entries(folder: Path) -> list[Path]:
 
 def _source_of(dataset: Path) -> Path | None:
     """Return the recorded source of a dataset as a path, None where that is not known."""
-    with suppress(OSError, ValueError, OutputError):
+    with suppress(*_UNUSABLE, OutputError):
         recorded = parse_mapping(LocalStorage(str(dataset)).read(paths.IDENTITY)).get("source_root")
         if isinstance(recorded, str) and recorded and "://" not in recorded:
             return Path(recorded).resolve()

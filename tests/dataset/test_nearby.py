@@ -74,6 +74,14 @@ def test_what_cannot_be_looked_at_is_no_obstacle(home: Path, monkeypatch: pytest
     assert describe_nearby(str(home / "empty")) == ""
 
 
+@pytest.mark.parametrize("name", ["x" * 300, "loop", "nul\0"])
+def test_a_path_that_no_file_system_holds_is_an_error_with_the_path(tmp_path: Path, name: str) -> None:
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    with pytest.raises(OutputError) as caught:
+        phoenix_ray.open(tmp_path / name)
+    assert str(tmp_path) in str(caught.value)
+
+
 def test_names_from_outside_are_made_harmless(tmp_path: Path) -> None:
     claim_dataset(LocalStorage(str(tmp_path / "a\x1b[31m")), DatasetIdentity(LAYOUT.name))
     claim_dataset(LocalStorage(str(tmp_path / "b")), DatasetIdentity(LAYOUT.name))
