@@ -20,6 +20,7 @@ from phoenix_ray.text import printable_line, short_line
 
 _MOST_ENTRIES = 1_000
 _NAMES_LISTED = 3
+_ONLY_OF_DATASETS = {paths.MANIFESTS, paths.VIDEOS, paths.PARTITIONS}
 # What a path raises that may not be looked at, that no file system can hold, or whose links form a circle.
 _UNUSABLE = (OSError, ValueError, RuntimeError)
 
@@ -36,6 +37,8 @@ def describe_nearby(root: str) -> str:
         if not path.exists():
             around = [folder.name for folder in _datasets_in(path.parent)]
             return f" There is no such path.{did_you_mean(path.name, around)}"
+        if _ONLY_OF_DATASETS & {entry.name for entry in _entries(path)}:
+            return " It was one: start its run again with the same settings, which keeps the rows that they made."
         if held := list(_datasets_in(path)):
             names = ", ".join(short_line(folder.name) for folder in held[:_NAMES_LISTED])
             more = f" and {len(held) - _NAMES_LISTED:,} more" if len(held) > _NAMES_LISTED else ""

@@ -61,6 +61,13 @@ def test_a_file_of_a_whole_dataset_names_the_dataset(home: Path) -> None:
         phoenix_ray.open(file)
 
 
+def test_a_dataset_that_lost_its_identity_is_not_sent_elsewhere(home: Path) -> None:
+    (home / "landmarks" / "dataset.json").rename(home / "elsewhere.json")
+    (home / "landmarks" / "manifests").mkdir()
+    with pytest.raises(OutputError, match="It was one: start its run again with the same settings"):
+        phoenix_ray.open(home / "landmarks")
+
+
 def test_what_cannot_be_looked_at_is_no_obstacle(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     os.mkfifo(home / "corpora" / "pipe")
     (home / "corpora" / "others" / "dataset.json").write_bytes(b"\xff{")
