@@ -52,7 +52,7 @@ class MissingExtraError(PhoenixRayError):
 
 
 class MissingPackagesError(PhoenixRayError):
-    """Packages that every command needs are not installed."""
+    """Packages that a command or a method needs are not installed."""
 
     exit_code = EXIT_USAGE
 

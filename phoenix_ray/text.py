@@ -18,7 +18,7 @@ from typing import Protocol
 # Control characters, surrogates, line and paragraph separators.
 _CONTROLS = frozenset({"Cc", "Cs", "Zl", "Zp"})
 # These make a terminal show letters in another order than that of the text.
-_DIRECTION_MARKS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+_DIRECTION_MARKS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 # One slash of two is left where a URI was taken for a path.
 _USER_INFO = re.compile(
@@ -66,6 +66,12 @@ def progress_bar(label: str, things: str) -> Iterator[ShowProgress]:
 def printable_line(text: object) -> str:
     """Return text as one line that is safe in a terminal or log: control characters escaped, secrets removed."""
     return "".join(map(_escape, without_secrets(str(text))))
+
+
+def short_line(text: object, most: int = 80) -> str:
+    """Return text as `printable_line` does, with `…` in place of what is beyond `most` characters."""
+    line = printable_line(text)
+    return line if len(line) <= most else f"{line[: most - 1]}…"
 
 
 def printable_text(text: object) -> str:

@@ -18,6 +18,7 @@ from pydantic import TypeAdapter
 
 from phoenix_ray.config import SourceSettings
 from phoenix_ray.dataset import paths
+from phoenix_ray.dataset.nearby import describe_nearby, names_a_file
 from phoenix_ray.dataset.parquet import SCHEMA_VERSION
 from phoenix_ray.dataset.sealing import (
     FrameNumber,
@@ -28,7 +29,7 @@ from phoenix_ray.dataset.sealing import (
     seal_json,
     validate,
 )
-from phoenix_ray.dataset.storage import ReadableStorage, Storage
+from phoenix_ray.dataset.storage import LocalStorage, ReadableStorage, Storage
 from phoenix_ray.errors import FingerprintMismatchError, NewerVersionError, OutputError, SourceError
 from phoenix_ray.landmarks import LAYOUTS, Layout
 from phoenix_ray.sources.base import Source
@@ -181,6 +182,8 @@ def read_identity(storage: ReadableStorage) -> DatasetIdentity:
     """
     where = f"{storage.root}/{paths.IDENTITY}"
     try:
+        if isinstance(storage, LocalStorage) and names_a_file(storage.root):
+            raise FileNotFoundError
         content = storage.read(paths.IDENTITY)
         tree = parse_mapping(content)
         version = validate(_VERSION, tree.get("schema_version"), "schema_version")
@@ -194,9 +197,10 @@ def read_identity(storage: ReadableStorage) -> DatasetIdentity:
             raise ValueError("its fingerprint does not match its fields")
         refuse_broken_seal(content)
     except FileNotFoundError:
+        hint = describe_nearby(storage.root) if isinstance(storage, LocalStorage) else ""
         raise OutputError(
-            f"{storage.root} is not a dataset of phoenix_ray: it has no {paths.IDENTITY}. "
-            "`phoenix-ray run SOURCE OUTPUT` makes one."
+            f"{storage.root} is not a dataset of phoenix_ray: it has no {paths.IDENTITY}."
+            f"{hint or ' `phoenix-ray run SOURCE OUTPUT` makes one.'}"
         ) from None
     except ValueError as error:
         raise OutputError(

@@ -36,8 +36,8 @@ def open_storage(path: str) -> Storage:
         return ObjectStorage(open_bucket(path))
     if match := _ALMOST_URI.match(path):
         raise ConfigError(
-            f"'{path}' is not a URI: two slashes follow the scheme, {match[1]}://BUCKET/FOLDER. A folder of this name "
-            f"is './{path}'."
+            f"'{path}' is not a URI: two slashes follow the scheme, {match[1]}://BUCKET/FOLDER, in a string, as "
+            f"pathlib.Path drops one. A folder of this name is './{path}'."
         )
     scheme, separator, _ = path.partition("://")
     if separator and scheme != "file":
@@ -45,7 +45,12 @@ def open_storage(path: str) -> Storage:
             f"'{scheme}://' is not supported as an output: give a folder that every node sees under the same path, or "
             f"a bucket ({', '.join(f'{known}://' for known in SCHEMES)})."
         )
-    return LocalStorage(str(Path(path.removeprefix("file://")).expanduser().absolute()))
+    try:
+        return LocalStorage(str(Path(path.removeprefix("file://")).expanduser().absolute()))
+    except RuntimeError:
+        raise OutputError(
+            f"'{path}' begins with a user who does not exist. A folder of this name is './{path}'."
+        ) from None
 
 
 def open_for_reading(path: str, filesystem: fs.FileSystem | AbstractFileSystem | None = None) -> ReadableStorage:

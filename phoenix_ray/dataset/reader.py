@@ -6,29 +6,31 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
-from functools import reduce
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, SupportsIndex, TypeVar, overload
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import fs
 
-from phoenix_ray.dataset import paths
+from phoenix_ray.dataset.descriptions import committed_frames, describe_dataset
 from phoenix_ray.dataset.identity import DatasetIdentity, find_layout, read_identity
 from phoenix_ray.dataset.locations import open_for_reading
 from phoenix_ray.dataset.parquet import DamagedFileError
-from phoenix_ray.dataset.rows import ChangedError, RowRange, RowReader, are_consecutive, read_blocks, read_rows
-from phoenix_ray.dataset.schema import STATUSES, landmark_schema
-from phoenix_ray.dataset.selection import Names, choose_videos
+from phoenix_ray.dataset.rows import ChangedError
+from phoenix_ray.dataset.selection import EVERY_VIDEO, Names, VideoChoice, choose_videos
 from phoenix_ray.dataset.shards import VideoKey
 from phoenix_ray.dataset.snapshot import Snapshot, VideoIndex
 from phoenix_ray.dataset.storage import ReadableStorage
 from phoenix_ray.dataset.tally import add_digests
-from phoenix_ray.dataset.video_landmarks import VideoLandmarks, from_rows
-from phoenix_ray.dataset.video_table import KERNELS_SEPARATOR, NAMED_ANNOTATIONS
+from phoenix_ray.dataset.video_landmarks import VideoLandmarks
+from phoenix_ray.dataset.video_names import describe_missing, find_place, is_key, matching_videos
+from phoenix_ray.dataset.video_rows import VideoRows
+from phoenix_ray.dataset.video_table import KERNELS_SEPARATOR
 from phoenix_ray.errors import OutputError
 from phoenix_ray.landmarks import Layout
 
@@ -46,13 +48,18 @@ Result = TypeVar("Result")
 class Dataset:
     """A dataset, or some of its videos and parts (`select`), at the moment when it was opened or refreshed.
 
-    It is a `LandmarkCollection`. It can be pickled and forked; threads each need their own.
+    Iteration yields its videos in the order of `keys()`; `dataset[3]`, `dataset["train", "id"]` and `dataset["id"]`
+    load one, and `dataset[2:5]` is a dataset of these three.
+
+    It is a `LandmarkCollection`, and can be pickled and forked. Threads each need their own, which `select()` makes at
+    no cost of reading: a dataset keeps files and decoded rows for the next call. The videos that it returns are theirs
+    to share.
 
     Args:
         storage: The dataset's files.
         identity: Its recorded identity.
         layout: The parts to read; None means all of them.
-        condition: A condition on the columns of `videos()` that selects videos; None means all of them.
+        choice: The videos to show.
         snapshot: The videos and their places; None takes a snapshot.
     """
 
@@ -61,19 +68,21 @@ class Dataset:
         storage: ReadableStorage,
         identity: DatasetIdentity,
         layout: Layout | None = None,
-        condition: pc.Expression | None = None,
+        choice: VideoChoice = EVERY_VIDEO,
         snapshot: Snapshot | None = None,
     ) -> None:
         self.identity = identity
         self.layout = layout or find_layout(identity)
         self._storage = storage
-        self._condition = condition
+        self._choice = choice
         self._use(snapshot or self._look())
 
     @classmethod
-    def open(cls, path: str, filesystem: fs.FileSystem | AbstractFileSystem | None = None) -> Dataset:
+    def open(
+        cls, path: str | os.PathLike[str], filesystem: fs.FileSystem | AbstractFileSystem | None = None
+    ) -> Dataset:
         """Open the dataset in a folder or a bucket; see `phoenix_ray.open`."""
-        storage = open_for_reading(path, filesystem)
+        storage = open_for_reading(os.fspath(path), filesystem)
         return cls(storage, read_identity(storage))
 
     def refresh(self) -> None:
@@ -109,12 +118,15 @@ class Dataset:
             KeyError: The layout has no such part.
             ValueError: `max_unreadable` is not a share.
         """
-        condition = choose_videos(self.videos(), split, signer, gloss, where, max_unreadable)
+        choice = self._choice
+        if max_unreadable != 1 or any(wanted is not None for wanted in (split, signer, gloss, where)):
+            condition = choose_videos(self.videos(), split, signer, gloss, where, max_unreadable)
+            choice = choice.narrowed(condition)
         return Dataset(
             self._storage,
             self.identity,
             self.layout if parts is None else self.layout.only(parts),
-            condition if self._condition is None else self._condition & condition,
+            choice,
             self._snapshot,
         )
 
@@ -131,16 +143,80 @@ class Dataset:
         for batch in self.videos().select(["split", "video_id"]).to_batches(max_chunksize=10_000):
             yield from zip(batch.column("split").to_pylist(), batch.column("video_id").to_pylist(), strict=True)
 
+    @property
+    def splits(self) -> dict[str, int]:
+        """Split → number of its videos, sorted by split."""
+        counts = pc.value_counts(self.videos()["split"]).to_pylist()
+        return {count["values"]: count["counts"] for count in sorted(counts, key=lambda count: str(count["values"]))}
+
     def unfinished(self) -> list[VideoKey]:
         """Return (split, video ID) of each video that lacks frames because its run is not over, sorted."""
         videos = self.videos()
-        committed = reduce(pc.add, (videos[f"frames_{status}"] for status in STATUSES))
-        videos = videos.filter(pc.less(committed, videos["frames"]))
+        videos = videos.filter(pc.less(committed_frames(videos), videos["frames"]))
         return list(zip(videos["split"].to_pylist(), videos["video_id"].to_pylist(), strict=True))
 
     def __len__(self) -> int:
         """Return the number of videos."""
         return int(self.videos().num_rows)
+
+    def __iter__(self) -> Iterator[VideoLandmarks]:
+        """Load each video, in the order of `keys()`, with one in memory; each piece of a file is decoded once.
+
+        Videos that a run adds meanwhile are not among them.
+
+        Raises:
+            OutputError: A video cannot be read (`load`).
+        """
+        for key in self.keys():
+            yield self.load(*key)
+
+    def __contains__(self, video: object) -> bool:
+        """Whether there is a video: (split, video ID), an ID or `split/ID`, or a `VideoLandmarks` with these.
+
+        Raises:
+            TypeError: It is something else.
+        """
+        if isinstance(video, str):
+            return bool(matching_videos(self.videos(), video))
+        key = (video.split, video.video_id) if isinstance(video, VideoLandmarks) else video
+        if is_key(key):
+            return self._index.find(key) is not None
+        raise TypeError(f"a dataset holds videos by (split, video ID) or by ID, not by {type(video).__name__}")
+
+    @overload
+    def __getitem__(self, place: slice) -> Dataset: ...
+
+    @overload
+    def __getitem__(self, place: SupportsIndex | VideoKey | str) -> VideoLandmarks: ...
+
+    def __getitem__(self, place: slice | SupportsIndex | VideoKey | str) -> Dataset | VideoLandmarks:
+        """Load a video, or return a dataset of the videos in a slice.
+
+        Args:
+            place: Its place in the order of `keys()`, negative from the end; its split and ID; its ID or `split/ID`,
+                where only one video has it; or a slice with a positive step. The dataset of a slice keeps these videos,
+                whatever `refresh()` finds beside them.
+
+        Raises:
+            IndexError: There are fewer videos.
+            KeyError: There is no such video, or an ID is in several splits.
+            OutputError: Its rows cannot be read (`load`).
+            TypeError: `place` is something else.
+            ValueError: The step of a slice is not positive.
+        """
+        if isinstance(place, slice):
+            return self._cut(place)
+        return self.load(*find_place(self.videos(), self._place, place))
+
+    def __repr__(self) -> str:
+        """Return a few lines that say what the dataset holds."""
+        return describe_dataset(self._storage.root, self.identity, self.layout, self.videos())
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows: a table of the splits. Only the table of videos is read."""
+        from phoenix_ray.report.notebook import dataset_html
+
+        return dataset_html(self._storage.root, self.identity, self.layout, self.videos())
 
     def load(self, split: str, video_id: str) -> VideoLandmarks:
         """Return a video as arrays with its annotations; of an unfinished video, the committed frames.
@@ -151,7 +227,7 @@ class Dataset:
             OutputError: Its rows cannot be read, or need more memory than is allowed (`memory_limit`).
         """
         key = (split, video_id)
-        return self._read(key, lambda video: self._to_landmarks(key, video, self._read_found(key, video)))
+        return self._read(key, lambda video: self._rows.load(key, video))
 
     def load_blocks(
         self, split: str, video_id: str, use: Callable[[Iterator[VideoLandmarks]], Result], block_rows: int = BLOCK_ROWS
@@ -173,13 +249,7 @@ class Dataset:
         if block_rows < 1:
             raise ValueError(f"block_rows={block_rows}: a block has at least one row")
         key = (split, video_id)
-
-        def read(video: dict[str, Any]) -> Result:
-            # Before `use` is called, which may refresh this dataset.
-            tables = read_blocks(self._rows, self.layout, key, self._locate(key, video), block_rows)
-            return use(self._blocks(key, video, tables))
-
-        return self._read(key, read)
+        return self._read(key, lambda video: self._rows.load_blocks(key, video, block_rows, use))
 
     def read_video(self, split: str, video_id: str) -> pa.Table:
         """Return the rows of a video in frame order; of an unfinished video, the committed rows.
@@ -189,7 +259,7 @@ class Dataset:
             OutputError: Its rows cannot be read.
         """
         key = (split, video_id)
-        return self._read(key, lambda video: self._read_found(key, video))
+        return self._read(key, lambda video: self._rows.read(key, video))
 
     def scan(self) -> Iterator[pa.Table]:
         """Yield the rows of each video, in the order of `keys()`."""
@@ -214,67 +284,22 @@ class Dataset:
             with suppress(ChangedError), self._explained():
                 video = self._index.find(key)
                 if video is None:
-                    raise KeyError(f"no video {key[1]!r} in the split {key[0]!r} of {self._storage.root}")
+                    raise KeyError(describe_missing(self.videos(), self._place, key))
                 return read(video)
             self.refresh()
         raise OutputError(f"{key[0]}/{key[1]} in {self._storage.root} changes while it is read; try again later.")
 
-    def _read_found(self, key: VideoKey, video: dict[str, Any]) -> pa.Table:
-        """Return the rows of a video, given its row in the table of videos."""
-        ranges = self._locate(key, video)
-        try:
-            rows = read_rows(self._rows, self.layout, key, ranges)
-            if video["file"] is None or are_consecutive(rows):
-                return rows
-        except FileNotFoundError:
-            raise ChangedError from None
-        except ChangedError:
-            # Data files never change, so the table is wrong.
-            if video["file"] is None:
-                raise
-        raise self._elsewhere(key, video)
+    @property
+    def _place(self) -> str:
+        """What an error about a missing video says that it looked at."""
+        return self._storage.root if self._choice.is_of_all else f"this part of {self._storage.root}"
 
-    def _locate(self, key: VideoKey, video: dict[str, Any]) -> list[RowRange]:
-        try:
-            return self._snapshot.locate(video)
-        except ChangedError:
-            raise self._elsewhere(key, video) from None
-
-    def _blocks(self, key: VideoKey, video: dict[str, Any], tables: Iterator[pa.Table]) -> Iterator[VideoLandmarks]:
-        rows = 0
-        try:
-            for block in tables:
-                if video["file"] is not None and not are_consecutive(block, rows):
-                    raise ChangedError
-                rows += block.num_rows
-                yield self._to_landmarks(key, video, block)
-                del block
-        except FileNotFoundError:
-            raise ChangedError from None
-        except ChangedError:
-            if video["file"] is None:
-                raise
-            raise self._elsewhere(key, video) from None
-        if not rows:
-            yield self._to_landmarks(key, video, landmark_schema(self.layout).empty_table())
-
-    def _to_landmarks(self, key: VideoKey, video: dict[str, Any], rows: pa.Table) -> VideoLandmarks:
-        named = {name: video[name] for name in NAMED_ANNOTATIONS if video[name] is not None}
-        annotation = named | dict(video["annotation"])
-        try:
-            return from_rows(self.layout, *key, rows, video["fps"], annotation, video["fps_varies"])
-        except (ValueError, TypeError) as error:
-            # Raised where a list does not have a value for each point.
-            raise OutputError(
-                f"The rows of {key[0]}/{key[1]} in {self._storage.root} are not landmarks of {self.layout.name} "
-                f"({error}). `phoenix-ray check {self._storage.root}` names the file."
-            ) from None
-
-    def _elsewhere(self, key: VideoKey, video: dict[str, Any]) -> OutputError:
-        return OutputError(
-            f"{self._storage.root}/{paths.VIDEOS} has a wrong place for the rows of {key[0]}/{key[1]} in "
-            f"{video['file']}. `phoenix-ray check {self._storage.root} --repair` makes it again."
-        )
+    def _cut(self, place: slice) -> Dataset:
+        first, end, step = place.indices(len(self))
+        if step < 0:
+            raise ValueError("the videos of a dataset are in order: give a positive step, and use reversed(dataset)")
+        choice = VideoChoice.of_rows(self.videos(), np.arange(first, end, step))
+        return Dataset(self._storage, self.identity, self.layout, choice, self._snapshot)
 
     def _look(self) -> Snapshot:
         for _ in range(_ATTEMPTS):
@@ -284,9 +309,9 @@ class Dataset:
 
     def _use(self, snapshot: Snapshot) -> None:
         self._snapshot = snapshot
-        self._rows = RowReader(self._storage)
+        self._rows = VideoRows(self._storage, self.layout, snapshot)
         index = snapshot.index
-        self._index = index if self._condition is None else VideoIndex(index.videos.filter(self._condition))
+        self._index = index if self._choice.is_of_all else VideoIndex(self._choice.apply(index.videos))
 
     @contextmanager
     def _explained(self) -> Iterator[None]:

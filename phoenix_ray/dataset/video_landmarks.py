@@ -8,24 +8,33 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from phoenix_ray.dataset.descriptions import describe_video
 from phoenix_ray.dataset.schema import STATUSES, to_batch
 from phoenix_ray.dataset.shards import VideoKey
 from phoenix_ray.landmarks import Layout, Part
 from phoenix_ray.models.base import is_found
+
+if TYPE_CHECKING:
+    import os
+
+    import pandas
+    from PIL.Image import Image
+
+    from phoenix_ray.viewer.player import VideoPlayer
 
 IMAGE_AXES = ("x", "y", "z")
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class VideoLandmarks:
-    """The landmarks of a video, one row per frame.
+    """The landmarks of a video, one row per frame. Threads may share it, as nothing changes it.
 
     Attributes:
         split: Its split.
@@ -61,8 +70,13 @@ class VideoLandmarks:
 
     def __repr__(self) -> str:
         """Return a line that says which video it is and what it holds."""
-        parts = ", ".join(self.points) or "no parts"
-        return f"<VideoLandmarks {self.split}/{self.video_id}: {len(self)} frames, {parts} ({self.layout.name})>"
+        return describe_video(self.split, self.video_id, self.layout, self.status, self.fps, self.rates())
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows: facts, and a few skeletons. No source is opened."""
+        from phoenix_ray.report.notebook import video_html
+
+        return video_html(self)
 
     def __len__(self) -> int:
         """Return the number of frames."""
@@ -71,6 +85,10 @@ class VideoLandmarks:
     def present(self, part: str) -> NDArray[np.bool_]:
         """Return a bool array (frames,): where `part` was found."""
         return is_found(self.points[part])
+
+    def rates(self) -> dict[str, float]:
+        """Return part name → share of the frames in which it was found; 0 where there are no frames."""
+        return {part: float(self.present(part).mean()) if len(self) else 0.0 for part in self.points}
 
     def array(self, parts: Sequence[str] | None = None, axes: Sequence[str] = IMAGE_AXES) -> NDArray[np.float32]:
         """Return the points of several parts in a row, float32 (frames, points, axes), NaN where missing.
@@ -89,6 +107,80 @@ class VideoLandmarks:
         return np.concatenate(
             [self.points[name][:, :, indices] for name, indices in zip(names, chosen, strict=True)], axis=1
         )
+
+    def to_pandas(self, parts: Sequence[str] | None = None, long: bool = False) -> pandas.DataFrame:
+        """Return the landmarks as a table with a row for each frame, or for each point of each frame.
+
+        A row for each frame has the columns `frame_index`, `timestamp` (seconds), `status`, `frame_name`, `width` and
+        `height` (pixels, 0 where the frame was unreadable), `<part>_score` of each part, then `<part>_<point>_<axis>`,
+        with points numbered from 0: `left_hand_8_x` is the tip of the index finger. `x` and `y` are fractions of the
+        frame's width and height, `z` is scaled like `x`, and `pose_world` is in metres: `left_hand_8_x * width` is in
+        pixels. All are float32, NaN where the part was not found.
+
+        Args:
+            parts: Names of the parts, in the wanted order; None means all.
+            long: Return the columns `frame_index`, `timestamp`, `status`, `part`, `point` (its number), `name`, an axis
+                each, and `score`, with a row for each point also where it was not found.
+
+        Raises:
+            KeyError: The layout has no such part.
+            MissingPackagesError: pandas is not installed.
+        """
+        from phoenix_ray.dataset.frame_tables import tabulate_frames
+
+        return tabulate_frames(self, parts, long)
+
+    def draw(
+        self,
+        row: int,
+        source: str | os.PathLike[str] | None = None,
+        image: NDArray[np.uint8] | Image | None = None,
+        height: int | None = None,
+    ) -> Image:
+        """Return a picture of a row: its skeleton on a plain ground, or over its frame where that is asked for.
+
+        The picture is Pillow's, which a notebook shows and `save` writes; `numpy.asarray` gives uint8 (height, width,
+        3) in RGB. A crossed ground stands for a frame that could not be read.
+
+        Args:
+            row: Row of the arrays, negative from the end: frame `frame_index[row]`, which is the same in a finished
+                video.
+            source: Draw over the frame, from the source that the landmarks were computed from, or from the video's own
+                file or folder. It is opened for each call, and a long video file is decoded up to the frame.
+            image: Draw over this picture instead: RGB uint8 (height, width, 3), or one of Pillow's.
+            height: Height of the picture in pixels; None enlarges the frame by a whole factor to 520 at most.
+
+        Raises:
+            IndexError: There is no such row.
+            SourceError: The frame cannot be found.
+            ValueError: `image` or `height` is not usable.
+        """
+        from phoenix_ray.viewer.video_drawing import draw_frame
+
+        return draw_frame(self, row, source, image, height)
+
+    def play(
+        self,
+        source: str | os.PathLike[str] | None = None,
+        first: int = 0,
+        end: int | None = None,
+        side_by_side: bool = False,
+    ) -> VideoPlayer:
+        """Return a moving picture, which a notebook shows as a player and `save("video.mp4")` writes.
+
+        Args:
+            source: Draw over the frames, as for `draw`; None plays the skeleton alone, and opens no source.
+            first: Index of the first frame to show.
+            end: Index of the frame at which to stop; None shows all.
+            side_by_side: Show the skeleton beside the frame instead of over it.
+
+        Raises:
+            SourceError: The frames cannot be found.
+            ValueError: `side_by_side` without a source, or no frame between `first` and `end`.
+        """
+        from phoenix_ray.viewer.player import VideoPlayer
+
+        return VideoPlayer(self, source, first, end, side_by_side)
 
 
 def image_parts(layout: Layout) -> tuple[str, ...]:

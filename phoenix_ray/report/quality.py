@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from phoenix_ray.dataset.identity import DatasetIdentity
+from phoenix_ray.dataset.descriptions import describe_model
 from phoenix_ray.report.charts import (
     Axis,
     bar_plot,
@@ -229,7 +229,7 @@ def comparison_section(comparison: Comparison) -> Element:
         [
             letter,
             brief(dataset.name),
-            "files of another tool" if dataset.identity is None else _model(dataset.identity),
+            "files of another tool" if dataset.identity is None else brief(describe_model(dataset.identity.model)),
             f"{dataset.summary.frames:,}",
             f"{dataset.left_out:,}",
             element("code", dataset.digest[:12] or ABSENT),
@@ -266,9 +266,3 @@ def comparison_section(comparison: Comparison) -> Element:
 
 def _letter(number: int) -> str:
     return chr(ord("A") + number) if number < 26 else f"{number + 1}"
-
-
-def _model(identity: DatasetIdentity) -> str:
-    model = identity.model
-    name = model.get("model", model.get("name", ""))
-    return brief(", ".join(filter(None, (name, model.get("engine"), model.get("mode", "static")))))

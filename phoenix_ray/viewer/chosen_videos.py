@@ -14,7 +14,8 @@ from phoenix_ray.config import SourceSettings
 from phoenix_ray.dataset.identity import open_recorded_source
 from phoenix_ray.dataset.reader import Dataset
 from phoenix_ray.dataset.shards import VideoKey
-from phoenix_ray.errors import ConfigError, SourceError, did_you_mean
+from phoenix_ray.dataset.video_names import find_named
+from phoenix_ray.errors import ConfigError, SourceError
 from phoenix_ray.sources.base import SourceProblem, Video
 from phoenix_ray.text import counted, printable_line
 
@@ -25,26 +26,10 @@ def find_video(dataset: Dataset, path: str, name: str) -> VideoKey:
     Raises:
         ConfigError: There is no such video, or an ID is in several splits.
     """
-    # A split or an ID may hold slashes.
-    ids = [name, *(name[place + 1 :] for place, letter in enumerate(name) if letter == "/")]
-    table = dataset.videos().select(["split", "video_id"])
-    likely = table.filter(pc.is_in(table["video_id"], pa.array(ids))).to_pylist()
-    keys = ((row["split"], row["video_id"]) for row in likely)
-    found = [key for key in keys if name in (key[1], "/".join(key))]
-    # An ID may look like another video's split and ID.
-    exact = [key for key in found if "/".join(key) == name] or found
-    if len(exact) == 1:
-        return exact[0]
-    if exact:
-        names = ", ".join("/".join(key) for key in exact)
-        raise ConfigError(f"{path} has several videos '{name}': {names}. Name one by its split and ID.")
-    if not len(dataset):
-        raise ConfigError(f"{path} has no video '{name}': it has none yet.")
-    every = dataset.keys()
-    known = ["/".join(key) if "/" in name else key[1] for key in every]
-    listed = ", ".join(known[:5]) + (", …" if len(known) > 5 else "")
-    way_out = did_you_mean(name, known) or f" It has {counted(len(known), 'video')}: {listed}."
-    raise ConfigError(f"{path} has no video '{name}'.{way_out}")
+    try:
+        return find_named(dataset.videos(), path, name)
+    except KeyError as error:
+        raise ConfigError(str(error.args[0])) from None
 
 
 def find_source_videos(

@@ -7,7 +7,7 @@ picture shows the landmarks of its own frame also where a run is not over and ro
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import lru_cache
@@ -17,7 +17,6 @@ import cv2
 import numpy as np
 
 from phoenix_ray.config import DecodeSettings
-from phoenix_ray.dataset.reader import Dataset
 from phoenix_ray.dataset.shards import VideoKey
 from phoenix_ray.dataset.video_landmarks import VideoLandmarks, image_parts
 from phoenix_ray.errors import OutputError
@@ -58,6 +57,20 @@ _NARROWEST = 400
 _PANE_GAP = 4
 
 
+class BlockSource(Protocol):
+    """What a film reads of a `Dataset`, or of a video in memory."""
+
+    @property
+    def layout(self) -> Layout:
+        """Parts, points and axes."""
+
+    def select(self, *, parts: Collection[str]) -> BlockSource:
+        """Return the same videos with some of their parts."""
+
+    def load_blocks(self, split: str, video_id: str, use: Callable[[Iterator[VideoLandmarks]], Result]) -> Result:
+        """Pass a video to a function in blocks of rows and return its result, as `Dataset.load_blocks` does."""
+
+
 class Film:
     """Draws the pictures of a video one after another, as often as they are needed.
 
@@ -74,7 +87,7 @@ class Film:
 
     def __init__(
         self,
-        datasets: Sequence[Dataset],
+        datasets: Sequence[BlockSource],
         names: Sequence[str],
         key: VideoKey,
         overview: Overview,
@@ -86,7 +99,7 @@ class Film:
         self._datasets = [dataset.select(parts=image_parts(dataset.layout)) for dataset in datasets]
         self._key, self._overview, self._span, self._form, self._video = key, overview, span, form, video
         panes = 2 if form == "side by side" else len(datasets)
-        self._pane = _pane_size(overview.size, panes, limits)
+        self._pane = pane_size(overview.size, panes, limits)
         width = max(_NARROWEST, panes * (self._pane[0] + _PANE_GAP) - _PANE_GAP)
         self.width = width + width % 2
         title = printable_line("/".join(key))
@@ -145,10 +158,10 @@ class Film:
             size = row.size if row is not None and min(row.size) > 0 else usual
             points = {} if row is None else row.points
             if self._form == "side by side":
-                panes.append(_draw_pane(self._pane, image, size, dataset.layout, {}, is_crossed=True))
+                panes.append(draw_pane(self._pane, image, size, dataset.layout, {}, is_crossed=True))
             shown = image if self._form == "overlay" else None
             crossed = self._form == "overlay" or (row is not None and row.status == "unreadable")
-            panes.append(_draw_pane(self._pane, shown, size, dataset.layout, points, crossed))
+            panes.append(draw_pane(self._pane, shown, size, dataset.layout, points, crossed))
             badges.append(lost or ("no row" if row is None else BADGES.get(row.status, "")))
         return panes, tuple(badges)
 
@@ -184,8 +197,8 @@ class _InOrder(Generic[Item]):
         return self._next if self._next is not None and self._next.index == index else None
 
 
-def _pane_size(size: tuple[int, int], panes: int, limits: PictureLimits) -> tuple[int, int]:
-    """Return width and height of the box of one frame."""
+def pane_size(size: tuple[int, int], panes: int, limits: PictureLimits) -> tuple[int, int]:
+    """Return width and height of the box of one frame of a size, where so many boxes share a picture."""
     width, height = size
     most_width = (limits.most_width - (panes - 1) * _PANE_GAP) // panes
     factor = min(most_width / width, limits.most_height / height)
@@ -194,7 +207,7 @@ def _pane_size(size: tuple[int, int], panes: int, limits: PictureLimits) -> tupl
     return max(1, round(width * factor)), max(1, round(height * factor))
 
 
-def _draw_pane(
+def draw_pane(
     box: tuple[int, int],
     image: Image | None,
     size: tuple[int, int],
@@ -202,7 +215,19 @@ def _draw_pane(
     points: Mapping[str, Points],
     is_crossed: bool,
 ) -> Image:
-    """Return a frame with its landmarks in the middle of a box; where there is no image, a plain or crossed ground."""
+    """Return a frame with its landmarks in the middle of a box; where there is no image, a plain or crossed ground.
+
+    Args:
+        box: Width and height of the result in pixels.
+        image: RGB uint8 (height, width, 3) of any size; None where there is none.
+        size: Width and height that give the ground its shape.
+        layout: Parts, points and axes.
+        points: Part name → float32 (points, axes), as for `overlay.draw`.
+        is_crossed: Whether the ground shows that a frame is lost.
+
+    Returns:
+        RGB uint8 (box height, box width, 3).
+    """
     width, height = (image.shape[1], image.shape[0]) if image is not None else size
     factor = min(box[0] / width, box[1] / height)
     fitted = (max(1, round(width * factor)), max(1, round(height * factor)))

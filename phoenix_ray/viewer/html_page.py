@@ -1,8 +1,9 @@
 """Videos of a dataset as one HTML file to send: the viewer's page with its data inside.
 
-Called by `phoenix-ray view --html`. The file needs no server and no network. Its Content-Security-Policy allows none,
-and no script or style but those that the file was written with, by their hashes. Names and annotations come from
-anyone; they are in JSON and in base64, where no markup can end the element that holds them.
+Called by `phoenix-ray view --html` and by `player`. The file needs no server and no network. Its
+Content-Security-Policy allows none, and no script or style but those that the file was written with, by their hashes.
+Names and annotations come from anyone; they are in JSON and in base64, where no markup can end the element that holds
+them.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Collection, Iterator, Mapping
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TextIO
@@ -23,12 +25,14 @@ import pyarrow.compute as pc
 from phoenix_ray.config import DecodeSettings, SourceSettings
 from phoenix_ray.dataset.reader import Dataset
 from phoenix_ray.dataset.shards import VideoKey
+from phoenix_ray.dataset.tally import Tally
 from phoenix_ray.dataset.video_landmarks import VideoLandmarks, frame_bytes, image_parts
+from phoenix_ray.dataset.video_table import VideoEntry, to_video_table
 from phoenix_ray.errors import ConfigError
 from phoenix_ray.landmarks import Layout
 from phoenix_ray.sources.base import Video
 from phoenix_ray.sources.frames import read_frames
-from phoenix_ray.text import ShowProgress, counted, without_secrets
+from phoenix_ray.text import ShowProgress, counted, short_line, without_secrets
 from phoenix_ray.viewer.chosen_videos import describe_changes, find_source_videos, find_video
 from phoenix_ray.viewer.encoders import complete_file
 from phoenix_ray.viewer.overlay import Image
@@ -91,28 +95,71 @@ def write_html_page(
     chosen = {find_video(dataset, output, name) for name in names}
     frames, keys = _count_frames(dataset, chosen), sorted(chosen) or list(dataset.keys())
     size = 4 / 3 * frames * (frame_bytes(layout) + _OTHER_BYTES_OF_A_ROW)
-    _check_size(size, len(keys))
+    way_out = "name fewer videos with --video ID, which may be repeated" if len(keys) > 1 else "write an --mp4 instead"
+    _check_size(size, len(keys), way_out)
     videos = VideoList(dataset.videos(), dataset.layout)
     rows = [row for key in keys if (row := videos.find(key)) is not None]
     found: dict[VideoKey, Video] = {}
     if source is not None:
         last_frames = {key: int(row["frames"]) - 1 for key, row in zip(keys, rows, strict=True)}
         found = find_source_videos(dataset, last_frames, source, _WAY_OUT)
-        _check_size(size + 4 / 3 * frames * _measure_pictures(list(found.values())), len(keys))
+        _check_size(size + 4 / 3 * frames * _measure_pictures(list(found.values())), len(keys), way_out)
     name = Path(output).name or Path(output).resolve().name
+    description = _describe(dataset.identity.model, name, layout, videos, rows, with_frames=bool(found))
+    reading = dataset.select(parts=image_parts(dataset.layout))
+    _write_page(file, description, videos, rows, (reading.load(*key) for key in keys), found, show)
+    return HtmlPage(len(keys), frames, describe_changes(dataset, list(found.values())))
+
+
+def write_video_page(file: Path, video: VideoLandmarks, source: Video | None) -> None:
+    """Write a video that is in memory as one HTML file, as `write_html_page` does.
+
+    Args:
+        file: The file to write.
+        video: The video.
+        source: Where its frames lie; None writes the skeleton only.
+
+    Raises:
+        ConfigError: The file would be larger than `MOST_BYTES`.
+        OutputError: It cannot be written.
+    """
+    layout, key = _drawn_layout(video.layout), (video.split, video.video_id)
+    size = 4 / 3 * len(video) * (frame_bytes(layout) + _OTHER_BYTES_OF_A_ROW)
+    found = {}
+    if source is not None:
+        found[key] = source
+        size += 4 / 3 * len(video) * _measure_pictures([source])
+    _check_size(size, 1, "save it as .mp4 instead")
+    videos = VideoList(_tabulate(video), video.layout)
+    rows = [row for row in [videos.find(key)] if row is not None]
+    name = short_line("/".join(filter(None, key)))
+    description = _describe({}, name, layout, videos, rows, with_frames=bool(found))
+    _write_page(file, description, videos, rows, [video], found)
+
+
+def _write_page(
+    file: Path,
+    description: Mapping[str, Any],
+    videos: VideoList,
+    rows: Sequence[Mapping[str, Any]],
+    contents: Iterable[VideoLandmarks],
+    found: Mapping[VideoKey, Video],
+    show: ShowProgress | None = None,
+) -> None:
+    """Write videos, each with its row in the list of videos, and the frames of those that are `found`."""
+    keys = [(row["split"], row["video_id"]) for row in rows]
     world = {
-        "datasets": [_describe(dataset, name, layout, videos, rows, with_frames=bool(found))],
+        "datasets": [description],
         "drawing": describe_drawing(),
         "rows": rows,
         "worth": sorted(range(len(keys)), key=lambda number: videos.place(keys[number], "", "worth") or 0),
     }
-    reading = dataset.select(parts=image_parts(dataset.layout))
     with complete_file(file) as path, path.open("w", encoding="utf-8", newline="\n") as page:
         before, after = _page_around_data()
         page.write(before)
         _write_block(page, "world", "application/json", json.dumps(world).replace("<", r"\u003c"))
-        for number, (key, row) in enumerate(zip(keys, rows, strict=True)):
-            content = encode_landmarks(_without_depth(reading.load(*key), layout), int(row["frames"]))
+        for number, (key, row, video) in enumerate(zip(keys, rows, contents, strict=True)):
+            content = encode_landmarks(_without_depth(video, _drawn_layout(video.layout)), int(row["frames"]))
             _write_block(page, f"landmarks-{number}", "text/plain", _base64(content))
             if key in found:
                 pictures = "\n".join(_pictures(found[key], int(row["frames"])))
@@ -120,7 +167,6 @@ def write_html_page(
             if show is not None:
                 show(number + 1, len(keys))
         page.write(after)
-    return HtmlPage(len(keys), frames, describe_changes(dataset, list(found.values())))
 
 
 def _count_frames(dataset: Dataset, chosen: Collection[VideoKey]) -> int:
@@ -132,9 +178,27 @@ def _count_frames(dataset: Dataset, chosen: Collection[VideoKey]) -> int:
     return sum(row["frames"] for row in table.to_pylist() if (row["split"], row["video_id"]) in chosen)
 
 
-def _check_size(size: float, videos: int) -> None:
+def _tabulate(video: VideoLandmarks) -> pa.Table:
+    """Return a video's row as in a table of videos, without what only a dataset knows of it."""
+    detected = {part: int(video.present(part).sum()) for part in video.points}
+    tally = Tally(len(video), statuses=Counter(video.status), detected=detected)
+    frames = int(video.frame_index.max(initial=-1)) + 1
+    entry = VideoEntry(
+        split=video.split,
+        video_id=video.video_id,
+        frame_count=frames,
+        signature="",
+        fps=video.fps,
+        annotation=video.annotation,
+        fps_varies=video.fps_varies,
+        first_row=0,
+        tally=tally,
+    )
+    return to_video_table(video.layout, [entry], None)
+
+
+def _check_size(size: float, videos: int, way_out: str) -> None:
     if size > MOST_BYTES:
-        way_out = "name fewer videos with --video ID, which may be repeated" if videos > 1 else "write an --mp4 instead"
         raise ConfigError(
             f"{counted(videos, 'video')} would make a page of {size / 1e6:,.0f} MB, and browsers struggle with more "
             f"than {MOST_BYTES / 1e6:.0f} MB: {way_out}."
@@ -158,7 +222,7 @@ def _without_depth(video: VideoLandmarks, layout: Layout) -> VideoLandmarks:
 
 
 def _describe(
-    dataset: Dataset,
+    model: Mapping[str, str],
     name: str,
     layout: Layout,
     videos: VideoList,
@@ -173,7 +237,7 @@ def _describe(
         "unfinished": sum(row["committed"] < row["frames"] for row in rows),
         "is_written": False,
         "generation": 0,
-        "model": dict(dataset.identity.model),
+        "model": dict(model),
         "usual_rates": videos.usual_rates,
         "layout": describe_layout(layout),
         "source": {"state": "ready" if with_frames else "off", "root": "", "message": "", "listed": 0},

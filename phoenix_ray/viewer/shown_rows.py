@@ -21,7 +21,7 @@ from phoenix_ray.viewer.overlay import Points
 ASSUMED_RATE = 25
 # No camera of signing is faster; a higher rate is damage, and beyond some no file can hold it.
 _HIGHEST_RATE = 10_000
-_SIZE_UNKNOWN = (640, 480)
+SIZE_UNKNOWN = (640, 480)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,5 +147,5 @@ class Overview:
             rows, last, timestamp, seconds = rows + 1, row.index, row.timestamp, shown
             if min(row.size) > 0:
                 sizes[row.size] += 1
-        size = sizes.most_common(1)[0][0] if sizes else _SIZE_UNKNOWN
+        size = sizes.most_common(1)[0][0] if sizes else SIZE_UNKNOWN
         return cls(rows, last, timestamp, size, timing, float(seconds + 1 / timing.rate))

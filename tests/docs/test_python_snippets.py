@@ -104,6 +104,28 @@ def test_videos_are_read_as_arrays(after: After) -> None:
     assert len(names["clear"]) == 2
 
 
+def test_videos_are_found_by_place_and_name(after: After) -> None:
+    names = after("docs/reading.md", "dataset[0]")
+    assert (names["video"].split, names["video"].video_id) == ("train", "clip_a")
+    assert len(names["few"]) == 2
+    assert names["dataset"].splits == {"dev": 1, "test": 1, "train": 3}
+    assert ("train", "clip_a") in names["dataset"]
+
+
+def test_a_video_is_a_table(after: After) -> None:
+    names = after("docs/reading.md", "video.to_pandas()")
+    assert names["frames"].shape[0] == 6
+    assert names["pixels"].notna().sum() == 4
+    assert len(names["points"]) == 6 * 42
+
+
+def test_a_video_is_drawn_and_played(after: After, folder: Path) -> None:
+    names = after("docs/reading.md", "video.draw(0)")
+    assert names["picture"].size == (420, 520)
+    assert (folder / "skeleton.png").stat().st_size > 1_000
+    assert (folder / "skeleton.mp4").stat().st_size > 1_000
+
+
 def test_training_with_torch(after: After) -> None:
     assert after("docs/reading.md", "LandmarkStream(train")["batch"].points.shape[1:] == (6, 543, 3)
 

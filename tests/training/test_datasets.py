@@ -225,3 +225,9 @@ def test_a_part_or_an_axis_that_does_not_exist_is_reported(landmarks: Dataset) -
         pad(videos, parts=("nose",))
     with pytest.raises(ValueError, match="'w'"):
         pad(videos, axes=("w",))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_an_open_dataset_is_a_dataset_of_torch_too(landmarks: Dataset, workers: int) -> None:
+    loader = DataLoader(landmarks, batch_size=4, shuffle=True, num_workers=workers, collate_fn=partial(pad, axes="xy"))
+    assert sorted(key for batch in loader for key in batch.keys) == list(landmarks.keys())
