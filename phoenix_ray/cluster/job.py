@@ -108,7 +108,7 @@ def _run(settings: Settings, words: Sequence[str]) -> int:
         identity = agree_on_identity(claim.storage, make_identity(settings, source.root))
         with stop_on_signals() as stop:
             registry.ensure_ready(settings.model, say)
-            committed = take_stock(claim, identity)
+            committed = take_stock(claim, identity, say)
             if committed:
                 # Its rows are there, so the dataset exists: a `dataset.json` that was lost is written again.
                 claim.begin_dataset(identity)

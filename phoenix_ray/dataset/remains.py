@@ -16,7 +16,7 @@ from phoenix_ray.dataset import paths
 from phoenix_ray.dataset.drop_history import SIGNER, DropHistory, record_number
 from phoenix_ray.dataset.identity import DatasetIdentity, find_layout
 from phoenix_ray.dataset.manifest import newest_generation
-from phoenix_ray.dataset.parquet import DamagedFileError, open_parquet
+from phoenix_ray.dataset.parquet import DamagedFileError, explain_damage, open_parquet
 from phoenix_ray.dataset.publication import is_data_file_name
 from phoenix_ray.dataset.removal import STATUS, SUMMARY
 from phoenix_ray.dataset.sealing import parse_mapping
@@ -97,8 +97,8 @@ def _search(
                 entries = read_entries(storage, identity, name)
                 found = any(dropped.bans(entry.split, entry.video_id, entry.annotation) for entry in entries)
     except DamagedFileError as error:
-        # Of another dataset, or of this one and unreadable.
-        return "" if top == paths.FAILURES else f"it cannot be searched: {error.damage.reason}"
+        # The path of a partition says whose it is.
+        return "" if top == paths.PARTITIONS else f"it cannot be searched: {error.damage.reason}"
     return "it holds a dropped video" if found else ""
 
 
@@ -119,7 +119,7 @@ def _keys_in(storage: Storage, name: str) -> Iterator[tuple[str, str]]:
     """Yield the split and ID of each video of which a Parquet file has rows; nothing for other files."""
     if not name.endswith(".parquet"):
         return
-    with open_parquet(storage, name) as parquet:
+    with explain_damage(storage, name), open_parquet(storage, name) as parquet:
         for group in range(parquet.num_row_groups):
             keys = parquet.read_row_group(group, columns=_KEY_COLUMNS)
             pairs = keys.group_by(_KEY_COLUMNS).aggregate([]) if keys.num_rows else keys

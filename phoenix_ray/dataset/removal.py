@@ -35,6 +35,7 @@ from phoenix_ray.dataset.sealing import parse_mapping
 from phoenix_ray.dataset.storage import Storage
 from phoenix_ray.dataset.survey import Survey, read_compacted
 from phoenix_ray.dataset.video_table import VideoEntry, read_entries
+from phoenix_ray.text import counted
 
 # Written by `phoenix-ray export --format delta`: it has the first and last video of each file too.
 DELTA_LOG = f"{paths.DATA}/_delta_log"
@@ -58,6 +59,16 @@ class Removal:
     names: tuple[str, ...] = ()
     rewritten: tuple[str, ...] = ()
     recompute: int = 0
+
+    def lines(self) -> list[str]:
+        """Return what a driver says that has completed a drop; nothing where there was nothing to remove."""
+        lines: list[str] = []
+        if self.names:
+            lines.append(f"Removed what was left of dropped videos: {counted(len(self.names), 'file')}.")
+        if self.recompute:
+            videos = counted(self.recompute, "other video")
+            lines.append(f"{videos} in the same files had damaged rows, and must be computed again.")
+        return lines
 
 
 def remove_dropped(storage: Storage, survey: Survey) -> Removal:

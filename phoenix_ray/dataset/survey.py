@@ -133,10 +133,12 @@ def take_survey(
     infos = [info for info in found if isinstance(info, PartitionInfo)]
     spoiled = [file for file in found if isinstance(file, DamagedFile)]
     sound, videos, damaged, dropped = read_compacted(storage, identity, columns, manifest)
-    banned = tuple(info for info in infos if dropped.bans(info.split, info.video_id, info.annotation))
-    partitions = tuple(info for info in infos if info not in banned) if banned else tuple(infos)
+    partitions: list[PartitionInfo] = []
+    banned: list[PartitionInfo] = []
+    for info in infos:
+        (banned if dropped.bans(info.split, info.video_id, info.annotation) else partitions).append(info)
     spoiled = [file for file in spoiled if not dropped.bans_file(file.name)]
-    return Survey(identity, sound, partitions, videos, (*spoiled, *damaged), dropped, banned)
+    return Survey(identity, sound, tuple(partitions), videos, (*spoiled, *damaged), dropped, tuple(banned))
 
 
 class CompactedRows(NamedTuple):

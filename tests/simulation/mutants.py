@@ -13,12 +13,12 @@ from unittest.mock import patch
 
 from phoenix_ray.dataset import paths
 from phoenix_ray.dataset.compaction_plan import Absorbed
+from phoenix_ray.dataset.drop_history import DropHistory
 from phoenix_ray.dataset.identity import DatasetIdentity
 from phoenix_ray.dataset.manifest import DataFile, Manifest, check_files, publish_manifest, read_manifest
-from phoenix_ray.dataset.parquet import DamagedFile
 from phoenix_ray.dataset.publication import is_data_file_name
 from phoenix_ray.dataset.storage import Storage, hash_file
-from phoenix_ray.dataset.survey import Survey
+from phoenix_ray.dataset.survey import CompactedRows, Survey
 from phoenix_ray.dataset.video_table import describe_data_file, gather_videos, read_entries, select_videos
 from tests.dataset.made_up import IDENTITY
 from tests.simulation import old_logic, scenarios
@@ -96,11 +96,12 @@ def any_video_elsewhere(
 
 def without_looking_again(
     storage: Storage, identity: DatasetIdentity, columns: Sequence[str], manifest: Manifest | None = None
-) -> tuple[Manifest, Any, list[DamagedFile]]:
+) -> CompactedRows:
     """Take every file that is gone for lost."""
     sound, lost = check_files(storage, read_manifest(storage, identity))
     videos, unreadable = gather_videos(storage, identity, sound, columns)
-    return sound.replace({file.name for file in unreadable}, ()), videos, [*lost, *unreadable]
+    found = sound.replace({file.name for file in unreadable}, ())
+    return CompactedRows(found, videos, [*lost, *unreadable], DropHistory())
 
 
 def delete_by_name(storage: Storage, identity: DatasetIdentity, name: str, version: object) -> bool:
