@@ -87,6 +87,8 @@ def remove_dropped(storage: Storage, survey: Survey) -> Removal:
         storage.delete(name)
     if not is_pending:
         return Removal(tuple(removed))
+    for folder in (paths.PARTITIONS, paths.FAILURES, paths.QUARANTINE):
+        storage.prune(folder)
     condemned, rewritten, recompute = _rewrite_data_files(storage, survey.identity)
     return Removal((*removed, *condemned), rewritten, recompute)
 

@@ -94,6 +94,9 @@ def fill(storage: Storage) -> None:
     storage.write(f"{run}/report.html", b"<p>Quagga</p>")
     storage.write(f"{run}/left_out.json", b"[]")
     storage.write("partitions/.tmp-0123456789abcdef", b"half a walrus")
+    if isinstance(storage, LocalStorage):
+        # What a crash leaves that comes between the deletion of a file and that of its folder.
+        (Path(storage.root) / paths.video_folder(paths.PARTITIONS, *OF_SIGNER[0])).mkdir(parents=True)
 
 
 def drop_all(storage: Storage) -> None:
@@ -163,6 +166,8 @@ def assert_after(storage: Storage, before: dict[tuple[str, str], str]) -> None:
 def assert_gone(storage: Storage, numbers: Collection[tuple[float, ...]]) -> None:
     """Nothing is left, in any file."""
     assert traces_in(storage) == []
+    if isinstance(storage, LocalStorage):
+        assert not [path for path in Path(storage.root).rglob("*") if any(trace in str(path) for trace in TRACES)]
     left = rows_in(storage)
     assert not {(split, video_id) for split, video_id, _ in left} & DROPPED
     assert not {values for *_, values in left} & set(numbers)
