@@ -48,7 +48,8 @@ from tests.dataset.dropped_videos import (
     same_command,
     traces_in,
 )
-from tests.dataset.made_up import IDENTITY, SETTINGS, commit, make_video
+from tests.dataset.made_up import IDENTITY, SETTINGS, commit, make_video, new_dataset
+from tests.dataset.test_compaction import compact_and_publish, flip
 from tests.dataset.test_crashes import MOMENTS, Killed, Moment, MortalStorage, compact_all, work
 from tests.dataset.test_object_storage import make_storage
 
@@ -263,3 +264,44 @@ def test_whatever_a_dataset_holds_a_drop_takes_these_videos_and_no_others(
     assert set(Dataset(storage, IDENTITY).keys()) == expected.keys()
     sweep(storage, IDENTITY)
     assert not {(split, video_id) for split, video_id, _ in rows_in(storage)} & keys
+
+
+def test_other_videos_with_damaged_rows_are_counted_and_computed_again(tmp_path: Path) -> None:
+    storage = new_dataset(tmp_path)
+    videos = [make_video("a", frames=16), make_video("b", frames=8), make_video("c", frames=8)]
+    for video in videos:
+        commit(storage, video, 0, video.frame_count)
+    compact_and_publish(storage)
+    (data_file,) = tmp_path.glob("data/*/*.parquet")
+    flip(data_file, "body_x", row_group=0)
+    report = drop_videos(storage, IDENTITY, [("train", "b")], [])
+    assert (report.recompute, len(report.rewritten)) == (1, 1)
+    assert list(Dataset(storage, IDENTITY).keys()) == [("train", "c")]
+    work(storage, [videos[0], videos[2]])
+    assert list(Dataset(storage, IDENTITY).keys()) == [("train", "a"), ("train", "c")]
+
+
+def test_files_of_others_are_left_alone_and_named(folder: Path) -> None:
+    (folder / "notes.txt").write_text("mine")
+    (folder / "data" / "own.parquet").write_bytes(b"PAR1")
+    report = drop_videos(LocalStorage(str(folder)), IDENTITY, [NAMED], [])
+    assert report.unknown == ("data/own.parquet", "notes.txt")
+    assert (folder / "notes.txt").read_text() == "mine"
+
+
+def test_a_full_disk_leaves_a_drop_that_counts_and_says_how_to_go_on(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage = LocalStorage(str(folder))
+
+    def fail(*_: object) -> None:
+        raise OutputError("Cannot write data: No space left on device.")
+
+    with monkeypatch.context() as full:
+        full.setattr("phoenix_ray.dataset.removal.rewrite", fail)
+        with pytest.raises(OutputError, match=r"The videos are dropped: no reader.*Repeat the same command"):
+            drop_videos(storage, IDENTITY, [NAMED], [SIGNER])
+    assert NAMED not in set(Dataset(storage, IDENTITY).keys())
+    report = drop_videos(storage, IDENTITY, [], [SIGNER])
+    assert not report.selection.videos
+    assert read_drops(storage).newest == 1
