@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from tests.simulation import scenarios
+from tests.simulation import drop_scenarios, scenarios
 from tests.simulation.explorer import Explorer, Scenario, ViolationError
-from tests.simulation.mutants import LOSS, MUTANTS, Mutant
+from tests.simulation.mutants import DROP_MUTANTS, LOSS, MUTANTS, RETURN, Mutant
 from tests.simulation.scenarios import simulated
 
 pytestmark = pytest.mark.slow
@@ -36,6 +36,12 @@ LARGE: list[tuple[Make, dict[str, Any]]] = [
     (scenarios.slow_sweeper, {"crashes": 1}),
     (scenarios.publishing_thrice, {"crashes": 1}),
     (scenarios.reader_beside_two, {"torn": True}),
+    (drop_scenarios.drop_beside_publish, {"crashes": 2}),
+    (drop_scenarios.drop_beside_compaction, {"crashes": 1, "torn": True}),
+    (drop_scenarios.drop_beside_sweep, {"crashes": 2}),
+    (drop_scenarios.drop_beside_reader, {"crashes": 1, "torn": True}),
+    (drop_scenarios.drop_beside_worker, {"crashes": 2}),
+    (drop_scenarios.two_drops, {"crashes": 2}),
 ]
 SEED, SAMPLE = 0, 60
 
@@ -65,4 +71,11 @@ def test_no_random_schedule_loses_a_row_or_shows_it_twice(make: Make, choices: d
 def test_the_simulation_finds_each_mistake(mutant: Mutant) -> None:
     explorer = Explorer(mutant.scenario())
     with mutant.applied(), pytest.raises(ViolationError, match=LOSS):
+        explorer.sample(SEED, 4000)
+
+
+@pytest.mark.parametrize("mutant", DROP_MUTANTS, ids=lambda mutant: mutant.name)
+def test_the_simulation_finds_each_way_to_bring_a_dropped_row_back(mutant: Mutant) -> None:
+    explorer = Explorer(mutant.scenario())
+    with mutant.applied(), pytest.raises(ViolationError, match=RETURN):
         explorer.sample(SEED, 4000)
