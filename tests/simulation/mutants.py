@@ -120,9 +120,11 @@ def trust_the_plan(
     return [one.name for one in absorbed if delete_by_name(storage, identity, one.name, one.version)]
 
 
-def without_asking_for_drops(*arguments: Any) -> list[Compacted]:
+def without_asking_for_drops(
+    storage: Storage, identity: DatasetIdentity, before: Manifest, videos: Any, results: Sequence[Compacted], _: object
+) -> list[Compacted]:
     """Publish what was planned before a drop."""
-    return _agree(*arguments[:-1], DropHistory())
+    return _agree(storage, identity, before, videos, results, DropHistory())
 
 
 def _old(name: str, scenario: Callable[[], Scenario]) -> Mutant:
