@@ -183,8 +183,9 @@ def read_manifest(storage: ReadableStorage, identity: DatasetIdentity) -> Manife
     raise OutputError(f"{storage.root}/{paths.MANIFESTS} changes while it is read; try again later.")
 
 
-def remove_old_generations(storage: Storage, newest: int, kept: int = GENERATIONS_KEPT) -> None:
-    """Delete all but the newest generations."""
+def remove_old_generations(storage: Storage, newest: int, *, every: bool = False) -> None:
+    """Delete all but the newest `GENERATIONS_KEPT` generations, or all but the newest one."""
+    kept = 1 if every else GENERATIONS_KEPT
     for generation in (0, *list_generations(storage)) if newest >= kept else ():
         if generation <= newest - kept:
             storage.delete(paths.manifest_path(generation))

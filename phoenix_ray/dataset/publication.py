@@ -35,7 +35,6 @@ from phoenix_ray.dataset.compaction_plan import Absorbed
 from phoenix_ray.dataset.drop_history import DropHistory
 from phoenix_ray.dataset.identity import DatasetIdentity
 from phoenix_ray.dataset.manifest import (
-    GENERATIONS_KEPT,
     DataFile,
     Manifest,
     newest_generation,
@@ -338,6 +337,6 @@ def sweep(
     ]
     deleted = delete_absorbed(storage, identity, survey.videos, left_over)
     removed = (*removal.names, *temporary, *deleted, *delete_condemned(storage, published))
-    remove_old_generations(storage, newest_generation(storage), 1 if survey.dropped else GENERATIONS_KEPT)
+    remove_old_generations(storage, newest_generation(storage), every=bool(survey.dropped))
     partitions = tuple(info for info in survey.partitions if info.name not in set(deleted))
     return Swept(removed, replace(survey, manifest=published, partitions=partitions), removal)

@@ -28,7 +28,7 @@ from tests.simulation.scenarios import (
     sweeping,
     video,
 )
-from tests.simulation.storage import Files, Program, SimulatedStorage, alone
+from tests.simulation.storage import Ended, Files, Program, SimulatedStorage, alone
 
 # The one that is dropped has a name that is in no other text.
 A, GONE = video("a", 1), video("zanzibar", 1)
@@ -78,8 +78,15 @@ def _scenario(name: str, files: Files, *processes: tuple[str, Code], crashes: in
         crashes,
         lambda files: always(frozenset(files.items())),
         lambda files: last(frozenset(files.items())),
-        ended_well(rows_of(A)),
+        _ended_well,
     )
+
+
+def _ended_well(ended: Ended) -> str | None:
+    """Return what is wrong with how a process ended; a reader that knew the video from before may not find it now."""
+    if isinstance(ended.error, KeyError) and GONE.video_id in str(ended.error):
+        return None
+    return ended_well(rows_of(A))(ended)
 
 
 def _compacted(*videos: Video) -> Files:

@@ -199,7 +199,7 @@ DROP_MUTANTS = (
     ),
     Mutant(
         "a sweep leaves earlier generations of the manifest",
-        {f"{PUBLICATION}.remove_old_generations": lambda *_: None},
+        {f"{PUBLICATION}.remove_old_generations": lambda *_, **__: None},
         drop_scenarios.drop_beside_sweep,
     ),
 )

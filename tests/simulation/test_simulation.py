@@ -22,6 +22,7 @@ SMALL: list[tuple[Make, dict[str, Any]]] = [
     (scenarios.publish_beside_sweep, {"crashes": 1}),
     (scenarios.reader_beside_rewriting, {"torn": False}),
     (scenarios.reader_beside_upgrade, {"crashes": 1}),
+    (drop_scenarios.drop_beside_reader, {}),
 ]
 LARGE: list[tuple[Make, dict[str, Any]]] = [
     (scenarios.two_publish, {"crashes": 2, "torn": True}),
@@ -39,8 +40,7 @@ LARGE: list[tuple[Make, dict[str, Any]]] = [
     (drop_scenarios.drop_beside_publish, {"crashes": 2}),
     (drop_scenarios.drop_beside_compaction, {"crashes": 1, "torn": True}),
     (drop_scenarios.drop_beside_sweep, {"crashes": 2}),
-    (drop_scenarios.drop_beside_reader, {"crashes": 1, "torn": True}),
-    (drop_scenarios.drop_beside_worker, {"crashes": 2}),
+    (drop_scenarios.drop_beside_reader, {"torn": True}),
     (drop_scenarios.two_drops, {"crashes": 2}),
 ]
 SEED, SAMPLE = 0, 60
@@ -58,6 +58,13 @@ def test_no_schedule_loses_a_row_or_shows_it_twice(make: Make, choices: dict[str
     assert report.complete
     assert report.schedules > 1_000_000, report
     print(report)
+
+
+@pytest.mark.parametrize("crashes", [0, 1])
+def test_no_schedule_of_a_drop_beside_a_worker_brings_the_row_back(crashes: int) -> None:
+    report = Explorer(drop_scenarios.drop_beside_worker(crashes)).explore()
+    assert report.complete
+    assert report.schedules > 50, report
 
 
 @pytest.mark.parametrize(("make", "choices"), LARGE, ids=str)
