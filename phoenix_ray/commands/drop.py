@@ -196,7 +196,9 @@ def _ask() -> None:
 def _print_report(storage: Storage, report: DropReport) -> None:
     selection = report.selection
     videos, rows = len(selection.videos), sum(selection.frames.values())
-    dropped = f"Dropped {counted(videos, 'video')} with {rows:,} rows." if videos else "All of them were dropped before."
+    dropped = (
+        f"Dropped {counted(videos, 'video')} with {rows:,} rows." if videos else "All of them were dropped before."
+    )
     click.echo(
         f"{dropped} {counted(len(report.rewritten), 'data file')} written again without them, "
         f"{counted(len(report.removed), 'file')} deleted; a search of all files finds nothing left."

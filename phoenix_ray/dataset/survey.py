@@ -91,7 +91,7 @@ class Survey:
     partitions: tuple[PartitionInfo, ...]
     videos: pa.Table
     damaged: tuple[DamagedFile, ...] = ()
-    dropped: DropHistory = field(default_factory=DropHistory)
+    dropped: DropHistory = field(default_factory=DropHistory, compare=False)
     banned: tuple[PartitionInfo, ...] = ()
 
     def open_videos(self) -> Iterator[OpenVideo]:

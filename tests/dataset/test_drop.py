@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from hypothesis import given, settings
@@ -18,6 +19,7 @@ from phoenix_ray.dataset.compaction import compact_videos
 from phoenix_ray.dataset.compaction_plan import plan_compaction
 from phoenix_ray.dataset.drop import allow_videos, drop_videos
 from phoenix_ray.dataset.drop_history import read_drops
+from phoenix_ray.dataset.identity import read_identity
 from phoenix_ray.dataset.manifest import read_manifest
 from phoenix_ray.dataset.permitted_source import PermittedSource
 from phoenix_ray.dataset.publication import publish, sweep
@@ -27,6 +29,7 @@ from phoenix_ray.dataset.storage import LocalStorage
 from phoenix_ray.dataset.survey import take_survey
 from phoenix_ray.dataset.video_table import read_entries
 from phoenix_ray.errors import NewerVersionError, OutputError
+from tests import golden
 from tests.dataset.dropped_videos import (
     DROPPED,
     NAMED,
@@ -51,7 +54,7 @@ from tests.dataset.dropped_videos import (
 from tests.dataset.made_up import IDENTITY, SETTINGS, commit, make_video, new_dataset
 from tests.dataset.test_compaction import compact_and_publish, flip
 from tests.dataset.test_crashes import MOMENTS, Killed, Moment, MortalStorage, compact_all, work
-from tests.dataset.test_object_storage import make_storage
+from tests.dataset.test_object_storage import MortalObjectStorage, make_storage
 
 
 @pytest.fixture(autouse=True)
@@ -305,3 +308,39 @@ def test_a_full_disk_leaves_a_drop_that_counts_and_says_how_to_go_on(
     report = drop_videos(storage, IDENTITY, [], [SIGNER])
     assert not report.selection.videos
     assert read_drops(storage).newest == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_a_drop_in_a_bucket_that_dies_at_any_request_ends_before_or_after(moment: Literal["before", "after"]) -> None:
+    fatal, survived = 0, False
+    while not survived:
+        fatal += 1
+        store = MemoryStore()
+        storage = make_storage(store)
+        fill(storage)
+        whole, numbers = digests(Dataset(storage, IDENTITY)), numbers_of_dropped(storage)
+        with suppress(Killed):
+            drop_all(MortalObjectStorage(store, fatal, moment))
+            survived = True
+        if read_drops(storage):
+            assert_after(storage, whole)
+            sweep(storage, IDENTITY, temporary_seconds=0)
+            assert_gone(storage, numbers)
+        else:
+            assert digests(Dataset(storage, IDENTITY)) == whole
+    assert fatal > 30
+
+
+def test_a_dataset_of_the_first_version_drops_videos_too(tmp_path: Path) -> None:
+    folder = shutil.copytree(Path(golden.__file__).with_name("dataset_0.1.0"), tmp_path / "dataset")
+    storage = LocalStorage(str(folder))
+    identity = read_identity(storage)
+    before = digests(Dataset(storage, identity))
+    gone, in_partitions = sorted(before)[0], sorted(before)[-1]
+    drop_videos(storage, identity, [gone], [])
+    assert digests(Dataset(storage, identity)) == {key: digest for key, digest in before.items() if key != gone}
+    drop_videos(storage, identity, [in_partitions], [])
+    assert set(Dataset(storage, identity).keys()) == before.keys() - {gone, in_partitions}
+    for _, video_id in (gone, in_partitions):
+        assert not [file.name for file in storage.list("") if video_id.encode() in storage.read(file.name)]
