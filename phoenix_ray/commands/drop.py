@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 _ELSEWHERE = (
     "exports, training inputs, contact sheets, MP4s and HTML pages that were written elsewhere",
     "copies of the dataset, snapshots of its file system, and backups",
+    "what runs have printed, which may name videos: job logs, and Ray's session logs on the nodes",
     "the source: the videos themselves, and tables that name them",
 )
 _BUCKET = "earlier versions of the bucket's objects, where versioning or a retention rule keeps them"
