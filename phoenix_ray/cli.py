@@ -15,6 +15,7 @@ from phoenix_ray import __version__
 from phoenix_ray.commands.check import check
 from phoenix_ray.commands.compact import compact
 from phoenix_ray.commands.config import config
+from phoenix_ray.commands.drop import drop
 from phoenix_ray.commands.export import export
 from phoenix_ray.commands.failures import failures
 from phoenix_ray.commands.models import models
@@ -74,7 +75,7 @@ def cli() -> None:
 
 
 COMMANDS = (
-    *(run, plan, status, failures, view, compact, check),
+    *(run, plan, status, failures, view, compact, check, drop),
     *(export, prepare, stats, report, verify, models, config),
 )
 for command in COMMANDS:

@@ -92,13 +92,15 @@ def remove_half_written(storage: Storage) -> None:
             storage.delete(file.name)
 
 
-def take_stock(claim: Claim, identity: DatasetIdentity) -> CommittedFrames:
-    """Return what is committed; a driver for all videos first removes what a crash left."""
+def take_stock(claim: Claim, identity: DatasetIdentity, say: Callable[[str], None] = lambda _: None) -> CommittedFrames:
+    """Return what is committed; a driver for all videos first removes what a crash left, and what drops ban."""
     if claim.share:
         return committed_in(take_survey(claim.storage, identity))
-    survey = sweep(claim.storage, identity, temporary_seconds=0).survey
+    swept = sweep(claim.storage, identity, temporary_seconds=0)
+    for line in swept.removal.lines():
+        say(line)
     remove_dead_leases(claim.storage, None)
-    return committed_in(survey)
+    return committed_in(swept.survey)
 
 
 def clear_away(job: Job, committed: CommittedFrames, plan: Plan) -> None:

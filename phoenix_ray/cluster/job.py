@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime
 
 from rich.console import Console
@@ -34,6 +34,7 @@ from phoenix_ray.config import Settings
 from phoenix_ray.dataset import paths
 from phoenix_ray.dataset.identity import agree_on_identity, find_layout
 from phoenix_ray.dataset.locations import open_storage
+from phoenix_ray.dataset.permitted_source import PermittedSource
 from phoenix_ray.dataset.shards import Expected
 from phoenix_ray.dataset.share import Share
 from phoenix_ray.dataset.snapshot import tally_splits, unreadable_videos
@@ -94,7 +95,8 @@ def _run(settings: Settings, words: Sequence[str]) -> int:
     began = time.monotonic()
     log_format = settings.run.log_format
     say = speaker(log_format)
-    whole, share = open_source(settings.source), Share.parse(settings.run.share)
+    whole = PermittedSource(open_source(settings.source), open_storage(settings.output.path))
+    share = Share.parse(settings.run.share)
     part = ShareOfSource(whole, share) if share else None
     source = part or whole
     say(source.description)
@@ -106,12 +108,12 @@ def _run(settings: Settings, words: Sequence[str]) -> int:
         identity = agree_on_identity(claim.storage, make_identity(settings, source.root))
         with stop_on_signals() as stop:
             registry.ensure_ready(settings.model, say)
-            committed = take_stock(claim, identity)
+            committed = take_stock(claim, identity, say)
             if committed:
                 # Its rows are there, so the dataset exists: a `dataset.json` that was lost is written again.
                 claim.begin_dataset(identity)
             expected = Expected(committed)
-            plan = plan_run(settings, source, expected.missing_ranges)
+            plan = replace(plan_run(settings, source, expected.missing_ranges), dropped=whole.left_out)
             say(plan.line())
             _say_notes(claim, plan, say)
             job = Job(settings, source, identity, claim, session, _open_record(settings, claim, plan), stop)

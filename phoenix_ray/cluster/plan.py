@@ -70,6 +70,7 @@ class Plan:
         problems: Videos that the source names but that cannot be planned.
         left_out: Files at the source's path that it does not read.
         longest_chain: The most links that follow each other; 0 in mode static.
+        dropped: Videos of the source that were dropped from the dataset.
     """
 
     shards: PackedShards
@@ -77,10 +78,16 @@ class Plan:
     problems: tuple[SourceProblem, ...]
     left_out: tuple[LeftOut, ...] = ()
     longest_chain: int = 0
+    dropped: int = 0
 
     def notes(self) -> list[str]:
         """Return what the user should know about the source beside the totals, a line each; none is an error."""
         lines = describe_left_out(self.left_out)
+        if self.dropped:
+            lines.append(
+                f"{counted(self.dropped, 'video')} of the source left out: dropped from this dataset for good. "
+                "`phoenix-ray drop DATASET --list` shows when and why, `--allow --video ID` brings a video back."
+            )
         if varying := self.total.varying_videos:
             lines.append(
                 f"The frame rate of {counted(varying, 'video')} varies: fps is the average there, and the column "

@@ -16,6 +16,7 @@ from typing import Any
 from phoenix_ray.cluster.status import ENDED, MOST_AT_WORK, MOST_LATEST, Status, format_seconds, read_status
 from phoenix_ray.dataset import paths
 from phoenix_ray.dataset.array_lease import live_holders
+from phoenix_ray.dataset.drop_history import read_drops
 from phoenix_ray.dataset.lease import LeaseHolder
 from phoenix_ray.dataset.storage import Storage
 from phoenix_ray.errors import OutputError
@@ -202,9 +203,15 @@ def _newest_runs(names: Sequence[str]) -> list[str]:
 def _read(storage: Storage, run_id: str) -> Status:
     name = f"{paths.RUNS}/{run_id}/status.json"
     try:
-        return read_status(storage.read(name))
+        status = read_status(storage.read(name))
     except ValueError as error:
         raise OutputError(f"{storage.root}/{name} is damaged: {error}. Delete it.") from None
+    dropped = read_drops(storage)
+    return replace(
+        status,
+        at_work=tuple(shard for shard in status.at_work if not dropped.bans(shard.split, shard.video_id, {})),
+        latest=tuple(shard for shard in status.latest if not dropped.bans(shard.split, shard.video_id, {})),
+    )
 
 
 def _index(share: str) -> int:

@@ -50,7 +50,7 @@ def _check(storage: Storage, source: str, workers: int | None) -> CheckReport:
 
     with progress_bar("checking", "files") as show:
         inspection = check_dataset(storage, workers, show)
-    return CheckReport(storage.root, inspection, (*inspection.findings, *_compare(inspection, source)))
+    return CheckReport(storage.root, inspection, (*inspection.findings, *_compare(storage, inspection, source)))
 
 
 def _repair(storage: Storage, source: str, workers: int | None) -> CheckReport:
@@ -70,14 +70,15 @@ def _repair(storage: Storage, source: str, workers: int | None) -> CheckReport:
         after = before
         if of_kinds(before.findings, TO_REPAIR):
             after = check_dataset(storage, workers, show)
-    findings = (*after.findings, *_compare(after, source))
+    findings = (*after.findings, *_compare(storage, after, source))
     return CheckReport(storage.root, after, findings, tuple(of_kinds(before.findings, TO_REPAIR)), done)
 
 
-def _compare(inspection: DatasetCheck, source: str) -> Iterator[Finding]:
+def _compare(storage: Storage, inspection: DatasetCheck, source: str) -> Iterator[Finding]:
     """Yield how the dataset differs from the source, if one was given."""
     from phoenix_ray.config import SourceSettings
     from phoenix_ray.dataset.check.dataset_check import compare_with_source
+    from phoenix_ray.dataset.permitted_source import PermittedSource
     from phoenix_ray.sources.registry import open_source
 
     identity = inspection.identity
@@ -85,4 +86,4 @@ def _compare(inspection: DatasetCheck, source: str) -> Iterator[Finding]:
         settings = SourceSettings.model_validate(
             {"path": source, "signature": identity.signature, "limit_frames": identity.limit_frames}
         )
-        yield from compare_with_source(inspection, open_source(settings).videos())
+        yield from compare_with_source(inspection, PermittedSource(open_source(settings), storage).videos())

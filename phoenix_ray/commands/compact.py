@@ -42,7 +42,10 @@ def compact_dataset(settings: Settings) -> None:
         raise ConfigError("No dataset is given: `phoenix-ray compact OUTPUT`, or output.path=OUTPUT.")
     identity = read_identity(open_storage(settings.output.path))
     with claim_output(settings, "compact-") as claim:
-        survey = sweep(claim.storage, identity, temporary_seconds=0).survey
+        swept = sweep(claim.storage, identity, temporary_seconds=0)
+        survey = swept.survey
+        for line in swept.removal.lines():
+            say(line)
         if plan_tasks(claim.storage, survey, settings.output):
             with RaySession(settings.cluster, say) as session:
                 session.resources()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -89,17 +89,18 @@ def print_plan(settings: Settings, *, measure: bool = False, as_json: bool = Fal
     from phoenix_ray.cluster.plan import plan_run
     from phoenix_ray.cluster.session import RaySession
     from phoenix_ray.dataset.locations import open_storage
+    from phoenix_ray.dataset.permitted_source import PermittedSource
     from phoenix_ray.dataset.share import Share
     from phoenix_ray.models.base import Trial
     from phoenix_ray.sources.registry import open_source
 
     console = Console(stderr=as_json)
     say = partial(_print_line, console)
-    source, share = open_source(settings.source), Share.parse(settings.run.share)
-    source = ShareOfSource(source, share) if share else source
+    storage = open_storage(settings.output.path)
+    whole, share = PermittedSource(open_source(settings.source), storage), Share.parse(settings.run.share)
+    source = ShareOfSource(whole, share) if share else whole
     check_places(source.root, settings.output.path)
     say(source.description)
-    storage = open_storage(settings.output.path)
     with RaySession(settings.cluster, say) as session:
         if measure:
             settings = decide_auto(settings, storage, source, session, say)
@@ -110,6 +111,7 @@ def print_plan(settings: Settings, *, measure: bool = False, as_json: bool = Fal
             settings = settings.model_copy(update={"model": decision})
         identity = make_identity(settings, source.root)
         planned = plan_run(settings, source, _committed(storage, identity).missing_ranges)
+        planned = replace(planned, dropped=whole.left_out)
         _print_shards(console, planned)
         estimate = None
         if planned.shards:
@@ -291,6 +293,7 @@ def _tree(plan: Plan, estimate: PlanEstimate | None) -> dict[str, object]:
         **asdict(plan.total),
         "missing_frames": plan.missing_frames,
         "problems": len(plan.problems),
+        "dropped": plan.dropped,
         "splits": {split: asdict(totals) for split, totals in plan.totals.items()},
         "estimate": None,
     }

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import BinaryIO
 
@@ -26,8 +26,8 @@ import pyarrow.parquet as pq
 
 from phoenix_ray.config import OutputSettings
 from phoenix_ray.dataset import paths
-from phoenix_ray.dataset.compaction_plan import Absorbed, CompactionTask, VideoToMerge
-from phoenix_ray.dataset.identity import find_layout
+from phoenix_ray.dataset.compaction_plan import Absorbed, CompactionTask, VideoToMerge, keep_video
+from phoenix_ray.dataset.identity import DatasetIdentity, find_layout
 from phoenix_ray.dataset.manifest import DataFile
 from phoenix_ray.dataset.parquet import DamagedFile, DamagedFileError, open_writer, write_footer
 from phoenix_ray.dataset.rows import RowReader
@@ -83,6 +83,15 @@ def compact_videos(storage: Storage, task: CompactionTask, settings: OutputSetti
         absorbed = {partition for video in videos for partition in (*video.obsolete, *_partitions_of(video, task))}
         return Compacted(data_file, tuple(sorted(absorbed)), task.replaces, tuple(damaged))
     return Compacted(None, (), task.replaces, tuple(damaged))
+
+
+def rewrite(storage: Storage, identity: DatasetIdentity, name: str, entries: Iterable[VideoEntry]) -> DataFile | None:
+    """Write some videos of a data file to a new one; return None when none of them can be read."""
+    listed = list(entries)
+    videos = tuple(keep_video(name, entry) for entry in listed)
+    return compact_videos(
+        storage, CompactionTask(identity, listed[0].split, videos, (name,)), OutputSettings()
+    ).data_file
 
 
 def new_data_name(split: str) -> str:

@@ -106,7 +106,12 @@ def _plan_split(
 
     for old in survey.manifest.files:
         if old.split == split and (old.name in outdated or old.bytes < _SMALL_FILE * target_bytes):
-            entries = [entry for entry in entries_of(old.name) if entry.video_id not in changed]
+            entries = [
+                entry
+                for entry in entries_of(old.name)
+                if entry.video_id not in changed
+                and not survey.dropped.bans(entry.split, entry.video_id, entry.annotation)
+            ]
             kept = [keep_video(old.name, entry, old.bytes / max(1, old.rows)) for entry in entries]
             file = room_for(sum(video.bytes for video in kept))
             file.videos += kept

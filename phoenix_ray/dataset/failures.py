@@ -14,6 +14,7 @@ from typing import Literal
 from pydantic import TypeAdapter
 
 from phoenix_ray.dataset import paths
+from phoenix_ray.dataset.drop_history import read_drops
 from phoenix_ray.dataset.sealing import FiniteNumber, FrameNumber, parse_sealed_json, seal_json, validate
 from phoenix_ray.dataset.storage import ReadableStorage, Storage
 from phoenix_ray.errors import OutputError
@@ -64,12 +65,18 @@ def record_failure(storage: Storage, failure: FailureRecord) -> None:
 
 
 def read_failures(storage: ReadableStorage, most: int | None = None) -> list[FailureRecord]:
-    """Return the list, sorted by split, video and frame; `most` reads so many records and leaves the others alone.
+    """Return the list, sorted by split, video and frame, without dropped videos.
+
+    Args:
+        storage: The dataset.
+        most: Read at most so many records; None reads all.
 
     Raises:
         OutputError: A record cannot be understood.
     """
-    names = sorted(file.name for file in storage.list(paths.FAILURES) if not file.temporary)[:most]
+    dropped = read_drops(storage)
+    files = (file for file in storage.list(paths.FAILURES) if not file.temporary)
+    names = sorted(file.name for file in files if not dropped.bans_file(file.name))[:most]
     failures = [failure for name in names if (failure := _read_failure(storage, name))]
     return sorted(failures, key=lambda failure: (failure.split, failure.video_id, failure.first))
 

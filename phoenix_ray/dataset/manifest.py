@@ -10,6 +10,10 @@ it. So nobody deletes a file that another driver is about to publish.
 
 A data file counts only while the manifest names it and it has the recorded size; the videos of a file that was lost or
 cut short are computed again.
+
+A generation also says **which drops it reflects** (`drop_history`): none of its files holds a video that they ban. Such
+a generation has another schema version, so that versions of phoenix_ray that do not know drops refuse it instead of
+computing the dropped videos again.
 """
 
 from __future__ import annotations
@@ -37,6 +41,8 @@ from phoenix_ray.dataset.storage import ReadableStorage, Storage
 from phoenix_ray.dataset.tally import RecordedTally, Tally, total
 from phoenix_ray.errors import NewerVersionError, OutputError
 
+# Schema version of generations that reflect a drop.
+_SCHEMA_WITH_DROPS = 2
 # Generations that are kept, so that a reader which has just listed them still finds the newest of its list.
 GENERATIONS_KEPT = 3
 # How often a reader lists the generations again when the chosen one is gone.
@@ -92,11 +98,13 @@ class Manifest:
         files: The data files of the dataset, sorted by split and first video.
         generation: Its number; 0 for an empty dataset and for `manifest.json`.
         condemned: Names of data files that may be deleted, and that no later generation may name.
+        drops: Number of the newest drop of which no file has a video any more; 0 where there never was a drop.
     """
 
     files: tuple[DataFile, ...] = ()
     generation: int = 0
     condemned: frozenset[str] = frozenset()
+    drops: int = 0
 
     @property
     def names(self) -> frozenset[str]:
@@ -175,10 +183,11 @@ def read_manifest(storage: ReadableStorage, identity: DatasetIdentity) -> Manife
     raise OutputError(f"{storage.root}/{paths.MANIFESTS} changes while it is read; try again later.")
 
 
-def remove_old_generations(storage: Storage, newest: int) -> None:
-    """Delete all but the newest `GENERATIONS_KEPT` generations."""
-    for generation in (0, *list_generations(storage)) if newest >= GENERATIONS_KEPT else ():
-        if generation <= newest - GENERATIONS_KEPT:
+def remove_old_generations(storage: Storage, newest: int, *, every: bool = False) -> None:
+    """Delete all but the newest `GENERATIONS_KEPT` generations, or all but the newest one."""
+    kept = 1 if every else GENERATIONS_KEPT
+    for generation in (0, *list_generations(storage)) if newest >= kept else ():
+        if generation <= newest - kept:
             storage.delete(paths.manifest_path(generation))
 
 
@@ -208,10 +217,11 @@ def _look_closer(storage: ReadableStorage, file: DataFile) -> DamagedFile | None
 
 def _to_json(identity: DatasetIdentity, manifest: Manifest) -> dict[str, Any]:
     return {
-        "schema_version": identity.schema_version,
+        "schema_version": _SCHEMA_WITH_DROPS if manifest.drops else identity.schema_version,
         "fingerprint": identity.fingerprint,
         "layout": identity.layout,
         "generation": manifest.generation,
+        **({"drops": manifest.drops} if manifest.drops else {}),
         **manifest.tally.to_json(),
         "files": [
             {
@@ -234,7 +244,7 @@ def _parse(storage: ReadableStorage, identity: DatasetIdentity, generation: int,
     where = f"{storage.root}/{paths.manifest_path(generation)}"
     try:
         tree = parse_mapping(content)
-        if validate(_NUMBER, tree.get("schema_version"), "schema_version") > SCHEMA_VERSION:
+        if validate(_NUMBER, tree.get("schema_version"), "schema_version") > max(SCHEMA_VERSION, _SCHEMA_WITH_DROPS):
             raise NewerVersionError(f"{where} was written by a newer phoenix_ray: upgrade phoenix-ray to read it.")
         if validate(_TEXT, tree.get("fingerprint"), "fingerprint") != identity.fingerprint:
             raise OutputError(f"{where} belongs to a dataset with other settings than {paths.IDENTITY} beside it.")
@@ -243,7 +253,8 @@ def _parse(storage: ReadableStorage, identity: DatasetIdentity, generation: int,
             raise ValueError("it has the name of another generation")
         files = validate(_FILES, tree.get("files"), "files")
         condemned = validate(_CONDEMNED, tree.get("condemned", []), "condemned")
-        return Manifest(tuple(files), generation, frozenset(condemned))
+        drops = validate(_NUMBER, tree.get("drops", 0), "drops")
+        return Manifest(tuple(files), generation, frozenset(condemned), drops)
     except ValueError as error:
         raise OutputError(
             f"{where} is damaged ({error}). Run `phoenix-ray check --repair`: data files are taken in again by what "

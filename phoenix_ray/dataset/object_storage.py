@@ -201,6 +201,9 @@ class ObjectStorage:
         """Yield nothing: a bucket holds objects only."""
         yield from ()
 
+    def prune(self, folder: str) -> None:
+        """Do nothing: a bucket has no folders."""
+
     def delete(self, name: str) -> None:
         """Remove a file; a missing file is not an error."""
         import obstore

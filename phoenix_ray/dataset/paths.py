@@ -28,9 +28,11 @@ FAILURES = "failures"
 RUNS = "runs"
 # Where `check.repair` puts what it takes out of a dataset.
 QUARANTINE = "quarantine"
+# Which videos were removed for good (`drop_history`).
+DROPPED = "dropped"
 # All names in the folder of a dataset.
 TOP_LEVEL = frozenset(
-    {IDENTITY, MANIFESTS, FIRST_MANIFEST, VIDEOS, LEASE, LEASES, PARTITIONS, DATA, FAILURES, RUNS, QUARANTINE}
+    {IDENTITY, MANIFESTS, FIRST_MANIFEST, VIDEOS, LEASE, LEASES, PARTITIONS, DATA, FAILURES, RUNS, QUARANTINE, DROPPED}
 )
 
 # File systems allow names of 255 bytes, including `split=` and a suffix.

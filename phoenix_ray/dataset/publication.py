@@ -24,25 +24,31 @@ import time
 from collections.abc import Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import pyarrow as pa
 
-from phoenix_ray.config import OutputSettings
 from phoenix_ray.dataset import paths
-from phoenix_ray.dataset.compaction import Compacted, compact_videos
-from phoenix_ray.dataset.compaction_plan import Absorbed, CompactionTask, keep_video
+from phoenix_ray.dataset.compaction import Compacted, rewrite
+from phoenix_ray.dataset.compaction_plan import Absorbed
+from phoenix_ray.dataset.drop_history import DropHistory
 from phoenix_ray.dataset.identity import DatasetIdentity
-from phoenix_ray.dataset.manifest import DataFile, Manifest, newest_generation, publish_manifest, remove_old_generations
+from phoenix_ray.dataset.manifest import (
+    DataFile,
+    Manifest,
+    newest_generation,
+    publish_manifest,
+    remove_old_generations,
+)
 from phoenix_ray.dataset.parquet import DamagedFileError
 from phoenix_ray.dataset.partitions import FOOTER_THREADS, delete_version, discard
+from phoenix_ray.dataset.removal import Removal, remove_dropped
 from phoenix_ray.dataset.shards import Version, VideoKey
 from phoenix_ray.dataset.storage import Storage, hash_file
 from phoenix_ray.dataset.survey import Survey, read_compacted, take_survey
 from phoenix_ray.dataset.video_table import (
     VERSION_COLUMNS,
-    VideoEntry,
     describe_data_file,
     lists_files,
     read_entries,
@@ -109,21 +115,12 @@ def is_data_file_name(name: str) -> bool:
     return folder.partition("/")[0] == paths.DATA and _OWN_NAME.fullmatch(last) is not None
 
 
-def rewrite(storage: Storage, identity: DatasetIdentity, name: str, entries: Iterable[VideoEntry]) -> DataFile | None:
-    """Write some videos of a data file to a new one; return None when none of them can be read."""
-    listed = list(entries)
-    videos = tuple(keep_video(name, entry) for entry in listed)
-    return compact_videos(
-        storage, CompactionTask(identity, listed[0].split, videos, (name,)), OutputSettings()
-    ).data_file
-
-
 def _sort_out(storage: Storage, survey: Survey, only: Collection[str] | None) -> tuple[list[DataFile], set[str]]:
     """Return the data files to take in and the names of those to condemn, of all that no manifest names.
 
-    Newer files come first: where two hold the same video, the later one counts.
+    Newer files come first: where two hold the same video, the later one counts. Dropped videos are not taken in.
     """
-    manifest, identity = survey.manifest, survey.identity
+    manifest, identity, dropped = survey.manifest, survey.identity, survey.dropped
     elsewhere = {video.key for video in survey.open_videos() if video.whole is not None}
     known = manifest.names | manifest.condemned | {file.name for file in survey.damaged}
     files = [file for file in storage.list(paths.DATA) if file.name not in known and is_data_file_name(file.name)]
@@ -139,7 +136,11 @@ def _sort_out(storage: Storage, survey: Survey, only: Collection[str] | None) ->
             condemned |= set() if error.damage.foreign else {file.name}
             continue
         held = elsewhere | select_videos(survey.videos, {entry.key for entry in entries}).keys()
-        needed = [entry for entry in entries if entry.key not in held]
+        needed = [
+            entry
+            for entry in entries
+            if entry.key not in held and not dropped.bans(entry.split, entry.video_id, entry.annotation)
+        ]
         if needed and len(needed) == len(entries):
             # If it is gone by now, another driver has published a decision, and this one will be refused.
             with suppress(FileNotFoundError):
@@ -170,8 +171,8 @@ def publish(storage: Storage, identity: DatasetIdentity, results: Sequence[Compa
         OutputError: The storage cannot be read or written.
     """
     while True:
-        before, videos, damaged = read_compacted(storage, identity)
-        agreed = _agree(storage, identity, before, videos, results)
+        before, videos, damaged, dropped = read_compacted(storage, identity)
+        agreed = _agree(storage, identity, before, videos, results, dropped)
         replaced = {name for result in agreed for name in result.replaces}
         manifest = before.replace(replaced, [result.data_file for result in agreed if result.data_file])
         spoiled = {file.name for file in damaged if not (file.foreign or file.gone)}
@@ -185,7 +186,7 @@ def publish(storage: Storage, identity: DatasetIdentity, results: Sequence[Compa
     if written - agreed_names:
         resolve_unpublished(storage, identity, only=written - agreed_names)
     # The newest generation decides what may be deleted (`_counts`).
-    current, videos, _ = read_compacted(storage, identity)
+    current, videos, _, _ = read_compacted(storage, identity)
     for result in results:
         published = result.data_file is not None and result.data_file.name in current.names
         delete_absorbed(storage, identity, videos, result.absorbed, older=published)
@@ -236,14 +237,19 @@ def refresh_videos(storage: Storage, identity: DatasetIdentity) -> pa.Table:
     The table is made again if a manifest was published meanwhile, so that the last to write it has seen the newest.
     """
     while True:
-        manifest, videos, _ = read_compacted(storage, identity, None)
+        manifest, videos, _, _ = read_compacted(storage, identity, None)
         write_videos(storage, videos)
         if newest_generation(storage) == manifest.generation:
             return videos
 
 
 def _agree(
-    storage: Storage, identity: DatasetIdentity, before: Manifest, videos: pa.Table, results: Sequence[Compacted]
+    storage: Storage,
+    identity: DatasetIdentity,
+    before: Manifest,
+    videos: pa.Table,
+    results: Sequence[Compacted],
+    dropped: DropHistory,
 ) -> list[Compacted]:
     """Return the results that can be published together on the present manifest.
 
@@ -251,7 +257,7 @@ def _agree(
     dropping one result can mean dropping others.
     """
     names = before.names
-    written = [(result, _keys_of(storage, identity, before, result)) for result in results]
+    written = [(result, _keys_of(storage, identity, before, result, dropped)) for result in results]
     sound = [(result, keys) for result, keys in written if keys is not None and names.issuperset(result.replaces)]
     files_of = [(result, {row["file"] for row in select_videos(videos, keys).values()}) for result, keys in sound]
     while True:
@@ -262,7 +268,9 @@ def _agree(
         files_of = agreed
 
 
-def _keys_of(storage: Storage, identity: DatasetIdentity, before: Manifest, result: Compacted) -> set[VideoKey] | None:
+def _keys_of(
+    storage: Storage, identity: DatasetIdentity, before: Manifest, result: Compacted, dropped: DropHistory
+) -> set[VideoKey] | None:
     """Return the keys of the videos that a result wrote, None when its file cannot be published (any more)."""
     if result.data_file is None:
         return set()
@@ -271,6 +279,8 @@ def _keys_of(storage: Storage, identity: DatasetIdentity, before: Manifest, resu
     try:
         entries = read_entries(storage, identity, result.data_file.name)
     except (FileNotFoundError, DamagedFileError):
+        return None
+    if any(dropped.bans(entry.split, entry.video_id, entry.annotation) for entry in entries):
         return None
     return {entry.key for entry in entries}
 
@@ -282,10 +292,12 @@ class Swept:
     Attributes:
         removed: Names of the files that it removed.
         survey: The dataset afterwards, so that a resume need not list thousands of partitions again.
+        removal: What was removed because of drops.
     """
 
     removed: tuple[str, ...]
     survey: Survey
+    removal: Removal = field(default_factory=Removal)
 
 
 def sweep(
@@ -294,7 +306,7 @@ def sweep(
     temporary_seconds: float = TEMPORARY_SECONDS,
     manifest: Manifest | None = None,
 ) -> Swept:
-    """Remove what a crash left, and take in data files that no manifest names although it should.
+    """Remove what a crash left and what drops ban, and take in data files that no manifest names although it should.
 
     A sweep removes temporary files, partitions whose rows a published data file holds, data files that were replaced,
     never published, or damaged, and old generations of the manifest. It keeps files that phoenix_ray did not write.
@@ -313,6 +325,9 @@ def sweep(
     youngest = time.time() - temporary_seconds
     temporary = [file.name for file in storage.list("") if file.temporary and file.modified <= youngest]
     published, survey, taken_in = resolve_unpublished(storage, identity, manifest=manifest)
+    removal = remove_dropped(storage, survey) if survey.dropped else Removal()
+    if survey.dropped.newest > published.drops:
+        published, survey, _ = resolve_unpublished(storage, identity)
     if taken_in or not lists_files(storage, identity, published.names):
         survey = replace(survey, videos=refresh_videos(storage, identity).select(VERSION_COLUMNS))
     for name in temporary:
@@ -321,7 +336,7 @@ def sweep(
         Absorbed(info.name, info.key, info.version) for video in survey.open_videos() for info in video.absorbed
     ]
     deleted = delete_absorbed(storage, identity, survey.videos, left_over)
-    removed = (*temporary, *deleted, *delete_condemned(storage, published))
-    remove_old_generations(storage, newest_generation(storage))
+    removed = (*removal.names, *temporary, *deleted, *delete_condemned(storage, published))
+    remove_old_generations(storage, newest_generation(storage), every=bool(survey.dropped))
     partitions = tuple(info for info in survey.partitions if info.name not in set(deleted))
-    return Swept(removed, replace(survey, manifest=published, partitions=partitions))
+    return Swept(removed, replace(survey, manifest=published, partitions=partitions), removal)

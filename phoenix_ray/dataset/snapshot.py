@@ -162,8 +162,9 @@ def measure_extent(storage: ReadableStorage, identity: DatasetIdentity) -> Exten
         OutputError: The dataset cannot be read.
     """
     survey = take_survey(storage, identity)
-    videos = sum(file.videos for file in survey.manifest.files)
-    compacted, opened = survey.manifest.tally.rows, 0
+    # Not from the manifest: while a drop is being completed, its files still hold dropped videos.
+    videos, opened = survey.videos.num_rows, 0
+    compacted = pc.sum(survey.videos.column("frames")).as_py() or 0
     for video in survey.open_videos():
         if (live := video.live) is None:
             continue
@@ -188,12 +189,18 @@ def tally_splits(storage: ReadableStorage, identity: DatasetIdentity) -> dict[st
         open_videos = {video.key: video for video in survey.open_videos() if video.live is not None}
         # Data files with rows of a video of which partitions have a newer version.
         outdated = {video.compacted.file for video in open_videos.values() if video.compacted}
+        unclean = survey.dropped.newest > survey.manifest.drops
         splits: dict[str, Tally] = {}
         for file in survey.manifest.files:
             tally = file.tally
-            if file.name in outdated:
+            if unclean or file.name in outdated:
                 entries = read_entries(storage, identity, file.name)
-                tally = total(entry.tally for entry in entries if entry.key not in open_videos)
+                tally = total(
+                    entry.tally
+                    for entry in entries
+                    if entry.key not in open_videos
+                    and not survey.dropped.bans(entry.split, entry.video_id, entry.annotation)
+                )
             splits[file.split] = splits.get(file.split, Tally()) + tally
         for entry in _open_entries(storage, identity, open_videos.values()):
             splits[entry.split] = splits.get(entry.split, Tally()) + entry.tally

@@ -121,6 +121,12 @@ class Storage(ReadableStorage, Protocol):
     def move(self, name: str, to: str) -> None:
         """Rename a file, link, pipe or device."""
 
+    def prune(self, folder: str) -> None:
+        """Remove the empty folders below a folder, which a crash during `delete` leaves and whose names say something.
+
+        Best effort: a worker may be writing into one of them.
+        """
+
 
 class LocalStorage:
     """A dataset in a folder on a local or network file system.
@@ -206,6 +212,19 @@ class LocalStorage:
         """Rename a file, link, pipe or device."""
         with self._explained("rename", name):
             local_files.move(self._root, checked_name(name), checked_name(to))
+
+    def prune(self, folder: str) -> None:
+        """Remove the empty folders below a folder."""
+        folders: list[str] = []
+        names: list[str] = []
+        for entries in self._walk(folder):
+            folders += entries.folders
+            names += [name for name, _ in (*entries.files, *entries.irregular)]
+        occupied = {name.rpartition("/")[0] for name in (*names, *folders)}
+        for name in folders:
+            if name not in occupied:
+                # To remove a file that is not there removes the folders that are empty.
+                self.delete(f"{name}/{TEMPORARY_PREFIX}")
 
     def _walk(self, folder: str) -> Iterator[local_files.Entries]:
         with self._explained("list", folder), ThreadPoolExecutor(LISTING_THREADS) as pool:

@@ -6,11 +6,13 @@ Compaction plans with it, the sweep cleans up with it, and `snapshot` and the an
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import groupby
+from typing import NamedTuple
 
 import pyarrow as pa
 
+from phoenix_ray.dataset.drop_history import SIGNER, DropHistory, read_drops
 from phoenix_ray.dataset.identity import DatasetIdentity
 from phoenix_ray.dataset.manifest import Manifest, check_files, newest_generation, read_manifest
 from phoenix_ray.dataset.parquet import DamagedFile
@@ -80,6 +82,8 @@ class Survey:
         partitions: All sound partitions.
         videos: The table of compacted videos, with the columns `VERSION_COLUMNS` unless others were asked for.
         damaged: Files that cannot be trusted.
+        dropped: The history of its drops. Neither `partitions` nor `videos` has a video that they ban.
+        banned: Partitions of videos that may not be in the dataset.
     """
 
     identity: DatasetIdentity
@@ -87,6 +91,8 @@ class Survey:
     partitions: tuple[PartitionInfo, ...]
     videos: pa.Table
     damaged: tuple[DamagedFile, ...] = ()
+    dropped: DropHistory = field(default_factory=DropHistory, compare=False)
+    banned: tuple[PartitionInfo, ...] = ()
 
     def open_videos(self) -> Iterator[OpenVideo]:
         """Yield the videos that have partitions, sorted by split and ID."""
@@ -124,10 +130,31 @@ def take_survey(
         OutputError: The dataset cannot be read.
     """
     found = list(list_partitions(storage, identity, threads))
-    partitions = tuple(info for info in found if isinstance(info, PartitionInfo))
+    infos = [info for info in found if isinstance(info, PartitionInfo)]
     spoiled = [file for file in found if isinstance(file, DamagedFile)]
-    sound, videos, damaged = read_compacted(storage, identity, columns, manifest)
-    return Survey(identity, sound, partitions, videos, (*spoiled, *damaged))
+    sound, videos, damaged, dropped = read_compacted(storage, identity, columns, manifest)
+    partitions: list[PartitionInfo] = []
+    banned: list[PartitionInfo] = []
+    for info in infos:
+        (banned if dropped.bans(info.split, info.video_id, info.annotation) else partitions).append(info)
+    spoiled = [file for file in spoiled if not dropped.bans_file(file.name)]
+    return Survey(identity, sound, tuple(partitions), videos, (*spoiled, *damaged), dropped, tuple(banned))
+
+
+class CompactedRows(NamedTuple):
+    """What the data files hold.
+
+    Attributes:
+        manifest: The newest manifest with only its sound data files.
+        videos: The table of their videos, without those that drops ban.
+        damaged: The other data files.
+        dropped: The history of drops, read after the manifest: it has all drops that the manifest reflects.
+    """
+
+    manifest: Manifest
+    videos: pa.Table
+    damaged: list[DamagedFile]
+    dropped: DropHistory
 
 
 def read_compacted(
@@ -135,8 +162,8 @@ def read_compacted(
     identity: DatasetIdentity,
     columns: Sequence[str] | None = VERSION_COLUMNS,
     manifest: Manifest | None = None,
-) -> tuple[Manifest, pa.Table, list[DamagedFile]]:
-    """Return the newest manifest with only its sound data files, the table of their videos, and the damaged files.
+) -> CompactedRows:
+    """Return what the data files of the newest manifest hold.
 
     When a file is gone and a newer manifest was published meanwhile, which may have replaced it, all is read again.
 
@@ -146,11 +173,24 @@ def read_compacted(
     for _ in range(_ATTEMPTS):
         newest = manifest or read_manifest(storage, identity)
         sound, lost = check_files(storage, newest)
-        videos, unreadable = gather_videos(storage, identity, sound, columns)
+        dropped = read_drops(storage)
+        # A generation that reflects all drops has none of their videos.
+        unclean = dropped.newest > newest.drops
+        wanted = (*columns, SIGNER) if unclean and columns and SIGNER not in columns else columns
+        videos, unreadable = gather_videos(storage, identity, sound, wanted)
         damaged = [*lost, *unreadable]
         if manifest or not damaged or newest_generation(storage) == newest.generation:
-            return sound.replace({file.name for file in unreadable}, ()), videos, damaged
+            kept = _permitted(videos, dropped).select(columns or videos.column_names) if unclean else videos
+            return CompactedRows(sound.replace({file.name for file in unreadable}, ()), kept, damaged, dropped)
     raise OutputError(f"{storage.root} changes while it is read; try again later.")
+
+
+def _permitted(videos: pa.Table, dropped: DropHistory) -> pa.Table:
+    """Return a table of videos without those that drops ban."""
+    names = ("split", "video_id", SIGNER)
+    rows = zip(*(videos.column(name).to_pylist() for name in names), strict=True)
+    kept = [not dropped.bans(split, video_id, {SIGNER: signer}) for split, video_id, signer in rows]
+    return videos.filter(pa.array(kept, pa.bool_()))
 
 
 def committed_in(survey: Survey) -> CommittedFrames:

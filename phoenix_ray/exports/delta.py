@@ -15,6 +15,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from phoenix_ray.dataset import paths
+from phoenix_ray.dataset.drop_history import read_drops
 from phoenix_ray.dataset.identity import find_layout, read_identity
 from phoenix_ray.dataset.locations import open_storage
 from phoenix_ray.dataset.manifest import DataFile, read_manifest
@@ -77,7 +78,13 @@ def _finished_files(dataset: str) -> tuple[DataFile, ...]:
     for name, kind in storage.irregular(paths.DATA):
         # Delta's library would follow it.
         raise OutputError(f"{dataset}/{name} is {kind}: `phoenix-ray check --repair` moves it out.")
-    return read_manifest(storage, read_identity(storage)).files
+    manifest = read_manifest(storage, read_identity(storage))
+    if read_drops(storage).newest > manifest.drops:
+        raise OutputError(
+            f"{dataset} still holds bytes of videos that were dropped. Repeat that `phoenix-ray drop`, or run "
+            f"`phoenix-ray check {dataset} --repair`; then export."
+        )
+    return manifest.files
 
 
 def _choose(files: Sequence[DataFile], splits: Sequence[str] | None) -> list[DataFile]:

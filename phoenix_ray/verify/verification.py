@@ -291,6 +291,7 @@ def _vouched(path: str) -> dict[VideoKey, _Vouched]:
         for file in survey.manifest.files
         if hash_file(storage, file.name)[1] == file.sha256
         for entry in read_entries(storage, identity, file.name)
+        if not survey.dropped.bans(entry.split, entry.video_id, entry.annotation)
     }
     superseded = {(video.split, video.video_id) for video in survey.open_videos() if video.live is not None}
     return {key: entry for key, entry in videos.items() if key not in superseded}

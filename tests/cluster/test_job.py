@@ -125,6 +125,25 @@ def test_a_trial_is_completed_by_a_run_without_its_limit(
     assert digest(tmp_path) == digest(undisturbed)
 
 
+def test_a_dropped_video_is_left_out_of_later_runs_until_it_is_allowed(
+    undisturbed: Path, frame_folders: Path, tmp_path: Path, run_command: Run
+) -> None:
+    words = ["run", f"source.path={frame_folders}", f"output.path={tmp_path}", "model.name=synthetic"]
+    assert run_command(*words).returncode == 0
+    dropped = run_command("drop", str(tmp_path), "--video", "beta/take 2", "--yes")
+    assert dropped.returncode == 0
+    assert "Dropped 1 video with 40 rows." in dropped.stdout
+    again = run_command(*words)
+    assert again.returncode == 0
+    assert "1 video of the source left out: dropped from this dataset for good." in again.stdout + again.stderr
+    assert sorted(rows_by_video(tmp_path)) == sorted(set(rows_by_video(undisturbed)) - {("train", "beta/take 2")})
+    assert run_command("check", str(tmp_path), "--source", str(frame_folders)).returncode == 0
+    assert run_command("drop", str(tmp_path), "--allow", "--video", "train/beta/take 2").returncode == 0
+    assert run_command(*words).returncode == 0
+    assert summaries(tmp_path)[-1]["frames_computed"] == 40
+    assert digest(tmp_path) == digest(undisturbed)
+
+
 def test_a_video_that_cannot_be_read_is_listed_and_the_run_goes_on(
     frame_folders: Path, tmp_path: Path, run_command: Run
 ) -> None:

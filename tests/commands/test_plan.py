@@ -12,7 +12,12 @@ from click.testing import CliRunner, Result
 from phoenix_ray.cli import cli
 from phoenix_ray.cluster.autoscaler import START_SECONDS, Cluster
 from phoenix_ray.cluster.rates import Cost, Rates
+from phoenix_ray.config import SourceSettings
+from phoenix_ray.dataset.drop_history import append_record
+from phoenix_ray.dataset.storage import LocalStorage
 from phoenix_ray.errors import ClusterError
+from phoenix_ray.sources.base import Video
+from phoenix_ray.sources.registry import open_source
 
 RATES = Rates("n1", "", 512, 9, Cost(0.001, 0.002), Cost(0.04, 0.04), Cost(0.0002, 0.0002), 0.0, 1e4, 5e3)
 CLUSTER = [{"CPU": 4.0}, {"CPU": 4.0}, {"CPU": 2.0, "GPU": 1.0}]
@@ -89,6 +94,21 @@ def test_the_plan_of_a_share_is_that_of_its_videos(tmp_path: Path, measured: lis
     shares = [json.loads(invoke(tmp_path, "--json", f"run.share={index}/3").stdout) for index in range(3)]
     assert sum(share["videos"] for share in shares) == whole["videos"] == 50
     assert sum(share["missing_frames"] for share in shares) == whole["missing_frames"]
+
+
+def test_dropped_videos_are_counted_and_left_out(tmp_path: Path, measured: list[object]) -> None:
+    whole = json.loads(invoke(tmp_path, "--json").stdout)
+    settings = SourceSettings(kind="synthetic", max_videos_per_split=50)
+    first = next(iter(open_source(settings).videos()))
+    signer = open_source(settings).videos()
+    others = {
+        video.video_id for video in signer if isinstance(video, Video) and video.annotation["signer"] == "Signer03"
+    }
+    append_record(LocalStorage(str(tmp_path)), "drop", {(first.split, first.video_id): ""}, ["Signer03"])
+    done = invoke(tmp_path, "--json")
+    tree, dropped = json.loads(done.stdout), len(others | {first.video_id})
+    assert (tree["dropped"], tree["videos"]) == (dropped, whole["videos"] - dropped)
+    assert f"{dropped} videos of the source left out: dropped from this dataset for good." in done.stderr
 
 
 def test_json_has_the_plan_the_estimate_and_the_rates(tmp_path: Path, measured: list[object]) -> None:

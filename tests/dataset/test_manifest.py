@@ -95,7 +95,7 @@ def test_files_that_are_gone_or_of_another_size_do_not_count(tmp_path: Path) -> 
         (b"{", "damaged.*--repair"),
         (b"[]", "damaged.*--repair"),
         (b'{"schema_version": 1}', "damaged.*--repair"),
-        (json.dumps({"schema_version": SCHEMA_VERSION + 1}).encode(), "newer phoenix_ray"),
+        (json.dumps({"schema_version": SCHEMA_VERSION + 2}).encode(), "newer phoenix_ray"),
         (json.dumps({"schema_version": 1, "fingerprint": "other"}).encode(), "other settings"),
     ],
 )

@@ -185,3 +185,20 @@ def test_a_link_that_was_made_although_its_answer_was_lost_counts(
 
     monkeypatch.setattr(os, "link", answer_lost)
     assert LocalStorage(str(tmp_path)).create("a", b"first")
+
+
+def test_empty_folders_are_removed_and_others_stay(tmp_path: Path) -> None:
+    storage = LocalStorage(str(tmp_path))
+    storage.write("partitions/a/full/file", b"")
+    for folder in ("partitions/a/empty/deep", "partitions/b", "data/c"):
+        (tmp_path / folder).mkdir(parents=True)
+    storage.prune("partitions")
+    storage.prune("nothing")
+    assert [str(path.relative_to(tmp_path)) for path in sorted(tmp_path.rglob("*"))] == [
+        "data",
+        "data/c",
+        "partitions",
+        "partitions/a",
+        "partitions/a/full",
+        "partitions/a/full/file",
+    ]

@@ -12,7 +12,7 @@ from itertools import product
 
 import click
 
-from tests.simulation import scenarios
+from tests.simulation import drop_scenarios, scenarios
 from tests.simulation.explorer import Explorer, Report, Scenario, ViolationError
 
 ALL: tuple[Callable[..., Scenario], ...] = (
@@ -32,6 +32,12 @@ ALL: tuple[Callable[..., Scenario], ...] = (
     scenarios.workers_beside_compaction,
     scenarios.changed_video,
     scenarios.recomputed_meanwhile,
+    drop_scenarios.drop_beside_publish,
+    drop_scenarios.drop_beside_compaction,
+    drop_scenarios.drop_beside_sweep,
+    drop_scenarios.drop_beside_reader,
+    drop_scenarios.drop_beside_worker,
+    drop_scenarios.two_drops,
 )
 
 

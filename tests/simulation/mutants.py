@@ -12,20 +12,23 @@ from typing import Any
 from unittest.mock import patch
 
 from phoenix_ray.dataset import paths
+from phoenix_ray.dataset.compaction import Compacted
 from phoenix_ray.dataset.compaction_plan import Absorbed
+from phoenix_ray.dataset.drop_history import DropHistory
 from phoenix_ray.dataset.identity import DatasetIdentity
 from phoenix_ray.dataset.manifest import DataFile, Manifest, check_files, publish_manifest, read_manifest
-from phoenix_ray.dataset.parquet import DamagedFile
-from phoenix_ray.dataset.publication import is_data_file_name
+from phoenix_ray.dataset.publication import _agree, is_data_file_name
 from phoenix_ray.dataset.storage import Storage, hash_file
-from phoenix_ray.dataset.survey import Survey
+from phoenix_ray.dataset.survey import CompactedRows, Survey
 from phoenix_ray.dataset.video_table import describe_data_file, gather_videos, read_entries, select_videos
 from tests.dataset.made_up import IDENTITY
-from tests.simulation import old_logic, scenarios
+from tests.simulation import drop_scenarios, old_logic, scenarios
 from tests.simulation.explorer import Scenario
 
 # What the simulation says of a lost row.
 LOSS = "does not see|did not see|the next run computes|a check finds .*'lost'"
+# And of a row that was dropped.
+RETURN = "sees a dropped row|the next sweep leaves"
 PUBLICATION, UNPUBLISHED = "phoenix_ray.dataset.publication", "phoenix_ray.dataset.publication"
 
 
@@ -96,11 +99,12 @@ def any_video_elsewhere(
 
 def without_looking_again(
     storage: Storage, identity: DatasetIdentity, columns: Sequence[str], manifest: Manifest | None = None
-) -> tuple[Manifest, Any, list[DamagedFile]]:
+) -> CompactedRows:
     """Take every file that is gone for lost."""
     sound, lost = check_files(storage, read_manifest(storage, identity))
     videos, unreadable = gather_videos(storage, identity, sound, columns)
-    return sound.replace({file.name for file in unreadable}, ()), videos, [*lost, *unreadable]
+    found = sound.replace({file.name for file in unreadable}, ())
+    return CompactedRows(found, videos, [*lost, *unreadable], DropHistory())
 
 
 def delete_by_name(storage: Storage, identity: DatasetIdentity, name: str, version: object) -> bool:
@@ -114,6 +118,13 @@ def trust_the_plan(
 ) -> list[str]:
     """Delete what was planned to be absorbed, whatever the newest manifest says."""
     return [one.name for one in absorbed if delete_by_name(storage, identity, one.name, one.version)]
+
+
+def without_asking_for_drops(
+    storage: Storage, identity: DatasetIdentity, before: Manifest, videos: Any, results: Sequence[Compacted], _: object
+) -> list[Compacted]:
+    """Publish what was planned before a drop."""
+    return _agree(storage, identity, before, videos, results, DropHistory())
 
 
 def _old(name: str, scenario: Callable[[], Scenario]) -> Mutant:
@@ -172,5 +183,23 @@ MUTANTS = (
         "a sweeper believes in the generation that it made",
         {f"{PUBLICATION}._counts": lambda *_: True},
         scenarios.slow_sweeper,
+    ),
+)
+# These bring a dropped row back.
+DROP_MUTANTS = (
+    Mutant(
+        "a driver publishes what it planned before a drop",
+        {f"{PUBLICATION}._agree": without_asking_for_drops},
+        drop_scenarios.drop_beside_compaction,
+    ),
+    Mutant(
+        "a reader trusts the manifest while a drop is completed",
+        {"phoenix_ray.dataset.survey._permitted": lambda videos, _: videos},
+        drop_scenarios.drop_beside_sweep,
+    ),
+    Mutant(
+        "a sweep leaves earlier generations of the manifest",
+        {f"{PUBLICATION}.remove_old_generations": lambda *_, **__: None},
+        drop_scenarios.drop_beside_sweep,
     ),
 )

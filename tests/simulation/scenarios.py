@@ -56,7 +56,7 @@ def simulated() -> Iterator[None]:
     Only the newest generation of the manifest is kept, so that others are often gone when somebody asks for them.
     """
     with ExitStack() as stack:
-        for module in ("partitions", "video_table", "publication"):
+        for module in ("partitions", "video_table", "publication", "removal"):
             stack.enter_context(patch(f"phoenix_ray.dataset.{module}.ThreadPoolExecutor", _Serial))
         stack.enter_context(patch("phoenix_ray.dataset.manifest.GENERATIONS_KEPT", 1))
         stack.enter_context(patch("time.time", lambda: 1.0))

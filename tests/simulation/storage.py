@@ -113,6 +113,9 @@ class SimulatedStorage:
         """Yield nothing: here all names are files."""
         return iter(())
 
+    def prune(self, folder: str) -> None:
+        """Do nothing: here all names are files."""
+
     def move(self, name: str, to: str) -> None:
         """Fail: what is not irregular is never moved."""
         raise AssertionError(f"{name} was to be moved to {to}")

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from tests.simulation import scenarios
+from tests.simulation import drop_scenarios, scenarios
 from tests.simulation.explorer import Explorer, Scenario, ViolationError
-from tests.simulation.mutants import LOSS, MUTANTS, Mutant
+from tests.simulation.mutants import DROP_MUTANTS, LOSS, MUTANTS, RETURN, Mutant
 from tests.simulation.scenarios import simulated
 
 pytestmark = pytest.mark.slow
@@ -22,6 +22,7 @@ SMALL: list[tuple[Make, dict[str, Any]]] = [
     (scenarios.publish_beside_sweep, {"crashes": 1}),
     (scenarios.reader_beside_rewriting, {"torn": False}),
     (scenarios.reader_beside_upgrade, {"crashes": 1}),
+    (drop_scenarios.drop_beside_reader, {}),
 ]
 LARGE: list[tuple[Make, dict[str, Any]]] = [
     (scenarios.two_publish, {"crashes": 2, "torn": True}),
@@ -36,6 +37,11 @@ LARGE: list[tuple[Make, dict[str, Any]]] = [
     (scenarios.slow_sweeper, {"crashes": 1}),
     (scenarios.publishing_thrice, {"crashes": 1}),
     (scenarios.reader_beside_two, {"torn": True}),
+    (drop_scenarios.drop_beside_publish, {"crashes": 2}),
+    (drop_scenarios.drop_beside_compaction, {"crashes": 1, "torn": True}),
+    (drop_scenarios.drop_beside_sweep, {"crashes": 2}),
+    (drop_scenarios.drop_beside_reader, {"torn": True}),
+    (drop_scenarios.two_drops, {"crashes": 2}),
 ]
 SEED, SAMPLE = 0, 60
 
@@ -54,6 +60,13 @@ def test_no_schedule_loses_a_row_or_shows_it_twice(make: Make, choices: dict[str
     print(report)
 
 
+@pytest.mark.parametrize("crashes", [0, 1])
+def test_no_schedule_of_a_drop_beside_a_worker_brings_the_row_back(crashes: int) -> None:
+    report = Explorer(drop_scenarios.drop_beside_worker(crashes)).explore()
+    assert report.complete
+    assert report.schedules > 50, report
+
+
 @pytest.mark.parametrize(("make", "choices"), LARGE, ids=str)
 def test_no_random_schedule_loses_a_row_or_shows_it_twice(make: Make, choices: dict[str, Any]) -> None:
     report = Explorer(make(**choices)).sample(SEED, SAMPLE)
@@ -65,4 +78,11 @@ def test_no_random_schedule_loses_a_row_or_shows_it_twice(make: Make, choices: d
 def test_the_simulation_finds_each_mistake(mutant: Mutant) -> None:
     explorer = Explorer(mutant.scenario())
     with mutant.applied(), pytest.raises(ViolationError, match=LOSS):
+        explorer.sample(SEED, 4000)
+
+
+@pytest.mark.parametrize("mutant", DROP_MUTANTS, ids=lambda mutant: mutant.name)
+def test_the_simulation_finds_each_way_to_bring_a_dropped_row_back(mutant: Mutant) -> None:
+    explorer = Explorer(mutant.scenario())
+    with mutant.applied(), pytest.raises(ViolationError, match=RETURN):
         explorer.sample(SEED, 4000)

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from phoenix_ray.dataset import paths
 from phoenix_ray.dataset.array_lease import live_holders
 from phoenix_ray.dataset.check.files import DataFileCheck, Finding, PartitionCheck
+from phoenix_ray.dataset.drop_history import DropHistory, record_number
 from phoenix_ray.dataset.failures import parse_failure
 from phoenix_ray.dataset.identity import DatasetIdentity
 from phoenix_ray.dataset.manifest import Manifest, list_generations
@@ -50,6 +51,7 @@ def check_listing(
     published = {file.name for file in manifest.files}
     suspects = {check.name for check in checks if check.findings}
     known = {paths.IDENTITY, paths.VIDEOS, paths.LEASE}
+    known |= {file.name for file in files if record_number(file.name) is not None}
     for file in sorted(files, key=lambda file: file.name):
         top = file.name.partition("/")[0]
         if file.temporary:
@@ -75,6 +77,27 @@ def check_earlier_manifests(storage: Storage) -> Iterator[Finding]:
         with suppress(FileNotFoundError):
             if json_seal(storage.read(name)) != "intact":
                 yield Finding("leftover", name, "an earlier generation whose bytes are not those that were written")
+
+
+def check_drops(
+    dropped: DropHistory, manifest: Manifest, files: list[StoredFile], partitions: tuple[PartitionCheck, ...]
+) -> Iterator[Finding]:
+    """Yield drops whose bytes are not all removed, and files that hold or name a dropped video all the same.
+
+    The seals of the records were checked when they were read.
+    """
+    for record in dropped.records:
+        if record.number > manifest.drops:
+            name = f"{paths.DROPPED}/{record.number:012}.json"
+            yield Finding("leftover", name, "the videos are dropped, but their bytes are not all removed")
+    banned = {
+        check.name
+        for check in partitions
+        if check.info and dropped.bans(check.info.split, check.info.video_id, check.info.annotation)
+    }
+    for file in files:
+        if not file.temporary and (file.name in banned or dropped.bans_file(file.name)):
+            yield Finding("leftover", file.name, "it is of a dropped video")
 
 
 def find_irregular(storage: Storage) -> Iterator[Finding]:
@@ -139,10 +162,15 @@ def _plain(videos: pa.Table) -> pa.Table:
 
 
 def check_coverage(
-    identity: DatasetIdentity, manifest: Manifest, checks: tuple[PartitionCheck, ...], videos: pa.Table
+    identity: DatasetIdentity,
+    manifest: Manifest,
+    checks: tuple[PartitionCheck, ...],
+    videos: pa.Table,
+    dropped: DropHistory,
 ) -> Iterator[Finding]:
     """Yield videos that lack frames, partitions that a data file has absorbed, and videos in two data files."""
-    sound = tuple(check.info for check in checks if check.info is not None)
+    infos = (check.info for check in checks if check.info is not None)
+    sound = tuple(info for info in infos if not dropped.bans(info.split, info.video_id, info.annotation))
     for video in Survey(identity, manifest, sound, videos.select(list(VERSION_COLUMNS))).open_videos():
         for info in video.absorbed:
             yield Finding("leftover", info.name, "a data file holds its rows")

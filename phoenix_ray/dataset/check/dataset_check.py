@@ -26,6 +26,7 @@ import pyarrow as pa
 from phoenix_ray.dataset import paths
 from phoenix_ray.dataset.check.cross_checks import (
     check_coverage,
+    check_drops,
     check_earlier_manifests,
     check_failures,
     check_listing,
@@ -35,6 +36,7 @@ from phoenix_ray.dataset.check.cross_checks import (
     lost_files,
 )
 from phoenix_ray.dataset.check.files import DataFileCheck, Finding, PartitionCheck, check_data_file, check_partition
+from phoenix_ray.dataset.drop_history import read_drops
 from phoenix_ray.dataset.identity import DatasetIdentity, find_layout, read_identity
 from phoenix_ray.dataset.manifest import DataFile, Manifest, newest_generation, read_manifest
 from phoenix_ray.dataset.publication import is_data_file_name
@@ -89,7 +91,8 @@ def check_dataset(storage: Storage, workers: int | None = 1, progress: Progress 
         progress: Called after each file with the number of files checked and of all files.
 
     Raises:
-        OutputError: There is no dataset, it cannot be read, or a newer phoenix_ray wrote it.
+        OutputError: There is no dataset, it cannot be read, a newer phoenix_ray wrote it, or a record of a drop is
+            damaged.
     """
     while True:
         generation = newest_generation(storage)
@@ -112,6 +115,7 @@ def _check_once(storage: Storage, workers: int | None, progress: Progress | None
         _raise_unless_damaged(storage, paths.IDENTITY, error)
         return DatasetCheck((Finding("damaged", paths.IDENTITY, "it cannot be understood; nothing else was checked"),))
     layout = find_layout(identity)
+    dropped = read_drops(storage)
     files = list(storage.list(""))
     manifest, manifest_findings = _check_manifest(storage, identity, files)
     data_files, partitions = _check_contents(storage, identity, layout, manifest, files, workers, progress)
@@ -124,11 +128,12 @@ def _check_once(storage: Storage, workers: int | None, progress: Progress | None
         *lost_files(manifest, data_files),
         *check_listing(storage, manifest, data_files, files, manifest_sound=not manifest_findings),
         *check_failures(storage, files),
+        *check_drops(dropped, manifest, files, partitions),
     ]
     published = {file.name for file in manifest.files} or {check.name for check in data_files}
     videos = _gather(layout, [check for check in data_files if check.name in published])
     findings += check_videos(storage, layout, videos, {file.name for file in files})
-    findings += check_coverage(identity, manifest, partitions, videos)
+    findings += check_coverage(identity, manifest, partitions, videos, dropped)
     sizes = {file.name: file.bytes for file in files}
     return DatasetCheck(
         tuple(findings),

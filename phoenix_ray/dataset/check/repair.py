@@ -26,10 +26,12 @@ from phoenix_ray.dataset.array_lease import keep_lease_for, live_holders
 from phoenix_ray.dataset.check.cross_checks import read_video_table
 from phoenix_ray.dataset.check.dataset_check import DatasetCheck
 from phoenix_ray.dataset.check.files import TO_REPAIR, DataFileCheck, of_kinds
+from phoenix_ray.dataset.compaction import rewrite
+from phoenix_ray.dataset.drop_history import read_drops
 from phoenix_ray.dataset.identity import DatasetIdentity, find_layout
 from phoenix_ray.dataset.lease import Lease
 from phoenix_ray.dataset.manifest import DataFile, Manifest, newest_generation, read_manifest
-from phoenix_ray.dataset.publication import rewrite, sweep
+from phoenix_ray.dataset.publication import sweep
 from phoenix_ray.dataset.shards import VideoKey
 from phoenix_ray.dataset.storage import Storage
 from phoenix_ray.dataset.video_table import read_entries
@@ -213,7 +215,12 @@ def _rewrite_sound_videos(storage: Storage, identity: DatasetIdentity, check: Da
     rows = {_key(row): row for row in of_file.to_pylist()}
     confirmed = {_key(row) for row in check.videos.to_pylist() if rows.get(_key(row)) == row} - check.spoiled
     entries = read_entries(storage, identity, check.name)
-    sound = [entry for entry in entries if entry.key in confirmed]
+    dropped = read_drops(storage)
+    sound = [
+        entry
+        for entry in entries
+        if entry.key in confirmed and not dropped.bans(entry.split, entry.video_id, entry.annotation)
+    ]
     return rewrite(storage, identity, check.name, sound) if sound else None
 
 
