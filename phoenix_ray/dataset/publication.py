@@ -19,7 +19,6 @@ new file (`resolve_unpublished`).
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -50,9 +49,6 @@ from phoenix_ray.dataset.video_table import (
     write_videos,
 )
 from phoenix_ray.errors import OutputError
-
-# The names of `compaction.new_data_name`; phoenix_ray did not write files of other names in `data`.
-_OWN_NAME = re.compile(r"[0-9a-f]{32}\.parquet")
 
 
 class Resolved(NamedTuple):
@@ -103,12 +99,6 @@ def _counts(storage: Storage, published: Manifest) -> bool:
     return newest_generation(storage) == published.generation
 
 
-def is_data_file_name(name: str) -> bool:
-    """Whether a name is one that a compaction gives to a data file."""
-    folder, _, last = name.rpartition("/")
-    return folder.partition("/")[0] == paths.DATA and _OWN_NAME.fullmatch(last) is not None
-
-
 def rewrite(storage: Storage, identity: DatasetIdentity, name: str, entries: Iterable[VideoEntry]) -> DataFile | None:
     """Write some videos of a data file to a new one; return None when none of them can be read."""
     listed = list(entries)
@@ -126,7 +116,7 @@ def _sort_out(storage: Storage, survey: Survey, only: Collection[str] | None) ->
     manifest, identity = survey.manifest, survey.identity
     elsewhere = {video.key for video in survey.open_videos() if video.whole is not None}
     known = manifest.names | manifest.condemned | {file.name for file in survey.damaged}
-    files = [file for file in storage.list(paths.DATA) if file.name not in known and is_data_file_name(file.name)]
+    files = [file for file in storage.list(paths.DATA) if file.name not in known and paths.is_data_file_name(file.name)]
     files = [file for file in files if only is None or file.name in only]
     added: list[DataFile] = []
     condemned: set[str] = set()
