@@ -28,7 +28,7 @@ pytestmark = pytest.mark.cluster
 def rows_by_video(output: Path) -> dict[tuple[str, str], list[int]]:
     """Frame indices of each video, read from `data/` as any Parquet reader would."""
     rows: dict[tuple[str, str], list[int]] = {}
-    for file in sorted(output.glob("data/*/*.parquet")):
+    for file in sorted(output.glob("data/*.parquet")):
         table = pq.read_table(file, columns=["split", "video_id", "frame_index"], partitioning=None)
         for row in table.to_pylist():
             rows.setdefault((row["split"], row["video_id"]), []).append(row["frame_index"])

@@ -16,7 +16,6 @@ from phoenix_ray.dataset.compaction_plan import Absorbed
 from phoenix_ray.dataset.identity import DatasetIdentity
 from phoenix_ray.dataset.manifest import DataFile, Manifest, check_files, publish_manifest, read_manifest
 from phoenix_ray.dataset.parquet import DamagedFile
-from phoenix_ray.dataset.publication import is_data_file_name
 from phoenix_ray.dataset.storage import Storage, hash_file
 from phoenix_ray.dataset.survey import Survey
 from phoenix_ray.dataset.video_table import describe_data_file, gather_videos, read_entries, select_videos
@@ -81,7 +80,7 @@ def any_video_elsewhere(
     for file in storage.list(paths.DATA):
         if (
             file.name not in survey.manifest.names
-            and is_data_file_name(file.name)
+            and paths.is_data_file_name(file.name)
             and not (only and file.name not in only)
         ):
             entries = read_entries(storage, IDENTITY, file.name)
