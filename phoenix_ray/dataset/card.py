@@ -29,9 +29,9 @@ VIDEOS_CONFIG = "videos"
 # Between these lines stands what `datasets` and the Hub read.
 FRONT_MATTER = "---\n"
 # Splits that Hugging Face's `datasets` takes; it keeps "all" for the union of all splits.
-_HUB_SPLIT = re.compile(r"\w+(\.\w+)*", re.ASCII)
+_HUB_SPLIT = re.compile(r"\w+(\.\w+)*")
 _RESERVED = "all"
-# `datasets` names cache files after a split, and file systems allow 255 bytes.
+# In bytes: `datasets` names cache files after a split, and file systems allow 255.
 _LONGEST_SPLIT = 100
 _SPLITS_SHOWN = 100
 _KERNELS_SHOWN = 8
@@ -131,13 +131,12 @@ def hub_splits(splits: Collection[str]) -> dict[str, str]:
 
 def _is_hub_split(split: str) -> bool:
     fits = _HUB_SPLIT.fullmatch(split) is not None
-    return fits and split.lower() != _RESERVED and len(split) <= _LONGEST_SPLIT
+    return fits and split.lower() != _RESERVED and len(split.encode()) <= _LONGEST_SPLIT
 
 
 def _to_hub_split(split: str) -> str:
-    name = re.sub(r"\W+", "_", split, flags=re.ASCII)[:_LONGEST_SPLIT]
-    # Also for names of other alphabets, of which nothing is left.
-    return name if name.strip("_") and name.lower() != _RESERVED else f"{name.strip('_') or 'split'}_videos"
+    name = re.sub(r"\W+", "_", split).encode()[:_LONGEST_SPLIT].decode(errors="ignore")
+    return f"{name}_videos" if name.lower() == _RESERVED else name or "_"
 
 
 def make_card(identity: DatasetIdentity, layout: Layout, manifest: Manifest, words: CardWords) -> str:
@@ -146,10 +145,10 @@ def make_card(identity: DatasetIdentity, layout: Layout, manifest: Manifest, wor
     for file in manifest.files:
         splits.setdefault(file.split, []).append(file)
     names = hub_splits(splits)
-    title = f"Sign-language landmarks: {identity.model.get('model', layout.name)}"
+    title = _plain(f"Sign-language landmarks: {identity.model.get('model', layout.name)}")
     parts = [part.name for part in layout.parts]
     text = _TEXT.format(
-        title=printable_line(title),
+        title=title,
         source=words.source or "videos",
         parts=" | ".join(parts),
         dashes="---|" * len(parts),
