@@ -47,7 +47,7 @@ class FrameRecord:
 
 
 def landmark_schema(layout: Layout) -> pa.Schema:
-    """Return the Arrow schema of partitions and data files."""
+    """Return the Arrow schema of rows, and of data files."""
     return pa.schema(
         [
             pa.field("split", pa.string(), nullable=False),
@@ -65,11 +65,17 @@ def landmark_schema(layout: Layout) -> pa.Schema:
     )
 
 
-def plain_schema(schema: pa.Schema) -> pa.Schema:
-    """Return a schema with plain text in the place of dictionaries, as files have it: Parquet compresses both alike.
+def partition_schema(layout: Layout) -> pa.Schema:
+    """Return the Arrow schema of partitions: they hold the split as a dictionary, as data files did at first.
 
-    Files of earlier versions hold dictionaries, which some tools refuse.
+    No other tool opens partitions, and phoenix_ray that knows only this form takes others for damaged.
     """
+    schema = landmark_schema(layout)
+    return schema.set(0, schema.field("split").with_type(pa.dictionary(pa.int32(), pa.string())))
+
+
+def plain_schema(schema: pa.Schema) -> pa.Schema:
+    """Return a schema with plain text in the place of dictionaries, as tools want it; Parquet stores both alike."""
     return pa.schema(
         [field.with_type(pa.string()) if pa.types.is_dictionary(field.type) else field for field in schema]
     )

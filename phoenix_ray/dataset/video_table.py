@@ -151,8 +151,15 @@ def read_videos(storage: ReadableStorage, layout: Layout, columns: Sequence[str]
         raise DamagedFileError(paths.VIDEOS, "its seal is broken: its bytes are not those that were written")
     source = pa.BufferReader(content)
     with explain_damage(storage, paths.VIDEOS):
+        metadata = pq.read_metadata(source)
+        there = {metadata.schema.column(index).path for index in range(metadata.num_columns)}
         shared = [field.name for field in video_schema(layout) if pa.types.is_dictionary(field.type)]
-        parquet = pq.ParquetFile(source, page_checksum_verification=True, read_dictionary=shared)
+        parquet = pq.ParquetFile(
+            source,
+            metadata=metadata,
+            read_dictionary=[name for name in shared if name in there],
+            page_checksum_verification=True,
+        )
         refuse_bomb_of_all(source, parquet.metadata, columns)
         return _read_columns(parquet, layout, columns)
 
