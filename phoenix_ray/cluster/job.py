@@ -126,8 +126,8 @@ def _run(settings: Settings, words: Sequence[str]) -> int:
                 workers = complete(job, plan, expected) if has_work else 0
                 array = finish_array(job, part) if part and not stop else None
             if not array or array.is_settled:
-                words = CardWords(settings.output.license, describe_kind(settings.source, whole))
-                write_card(job.storage, identity, words, say)
+                about = CardWords(settings.output.license, describe_kind(settings.source, whole))
+                write_card(job.storage, identity, about, say)
             state = "stopped" if stop else "incomplete" if job.record.failures else "finished"
             last = job.record.close(state)
             summary = _summarize(job, last, workers, time.monotonic() - began, array)

@@ -96,7 +96,7 @@ def reduce_all(
         damaged += _damaged_in(results)
         unconverted = [file for result in results for file in result.unconverted]
         for file in unconverted:
-            say(f"{file.name} stays as an earlier version wrote it: {file.reason}. `phoenix-ray check --repair` mends it.")
+            say(f"{file.name} stays as it is: {file.reason}. `phoenix-ray check --repair` takes out what is damaged.")
         written = [result.data_file.name for result in results if result.data_file]
         if len(written) + len(unconverted) == len(results) and published.issuperset(written):
             break

@@ -1,8 +1,8 @@
 """The dataset card: `README.md` with the YAML that Hugging Face reads, and what a person wants to know of a dataset.
 
-With the card, `datasets.load_dataset(OUTPUT)` gives the frames by split and `load_dataset(OUTPUT, "videos")` the videos,
-from a folder or from the Hub. The text follows from the manifest and the identity alone, so the same dataset has the
-same card. It names no path, host or user: the card is what is published. `card_file` writes it.
+With the card, `datasets.load_dataset(OUTPUT)` gives the frames by split, and `load_dataset(OUTPUT, "videos")` the
+videos, from a folder or from the Hub. The text follows from manifest, identity and a few words, so the same dataset has
+the same card. It names no path, host or user: the card is what is published. `card_file` writes it.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ write `license: …` into the first lines of this file."""
 _TEXT = """\
 # {title}
 
-Landmarks of people in {source}: one row per frame, whatever was found in it. `phoenix_ray` computed them from the videos;
-no picture is part of this dataset.
+Landmarks of people in {source}: one row per frame, whatever was found in it. `phoenix_ray` computed them; no picture is
+part of this dataset.
 
 | split | `load_dataset` | videos | frames | {parts} |
 |---|---|---|---|{dashes}
@@ -76,8 +76,8 @@ frames = pandas.read_parquet("PATH/data", columns=["split", "video_id", "frame_i
 ## Columns
 
 `split`, `video_id`, `frame_name` and `frame_index` name a frame; `timestamp` is in seconds, `width` and `height` in
-pixels. `status` is `ok`, `no_person`, `unreadable` or `failed`, and `error` says why. Each axis of a part is a column of
-lists:
+pixels. `status` is `ok`, `no_person`, `unreadable` or `failed`, and `error` says why. Each axis of a part is a column
+of lists:
 
 | part | points | columns |
 |---|---|---|
@@ -246,7 +246,7 @@ def _making(identity: DatasetIdentity, tally: Tally) -> list[str]:
 def _plain(text: str) -> str:
     """Return text from outside that neither ends a row, a code span nor a block of Markdown, nor is HTML."""
     harmless = printable_line(text).replace("`", "'").replace("|", "¦")
-    return harmless.replace("<", "‹").replace(">", "›")
+    return harmless.replace("<", "(").replace(">", ")")
 
 
 def parse_front_matter(text: str) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """Writes the dataset card at the end of a run and of a compaction, unless a person has edited it.
 
-The last line of a card that phoenix_ray wrote is a comment with the sha256 of the text above it. Where that still fits,
-nobody has edited the card, and it is written anew with the dataset. An edited card stays as it is; the run says so where
-its YAML no longer fits the data files.
+The last line of a card that phoenix_ray wrote is a comment with the sha256 of the text above it. Where that still
+fits, nobody has edited the card, and it is written anew with the dataset. An edited card stays as it is; the run says
+so where its YAML no longer fits the data files.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def write_card(storage: Storage, identity: DatasetIdentity, words: CardWords, sa
 
 
 def _bring_up_to_date(storage: Storage, identity: DatasetIdentity, manifest: Manifest, words: CardWords) -> str:
-    """Write the card where it is missing or outdated; return what is wrong with an edited one, empty where nothing is."""
+    """Write the card where it is missing or outdated; return what is wrong with an edited one, or an empty text."""
     try:
         present = storage.read(paths.CARD).decode("utf-8", "replace")
     except FileNotFoundError:
@@ -68,12 +68,10 @@ def _bring_up_to_date(storage: Storage, identity: DatasetIdentity, manifest: Man
     own = _parse_own(present) if present is not None else None
     if present is not None and own is None:
         problem = _misfit(present, manifest)
-        return (
-            f"{storage.root}/{paths.CARD} was edited and stays as it is, but {problem}. Change its `configs`, or move it "
-            "away to have it written anew."
-            if problem
-            else ""
+        line = (
+            f"{storage.root}/{paths.CARD} was edited and stays as it is, but {problem}. Change its `configs`, or move "
         )
+        return f"{line}it away to have it written anew." if problem else ""
     known = own.words if own else CardWords()
     merged = CardWords(words.license or known.license, words.source or known.source)
     text = _sealed(make_card(identity, find_layout(identity), manifest, merged), merged)

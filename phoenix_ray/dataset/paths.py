@@ -99,7 +99,7 @@ def earlier_data_path(split: str, content: str) -> str:
 def is_data_file_name(name: str) -> bool:
     """Whether a name is one that a compaction gives to a data file, or gave in earlier versions."""
     folder, _, rest = name.partition("/")
-    return folder == DATA and _DATA_FILE.fullmatch(rest) is not None or is_earlier_data_file_name(name)
+    return (folder == DATA and _DATA_FILE.fullmatch(rest) is not None) or is_earlier_data_file_name(name)
 
 
 def is_earlier_data_file_name(name: str) -> bool:

@@ -15,7 +15,14 @@ from phoenix_ray.sources.folders import is_dataset, walk
 from phoenix_ray.sources.formats import is_frame_name, is_video_name
 from phoenix_ray.sources.listing import LeftOutFiles
 from phoenix_ray.sources.locations import normalise, source_path
-from phoenix_ray.sources.media_tree import NEITHER, MediaTree, describe_content, open_folders, open_media_tree, open_videos
+from phoenix_ray.sources.media_tree import (
+    NEITHER,
+    MediaTree,
+    describe_content,
+    open_folders,
+    open_media_tree,
+    open_videos,
+)
 from phoenix_ray.sources.paths import SourcePath
 from phoenix_ray.sources.phoenix import PhoenixSource, find_dataset, open_phoenix
 from phoenix_ray.sources.sample import open_sample

@@ -274,7 +274,7 @@ def test_new_videos_are_merged_with_files_of_an_earlier_version(tmp_path: Path) 
     commit(storage, make_video("b"), 0, 10)
     compact_and_publish(storage)
     assert not paths.is_earlier_data_file_name(data_file(storage))
-    assert [key[1] for key in Dataset.open(str(tmp_path)).keys()] == ["a", "b", "c"]
+    assert Dataset.open(str(tmp_path)).videos()["video_id"].to_pylist() == ["a", "b", "c"]
     assert check_dataset(storage).findings == ()
 
 

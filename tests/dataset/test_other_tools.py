@@ -1,7 +1,7 @@
 """Other tools open one and the same dataset: each sees all rows, and the split that the source gave them.
 
-Spark is not installed for the tests; what it takes for a partition, leaves out or does not find follows from names alone
-(`org.apache.spark.sql.execution.datasources`), and names are tested here.
+Spark is not installed for the tests. What it takes for a partition, leaves out or does not find follows from names
+alone (`org.apache.spark.sql.execution.datasources`), and these are tested here.
 """
 
 from __future__ import annotations
