@@ -35,6 +35,8 @@ _RESERVED = "all"
 _LONGEST_SPLIT = 100
 _SPLITS_SHOWN = 100
 _KERNELS_SHOWN = 8
+# The head of a card with 10,000 splits is shorter.
+_LONGEST_HEAD = 1_000_000
 # The Hub's size categories: their upper ends, in rows.
 _SIZES = (("1K", 10**3), ("10K", 10**4), ("100K", 10**5), ("1M", 10**6), ("10M", 10**7), ("100M", 10**8), ("1B", 10**9))
 
@@ -258,6 +260,8 @@ def parse_front_matter(text: str) -> dict[str, Any]:
     if not text.startswith(FRONT_MATTER):
         return {}
     head, end, _ = text.removeprefix(FRONT_MATTER).partition(f"\n{FRONT_MATTER}")
+    if len(head) > _LONGEST_HEAD:
+        raise ValueError(f"it has {len(head):,} characters")
     try:
         tree = yaml.safe_load(head) if end else {}
     except (yaml.YAMLError, RecursionError) as error:

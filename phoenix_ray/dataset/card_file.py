@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
@@ -21,6 +21,7 @@ from phoenix_ray.dataset.manifest import Manifest, newest_generation, read_manif
 from phoenix_ray.dataset.sealing import parse_mapping
 from phoenix_ray.dataset.storage import Storage
 from phoenix_ray.errors import OutputError
+from phoenix_ray.text import printable_line
 
 _MARK = "<!-- phoenix_ray writes this file anew until it is edited. "
 _MARK_END = " -->\n"
@@ -68,10 +69,8 @@ def _bring_up_to_date(storage: Storage, identity: DatasetIdentity, manifest: Man
     own = _parse_own(present) if present is not None else None
     if present is not None and own is None:
         problem = _misfit(present, manifest)
-        line = (
-            f"{storage.root}/{paths.CARD} was edited and stays as it is, but {problem}. Change its `configs`, or move "
-        )
-        return f"{line}it away to have it written anew." if problem else ""
+        line = printable_line(f"{storage.root}/{paths.CARD} was edited and stays as it is, but {problem}.")
+        return f"{line} Change its `configs`, or move it away to have it written anew." if problem else ""
     known = own.words if own else CardWords()
     merged = CardWords(words.license or known.license, words.source or known.source)
     text = _sealed(make_card(identity, find_layout(identity), manifest, merged), merged)
@@ -112,7 +111,7 @@ def _misfit(card: str, manifest: Manifest) -> str:
         configs = parse_front_matter(card.replace("\r\n", "\n")).get("configs")
     except ValueError as error:
         return f"its YAML cannot be read ({str(error).splitlines()[0]})"
-    patterns = set(_patterns(configs))
+    patterns = set(_patterns(configs, set()))
     files = {file.name: file.split for file in manifest.files}
     if not any(pattern.startswith((f"{paths.DATA}/", "*")) for pattern in patterns):
         return "its YAML names no data files, so that Hugging Face's `datasets` puts everything into one split"
@@ -126,15 +125,18 @@ def _misfit(card: str, manifest: Manifest) -> str:
     return ""
 
 
-def _patterns(tree: object) -> Iterator[str]:
-    """Yield the patterns in the `configs` of a card, whichever of their forms they have."""
+def _patterns(tree: object, seen: set[int]) -> Iterator[str]:
+    """Yield the patterns in the `configs` of a card, whichever of their forms they have.
+
+    YAML may repeat a part of itself, and a few lines may so stand for billions: `seen` holds the parts that were read.
+    """
     if isinstance(tree, str):
         yield tree.removeprefix("./")
-    elif isinstance(tree, list):
-        for item in tree:
-            yield from _patterns(item)
-    elif isinstance(tree, dict):
-        for key in ("data_files", "path"):
-            yield from _patterns(tree.get(key))
-        if not tree.keys() & {"data_files", "path", "config_name"}:
-            yield from _patterns(list(tree.values()))
+    elif isinstance(tree, (list, dict)) and id(tree) not in seen:
+        seen.add(id(tree))
+        items: Iterable[object] = tree
+        if isinstance(tree, dict):
+            named = tree.keys() & {"data_files", "path", "config_name"}
+            items = (tree.get("data_files"), tree.get("path")) if named else tree.values()
+        for item in items:
+            yield from _patterns(item, seen)

@@ -116,6 +116,13 @@ def test_what_is_wrong_with_an_edited_card_is_said(storage: LocalStorage, config
     assert [problem is not None and problem in line for line in said] == [True] * (problem is not None)
 
 
+def test_a_card_that_repeats_itself_billions_of_times_takes_no_time(storage: LocalStorage) -> None:
+    lines = [f"a{level}: &a{level} [{', '.join([f'*a{level - 1}'] * 9)}]" for level in range(1, 12)]
+    head = "\n".join(["a0: &a0 [x]", *lines, "configs: *a11"])
+    storage.write(paths.CARD, f"---\n{head}\n---\n".encode())
+    assert "names no data files" in written(storage)[1][0]
+
+
 def test_a_link_is_neither_followed_nor_replaced(storage: LocalStorage, tmp_path: Path) -> None:
     elsewhere = tmp_path.parent / f"{tmp_path.name}.md"
     elsewhere.write_text("mine")
