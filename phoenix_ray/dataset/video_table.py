@@ -55,7 +55,6 @@ _TEXTS = pa.map_(pa.string(), pa.string())
 _PAIRS = pa.list_(
     pa.field("element", pa.struct([pa.field("key", pa.string(), nullable=False), pa.field("value", pa.string())]))
 )
-_ROWS_WRITTEN = 1 << 16
 # Column of `videos.parquet`: rows of the video with status `unreadable`.
 UNREADABLE_COLUMN = "frames_unreadable"
 
@@ -265,11 +264,15 @@ def select_videos(videos: pa.Table, keys: Iterable[VideoKey]) -> dict[VideoKey, 
 def write_videos(storage: Storage, videos: pa.Table) -> None:
     """Replace `videos.parquet`."""
     sink = pa.BufferOutputStream()
-    schema = _file_schema(videos.schema)
-    with pq.ParquetWriter(sink, schema, compression="zstd", write_page_checksum=True) as writer:
-        # Plain text takes 200 bytes a video that dictionaries share.
-        for start in range(0, max(1, videos.num_rows), _ROWS_WRITTEN):
-            writer.write_table(videos.slice(start, _ROWS_WRITTEN).cast(schema))
+    table = videos.unify_dictionaries()
+    if "annotation" in table.column_names:
+        position = table.column_names.index("annotation")
+        field = table.schema.field(position).with_type(_PAIRS)
+        table = table.set_column(position, field, table.column(position).cast(_PAIRS))
+    # Without Arrow's schema in it, a file shows plain text: dictionaries need not be spelled out in memory.
+    options: dict[str, Any] = {"compression": "zstd", "write_page_checksum": True, "store_schema": False}
+    with pq.ParquetWriter(sink, table.schema, **options) as writer:
+        writer.write_table(table)
         writer.add_key_value_metadata({PARQUET_SEAL_KEY: PARQUET_SEAL_BLANK})
     storage.write(paths.VIDEOS, seal_parquet(sink.getvalue()))
 
