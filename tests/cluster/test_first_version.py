@@ -62,7 +62,6 @@ def test_a_run_goes_on_where_it_ended(dataset: Path, run_command: Run) -> None:
 def test_a_compaction_makes_a_dataset_of_it_that_every_tool_opens(dataset: Path, run_command: Run) -> None:
     done = run_command("compact", str(dataset), "output.license=cc0-1.0")
     assert done.returncode == 0, done.stderr
-    assert "1 data file" in done.stdout
     assert f"{Dataset.open(str(dataset)).digest():032x}" == DIGEST_OF_THREE
     assert pads.dataset(dataset / "data", partitioning="hive").count_rows() == 12
     assert "license: cc0-1.0" in (dataset / "README.md").read_text()
