@@ -161,6 +161,12 @@ class OutputSettings(Section):
         description="The dataset's folder, which every node must see under this same path, or a place in an object "
         "store: s3://, gs://, az:// (docs/buckets.md).",
     )
+    license: str = Field(
+        "",
+        description="The licence that you give the landmarks, as the Hugging Face Hub writes it ('cc-by-nc-4.0', "
+        "'other'): the dataset card, README.md in the dataset, states it (docs/data-format.md). A later run or "
+        "compaction without it keeps what the card states. Empty: none, and the card says that it is missing.",
+    )
     compact: bool = Field(
         True,
         description="Merge partitions into a few large files at the end of a run (the reduce step). false leaves this "

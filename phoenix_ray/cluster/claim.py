@@ -187,7 +187,9 @@ def _refuse_foreign_objects(storage: ObjectStorage) -> None:
 
 def _is_foreign_object(storage: ObjectStorage, name: str) -> bool:
     if name == paths.DATA:
-        return any(not inner.startswith(("split=", ".")) for inner in storage.top_level(name))
+        # In pages, until one is not: a large dataset has thousands of data files.
+        inner = (file.name.removeprefix(f"{name}/").partition("/")[0] for file in storage.list(name))
+        return not all(map(_is_own_in_data, inner))
     return name not in paths.TOP_LEVEL
 
 
@@ -216,9 +218,14 @@ def _is_foreign(entry: os.DirEntry[str]) -> bool:
     if entry.name.startswith(".") or entry.name in _FILE_SYSTEM_NAMES:
         return False
     if entry.name == paths.DATA and entry.is_dir():
-        with os.scandir(entry.path) as splits:
-            return any(not inner.name.startswith(("split=", ".")) for inner in splits)
+        with os.scandir(entry.path) as entries:
+            return not all(_is_own_in_data(inner.name) for inner in entries)
     return entry.name not in paths.TOP_LEVEL
+
+
+def _is_own_in_data(name: str) -> bool:
+    """Whether a file or folder in `data` may be a run's: a data file, or a split of an earlier version."""
+    return name.startswith(("split=", ".")) or paths.is_data_file_name(f"{paths.DATA}/{name}")
 
 
 def _shown(given: str, resolved: Path) -> str:

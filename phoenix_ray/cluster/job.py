@@ -32,6 +32,8 @@ from phoenix_ray.cluster.status import Status
 from phoenix_ray.cluster.summary import RunOutcome, RunSummary, count_remainder, print_summary, versions
 from phoenix_ray.config import Settings
 from phoenix_ray.dataset import paths
+from phoenix_ray.dataset.card import CardWords
+from phoenix_ray.dataset.card_file import write_card
 from phoenix_ray.dataset.identity import agree_on_identity, find_layout
 from phoenix_ray.dataset.locations import open_storage
 from phoenix_ray.dataset.permitted_source import PermittedSource
@@ -51,7 +53,7 @@ from phoenix_ray.errors import (
 )
 from phoenix_ray.models import registry
 from phoenix_ray.sources.base import Source
-from phoenix_ray.sources.registry import open_source
+from phoenix_ray.sources.registry import describe_kind, open_source
 from phoenix_ray.text import printable_line
 
 # Videos in which the report at the end of a run measures movement: a minute or so on the machine of the driver.
@@ -125,6 +127,9 @@ def _run(settings: Settings, words: Sequence[str]) -> int:
             with _explaining(job, plan, words):
                 workers = complete(job, plan, expected) if has_work else 0
                 array = finish_array(job, part) if part and not stop else None
+            if not array or array.is_settled:
+                about = CardWords(settings.output.license, describe_kind(settings.source, whole))
+                write_card(job.storage, identity, about, say)
             state = "stopped" if stop else "incomplete" if job.record.failures else "finished"
             last = job.record.close(state)
             summary = _summarize(job, last, workers, time.monotonic() - began, array)

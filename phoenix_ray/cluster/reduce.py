@@ -47,10 +47,15 @@ def _compact(task: CompactionTask, settings: OutputSettings) -> Compacted:
 _COMPACT = ray.remote(max_retries=3)(_compact)
 
 
-def plan_tasks(storage: Storage, survey: Survey, settings: OutputSettings) -> list[CompactionTask]:
-    """Return the data files to write for all videos that were whole when the dataset was surveyed."""
-    identity = survey.identity
-    return plan_compaction(survey, lambda name: read_entries(storage, identity, name), settings.target_file_mb * 1e6)
+def plan_tasks(
+    storage: Storage, survey: Survey, settings: OutputSettings, convert: bool = True
+) -> list[CompactionTask]:
+    """Return the data files to write for all videos that were whole when the dataset was surveyed.
+
+    With `convert`, also those in place of files of earlier versions.
+    """
+    identity, target_bytes = survey.identity, settings.target_file_mb * 1e6
+    return plan_compaction(survey, lambda name: read_entries(storage, identity, name), target_bytes, convert)
 
 
 def reduce_all(
@@ -76,16 +81,24 @@ def reduce_all(
         tasks = plan_tasks(storage, survey, settings)
         if not tasks:
             break
-        count = sum(len(task.videos) for task in tasks)
-        say(f"Compacting {counted(count, 'video')} into {counted(len(tasks), 'file')}")
-        if sum(video.bytes for task in tasks for video in task.videos) <= SMALL_BYTES:
+        merged = [task for task in tasks if not task.converts]
+        if merged:
+            count = sum(task.video_count for task in merged)
+            say(f"Compacting {counted(count, 'video')} into {counted(len(merged), 'file')}")
+        if len(merged) < len(tasks):
+            say(f"Writing {counted(len(tasks) - len(merged), 'data file')} of an earlier version in the present form")
+        if sum(task.bytes for task in tasks) <= SMALL_BYTES:
             results = [compact_videos(storage, task, settings) for task in tasks]
         else:
             results = _compact_on_nodes(tasks, settings)
         confirm()
         published = publish(storage, survey.identity, results).names
         damaged += _damaged_in(results)
-        if all(result.data_file is not None and result.data_file.name in published for result in results):
+        unconverted = [file for result in results for file in result.unconverted]
+        for file in unconverted:
+            say(f"{file.name} stays as it is: {file.reason}. `phoenix-ray check --repair` takes out what is damaged.")
+        written = [result.data_file.name for result in results if result.data_file]
+        if len(written) + len(unconverted) == len(results) and published.issuperset(written):
             break
         survey = take_survey(storage, survey.identity)
     return damaged
@@ -158,7 +171,9 @@ class BackgroundReduce:
         return self._damaged
 
     def _compact_and_publish(self) -> list[DamagedFile]:
-        tasks = plan_tasks(self._storage, take_survey(self._storage, self._identity), self._settings)
+        survey = take_survey(self._storage, self._identity)
+        # Files of earlier versions can wait for the end, when the actors leave the CPUs.
+        tasks = plan_tasks(self._storage, survey, self._settings, convert=False)
         # The actors reserve all CPUs; these tasks run in between.
         results = _compact_without_cpus(tasks, self._settings, self._abandoned.is_set)
         if results:

@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 @click.command(cls=SettingsCommand)
 @with_settings("output.path")
 def compact(config: Path | None, words: tuple[str, ...], **switches: Any) -> None:
-    """Merge the partitions of the dataset in OUTPUT into few large files (`run` does it at its end)."""
+    """Merge the partitions of the dataset in OUTPUT into few large files (`run` does it at its end).
+
+    Files of earlier versions are written in the present form, and the dataset card is brought up to date.
+    """
     compact_dataset(read_settings(config, words, switches, "output.path"))
 
 
@@ -32,6 +35,8 @@ def compact_dataset(settings: Settings) -> None:
     from phoenix_ray.cluster.progress import say
     from phoenix_ray.cluster.reduce import plan_tasks, reduce_all
     from phoenix_ray.cluster.session import RaySession
+    from phoenix_ray.dataset.card import CardWords
+    from phoenix_ray.dataset.card_file import write_card
     from phoenix_ray.dataset.identity import read_identity
     from phoenix_ray.dataset.locations import open_storage
     from phoenix_ray.dataset.manifest import read_manifest
@@ -53,6 +58,7 @@ def compact_dataset(settings: Settings) -> None:
                     say(f"{damaged.name} is damaged ({damaged.reason}); `phoenix-ray run` computes its frames again.")
         else:
             say("There is nothing to merge.")
+        write_card(claim.storage, identity, CardWords(settings.output.license), say)
     manifest = read_manifest(claim.storage, identity)
     files = counted(len(manifest.files), "file")
     say(f"{manifest.tally.rows:,} rows in {files} below {claim.storage.root}/data")

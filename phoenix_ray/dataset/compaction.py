@@ -9,7 +9,8 @@ A compaction has three steps, and a crash may come after any of them:
 A data file has a name that was never used before: its bytes never change, and a deleted file never comes back.
 
 Rows are checked when they are copied: page checksums, frame order, and the digest of each piece. A video with damaged
-rows is left out and computed again; the other videos of the file are kept.
+rows is left out and computed again; the other videos of the file are kept. A data file of an earlier version that is
+only given its present form stays what it is where any of its rows is damaged.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ from phoenix_ray.dataset.schema import landmark_schema
 from phoenix_ray.dataset.shards import recorded_fields
 from phoenix_ray.dataset.storage import Storage
 from phoenix_ray.dataset.tally import Tally, tally_rows
-from phoenix_ray.dataset.video_table import VideoEntry, describe_data_file
+from phoenix_ray.dataset.video_table import VideoEntry, describe_data_file, read_entries
 from phoenix_ray.landmarks import Layout
 
 
@@ -49,12 +50,15 @@ class Compacted:
         replaces: Data files that it replaces.
         damaged: Files whose rows could not be read. Their videos are left out, and so are those of files that are gone:
             another driver may have merged them, and the next survey shows what is missing.
+        unconverted: Data files of an earlier version that stay what they are, because some of their rows could not be
+            read: nothing is gained that is worth what is left of those videos.
     """
 
     data_file: DataFile | None
     absorbed: tuple[Absorbed, ...]
     replaces: tuple[str, ...]
     damaged: tuple[DamagedFile, ...]
+    unconverted: tuple[DamagedFile, ...] = ()
 
 
 class _SpoiledVideoError(Exception):
@@ -70,12 +74,19 @@ def compact_videos(storage: Storage, task: CompactionTask, settings: OutputSetti
     Raises:
         OutputError: The storage cannot be read or written.
     """
-    videos = task.videos
     damaged: list[DamagedFile] = []
+    try:
+        videos = _videos_of(storage, task)
+    except FileNotFoundError:
+        return Compacted(None, (), (), ())
+    except DamagedFileError as error:
+        return Compacted(None, (), (), (), (error.damage,))
     while videos:
         try:
             data_file = _write_data_file(storage, task, videos, settings)
         except _SpoiledVideoError as spoiled:
+            if task.converts:
+                return Compacted(None, (), (), (), () if spoiled.damage.gone else (spoiled.damage,))
             if not spoiled.damage.gone:
                 damaged.append(spoiled.damage)
             videos = tuple(video for video in videos if video is not spoiled.video)
@@ -83,6 +94,13 @@ def compact_videos(storage: Storage, task: CompactionTask, settings: OutputSetti
         absorbed = {partition for video in videos for partition in (*video.obsolete, *_partitions_of(video, task))}
         return Compacted(data_file, tuple(sorted(absorbed)), task.replaces, tuple(damaged))
     return Compacted(None, (), task.replaces, tuple(damaged))
+
+
+def _videos_of(storage: Storage, task: CompactionTask) -> tuple[VideoToMerge, ...]:
+    if task.converts is None:
+        return task.videos
+    name = task.converts.name
+    return tuple(keep_video(name, entry) for entry in read_entries(storage, task.identity, name))
 
 
 def rewrite(storage: Storage, identity: DatasetIdentity, name: str, entries: Iterable[VideoEntry]) -> DataFile | None:

@@ -1,7 +1,8 @@
 """Plans a compaction: which videos go into which data file, given a survey of the dataset.
 
 Data files hold whole videos only, sorted by video, and have about `target_bytes` each. Planning is incremental: new
-videos make new files; an old file is rewritten only when it is small or has rows of a video that has changed since.
+videos make new files; an old file is rewritten only when it is small, has rows of a video that has changed since, or
+has the form of earlier versions, so that the files of a dataset end up alike and every tool reads them together.
 """
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from phoenix_ray.dataset.identity import DatasetIdentity
+from phoenix_ray.dataset.manifest import DataFile
 from phoenix_ray.dataset.partitions import PartitionInfo
+from phoenix_ray.dataset.paths import is_earlier_data_file_name
 from phoenix_ray.dataset.rows import RowRange
 from phoenix_ray.dataset.shards import RecordedVideo, Version, VideoKey, pick_once, recorded_fields
 from phoenix_ray.dataset.survey import OpenVideo, Survey
@@ -62,12 +65,25 @@ class CompactionTask:
         split: Split of all videos.
         videos: The videos, sorted by ID.
         replaces: Data files that this file replaces; `videos` has all of their videos that are still valid.
+        converts: A data file of an earlier version whose videos are written anew as they are. Whoever does that reads
+            them from its footer: `videos` is empty, for a plan with a million videos would take gigabytes.
     """
 
     identity: DatasetIdentity
     split: str
     videos: tuple[VideoToMerge, ...]
     replaces: tuple[str, ...] = ()
+    converts: DataFile | None = None
+
+    @property
+    def video_count(self) -> int:
+        """Number of videos to write."""
+        return self.converts.videos if self.converts else len(self.videos)
+
+    @property
+    def bytes(self) -> float:
+        """Approximate size of the file."""
+        return self.converts.bytes if self.converts else sum(video.bytes for video in self.videos)
 
 
 @dataclass(slots=True)
@@ -79,8 +95,17 @@ class _OpenFile:
     replaces: list[str] = field(default_factory=list)
 
 
-def plan_compaction(survey: Survey, entries_of: EntriesOf, target_bytes: float) -> list[CompactionTask]:
-    """Return the data files to write; `entries_of` is called only for data files that are rewritten."""
+def plan_compaction(
+    survey: Survey, entries_of: EntriesOf, target_bytes: float, convert: bool = True
+) -> list[CompactionTask]:
+    """Return the data files to write.
+
+    Args:
+        survey: What lies in the dataset.
+        entries_of: Gives the videos of a data file; called only for files that are merged with others.
+        target_bytes: Size at which a data file is full.
+        convert: Whether files of earlier versions are written anew, also where nothing is merged with them.
+    """
     new: dict[str, list[OpenVideo]] = {}
     for video in survey.open_videos():
         if video.whole is not None:
@@ -88,6 +113,10 @@ def plan_compaction(survey: Survey, entries_of: EntriesOf, target_bytes: float) 
     tasks: list[CompactionTask] = []
     for split, videos in sorted(new.items()):
         tasks += _plan_split(survey, split, videos, entries_of, target_bytes)
+    merged = {name for task in tasks for name in task.replaces}
+    for file in survey.manifest.files if convert else ():
+        if is_earlier_data_file_name(file.name) and file.name not in merged:
+            tasks.append(CompactionTask(survey.identity, file.split, (), (file.name,), converts=file))
     return tasks
 
 

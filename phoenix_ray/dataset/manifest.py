@@ -27,7 +27,7 @@ from pydantic import AfterValidator, FailFast, TypeAdapter
 
 from phoenix_ray.dataset import paths
 from phoenix_ray.dataset.identity import DatasetIdentity
-from phoenix_ray.dataset.parquet import SCHEMA_VERSION, DamagedFile
+from phoenix_ray.dataset.parquet import DamagedFile
 from phoenix_ray.dataset.sealing import (
     FLAT_TALLY,
     FrameNumber,
@@ -41,8 +41,9 @@ from phoenix_ray.dataset.storage import ReadableStorage, Storage
 from phoenix_ray.dataset.tally import RecordedTally, Tally, total
 from phoenix_ray.errors import NewerVersionError, OutputError
 
-# Schema version of generations that reflect a drop.
-_SCHEMA_WITH_DROPS = 2
+# Version 2 names data files in `data` itself, with plain text. phoenix_ray that knows only version 1 would take such
+# files for damaged, so it is to refuse them. `dataset.json` stays what it was, for it decides who may continue.
+MANIFEST_VERSION = 2
 # Generations that are kept, so that a reader which has just listed them still finds the newest of its list.
 GENERATIONS_KEPT = 3
 # How often a reader lists the generations again when the chosen one is gone.
@@ -217,7 +218,7 @@ def _look_closer(storage: ReadableStorage, file: DataFile) -> DamagedFile | None
 
 def _to_json(identity: DatasetIdentity, manifest: Manifest) -> dict[str, Any]:
     return {
-        "schema_version": _SCHEMA_WITH_DROPS if manifest.drops else identity.schema_version,
+        "schema_version": MANIFEST_VERSION,
         "fingerprint": identity.fingerprint,
         "layout": identity.layout,
         "generation": manifest.generation,
@@ -244,7 +245,7 @@ def _parse(storage: ReadableStorage, identity: DatasetIdentity, generation: int,
     where = f"{storage.root}/{paths.manifest_path(generation)}"
     try:
         tree = parse_mapping(content)
-        if validate(_NUMBER, tree.get("schema_version"), "schema_version") > max(SCHEMA_VERSION, _SCHEMA_WITH_DROPS):
+        if validate(_NUMBER, tree.get("schema_version"), "schema_version") > MANIFEST_VERSION:
             raise NewerVersionError(f"{where} was written by a newer phoenix_ray: upgrade phoenix-ray to read it.")
         if validate(_TEXT, tree.get("fingerprint"), "fingerprint") != identity.fingerprint:
             raise OutputError(f"{where} belongs to a dataset with other settings than {paths.IDENTITY} beside it.")

@@ -33,7 +33,7 @@ from phoenix_ray.dataset.parquet import (
     read_sealed_footer,
     write_sealable_footer,
 )
-from phoenix_ray.dataset.schema import FrameRecord, to_table
+from phoenix_ray.dataset.schema import FrameRecord, partition_schema, to_table
 from phoenix_ray.dataset.sealing import FrameNumber, parquet_seal, seal_parquet, validate
 from phoenix_ray.dataset.shards import FrameRange, RecordedVideo, Shard, Version, recorded_fields
 from phoenix_ray.dataset.storage import ReadableStorage, Storage, StoredFile
@@ -128,8 +128,9 @@ def write_partition(
     recorded = recorded_fields(video)
     state = {} if computed.state is None else {STATE_FIELD: encode_state(computed.state)}
     sink = pa.BufferOutputStream()
-    with open_writer(sink, table.schema, layout, settings) as writer:
-        writer.write_table(table, row_group_size=settings.row_group_rows)
+    schema = partition_schema(layout)
+    with open_writer(sink, schema, layout, settings) as writer:
+        writer.write_table(table.cast(schema), row_group_size=settings.row_group_rows)
         write_sealable_footer(
             writer,
             {

@@ -11,6 +11,7 @@ A video ID comes from outside: it may hold slashes, `..`, control characters, an
 from __future__ import annotations
 
 import hashlib
+import re
 from pathlib import Path
 from urllib.parse import quote
 
@@ -30,14 +31,20 @@ RUNS = "runs"
 QUARANTINE = "quarantine"
 # Which videos were removed for good (`drop_history`).
 DROPPED = "dropped"
+# The dataset card, which users may edit.
+CARD = "README.md"
 # All names in the folder of a dataset.
 TOP_LEVEL = frozenset(
-    {IDENTITY, MANIFESTS, FIRST_MANIFEST, VIDEOS, LEASE, LEASES, PARTITIONS, DATA, FAILURES, RUNS, QUARANTINE, DROPPED}
+    {IDENTITY, MANIFESTS, FIRST_MANIFEST, VIDEOS, LEASE, LEASES, PARTITIONS, DATA, FAILURES, RUNS, QUARANTINE}
+    | {DROPPED, CARD}
 )
 
-# File systems allow names of 255 bytes, including `split=` and a suffix.
+# File systems allow names of 255 bytes, including `split=`, the digits of a data file and a suffix.
 _LONGEST_NAME = 200
 _HASH_DIGITS = 32
+# `train-0123….parquet`, and `split=train/0123….parquet` of earlier versions. phoenix_ray writes no others in `data`.
+_DATA_FILE = re.compile(r"[^/=-]+-[0-9a-f]{32}\.parquet")
+_EARLIER_DATA_FILE = re.compile(r"split=[^/]*/[0-9a-f]{32}\.parquet")
 
 
 def enclosing_dataset(path: Path) -> Path | None:
@@ -48,10 +55,16 @@ def enclosing_dataset(path: Path) -> Path | None:
 
 def safe_name(text: str) -> str:
     """Return a file name for any text: unique, at most 200 ASCII characters, never empty, `.` or hidden."""
+    return _shortened(_encoded(text), text)
+
+
+def _encoded(text: str) -> str:
     # `quote` keeps "~", which is reserved for names that end in a hash.
     encoded = quote(text, safe="", errors="surrogatepass").replace("~", "%7E")
-    if encoded.startswith("."):
-        encoded = "%2E" + encoded[1:]
+    return "%2E" + encoded[1:] if encoded.startswith(".") else encoded
+
+
+def _shortened(encoded: str, text: str) -> str:
     if 0 < len(encoded) <= _LONGEST_NAME:
         return encoded
     whole = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:_HASH_DIGITS]
@@ -69,8 +82,33 @@ def failure_path(split: str, video_id: str, first: int, last: int) -> str:
 
 
 def data_path(split: str, content: str) -> str:
-    """Return the name of a data file; `content` is a random or hashed part that makes it unique."""
+    """Return the name of a data file; `content` is a random or hashed part that makes it unique.
+
+    All data files lie in one folder, because Spark finds none below folders that are not named `key=value`, and Arrow
+    infers a column from such names. The first `-` ends the split, so `data_path(split, "*")` matches no other split.
+    """
+    encoded = _encoded(split).replace("-", "%2D")
+    if encoded.startswith("_"):
+        # Spark and Arrow leave out files whose names begin with it.
+        encoded = "%5F" + encoded[1:]
+    return f"{DATA}/{_shortened(encoded, split)}-{content}.parquet"
+
+
+def earlier_data_path(split: str, content: str) -> str:
+    """Return the name that earlier versions gave to a data file; compaction rewrites such files."""
     return f"{DATA}/split={safe_name(split)}/{content}.parquet"
+
+
+def is_data_file_name(name: str) -> bool:
+    """Whether a name is one that a compaction gives to a data file, or gave in earlier versions."""
+    folder, _, rest = name.partition("/")
+    return (folder == DATA and _DATA_FILE.fullmatch(rest) is not None) or is_earlier_data_file_name(name)
+
+
+def is_earlier_data_file_name(name: str) -> bool:
+    """Whether earlier versions gave a data file this name; such files hold the split as a dictionary."""
+    folder, _, rest = name.partition("/")
+    return folder == DATA and _EARLIER_DATA_FILE.fullmatch(rest) is not None
 
 
 def manifest_path(generation: int) -> str:

@@ -19,7 +19,6 @@ new file (`resolve_unpublished`).
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -56,9 +55,6 @@ from phoenix_ray.dataset.video_table import (
     write_videos,
 )
 from phoenix_ray.errors import OutputError
-
-# The names of `compaction.new_data_name`; phoenix_ray did not write files of other names in `data`.
-_OWN_NAME = re.compile(r"[0-9a-f]{32}\.parquet")
 
 
 class Resolved(NamedTuple):
@@ -109,12 +105,6 @@ def _counts(storage: Storage, published: Manifest) -> bool:
     return newest_generation(storage) == published.generation
 
 
-def is_data_file_name(name: str) -> bool:
-    """Whether a name is one that a compaction gives to a data file."""
-    folder, _, last = name.rpartition("/")
-    return folder.partition("/")[0] == paths.DATA and _OWN_NAME.fullmatch(last) is not None
-
-
 def _sort_out(storage: Storage, survey: Survey, only: Collection[str] | None) -> tuple[list[DataFile], set[str]]:
     """Return the data files to take in and the names of those to condemn, of all that no manifest names.
 
@@ -123,7 +113,7 @@ def _sort_out(storage: Storage, survey: Survey, only: Collection[str] | None) ->
     manifest, identity, dropped = survey.manifest, survey.identity, survey.dropped
     elsewhere = {video.key for video in survey.open_videos() if video.whole is not None}
     known = manifest.names | manifest.condemned | {file.name for file in survey.damaged}
-    files = [file for file in storage.list(paths.DATA) if file.name not in known and is_data_file_name(file.name)]
+    files = [file for file in storage.list(paths.DATA) if file.name not in known and paths.is_data_file_name(file.name)]
     files = [file for file in files if only is None or file.name in only]
     added: list[DataFile] = []
     condemned: set[str] = set()

@@ -17,7 +17,6 @@ from phoenix_ray.dataset.drop_history import SIGNER, DropHistory, record_number
 from phoenix_ray.dataset.identity import DatasetIdentity, find_layout
 from phoenix_ray.dataset.manifest import newest_generation
 from phoenix_ray.dataset.parquet import DamagedFileError, explain_damage, open_parquet
-from phoenix_ray.dataset.publication import is_data_file_name
 from phoenix_ray.dataset.removal import STATUS, SUMMARY
 from phoenix_ray.dataset.sealing import parse_mapping
 from phoenix_ray.dataset.storage import Storage, StoredFile
@@ -63,7 +62,7 @@ def _is_unknown(file: StoredFile) -> bool:
     if file.temporary:
         return False
     if top == paths.DATA:
-        return not is_data_file_name(file.name)
+        return not paths.is_data_file_name(file.name)
     if top == paths.DROPPED:
         return record_number(file.name) is None
     return top not in paths.TOP_LEVEL

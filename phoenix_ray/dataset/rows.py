@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from phoenix_ray.dataset.memory_limits import refuse_bomb, refuse_large_video
 from phoenix_ray.dataset.parquet import DamagedFileError, explain_damage, open_parquet_file
-from phoenix_ray.dataset.schema import landmark_schema
+from phoenix_ray.dataset.schema import landmark_schema, plain_schema
 from phoenix_ray.dataset.shards import VideoKey
 from phoenix_ray.dataset.storage import ReadableStorage
 from phoenix_ray.dataset.video_landmarks import frame_bytes
@@ -155,6 +155,8 @@ class RowReader:
                     refuse_bomb(opened.source, opened.parquet.metadata, group, columns)
                     opened.sized.add((group, columns))
                 rows = opened.parquet.read_row_group(group, columns=columns)
+                if any(map(pa.types.is_dictionary, rows.schema.types)):
+                    rows = rows.cast(plain_schema(rows.schema))
                 self._last = _RowGroup(file, group, columns, rows)
         return self._last.rows
 

@@ -47,12 +47,10 @@ class FrameRecord:
 
 
 def landmark_schema(layout: Layout) -> pa.Schema:
-    """Return the Arrow schema of partitions and data files."""
-    # The split is a dictionary column because Arrow infers that type from `data/split=…/`: plain
-    # `pandas.read_parquet("data")` merges the two columns and refuses different types.
+    """Return the Arrow schema of rows, and of data files."""
     return pa.schema(
         [
-            pa.field("split", pa.dictionary(pa.int32(), pa.string()), nullable=False),
+            pa.field("split", pa.string(), nullable=False),
             pa.field("video_id", pa.string(), nullable=False),
             pa.field("frame_name", pa.string(), nullable=False),
             pa.field("frame_index", pa.int32(), nullable=False),
@@ -64,6 +62,22 @@ def landmark_schema(layout: Layout) -> pa.Schema:
             *(pa.field(name, _POINTS_TYPE) for part in layout.parts for name in part.columns()),
             *(pa.field(f"{part.name}_score", pa.float32()) for part in scored_parts(layout)),
         ]
+    )
+
+
+def partition_schema(layout: Layout) -> pa.Schema:
+    """Return the Arrow schema of partitions: they hold the split as a dictionary, as data files did at first.
+
+    No other tool opens partitions, and phoenix_ray that knows only this form takes others for damaged.
+    """
+    schema = landmark_schema(layout)
+    return schema.set(0, schema.field("split").with_type(pa.dictionary(pa.int32(), pa.string())))
+
+
+def plain_schema(schema: pa.Schema) -> pa.Schema:
+    """Return a schema with plain text in the place of dictionaries, as tools want it; Parquet stores both alike."""
+    return pa.schema(
+        [field.with_type(pa.string()) if pa.types.is_dictionary(field.type) else field for field in schema]
     )
 
 
@@ -81,7 +95,7 @@ def to_table(
     """
     schema = landmark_schema(layout)
     columns: list[pa.Array] = [
-        pa.DictionaryArray.from_arrays(np.zeros(len(records), np.int32), pa.array([split])),
+        pa.array([split] * len(records), pa.string()),
         pa.array([video_id] * len(records), pa.string()),
         pa.array([record.name for record in records], pa.string()),
         pa.array([record.index for record in records], pa.int32()),

@@ -26,7 +26,7 @@ from phoenix_ray.dataset.manifest import DataFile, Manifest
 from phoenix_ray.dataset.memory_limits import refuse_bomb_of_all
 from phoenix_ray.dataset.parquet import DamagedFile, DamagedFileError, explain_damage, open_parquet, read_footer
 from phoenix_ray.dataset.partitions import FOOTER_THREADS
-from phoenix_ray.dataset.schema import STATUSES
+from phoenix_ray.dataset.schema import STATUSES, plain_schema
 from phoenix_ray.dataset.sealing import (
     FLAT_TALLY,
     PARQUET_SEAL_BLANK,
@@ -50,6 +50,11 @@ KERNELS_SEPARATOR = " | "
 VERSION_COLUMNS = ("split", "video_id", "source_signature", "frames", "file", "first_row")
 # Missing in datasets of the first versions. The schema version stayed the same: older versions refuse a newer one.
 _LATER_COLUMNS = frozenset({"fps_varies", "kernels"})
+_TEXTS = pa.map_(pa.string(), pa.string())
+# As `_TEXTS` in a file.
+_PAIRS = pa.list_(
+    pa.field("element", pa.struct([pa.field("key", pa.string(), nullable=False), pa.field("value", pa.string())]))
+)
 # Column of `videos.parquet`: rows of the video with status `unreadable`.
 UNREADABLE_COLUMN = "frames_unreadable"
 
@@ -82,7 +87,10 @@ def parse_entries(trees: object) -> list[VideoEntry]:
 
 
 def video_schema(layout: Layout) -> pa.Schema:
-    """Return the Arrow schema of `videos.parquet`."""
+    """Return the Arrow schema of the table in memory: dictionaries, for a million videos share few texts.
+
+    The file has other types (`_file_schema`), which more tools read.
+    """
     return pa.schema(
         [
             pa.field("split", pa.dictionary(pa.int32(), pa.string()), nullable=False),
@@ -91,7 +99,7 @@ def video_schema(layout: Layout) -> pa.Schema:
             pa.field("fps", pa.float64()),
             pa.field("fps_varies", pa.bool_()),
             *(pa.field(name, pa.string()) for name in NAMED_ANNOTATIONS),
-            pa.field("annotation", pa.map_(pa.string(), pa.string()), nullable=False),
+            pa.field("annotation", _TEXTS, nullable=False),
             *(pa.field(f"frames_{status}", pa.int32(), nullable=False) for status in STATUSES),
             *(pa.field(f"{part.name}_rate", pa.float64(), nullable=False) for part in layout.parts),
             pa.field("kernels", pa.dictionary(pa.int32(), pa.string())),
@@ -142,7 +150,15 @@ def read_videos(storage: ReadableStorage, layout: Layout, columns: Sequence[str]
         raise DamagedFileError(paths.VIDEOS, "its seal is broken: its bytes are not those that were written")
     source = pa.BufferReader(content)
     with explain_damage(storage, paths.VIDEOS):
-        parquet = pq.ParquetFile(source, page_checksum_verification=True)
+        metadata = pq.read_metadata(source)
+        there = {metadata.schema.column(index).path for index in range(metadata.num_columns)}
+        shared = [field.name for field in video_schema(layout) if pa.types.is_dictionary(field.type)]
+        parquet = pq.ParquetFile(
+            source,
+            metadata=metadata,
+            read_dictionary=[name for name in shared if name in there],
+            page_checksum_verification=True,
+        )
         refuse_bomb_of_all(source, parquet.metadata, columns)
         return _read_columns(parquet, layout, columns)
 
@@ -150,15 +166,31 @@ def read_videos(storage: ReadableStorage, layout: Layout, columns: Sequence[str]
 def _read_columns(parquet: pq.ParquetFile, layout: Layout, columns: Sequence[str] | None) -> pa.Table | None:
     schema, there = video_schema(layout), parquet.schema_arrow
     expected = pa.schema([field for field in schema if field.name in there.names or field.name not in _LATER_COLUMNS])
-    if not there.equals(expected):
+    if not _file_schema(there).equals(_file_schema(expected)):
         return None
     wanted = pa.schema([schema.field(name) for name in columns or schema.names])
     table = parquet.read([name for name in wanted.names if name in there.names])
+    if "annotation" in table.column_names and pa.types.is_list(table.schema.field("annotation").type):
+        annotation = pa.chunked_array(map(_to_map, table.column("annotation").chunks), _TEXTS)
+        table = table.set_column(table.column_names.index("annotation"), schema.field("annotation"), annotation)
     found = [
         table.column(field.name) if field.name in there.names else pa.nulls(table.num_rows, field.type)
         for field in wanted
     ]
     return pa.Table.from_arrays(found, schema=wanted)
+
+
+def _file_schema(schema: pa.Schema) -> pa.Schema:
+    """Return the schema of `videos.parquet` for one of the table: Hugging Face's `datasets` refuses maps."""
+    plain = plain_schema(schema)
+    return pa.schema([field.with_type(_PAIRS) if field.type.equals(_TEXTS) else field for field in plain])
+
+
+def _to_map(pairs: pa.ListArray) -> pa.MapArray:
+    first, last = pairs.offsets[0].as_py(), pairs.offsets[-1].as_py()
+    entries = pairs.values.slice(first, last - first)
+    offsets = pc.subtract(pairs.offsets, first)
+    return pa.MapArray.from_arrays(offsets, entries.field("key"), entries.field("value"), _TEXTS)
 
 
 def describe_data_file(name: str, entries: Sequence[VideoEntry], size: int, sha256: str) -> DataFile:
@@ -232,8 +264,15 @@ def select_videos(videos: pa.Table, keys: Iterable[VideoKey]) -> dict[VideoKey, 
 def write_videos(storage: Storage, videos: pa.Table) -> None:
     """Replace `videos.parquet`."""
     sink = pa.BufferOutputStream()
-    with pq.ParquetWriter(sink, videos.schema, compression="zstd", write_page_checksum=True) as writer:
-        writer.write_table(videos.unify_dictionaries())
+    table = videos.unify_dictionaries()
+    if "annotation" in table.column_names:
+        position = table.column_names.index("annotation")
+        field = table.schema.field(position).with_type(_PAIRS)
+        table = table.set_column(position, field, table.column(position).cast(_PAIRS))
+    # Without Arrow's schema in it, a file shows plain text: dictionaries need not be spelled out in memory.
+    options: dict[str, Any] = {"compression": "zstd", "write_page_checksum": True, "store_schema": False}
+    with pq.ParquetWriter(sink, table.schema, **options) as writer:
+        writer.write_table(table)
         writer.add_key_value_metadata({PARQUET_SEAL_KEY: PARQUET_SEAL_BLANK})
     storage.write(paths.VIDEOS, seal_parquet(sink.getvalue()))
 

@@ -12,8 +12,6 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-import pyarrow as pa
-
 from phoenix_ray.dataset import paths
 from phoenix_ray.dataset.drop_history import read_drops
 from phoenix_ray.dataset.identity import find_layout, read_identity
@@ -45,6 +43,7 @@ def write_delta(dataset: str, splits: Sequence[str] | None, overwrite: bool) -> 
         raise MissingExtraError("The format 'delta'", "export") from None
 
     files = _choose(_finished_files(dataset), splits)
+    columns = landmark_schema(find_layout(read_identity(open_storage(dataset))))
     table = Path(dataset) / paths.DATA
     if DeltaTable.is_deltatable(str(table)) and not overwrite:
         raise OutputError(f"{table} is a Delta table already: --overwrite adds a version with the files of now.")
@@ -61,7 +60,7 @@ def write_delta(dataset: str, splits: Sequence[str] | None, overwrite: bool) -> 
     ]
     try:
         create_table_with_add_actions(
-            str(table), Schema.from_arrow(_table_schema(dataset)), actions, mode="overwrite" if overwrite else "error"
+            str(table), Schema.from_arrow(columns), actions, mode="overwrite" if overwrite else "error"
         )
     except (DeltaError, OSError) as error:
         raise OutputError(f"Cannot write the Delta log of {table}: {error}") from error
@@ -93,14 +92,6 @@ def _choose(files: Sequence[DataFile], splits: Sequence[str] | None) -> list[Dat
         if split not in known:
             raise ConfigError(f"There is no split '{split}'.{did_you_mean(split, known)}")
     return [file for file in files if not splits or file.split in splits]
-
-
-def _table_schema(dataset: str) -> pa.Schema:
-    """Return the columns with plain text in the place of dictionaries, which Delta does not know."""
-    schema = landmark_schema(find_layout(read_identity(open_storage(dataset))))
-    return pa.schema(
-        [field.with_type(pa.string()) if pa.types.is_dictionary(field.type) else field for field in schema]
-    )
 
 
 def _statistics(file: DataFile) -> dict[str, object]:

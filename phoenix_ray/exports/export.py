@@ -65,10 +65,10 @@ def _find_foreign(folder: Path) -> Path | None:
         raise OutputError(f"Cannot replace {folder}: {error.strerror} ({error.filename}).") from error
 
     for parent, _, names in os.walk(folder, onerror=fail):
-        # A dataset that lost its `dataset.json` has such folders still.
+        # A dataset that lost its `dataset.json` still has such folders and files.
         of_a_dataset = any(part.startswith("split=") for part in Path(parent).parts)
         for name in names:
-            if of_a_dataset or not _is_of_an_export(name):
+            if of_a_dataset or paths.is_data_file_name(f"{paths.DATA}/{name}") or not _is_of_an_export(name):
                 return Path(parent, name)
     return None
 

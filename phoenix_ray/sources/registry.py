@@ -15,12 +15,19 @@ from phoenix_ray.sources.folders import is_dataset, walk
 from phoenix_ray.sources.formats import is_frame_name, is_video_name
 from phoenix_ray.sources.listing import LeftOutFiles
 from phoenix_ray.sources.locations import normalise, source_path
-from phoenix_ray.sources.media_tree import NEITHER, describe_content, open_folders, open_media_tree, open_videos
+from phoenix_ray.sources.media_tree import (
+    NEITHER,
+    MediaTree,
+    describe_content,
+    open_folders,
+    open_media_tree,
+    open_videos,
+)
 from phoenix_ray.sources.paths import SourcePath
-from phoenix_ray.sources.phoenix import find_dataset, open_phoenix
+from phoenix_ray.sources.phoenix import PhoenixSource, find_dataset, open_phoenix
 from phoenix_ray.sources.sample import open_sample
-from phoenix_ray.sources.synthetic import open_synthetic
-from phoenix_ray.sources.table import TABLE_SUFFIXES, open_table
+from phoenix_ray.sources.synthetic import SyntheticSource, open_synthetic
+from phoenix_ray.sources.table import TABLE_SUFFIXES, TableSource, open_table
 
 Opener = Callable[[SourcePath, SourceSettings], Source]
 
@@ -57,6 +64,19 @@ def open_source(settings: SourceSettings) -> Source:
     except (OSError, RuntimeError, ValueError) as error:
         # RuntimeError: `~name`, where there is no such user. ValueError: it holds what no path and no key may hold.
         raise SourceError(f"{settings.path} (source.path) cannot be read: {error}.") from None
+
+
+def describe_kind(settings: SourceSettings, source: Source) -> str:
+    """Return what a source holds in a few words, without its place: they go into what is published."""
+    if settings.kind == "sample":
+        return "the rendered videos of the built-in sample"
+    kinds: dict[type, str] = {
+        PhoenixSource: "PHOENIX-2014-T",
+        MediaTree: "video files and frame folders",
+        TableSource: "videos that a table lists",
+        SyntheticSource: "synthetic videos of noise",
+    }
+    return kinds.get(type(source), "videos")
 
 
 def _detect(path: SourcePath) -> Opener:

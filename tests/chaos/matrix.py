@@ -85,7 +85,7 @@ def once(process: Process, point: Point, action: Action, *words: str, code: int 
     def disturb(laboratory: Laboratory, random: Random, output: Output) -> Aftermath:
         split, video, frame = random_frame(random)
         targets = {"decode": f"^{video}/{frame}$", "inference": f"^{video}/{frame}$", "ready": ""}
-        target = targets.get(point, f"split={split}/")
+        target = targets.get(point, f"data/{split}-" if process == "compaction" else f"split={split}/")
         expect(laboratory.start(output, *words, faults=[Fault(process, point, target, action, times)]), code)
         assert strikes(output.path) == times
         return Aftermath(survived=code == 0)

@@ -10,6 +10,7 @@ from obstore.store import MemoryStore
 
 from phoenix_ray.cluster.claim import check_places, claim_output
 from phoenix_ray.config import OutputSettings, Settings
+from phoenix_ray.dataset import paths
 from phoenix_ray.dataset.array_lease import BEGINNING
 from phoenix_ray.dataset.identity import agree_on_identity, claim_dataset, is_recorded
 from phoenix_ray.dataset.lease import read_holder
@@ -210,7 +211,7 @@ def test_a_prefix_with_other_objects_is_refused_with_their_names(bucket: ObjectS
 @pytest.mark.parametrize("name", ["data/videos/x.mp4", "photos/x.png", "zoo"])
 def test_other_objects_are_found_among_thousands_of_a_datasets(bucket: ObjectStorage, name: str) -> None:
     for number in range(1500):
-        bucket.write(f"data/split=train/{number:04}.parquet", b"content")
+        bucket.write(paths.data_path("train", f"{number:032}"), b"content")
     check_places("/data", "s3://bucket/out")
     bucket.write(name, b"content")
     with pytest.raises(OutputError, match=f"holds other files: {name.partition('/')[0]}. "):

@@ -13,6 +13,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import pyarrow.dataset as pads
 import pytest
 
 from phoenix_ray.dataset.reader import Dataset
@@ -53,4 +54,15 @@ def test_a_run_goes_on_where_it_ended(dataset: Path, run_command: Run) -> None:
     assert "4 frames computed" in done.stdout
     assert f"{Dataset.open(str(dataset)).digest():032x}" == DIGEST_OF_FOUR
     assert not list(dataset.glob("partitions/**/*.parquet"))
+    assert [path.name.partition("-")[0] for path in (dataset / "data").iterdir()] == ["all"]
+    assert run_command("check", str(dataset), "--workers", "1").returncode == 0
+
+
+@pytest.mark.cluster
+def test_a_compaction_makes_a_dataset_of_it_that_every_tool_opens(dataset: Path, run_command: Run) -> None:
+    done = run_command("compact", str(dataset), "output.license=cc0-1.0")
+    assert done.returncode == 0, done.stderr
+    assert f"{Dataset.open(str(dataset)).digest():032x}" == DIGEST_OF_THREE
+    assert pads.dataset(dataset / "data", partitioning="hive").count_rows() == 12
+    assert "license: cc0-1.0" in (dataset / "README.md").read_text()
     assert run_command("check", str(dataset), "--workers", "1").returncode == 0

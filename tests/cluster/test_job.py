@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from phoenix_ray.config import SourceSettings
+from phoenix_ray.dataset.card import parse_front_matter
 from phoenix_ray.dataset.reader import Dataset
 from phoenix_ray.model_settings import ModelSettings
 from phoenix_ray.models import registry
@@ -28,7 +29,7 @@ pytestmark = pytest.mark.cluster
 def rows_by_video(output: Path) -> dict[tuple[str, str], list[int]]:
     """Frame indices of each video, read from `data/` as any Parquet reader would."""
     rows: dict[tuple[str, str], list[int]] = {}
-    for file in sorted(output.glob("data/*/*.parquet")):
+    for file in sorted(output.glob("data/*.parquet")):
         table = pq.read_table(file, columns=["split", "video_id", "frame_index"], partitioning=None)
         for row in table.to_pylist():
             rows.setdefault((row["split"], row["video_id"]), []).append(row["frame_index"])
@@ -74,6 +75,14 @@ def test_every_frame_of_every_video_has_one_row_in_order(undisturbed: Path) -> N
 def test_partitions_are_gone_after_the_reduce_step(undisturbed: Path) -> None:
     assert not list(undisturbed.glob("partitions/**/*.parquet"))
     assert (undisturbed / "videos.parquet").is_file()
+
+
+def test_a_dataset_card_names_the_splits_and_no_place(undisturbed: Path, frame_folders: Path) -> None:
+    card = (undisturbed / "README.md").read_text()
+    tree = parse_front_matter(card)
+    assert [entry["split"] for entry in tree["configs"][0]["data_files"]] == sorted(VIDEOS)
+    assert "video files and frame folders" in card
+    assert str(frame_folders) not in card
 
 
 def test_a_second_run_computes_nothing(undisturbed: Path, frame_folders: Path, run_command: Run) -> None:

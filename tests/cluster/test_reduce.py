@@ -20,6 +20,7 @@ from phoenix_ray.dataset.reader import Dataset
 from phoenix_ray.dataset.storage import LocalStorage
 from phoenix_ray.dataset.survey import take_survey
 from phoenix_ray.errors import OutputError
+from tests.dataset.earlier_form import give_earlier_form
 from tests.dataset.made_up import IDENTITY, commit, make_video, new_dataset
 
 
@@ -68,6 +69,40 @@ def test_whole_videos_become_data_files(
     assert Dataset.open(storage.root).digest() == digest
 
 
+@pytest.mark.parametrize("small_bytes", [0, 1e6], ids=["in Ray tasks", "in this process"])
+def test_files_of_an_earlier_version_are_written_in_the_present_form(
+    storage: LocalStorage, monkeypatch: pytest.MonkeyPatch, small_bytes: float
+) -> None:
+    monkeypatch.setattr(reduce, "_COMPACT", ray.remote(compact_made_up_landmarks))
+    monkeypatch.setattr(reduce, "SMALL_BYTES", small_bytes)
+    reduce.reduce_all(storage, take_survey(storage, IDENTITY), settings(storage), lambda _: None)
+    give_earlier_form(storage, IDENTITY)
+    digest = Dataset.open(storage.root).digest()
+    said: list[str] = []
+    assert reduce.reduce_all(storage, take_survey(storage, IDENTITY), settings(storage), said.append) == []
+    assert said == ["Writing 1 data file of an earlier version in the present form"]
+    assert list(Path(storage.root, "data").iterdir()) == list(Path(storage.root, "data").glob("train-*.parquet"))
+    assert Dataset.open(storage.root).digest() == digest
+
+
+def test_a_damaged_file_of_an_earlier_version_is_named_once_and_stays(storage: LocalStorage) -> None:
+    commit(storage, make_video("a", "dev"), 0, 10)
+    reduce.reduce_all(storage, take_survey(storage, IDENTITY), settings(storage), lambda _: None)
+    give_earlier_form(storage, IDENTITY)
+    (damaged,) = Path(storage.root).glob("data/split=train/*")
+    content = bytearray(damaged.read_bytes())
+    content[100] ^= 0xFF
+    damaged.write_bytes(content)
+    said: list[str] = []
+    assert reduce.reduce_all(storage, take_survey(storage, IDENTITY), settings(storage), said.append) == []
+    assert said[0] == "Writing 2 data files of an earlier version in the present form"
+    assert [line for line in said[1:] if f"{damaged.name} stays as it is: " in line] == said[1:]
+    assert len(said) == 2
+    assert damaged.read_bytes() == content
+    names = {file.name for file in read_manifest(storage, IDENTITY).files}
+    assert {name.partition("-")[0] for name in names} == {"data/dev", str(damaged.relative_to(storage.root))}
+
+
 def test_a_compaction_does_not_wait_for_cpus_that_no_node_has(
     storage: LocalStorage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -112,7 +147,7 @@ def test_few_tasks_run_at_once_beside_the_workers(
 
     monkeypatch.setattr(reduce, "_COMPACT", ray.remote(count_others))
     monkeypatch.setattr(
-        reduce, "plan_tasks", lambda *_: plan_compaction(take_survey(storage, IDENTITY), lambda _: [], 1.0)
+        reduce, "plan_tasks", lambda *_, **__: plan_compaction(take_survey(storage, IDENTITY), lambda _: [], 1.0)
     )
     with BackgroundReduce(storage, IDENTITY, settings(storage)) as background:
         background.start_when_due(3)

@@ -29,7 +29,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def data_file(folder: Path) -> Path:
-    (path,) = folder.glob("data/*/*.parquet")
+    (path,) = folder.glob("data/*.parquet")
     return path
 
 
@@ -77,7 +77,7 @@ def test_a_repair_ends_with_3_and_says_what_finishes(folder: Path) -> None:
     assert result.exit_code == 3
     assert f"phoenix-ray run … output.path={folder}" in result.output
     assert not path.exists()
-    (kept,) = folder.glob("quarantine/*/data/*/*.parquet")
+    (kept,) = folder.glob("quarantine/*/data/*.parquet")
     assert kept.read_bytes() == content[:-1]
     assert not (folder / paths.LEASE).exists()
 

@@ -7,9 +7,12 @@ from pathlib import Path
 import duckdb
 import pandas as pd
 import polars as pl
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from phoenix_ray.dataset import paths
+from phoenix_ray.dataset.check.dataset_check import check_dataset
 from phoenix_ray.dataset.compaction import Compacted, compact_videos
 from phoenix_ray.dataset.compaction_plan import CompactionTask, plan_compaction
 from phoenix_ray.dataset.manifest import read_manifest
@@ -17,9 +20,10 @@ from phoenix_ray.dataset.publication import publish
 from phoenix_ray.dataset.reader import Dataset
 from phoenix_ray.dataset.storage import Storage
 from phoenix_ray.dataset.survey import take_survey
-from phoenix_ray.dataset.tally import total
+from phoenix_ray.dataset.tally import tally_rows, total
 from phoenix_ray.dataset.video_table import read_entries
-from tests.dataset.made_up import IDENTITY, SETTINGS, commit, make_batch, make_video, new_dataset
+from tests.dataset.earlier_form import give_earlier_form
+from tests.dataset.made_up import IDENTITY, LAYOUT, SETTINGS, commit, make_batch, make_video, new_dataset
 
 LARGE = 10**9
 
@@ -227,3 +231,65 @@ def test_the_size_of_row_groups_changes_no_row(tmp_path: Path, rows: int) -> Non
     result = compact_videos(storage, task, SETTINGS.model_copy(update={"row_group_rows": rows}))
     publish(storage, IDENTITY, [result])
     assert Dataset.open(str(tmp_path)).digest() == before
+
+
+def in_earlier_form(folder: Path, *videos: str) -> Storage:
+    storage = new_dataset(folder)
+    for name in videos:
+        commit(storage, make_video(name, purpose="test"), 0, 10)
+    compact_and_publish(storage)
+    give_earlier_form(storage, IDENTITY)
+    return storage
+
+
+def test_a_dataset_of_an_earlier_version_is_read_and_checked_as_it_is(tmp_path: Path) -> None:
+    storage = in_earlier_form(tmp_path, "a", "b")
+    assert data_file(storage).startswith("data/split=train/")
+    dataset = Dataset.open(str(tmp_path))
+    assert check_dataset(storage).findings == ()
+    assert dataset.digest() == total(tally_rows(LAYOUT, rows) for rows in dataset.scan()).digest
+    assert dataset.load("train", "a").annotation == {"purpose": "test"}
+
+
+def test_a_compaction_gives_files_of_earlier_versions_the_present_form(tmp_path: Path) -> None:
+    storage = in_earlier_form(tmp_path, "a", "b")
+    digest = Dataset.open(str(tmp_path)).digest()
+    (task,) = plan(storage, target_bytes=1)
+    assert (task.video_count, task.replaces) == (2, (data_file(storage),))
+    compact_and_publish(storage, target_bytes=1)
+    assert pq.read_schema(tmp_path / data_file(storage)).field("split").type == pa.string()
+    assert Dataset.open(str(tmp_path)).digest() == digest
+    assert not (tmp_path / "data" / "split=train").exists()
+    assert check_dataset(storage).findings == ()
+    assert plan(storage, target_bytes=1) == []
+
+
+def test_a_compaction_beside_the_workers_leaves_them_to_the_end(tmp_path: Path) -> None:
+    survey = take_survey(in_earlier_form(tmp_path, "a"), IDENTITY)
+    assert plan_compaction(survey, lambda _: [], 1, convert=False) == []
+
+
+def test_new_videos_are_merged_with_files_of_an_earlier_version(tmp_path: Path) -> None:
+    storage = in_earlier_form(tmp_path, "a", "c")
+    commit(storage, make_video("b"), 0, 10)
+    compact_and_publish(storage)
+    assert not paths.is_earlier_data_file_name(data_file(storage))
+    assert Dataset.open(str(tmp_path)).videos()["video_id"].to_pylist() == ["a", "b", "c"]
+    assert check_dataset(storage).findings == ()
+
+
+@pytest.mark.parametrize("damage", ["page", "footer", "gone"])
+def test_a_damaged_file_of_an_earlier_version_stays_with_all_that_is_left_of_it(tmp_path: Path, damage: str) -> None:
+    storage = in_earlier_form(tmp_path, "a", "b")
+    (task,) = plan(storage)
+    path = tmp_path / data_file(storage)
+    content = bytearray(path.read_bytes())
+    content[10 if damage == "page" else -20] ^= 0xFF
+    path.write_bytes(content)
+    if damage == "gone":
+        path.unlink()
+    result = compact_videos(storage, task, SETTINGS)
+    assert result.data_file is None
+    assert [file.name for file in result.unconverted] == ([] if damage == "gone" else list(task.replaces))
+    assert (result.replaces, result.damaged) == ((), ())
+    assert not list(tmp_path.glob("data/*.parquet"))

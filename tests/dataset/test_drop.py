@@ -220,7 +220,7 @@ def test_versions_that_do_not_know_drops_refuse_the_dataset(folder: Path, monkey
     same_command(folder)
     storage = LocalStorage(str(folder))
     assert read_manifest(storage, IDENTITY).drops == 1
-    monkeypatch.setattr("phoenix_ray.dataset.manifest._SCHEMA_WITH_DROPS", 1)
+    monkeypatch.setattr("phoenix_ray.dataset.manifest.MANIFEST_VERSION", 1)
     with pytest.raises(NewerVersionError, match="upgrade"):
         read_manifest(storage, IDENTITY)
 

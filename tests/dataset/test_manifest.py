@@ -8,6 +8,7 @@ import pytest
 
 from phoenix_ray.dataset.manifest import (
     GENERATIONS_KEPT,
+    MANIFEST_VERSION,
     DataFile,
     Manifest,
     check_files,
@@ -16,7 +17,6 @@ from phoenix_ray.dataset.manifest import (
     read_manifest,
     remove_old_generations,
 )
-from phoenix_ray.dataset.parquet import SCHEMA_VERSION
 from phoenix_ray.dataset.sealing import seal_json
 from phoenix_ray.dataset.storage import LocalStorage
 from phoenix_ray.dataset.tally import Tally
@@ -24,22 +24,22 @@ from phoenix_ray.errors import OutputError
 from tests.dataset.made_up import IDENTITY
 
 TALLY = Tally(10, 2**127 + 3, {"ok": 9, "failed": 1}, {"body": 8})
-FILE = DataFile("data/split=train/0.parquet", "train", 2, "a", "ü/\n", 100, "ab" * 32, TALLY)
+FILE = DataFile("data/train-0.parquet", "train", 2, "a", "ü/\n", 100, "ab" * 32, TALLY)
 
 
 def test_what_is_published_is_read_back(tmp_path: Path) -> None:
     storage = LocalStorage(str(tmp_path))
     assert read_manifest(storage, IDENTITY) == Manifest()
-    manifest = Manifest((FILE, replace(FILE, name="data/split=train/1.parquet", first_video="b")))
-    published = publish_manifest(storage, IDENTITY, manifest, {"data/split=train/2.parquet"})
+    manifest = Manifest((FILE, replace(FILE, name="data/train-1.parquet", first_video="b")))
+    published = publish_manifest(storage, IDENTITY, manifest, {"data/train-2.parquet"})
     assert read_manifest(storage, IDENTITY) == published
-    assert published == replace(manifest, generation=1, condemned=frozenset({"data/split=train/2.parquet"}))
+    assert published == replace(manifest, generation=1, condemned=frozenset({"data/train-2.parquet"}))
     assert json.loads(storage.read("manifests/000000000001.json"))["rows"] == 20
 
 
 def test_of_two_that_build_on_one_generation_only_one_is_published(tmp_path: Path) -> None:
     storage = LocalStorage(str(tmp_path))
-    one, other = Manifest((FILE,)), Manifest((replace(FILE, name="data/split=train/1.parquet"),))
+    one, other = Manifest((FILE,)), Manifest((replace(FILE, name="data/train-1.parquet"),))
     first = publish_manifest(storage, IDENTITY, one)
     assert publish_manifest(storage, IDENTITY, other) is None
     assert read_manifest(storage, IDENTITY) == first
@@ -80,7 +80,7 @@ def test_replacing_keeps_the_files_in_order() -> None:
 
 def test_files_that_are_gone_or_of_another_size_do_not_count(tmp_path: Path) -> None:
     storage = LocalStorage(str(tmp_path))
-    names = [f"data/split=train/{name}.parquet" for name in ("sound", "short", "gone")]
+    names = [f"data/train-{name}.parquet" for name in ("sound", "short", "gone")]
     storage.write(names[0], bytes(100))
     storage.write(names[1], bytes(99))
     manifest = Manifest(tuple(replace(FILE, name=name) for name in names))
@@ -95,7 +95,7 @@ def test_files_that_are_gone_or_of_another_size_do_not_count(tmp_path: Path) -> 
         (b"{", "damaged.*--repair"),
         (b"[]", "damaged.*--repair"),
         (b'{"schema_version": 1}', "damaged.*--repair"),
-        (json.dumps({"schema_version": SCHEMA_VERSION + 2}).encode(), "newer phoenix_ray"),
+        (json.dumps({"schema_version": MANIFEST_VERSION + 1}).encode(), "newer phoenix_ray"),
         (json.dumps({"schema_version": 1, "fingerprint": "other"}).encode(), "other settings"),
     ],
 )

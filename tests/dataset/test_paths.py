@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from fnmatch import fnmatchcase
 from pathlib import PurePosixPath
 from urllib.parse import unquote
 
@@ -7,7 +8,15 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from phoenix_ray.dataset.paths import failure_path, partition_path, safe_name
+from phoenix_ray.dataset.paths import (
+    data_path,
+    earlier_data_path,
+    failure_path,
+    is_data_file_name,
+    is_earlier_data_file_name,
+    partition_path,
+    safe_name,
+)
 from phoenix_ray.dataset.storage import TEMPORARY_PREFIX
 
 # Also lone surrogates, which file names in a wrong encoding become.
@@ -66,3 +75,41 @@ def test_ordinary_ids_stay_readable(split: str, video_id: str, expected: str) ->
     path = PurePosixPath(partition_path(split, video_id, 512, 1024))
     assert str(path.parent) == expected.format(path.parts[2])
     assert path.name == "00000512-00001024.parquet"
+
+
+@given(IDS, IDS)
+@example("train", "train-x")
+@example("x" * 167, "x" * 300)
+@example("_a", "%5Fa")
+@example("", "~")
+def test_the_data_files_of_a_split_are_found_by_their_name(split: str, other: str) -> None:
+    name = data_path(split, "0123456789abcdef" * 2)
+    folder, _, last = name.partition("/")
+    assert (folder, last[0] in "_.", "=" in last, "/" in last) == ("data", False, False, False)
+    assert len(last) <= 255
+    assert is_data_file_name(name)
+    assert not is_earlier_data_file_name(name)
+    assert fnmatchcase(name, data_path(split, "*"))
+    assert fnmatchcase(name, data_path(other, "*")) == (split == other)
+
+
+def test_the_names_of_earlier_versions_are_known() -> None:
+    name = earlier_data_path("day 1", "0123456789abcdef" * 2)
+    assert name == "data/split=day%201/0123456789abcdef0123456789abcdef.parquet"
+    assert is_data_file_name(name)
+    assert is_earlier_data_file_name(name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "data/train.parquet",
+        "data/train-0123.parquet",
+        "data/train/0123456789abcdef0123456789abcdef.parquet",
+        "other/train-0123456789abcdef0123456789abcdef.parquet",
+        "data/split=a/b/0123456789abcdef0123456789abcdef.parquet",
+        "data/a=b-0123456789abcdef0123456789abcdef.parquet",
+    ],
+)
+def test_other_names_in_the_folder_are_those_of_others(name: str) -> None:
+    assert not is_data_file_name(name)

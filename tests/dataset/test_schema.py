@@ -7,7 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as stn
 
-from phoenix_ray.dataset.schema import FrameRecord, empty_batch, landmark_schema, to_batch, to_table
+from phoenix_ray.dataset.schema import (
+    FrameRecord,
+    empty_batch,
+    landmark_schema,
+    partition_schema,
+    plain_schema,
+    to_batch,
+    to_table,
+)
 from phoenix_ray.landmarks import holistic
 from phoenix_ray.models.base import LandmarkBatch
 from tests.dataset.made_up import LAYOUT, make_batch, make_records, make_video
@@ -96,3 +104,11 @@ def test_the_columns_of_holistic() -> None:
     assert schema.field("frame_index").type == pa.int32()
     assert schema.field("width").type == pa.int16()
     assert schema.field("timestamp").type == pa.float64()
+
+
+def test_text_is_plain_in_data_files_and_the_split_a_dictionary_in_partitions() -> None:
+    schema = landmark_schema(LAYOUT)
+    assert plain_schema(schema).equals(schema)
+    partition = partition_schema(LAYOUT)
+    assert pa.types.is_dictionary(partition.field("split").type)
+    assert plain_schema(partition).equals(schema)

@@ -21,7 +21,7 @@ from phoenix_ray.setting_types import Section
 from tests.docs.pages import PAGES, ROOT, Block, blocks, inline_code, page_name
 
 # Programs whose words are not ours to check.
-FOREIGN = {"cd", "docker", "export", "git", "jq", "kubectl", "npm", "pip", "pre-commit", "ray", "source"}
+FOREIGN = {"cd", "docker", "export", "git", "hf", "jq", "kubectl", "npm", "pip", "pre-commit", "ray", "source"}
 FOLDERS = ("benchmarks", "docs", "jobs", "phoenix_ray", "tests", "tools")
 # Of other projects.
 FOREIGN_FILES = {"dataset/Dataset.py", "datasets.py", "schema_py_generated.py"}

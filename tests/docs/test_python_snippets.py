@@ -13,6 +13,8 @@ from click.testing import CliRunner
 
 from phoenix_ray.cli import cli
 from phoenix_ray.config import OutputSettings
+from phoenix_ray.dataset.card import CardWords
+from phoenix_ray.dataset.card_file import write_card
 from phoenix_ray.dataset.compaction import compact_videos
 from phoenix_ray.dataset.compaction_plan import plan_compaction
 from phoenix_ray.dataset.identity import DatasetIdentity, claim_dataset
@@ -43,11 +45,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     identity = claim_dataset(storage, DatasetIdentity(layout.name))
     for split, names in VIDEOS.items():
         for name in names:
-            video = make_video(name, split, frames=6, signer="Signer01", gloss="MORGEN REGEN")
+            video = make_video(name, split, frames=6, signer="Signer01", gloss="MORGEN REGEN", topic="weather")
             batch = make_batch(video, 0, 6, layout)
             commit_rows(storage, Shard(video, 0, 6), make_records(0, 6), batch, identity, settings)
     tasks = plan_compaction(take_survey(storage, identity), lambda name: [], 1e9)
     publish(storage, identity, [compact_videos(storage, task, settings) for task in tasks])
+    write_card(storage, identity, CardWords(), pytest.fail)
     (folder / "landmarks").symlink_to("OUTPUT")
     CliRunner().invoke(cli, ["prepare", str(folder / "OUTPUT"), str(folder / "training")], catch_exceptions=False)
     return folder
@@ -60,6 +63,7 @@ def after(folder: Path) -> Iterator[After]:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setattr(datasets.config, "HF_DATASETS_CACHE", folder / "cache")
+        patch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
 
         def names_after(page: str, text: str) -> Names:
             if page not in pages:
@@ -147,16 +151,28 @@ def test_polars(after: After) -> None:
     assert wrists["wrist_x"].null_count() == 10
 
 
+def test_pyarrow(after: After) -> None:
+    dev = after("docs/reading.md", "import pyarrow.dataset")["dev"]
+    assert dev.num_rows == FRAMES["dev"]
+    assert dev["left_hand_x"].null_count == 2
+
+
 def test_duckdb(after: After) -> None:
-    rates = after("docs/reading.md", "import duckdb")["rates"]
+    names = after("docs/reading.md", "import duckdb")
+    rates = names["rates"]
+    assert set(names["topics"]) == {(name, "weather") for listed in VIDEOS.values() for name in listed}
     assert rates == [(split, FRAMES[split], 2 / 3) for split in sorted(FRAMES)]
 
 
 def test_hugging_face_datasets(after: After) -> None:
-    frames = after("docs/reading.md", "from datasets import")["frames"]
-    assert len(frames) == 18
-    assert len(frames[1]["face_x"]) == 468
-    assert frames[0]["left_hand_x"] is None
+    names = after("docs/reading.md", "from datasets import")
+    frames, videos = names["frames"], names["videos"]
+    assert {split: len(rows) for split, rows in frames.items()} == FRAMES
+    assert len(frames["train"][1]["face_x"]) == 468
+    assert frames["train"][0]["left_hand_x"] is None
+    assert sorted(zip(videos["split"], videos["video_id"], strict=True)) == sorted(
+        (split, name) for split, listed in VIDEOS.items() for name in listed
+    )
 
 
 @pytest.mark.cluster

@@ -70,10 +70,10 @@ def test_a_check_takes_the_log_for_a_part_of_the_dataset_and_a_repair_leaves_it(
     deltalake.DeltaTable(str(table)).create_checkpoint()
     storage = LocalStorage(dataset)
     assert check_dataset(storage).findings == ()
-    (tmp_path / "data" / "split=dev" / "other.parquet").write_bytes(b"of another program")
+    (tmp_path / "data" / "other.parquet").write_bytes(b"of another program")
     with alone_on(storage):
         moved = repair(storage, check_dataset(storage)).quarantined
-    assert moved == ("data/split=dev/other.parquet",)
+    assert moved == ("data/other.parquet",)
     assert check_dataset(storage).findings == ()
     assert deltalake.DeltaTable(str(table)).to_pyarrow_table().num_rows == 10
 

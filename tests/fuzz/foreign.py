@@ -44,7 +44,7 @@ FILES: dict[str, Callable[[Path], str]] = {
     "manifest.json": lambda folder: paths.FIRST_MANIFEST,
     "newest manifest": newest_manifest,
     "next manifest": lambda folder: f"{paths.MANIFESTS}/{int(Path(newest_manifest(folder)).stem) + 1:012}.json",
-    "data file": first("data/*/*.parquet"),
+    "data file": first("data/*.parquet"),
     "partition": first("partitions/*/*/*/*.parquet"),
     "failure": first("failures/*/*/*/*.json"),
     "status": lambda folder: STATUS,

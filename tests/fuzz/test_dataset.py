@@ -180,9 +180,9 @@ def with_footer(content: bytes, footer: Any) -> bytes:
 
 
 @cases(5)
-@given(data=st.data(), kind=st.sampled_from(["data/split=train", "partitions/split=train/*/c"]))
+@given(data=st.data(), kind=st.sampled_from(["data/train-*", "partitions/split=train/*/c/*"]))
 def test_footers_of_any_values(original: Path, folder: Path, data: st.DataObject, kind: str) -> None:
-    path = next(folder.glob(f"{kind}/*.parquet"))
+    path = next(folder.glob(f"{kind}.parquet"))
     content = path.read_bytes()
     footer = json.loads(pq.ParquetFile(pa.BufferReader(content)).metadata.metadata[b"phoenix_ray"])
     path.write_bytes(with_footer(content, data.draw(altered(footer) | json_values)))

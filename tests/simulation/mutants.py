@@ -17,7 +17,7 @@ from phoenix_ray.dataset.compaction_plan import Absorbed
 from phoenix_ray.dataset.drop_history import DropHistory
 from phoenix_ray.dataset.identity import DatasetIdentity
 from phoenix_ray.dataset.manifest import DataFile, Manifest, check_files, publish_manifest, read_manifest
-from phoenix_ray.dataset.publication import _agree, is_data_file_name
+from phoenix_ray.dataset.publication import _agree
 from phoenix_ray.dataset.storage import Storage, hash_file
 from phoenix_ray.dataset.survey import CompactedRows, Survey
 from phoenix_ray.dataset.video_table import describe_data_file, gather_videos, read_entries, select_videos
@@ -84,7 +84,7 @@ def any_video_elsewhere(
     for file in storage.list(paths.DATA):
         if (
             file.name not in survey.manifest.names
-            and is_data_file_name(file.name)
+            and paths.is_data_file_name(file.name)
             and not (only and file.name not in only)
         ):
             entries = read_entries(storage, IDENTITY, file.name)

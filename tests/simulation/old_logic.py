@@ -13,7 +13,6 @@ from phoenix_ray.dataset import paths
 from phoenix_ray.dataset.compaction import Compacted
 from phoenix_ray.dataset.identity import DatasetIdentity
 from phoenix_ray.dataset.manifest import Manifest, check_files, publish_manifest, read_manifest
-from phoenix_ray.dataset.publication import is_data_file_name
 from phoenix_ray.dataset.sealing import seal_json
 from phoenix_ray.dataset.storage import Storage, hash_file
 from phoenix_ray.dataset.survey import take_survey
@@ -46,7 +45,7 @@ def old_sweep(storage: Storage, identity: DatasetIdentity) -> None:
     removed = [info.name for video in open_videos for info in video.absorbed]
     manifest = survey.manifest
     elsewhere = {(video.split, video.video_id) for video in open_videos if video.whole is not None}
-    names = sorted(file.name for file in storage.list(paths.DATA) if is_data_file_name(file.name))
+    names = sorted(file.name for file in storage.list(paths.DATA) if paths.is_data_file_name(file.name))
     for name in names:
         if name in manifest.names:
             continue

@@ -23,6 +23,7 @@ from phoenix_ray.dataset.survey import committed_in, take_survey
 from phoenix_ray.dataset.video_table import read_entries
 from phoenix_ray.errors import OutputError
 from phoenix_ray.sources.base import Video
+from tests.dataset.earlier_form import give_earlier_form
 from tests.dataset.made_up import IDENTITY, SETTINGS, commit, make_video
 from tests.simulation.explorer import Scenario
 from tests.simulation.old_logic import old_publish
@@ -405,6 +406,27 @@ def reader_beside_upgrade(crashes: int = 1, torn: bool = False) -> Scenario:
     return scenario(
         "a dataset of an earlier version is compacted", files, [A, C], *processes, crashes=crashes, torn=torn
     )
+
+
+def in_earlier_form(*videos: Video) -> Files:
+    """Return a finished dataset of an earlier version."""
+    files, _ = after(dataset_of(*videos), "earlier", driving(TOGETHER))
+    return after(files, "earlier form", lambda storage: give_earlier_form(storage, IDENTITY))[0]
+
+
+def reader_beside_conversion(crashes: int = 1, torn: bool = False) -> Scenario:
+    """A compaction that has nothing to merge gives a data file its present form."""
+    processes = (("compaction", compaction()), ("reader", reading))
+    name = f"a data file of an earlier version is converted, {crashes} crashes"
+    return scenario(name, in_earlier_form(A), [A], *processes, crashes=crashes, torn=torn)
+
+
+def two_convert(crashes: int = 1, torn: bool = False) -> Scenario:
+    """Two drivers convert the same files, and one has a new video to merge with them."""
+    files, _ = after(in_earlier_form(A), "commits", committing(C))
+    processes = (("one", driving()), ("other", driving(TOGETHER)))
+    name = f"two drivers convert a dataset of an earlier version, {crashes} crashes"
+    return scenario(name, files, [A, C], *processes, crashes=crashes, torn=torn)
 
 
 def slow_publisher(crashes: int = 0, torn: bool = False) -> Scenario:

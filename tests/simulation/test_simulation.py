@@ -23,11 +23,13 @@ SMALL: list[tuple[Make, dict[str, Any]]] = [
     (scenarios.reader_beside_rewriting, {"torn": False}),
     (scenarios.reader_beside_upgrade, {"crashes": 1}),
     (drop_scenarios.drop_beside_reader, {}),
+    (scenarios.reader_beside_conversion, {"crashes": 1}),
 ]
 LARGE: list[tuple[Make, dict[str, Any]]] = [
     (scenarios.two_publish, {"crashes": 2, "torn": True}),
     (scenarios.two_publish_the_same, {"crashes": 2}),
     (scenarios.two_drivers, {"crashes": 2, "torn": True}),
+    (scenarios.two_convert, {"crashes": 2, "torn": True}),
     (scenarios.driver_beside_publish, {"crashes": 2}),
     (scenarios.sweeps_without_manifest, {"crashes": 2}),
     (scenarios.repair_beside_publish, {"crashes": 2}),

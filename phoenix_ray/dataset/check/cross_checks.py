@@ -17,7 +17,6 @@ from phoenix_ray.dataset.failures import parse_failure
 from phoenix_ray.dataset.identity import DatasetIdentity
 from phoenix_ray.dataset.manifest import Manifest, list_generations
 from phoenix_ray.dataset.parquet import DamagedFileError
-from phoenix_ray.dataset.publication import is_data_file_name
 from phoenix_ray.dataset.sealing import json_seal, parquet_seal
 from phoenix_ray.dataset.storage import Storage, StoredFile
 from phoenix_ray.dataset.survey import Survey
@@ -50,14 +49,14 @@ def check_listing(
     at_work = bool(live_holders(storage))
     published = {file.name for file in manifest.files}
     suspects = {check.name for check in checks if check.findings}
-    known = {paths.IDENTITY, paths.VIDEOS, paths.LEASE}
+    known = {paths.IDENTITY, paths.VIDEOS, paths.LEASE, paths.CARD}
     known |= {file.name for file in files if record_number(file.name) is not None}
     for file in sorted(files, key=lambda file: file.name):
         top = file.name.partition("/")[0]
         if file.temporary:
             if not at_work:
                 yield Finding("leftover", file.name, "an unfinished write")
-        elif is_data_file_name(file.name):
+        elif paths.is_data_file_name(file.name):
             if manifest_sound and not at_work and file.name not in published | suspects:
                 yield Finding("leftover", file.name, "no manifest names it")
         elif file.name.startswith(_DELTA_LOG):
@@ -103,7 +102,7 @@ def check_drops(
 def find_irregular(storage: Storage) -> Iterator[Finding]:
     """Yield links, pipes and devices in places of the dataset's files."""
     for name, kind in sorted(storage.irregular("")):
-        if name.partition("/")[0] in paths.TOP_LEVEL - {paths.QUARANTINE}:
+        if name.partition("/")[0] in paths.TOP_LEVEL - {paths.QUARANTINE, paths.CARD}:
             yield Finding("irregular", name, f"{kind}; nothing else was checked")
 
 

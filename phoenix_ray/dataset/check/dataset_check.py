@@ -39,7 +39,6 @@ from phoenix_ray.dataset.check.files import DataFileCheck, Finding, PartitionChe
 from phoenix_ray.dataset.drop_history import read_drops
 from phoenix_ray.dataset.identity import DatasetIdentity, find_layout, read_identity
 from phoenix_ray.dataset.manifest import DataFile, Manifest, newest_generation, read_manifest
-from phoenix_ray.dataset.publication import is_data_file_name
 from phoenix_ray.dataset.sealing import json_seal
 from phoenix_ray.dataset.shards import Version, VideoKey
 from phoenix_ray.dataset.storage import Storage, StoredFile
@@ -173,7 +172,7 @@ def _check_manifest(
         if json_seal(storage.read(name)) == "intact":
             return manifest, []
     except FileNotFoundError:
-        orphaned = any(is_data_file_name(file.name) for file in files)
+        orphaned = any(paths.is_data_file_name(file.name) for file in files)
         reason = "there is none, and data files are there"
         return Manifest(), [Finding("lost", paths.MANIFESTS, reason)] if orphaned else []
     except NewerVersionError:
@@ -193,7 +192,7 @@ def _check_contents(
     progress: Progress | None,
 ) -> tuple[tuple[DataFileCheck, ...], tuple[PartitionCheck, ...]]:
     recorded = {file.name: file for file in manifest.files}
-    names = sorted(file.name for file in files if file.name in recorded or is_data_file_name(file.name))
+    names = sorted(file.name for file in files if file.name in recorded or paths.is_data_file_name(file.name))
     shards = [file for file in files if is_partition(file)]
     total = len(names) + len(shards)
     if workers is None:

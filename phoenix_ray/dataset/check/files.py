@@ -22,7 +22,7 @@ from phoenix_ray.dataset.manifest import DataFile
 from phoenix_ray.dataset.parquet import DamagedFile, DamagedFileError, open_parquet, read_footer
 from phoenix_ray.dataset.partitions import PartitionInfo, read_partition, read_state
 from phoenix_ray.dataset.rows import RowRange, RowReader
-from phoenix_ray.dataset.schema import landmark_schema
+from phoenix_ray.dataset.schema import landmark_schema, plain_schema
 from phoenix_ray.dataset.sealing import parquet_seal
 from phoenix_ray.dataset.shards import VideoKey
 from phoenix_ray.dataset.storage import Storage, StoredFile, hash_file
@@ -200,7 +200,7 @@ def _misplaced(storage: Storage, identity: DatasetIdentity, file: StoredFile, fo
 
 def _schema_problem(storage: Storage, layout: Layout, name: str) -> str | None:
     with open_parquet(storage, name) as parquet:
-        schema = parquet.schema_arrow
+        schema = plain_schema(parquet.schema_arrow)
     if schema.equals(landmark_schema(layout)):
         return None
     differing = {field.name for field in set(schema) ^ set(landmark_schema(layout))}
@@ -211,14 +211,20 @@ def _order_problem(name: str, entries: Sequence[VideoEntry]) -> str | None:
     """Return what is wrong with the list of videos in a data file's footer."""
     if not entries:
         return "its footer names no video"
-    if any(paths.data_path(entry.split, "") != f"{name.rpartition('/')[0]}/.parquet" for entry in entries):
-        return "it lies in the folder of another split"
+    if any(not _is_named_after(entry.split, name) for entry in entries):
+        return "it has the name of another split"
     if any(entry.video_id >= following.video_id for entry, following in pairwise(entries)):
         return "its videos are not in order, or a video is listed twice"
     ends = [0, *(entry.first_row + entry.frame_count for entry in entries)]
     if any(entry.first_row != end for entry, end in zip(entries, ends, strict=False)):
         return "its videos do not follow each other without a gap"
     return None
+
+
+def _is_named_after(split: str, name: str) -> bool:
+    """Whether a data file has the name that one of this split has, or had in earlier versions."""
+    content = name.removesuffix(".parquet").replace("/", "-").rpartition("-")[2]
+    return name in (paths.data_path(split, content), paths.earlier_data_path(split, content))
 
 
 def _record_problem(recorded: DataFile | None, entries: Sequence[VideoEntry]) -> str | None:

@@ -111,7 +111,7 @@ FILES = {
     "dataset.json": "dataset.json",
     "manifest": "manifests/*.json",
     "videos.parquet": "videos.parquet",
-    "data file": "data/split=train/*.parquet",
+    "data file": "data/train-*.parquet",
     "partition": "partitions/split=train/*/*/*.parquet",
     "failure record": "failures/*/*/*/*.json",
 }
@@ -126,7 +126,7 @@ def test_a_sound_dataset_has_no_finding(original: Path) -> None:
 
 
 def test_several_processes_find_what_one_finds(folder: Path) -> None:
-    for pattern in ("data/split=train/*.parquet", "partitions/split=dev/*/*/*.parquet"):
+    for pattern in ("data/train-*.parquet", "partitions/split=dev/*/*/*.parquet"):
         flip(file_of(folder, pattern), random.Random(1))
     findings = check(folder).findings
     assert check_dataset(LocalStorage(str(folder)), workers=2).findings == findings
@@ -221,7 +221,7 @@ def test_a_changed_row_of_a_file_that_was_written_again_is_found(
     assert digest(folder) == expected
 
 
-@pytest.mark.parametrize("pattern", ["data/*/*.parquet", "partitions/split=train/*/*/*.parquet"])
+@pytest.mark.parametrize("pattern", ["data/*.parquet", "partitions/split=train/*/*/*.parquet"])
 def test_swapped_files_are_put_back(folder: Path, pattern: str) -> None:
     expected = digest(folder)
     one, *_, other = sorted(folder.glob(pattern))
@@ -262,12 +262,14 @@ def test_a_lost_partition_is_told_as_missing_frames(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "kind"),
     [
-        ("data/split=train/mine.parquet", "foreign"),
+        ("data/mine.parquet", "foreign"),
+        ("data/train/0123456789abcdef0123456789abcdef.parquet", "foreign"),
         ("data/notes.txt", "foreign"),
         ("partitions/split=train/notes.txt", "foreign"),
         ("partitions/split=train/00/mine/00000000-00000004.parquet", "damaged"),
+        ("data/train-0123456789abcdef0123456789abcdef.parquet", "damaged"),
         ("data/split=train/0123456789abcdef0123456789abcdef.parquet", "damaged"),
-        ("data/split=train/.tmp-0123456789abcdef", "leftover"),
+        ("data/.tmp-0123456789abcdef", "leftover"),
         ("notes.txt", "unknown"),
     ],
 )
