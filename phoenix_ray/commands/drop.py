@@ -214,6 +214,8 @@ def _print_report(storage: Storage, report: DropReport) -> None:
         click.echo(
             printable_line(f"Not looked into, because phoenix_ray did not write it: {shown}. Look there yourself.")
         )
+    for note in report.notes:
+        click.echo(printable_line(note))
     click.echo("What this cannot reach, and is left to you:")
     for place in (*_ELSEWHERE, *((_BUCKET,) if "://" in storage.root else ())):
         click.echo(f"  {place}")

@@ -60,6 +60,14 @@ def write_card(storage: Storage, identity: DatasetIdentity, words: CardWords, sa
         say(f"The dataset card could not be written. {error}")
 
 
+def is_edited(storage: Storage) -> bool:
+    """Whether a dataset has a card that a person has written or edited."""
+    try:
+        return _parse_own(storage.read(paths.CARD).decode("utf-8", "replace")) is None
+    except FileNotFoundError:
+        return False
+
+
 def _bring_up_to_date(storage: Storage, identity: DatasetIdentity, manifest: Manifest, words: CardWords) -> str:
     """Write the card where it is missing or outdated; return what is wrong with an edited one, or an empty text."""
     try:

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 import pyarrow.compute as pc
 
 from phoenix_ray.dataset.array_lease import keep_lease_for, live_holders
+from phoenix_ray.dataset.card import CardWords
+from phoenix_ray.dataset.card_file import write_card
 from phoenix_ray.dataset.drop_history import SIGNER, DroppedVideo, append_record, read_drops
 from phoenix_ray.dataset.identity import DatasetIdentity
 from phoenix_ray.dataset.lease import Lease
@@ -54,6 +56,7 @@ class DropReport:
         rewritten: Data files that were written again without the dropped videos.
         recompute: Other videos whose rows proved to be damaged, so that a run must compute them again.
         unknown: Files in the dataset's folder that phoenix_ray did not write, and that were left alone.
+        notes: What the user should know of the dataset card, a line each.
     """
 
     selection: DropSelection
@@ -61,6 +64,7 @@ class DropReport:
     rewritten: tuple[str, ...]
     recompute: int
     unknown: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
 
 def select_for_drop(dataset: Dataset, videos: Collection[VideoKey], signers: Collection[str]) -> DropSelection:
@@ -137,6 +141,8 @@ def _finish(storage: Storage, identity: DatasetIdentity, selection: DropSelectio
         logs = list(clean_runs(storage))
         for name in logs:
             storage.delete(name)
+        notes: list[str] = []
+        write_card(storage, identity, CardWords(), notes.append)
         remains = find_remains(storage, identity, read_drops(storage))
     except OutputError as error:
         raise OutputError(
@@ -151,7 +157,7 @@ def _finish(storage: Storage, identity: DatasetIdentity, selection: DropSelectio
         )
     removal = swept.removal
     removed = tuple(sorted({*swept.removed, *logs}))
-    return DropReport(selection, removed, removal.rewritten, removal.recompute, remains.unknown)
+    return DropReport(selection, removed, removal.rewritten, removal.recompute, remains.unknown, tuple(notes))
 
 
 @contextmanager

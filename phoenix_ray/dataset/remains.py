@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import pyarrow.compute as pc
 
 from phoenix_ray.dataset import paths
+from phoenix_ray.dataset.card_file import is_edited
 from phoenix_ray.dataset.drop_history import SIGNER, DropHistory, record_number
 from phoenix_ray.dataset.identity import DatasetIdentity, find_layout
 from phoenix_ray.dataset.manifest import newest_generation
@@ -23,7 +24,7 @@ from phoenix_ray.dataset.storage import Storage, StoredFile
 from phoenix_ray.dataset.video_table import read_entries, read_videos
 
 _KEY_COLUMNS = ["split", "video_id"]
-_PLAIN = frozenset({paths.IDENTITY, paths.LEASE})
+_PLAIN = frozenset({paths.IDENTITY, paths.LEASE, paths.CARD})
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +33,7 @@ class Remains:
 
     Attributes:
         files: Files that hold something of a dropped video, or may: each with the reason.
-        unknown: Files that phoenix_ray did not write, so that nobody can say what they hold.
+        unknown: Files that phoenix_ray did not write, and a card that was edited: nobody can say what they hold.
     """
 
     files: tuple[tuple[str, str], ...]
@@ -50,7 +51,7 @@ def find_remains(storage: Storage, identity: DatasetIdentity, dropped: DropHisto
     unknown = [name for name, _ in storage.irregular("")]
     for file in storage.list(""):
         with suppress(FileNotFoundError):
-            if _is_unknown(file):
+            if _is_unknown(file) or (file.name == paths.CARD and is_edited(storage)):
                 unknown.append(file.name)
             elif reason := _search(storage, identity, dropped, file, newest):
                 files.append((file.name, reason))

@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 from obstore.store import MemoryStore
 
 from phoenix_ray.dataset import paths
+from phoenix_ray.dataset.card import CardWords
+from phoenix_ray.dataset.card_file import write_card
 from phoenix_ray.dataset.check.dataset_check import check_dataset
 from phoenix_ray.dataset.compaction import compact_videos
 from phoenix_ray.dataset.compaction_plan import plan_compaction
@@ -216,6 +218,17 @@ def test_without_its_record_nobody_reads_the_dataset(folder: Path) -> None:
             attempt()
 
 
+def test_the_card_counts_what_is_left_and_an_edited_card_is_shown_to_the_user(folder: Path) -> None:
+    storage = LocalStorage(str(folder))
+    write_card(storage, IDENTITY, CardWords(), print)
+    card = folder / paths.CARD
+    before = card.read_text(encoding="utf-8")
+    assert paths.CARD not in drop_videos(storage, IDENTITY, [NAMED], []).unknown
+    assert card.read_text(encoding="utf-8") != before
+    card.write_text(before.replace("# ", "# Videos of Quagga ", 1), encoding="utf-8")
+    assert paths.CARD in drop_videos(storage, IDENTITY, [], [SIGNER]).unknown
+
+
 def test_versions_that_do_not_know_drops_refuse_the_dataset(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     same_command(folder)
     storage = LocalStorage(str(folder))
@@ -275,7 +288,7 @@ def test_other_videos_with_damaged_rows_are_counted_and_computed_again(tmp_path:
     for video in videos:
         commit(storage, video, 0, video.frame_count)
     compact_and_publish(storage)
-    (data_file,) = tmp_path.glob("data/*/*.parquet")
+    (data_file,) = tmp_path.glob("data/*.parquet")
     flip(data_file, "body_x", row_group=0)
     report = drop_videos(storage, IDENTITY, [("train", "b")], [])
     assert (report.recompute, len(report.rewritten)) == (1, 1)
