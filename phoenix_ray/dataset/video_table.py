@@ -169,7 +169,8 @@ def _read_columns(parquet: pq.ParquetFile, layout: Layout, columns: Sequence[str
     if not _file_schema(there).equals(_file_schema(expected)):
         return None
     wanted = pa.schema([schema.field(name) for name in columns or schema.names])
-    table = parquet.read([name for name in wanted.names if name in there.names])
+    # In this thread: Arrow's may still hold Python's bytes when the process ends, which can crash it then.
+    table = parquet.read([name for name in wanted.names if name in there.names], use_threads=False)
     if "annotation" in table.column_names and pa.types.is_list(table.schema.field("annotation").type):
         annotation = pa.chunked_array(map(_to_map, table.column("annotation").chunks), _TEXTS)
         table = table.set_column(table.column_names.index("annotation"), schema.field("annotation"), annotation)
