@@ -180,7 +180,9 @@ class DecodingSessions:
         self._lock = threading.Lock()
         self._idle: deque[DecodingSession] = deque()
 
-    def frames(self, video: Video, path: SourcePath, first: int, last: int, max_pixels: int) -> Generator[Frame, None, None]:
+    def frames(
+        self, video: Video, path: SourcePath, first: int, last: int, max_pixels: int
+    ) -> Generator[Frame, None, None]:
         """Yield frames `first` to `last - 1` of a video, each with its presentation time.
 
         A frame that cannot be decoded, or that was counted but is missing from the file, is yielded with the reason.

@@ -74,14 +74,14 @@ class SegmentedSources:
             raise segment
         return source, segment
 
-    def _examine(
-        self, key: PlaceKey, examine: Examine
-    ) -> tuple[ExaminedSource, Mapping[Span, Segment | SegmentError]]:
+    def _examine(self, key: PlaceKey, examine: Examine) -> tuple[ExaminedSource, Mapping[Span, Segment | SegmentError]]:
         source, timeline = examine()
-        segments: dict[Span, Segment | SegmentError] = {}
-        for span in self._spans[key]:
-            try:
-                segments[span] = find_segment(span, source.frame_count, timeline)
-            except SegmentError as error:
-                segments[span] = error
+        segments = {span: _find_or_explain(span, source, timeline) for span in self._spans[key]}
         return source, segments
+
+
+def _find_or_explain(span: Span, source: ExaminedSource, timeline: Timeline) -> Segment | SegmentError:
+    try:
+        return find_segment(span, source.frame_count, timeline)
+    except SegmentError as error:
+        return error

@@ -273,9 +273,7 @@ def _examine_source(
     return examined, container.timeline
 
 
-def _to_video(
-    candidate: Candidate, source: ExaminedSource, segment: Segment | None, settings: SourceSettings
-) -> Video:
+def _to_video(candidate: Candidate, source: ExaminedSource, segment: Segment | None, settings: SourceSettings) -> Video:
     """Return the video that a source is, or a segment of it."""
     ratio = source.pixel_aspect_ratio or settings.pixel_aspect_ratio
     first, last, signature = 0, source.frame_count, source.signature

@@ -126,7 +126,7 @@ def find_segment(span: Span, frame_count: int, timeline: Timeline) -> Segment:
         )
 
     def boundary(value: Fraction) -> int:
-        return int(value) if span.in_frames else _nearest(value, frame_count, timeline)
+        return int(value) if span.in_frames else _nearest(value, timeline)
 
     first = 0 if span.start is None else boundary(span.start)
     last = frame_count if span.end is None else boundary(span.end)
@@ -170,8 +170,8 @@ def _number(name: str, text: str, *, in_frames: bool) -> Fraction | None:
     return value
 
 
-def _nearest(seconds: Fraction, frame_count: int, timeline: Timeline) -> int:
-    """Return the boundary between frames that is nearest to a time: `frame_count` or more for the end of the video."""
+def _nearest(seconds: Fraction, timeline: Timeline) -> int:
+    """Return the boundary between frames that is nearest to a time; after the last frame they go on evenly."""
     if not timeline.times:
         return math.floor(seconds * Fraction(timeline.fps or 1) + Fraction(1, 2))
     ticks = seconds / timeline.time_base + timeline.times[0]

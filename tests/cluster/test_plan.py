@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from phoenix_ray.cluster.plan import SHARDS_PER_BLOCK, PackedShards, ShardQueue, make_plan
+from phoenix_ray.cluster.plan import make_plan
+from phoenix_ray.cluster.shard_queue import SHARDS_PER_BLOCK, PackedShards, ShardQueue
 from phoenix_ray.cluster.shards import cut
 from phoenix_ray.dataset.shards import Shard
 from phoenix_ray.sources.base import LeftOut, SourceProblem, Video

@@ -20,8 +20,8 @@ from phoenix_ray.config import SourceSettings
 from phoenix_ray.errors import SourceError
 from phoenix_ray.sources.base import SourceProblem, Video
 from phoenix_ray.sources.containers import examine_container
-from phoenix_ray.sources.decoding import DecodingSessions
 from phoenix_ray.sources.decode import UnreadableFrameError, decode_picture
+from phoenix_ray.sources.decoding import DecodingSessions
 from phoenix_ray.sources.disk_paths import DiskPath
 from phoenix_ray.sources.files import ContainerError
 from phoenix_ray.sources.phoenix import read_annotations
