@@ -85,14 +85,12 @@ class Plan:
                 "`timestamp` says when each frame is shown."
             )
         if clipped := self.total.clipped_segments:
-            lines.append(
-                f"The table ends {counted(clipped, 'segment')} after the end of the video: they end with its last frame."
-            )
+            lines.append(f"{counted(clipped, 'segment')} would end after the last frame of the video, and end with it.")
         if stretched := self.total.stretched_videos:
             lines.append(
                 f"The pixels of {counted(stretched, 'video')} are not square (column pixel_aspect_ratio of "
-                "videos.parquet), so people look too wide or too narrow to the model. source.square_pixels=true corrects "
-                "them; it needs an output of its own."
+                "videos.parquet), so people look too wide or too narrow to the model. source.square_pixels=true "
+                "corrects them; it needs an output of its own."
             )
         if self.longest_chain > 1:
             lines.append(

@@ -135,7 +135,7 @@ class Scheduler:
             return None
         shard = self._chains.first_link(found)
         if not self._has_room(queue.values(), shard):
-            self._pending.appendleft(shard)
+            self._pending.put_back(shard)
             return None
         return self._assign(worker, self._open.setdefault(shard.key, ShardState(shard)), now)
 
@@ -170,7 +170,7 @@ class Scheduler:
         del self._open[state.shard.key]
         state.start = None
         self._chains.add(state)
-        self._pending.appendleft(replace(state.shard, first=reached, last=state.shard.first))
+        self._pending.put_back(replace(state.shard, first=reached, last=state.shard.first))
         return None
 
     def failed(self, assignment: Assignment, trouble: Trouble, now: float) -> GivenUp | None:
@@ -345,4 +345,4 @@ class Scheduler:
         elif state.is_suspect:
             self._suspects.append(state)
         else:
-            self._pending.appendleft(state.shard, worker if state.shard.video.kind == "video_file" else None)
+            self._pending.put_back(state.shard, worker if state.shard.video.kind == "video_file" else None)

@@ -146,7 +146,7 @@ class ShardQueue:
         portion = max(own, key=_frames_left) if own else self._help(worker, is_late, must=must)
         return None if portion is None else self._take_from(portion, worker)
 
-    def appendleft(self, shard: Shard, worker: WorkerId | None = None) -> None:
+    def put_back(self, shard: Shard, worker: WorkerId | None = None) -> None:
         """Put a shard back, for a worker or for any: it is the first again."""
         self._returned.appendleft((shard, worker))
 
