@@ -141,8 +141,8 @@ class ShardQueue:
         near = next((portion for portion in own if not spreads or portion.file not in files_here), None)
         if near is not None:
             return self._take_from(near, worker)
-        if (shard := self._begin(worker)) is not None:
-            return shard
+        if (begun := self._begin(worker)) is not None:
+            return begun
         portion = max(own, key=_frames_left) if own else self._help(worker, is_late, must=must)
         return None if portion is None else self._take_from(portion, worker)
 

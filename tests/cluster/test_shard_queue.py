@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from phoenix_ray.cluster.plan import make_plan
 from phoenix_ray.cluster.scheduler import Scheduler
 from phoenix_ray.cluster.shard_queue import SHARDS_PER_BLOCK, PackedShards, ShardQueue, Shards
-from phoenix_ray.cluster.shards import Blame
+from phoenix_ray.cluster.shards import Assignment, Blame
 from phoenix_ray.config import DecodeSettings
 from phoenix_ray.dataset.shards import Shard
 from phoenix_ray.sources.base import Video
@@ -124,7 +124,7 @@ class ModelledDecoder:
 def run_all(shards: Shards, readers: list[Callable[[Shard], int]]) -> tuple[int, float]:
     """Compute all shards with as many workers as readers, on a clock of its own; return frames decoded, and seconds."""
     scheduler = Scheduler(shards, 2, Blame(3, 1), workers=len(readers))
-    events: list[tuple[float, int, object]] = []
+    events: list[tuple[float, int, Assignment]] = []
     free_at = [0.0] * len(readers)
     now, decoded, tickets, done = 0.0, 0, 0, []
     while not scheduler.finished:
@@ -140,9 +140,9 @@ def run_all(shards: Shards, readers: list[Callable[[Shard], int]]) -> tuple[int,
                     tickets += 1
                     heapq.heappush(events, (free_at[worker], tickets, assignment))
                     fed = True
-        now, _, assignment = heapq.heappop(events)
-        if scheduler.completed(assignment, now):
-            done.append(assignment.shard.key)
+        now, _, finished = heapq.heappop(events)
+        if scheduler.completed(finished, now):
+            done.append(finished.shard.key)
     assert sorted(done) == sorted(shard.key for shard in shards), "each shard is committed once"
     return decoded, now
 
@@ -249,7 +249,8 @@ def test_every_shard_comes_out_once_whatever_the_workers_do(
     files = [long_video(f"v{number}", length) for number, length in enumerate(lengths)]
     folders = [replace(long_video(f"f{number}", length), kind="frame_folder") for number, length in enumerate(singles)]
     shards = plan_of([*files, *folders])
-    queue, out = ShardQueue(shards), []
+    queue = ShardQueue(shards)
+    out: list[Shard] = []
     for call, worker in calls:
         if call == "release":
             queue.release(worker)

@@ -149,7 +149,12 @@ def test_a_damaged_file_is_flagged_alike_in_every_range(tmp_path: Path) -> None:
 def test_no_more_files_stay_open_than_allowed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     closed: list[str] = []
     close = DiskFile.close
-    monkeypatch.setattr(DiskFile, "close", lambda file: closed.append(Path(file.location).name) or close(file))
+
+    def note_close(file: DiskFile) -> None:
+        closed.append(Path(file.location).name)
+        close(file)
+
+    monkeypatch.setattr(DiskFile, "close", note_close)
     videos = [container_video(write_video(tmp_path / f"{name}.mp4", 6)) for name in "abc"]
     closed.clear()
     sessions = DecodingSessions(1)

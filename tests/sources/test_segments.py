@@ -15,8 +15,10 @@ from pyarrow import parquet
 from phoenix_ray.config import DecodeSettings, SourceSettings
 from phoenix_ray.sources import listing
 from phoenix_ray.sources.base import Frame, LeftOut, SourceProblem, Video
+from phoenix_ray.sources.containers import ContainerFile, examine_container
 from phoenix_ray.sources.examined import SegmentedSources
 from phoenix_ray.sources.frames import read_frames, read_frames_except, undecoded_frames
+from phoenix_ray.sources.paths import SourcePath
 from phoenix_ray.sources.registry import open_source
 from phoenix_ray.sources.segments import SegmentError, Span, find_segment, read_span
 from phoenix_ray.sources.timing import Timeline
@@ -180,8 +182,12 @@ def test_a_limit_on_frames_holds_for_each_segment(media: Path) -> None:
 
 def test_a_file_is_examined_once_for_all_its_segments(media: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     examined = []
-    examine = listing.examine_container
-    monkeypatch.setattr(listing, "examine_container", lambda *given: examined.append(given) or examine(*given))
+
+    def examine(path: SourcePath, limit_frames: int | None) -> ContainerFile:
+        examined.append(path)
+        return examine_container(path, limit_frames)
+
+    monkeypatch.setattr(listing, "examine_container", examine)
     rows = [f"s{number},long.mp4,{number / 25},{(number + 3) / 25}" for number in range(40)]
     assert len(listed_videos(table(media, "video_id,path,start,end", *rows))) == 40
     assert len(examined) == 1
