@@ -34,6 +34,7 @@ class SplitTotals:
         varying_videos: Videos without an even frame rate.
         clipped_segments: Segments whose end lies after the end of their source.
         stretched_videos: Videos whose pixels are not square, and stay so.
+        unknown_shapes: Videos that were to be corrected, but of whose pixels nobody knows the shape.
     """
 
     videos: int = 0
@@ -44,6 +45,7 @@ class SplitTotals:
     varying_videos: int = 0
     clipped_segments: int = 0
     stretched_videos: int = 0
+    unknown_shapes: int = 0
 
     def __add__(self, other: SplitTotals) -> SplitTotals:
         return SplitTotals(
@@ -55,6 +57,7 @@ class SplitTotals:
             self.varying_videos + other.varying_videos,
             self.clipped_segments + other.clipped_segments,
             self.stretched_videos + other.stretched_videos,
+            self.unknown_shapes + other.unknown_shapes,
         )
 
 
@@ -91,6 +94,11 @@ class Plan:
                 f"The pixels of {counted(stretched, 'video')} are not square (column pixel_aspect_ratio of "
                 "videos.parquet), so people look too wide or too narrow to the model. source.square_pixels=true "
                 "corrects them; it needs an output of its own."
+            )
+        if unknown := self.total.unknown_shapes:
+            lines.append(
+                f"source.square_pixels leaves {counted(unknown, 'video')} as it is: nothing says what shape the pixels "
+                "have. source.pixel_aspect_ratio gives it."
             )
         if self.longest_chain > 1:
             lines.append(
@@ -184,6 +192,7 @@ def make_plan(
             varying_videos=int(video.fps_varies),
             clipped_segments=int(video.is_clipped),
             stretched_videos=int(video.is_stretched),
+            unknown_shapes=int(video.square_pixels and video.pixel_aspect_ratio is None),
         )
     return Plan(shards, totals, tuple(problems), longest_chain=longest_chain)
 

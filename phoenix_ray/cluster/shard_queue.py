@@ -129,12 +129,13 @@ class ShardQueue:
             worker: The worker.
             files_here: Files that it decodes now.
             spreads: Whether it computes several shards at once, which had better be of different files.
-            has_room: Whether another worker can take a shard now, so that those that it should get wait for it.
+            has_room: Whether another worker can take a shard now: those that it should get wait until it asks or is
+                gone (`release`).
             is_late: Whether another worker is far behind the others.
-            must: Whether no worker has anything to do, so that any shard is better than none.
+            must: Whether no worker has anything to do, so that helping another is better than nothing.
         """
         for position, (shard, wanted) in enumerate(self._returned):
-            if must or wanted in (None, worker) or (wanted is not None and not has_room(wanted)):
+            if wanted in (None, worker) or (wanted is not None and not has_room(wanted)):
                 del self._returned[position]
                 return shard
         own = [portion for portion in self._portions if portion.owner == worker]
@@ -179,47 +180,59 @@ class ShardQueue:
         if len(unit) == 1:
             self._untouched -= 1
             return unit[0]
-        portion = _Portion(unit[0].video.location, deque(unit), worker)
-        self._portions.append(portion)
-        return self._take_from(portion, worker)
+        return self._take_from(self._add_portion(unit, worker), worker)
 
     def _help(self, worker: WorkerId, is_late: Callable[[WorkerId], bool], *, must: bool) -> _Portion | None:
         """Give a worker the second half of what another still has of a file, where that pays."""
         for portion in sorted(self._portions, key=_frames_left, reverse=True):
-            kept, given = _halves(portion)
             worth = must or (portion.owner is not None and is_late(portion.owner))
-            if not worth and self._frames_skipped(worker, portion.file, given) > MOST_SKIPPED * _frames(given):
+            # All of it is later in the file, and more work, than the half: most rests are too small by this alone.
+            if not worth and self._frames_skipped(worker, portion.shards[0]) > MOST_SKIPPED * portion.frames:
                 continue
-            portion.shards = deque(kept)
-            if not kept:
-                self._portions.remove(portion)
-            helped = _Portion(portion.file, deque(given), worker)
-            self._portions.append(helped)
-            return helped
+            kept, given = _halves(portion)
+            if not worth and self._frames_skipped(worker, given[0]) > MOST_SKIPPED * _frames(given):
+                continue
+            self._portions.remove(portion)
+            self._add_portion(kept, portion.owner)
+            return self._add_portion(given, worker)
         return None
 
-    def _frames_skipped(self, worker: WorkerId, file: str, shards: list[Shard]) -> int:
-        """Return how many frames a worker has to decode before the first of some shards."""
-        first = _place(shards[0])[0]
+    def _add_portion(self, shards: list[Shard], owner: WorkerId | None) -> _Portion:
+        portion = _Portion(deque(shards), _frames(shards), owner)
+        if shards:
+            self._portions.append(portion)
+        return portion
+
+    def _frames_skipped(self, worker: WorkerId, shard: Shard) -> int:
+        """Return how many frames a worker has to decode before those of a shard."""
+        file, first = shard.video.location, _place(shard)[0]
         last_file, reached = self._reached.get(worker, ("", 0))
         return first - reached if file == last_file and reached <= first else first
 
     def _take_from(self, portion: _Portion, worker: WorkerId) -> Shard:
         shard = portion.shards.popleft()
+        portion.frames -= shard.frames
         if not portion.shards:
             self._portions.remove(portion)
         self._untouched -= 1
-        self._reached[worker] = (portion.file, _place(shard)[1])
+        self._reached[worker] = (shard.video.location, _place(shard)[1])
         return shard
 
 
 @dataclass(slots=True, eq=False)
 class _Portion:
-    """Shards of a file that a worker is to get, in the order of the file; no worker where it is gone."""
+    """Shards of a file that a worker is to get, in the order of the file, and their frames.
 
-    file: str
+    There is no worker where it is gone.
+    """
+
     shards: deque[Shard]
+    frames: int
     owner: WorkerId | None
+
+    @property
+    def file(self) -> str:
+        return self.shards[0].video.location
 
 
 class _Pile:
@@ -260,12 +273,12 @@ def _frames(shards: Iterable[Shard]) -> int:
 
 
 def _frames_left(portion: _Portion) -> int:
-    return _frames(portion.shards)
+    return portion.frames
 
 
 def _halves(portion: _Portion) -> tuple[list[Shard], list[Shard]]:
     """Return the first and the second half of a portion; all of it is the second half where it is one shard."""
-    shards, half = list(portion.shards), _frames_left(portion) / 2
+    shards, half = list(portion.shards), portion.frames / 2
     given = len(shards) - 1
     while given > 1 and _frames(shards[given:]) < half:
         given -= 1

@@ -65,6 +65,9 @@ def test_square_pixels_and_unknown_ones_stay_as_they_are(tmp_path: Path) -> None
     for video in (square, unknown):
         (corrected,) = listed_videos(Path(video.location), square_pixels=True)
         assert corrected.signature == video.signature
+        assert [note.startswith("source.square_pixels leaves 1 video") for note in notes(corrected)] == (
+            [] if video is square else [True]
+        )
         for frame, other in zip(frames_of(corrected), frames_of(video), strict=True):
             np.testing.assert_array_equal(frame.image, other.image)
 
