@@ -88,7 +88,9 @@ class Plan:
                 "`timestamp` says when each frame is shown."
             )
         if clipped := self.total.clipped_segments:
-            lines.append(f"{counted(clipped, 'segment')} would end after the last frame of the video, and end with it.")
+            lines.append(
+                f"The end of {counted(clipped, 'segment')} lies after the last frame of the video, and is moved there."
+            )
         if stretched := self.total.stretched_videos:
             lines.append(
                 f"The pixels of {counted(stretched, 'video')} are not square (column pixel_aspect_ratio of "

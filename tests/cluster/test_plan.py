@@ -101,3 +101,8 @@ def test_a_plan_in_a_line_counts_videos_frames_shards_and_what_cannot_be_opened(
         "1 video with 10 frames; 1 more cannot be opened; 4 frames are committed already; "
         "6 frames to compute in 2 shards"
     )
+
+
+def test_notes_say_how_many_segments_end_with_their_video() -> None:
+    plan = make_plan([replace(video("a", 3), is_segment=True, is_clipped=True)], everything, 512, 1)
+    assert plan.notes() == ["The end of 1 segment lies after the last frame of the video, and is moved there."]
