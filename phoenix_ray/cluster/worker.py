@@ -155,7 +155,7 @@ class ShardWorker:
         at_once = shards_at_once(registry.facts(self._settings.model))
         self._model = Lockstep(model) if at_once > 1 and isinstance(model, TrackingModel) else model
         self._decode = _share(self._settings.decode, at_once)
-        self._sessions = DecodingSessions(at_once + SPARE_SESSIONS, (self._decode.keep_mb << 20) // at_once)
+        self._sessions = DecodingSessions(at_once + SPARE_SESSIONS, self._decode.keep_mb << 20, at_once)
         self._turns = _Turns(at_once)
         return WorkerInfo(platform.node(), os.getpid(), kernels=self._kernels)
 

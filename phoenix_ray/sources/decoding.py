@@ -82,6 +82,7 @@ class DecodingSession:
         position: Index of the frame that the decoder gives next.
         ending: Why the decoder gives no more frames; empty while it may.
         is_usable: Whether another range may go on from here: False once the storage has failed.
+        kept_bytes: Memory of the pictures that it keeps.
     """
 
     def __init__(self, path: SourcePath, fps: float | None, max_pixels: int) -> None:
@@ -91,8 +92,8 @@ class DecodingSession:
         self.position = 0
         self.ending = ""
         self.is_usable = True
+        self.kept_bytes = 0
         self._kept: deque[DecodedPicture] = deque()
-        self._kept_bytes = 0
         try:
             self._file = with_retries(path.open)
         except FileNotFoundError as error:
@@ -128,9 +129,14 @@ class DecodingSession:
             if decoded.index >= first:
                 yield decoded
 
+    def forget_pictures(self) -> None:
+        """Free the pictures that it keeps; the decoder stays where it is."""
+        self._kept.clear()
+        self.kept_bytes = 0
+
     def close(self) -> None:
         """Close the file."""
-        self._kept.clear()
+        self.forget_pictures()
         self._pictures.close()
         self._file.close()
 
@@ -157,9 +163,9 @@ class DecodingSession:
 
     def _keep(self, decoded: DecodedPicture, most_bytes: int) -> None:
         self._kept.append(decoded)
-        self._kept_bytes += decoded.bytes
-        while self._kept and (self._kept_bytes > most_bytes or not most_bytes):
-            self._kept_bytes -= self._kept.popleft().bytes
+        self.kept_bytes += decoded.bytes
+        while self._kept and (self.kept_bytes > most_bytes or not most_bytes):
+            self.kept_bytes -= self._kept.popleft().bytes
 
 
 class DecodingSessions:
@@ -167,16 +173,19 @@ class DecodingSessions:
 
     Args:
         most: Sessions that stay open while no range is read from them.
-        keep_bytes: Memory of each for pictures that the next segments may ask for again.
+        keep_bytes: Memory of all for pictures that the next segments may ask for again.
+        at_once: Ranges that are read at the same time; each has its share of that memory.
 
     Attributes:
         decoded: Frames that were decoded so far, for tests and measurements.
     """
 
-    def __init__(self, most: int = 0, keep_bytes: int = 0) -> None:
+    def __init__(self, most: int = 0, keep_bytes: int = 0, at_once: int = 1) -> None:
         self.decoded = 0
         self._most = most
         self._keep_bytes = keep_bytes
+        self._share = keep_bytes // at_once
+        self._in_use = 0
         self._lock = threading.Lock()
         self._idle: deque[DecodingSession] = deque()
 
@@ -192,7 +201,7 @@ class DecodingSessions:
         """
         start, end = video.start_frame + first, video.start_frame + last
         # Whole videos are cut into ranges that do not overlap.
-        keep_bytes = self._keep_bytes if video.is_segment else 0
+        keep_bytes = self._share if video.is_segment else 0
         shown, ending = 0, ""
         try:
             session = self._take(path, video.fps, max_pixels, start)
@@ -226,15 +235,27 @@ class DecodingSessions:
                 if (session.location, session.fps, session.max_pixels) == (path.location, fps, max_pixels)
                 and session.first <= first
             ]
-            if fitting:
-                nearest = max(fitting, key=lambda session: session.position)
+            nearest = max(fitting, key=lambda session: session.position, default=None)
+            if nearest is not None:
                 self._idle.remove(nearest)
-                return nearest
-        return DecodingSession(path, fps, max_pixels)
+        session = nearest or DecodingSession(path, fps, max_pixels)
+        with self._lock:
+            self._in_use += 1
+            self._free_memory()
+        return session
+
+    def _free_memory(self) -> None:
+        """Let the sessions that are not read from keep only what those that are leave of the memory."""
+        allowed = max(0, self._keep_bytes - self._in_use * self._share)
+        for idle in reversed(self._idle):
+            allowed -= idle.kept_bytes
+            if allowed < 0:
+                idle.forget_pictures()
 
     def _give_back(self, session: DecodingSession, decoded: int) -> None:
         with self._lock:
             self.decoded += decoded
+            self._in_use -= 1
             if session.is_usable:
                 self._idle.append(session)
             surplus = [self._idle.popleft() for _ in range(len(self._idle) - self._most)]

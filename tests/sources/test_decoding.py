@@ -181,3 +181,17 @@ def test_after_a_storage_failure_the_file_is_opened_anew(tmp_path: Path, monkeyp
             read(video, 10, 40, sessions)
     check_equal(read(video, 10, 40, sessions), whole[10:])
     sessions.close()
+
+
+@pytest.mark.parametrize("at_once", [1, 2])
+def test_kept_pictures_of_all_files_together_have_a_limit(tmp_path: Path, at_once: int) -> None:
+    videos = [container_video(write_video(tmp_path / f"{name}.mp4", 30)) for name in "abc"]
+    most = 60_000
+    sessions = DecodingSessions(3, most, at_once)
+    for first in (0, 8, 16):
+        for each in videos:
+            frames = read_frames(part(each, first, first + 10), 0, 10, DecodeSettings(ahead=1), sessions)
+            for _ in frames:
+                idle = sum(session.kept_bytes for session in sessions._idle)
+                assert idle + most // at_once <= most, "the one that is read may fill its share"
+    sessions.close()
