@@ -50,6 +50,43 @@ class SourceSettings(Section):
     split_column: str = Field(
         "split", description="Column of a table with the split of each video. Without it all are in split 'all'."
     )
+    start_column: str = Field(
+        "start",
+        description="Column of a table with the start of each segment of a long video, in seconds (62.5) or as a time "
+        "code (00:01:02.5). Empty cells, or no such column: from the first frame. Set it to nothing to keep a column "
+        "of this name as an annotation.",
+    )
+    end_column: str = Field(
+        "end",
+        description="Column of a table with the end of each segment, in seconds or as a time code. The frame that is "
+        "shown then is not part of the segment. Empty: to the last frame.",
+    )
+    start_frame_column: str = Field(
+        "start_frame",
+        description="Column of a table with the first frame of each segment, counted from 0, in place of seconds.",
+    )
+    end_frame_column: str = Field(
+        "end_frame",
+        description="Column of a table with the frame after the last one of each segment, counted from 0, in place of "
+        "seconds.",
+    )
+    fps_column: str = Field(
+        "fps",
+        description="Column of a table with the frames per second of frame folders, which have no clock. It gives "
+        "their frames time stamps, and segments of them may then be given in seconds. Video files have their own "
+        "times.",
+    )
+    square_pixels: bool = Field(
+        False,
+        description="Resize frames whose pixels are not square, before the model sees them, so that people have their "
+        "true proportions. One side is enlarged, with linear interpolation. It changes landmarks, so it is part of a "
+        "dataset's identity.",
+    )
+    pixel_aspect_ratio: Annotated[float, Field(gt=0.05, lt=20)] | None = Field(
+        None,
+        description="Width of a pixel over its height, for frame folders and for files that do not say (64/45 = "
+        "1.4222 for PHOENIX-2014-T). It is recorded in videos.parquet, and square_pixels corrects it. Empty: unknown.",
+    )
 
 
 class DecodeSettings(Section):
@@ -76,6 +113,13 @@ class DecodeSettings(Section):
         50_000_000,
         description="Larger pictures are recorded as unreadable instead of decoded, so that one damaged or hostile "
         "file cannot fill a node's memory.",
+    )
+    keep_mb: Annotated[int, Field(ge=0)] = Field(
+        256,
+        description="Memory of each worker for the last pictures of a video file that segments share, so that those of "
+        "overlapping segments are decoded once. A picture takes about width*height*1.5 bytes: 256 MB hold 80 frames of "
+        "1920x1080 or 3,000 of 210x260. If segments overlap by more, the file is decoded again from its start for each "
+        "of them. Whole videos need none of it.",
     )
 
 

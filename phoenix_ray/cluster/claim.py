@@ -19,7 +19,7 @@ from phoenix_ray.cluster.progress import say
 from phoenix_ray.config import Settings
 from phoenix_ray.dataset import paths
 from phoenix_ray.dataset.array_lease import BEGINNING, keep_lease_for
-from phoenix_ray.dataset.identity import DatasetIdentity, claim_dataset, is_recorded
+from phoenix_ray.dataset.identity import DatasetIdentity, claim_dataset, is_recorded, listing_settings
 from phoenix_ray.dataset.lease import Lease, LeaseHeldError, keep_lease
 from phoenix_ray.dataset.locations import open_storage
 from phoenix_ray.dataset.object_storage import ObjectStorage
@@ -120,6 +120,8 @@ def make_identity(settings: Settings, source_root: str) -> DatasetIdentity:
         limit_frames=settings.source.limit_frames,
         signature=settings.source.signature,
         source_root=source_root,
+        square_pixels=settings.source.square_pixels,
+        listing=listing_settings(settings.source),
     )
 
 

@@ -18,9 +18,9 @@ from phoenix_ray.cluster.autoscaler import Cluster
 from phoenix_ray.cluster.pool_size import PoolSize
 from phoenix_ray.cluster.reduce import BackgroundReduce
 from phoenix_ray.cluster.run_record import RunRecord
-from phoenix_ray.cluster.scheduler import Scheduler, SchedulerState
+from phoenix_ray.cluster.scheduler import Scheduler
 from phoenix_ray.cluster.session import StopRequest
-from phoenix_ray.cluster.shards import Assignment, GivenUp, Trouble, WorkerId
+from phoenix_ray.cluster.shards import Assignment, GivenUp, SchedulerState, Trouble, WorkerId
 from phoenix_ray.cluster.status import ShardAtWork, format_seconds
 from phoenix_ray.cluster.worker import Receipt, WorkerInfo
 from phoenix_ray.cluster.worker_plan import WorkerPlan

@@ -1,8 +1,7 @@
 """What a run has to compute: the videos of the source, minus what is committed, cut into shards.
 
-`cluster.job` computes a plan, `phoenix-ray plan` prints it. Its shards wait for a worker packed, so that a driver holds
-millions of them: as Python objects a shard and its video (texts, location, signature) take about 1 kB; pickled and
-compressed with their neighbours, a sixth of that. `cluster.scheduler` takes them out one by one.
+`cluster.job` computes a plan, `phoenix-ray plan` prints it, `cluster.scheduler` takes its shards out one by one
+(`cluster.shard_queue`).
 
 In mode tracking a plan has a chain for each gap of a video instead: one range, which `cluster.chains` cuts into links
 during the run. So the longest chains come first.
@@ -11,16 +10,11 @@ during the run. So the longest chains come first.
 from __future__ import annotations
 
 import math
-import pickle
-import zlib
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, fields, replace
-from itertools import islice
-from operator import attrgetter
-from typing import Protocol
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 
 from phoenix_ray.cluster.chains import link_frames
+from phoenix_ray.cluster.shard_queue import PackedShards
 from phoenix_ray.cluster.shards import cut
 from phoenix_ray.config import Settings
 from phoenix_ray.dataset.shards import FrameRange, Shard
@@ -31,16 +25,17 @@ from phoenix_ray.text import counted
 
 MissingRanges = Callable[[Video], list[FrameRange]]
 
-# More compress better, but the last block of each length stays unpacked until it is full.
-SHARDS_PER_BLOCK = 64
-# Higher levels of zlib save little and take several times as long.
-_COMPRESSION_LEVEL = 1
-_fields_of = attrgetter(*(f"video.{field.name}" for field in fields(Video)), "first", "last")
-
 
 @dataclass(frozen=True, slots=True)
 class SplitTotals:
-    """How much there is of a split, how much of it is committed, and how many of its videos have no even frame rate."""
+    """How much there is of a split, how much of it is committed, and how many of its videos the user should look at.
+
+    Attributes:
+        varying_videos: Videos without an even frame rate.
+        clipped_segments: Segments whose end lies after the end of their source.
+        stretched_videos: Videos whose pixels are not square, and stay so.
+        unknown_shapes: Videos that were to be corrected, but of whose pixels nobody knows the shape.
+    """
 
     videos: int = 0
     frames: int = 0
@@ -48,6 +43,9 @@ class SplitTotals:
     committed_frames: int = 0
     shards: int = 0
     varying_videos: int = 0
+    clipped_segments: int = 0
+    stretched_videos: int = 0
+    unknown_shapes: int = 0
 
     def __add__(self, other: SplitTotals) -> SplitTotals:
         return SplitTotals(
@@ -57,6 +55,9 @@ class SplitTotals:
             self.committed_frames + other.committed_frames,
             self.shards + other.shards,
             self.varying_videos + other.varying_videos,
+            self.clipped_segments + other.clipped_segments,
+            self.stretched_videos + other.stretched_videos,
+            self.unknown_shapes + other.unknown_shapes,
         )
 
 
@@ -92,6 +93,21 @@ class Plan:
             lines.append(
                 f"The frame rate of {counted(varying, 'video')} varies: fps is the average there, and the column "
                 "`timestamp` says when each frame is shown."
+            )
+        if clipped := self.total.clipped_segments:
+            lines.append(
+                f"The end of {counted(clipped, 'segment')} lies after the last frame of the video, and is moved there."
+            )
+        if stretched := self.total.stretched_videos:
+            lines.append(
+                f"The pixels of {counted(stretched, 'video')} are not square (column pixel_aspect_ratio of "
+                "videos.parquet), so people look too wide or too narrow to the model. source.square_pixels=true "
+                "corrects them; it needs an output of its own."
+            )
+        if unknown := self.total.unknown_shapes:
+            lines.append(
+                f"source.square_pixels leaves {counted(unknown, 'video')} as it is: nothing says what shape the pixels "
+                "have. source.pixel_aspect_ratio gives it."
             )
         if self.longest_chain > 1:
             lines.append(
@@ -171,8 +187,10 @@ def make_plan(
         else:
             cuts = [Shard(video, first, last) for gap in ranges for first, last in cut(gap, shard_frames, batch_size)]
             links = [1] * len(cuts)
+        is_shared = video.is_segment or len(cuts) > 1 or any(shard.frames < video.frame_count for shard in cuts)
+        file = video.location if video.kind == "video_file" and is_shared else ""
         for shard in cuts:
-            shards.add(shard)
+            shards.add(shard, file)
         absent = sum(last - first for first, last in ranges)
         totals[video.split] = totals.get(video.split, SplitTotals()) + SplitTotals(
             videos=1,
@@ -181,6 +199,9 @@ def make_plan(
             committed_frames=video.frame_count - absent,
             shards=sum(links),
             varying_videos=int(video.fps_varies),
+            clipped_segments=int(video.is_clipped),
+            stretched_videos=int(video.is_stretched),
+            unknown_shapes=int(video.square_pixels and video.pixel_aspect_ratio is None),
         )
     return Plan(shards, totals, tuple(problems), longest_chain=longest_chain)
 
@@ -188,107 +209,3 @@ def make_plan(
 def _whole(missing: MissingRanges) -> MissingRanges:
     """Return a function that gives all frames of a video of which any is missing."""
     return lambda video: [(0, video.frame_count)] if missing(video) else []
-
-
-class Shards(Protocol):
-    """A known number of shards, in the order to start them."""
-
-    def __len__(self) -> int: ...
-
-    def __iter__(self) -> Iterator[Shard]: ...
-
-
-class PackedShards:
-    """Shards of a plan: one of the shortest first, then the longest to the shortest, equal ones in the order of `add`.
-
-    A short shard shows within seconds whether everything works; short ones at the end let all workers finish together.
-
-    Attributes:
-        frames: Frames of all of them.
-    """
-
-    def __init__(self) -> None:
-        self.frames = 0
-        self._count = 0
-        self._packed: dict[int, list[bytes]] = {}
-        self._unpacked: dict[int, list[Shard]] = {}
-
-    def __len__(self) -> int:
-        return self._count
-
-    def __iter__(self) -> Iterator[Shard]:
-        if not self._count:
-            return
-        shortest, *longer = sorted(self._unpacked)
-        yield from islice(self._of_length(shortest), 1)
-        for length in reversed(longer):
-            yield from self._of_length(length)
-        yield from islice(self._of_length(shortest), 1, None)
-
-    @property
-    def longest(self) -> int:
-        """Frames of the longest one; 0 where there is none."""
-        return max(self._unpacked, default=0)
-
-    def add(self, shard: Shard) -> None:
-        """Add a shard."""
-        self.frames += shard.frames
-        self._count += 1
-        block = self._unpacked.setdefault(shard.frames, [])
-        block.append(shard)
-        if len(block) == SHARDS_PER_BLOCK:
-            self._packed.setdefault(shard.frames, []).append(_pack(block))
-            block.clear()
-
-    def _of_length(self, length: int) -> Iterator[Shard]:
-        for block in self._packed.get(length, ()):
-            yield from _unpack(block)
-        yield from self._unpacked[length]
-
-
-class ShardQueue:
-    """Shards that are taken from the front, and may be put back there.
-
-    Args:
-        shards: What the queue holds at first; unpacked as it is reached.
-    """
-
-    def __init__(self, shards: Shards) -> None:
-        self._returned: deque[Shard] = deque()
-        self._shards = iter(shards)
-        self._untouched = len(shards)
-
-    def __len__(self) -> int:
-        return len(self._returned) + self._untouched
-
-    def popleft(self) -> Shard:
-        """Take the first shard out.
-
-        Raises:
-            IndexError: The queue is empty.
-        """
-        if self._untouched and not self._returned:
-            self._untouched -= 1
-            return next(self._shards)
-        return self._returned.popleft()
-
-    def appendleft(self, shard: Shard) -> None:
-        """Put a shard back: it is the first again."""
-        self._returned.appendleft(shard)
-
-    def clear(self) -> None:
-        """Forget all shards."""
-        self._returned.clear()
-        self._untouched = 0
-
-
-def _pack(shards: list[Shard]) -> bytes:
-    # As tuples: pickling data classes runs Python code and writes a name for each field.
-    return zlib.compress(
-        pickle.dumps([_fields_of(shard) for shard in shards], pickle.HIGHEST_PROTOCOL), _COMPRESSION_LEVEL
-    )
-
-
-def _unpack(block: bytes) -> Iterator[Shard]:
-    for *video, first, last in pickle.loads(zlib.decompress(block)):
-        yield Shard(Video(*video), first, last)

@@ -22,8 +22,8 @@ import ray
 
 from phoenix_ray.cluster.auto import PATIENCE_SECONDS
 from phoenix_ray.cluster.chains import shards_at_once
-from phoenix_ray.cluster.plan import Shards
 from phoenix_ray.cluster.session import result_of_task
+from phoenix_ray.cluster.shard_queue import Shards
 from phoenix_ray.cluster.worker_plan import WorkerPlan
 from phoenix_ray.config import DecodeSettings, Settings
 from phoenix_ray.dataset.identity import DatasetIdentity

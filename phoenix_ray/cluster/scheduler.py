@@ -18,46 +18,25 @@ another waits for never waits behind a shard, nor shares a worker with more shar
 
 from __future__ import annotations
 
-import heapq
 import math
 from collections import deque
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from phoenix_ray.cluster.backoff import DelayedShards
 from phoenix_ray.cluster.chains import Chains
-from phoenix_ray.cluster.plan import ShardQueue, Shards
-from phoenix_ray.cluster.shards import Assignment, Blame, GivenUp, ShardState, Ticket, Trouble, WorkerId, patience
-from phoenix_ray.cluster.speculation import Pace, choose_copy
+from phoenix_ray.cluster.shard_queue import ShardQueue, Shards
+from phoenix_ray.cluster.shards import Assignment, Blame, GivenUp, SchedulerState, ShardState, Ticket, Trouble, WorkerId
+from phoenix_ray.cluster.speculation import Pace, choose_copy, patience
 from phoenix_ray.dataset.shards import Shard, ShardKey
 
 # Infrastructure is never charged to a shard, but a storage that fails for ever must not keep a run alive for ever.
 MAX_INFRASTRUCTURE_RETRIES = 8
-BACKOFF_SECONDS = 1.0
-MAX_BACKOFF_SECONDS = 60.0
 # Said of a shard whose chain breaks again and again.
 LOST_AGAIN = "The frames before it are lost whenever they are computed: something removes or damages partitions."
-
-
-@dataclass(frozen=True, slots=True)
-class SchedulerState:
-    """What a run waits for.
-
-    Attributes:
-        waiting: Shards that no worker has.
-        in_flight: Shards that a worker has.
-        oldest: The assignment that has been out for longest, None when there is none.
-        delayed: Those of `waiting` that pause because of trouble with the infrastructure.
-        next_try: When the first of these is tried again, on the driver's clock; None when there is none.
-    """
-
-    waiting: int
-    in_flight: int
-    oldest: Assignment | None
-    delayed: int
-    next_try: float | None
 
 
 class Scheduler:
@@ -85,7 +64,7 @@ class Scheduler:
         self._pending = ShardQueue(shards)
         self._suspects: deque[ShardState] = deque()
         self._condemned: deque[ShardState] = deque()
-        self._delayed: list[tuple[float, Ticket, ShardState]] = []
+        self._delayed = DelayedShards()
         # A shard is open from its first assignment until it is committed or given up, and open shards alone are here.
         self._open: dict[ShardKey, ShardState] = {}
         self._in_flight: dict[WorkerId, dict[Ticket, Assignment]] = {}
@@ -118,12 +97,12 @@ class Scheduler:
         """Return what the run waits for."""
         assignments = [assignment for queue in self._in_flight.values() for assignment in queue.values()]
         oldest = min(assignments, key=lambda assignment: assignment.since, default=None)
-        next_try = self._delayed[0][0] if self._delayed else None
-        return SchedulerState(self.waiting, self.in_flight, oldest, len(self._delayed), next_try)
+        return SchedulerState(self.waiting, self.in_flight, oldest, len(self._delayed), self._delayed.next_try)
 
     def next_shard(self, worker: WorkerId, now: float) -> Assignment | None:
         """Return the next shard for a worker, or None when it has enough or there is nothing for it now."""
-        self._release_delayed(now)
+        for state in self._delayed.release(now):
+            self._enqueue(state)
         queue = self._in_flight.setdefault(worker, {})
         if any(assignment.alone for assignment in queue.values()):
             return None
@@ -139,12 +118,26 @@ class Scheduler:
         if self._condemned:
             return self._assign(worker, self._condemned.popleft(), now)
         if self._pending:
-            shard = self._chains.first_link(self._pending.popleft())
-            if not self._has_room(queue.values(), shard):
-                self._pending.appendleft(shard)
-                return None
-            return self._assign(worker, self._open.setdefault(shard.key, ShardState(shard)), now)
+            return self._take_pending(worker, now)
         return self._assign_copy(worker, now) if not queue and not self._delayed else None
+
+    def _take_pending(self, worker: WorkerId, now: float) -> Assignment | None:
+        queue = self._in_flight[worker]
+        found = self._pending.take(
+            worker,
+            files_here={assignment.shard.video.location for assignment in queue.values()},
+            spreads=self._at_once > 1,
+            has_room=self._is_free,
+            is_late=lambda other: self._is_late(other, now),
+            must=not any(self._in_flight.values()),
+        )
+        if found is None:
+            return None
+        shard = self._chains.first_link(found)
+        if not self._has_room(queue.values(), shard):
+            self._pending.put_back(shard)
+            return None
+        return self._assign(worker, self._open.setdefault(shard.key, ShardState(shard)), now)
 
     def completed(self, assignment: Assignment, now: float, state: NDArray[np.float32] | None = None) -> bool:
         """Record that a worker has committed a shard; return False when another worker had been faster.
@@ -160,7 +153,7 @@ class Scheduler:
         del self._open[committed.shard.key]
         for link in self._chains.release(committed.shard, state):
             if self._open.setdefault(link.shard.key, link) is link:
-                self._enqueue(link)
+                self._enqueue(link, assignment.worker)
         return True
 
     def chain_broken(self, assignment: Assignment, reached: int, now: float) -> GivenUp | None:
@@ -177,7 +170,7 @@ class Scheduler:
         del self._open[state.shard.key]
         state.start = None
         self._chains.add(state)
-        self._pending.appendleft(replace(state.shard, first=reached, last=state.shard.first))
+        self._pending.put_back(replace(state.shard, first=reached, last=state.shard.first))
         return None
 
     def failed(self, assignment: Assignment, trouble: Trouble, now: float) -> GivenUp | None:
@@ -254,6 +247,16 @@ class Scheduler:
         links = any(map(self._chains.goes_on, (shard, *(assignment.shard for assignment in queue))))
         return len(queue) < (self._at_once if links else self._shards_in_flight)
 
+    def _is_free(self, worker: WorkerId) -> bool:
+        """Whether a worker gets a shard as soon as it asks."""
+        queue = self._in_flight.get(worker, {})
+        is_kept_apart = worker in self._reserved or any(assignment.alone for assignment in queue.values())
+        return not is_kept_apart and len(queue) < self._most_at_a_worker()
+
+    def _is_late(self, worker: WorkerId, now: float) -> bool:
+        running = list(self._in_flight.get(worker, {}).values())[: self._at_once]
+        return any(self._pace.is_late(own.shard, now - self._start(own, now)) for own in running)
+
     def _start(self, assignment: Assignment, now: float) -> float:
         """Return when a worker began an assignment."""
         return self._began.get(assignment.worker, now) if self._at_once == 1 else assignment.since
@@ -311,6 +314,7 @@ class Scheduler:
         self._in_flight.pop(worker, None)
         self._began.pop(worker, None)
         self._reserved.discard(worker)
+        self._pending.release(worker)
 
     def _charge(self, state: ShardState, trouble: Trouble) -> GivenUp | None:
         outcome = self._blame.charge(state, trouble)
@@ -331,19 +335,14 @@ class Scheduler:
         state.delays += 1
         if state.delays > MAX_INFRASTRUCTURE_RETRIES:
             return self._give_up(GivenUp(state.shard, trouble, state.delays))
-        self._tickets += 1
-        pause = min(MAX_BACKOFF_SECONDS, BACKOFF_SECONDS * 2 ** (state.delays - 1))
-        heapq.heappush(self._delayed, (now + pause, self._tickets, state))
+        self._delayed.add(state, now)
         return None
 
-    def _release_delayed(self, now: float) -> None:
-        while self._delayed and self._delayed[0][0] <= now:
-            self._enqueue(heapq.heappop(self._delayed)[2])
-
-    def _enqueue(self, state: ShardState) -> None:
+    def _enqueue(self, state: ShardState, worker: WorkerId | None = None) -> None:
+        """Let a shard wait: for a worker that is about to ask, if its video file is open there, or for any."""
         if state.condemned:
             self._condemned.append(state)
         elif state.is_suspect:
             self._suspects.append(state)
         else:
-            self._pending.appendleft(state.shard)
+            self._pending.put_back(state.shard, worker if state.shard.video.kind == "video_file" else None)

@@ -116,6 +116,25 @@ class Assignment:
     start: NDArray[np.float32] | None = field(default=None, compare=False)
 
 
+@dataclass(frozen=True, slots=True)
+class SchedulerState:
+    """What a run waits for.
+
+    Attributes:
+        waiting: Shards that no worker has.
+        in_flight: Shards that a worker has.
+        oldest: The assignment that has been out for longest, None when there is none.
+        delayed: Those of `waiting` that pause because of trouble with the infrastructure.
+        next_try: When the first of these is tried again, on the driver's clock; None when there is none.
+    """
+
+    waiting: int
+    in_flight: int
+    oldest: Assignment | None
+    delayed: int
+    next_try: float | None
+
+
 def cut(gap: FrameRange, shard_frames: int, batch_size: int) -> Iterator[FrameRange]:
     """Yield a range cut into equal parts of about `shard_frames` at most, inner cuts at multiples of `batch_size`.
 
@@ -148,8 +167,6 @@ CONFIRMATIONS = 2
 # Deaths spent on the search in one shard: enough for half a dozen scattered frames. Then the ranges that still kill go
 # to the failure list, and the next run looks closer at those.
 MAX_SEARCH_DEATHS = 64
-# A range may take its share of `cluster.stall_seconds`, but never less than this part of it: a first call is slow.
-LEAST_PATIENCE = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,14 +228,3 @@ class Blame:
     def record_survivor(self) -> None:
         """Called when a shard was computed and committed."""
         self._any_survived = True
-
-
-def patience(state: ShardState, stall_seconds: float) -> float:
-    """Return the seconds after which a worker that computes this shard counts as hung.
-
-    A range of a searched shard gets its share, so that a frame that hangs is found in a few times `stall_seconds`; a
-    single frame gets all of it before it is condemned.
-    """
-    if state.search is None or (state.shard.frames == 1 and state.charges):
-        return stall_seconds
-    return stall_seconds * max(LEAST_PATIENCE, state.shard.frames / state.search.frames)

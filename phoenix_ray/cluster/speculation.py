@@ -1,19 +1,21 @@
-"""Which shards an idle worker computes a second time, and the pace of a run, which says what is late.
+"""Which shards an idle worker computes a second time, the pace of a run, which says what is late, and what is hung.
 
-`cluster.scheduler` asks when nothing else waits.
+`cluster.scheduler` asks for copies when nothing else waits.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from phoenix_ray.cluster.shards import Assignment
+from phoenix_ray.cluster.shards import Assignment, ShardState
 from phoenix_ray.dataset.shards import Shard
 
 # A shard is late when it takes this many times what the run's pace predicts, and not before this many seconds: its
 # worker sits on a slow or crowded node, or reads from a slow disk.
 LATE_FACTOR = 2.0
 LEAST_LATE_SECONDS = 1.0
+# A range may take its share of `cluster.stall_seconds`, but never less than this part of it: a first call is slow.
+LEAST_PATIENCE = 0.1
 
 
 class Pace:
@@ -56,3 +58,14 @@ def choose_copy(
     oldest_first = sorted(running, key=lambda began_and_assignment: began_and_assignment[0])
     late = (assignment for began, assignment in oldest_first if pace.is_late(assignment.shard, now - began))
     return next(filter(may_be_copied, (*waiting, *late)), None)
+
+
+def patience(state: ShardState, stall_seconds: float) -> float:
+    """Return the seconds after which a worker that computes this shard counts as hung.
+
+    A range of a searched shard gets its share, so that a frame that hangs is found in a few times `stall_seconds`; a
+    single frame gets all of it before it is condemned.
+    """
+    if state.search is None or (state.shard.frames == 1 and state.charges):
+        return stall_seconds
+    return stall_seconds * max(LEAST_PATIENCE, state.shard.frames / state.search.frames)

@@ -43,8 +43,11 @@ from phoenix_ray.estimation import Estimate, error_message, estimate_frames, fir
 from phoenix_ray.models import registry
 from phoenix_ray.models.base import PoseModel, TrackingModel
 from phoenix_ray.sources.base import Frame
+from phoenix_ray.sources.decoding import DecodingSessions
 from phoenix_ray.sources.frames import read_frames, undecoded_frames
 
+# Video files that a worker keeps open beside those that it decodes: the next shard may go on in them.
+SPARE_SESSIONS = 1
 # What a tracking model remembers of a video: float32 (state_size,). None for other models, and where it is not known.
 State = NDArray[np.float32] | None
 
@@ -137,6 +140,7 @@ class ShardWorker:
         self._model: PoseModel | None = None
         self._kernels = ""
         self._decode = settings.decode
+        self._sessions = DecodingSessions()
         self._turns = _Turns(1)
 
     def ready(self) -> WorkerInfo:
@@ -151,6 +155,7 @@ class ShardWorker:
         at_once = shards_at_once(registry.facts(self._settings.model))
         self._model = Lockstep(model) if at_once > 1 and isinstance(model, TrackingModel) else model
         self._decode = _share(self._settings.decode, at_once)
+        self._sessions = DecodingSessions(at_once + SPARE_SESSIONS, self._decode.keep_mb << 20, at_once)
         self._turns = _Turns(at_once)
         return WorkerInfo(platform.node(), os.getpid(), kernels=self._kernels)
 
@@ -198,8 +203,9 @@ class ShardWorker:
         return found.numbers
 
     def _read_frames(self, shard: Shard) -> Iterator[Frame]:
-        read = read_remotely if self._settings.decode.on == "cpu_nodes" else read_frames
-        return read(shard.video, shard.first, shard.last, self._decode)
+        if self._settings.decode.on == "cpu_nodes":
+            return read_remotely(shard.video, shard.first, shard.last, self._decode)
+        return read_frames(shard.video, shard.first, shard.last, self._decode, self._sessions)
 
     def _commit(self, shard: Shard, start: State, compute: Callable[[PoseModel, Shard, State], Estimate]) -> Receipt:
         timings = Timings()

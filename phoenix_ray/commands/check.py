@@ -78,12 +78,11 @@ def _compare(storage: Storage, inspection: DatasetCheck, source: str) -> Iterato
     """Yield how the dataset differs from the source, if one was given."""
     from phoenix_ray.config import SourceSettings
     from phoenix_ray.dataset.check.dataset_check import compare_with_source
+    from phoenix_ray.dataset.identity import as_recorded
     from phoenix_ray.dataset.permitted_source import PermittedSource
     from phoenix_ray.sources.registry import open_source
 
     identity = inspection.identity
     if source and identity is not None:
-        settings = SourceSettings.model_validate(
-            {"path": source, "signature": identity.signature, "limit_frames": identity.limit_frames}
-        )
+        settings = as_recorded(SourceSettings(path=source), identity)
         yield from compare_with_source(inspection, PermittedSource(open_source(settings), storage).videos())

@@ -44,7 +44,7 @@ def report(
     from functools import partial
 
     from phoenix_ray.config import SourceSettings
-    from phoenix_ray.dataset.identity import open_recorded_source
+    from phoenix_ray.dataset.identity import as_recorded, open_recorded_source
     from phoenix_ray.report.findings import compare, examine
     from phoenix_ray.report.page import make_page
 
@@ -55,8 +55,7 @@ def report(
     if findings.record is not None:
         identity = findings.record.identity
         recorded = identity.source_root
-        as_then = {"limit_frames": identity.limit_frames, "signature": identity.signature}
-        settings = settings.model_copy(update=as_then)
+        settings = as_recorded(settings, identity)
     shows_frames = not no_frames and bool(source or findings.record is not None)
     open_frames = partial(open_recorded_source, settings, recorded) if shows_frames else None
     write_report(file, make_page(findings, comparison, open_frames, datetime.now().astimezone()))

@@ -21,6 +21,7 @@ from phoenix_ray.dataset import paths
 from phoenix_ray.dataset.nearby import describe_nearby, names_a_file
 from phoenix_ray.dataset.parquet import SCHEMA_VERSION
 from phoenix_ray.dataset.sealing import (
+    Flag,
     FrameNumber,
     Texts,
     parse_mapping,
@@ -38,7 +39,20 @@ from phoenix_ray.text import without_secrets
 # Compared field → the setting that decides it, where their names differ.
 _SETTINGS = {"model.model": "model.name"}
 # Fields that are recorded only where they differ from this, so that older datasets keep their fingerprint.
-_UNRECORDED = {"model.mode": "static", "model.complexity": "1"}
+_UNRECORDED = {"model.mode": "static", "model.complexity": "1", "source.square_pixels": "False"}
+# Settings of a source that decide which videos a path holds. They are recorded where they differ from the default, so
+# that whoever opens the source again finds the same videos.
+LISTING_SETTINGS = (
+    "video_id_column",
+    "path_column",
+    "split_column",
+    "start_column",
+    "end_column",
+    "start_frame_column",
+    "end_frame_column",
+    "fps_column",
+    "pixel_aspect_ratio",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +66,9 @@ class DatasetIdentity:
         signature: How changed videos are detected (`source.signature`).
         source_root: The source's path in the first run. It is not compared: data mounted elsewhere is the same data if
             the videos' signatures agree, and other data shows as changed videos.
+        square_pixels: Whether frames were resized to square pixels (`source.square_pixels`).
+        listing: Settings of `LISTING_SETTINGS` with which the first run listed the source. They are not compared: what
+            they change shows in the videos' signatures.
         schema_version: Version of the columns and footers.
     """
 
@@ -60,6 +77,8 @@ class DatasetIdentity:
     limit_frames: FrameNumber | None = None
     signature: str = "sizes"
     source_root: str = ""
+    square_pixels: Flag = False
+    listing: Texts = field(default_factory=dict)
     schema_version: FrameNumber = SCHEMA_VERSION
 
     @property
@@ -73,6 +92,8 @@ class DatasetIdentity:
         yield "layout", self.layout
         yield "source.limit_frames", self.limit_frames
         yield "source.signature", self.signature
+        if self.square_pixels:
+            yield "source.square_pixels", "True"
         for name, value in sorted(self.model.items()):
             yield f"model.{name}", value
 
@@ -106,7 +127,7 @@ def claim_dataset(storage: Storage, identity: DatasetIdentity) -> DatasetIdentit
         FingerprintMismatchError: The dataset was computed with other settings.
         OutputError: The output cannot be written, or its `dataset.json` cannot be understood.
     """
-    tree = {
+    tree: dict[str, object] = {
         "schema_version": identity.schema_version,
         "layout": identity.layout,
         "model": dict(identity.model),
@@ -115,6 +136,10 @@ def claim_dataset(storage: Storage, identity: DatasetIdentity) -> DatasetIdentit
         "source_root": without_secrets(identity.source_root),
         "fingerprint": identity.fingerprint,
     }
+    if identity.square_pixels:
+        tree["square_pixels"] = True
+    if identity.listing:
+        tree["listing"] = dict(identity.listing)
     if storage.create(paths.IDENTITY, seal_json(tree)):
         return identity
     return check_identity(storage, identity)
@@ -227,6 +252,30 @@ def find_layout(identity: DatasetIdentity) -> Layout:
 def _show(fields: Mapping[str, str | int | None], name: str) -> str:
     value = fields.get(name)
     return _UNRECORDED.get(name, "none") if value is None else str(value)
+
+
+def listing_settings(settings: SourceSettings) -> dict[str, str]:
+    """Return the settings of `LISTING_SETTINGS` that differ from the default, as text."""
+    default = SourceSettings()
+    values = {name: getattr(settings, name) for name in LISTING_SETTINGS}
+    return {name: str(value) for name, value in values.items() if value != getattr(default, name)}
+
+
+def as_recorded(settings: SourceSettings, identity: DatasetIdentity) -> SourceSettings:
+    """Return source settings with which the videos of a dataset are found again, as they were computed.
+
+    Args:
+        settings: What the user gives now: the path, and settings that go before recorded ones.
+        identity: The dataset's identity.
+    """
+    given = listing_settings(settings)
+    recorded = {name: text for name, text in identity.listing.items() if name in LISTING_SETTINGS and name not in given}
+    compared = {
+        "limit_frames": identity.limit_frames,
+        "signature": identity.signature,
+        "square_pixels": identity.square_pixels,
+    }
+    return SourceSettings.model_validate({**settings.model_dump(), **recorded, **compared})
 
 
 def open_recorded_source(settings: SourceSettings, recorded: str) -> Source:

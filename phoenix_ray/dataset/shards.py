@@ -75,6 +75,10 @@ class RecordedVideo:
         fps: Frames per second; None where the source has no clock, the average where the rate varies.
         annotation: Text that belongs to the video.
         fps_varies: Whether the frame rate varies; None where an earlier version wrote the file and did not look.
+        start_frame: Frame of its file or folder with which the video begins: above 0 only in segments. Here and below,
+            None where an earlier version wrote the file.
+        start_seconds: When that frame is shown, in seconds from the start of the file; None also without a clock.
+        pixel_aspect_ratio: Width of a stored pixel over its height; None also where the source does not say.
     """
 
     split: str
@@ -84,6 +88,9 @@ class RecordedVideo:
     fps: FiniteNumber | None
     annotation: Texts
     fps_varies: Flag | None = None
+    start_frame: FrameNumber | None = None
+    start_seconds: FiniteNumber | None = None
+    pixel_aspect_ratio: FiniteNumber | None = None
 
     @property
     def key(self) -> VideoKey:
@@ -106,6 +113,9 @@ def recorded_fields(video: Video | RecordedVideo) -> dict[str, Any]:
         "fps": video.fps,
         "annotation": dict(video.annotation),
         "fps_varies": video.fps_varies,
+        "start_frame": video.start_frame,
+        "start_seconds": video.start_seconds,
+        "pixel_aspect_ratio": video.pixel_aspect_ratio,
     }
 
 

@@ -49,7 +49,7 @@ KERNELS_SEPARATOR = " | "
 # What resume, compaction and reading need: of a million videos, these few columns fit in memory.
 VERSION_COLUMNS = ("split", "video_id", "source_signature", "frames", "file", "first_row")
 # Missing in datasets of the first versions. The schema version stayed the same: older versions refuse a newer one.
-_LATER_COLUMNS = frozenset({"fps_varies", "kernels"})
+_LATER_COLUMNS = frozenset({"fps_varies", "kernels", "start_frame", "start_seconds", "pixel_aspect_ratio"})
 _TEXTS = pa.map_(pa.string(), pa.string())
 # As `_TEXTS` in a file.
 _PAIRS = pa.list_(
@@ -98,6 +98,9 @@ def video_schema(layout: Layout) -> pa.Schema:
             pa.field("frames", pa.int32(), nullable=False),
             pa.field("fps", pa.float64()),
             pa.field("fps_varies", pa.bool_()),
+            pa.field("start_frame", pa.int32()),
+            pa.field("start_seconds", pa.float64()),
+            pa.field("pixel_aspect_ratio", pa.float64()),
             *(pa.field(name, pa.string()) for name in NAMED_ANNOTATIONS),
             pa.field("annotation", _TEXTS, nullable=False),
             *(pa.field(f"frames_{status}", pa.int32(), nullable=False) for status in STATUSES),
@@ -120,6 +123,9 @@ def to_video_table(layout: Layout, entries: Sequence[VideoEntry], file: str | No
         "frames": [entry.frame_count for entry in entries],
         "fps": [entry.fps for entry in entries],
         "fps_varies": [entry.fps_varies for entry in entries],
+        "start_frame": [entry.start_frame for entry in entries],
+        "start_seconds": [entry.start_seconds for entry in entries],
+        "pixel_aspect_ratio": [entry.pixel_aspect_ratio for entry in entries],
         **{name: [entry.annotation.get(name) for entry in entries] for name in NAMED_ANNOTATIONS},
         "annotation": [
             [(key, text) for key, text in entry.annotation.items() if key not in NAMED_ANNOTATIONS] for entry in entries

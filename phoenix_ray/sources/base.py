@@ -34,6 +34,13 @@ class Video:
         fps: Frames per second: the average where the rate varies, None where the source has no clock.
         annotation: Text that belongs to the video (`signer`, `gloss`, `translation`, …), copied to the dataset.
         fps_varies: Whether the intervals between frames differ, so that only time stamps say when a frame is shown.
+        is_segment: Whether it is a part of a source that a table names by its start and end. Frame 0 of the video is
+            then frame `start_frame` of its file or folder.
+        start_frame: Frame of the file or folder with which the video begins.
+        start_seconds: When that frame is shown, in seconds from the start of the file; None where it has no clock.
+        is_clipped: Whether the table's end lies after the end of the source, so that the segment ends with the source.
+        pixel_aspect_ratio: Width of a stored pixel over its height, before the picture is turned; None if unknown.
+        square_pixels: Whether its frames are resized so that pixels are square (`source.square_pixels`).
     """
 
     split: str
@@ -45,6 +52,17 @@ class Video:
     fps: float | None = None
     annotation: Mapping[str, str] = field(default_factory=dict)
     fps_varies: bool = False
+    is_segment: bool = False
+    start_frame: int = 0
+    start_seconds: float | None = 0.0
+    is_clipped: bool = False
+    pixel_aspect_ratio: float | None = None
+    square_pixels: bool = False
+
+    @property
+    def is_stretched(self) -> bool:
+        """Whether its frames have pixels that are known not to be square, and stay as they are."""
+        return self.pixel_aspect_ratio not in (None, 1.0) and not self.square_pixels
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +71,9 @@ class Frame:
 
     Attributes:
         index: 0-based position in the video.
-        name: File name of the frame, or `frame-<index>` in a video file.
-        timestamp: Seconds from the start of the video, None where the source has no clock.
+        name: File name of the frame, or `frame-<index>` in a video file. In a segment it is the name that the frame
+            has in the whole file or folder.
+        timestamp: Seconds from the start of the video (of a segment, its own), None where the source has no clock.
         image: RGB uint8 of shape (height, width, 3), None when the frame is unreadable or must not be decoded.
         error: Why the frame is unreadable, None otherwise.
     """

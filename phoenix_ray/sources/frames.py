@@ -18,20 +18,25 @@ from numpy.typing import NDArray
 from phoenix_ray.config import DecodeSettings
 from phoenix_ray.errors import ConfigError, SourceError
 from phoenix_ray.sources.base import Frame, Video
-from phoenix_ray.sources.containers import decode_video, frame_name
 from phoenix_ray.sources.decode import UnreadableFrameError, read_picture
+from phoenix_ray.sources.decoding import DecodingSessions, frame_name
 from phoenix_ray.sources.files import is_storage_error, lookahead, not_seen, storage_failure, with_retries
 from phoenix_ray.sources.folders import frame_names
 from phoenix_ray.sources.locations import source_path
 from phoenix_ray.sources.paths import SourcePath
+from phoenix_ray.sources.pixel_aspect import with_square_pixels
 from phoenix_ray.sources.synthetic import read_synthetic
 from phoenix_ray.text import counted, storable_text
 
 
-def read_frames(video: Video, first: int, last: int, settings: DecodeSettings) -> Generator[Frame, None, None]:
+def read_frames(
+    video: Video, first: int, last: int, settings: DecodeSettings, sessions: DecodingSessions | None = None
+) -> Generator[Frame, None, None]:
     """Yield frames `first` to `last - 1` in order, decoding `settings.ahead` of them before they are needed.
 
     Memory is bounded by `settings.ahead` frames whatever the length of the video. Close the iterator to stop early.
+    With `sessions`, a range of a video file goes on where one before it ended; without, it is decoded from the first
+    frame of the file. The frames are the same.
 
     Raises:
         ValueError: The range does not lie within the video.
@@ -44,7 +49,7 @@ def read_frames(video: Video, first: int, last: int, settings: DecodeSettings) -
         return read_synthetic(video, first, last)
     if video.kind == "frame_folder":
         return _read_folder(video, first, last, settings)
-    return _read_container(video, first, last, settings)
+    return _read_container(video, first, last, settings, sessions)
 
 
 def undecoded_frames(video: Video, first: int, last: int) -> Iterator[Frame]:
@@ -55,12 +60,14 @@ def undecoded_frames(video: Video, first: int, last: int) -> Iterator[Frame]:
     Raises:
         SourceError: This machine cannot list the video's folder.
     """
+    start = video.start_frame
     if video.kind != "frame_folder":
-        yield from (Frame(index, frame_name(index), timestamp=None, image=None) for index in range(first, last))
+        yield from (Frame(index, frame_name(start + index), timestamp=None, image=None) for index in range(first, last))
         return
     names = _list_frames(video, _path_of(video))
     for index in range(first, last):
-        name = storable_text(names[index]) if index < len(names) else frame_name(index)
+        place = start + index
+        name = storable_text(names[place]) if place < len(names) else frame_name(place)
         yield Frame(index, name, _timestamp(video, index), image=None)
 
 
@@ -122,12 +129,13 @@ class _FolderReader:
     def read(self, index: int) -> Frame:
         """Return the frame of an index, decoded or with the reason why not."""
         video, names = self._video, self._names
-        timestamp = _timestamp(video, index)
-        if index >= len(names):
-            planned = counted(video.frame_count, "frame")
-            missing = f"the folder held {planned} when the run was planned, now {len(names):,}"
-            return Frame(index, frame_name(index), timestamp, image=None, error=missing)
-        path = self._folder / names[index]
+        timestamp, place = _timestamp(video, index), video.start_frame + index
+        if place >= len(names):
+            least = "at least " if video.is_segment else ""
+            planned = counted(video.start_frame + video.frame_count, "frame")
+            missing = f"the folder held {least}{planned} when the run was planned, now {len(names):,}"
+            return Frame(index, frame_name(place), timestamp, image=None, error=missing)
+        path, name = self._folder / names[place], storable_text(names[place])
         try:
             image = with_retries(lambda: self._decode(path))
         except (UnreadableFrameError, OSError) as error:
@@ -136,14 +144,16 @@ class _FolderReader:
             if isinstance(error, FileNotFoundError) and not self._is_folder_there():
                 # More than this file is gone: when a mount fails, the whole folder goes with it.
                 raise not_seen(error, video.location) from None
-            return Frame(index, storable_text(names[index]), timestamp, image=None, error=str(error))
-        return Frame(index, storable_text(names[index]), timestamp, image)
+            return Frame(index, name, timestamp, image=None, error=str(error))
+        return Frame(index, name, timestamp, image)
 
     def _decode(self, path: SourcePath) -> NDArray[np.uint8]:
         with path.open() as file:
             picture = read_picture(file.stream(), self._max_pixels)
         with self._decoding:
-            return picture.decode()
+            image = picture.decode()
+            ratio = self._video.pixel_aspect_ratio if self._video.square_pixels else None
+            return with_square_pixels(image, ratio, self._max_pixels)
 
     def _is_folder_there(self) -> bool:
         try:
@@ -152,8 +162,11 @@ class _FolderReader:
             raise storage_failure(error, self._video.location) from None
 
 
-def _read_container(video: Video, first: int, last: int, settings: DecodeSettings) -> Generator[Frame, None, None]:
-    decoded = decode_video(video, _path_of(video), first, last, settings.max_pixels)
+def _read_container(
+    video: Video, first: int, last: int, settings: DecodeSettings, sessions: DecodingSessions | None
+) -> Generator[Frame, None, None]:
+    sessions = sessions or DecodingSessions()
+    decoded = sessions.frames(video, _path_of(video), first, last, settings.max_pixels)
     try:
         # A codec decodes in order, so one thread runs ahead whatever `settings.threads` says.
         yield from lookahead(lambda _: next(decoded), range(first, last), threads=1, ahead=settings.ahead)

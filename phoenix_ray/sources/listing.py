@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from fractions import Fraction
 from functools import partial
 from pathlib import PurePath
 
@@ -19,20 +20,23 @@ from phoenix_ray.errors import ConfigError, SourceError, did_you_mean
 from phoenix_ray.object_stores import is_object_store
 from phoenix_ray.sources.base import LeftOut, SourceProblem, Video
 from phoenix_ray.sources.containers import examine_container
+from phoenix_ray.sources.examined import ExaminedSource, SegmentedSources
 from phoenix_ray.sources.files import ContainerError, UnavailableError, lookahead
 from phoenix_ray.sources.folders import sign_frames
 from phoenix_ray.sources.formats import FRAME_SUFFIXES, is_video_name
 from phoenix_ray.sources.locations import source_path
 from phoenix_ray.sources.object_paths import FOLDERS_TOGETHER, ObjectPath
 from phoenix_ray.sources.paths import FrameSizes, SourcePath
+from phoenix_ray.sources.segments import Segment, SegmentError, Span, sign_segment
+from phoenix_ray.sources.timing import Timeline
 from phoenix_ray.text import counted, storable_text, without_secrets
 
 # Enough to hide the round trips of a network file system.
 LISTING_THREADS = 16
 LISTED_AHEAD = 256
 
-# The ending of folders that are left out without looking inside.
-FOLDER = "folder"
+# The ending of folders that are left out without looking inside, and that of columns of a table.
+FOLDER, COLUMN = "folder", "column"
 # Names kept for each ending and reason: a tree may hold millions of files that are not videos.
 MOST_NAMES = 10_000
 _NAMES_SHOWN = 3
@@ -47,6 +51,7 @@ class Candidate:
         location: Absolute path or URI of a frame folder or a video file, which may not exist.
         named_by: The file or folder that names the video; the message says so when there is no such video.
         refusal: Why the location is not used; empty where it is.
+        span: Start and end of the segment that the video is; None for a whole file or folder.
     """
 
     split: str
@@ -56,6 +61,7 @@ class Candidate:
     fps: float | None = None
     annotation: Mapping[str, str] = field(default_factory=dict)
     refusal: str = ""
+    span: Span | None = None
 
 
 def list_videos(candidates: Iterable[Candidate], settings: SourceSettings) -> Iterator[Video | SourceProblem]:
@@ -66,8 +72,10 @@ def list_videos(candidates: Iterable[Candidate], settings: SourceSettings) -> It
     """
     ordered = sorted(candidates, key=lambda candidate: (candidate.split, candidate.video_id))
     check_splits(settings.splits, {candidate.split for candidate in ordered})
+    segmented = SegmentedSources(((each.location, each.fps), each.span) for each in ordered if each.span)
     blocks = _blocks(_select(ordered, settings))
-    for block in lookahead(partial(_examine, settings=settings), blocks, LISTING_THREADS, LISTED_AHEAD):
+    examine = partial(_examine, settings=settings, segmented=segmented)
+    for block in lookahead(examine, blocks, LISTING_THREADS, LISTED_AHEAD):
         yield from block
 
 
@@ -115,7 +123,7 @@ def count_endings(groups: Iterable[LeftOut]) -> str:
         counts[group.ending] += group.count
     ordered = sorted(counts.items(), key=lambda item: (-item[1], not item[0], item[0]))
     return ", ".join(
-        counted(count, FOLDER) if ending == FOLDER else f"{count:,} {ending or 'without an ending'}"
+        counted(count, ending) if ending in (FOLDER, COLUMN) else f"{count:,} {ending or 'without an ending'}"
         for ending, count in ordered
     )
 
@@ -139,10 +147,11 @@ def _select(ordered: Iterable[Candidate], settings: SourceSettings) -> Iterator[
         if settings.splits and candidate.split not in settings.splits:
             continue
         if previous and (previous.split, previous.video_id) == (candidate.split, candidate.video_id):
+            way_out = "Give each segment an ID of its own." if candidate.span else "Rename one of them."
             yield _problem(
                 candidate,
                 f"{candidate.named_by} names a second video of this split and ID, {candidate.location}; "
-                f"{previous.location} is used. Rename one of them.",
+                f"{previous.location} is used. {way_out}",
             )
             continue
         previous = candidate
@@ -166,14 +175,19 @@ def _blocks(selected: Iterable[Candidate | SourceProblem]) -> Iterator[list[Cand
 
 
 def _bucket_folder(candidate: Candidate | SourceProblem) -> str | None:
-    """Return the folder in a bucket that a frame folder lies in; None if it lies elsewhere, or looks like a file."""
-    if isinstance(candidate, SourceProblem) or not is_object_store(candidate.location):
+    """Return the folder in a bucket that a frame folder lies in; None if it lies elsewhere, or looks like a file.
+
+    Folders of which only segments are wanted are listed one by one, each once for all its segments.
+    """
+    if isinstance(candidate, SourceProblem) or candidate.span or not is_object_store(candidate.location):
         return None
     around, _, name = candidate.location.rpartition("/")
     return None if is_video_name(name) else around
 
 
-def _examine(block: Sequence[Candidate | SourceProblem], settings: SourceSettings) -> list[Video | SourceProblem]:
+def _examine(
+    block: Sequence[Candidate | SourceProblem], settings: SourceSettings, segmented: SegmentedSources
+) -> list[Video | SourceProblem]:
     """Return the videos of candidates, of which several lie in one folder of a bucket.
 
     Raises:
@@ -185,14 +199,17 @@ def _examine(block: Sequence[Candidate | SourceProblem], settings: SourceSetting
         if around and len(block) > 1:
             names = [candidate.location.rpartition("/")[2] for candidate in block if isinstance(candidate, Candidate)]
             frames = ObjectPath(around).frames_of(names, sizes=settings.signature == "sizes")
-        return [_examine_candidate(candidate, frames, settings) for candidate in block]
+        return [_examine_candidate(candidate, frames, settings, segmented) for candidate in block]
     except OSError as error:
         named_by = next(f"{candidate.named_by}: " for candidate in block if isinstance(candidate, Candidate))
         raise SourceError(f"{named_by}{error.filename} cannot be read: {error}.") from None
 
 
 def _examine_candidate(
-    candidate: Candidate | SourceProblem, listed: Mapping[str, FrameSizes], settings: SourceSettings
+    candidate: Candidate | SourceProblem,
+    listed: Mapping[str, FrameSizes],
+    settings: SourceSettings,
+    segmented: SegmentedSources,
 ) -> Video | SourceProblem:
     """Return the video of a candidate; `listed` has folders that are listed already, by name."""
     if isinstance(candidate, SourceProblem):
@@ -205,38 +222,84 @@ def _examine_candidate(
         return _problem(candidate, "The name is not valid UTF-8. Rename it.")
     try:
         path = source_path(candidate.location)
-        frames = listed.get(path.name) or path.frames(sizes=settings.signature == "sizes")
-        return _to_video(candidate, path, frames, settings)
+        if candidate.span is not None:
+            key = (candidate.location, candidate.fps)
+            whole = settings.model_copy(update={"limit_frames": None})
+            examined, segment = segmented.find(
+                key, candidate.span, lambda: _examine_source(candidate, path, None, whole)
+            )
+            return _to_video(candidate, examined, segment, settings)
+        examined, _ = _examine_source(candidate, path, listed.get(path.name), settings)
+        return _to_video(candidate, examined, None, settings)
     except FileNotFoundError:
         return _problem(candidate, f"{candidate.named_by} names '{candidate.location}', which does not exist.")
     except UnavailableError:
         raise
     except (ConfigError, SourceError) as error:
         return _problem(candidate, str(error))
+    except SegmentError as error:
+        return _problem(candidate, f"{candidate.named_by}: {error}.")
     except (OSError, ValueError, ContainerError) as error:
         # ValueError: the location cannot be a path because it holds a null byte.
         return _problem(candidate, f"{candidate.location} cannot be read: {error}")
 
 
-def _to_video(
-    candidate: Candidate, path: SourcePath, frames: FrameSizes | None, settings: SourceSettings
-) -> Video | SourceProblem:
-    """Return a video that is the frames of a folder, or a file where these are None."""
-    location = candidate.location
-    annotation = {name: without_secrets(text) for name, text in candidate.annotation.items()}
-    video = partial(Video, candidate.split, candidate.video_id, location=location, annotation=annotation)
+def _examine_source(
+    candidate: Candidate, path: SourcePath, listed: FrameSizes | None, settings: SourceSettings
+) -> tuple[ExaminedSource, Timeline]:
+    """Return what there is at a location, and when its frames are shown; `listed` are the files of a folder, if known.
+
+    Raises:
+        SourceError: It is a folder without frames.
+        ContainerError: It is not a video file that can be opened.
+        OSError: It cannot be read.
+    """
+    frames = listed or path.frames(sizes=settings.signature == "sizes")
     if frames is not None:
         folder = sign_frames(frames, settings.signature, settings.limit_frames)
         if folder.frame_count == 0:
-            return _problem(candidate, f"{location} holds no frames ({' '.join(FRAME_SUFFIXES)}).")
-        return video(kind="frame_folder", frame_count=folder.frame_count, signature=folder.signature, fps=candidate.fps)
+            raise SourceError(f"{candidate.location} holds no frames ({' '.join(FRAME_SUFFIXES)}).")
+        examined = ExaminedSource("frame_folder", folder.frame_count, folder.signature, candidate.fps)
+        return examined, Timeline((), Fraction(1), candidate.fps)
     container = examine_container(path, settings.limit_frames)
-    return video(
-        kind="video_file",
-        frame_count=container.frame_count,
-        signature=container.signature,
-        fps=container.rate.fps,
-        fps_varies=container.rate.varies,
+    examined = ExaminedSource(
+        "video_file",
+        container.frame_count,
+        container.signature,
+        container.rate.fps,
+        container.rate.varies,
+        container.pixel_aspect_ratio,
+    )
+    return examined, container.timeline
+
+
+def _to_video(candidate: Candidate, source: ExaminedSource, segment: Segment | None, settings: SourceSettings) -> Video:
+    """Return the video that a source is, or a segment of it."""
+    ratio = source.pixel_aspect_ratio or settings.pixel_aspect_ratio
+    first, last, signature = 0, source.frame_count, source.signature
+    if segment is not None:
+        first = segment.first
+        last = min(segment.last, first + (settings.limit_frames or source.frame_count))
+        signature = sign_segment(signature, segment)
+    if settings.square_pixels and ratio not in (None, 1):
+        # The landmarks of a frame depend on its shape. What shape it has may come from a setting.
+        signature = f"{signature}@{ratio}"
+    return Video(
+        split=candidate.split,
+        video_id=candidate.video_id,
+        kind=source.kind,
+        location=candidate.location,
+        frame_count=last - first,
+        signature=signature,
+        fps=source.fps,
+        annotation={name: without_secrets(text) for name, text in candidate.annotation.items()},
+        fps_varies=source.fps_varies,
+        is_segment=segment is not None,
+        start_frame=first,
+        start_seconds=segment.start_seconds if segment else 0.0,
+        is_clipped=segment is not None and segment.is_clipped,
+        pixel_aspect_ratio=ratio,
+        square_pixels=settings.square_pixels,
     )
 
 

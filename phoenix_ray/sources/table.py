@@ -4,7 +4,8 @@
     monday/1,clips/monday 1.mp4,train,Anna
 
 The path is a video file or a frame folder: absolute, a URI, or relative to the table. Settings name the columns of ID,
-path and split; all other columns become annotations. Without a split column, all videos are in one split.
+path, split, start and end; all other columns become annotations. Without a split column, all videos are in one split. A
+row with a start or an end is a segment of its file or folder (`segments`).
 
 A text file may be separated by commas, semicolons (Excel in most of Europe), tabs or bars, whatever its ending: the
 header decides. A `'` before `=`, `+`, `-` or `@`, which exports write to keep a cell from being a formula, is removed.
@@ -17,21 +18,28 @@ import csv
 import io
 import posixpath
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from phoenix_ray.config import SourceSettings
 from phoenix_ray.errors import ConfigError, SourceError, did_you_mean
 from phoenix_ray.object_stores import is_object_store, refuse_credentials
-from phoenix_ray.sources.base import DEFAULT_SPLIT, NoteLeftOut, SourceProblem, Video, ignore_left_out
-from phoenix_ray.sources.listing import Candidate, list_videos
+from phoenix_ray.sources.base import DEFAULT_SPLIT, LeftOut, NoteLeftOut, SourceProblem, Video, ignore_left_out
+from phoenix_ray.sources.formats import is_video_name
+from phoenix_ray.sources.listing import COLUMN, Candidate, list_videos
 from phoenix_ray.sources.locations import is_uri, normalise
 from phoenix_ray.sources.paths import SourcePath
-from phoenix_ray.text import counted, from_spreadsheet_text
+from phoenix_ray.sources.segments import SegmentError, read_span, span_columns, unread_span_columns
+from phoenix_ray.text import counted, from_spreadsheet_text, storable_text
 
 TEXT_SUFFIXES = (".csv", ".tsv")
 TABLE_SUFFIXES = (*TEXT_SUFFIXES, ".parquet")
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
+# Why columns that look like the times of segments are not read as such.
+UNREAD_SPANS = (
+    "they look like the start and end of segments, but are annotations here: name them with source.start_column and "
+    "source.end_column (seconds), or source.start_frame_column and source.end_frame_column"
+)
 # Excel reads the separator from a first line like this.
 _LONGEST_SEPARATOR_LINE = 8
 _SEPARATOR_LINE = re.compile(r"sep=(.)\r?\n")
@@ -56,13 +64,16 @@ class TableSource:
 
     def videos(
         self,
-        note_left_out: NoteLeftOut = ignore_left_out,  # noqa: ARG002 - a table leaves nothing out
+        note_left_out: NoteLeftOut = ignore_left_out,
     ) -> Iterator[Video | SourceProblem]:
         """Yield the selected videos and problems; see `Source.videos`."""
         rows = read_table(self.table, (self.settings.video_id_column, self.settings.path_column))
         if not rows:
             raise SourceError(f"{self.table} has no rows.")
-        self._check_columns(list(rows[0]))
+        columns = list(rows[0])
+        self._check_columns(columns)
+        if unread := unread_span_columns(self.settings, columns):
+            note_left_out(LeftOut(UNREAD_SPANS, COLUMN, len(unread), tuple(map(storable_text, unread))))
         return list_videos(self._candidates(rows), self.settings)
 
     def _check_columns(self, columns: list[str]) -> None:
@@ -77,6 +88,7 @@ class TableSource:
     def _candidates(self, rows: list[dict[str, str]]) -> Iterator[Candidate]:
         settings = self.settings
         used = {settings.video_id_column, settings.path_column, settings.split_column}
+        used.update(span_columns(settings, rows[0]))
         for number, row in enumerate(rows, start=1):
             path = row[settings.path_column]
             location, refusal = _locate(path, self.table.location) if path else "", ""
@@ -85,6 +97,12 @@ class TableSource:
                     refuse_credentials(location)
             except ConfigError as error:
                 location, refusal = "", str(error)
+            span = fps = None
+            try:
+                span = read_span(row, settings)
+                fps = None if is_video_name(path) else _read_fps(row, settings.fps_column)
+            except SegmentError as error:
+                refusal = refusal or f"{error}."
             yield Candidate(
                 split=row.get(settings.split_column) or DEFAULT_SPLIT,
                 video_id=row[settings.video_id_column],
@@ -92,6 +110,8 @@ class TableSource:
                 named_by=f"{self.table.name} row {number}",
                 annotation={column: text for column, text in row.items() if column not in used},
                 refusal=refusal,
+                span=span,
+                fps=fps,
             )
 
 
@@ -129,6 +149,20 @@ def _expected(wanted: Sequence[str]) -> str:
     *most, last = SEPARATORS.values()
     separated = f"{', '.join(most)} or {last}"
     return f"a header with {' and '.join(wanted)}, then one line for each video, separated by {separated}, in UTF-8"
+
+
+def _read_fps(row: Mapping[str, str], column: str) -> float | None:
+    """Return the frames per second that a row gives for a frame folder; None where it gives none."""
+    text = row.get(column, "").strip()
+    if not text:
+        return None
+    try:
+        fps = float(text)
+    except ValueError:
+        fps = 0.0
+    if not 0 < fps < 1e6:
+        raise SegmentError(f"{column} = {text} is not a number of frames per second (source.fps_column)")
+    return fps
 
 
 def _locate(path: str, table: str) -> str:

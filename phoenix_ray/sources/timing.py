@@ -85,11 +85,11 @@ class Timeline:
         """Return the index of the frame shown at `time` or last before it, 0 where that is unknown."""
         return max(0, bisect_right(self.times, time) - 1) if time is not None else 0
 
-    def seconds(self, index: int) -> float | None:
-        """Return the time of a frame in seconds after the first frame."""
+    def seconds(self, index: int, start: int = 0) -> float | None:
+        """Return the time of a frame in seconds after frame `start`, which is not behind it."""
         if index < len(self.times):
-            return float((self.times[index] - self.times[0]) * self.time_base)
-        return index / self.fps if self.fps else None
+            return float((self.times[index] - self.times[start]) * self.time_base)
+        return (index - start) / self.fps if self.fps else None
 
 
 def read_timeline(file: SourceFile, fps: float | None) -> Timeline:

@@ -7,6 +7,8 @@ from functools import partial
 from pathlib import Path
 
 from phoenix_ray.config import DecodeSettings, SourceSettings
+from phoenix_ray.dataset.identity import as_recorded
+from phoenix_ray.dataset.reader import Dataset
 from phoenix_ray.errors import OutputError, SourceError
 from phoenix_ray.sources.base import Frame, Video
 from phoenix_ray.sources.frames import read_frames, undecoded_frames
@@ -36,7 +38,7 @@ def write_worst_videos(report: VerificationReport, verification: Verification, f
     if not verification.source:
         raise OutputError("Pictures need the frames, and neither side says where they lie: name them with --source.")
     try:
-        listing = open_source(SourceSettings(path=verification.source)).videos()
+        listing = open_source(_source_settings(verification)).videos()
     except SourceError as error:
         raise SourceError(f"No picture: {error} Say where the frames are now: --source NEWPATH") from None
     found = {(video.split, video.video_id): video for video in listing if isinstance(video, Video)}
@@ -47,6 +49,15 @@ def write_worst_videos(report: VerificationReport, verification: Verification, f
     parts = [part.name for part in verification.reference.layout.parts]
     write_sheet("Reference and candidate", [SheetSection("What differs most", rows)], file, parts)
     return len(rows)
+
+
+def _source_settings(verification: Verification) -> SourceSettings:
+    """Return the settings of the source, as the compared dataset recorded them, if one of the sides is a dataset."""
+    settings = SourceSettings(path=verification.source)
+    for side in (verification.reference, verification.candidate):
+        if isinstance(side, Dataset):
+            return as_recorded(settings, side.identity)
+    return settings
 
 
 def _row(verification: Verification, comparison: VideoComparison, video: Video) -> Row:

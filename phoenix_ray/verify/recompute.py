@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from phoenix_ray.config import Settings
 from phoenix_ray.config_files import load
-from phoenix_ray.dataset.identity import DatasetIdentity, open_recorded_source
+from phoenix_ray.dataset.identity import LISTING_SETTINGS, DatasetIdentity, open_recorded_source
 from phoenix_ray.dataset.reader import BLOCK_ROWS, Dataset
 from phoenix_ray.dataset.schema import to_table
 from phoenix_ray.dataset.shards import VideoKey
@@ -164,6 +164,9 @@ def recorded_settings(identity: DatasetIdentity, source: str, overrides: Sequenc
     names = ModelSettings.model_fields.keys() - {"architecture"}
     words = [f"model.{name}={value}" for name, value in identity.model.items() if name in names]
     words += [f"model.name={identity.model.get('model', 'holistic')}", f"source.signature={identity.signature}"]
+    words += [f"source.{name}={value}" for name, value in identity.listing.items() if name in LISTING_SETTINGS]
+    if identity.square_pixels:
+        words.append("source.square_pixels=true")
     if identity.limit_frames is not None:
         words.append(f"source.limit_frames={identity.limit_frames}")
     settings = load(overrides=[*words, *overrides])

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from phoenix_ray.config import SourceSettings
-from phoenix_ray.dataset.identity import open_recorded_source
+from phoenix_ray.dataset.identity import as_recorded, open_recorded_source
 from phoenix_ray.dataset.reader import Dataset
 from phoenix_ray.dataset.shards import VideoKey
 from phoenix_ray.dataset.video_names import find_named
@@ -46,8 +46,7 @@ def find_source_videos(
     Raises:
         SourceError: The source or a video cannot be found, or the video there is too short to be the same.
     """
-    identity = dataset.identity
-    settings = source.model_copy(update={"limit_frames": identity.limit_frames, "signature": identity.signature})
+    settings = as_recorded(source, dataset.identity)
     found: dict[VideoKey, Video] = {}
     try:
         opened = open_recorded_source(settings, dataset.identity.source_root)

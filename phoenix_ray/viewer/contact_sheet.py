@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from phoenix_ray.config import DecodeSettings, SourceSettings
-from phoenix_ray.dataset.identity import open_recorded_source
+from phoenix_ray.dataset.identity import as_recorded, open_recorded_source
 from phoenix_ray.dataset.reader import Dataset
 from phoenix_ray.dataset.video_landmarks import VideoLandmarks
 from phoenix_ray.errors import ConfigError, OutputError
@@ -56,7 +56,7 @@ def write_contact_sheet(
         SourceError: The frames cannot be found.
     """
     dataset = Dataset.open(output)
-    opened = open_recorded_source(source, dataset.identity.source_root)
+    opened = open_recorded_source(as_recorded(source, dataset.identity), dataset.identity.source_root)
     found = [video for video in opened.videos() if isinstance(video, Video)]
     table = dataset.videos()
     known = set(zip(table["split"].to_pylist(), table["video_id"].to_pylist(), strict=True))

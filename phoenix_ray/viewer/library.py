@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from phoenix_ray.config import SourceSettings
 from phoenix_ray.dataset.array_lease import live_holders
-from phoenix_ray.dataset.identity import open_recorded_source
+from phoenix_ray.dataset.identity import as_recorded, open_recorded_source
 from phoenix_ray.dataset.locations import open_for_reading
 from phoenix_ray.dataset.reader import Dataset
 from phoenix_ray.dataset.shards import VideoKey
@@ -141,8 +141,7 @@ class ShownDataset:
         return recorded is not None and recorded != video.signature
 
     def _own_settings(self, source: SourceSettings) -> SourceSettings:
-        identity = self._dataset.identity
-        return source.model_copy(update={"limit_frames": identity.limit_frames, "signature": identity.signature})
+        return as_recorded(source, self._dataset.identity)
 
     def _has_writer(self) -> bool:
         with suppress(OSError, OutputError):

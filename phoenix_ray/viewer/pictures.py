@@ -48,6 +48,9 @@ _VIDEO_SCHEMA = pa.schema(
         pa.field("signature", pa.string()),
         pa.field("frame_count", pa.int32()),
         pa.field("fps", pa.float64()),
+        *(pa.field(name, pa.bool_()) for name in ("is_segment", "square_pixels")),
+        pa.field("start_frame", pa.int32()),
+        pa.field("pixel_aspect_ratio", pa.float64()),
         pa.field("problem", pa.string()),
     ]
 )
@@ -109,8 +112,7 @@ class SourceListing:
             if isinstance(entry, SourceProblem):
                 row |= {"problem": entry.message}
             else:
-                row |= {"kind": entry.kind, "location": entry.location, "signature": entry.signature}
-                row |= {"frame_count": entry.frame_count, "fps": entry.fps}
+                row |= {name: getattr(entry, name) for name in _VIDEO_SCHEMA.names if name not in (*row, "problem")}
             rows.append(row)
             self.listed += 1
             if len(rows) == _PIECE_VIDEOS:
@@ -130,7 +132,9 @@ class UnreadablePictureError(Exception):
     """Says why a frame has no picture."""
 
 
-FrameKey = tuple[str, int]
+# Location, first frame in it and number of frames: segments of a file are videos of their own.
+SegmentKey = tuple[str, int, int]
+FrameKey = tuple[SegmentKey, int]
 # A JPEG, or why there is none.
 Picture = bytes | UnreadablePictureError
 
@@ -156,8 +160,8 @@ class FramePictures:
         self._kept: OrderedDict[FrameKey, Picture] = OrderedDict()
         self._kept_bytes = 0
         self._pending: dict[FrameKey, Future[bytes]] = {}
-        self._readers: OrderedDict[str, _Reader] = OrderedDict()
-        self._busy: dict[str, threading.Lock] = {}
+        self._readers: OrderedDict[SegmentKey, _Reader] = OrderedDict()
+        self._busy: dict[SegmentKey, threading.Lock] = {}
         self._pool = ThreadPoolExecutor(_THREADS, "decode frames")
 
     def request(self, video: Video, index: int) -> Future[bytes]:
@@ -186,12 +190,12 @@ class FramePictures:
             reader.frames.close()
 
     def _is_claimed(self, video: Video, index: int) -> bool:
-        key = (video.location, index)
+        key = (_place(video), index)
         return key in self._kept or key in self._pending
 
     def _claim(self, video: Video, index: int) -> Future[bytes]:
         """Return the picture of a frame; one that nobody decodes yet is decoded with those after it."""
-        key = (video.location, index)
+        key = (_place(video), index)
         if key in self._kept:
             self._kept.move_to_end(key)
             done: Future[bytes] = Future()
@@ -205,8 +209,8 @@ class FramePictures:
                 future: Future[bytes] = Future()
                 # So that a request that is given up does not cancel what others wait for.
                 future.set_running_or_notify_cancel()
-                self._pending[video.location, number] = future
-            busy = self._busy.setdefault(video.location, threading.Lock())
+                self._pending[_place(video), number] = future
+            busy = self._busy.setdefault(_place(video), threading.Lock())
             self._pool.submit(self._decode_run, video, index, end, busy)
         return self._pending[key]
 
@@ -221,7 +225,7 @@ class FramePictures:
             except Exception as error:  # Whoever waits for the frames gets it.
                 reader.frames.close()
                 with self._lock:
-                    unsettled = [self._pending.pop((video.location, index), None) for index in range(first, end)]
+                    unsettled = [self._pending.pop((_place(video), index), None) for index in range(first, end)]
                 for future in unsettled:
                     if future is not None:
                         future.set_exception(error)
@@ -229,7 +233,7 @@ class FramePictures:
             self._keep_reader(video, reader)
 
     def _settle(self, video: Video, index: int, picture: Picture) -> None:
-        key = (video.location, index)
+        key = (_place(video), index)
         with self._lock:
             future = self._pending.pop(key)
             self._kept[key] = picture
@@ -240,7 +244,7 @@ class FramePictures:
 
     def _take_reader(self, video: Video, first: int) -> _Reader:
         with self._lock:
-            reader = self._readers.pop(video.location, None)
+            reader = self._readers.pop(_place(video), None)
         if reader is not None:
             if reader.following == first:
                 return reader
@@ -250,10 +254,14 @@ class FramePictures:
 
     def _keep_reader(self, video: Video, reader: _Reader) -> None:
         with self._lock:
-            self._readers[video.location] = reader
+            self._readers[_place(video)] = reader
             oldest = self._readers.popitem(last=False)[1] if len(self._readers) > _READERS_KEPT_OPEN else None
         if oldest is not None:
             oldest.frames.close()
+
+
+def _place(video: Video) -> SegmentKey:
+    return video.location, video.start_frame, video.frame_count
 
 
 def _resolve(future: Future[bytes], picture: Picture) -> None:

@@ -209,6 +209,6 @@ def run_disturbed(words: Sequence[str], log: str, host: str, environment: Mappin
     patch("phoenix_ray.cluster.reduce._COMPACT", ray.remote(max_retries=3)(compact_disturbed)).start()
     patch("phoenix_ray.cluster.reduce.SMALL_BYTES", 0).start()
     patch("phoenix_ray.cluster.claim.open_storage", lambda path: open_disturbed(path, "driver")).start()
-    patch("phoenix_ray.cluster.scheduler.BACKOFF_SECONDS", BACKOFF_SECONDS).start()
+    patch("phoenix_ray.cluster.backoff.BACKOFF_SECONDS", BACKOFF_SECONDS).start()
     patch("phoenix_ray.cluster.pool_size.LOOK_SECONDS", LOOK_SECONDS).start()
     cli.main(["run", *words])

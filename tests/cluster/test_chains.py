@@ -65,6 +65,20 @@ def about(assignment: Assignment) -> tuple[str, int, int]:
     return assignment.shard.video.video_id, assignment.shard.first, assignment.shard.last
 
 
+def test_the_next_link_of_a_video_file_goes_to_the_worker_that_has_it_open() -> None:
+    found = replace(video("long", 30), kind="video_file")
+    scheduler = Scheduler([Shard(found, 0, 30)], 2, Blame(3, 1), Chains(10))
+    first = take(scheduler, 1)
+    assert scheduler.completed(first, 1.0)
+    assert scheduler.next_shard(2, 1.0) is None, "worker 1 is about to ask"
+    second = take(scheduler, 1, 1.0)
+    assert (second.shard.first, second.shard.last) == (10, 20)
+    scheduler.completed(second, 2.0)
+    assert scheduler.worker_lost(1, Trouble("model", "died"), 2.0) == []
+    third = take(scheduler, 2, 2.0)
+    assert (third.shard.first, third.shard.last) == (20, 30)
+
+
 def test_a_link_is_handed_out_when_the_one_before_is_committed_and_with_its_state() -> None:
     scheduler = make({"a": 25})
     first = take(scheduler, 1)

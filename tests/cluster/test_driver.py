@@ -1,8 +1,7 @@
 from __future__ import annotations
 
 from phoenix_ray.cluster.driver import QUIET_SECONDS, Watchdog
-from phoenix_ray.cluster.scheduler import SchedulerState
-from phoenix_ray.cluster.shards import Assignment
+from phoenix_ray.cluster.shards import Assignment, SchedulerState
 from phoenix_ray.dataset.shards import Shard
 from phoenix_ray.sources.base import Video
 

@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from phoenix_ray.cluster.claim import make_identity
-from phoenix_ray.cluster.plan import PackedShards, make_plan
+from phoenix_ray.cluster.plan import make_plan
 from phoenix_ray.cluster.rates import SHARDS, measure_rates, spread_sample
+from phoenix_ray.cluster.shard_queue import PackedShards
 from phoenix_ray.config import Settings, SourceSettings
 from phoenix_ray.dataset.shards import Shard
 from phoenix_ray.errors import SourceError

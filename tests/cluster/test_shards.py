@@ -11,8 +11,8 @@ from phoenix_ray.cluster.shards import (
     ShardState,
     Trouble,
     halves,
-    patience,
 )
+from phoenix_ray.cluster.speculation import patience
 from phoenix_ray.dataset.shards import Shard
 from phoenix_ray.sources.base import Video
 

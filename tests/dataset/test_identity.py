@@ -8,7 +8,16 @@ from threading import Barrier
 
 import pytest
 
-from phoenix_ray.dataset.identity import DatasetIdentity, agree_on_identity, claim_dataset, find_layout, read_identity
+from phoenix_ray.config import SourceSettings
+from phoenix_ray.dataset.identity import (
+    DatasetIdentity,
+    agree_on_identity,
+    as_recorded,
+    claim_dataset,
+    find_layout,
+    listing_settings,
+    read_identity,
+)
 from phoenix_ray.dataset.parquet import SCHEMA_VERSION
 from phoenix_ray.dataset.storage import LocalStorage
 from phoenix_ray.errors import FingerprintMismatchError, OutputError
@@ -158,3 +167,29 @@ def test_an_unknown_layout_is_told() -> None:
     assert find_layout(IDENTITY) == LAYOUT
     with pytest.raises(OutputError, match="'other' is not known"):
         find_layout(replace(IDENTITY, layout="other"))
+
+
+def test_square_pixels_are_part_of_the_identity_only_where_they_are_asked_for(tmp_path: Path) -> None:
+    storage = LocalStorage(str(tmp_path))
+    claim_dataset(storage, IDENTITY)
+    assert "square_pixels" not in json.loads((tmp_path / "dataset.json").read_text())
+    square = replace(IDENTITY, square_pixels=True)
+    assert IDENTITY.differences(square) == ["source.square_pixels: False → True"]
+    with pytest.raises(FingerprintMismatchError, match=r"source\.square_pixels: False → True"):
+        agree_on_identity(storage, square)
+    other = LocalStorage(str(tmp_path / "other"))
+    claim_dataset(other, square)
+    assert read_identity(other) == square
+
+
+def test_the_settings_with_which_a_source_was_listed_are_recorded_and_taken_again(tmp_path: Path) -> None:
+    settings = SourceSettings(start_column="START", end_column="", pixel_aspect_ratio=1.5, limit_frames=7)
+    identity = replace(IDENTITY, listing=listing_settings(settings), limit_frames=7)
+    assert identity.listing == {"start_column": "START", "end_column": "", "pixel_aspect_ratio": "1.5"}
+    storage = LocalStorage(str(tmp_path))
+    claim_dataset(storage, identity)
+    recorded = read_identity(storage)
+    assert recorded == identity
+    assert recorded.differences(replace(identity, listing={})) == []
+    assert as_recorded(SourceSettings(path="/now"), recorded) == settings.model_copy(update={"path": "/now"})
+    assert as_recorded(SourceSettings(start_column="FROM"), recorded).start_column == "FROM"

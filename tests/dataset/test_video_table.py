@@ -33,11 +33,12 @@ def test_a_table_without_the_later_columns_is_read_with_nulls(tmp_path: Path) ->
     compact_and_publish(storage)
     table = pq.read_table(tmp_path / "videos.parquet")
     # Only the table says 49.
-    write_videos(storage, table.drop_columns(["fps_varies"]).set_column(3, table.schema.field("fps"), [[49.0]]))
+    later = ["fps_varies", "start_frame", "start_seconds", "pixel_aspect_ratio"]
+    write_videos(storage, table.drop_columns(later).set_column(3, table.schema.field("fps"), [[49.0]]))
     found, damaged = gather_videos(storage, IDENTITY, read_manifest(storage, IDENTITY))
     assert not damaged
     assert found.schema.equals(video_schema(LAYOUT))
-    assert [found.column(name).to_pylist() for name in ("fps", "fps_varies")] == [[49.0], [None]]
+    assert [found.column(name).to_pylist() for name in ("fps", *later)] == [[49.0], *[[None]] * len(later)]
 
 
 @pytest.mark.parametrize("flag", [True, False, None])
@@ -50,5 +51,7 @@ def test_an_entry_comes_back_from_a_footer(tmp_path: Path, flag: bool | None) ->
     tree = json.loads(json.dumps(replace(entry, fps_varies=flag).to_json()))
     assert parse_entries([tree]) == [replace(entry, fps_varies=flag)]
     if flag is None:
-        del tree["fps_varies"]
-        assert parse_entries([tree])[0].fps_varies is None
+        later = ("fps_varies", "start_frame", "start_seconds", "pixel_aspect_ratio")
+        for name in later:
+            del tree[name]
+        assert [getattr(parse_entries([tree])[0], name) for name in later] == [None] * len(later)

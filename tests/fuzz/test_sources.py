@@ -19,8 +19,9 @@ from pyarrow import parquet
 from phoenix_ray.config import SourceSettings
 from phoenix_ray.errors import SourceError
 from phoenix_ray.sources.base import SourceProblem, Video
-from phoenix_ray.sources.containers import decode_video, examine_container
+from phoenix_ray.sources.containers import examine_container
 from phoenix_ray.sources.decode import UnreadableFrameError, decode_picture
+from phoenix_ray.sources.decoding import DecodingSessions
 from phoenix_ray.sources.disk_paths import DiskPath
 from phoenix_ray.sources.files import ContainerError
 from phoenix_ray.sources.phoenix import read_annotations
@@ -133,6 +134,6 @@ def test_video_files(scratch: Path, content: bytes) -> None:
     with suppress(ContainerError, OSError):
         found = examine_container(DiskPath(path), limit_frames=20)
         video = Video("all", "clip", "video_file", str(path), found.frame_count, found.signature, found.rate.fps)
-        frames = list(decode_video(video, DiskPath(video.location), 0, found.frame_count, MAX_PIXELS))
+        frames = list(DecodingSessions().frames(video, DiskPath(video.location), 0, found.frame_count, MAX_PIXELS))
         assert [frame.index for frame in frames] == list(range(found.frame_count))
         assert all((frame.image is None) == (frame.error is not None) for frame in frames)

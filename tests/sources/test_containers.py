@@ -14,7 +14,8 @@ import pytest
 from phoenix_ray.config import DecodeSettings
 from phoenix_ray.errors import SourceError
 from phoenix_ray.sources.base import Frame
-from phoenix_ray.sources.containers import SIGNED_BYTES, decode_video, examine_container
+from phoenix_ray.sources.containers import SIGNED_BYTES, examine_container
+from phoenix_ray.sources.decoding import DecodingSessions
 from phoenix_ray.sources.disk_paths import DiskPath
 from phoenix_ray.sources.files import ContainerError
 from phoenix_ray.sources.formats import is_video_name
@@ -26,7 +27,7 @@ MAX_PIXELS = DecodeSettings().max_pixels
 
 def frames_of(path: Path, max_pixels: int = MAX_PIXELS) -> list[Frame]:
     video = container_video(path)
-    return list(decode_video(video, DiskPath(video.location), 0, video.frame_count, max_pixels))
+    return list(DecodingSessions().frames(video, DiskPath(video.location), 0, video.frame_count, max_pixels))
 
 
 def check_one_row_per_frame(frames: list[Frame], count: int) -> None:
@@ -150,7 +151,7 @@ def test_a_damaged_frame_leaves_the_others_as_they_are(tmp_path: Path) -> None:
 def test_a_file_that_became_shorter_since_it_was_counted_is_flagged(tmp_path: Path) -> None:
     planned = container_video(write_video(tmp_path / "clip.mkv", 12))
     write_video(tmp_path / "clip.mkv", 5)
-    frames = list(decode_video(planned, DiskPath(planned.location), 3, 9, MAX_PIXELS))
+    frames = list(DecodingSessions().frames(planned, DiskPath(planned.location), 3, 9, MAX_PIXELS))
     assert [frame.image is not None for frame in frames] == [True] * 2 + [False] * 4
     assert frames[-1].error == "the video was planned with 12 frames; after frame 5: the file ends"
 
@@ -160,7 +161,7 @@ def test_a_file_that_is_gone_since_it_was_counted_says_nothing_about_its_frames(
     planned = container_video(path)
     path.unlink()
     with pytest.raises(SourceError, match=r"cannot be read on this machine \(No such file or directory\)"):
-        list(decode_video(planned, DiskPath(planned.location), 0, 3, MAX_PIXELS))
+        list(DecodingSessions().frames(planned, DiskPath(planned.location), 0, 3, MAX_PIXELS))
 
 
 def test_too_large_a_picture_is_flagged(tmp_path: Path) -> None:

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from phoenix_ray.config import DecodeSettings
-from phoenix_ray.sources.containers import decode_video, examine_container
+from phoenix_ray.sources.containers import examine_container
+from phoenix_ray.sources.decoding import DecodingSessions
 from phoenix_ray.sources.disk_paths import DiskFile, DiskPath
 from phoenix_ray.sources.timing import (
     COMMON_RATES,
@@ -126,7 +127,7 @@ def test_a_frame_of_two_fields_is_one_frame(tmp_path: Path, name: str, frames: i
     assert are_fields_split(DiskFile(path))
     video = container_video(path)
     assert video.frame_count == frames
-    found = list(decode_video(video, DiskPath(video.location), 0, frames, MAX_PIXELS))
+    found = list(DecodingSessions().frames(video, DiskPath(video.location), 0, frames, MAX_PIXELS))
     assert [frame.error for frame in found] == [None] * frames
     # Each picture has a grey of its own.
     greys = [round(float(frame.image.mean())) for frame in found if frame.image is not None]
@@ -144,7 +145,7 @@ def test_a_damaged_second_field_leaves_the_count_as_it_is(tmp_path: Path) -> Non
     path.write_bytes(data)
     video = container_video(path)
     assert abs(video.frame_count - 12) <= 1
-    found = list(decode_video(video, DiskPath(video.location), 0, video.frame_count, MAX_PIXELS))
+    found = list(DecodingSessions().frames(video, DiskPath(video.location), 0, video.frame_count, MAX_PIXELS))
     assert [frame.index for frame in found] == list(range(video.frame_count))
     assert sum(frame.image is not None for frame in found) >= 9
 
