@@ -93,7 +93,7 @@ def plan_workers(settings: ClusterSettings, cluster: Mapping[str, float], *, eng
     if settings.cpus_per_worker > cpus or gpu_share > gpus or count == 0:
         raise ClusterError(
             f"The cluster cannot hold one worker: each needs {plan.cpus:g} CPU and {plan.gpus:g} GPU, the cluster has "
-            f"{cpus:g} CPU and {gpus:g} GPU. Add nodes, or lower cluster.cpus_per_worker or --num-gpus."
+            f"{cpus:g} CPU and {gpus:g} GPU. Add nodes, or lower cluster.cpus_per_worker or cluster.num_gpus."
         )
     return plan
 
@@ -143,7 +143,7 @@ def require_spare_cpu(plan: WorkerPlan, settings: ClusterSettings, cluster: Clus
     if cpus - reserved < 1:
         raise ClusterError(
             f"decode.on=cpu_nodes needs a CPU that no worker reserves: {plan} take {reserved:g} of the cluster's "
-            f"{cpus:g} CPU. Lower --num-workers or cluster.cpus_per_worker, or let the workers decode: "
+            f"{cpus:g} CPU. Lower cluster.num_workers or cluster.cpus_per_worker, or let the workers decode: "
             "decode.on=workers."
         )
 
