@@ -20,7 +20,7 @@ from pydantic import ValidationError
 
 from phoenix_ray.config import Settings
 from phoenix_ray.errors import ConfigError, did_you_mean
-from phoenix_ray.setting_types import IS_PATH, Section
+from phoenix_ray.setting_types import IS_PATH, Location, Section
 
 Tree = TypeVar("Tree", bound=Section)
 
@@ -42,6 +42,33 @@ def load(
 ) -> Settings:
     """Return the settings of a run; see `load_tree`."""
     return load_tree(Settings, config, overrides, given, place)
+
+
+def load_arguments(
+    arguments: Mapping[str, object], settings: Mapping[str, object] | None, config: Location | None = None
+) -> Settings:
+    """Return the settings of a call from Python.
+
+    Args:
+        arguments: `section.key` → value of the argument that stands for it; None leaves the setting as it is.
+        settings: `section.key` → value, of the argument `settings`.
+        config: A YAML file, or the name of one that comes with the package.
+
+    Raises:
+        ConfigError: As `load_tree`; or a setting is given twice.
+    """
+    given = {key: value for key, value in arguments.items() if value is not None}
+    for key, value in (settings or {}).items():
+        if key in given:
+            raise ConfigError(f"'{key}' is given twice, as an argument and in settings: leave one of them out.")
+        if isinstance(value, Mapping):
+            example = next((f"{key}.{name}" for name in value), f"{key}.NAME")
+            raise ConfigError(f"settings['{key}'] holds a mapping: name each setting in full, as '{example}'.")
+        given[key] = value
+    plain = {key: os.fspath(value) if isinstance(value, os.PathLike) else value for key, value in given.items()}
+    if isinstance(splits := plain.get("source.splits"), str):
+        plain["source.splits"] = [split.strip() for split in splits.split(",")]
+    return load(find_config(Path(os.fspath(config))) if config else None, (), plain, "in the call")
 
 
 def load_tree(

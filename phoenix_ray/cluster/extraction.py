@@ -1,17 +1,15 @@
 """A run as a call from Python, and what it returns: `phoenix_ray.extract`.
 
-The run is that of `phoenix-ray run` (`cluster.job`). This module turns arguments into settings, chooses where progress
-is shown, and hands back the result in place of an exit code.
+The run is that of `phoenix-ray run` (`cluster.job`). This module chooses where progress is shown, and hands back the
+result in place of an exit code.
 """
 
 from __future__ import annotations
 
 import html
-import os
 import signal
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from phoenix_ray.cluster.job import RunResult, compute_dataset
@@ -21,17 +19,13 @@ from phoenix_ray.cluster.session import handlers_kept
 from phoenix_ray.cluster.status import format_seconds
 from phoenix_ray.cluster.summary import RunSummary, make_rate_table
 from phoenix_ray.config import Settings
-from phoenix_ray.config_files import find_config, load
 from phoenix_ray.dataset.failures import FailureRecord, read_failures
-from phoenix_ray.dataset.locations import open_storage
 from phoenix_ray.dataset.reader import Dataset
 from phoenix_ray.dataset.tally import total
 from phoenix_ray.errors import ConfigError, PhoenixRayError
 from phoenix_ray.landmarks import Layout
-from phoenix_ray.setting_types import Location
 
-IN_THE_CALL = "in the call"
-# Characters of an output's name, and of a line of an ending, that a representation shows.
+# Characters of an output's name that a representation shows.
 _SHOWN = 120
 
 
@@ -118,49 +112,17 @@ def _table_row(cells: Sequence[str], tag: str) -> str:
     return f"<tr>{''.join(f'<{tag}>{html.escape(cell)}</{tag}>' for cell in cells)}</tr>"
 
 
-def call_settings(
-    source: Location | None,
-    output: Location,
-    config: Location | None,
-    arguments: Mapping[str, object],
-    settings: Mapping[str, object] | None,
-) -> Settings:
-    """Return the settings of a call.
-
-    Args:
-        source: As in `phoenix_ray.extract`.
-        output: As in `phoenix_ray.extract`.
-        config: As in `phoenix_ray.extract`.
-        arguments: Setting → value of the argument that stands for it; None leaves it as it is.
-        settings: As in `phoenix_ray.extract`.
+def require_both_places(settings: Settings) -> None:
+    """Refuse settings that lack a source or an output.
 
     Raises:
-        ConfigError: A setting is unknown, given twice, missing or of the wrong type.
+        ConfigError: The source or the output is missing.
     """
-    places = {"source.path": source, "output.path": output}
-    given = {key: _plain(value) for key, value in {**places, **arguments}.items() if value is not None}
-    for key, value in (settings or {}).items():
-        if key in given:
-            raise ConfigError(f"'{key}' is given twice, as an argument and in settings: leave one of them out.")
-        if isinstance(value, Mapping):
-            example = next((f"{key}.{name}" for name in value), f"{key}.NAME")
-            raise ConfigError(f"settings[{key!r}] is a mapping: name each setting in full, as in {{'{example}': …}}.")
-        given[key] = _plain(value)
-    splits = given.get("source.splits")
-    if isinstance(splits, str):
-        given["source.splits"] = [split.strip() for split in splits.split(",")]
-    found = load(find_config(Path(os.fspath(config))) if config else None, (), given, IN_THE_CALL)
     usage = "phoenix_ray.extract(SOURCE, OUTPUT)"
-    if not found.source.path and found.source.kind not in ("sample", "synthetic"):
+    if not settings.source.path and settings.source.kind not in ("sample", "synthetic"):
         raise ConfigError(f"No source is given: {usage}, or config='demo' for the built-in sample.")
-    if not found.output.path:
+    if not settings.output.path:
         raise ConfigError(f"No folder for the dataset is given: {usage}.")
-    return found
-
-
-def _plain(value: object) -> object:
-    """Return a value as settings have it: a path as text."""
-    return os.fspath(value) if isinstance(value, os.PathLike) else value
 
 
 def run_extraction(settings: Settings, *, progress: bool) -> Extraction:
@@ -170,10 +132,12 @@ def run_extraction(settings: Settings, *, progress: bool) -> Extraction:
     to whoever handled it before: by default it ends the process.
 
     Raises:
+        ConfigError: The source or the output is missing.
         PhoenixRayError: Nothing could be computed, or the run had to stop; where Python shows notes, they say what is
             left and how to go on.
         KeyboardInterrupt: SIGINT came before the run computed, or twice.
     """
+    require_both_places(settings)
     kind: ScreenKind = "none"
     if progress:
         kind = "json" if settings.run.log_format == "json" else "notebook" if is_notebook() else "text"
@@ -202,7 +166,7 @@ def _to_extraction(result: RunResult) -> Extraction:
         state=result.outcome.state,
         output=summary.output,
         counts=dict(total(summary.splits.values()).statuses),
-        failures=tuple(read_failures(open_storage(summary.output))),
+        failures=tuple(read_failures(result.storage)),
         digest=summary.digest,
         seconds=summary.seconds,
         frames_computed=summary.frames_computed,
