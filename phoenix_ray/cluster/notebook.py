@@ -105,4 +105,4 @@ def _show(shown: object, **options: object) -> Any:
     # There wherever `is_notebook` is true.
     from IPython.display import display
 
-    return display(shown, **options)  # type: ignore[no-untyped-call]
+    return display(shown, **options)
