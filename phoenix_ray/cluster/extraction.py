@@ -9,7 +9,7 @@ from __future__ import annotations
 import html
 import signal
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from phoenix_ray.cluster.job import RunResult, compute_dataset
@@ -58,9 +58,9 @@ class Extraction:
     seconds: float
     frames_computed: int
     frames_per_second: float
-    lines: tuple[str, ...] = field(repr=False)
-    summary: RunSummary = field(repr=False)
-    layout: Layout = field(repr=False)
+    lines: tuple[str, ...]
+    summary: RunSummary
+    layout: Layout
 
     @property
     def frames(self) -> int:
@@ -152,11 +152,11 @@ def run_extraction(settings: Settings, *, progress: bool) -> Extraction:
             for line in error.closing_lines:
                 add_note(line)
         raise
-    if result.stop.signal == signal.SIGTERM:
-        signal.raise_signal(signal.SIGTERM)
     extraction = _to_extraction(result)
     for line in extraction.lines:
-        screen.say(line, "error" if extraction.state != "finished" else "info")
+        screen.say(line, "info" if extraction.state == "finished" else "warning")
+    if result.stop.signal == signal.SIGTERM:
+        signal.raise_signal(signal.SIGTERM)
     return extraction
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from phoenix_ray.cluster.progress import Level
 from phoenix_ray.cluster.status import Status, format_seconds
-from phoenix_ray.text import printable_line
+from phoenix_ray.text import counted, printable_line
 
 # Colours of text that is to be seen, by level.
 _COLOURS = {"warning": "#b35900", "error": "#c00000"}
@@ -77,7 +77,7 @@ class _Bar:
             parts.append(f"{status.frames_per_second:,.1f}/s")
             if status.seconds_left is not None and status.frames_done < status.frames_planned:
                 parts.append(f"{format_seconds(status.seconds_left)} left")
-            parts.append(f"{status.workers} workers")
+            parts.append(counted(status.workers, "worker"))
         if status.failures:
             parts.append(f'<b style="color:{_COLOURS["error"]}">{status.failures:,} failed</b>')
         most = max(1, status.frames_planned)
