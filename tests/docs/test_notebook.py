@@ -83,7 +83,8 @@ def test_it_runs(tmp_path: Path, beside_ray: bool) -> None:
     assert ("the cluster of this process" in printed(first)) == beside_ray
     assert "nothing to compute" in shown(again, HTML)
     assert "Ray" not in printed(again)
-    assert not any(printed(cell, "stderr") for cell in code[1:]), "standard error has a red ground"
+    # It has a red ground. A Ray that the user has started prints there what its workers say.
+    assert beside_ray or not printed(first, "stderr")
 
 
 @pytest.mark.cluster

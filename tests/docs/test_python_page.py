@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import phoenix_ray
 from phoenix_ray.sources.sample import DEMO_VIDEOS
 from tests.docs.pages import blocks
 
@@ -64,6 +65,10 @@ def test_one_video_is_estimated_by_path_and_from_frames(after: dict[str, Names])
     by_path = names_after(after, 'estimate("clip.mp4", mode="tracking"')["landmarks"]
     assert len(by_path) == 10
     assert np.isfinite(by_path.points["pose"]).any()
+    stored = names_after(after, "extraction.open()")["dataset"].load("dev", "signer04-a")
+    fresh = phoenix_ray.estimate(DEMO_VIDEOS / "dev" / "signer04-a.mp4", mode="tracking", limit_frames=25)
+    for part, points in stored.points.items():
+        assert points.tobytes() == fresh.points[part].tobytes(), part
     from_frames = names_after(after, "import cv2")["landmarks"]
     np.testing.assert_allclose(from_frames.timestamps, np.arange(10) / 25)
 
