@@ -23,13 +23,12 @@ import ray
 from ray.exceptions import GetTimeoutError, RayTaskError
 
 from phoenix_ray.cluster.autoscaler import Cluster, is_autoscaling, most_resources
-from phoenix_ray.cluster.worker_plan import ARENAS, MOST_ARENAS
+from phoenix_ray.cluster.worker_plan import ARENAS, MOST_ARENAS, PACKAGE_FOLDER, PYTHONPATH
 from phoenix_ray.config import ClusterSettings
 from phoenix_ray.errors import EXIT_INTERRUPTED, EXIT_TERMINATED, ClusterError
 from phoenix_ray.text import counted
 
 CONNECT_SECONDS = 10.0
-PYTHONPATH = "PYTHONPATH"
 _EXIT_CODES = {signal.SIGINT: EXIT_INTERRUPTED, signal.SIGTERM: EXIT_TERMINATED}
 
 
@@ -79,6 +78,9 @@ class RaySession:
     def _connect(self) -> None:
         if ray.is_initialized():
             _refuse_other_address(self._settings.address)
+            self._ends_with.enter_context(_environment_kept())
+            if folder := _folder_to_name():
+                os.environ[PACKAGE_FOLDER] = folder
             self._say(_describe("the cluster of this process"))
             return
         address = self._settings.address or os.environ.get("RAY_ADDRESS", "")
@@ -135,7 +137,7 @@ def _environment_kept() -> Iterator[None]:
         yield
     finally:
         for name in {*before, *os.environ}:
-            if name.startswith("RAY_") or name in (ARENAS, PYTHONPATH):
+            if name.startswith("RAY_") or name in (ARENAS, PACKAGE_FOLDER, PYTHONPATH):
                 if name in before:
                     os.environ[name] = before[name]
                 else:
@@ -147,7 +149,9 @@ def _start(address: str) -> None:
     if not address:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         os.environ.setdefault(ARENAS, MOST_ARENAS)
-        _let_workers_import()
+        if folder := _folder_to_name():
+            paths = [path for path in os.environ.get(PYTHONPATH, "").split(os.pathsep) if path]
+            os.environ[PYTHONPATH] = os.pathsep.join([folder, *(path for path in paths if path != folder)])
     # Actors keep the CUDA_VISIBLE_DEVICES that Ray gives them also when they reserve no GPU; without this Ray warns.
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     try:
@@ -171,12 +175,11 @@ def _start(address: str) -> None:
         ) from None
 
 
-def _let_workers_import() -> None:
-    """Name the folder of the package in the environment of workers, where it is not installed but on `sys.path`."""
+def _folder_to_name() -> str:
+    """Return the folder that workers import the package from; empty where it is installed, so that they find it."""
     folder = str(Path(__file__).parents[2])
-    if folder not in (sysconfig.get_path("purelib"), sysconfig.get_path("platlib"), site.getusersitepackages()):
-        paths = [path for path in os.environ.get(PYTHONPATH, "").split(os.pathsep) if path]
-        os.environ[PYTHONPATH] = os.pathsep.join(paths if folder in paths else [*paths, folder])
+    installed = (sysconfig.get_path("purelib"), sysconfig.get_path("platlib"), site.getusersitepackages())
+    return "" if folder in installed else folder
 
 
 def _start_here() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -231,8 +232,38 @@ def test_a_signal_drains_and_the_caller_goes_on(
 
 
 @pytest.mark.cluster
+@pytest.mark.parametrize(
+    "before", ["", "import ray; ray.init(num_cpus=1, include_dashboard=False)"], ids=["alone", "up"]
+)
+def test_workers_import_the_package_from_where_the_caller_has_it(
+    frame_folders: Path, tmp_path: Path, before: str
+) -> None:
+    """Only `sys.path` names the caller's package, a copy whose model finds nobody; another is installed."""
+    shutil.copytree(Path(phoenix_ray.__file__).parent, tmp_path / "copy" / "phoenix_ray")
+    model = tmp_path / "copy" / "phoenix_ray" / "models" / "synthetic.py"
+    model.write_text(model.read_text().replace("NO_PERSON_OF_16 = 1\n", "NO_PERSON_OF_16 = 16\n"))
+    program = f"""
+import sys
+{before}
+sys.path.insert(0, {str(tmp_path / "copy")!r})
+import phoenix_ray
+words = dict(model="synthetic", splits="dev", num_workers=1)
+print(phoenix_ray.extract({str(frame_folders)!r}, {str(tmp_path / "output")!r}, **words).counts)
+"""
+    assert run_apart(program) == ["{'no_person': 13}"]
+
+
+def run_apart(program: str) -> list[str]:
+    """Run a program that finds the package by itself, elsewhere, and return the lines that it prints."""
+    variables = {name: value for name, value in environment().items() if name != "PYTHONPATH"}
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=variables, cwd="/", timeout=250)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+@pytest.mark.cluster
 def test_a_script_with_nothing_started_has_a_ray_that_ends_with_the_call(frame_folders: Path, tmp_path: Path) -> None:
-    """Twice in a process whose `sys.path` alone names the package."""
     program = f"""
 import os, signal, sys
 sys.path.insert(0, {str(Path(phoenix_ray.__file__).parents[1])!r})
@@ -245,15 +276,4 @@ for split in ("dev", "test"):
 import ray
 print(ray.is_initialized(), before == (dict(os.environ), signal.getsignal(signal.SIGTERM)))
 """
-    variables = {name: value for name, value in environment().items() if name != "PYTHONPATH"}
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        capture_output=True,
-        text=True,
-        check=False,
-        env=variables,
-        cwd="/",
-        timeout=250,
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.split("\n")[:3] == ["finished 13", "finished 43", "False True"]
+    assert run_apart(program) == ["finished 13", "finished 43", "False True"]
