@@ -29,6 +29,8 @@ from phoenix_ray.errors import EXIT_INTERRUPTED, EXIT_TERMINATED, ClusterError
 from phoenix_ray.text import counted
 
 CONNECT_SECONDS = 10.0
+# What Ray sets beside variables of its own, and what is set for its workers.
+_VARIABLES = frozenset({"PYTHONBREAKPOINT", ARENAS, PACKAGE_FOLDER, PYTHONPATH})
 _EXIT_CODES = {signal.SIGINT: EXIT_INTERRUPTED, signal.SIGTERM: EXIT_TERMINATED}
 
 
@@ -137,7 +139,7 @@ def _environment_kept() -> Iterator[None]:
         yield
     finally:
         for name in {*before, *os.environ}:
-            if name.startswith("RAY_") or name in (ARENAS, PACKAGE_FOLDER, PYTHONPATH):
+            if name.startswith("RAY_") or name in _VARIABLES:
                 if name in before:
                     os.environ[name] = before[name]
                 else:

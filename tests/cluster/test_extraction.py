@@ -153,7 +153,7 @@ def test_the_same_call_again_computes_nothing_and_needs_no_ray(
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    for name in ("init", "is_initialized", "remote", "nodes"):
+    for name in ("init", "remote", "nodes", "cluster_resources"):
         monkeypatch.setattr(ray, name, lambda *_, **__: pytest.fail("Ray was used"))
     began = runs["static"]
     again = phoenix_ray.extract(frame_folders, began.output, model="synthetic", progress=False)
