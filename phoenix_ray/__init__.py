@@ -106,8 +106,11 @@ def extract(
         phoenix_ray.errors.ClusterError: Ray cannot be reached, or no worker starts.
         KeyboardInterrupt: SIGINT came before the run computed, or twice.
     """
-    from phoenix_ray.cluster.extraction import run_extraction
+    from phoenix_ray.cluster.notebook import quiet_import
     from phoenix_ray.config_files import load_arguments
+
+    with quiet_import():
+        from phoenix_ray.cluster.extraction import run_extraction
 
     arguments = {
         "source.path": source,

@@ -6,7 +6,11 @@
 from __future__ import annotations
 
 import html
+import logging
 import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from phoenix_ray.cluster.progress import Level
@@ -22,6 +26,20 @@ def is_notebook() -> bool:
     ipython = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython is not None else None
     return getattr(shell, "kernel", None) is not None
+
+
+@contextmanager
+def quiet_import() -> Iterator[None]:
+    """Keep Ray from asking for ipywidgets, in red, while a block imports it: nothing here needs them."""
+    logger = logging.getLogger("ray.widgets.util")
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="IProgress not found")
+            yield
+    finally:
+        logger.setLevel(level)
 
 
 def say_in_notebook(message: str, level: Level = "info", event: str = "message") -> None:  # noqa: ARG001 - as displays

@@ -268,12 +268,12 @@ def test_a_script_with_nothing_started_has_a_ray_that_ends_with_the_call(frame_f
 import os, signal, sys
 sys.path.insert(0, {str(Path(phoenix_ray.__file__).parents[1])!r})
 import phoenix_ray
+import ray  # which sets variables
 before = dict(os.environ), signal.getsignal(signal.SIGTERM)
 for split in ("dev", "test"):
     words = dict(model="synthetic", splits=split, num_workers=1)
     done = phoenix_ray.extract({str(frame_folders)!r}, {str(tmp_path)!r}, **words)
     print(done.state, done.frames)
-import ray
 print(ray.is_initialized(), before == (dict(os.environ), signal.getsignal(signal.SIGTERM)))
 """
     assert run_apart(program) == ["finished 13", "finished 43", "False True"]

@@ -82,7 +82,7 @@ def test_it_runs(tmp_path: Path, beside_ray: bool) -> None:
     assert "Finished: every frame has its row." in printed(first)
     assert ("the cluster of this process" in printed(first)) == beside_ray
     assert "nothing to compute" in shown(again, HTML)
-    assert "Ray" not in printed(again)
+    assert "Starting" not in printed(again)
     # It has a red ground. A Ray that the user has started prints there what its workers say.
     assert beside_ray or not printed(first, "stderr")
 
