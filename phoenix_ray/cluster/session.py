@@ -13,7 +13,7 @@ import socket
 import sysconfig
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from types import FrameType
@@ -144,6 +144,9 @@ def _environment_kept() -> Iterator[None]:
                     os.environ[name] = before[name]
                 else:
                     os.environ.pop(name, None)
+        # Ray remembers that it has turned tokens on. Where this internal is missing, only the variable is put back.
+        with suppress(Exception):
+            ray._raylet.Config.initialize("")
 
 
 def _start(address: str) -> None:
@@ -216,7 +219,7 @@ def _connection_hint(address: str) -> str:
     else:
         hint = (
             "A cluster with token authentication answers only if RAY_AUTH_MODE=token is set, and RAY_AUTH_TOKEN_PATH "
-            "names the file with its token."
+            "names the file with its token; cluster.address=auto finds a cluster on this machine and its token."
         )
     if address.startswith("ray://"):
         hint += (

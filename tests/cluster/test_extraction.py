@@ -19,8 +19,10 @@ from typing import Any, Literal
 import numpy as np
 import pytest
 import ray
+from click.testing import CliRunner
 
 import phoenix_ray
+from phoenix_ray.cli import cli
 from phoenix_ray.cluster.extraction import Extraction
 from phoenix_ray.cluster.summary import RunSummary
 from phoenix_ray.cluster.worker import Timings
@@ -163,6 +165,18 @@ def test_the_same_call_again_computes_nothing_and_needs_no_ray(
     assert again.frames_computed == 0
     assert "nothing to compute" in repr(again)
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.cluster
+def test_the_command_line_in_this_process_joins_its_ray_too(
+    runs: dict[Mode, Extraction], frame_folders: Path, tmp_path: Path
+) -> None:
+    """As in a notebook that runs the command without a process of its own."""
+    words = [str(frame_folders), str(tmp_path), "model.name=synthetic", "--splits", "dev", "--num-workers", "1"]
+    done = CliRunner().invoke(cli, ["run", *words])
+    assert done.exit_code == 0, done.output
+    assert "the cluster of this process" in done.stderr
+    assert ray.is_initialized()
 
 
 @pytest.mark.cluster
