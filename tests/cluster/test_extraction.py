@@ -90,7 +90,7 @@ def runs(frame_folders: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
     """The frame folders in both modes, computed beside a Ray that stays up for the tests of this module."""
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("RAY_ADDRESS", raising=False)
-        ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+        ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False)
         try:
             root = tmp_path_factory.mktemp("extracted")
             settings = {"cluster.shard_frames": 7, "model.batch_size": 3}
@@ -247,7 +247,7 @@ def test_a_signal_drains_and_the_caller_goes_on(
 
 @pytest.mark.cluster
 @pytest.mark.parametrize(
-    "before", ["", "import ray; ray.init(num_cpus=1, include_dashboard=False)"], ids=["alone", "up"]
+    "before", ["", "import ray; ray.init("local", num_cpus=1, include_dashboard=False)"], ids=["alone", "up"]
 )
 def test_workers_import_the_package_from_where_the_caller_has_it(
     frame_folders: Path, tmp_path: Path, before: str

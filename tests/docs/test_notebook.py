@@ -22,7 +22,7 @@ from phoenix_ray.sources.sample import default_folder, write_sample_dataset
 from tests.docs.pages import ROOT
 
 NOTEBOOK = ROOT / "docs" / "notebooks" / "first-steps.ipynb"
-RAY = "import ray\nray.init(num_cpus=1, include_dashboard=False)"
+RAY = "import ray\nray.init('local', num_cpus=1, include_dashboard=False)"
 STILL_UP = "assert ray.is_initialized()\nray.shutdown()"
 HTML, TEXT = "text/html", "text/plain"
 
