@@ -247,7 +247,7 @@ def test_a_signal_drains_and_the_caller_goes_on(
 
 @pytest.mark.cluster
 @pytest.mark.parametrize(
-    "before", ["", "import ray; ray.init("local", num_cpus=1, include_dashboard=False)"], ids=["alone", "up"]
+    "before", ["", "import ray; ray.init('local', num_cpus=1, include_dashboard=False)"], ids=["alone", "up"]
 )
 def test_workers_import_the_package_from_where_the_caller_has_it(
     frame_folders: Path, tmp_path: Path, before: str
