@@ -128,8 +128,9 @@ class ClusterSettings(Section):
 
     address: str = Field(
         "",
-        description="Ray cluster to join: 'auto' for the one on this machine, or 'host:6379'. Empty: $RAY_ADDRESS, "
-        "else a local Ray starts and stops with the run.",
+        description="Ray cluster to join: 'auto' for the one on this machine, or 'host:6379'. Empty: the one to which "
+        "the calling process is connected (docs/python.md), else $RAY_ADDRESS, else a local Ray starts and stops with "
+        "the run.",
     )
     num_workers: PositiveInt | Auto = Field(
         "auto",

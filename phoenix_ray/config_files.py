@@ -20,9 +20,11 @@ from pydantic import ValidationError
 
 from phoenix_ray.config import Settings
 from phoenix_ray.errors import ConfigError, did_you_mean
-from phoenix_ray.setting_types import IS_PATH, Section
+from phoenix_ray.setting_types import IS_PATH, Location, Section
 
 Tree = TypeVar("Tree", bound=Section)
+
+ON_THE_COMMAND_LINE = "on the command line"
 
 # Parameters of MediaPipe that have another name here.
 _OF_MEDIAPIPE = {
@@ -33,14 +35,48 @@ _OF_MEDIAPIPE = {
 
 
 def load(
-    config: Path | None = None, overrides: Sequence[str] = (), given: Mapping[str, object] | None = None
+    config: Path | None = None,
+    overrides: Sequence[str] = (),
+    given: Mapping[str, object] | None = None,
+    place: str = ON_THE_COMMAND_LINE,
 ) -> Settings:
     """Return the settings of a run; see `load_tree`."""
-    return load_tree(Settings, config, overrides, given)
+    return load_tree(Settings, config, overrides, given, place)
+
+
+def load_arguments(
+    arguments: Mapping[str, object], settings: Mapping[str, object] | None, config: Location | None = None
+) -> Settings:
+    """Return the settings of a call from Python.
+
+    Args:
+        arguments: `section.key` → value of the argument that stands for it; None leaves the setting as it is.
+        settings: `section.key` → value, of the argument `settings`.
+        config: A YAML file, or the name of one that comes with the package.
+
+    Raises:
+        ConfigError: As `load_tree`; or a setting is given twice.
+    """
+    given = {key: value for key, value in arguments.items() if value is not None}
+    for key, value in (settings or {}).items():
+        if key in given:
+            raise ConfigError(f"'{key}' is given twice, as an argument and in settings: leave one of them out.")
+        if isinstance(value, Mapping):
+            example = next((f"{key}.{name}" for name in value), f"{key}.NAME")
+            raise ConfigError(f"settings['{key}'] holds a mapping: name each setting in full, as '{example}'.")
+        given[key] = value
+    plain = {key: os.fspath(value) if isinstance(value, os.PathLike) else value for key, value in given.items()}
+    if isinstance(splits := plain.get("source.splits"), str):
+        plain["source.splits"] = [split.strip() for split in splits.split(",")]
+    return load(find_config(Path(os.fspath(config))) if config else None, (), plain, "in the call")
 
 
 def load_tree(
-    kind: type[Tree], config: Path | None, overrides: Sequence[str], given: Mapping[str, object] | None = None
+    kind: type[Tree],
+    config: Path | None,
+    overrides: Sequence[str],
+    given: Mapping[str, object] | None = None,
+    place: str = ON_THE_COMMAND_LINE,
 ) -> Tree:
     """Return the settings of a YAML file with `section.key=value` overrides applied in order.
 
@@ -49,20 +85,21 @@ def load_tree(
         config: The YAML file; None means defaults.
         overrides: Words of the form `section.key=value`, whose values are YAML.
         given: `section.key` → value, taken as it is; applied last.
+        place: Where `overrides` and `given` come from, for messages.
 
     Raises:
         ConfigError: The file is missing or not a YAML mapping, a key is unknown, a value has the wrong type, or a path
             names an environment variable that is not set.
     """
     tree: dict[str, Any] = _read_yaml(kind, config) if config else {}
-    where = f"in {config}" if config else "on the command line"
+    also = f" or {place}" if overrides or given else ""
+    where = f"in {config}{also}" if config else place
     for word in overrides:
         key, separator, text = word.partition("=")
         if not separator:
             raise ConfigError(f"'{word}' is not a setting: write section.key=value.")
         value = _parse_yaml(text, f"'{reprlib.repr(word)}'") if text else ""
-        _assign(kind, tree, key, _expand(kind, key, value, "on the command line"), word)
-        where = "on the command line" if not config else f"in {config} or on the command line"
+        _assign(kind, tree, key, _expand(kind, key, value, place), word)
     for key, value in (given or {}).items():
         _assign(kind, tree, key, value, key)
     try:

@@ -63,6 +63,10 @@ class SourceError(PhoenixRayError):
     exit_code = EXIT_SOURCE
 
 
+class FramesError(SourceError, ValueError):
+    """Arrays that are given as the frames of a video are not RGB pictures of uint8."""
+
+
 class ModelError(PhoenixRayError):
     """A model cannot be loaded: its weights are missing or damaged, or its engine is not available."""
 

@@ -177,7 +177,7 @@ def explain(bucket: Bucket) -> Iterator[None]:
         if "NoSuchBucket" in text or "ContainerNotFound" in text:
             raise BucketError(f"there is no such bucket ({text}). Make it, or give another one") from None
         if _BROKEN_OFF in text:
-            raise BrokenOffError(f"{text}. Start the same command again") from None
+            raise BrokenOffError(f"{text}. Start the run again") from None
         if "169.254.169.254" in text or "metadata.google.internal" in text:
             scheme = bucket.root.partition("://")[0]
             raise BucketError(f"no credentials were found ({text}). Set {_variables(scheme)}") from None
@@ -188,7 +188,7 @@ def explain(bucket: Bucket) -> Iterator[None]:
         variable, endpoint = _endpoint()
         if _NOT_SENT in text and endpoint:
             text = f"{text}. Check whether the store answers at {variable}, and whether it begins with http or https"
-        raise BucketError(f"{text}. If the store was unavailable for a while, start the same command again") from None
+        raise BucketError(f"{text}. If the store was unavailable for a while, start the run again") from None
 
 
 def unbroken(request: Callable[[], Answer]) -> Answer:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from typing import Annotated, Literal
 
@@ -14,6 +15,8 @@ Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 # Marks settings that hold a path: in a file or a word, `$NAME` and `~` are expanded in them.
 IS_PATH = "is a path"
 PathText = Annotated[str, IS_PATH]
+# What a caller gives where a setting holds a path or URI.
+Location = str | os.PathLike[str]
 _SHARE = re.compile(r"(0|[1-9][0-9]{0,5})/([1-9][0-9]{0,5})")
 
 

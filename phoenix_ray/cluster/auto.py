@@ -69,7 +69,7 @@ def decide_auto(
         if is_unknown and not found.get("GPU") and registry.trial(settings.model, has_gpu=True):
             say(
                 "No node has a GPU now, and Ray does not say whether one may come: this dataset is begun on CPUs. If "
-                "nodes with GPUs may come, say so: model.engine=torch or --num-gpus N."
+                "nodes with GPUs may come, say so: model.engine=torch or cluster.num_gpus=N."
             )
         return found
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import secrets
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
@@ -66,7 +66,9 @@ class Claim:
 
 
 @contextmanager
-def claim_output(settings: Settings, prefix: str = "", share: Share | None = None) -> Iterator[Claim]:
+def claim_output(
+    settings: Settings, prefix: str = "", share: Share | None = None, say: Callable[[str], None] = say
+) -> Iterator[Claim]:
     """Hold the lease of the output, or of a share of its videos, for a block, under a new run ID.
 
     A share also waits for its turn to make the dataset, where there is none yet. So the elements of an array that
@@ -76,6 +78,7 @@ def claim_output(settings: Settings, prefix: str = "", share: Share | None = Non
         settings: Names the output; `run.force` takes it from another driver, `run.wait_for_lease_seconds` waits for it.
         prefix: The run ID begins with it where the work is not that of a run: "compact-".
         share: The share of the videos; None is all of them.
+        say: Receives a line before each wait.
 
     Raises:
         OutputError: Another driver is still at work and `run.force` is not set, or the output cannot be written.
@@ -89,11 +92,11 @@ def claim_output(settings: Settings, prefix: str = "", share: Share | None = Non
     with ExitStack() as beginning, keep_lease_for(storage, run_id, share, force, wait_seconds, say) as lease:
         claim = Claim(storage, lease, run_id, share, beginning)
         if share:
-            _wait_to_begin(claim)
+            _wait_to_begin(claim, say)
         yield claim
 
 
-def _wait_to_begin(claim: Claim) -> None:
+def _wait_to_begin(claim: Claim, say: Callable[[str], None]) -> None:
     """Return when there is a dataset, or when it is this element's turn to make one."""
     said = False
     while not is_recorded(claim.storage):

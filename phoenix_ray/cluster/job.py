@@ -1,4 +1,4 @@
-"""The main job, from settings to a finished dataset: what `phoenix-ray run` calls.
+"""The main job, from settings to a finished dataset: what `phoenix-ray run` and `phoenix_ray.extract` call.
 
     claim the output → decide `auto` → agree on the identity → plan → complete (`cluster.completion`) → summary
 
@@ -13,8 +13,8 @@ import shlex
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, replace
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 
 from rich.console import Console
@@ -24,9 +24,10 @@ from phoenix_ray.cluster.auto import decide_auto
 from phoenix_ray.cluster.claim import Claim, check_places, claim_output, make_identity
 from phoenix_ray.cluster.completion import Job, clear_away, complete, take_stock
 from phoenix_ray.cluster.plan import Plan, plan_run
-from phoenix_ray.cluster.progress import JsonDisplay, Meter, open_display, speaker
+from phoenix_ray.cluster.progress import JsonDisplay, Meter
 from phoenix_ray.cluster.run_record import RunRecord
-from phoenix_ray.cluster.session import RaySession, stop_on_signals
+from phoenix_ray.cluster.screen import Screen
+from phoenix_ray.cluster.session import RaySession, StopRequest, stop_on_signals
 from phoenix_ray.cluster.shards import Trouble
 from phoenix_ray.cluster.status import Status
 from phoenix_ray.cluster.summary import RunOutcome, RunSummary, count_remainder, print_summary, versions
@@ -40,6 +41,7 @@ from phoenix_ray.dataset.permitted_source import PermittedSource
 from phoenix_ray.dataset.shards import Expected
 from phoenix_ray.dataset.share import Share
 from phoenix_ray.dataset.snapshot import tally_splits, unreadable_videos
+from phoenix_ray.dataset.storage import Storage
 from phoenix_ray.dataset.survey import committed_in, take_survey
 from phoenix_ray.dataset.tally import digest_text, total
 from phoenix_ray.errors import (
@@ -51,6 +53,7 @@ from phoenix_ray.errors import (
     OutputError,
     PhoenixRayError,
 )
+from phoenix_ray.landmarks import Layout
 from phoenix_ray.models import registry
 from phoenix_ray.sources.base import Source
 from phoenix_ray.sources.registry import describe_kind, open_source
@@ -60,81 +63,141 @@ from phoenix_ray.text import printable_line
 REPORT_SAMPLE = 2_000
 
 
+@dataclass(frozen=True, slots=True)
+class RunResult:
+    """What a run has done, when it came to an end: finished, incomplete or stopped.
+
+    Attributes:
+        summary: Its numbers, and those of the dataset.
+        outcome: The state, and what is left to do.
+        layout: Parts and points of the dataset.
+        storage: The dataset.
+        stop: Which signal stopped it, if any.
+    """
+
+    summary: RunSummary
+    outcome: RunOutcome
+    layout: Layout
+    storage: Storage
+    stop: StopRequest
+
+    @property
+    def exit_code(self) -> int:
+        """The exit code of the command line."""
+        return self.stop.exit_code or (EXIT_INCOMPLETE if self.summary.failures else EXIT_OK)
+
+
 def run_job(settings: Settings, words: Sequence[str] = ()) -> int:
-    """Compute what is missing of a dataset and return the exit code; `words` are what was typed after `phoenix-ray`.
+    """Compute what is missing of a dataset, show how it ended and return the exit code of `phoenix-ray run`.
+
+    Args:
+        settings: The run's settings.
+        words: What was typed after `phoenix-ray`.
 
     Raises:
         PhoenixRayError: Nothing could be computed, or the run had to stop; each kind has its exit code.
     """
     output = open_storage(settings.output.path).root
+    screen = Screen(settings.run.log_format)
     try:
-        return _run(settings, words)
+        result = compute_dataset(settings, screen, words)
+        _show_result(result, screen)
+        return result.exit_code
     except KeyboardInterrupt:
         # Outside of `stop_on_signals`, and in libraries that take signals for themselves.
-        say = speaker(settings.run.log_format)
         for line in RunOutcome("stopped", output, words=words).lines():
-            say(line)
+            screen.say(line)
         return EXIT_INTERRUPTED
     except (ModelError, ClusterError) as error:
         error.closing_lines = error.closing_lines or tuple(RunOutcome("failed", output, words=words).lines())
-        return _end_with(error, settings)
+        return _end_with(error, screen)
     except PhoenixRayError as error:
-        return _end_with(error, settings)
+        return _end_with(error, screen)
 
 
-def _end_with(error: PhoenixRayError, settings: Settings) -> int:
+def _show_result(result: RunResult, screen: Screen) -> None:
+    """Print how a run ended."""
+    if screen.kind == "json":
+        ended = replace(screen, run_id=result.summary.run_id)
+        JsonDisplay(0.0, sys.stderr, ended.run_id).write("summary", "info", result.summary.tree())
+        for line in result.outcome.lines():
+            ended.say(line)
+        return
+    console = Console()
+    print_summary(result.summary, result.layout, console)
+    lines = map(printable_line, result.outcome.lines())
+    console.print("\n".join(lines), highlight=False, markup=False, soft_wrap=True)
+
+
+def _end_with(error: PhoenixRayError, screen: Screen) -> int:
     """Raise an error again for the command line, or say it as JSON and return the exit code."""
-    if settings.run.log_format == "text":
+    if screen.kind == "text":
         raise error
-    log = JsonDisplay(0.0, sys.stderr)
-    log.say(str(error), "error", "error")
+    screen.say(str(error), "error", "error")
     for line in error.closing_lines:
-        log.say(line)
+        screen.say(line)
     return error.exit_code
 
 
-def _run(settings: Settings, words: Sequence[str]) -> int:
+def compute_dataset(
+    settings: Settings, screen: Screen, words: Sequence[str] = (), *, in_python: bool = False
+) -> RunResult:
+    """Compute what is missing of a dataset.
+
+    Args:
+        settings: The run's settings.
+        screen: Shows progress and messages.
+        words: What was typed after `phoenix-ray`, to name the command that goes on.
+        in_python: Whether a program goes on afterwards: then a second signal raises, and does not end the process.
+
+    Raises:
+        PhoenixRayError: Nothing could be computed, or the run had to stop. Its `closing_lines` say what is left.
+        KeyboardInterrupt: SIGINT came before the run computed, or twice.
+    """
     began = time.monotonic()
-    log_format = settings.run.log_format
-    say = speaker(log_format)
     whole = PermittedSource(open_source(settings.source), open_storage(settings.output.path))
     share = Share.parse(settings.run.share)
     part = ShareOfSource(whole, share) if share else None
     source = part or whole
-    say(source.description)
+    screen.say(source.description)
     check_places(source.root, settings.output.path)
-    with RaySession(settings.cluster, say) as session, claim_output(settings, share=share) as claim:
-        say = speaker(log_format, claim.run_id)
-        settings = decide_auto(settings, claim.storage, source, session, say)
+    with (
+        # Kept until Ray has ended, so that a signal in the run's last seconds does not make it look failed.
+        ExitStack() as signals,
+        RaySession(settings.cluster, screen.say) as session,
+        claim_output(settings, share=share, say=screen.say) as claim,
+    ):
+        screen = replace(screen, run_id=claim.run_id)
+        settings = decide_auto(settings, claim.storage, source, session, screen.say)
         # `claim_dataset` records the identity of a new dataset once a worker has loaded the model.
         identity = agree_on_identity(claim.storage, make_identity(settings, source.root))
-        with stop_on_signals() as stop:
-            registry.ensure_ready(settings.model, say)
-            committed = take_stock(claim, identity, say)
-            if committed:
-                # Its rows are there, so the dataset exists: a `dataset.json` that was lost is written again.
-                claim.begin_dataset(identity)
-            expected = Expected(committed)
-            plan = replace(plan_run(settings, source, expected.missing_ranges), dropped=whole.left_out)
-            say(plan.line())
-            _say_notes(claim, plan, say)
-            job = Job(settings, source, identity, claim, session, _open_record(settings, claim, plan), stop)
-            clear_away(job, committed, plan)
-            for problem in plan.problems:
-                trouble = Trouble("input", problem.message)
-                job.record.add_failure(problem.split, problem.video_id, 0, 0, trouble, attempts=1)
-            has_work = bool(plan.shards or (committed.partitions and not share))
-            with _explaining(job, plan, words):
-                workers = complete(job, plan, expected) if has_work else 0
-                array = finish_array(job, part) if part and not stop else None
-            if not array or array.is_settled:
-                about = CardWords(settings.output.license, describe_kind(settings.source, whole))
-                write_card(job.storage, identity, about, say)
-            state = "stopped" if stop else "incomplete" if job.record.failures else "finished"
-            last = job.record.close(state)
-            summary = _summarize(job, last, workers, time.monotonic() - began, array)
+        stop = signals.enter_context(stop_on_signals(ends_process=not in_python))
+        registry.ensure_ready(settings.model, screen.say)
+        committed = take_stock(claim, identity, screen.say)
+        if committed:
+            # Its rows are there, so the dataset exists: a `dataset.json` that was lost is written again.
+            claim.begin_dataset(identity)
+        expected = Expected(committed)
+        plan = replace(plan_run(settings, source, expected.missing_ranges), dropped=whole.left_out)
+        screen.say(plan.line())
+        _say_notes(claim, plan, screen.say)
+        job = Job(settings, source, identity, claim, session, _open_record(settings, claim, plan, screen), stop)
+        clear_away(job, committed, plan)
+        for problem in plan.problems:
+            trouble = Trouble("input", problem.message)
+            job.record.add_failure(problem.split, problem.video_id, 0, 0, trouble, attempts=1)
+        has_work = bool(plan.shards or (committed.partitions and not share))
+        with _explaining(job, plan, words, in_python):
+            workers = complete(job, plan, expected) if has_work else 0
+            array = finish_array(job, part) if part and not stop else None
+        if not array or array.is_settled:
+            about = CardWords(settings.output.license, describe_kind(settings.source, whole))
+            write_card(job.storage, identity, about, screen.say)
+        state = "stopped" if stop else "incomplete" if job.record.failures else "finished"
+        last = job.record.close(state)
+        summary = _summarize(job, last, workers, time.monotonic() - began, array, screen)
     if settings.run.report:
-        write_run_report(settings, claim, whole, summary, say)
+        write_run_report(settings, claim, whole, summary, screen.say)
     now = committed if state == "finished" else committed_in(take_survey(claim.storage, identity))
     has_unreadable = total(summary.splits.values()).statuses.get("unreadable")
     outcome = RunOutcome(
@@ -145,27 +208,19 @@ def _run(settings: Settings, words: Sequence[str]) -> int:
         unreadable_videos(claim.storage, identity) if has_unreadable else (),
         words,
         array,
+        in_python,
     )
-    if log_format == "json":
-        JsonDisplay(0.0, sys.stderr, claim.run_id).write("summary", "info", summary.tree())
-        for line in outcome.lines():
-            say(line)
-    else:
-        console = Console()
-        print_summary(summary, find_layout(identity), console)
-        console.print("\n".join(map(printable_line, outcome.lines())), highlight=False, markup=False, soft_wrap=True)
-    return stop.exit_code or (EXIT_INCOMPLETE if job.record.failures else EXIT_OK)
+    return RunResult(summary, outcome, find_layout(identity), claim.storage, stop)
 
 
-def _open_record(settings: Settings, claim: Claim, plan: Plan) -> RunRecord:
+def _open_record(settings: Settings, claim: Claim, plan: Plan, screen: Screen) -> RunRecord:
     meter = Meter(claim.run_id, plan.missing_frames, plan.total.committed_frames, share=settings.run.share)
     interval = settings.run.progress_seconds
-    display = open_display(interval, settings.run.log_format, claim.run_id)
-    return RunRecord(claim.run_id, claim.storage, meter, display, interval, share=claim.share)
+    return RunRecord(claim.run_id, claim.storage, meter, screen.open_display(interval), interval, share=claim.share)
 
 
 @contextmanager
-def _explaining(job: Job, plan: Plan, words: Sequence[str]) -> Iterator[None]:
+def _explaining(job: Job, plan: Plan, words: Sequence[str], in_python: bool) -> Iterator[None]:
     """Where the block fails, close the record and add to the error how to go on."""
     try:
         yield
@@ -173,11 +228,14 @@ def _explaining(job: Job, plan: Plan, words: Sequence[str]) -> Iterator[None]:
         last = job.record.close("failed")
         if isinstance(error, PhoenixRayError):
             left = count_remainder(plan, None, last.frames_done)
-            error.closing_lines = tuple(RunOutcome("failed", job.storage.root, left, words=words).lines())
+            outcome = RunOutcome("failed", job.storage.root, left, words=words, in_python=in_python)
+            error.closing_lines = tuple(outcome.lines())
         raise
 
 
-def _summarize(job: Job, last: Status, workers: int, seconds: float, array: ArrayState | None) -> RunSummary:
+def _summarize(
+    job: Job, last: Status, workers: int, seconds: float, array: ArrayState | None, screen: Screen
+) -> RunSummary:
     """Return the summary of a run, and write it where the storage takes it."""
     splits = tally_splits(job.storage, job.identity)
     summary = RunSummary(
@@ -201,7 +259,7 @@ def _summarize(job: Job, last: Status, workers: int, seconds: float, array: Arra
     try:
         summary.write(job.storage)
     except OutputError as error:
-        speaker(job.settings.run.log_format, job.claim.run_id)(f"The summary could not be written. {error}")
+        screen.say(f"The summary could not be written. {error}")
     return summary
 
 

@@ -118,7 +118,7 @@ class PoolSize:
             raise ClusterError(
                 f"No worker for {now - self._last_ready:.0f} s (cluster.{name}). Asked for {self._plan}; the cluster "
                 f"has {_amounts(ray.cluster_resources())}, free are {_amounts(ray.available_resources())}."
-                f"{no_nodes if self.waits_for_nodes else ''} What is committed is kept; the same command goes on from "
+                f"{no_nodes if self.waits_for_nodes else ''} What is committed is kept; the same run goes on from "
                 "there."
             )
 

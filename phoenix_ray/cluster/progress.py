@@ -20,7 +20,6 @@ from phoenix_ray.text import printable_line, without_secrets
 # The rate is measured over about the last minute, so that it follows a cluster that grows or shrinks.
 RATE_WINDOW_SECONDS = 60.0
 Level = Literal["info", "warning", "error"]
-LogFormat = Literal["text", "json"]
 
 
 class Meter:
@@ -211,19 +210,6 @@ class BarDisplay:
         self._bar.stop()
 
 
-def open_display(interval: float, log_format: LogFormat, run_id: str) -> Display:
-    """Return JSON lines where they are asked for, else a bar where standard error is a terminal, lines otherwise."""
-    if log_format == "json":
-        return JsonDisplay(interval, sys.stderr, run_id)
-    console = Console(stderr=True)
-    return BarDisplay(console) if console.is_terminal else LineDisplay(interval, sys.stderr)
-
-
 def say(message: str) -> None:
     """Print a line on standard error: for what is said while no display is open."""
     print(printable_line(message), file=sys.stderr, flush=True)
-
-
-def speaker(log_format: LogFormat, run_id: str = "") -> Callable[[str], None]:
-    """Return what says a line on standard error while no display is open."""
-    return say if log_format == "text" else JsonDisplay(0.0, sys.stderr, run_id).say

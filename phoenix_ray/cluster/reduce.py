@@ -15,6 +15,7 @@ from typing import Any
 import ray
 from ray.exceptions import RayTaskError
 
+from phoenix_ray.cluster.worker_plan import environment_options
 from phoenix_ray.config import OutputSettings
 from phoenix_ray.dataset.compaction import Compacted, compact_videos
 from phoenix_ray.dataset.compaction_plan import CompactionTask, plan_compaction
@@ -207,7 +208,7 @@ def _compact_without_cpus(
         if is_abandoned():
             return []
         while waiting and len(running) < TASKS_BESIDE_ACTORS:
-            running.append(_COMPACT.options(num_cpus=0).remote(waiting.popleft(), settings))
+            running.append(_COMPACT.options(num_cpus=0, **environment_options()).remote(waiting.popleft(), settings))
         done, running = ray.wait(running, timeout=LOOK_SECONDS)
         results += _results(done)
     return results

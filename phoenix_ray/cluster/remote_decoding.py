@@ -18,6 +18,7 @@ import ray
 from ray.exceptions import WorkerCrashedError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from phoenix_ray.cluster.worker_plan import environment_options
 from phoenix_ray.config import DecodeSettings
 from phoenix_ray.errors import ClusterError, SourceError
 from phoenix_ray.sources.base import Frame, Video
@@ -85,7 +86,8 @@ def _start(video: Video, first: int, last: int, settings: DecodeSettings, nodes:
     if nodes:
         chosen = zlib.crc32(f"{video.location}:{first}".encode()) % len(nodes)
         strategy = NodeAffinitySchedulingStrategy(nodes[chosen], soft=True)
-    return _DECODE.options(scheduling_strategy=strategy).remote(video, first, last, settings, platform.machine())
+    task = _DECODE.options(scheduling_strategy=strategy, **environment_options())
+    return task.remote(video, first, last, settings, platform.machine())
 
 
 def _decode(video: Video, first: int, last: int, settings: DecodeSettings, machine: str) -> Iterator[list[Frame]]:

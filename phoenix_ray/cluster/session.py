@@ -1,6 +1,6 @@
 """What a run takes from its surroundings: Ray, and the signals that ask it to stop.
 
-`RaySession` joins a cluster, or starts a local one that ends with the run.
+`RaySession` joins the Ray of this process or a cluster, or starts a local Ray that ends with the run.
 """
 
 from __future__ import annotations
@@ -8,10 +8,14 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import site
 import socket
+import sysconfig
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -19,17 +23,23 @@ import ray
 from ray.exceptions import GetTimeoutError, RayTaskError
 
 from phoenix_ray.cluster.autoscaler import Cluster, is_autoscaling, most_resources
-from phoenix_ray.cluster.worker_plan import ARENAS, MOST_ARENAS
+from phoenix_ray.cluster.worker_plan import ARENAS, MOST_ARENAS, PACKAGE_FOLDER, PYTHONPATH
 from phoenix_ray.config import ClusterSettings
 from phoenix_ray.errors import EXIT_INTERRUPTED, EXIT_TERMINATED, ClusterError
 from phoenix_ray.text import counted
 
 CONNECT_SECONDS = 10.0
+# What Ray sets beside variables of its own, and what is set for its workers.
+_VARIABLES = frozenset({"PYTHONBREAKPOINT", ARENAS, PACKAGE_FOLDER, PYTHONPATH})
 _EXIT_CODES = {signal.SIGINT: EXIT_INTERRUPTED, signal.SIGTERM: EXIT_TERMINATED}
 
 
 class RaySession:
     """Ray for a block of code, started when it is first needed: a run that has nothing to do needs none.
+
+    A Ray to which this process is connected already is joined, and left as it was. One that the session starts or
+    connects to ends with it, and with it what Ray has changed in this process: environment variables, which would make
+    later Rays demand a token, and the handler of SIGTERM.
 
     Args:
         settings: Which cluster to join.
@@ -39,34 +49,52 @@ class RaySession:
     def __init__(self, settings: ClusterSettings, say: Callable[[str], None]) -> None:
         self._settings = settings
         self._say = say
-        self._started = False
+        self._is_up = False
+        self._is_local = False
         self._autoscales = False
+        self._ends_with = ExitStack()
 
     def __enter__(self) -> RaySession:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._started:
-            ray.shutdown()
+        self._ends_with.close()
 
     def cluster(self) -> Cluster:
         """Return the nodes of the cluster, and start Ray if it is not there yet.
 
         Raises:
-            ClusterError: No cluster answers.
+            ClusterError: No cluster answers, or this process is connected to another.
         """
-        address = self._settings.address or os.environ.get("RAY_ADDRESS", "")
-        if not self._started:
-            self._say(f"Connecting to Ray at {address}" if address else "Starting Ray on this machine")
-            self._say(_start(address))
-            self._started = True
-        if not address:
+        if not self._is_up:
+            self._connect()
+            self._is_up = True
+        if self._is_local:
             return Cluster(dict(ray.cluster_resources()), is_local=True)
         # Looked for until it is found: the answer may be missing for a moment.
         if not self._autoscales and is_autoscaling():
             self._autoscales = True
             self._say("The cluster has an autoscaler: workers that wait bring nodes")
         return Cluster(dict(ray.cluster_resources()), self._autoscales, most_resources() if self._autoscales else None)
+
+    def _connect(self) -> None:
+        if ray.is_initialized():
+            _refuse_other_address(self._settings.address)
+            self._ends_with.enter_context(_environment_kept())
+            if folder := _folder_to_name():
+                os.environ[PACKAGE_FOLDER] = folder
+            self._say(_describe("the cluster of this process"))
+            return
+        address = self._settings.address or os.environ.get("RAY_ADDRESS", "")
+        self._is_local = not address
+        self._say(f"Connecting to Ray at {address}" if address else "Starting Ray on this machine")
+        with ExitStack() as undo:
+            undo.enter_context(_environment_kept())
+            undo.enter_context(handlers_kept())
+            undo.callback(ray.shutdown)
+            _start(address)
+            self._ends_with = undo.pop_all()
+        self._say(_describe(f"cluster {address}" if address else "local"))
 
     def resources(self) -> dict[str, float]:
         """Return the resources to plan with (`CPU`, `GPU`, ...): those of `cluster()`, and of nodes that may come.
@@ -81,14 +109,56 @@ class RaySession:
         return [dict(node["Resources"]) for node in ray.nodes() if node["Alive"]]
 
 
-def _start(address: str) -> str:
-    """Connect to the cluster at an address, or start one here where that is empty; return a line that describes it."""
+def _describe(where: str) -> str:
+    nodes, found = sum(node["Alive"] for node in ray.nodes()), ray.cluster_resources()
+    return (
+        f"Ray {ray.__version__}, {where}, {counted(nodes, 'node')}: {found.get('CPU', 0):g} CPU, "
+        f"{found.get('GPU', 0):g} GPU"
+    )
+
+
+def _refuse_other_address(address: str) -> None:
+    """Raise ClusterError where an address is asked for that is not that of the Ray of this process."""
+    here = "ray://…" if ray.util.client.ray.is_connected() else ray.get_runtime_context().gcs_address
+    port = address.rpartition(":")[2]
+    is_here = address in ("", "auto", here) or (
+        address.rpartition(":")[0] in ("localhost", "127.0.0.1") and here.endswith(f":{port}")
+    )
+    if not is_here:
+        raise ClusterError(
+            f"This process is connected to the Ray at {here}, and cluster.address asks for {address}. Leave the "
+            "address out to use the one that is connected, or call ray.shutdown() first."
+        )
+
+
+@contextmanager
+def _environment_kept() -> Iterator[None]:
+    """Put back, after the block, the environment variables that Ray and its start have set or changed."""
+    before = dict(os.environ)
+    try:
+        yield
+    finally:
+        for name in {*before, *os.environ}:
+            if name.startswith("RAY_") or name in _VARIABLES:
+                if name in before:
+                    os.environ[name] = before[name]
+                else:
+                    os.environ.pop(name, None)
+        # Ray remembers that it has turned tokens on. Where this internal is missing, only the variable is put back.
+        with suppress(Exception):
+            ray._raylet.Config.initialize("")
+
+
+def _start(address: str) -> None:
+    """Connect to the cluster at an address, or start one here where that is empty."""
     if not address:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         os.environ.setdefault(ARENAS, MOST_ARENAS)
+        if folder := _folder_to_name():
+            paths = [path for path in os.environ.get(PYTHONPATH, "").split(os.pathsep) if path]
+            os.environ[PYTHONPATH] = os.pathsep.join([folder, *(path for path in paths if path != folder)])
     # Actors keep the CUDA_VISIBLE_DEVICES that Ray gives them also when they reserve no GPU; without this Ray warns.
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    was_up = ray.is_initialized()
     try:
         if address:
             _check_reachable(address)
@@ -96,12 +166,11 @@ def _start(address: str) -> str:
         else:
             _start_here()
     except Exception as error:
-        # Ray raises a bare Exception where its processes do not answer in time, and leaves those that it has started.
-        if not was_up:
-            ray.shutdown()
+        # Ray raises a bare Exception where its processes do not answer in time, and leaves those that it has started to
+        # `ray.shutdown`.
         if not address:
             raise ClusterError(
-                f"Ray cannot be started on this machine: {error} Start the same command again when the machine is less "
+                f"Ray cannot be started on this machine: {error} Start the run again when the machine is less "
                 "busy, or join a running cluster with cluster.address=ADDRESS."
             ) from None
         raise ClusterError(
@@ -109,11 +178,13 @@ def _start(address: str) -> str:
             "start Ray there with `ray start --head`, or leave the address out to use this machine alone. "
             f"{_connection_hint(address)}"
         ) from None
-    nodes, found = sum(node["Alive"] for node in ray.nodes()), ray.cluster_resources()
-    return (
-        f"Ray {ray.__version__}, {f'cluster {address}' if address else 'local'}, {counted(nodes, 'node')}: "
-        f"{found.get('CPU', 0):g} CPU, {found.get('GPU', 0):g} GPU"
-    )
+
+
+def _folder_to_name() -> str:
+    """Return the folder that workers import the package from; empty where it is installed, so that they find it."""
+    folder = str(Path(__file__).parents[2])
+    installed = (sysconfig.get_path("purelib"), sysconfig.get_path("platlib"), site.getusersitepackages())
+    return "" if folder in installed else folder
 
 
 def _start_here() -> None:
@@ -148,7 +219,7 @@ def _connection_hint(address: str) -> str:
     else:
         hint = (
             "A cluster with token authentication answers only if RAY_AUTH_MODE=token is set, and RAY_AUTH_TOKEN_PATH "
-            "names the file with its token."
+            "names the file with its token; cluster.address=auto finds a cluster on this machine and its token."
         )
     if address.startswith("ray://"):
         hint += (
@@ -177,11 +248,13 @@ def result_of_task(reference: Any, seconds: float) -> Any:
 class StopRequest:
     """Whether the run was asked to stop, and the exit code that says so.
 
-    The first SIGINT or SIGTERM asks it to drain, the second ends it at once.
+    The first SIGINT or SIGTERM asks it to drain. The second ends the process at once or, where a program goes on after
+    the run, raises KeyboardInterrupt or SystemExit.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, ends_process: bool = True) -> None:
         self.signal: signal.Signals | None = None
+        self._ends_process = ends_process
 
     def __bool__(self) -> bool:
         return self.signal is not None
@@ -193,26 +266,48 @@ class StopRequest:
 
     def listen(self) -> None:
         """Take the signals, also from a library that has taken them meanwhile: `ray.init` does."""
-        for number in _EXIT_CODES:
-            signal.signal(number, self._handle)
+        if _takes_signals():
+            for number in _EXIT_CODES:
+                signal.signal(number, self._handle)
 
     def _handle(self, number: int, _frame: FrameType | None) -> None:
-        if self:
+        if not self:
+            self.signal = signal.Signals(number)
+        elif self._ends_process:
             os._exit(_EXIT_CODES[signal.Signals(number)])
-        self.signal = signal.Signals(number)
+        elif number == signal.SIGINT:
+            raise KeyboardInterrupt
+        else:
+            raise SystemExit(EXIT_TERMINATED)
 
 
 @contextmanager
-def stop_on_signals() -> Iterator[StopRequest]:
-    """Turn SIGINT and SIGTERM into a request within the block; a second signal ends the process immediately.
+def stop_on_signals(*, ends_process: bool = True) -> Iterator[StopRequest]:
+    """Turn SIGINT and SIGTERM into a request within the block; see `StopRequest` for a second signal.
 
-    Leaving at once is safe: a partition is either committed or was never there.
+    Leaving at once is safe: a partition is either committed or was never there. In a thread other than the main one,
+    which can take no signals, nothing asks the run to stop.
     """
-    request = StopRequest()
-    before = {number: signal.getsignal(number) for number in _EXIT_CODES}
-    request.listen()
-    try:
+    request = StopRequest(ends_process=ends_process)
+    with handlers_kept():
+        request.listen()
         yield request
+
+
+@contextmanager
+def handlers_kept() -> Iterator[None]:
+    """Put back, after the block, the handlers of the signals that stop a run."""
+    before = {number: signal.getsignal(number) for number in _EXIT_CODES}
+    try:
+        yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        if _takes_signals():
+            for number, handler in before.items():
+                # None: it was not set from Python, which cannot set it again.
+                if handler is not None:
+                    signal.signal(number, handler)
+
+
+def _takes_signals() -> bool:
+    """Return whether this is the main thread: no other may set a handler."""
+    return threading.current_thread() is threading.main_thread()

@@ -95,6 +95,13 @@ class RunSummary:
             "splits": {split: tally.to_json() for split, tally in self.splits.items()},
         }
 
+    def speed(self) -> str:
+        """Return how many frames were computed, in which time, and how fast, in a line."""
+        return (
+            f"{counted(self.frames_computed, 'frame')} computed in {format_seconds(self.compute_seconds)} by "
+            f"{counted(self.workers, 'worker')}: {self.frames_per_second:,.1f} frames/s"
+        )
+
     def advice(self) -> str:
         """Return where the workers' time went, and what would make the run faster."""
         spent = self.timings
@@ -114,39 +121,62 @@ class RunSummary:
         return f"Workers' time: {listed}. {advice}"
 
 
-def print_summary(summary: RunSummary, layout: Layout, console: Console) -> None:
-    """Print what the dataset holds, and how fast the run was."""
+@dataclass(frozen=True, slots=True)
+class RateTable:
+    """How often each part was found, by split: what a run shows at its end.
+
+    Attributes:
+        title: The title.
+        header: Names of the columns; the first is the split.
+        rows: Their texts, a row for each split, and a last one for all of them where there are several.
+        has_total: Whether the last row is the sum of the others.
+    """
+
+    title: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    has_total: bool
+
+
+def make_rate_table(summary: RunSummary, layout: Layout) -> RateTable:
+    """Return the detection rates of a dataset, and its frames without a person or without a row of landmarks."""
     parts = [part.name for part in layout.parts if part.scored]
     everything = total(summary.splits.values())
     troubles = [status for status in ("no_person", "unreadable", "failed") if everything.statuses.get(status)]
-    so_far = (
-        ", of all shares so far" if summary.videos_missing or (summary.share and summary.state == "stopped") else ""
-    )
-    table = Table(title=f"Frames with each part found{so_far}", title_justify="left", box=box.SIMPLE_HEAD)
-    table.add_column("split")
-    for name in ("frames", *parts, *troubles):
-        table.add_column(name.replace("_", " "), justify="right")
-    rows = [(split, tally, "") for split, tally in summary.splits.items()]
-    if len(rows) > 1:
-        rows.append(("all", everything, "bold"))
-    for split, tally, style in rows:
+    has_total = len(summary.splits) > 1
+    rows = []
+    for split, tally in [*summary.splits.items(), *([("all", everything)] if has_total else [])]:
         rates = (f"{tally.rate(part):.1%}" for part in parts)
         counts = (f"{tally.statuses.get(status, 0):,}" for status in troubles)
-        table.add_row(escape(printable_line(split)), f"{tally.rows:,}", *rates, *counts, style=style)
-    if rows:
+        rows.append((printable_line(split), f"{tally.rows:,}", *rates, *counts))
+    names = (name.replace("_", " ") for name in ("frames", *parts, *troubles))
+    return RateTable(f"Frames with each part found{_so_far(summary)}", ("split", *names), tuple(rows), has_total)
+
+
+def _so_far(summary: RunSummary) -> str:
+    """Return what the numbers of a dataset are followed by while shares of it are missing."""
+    is_part = summary.videos_missing or (summary.share and summary.state == "stopped")
+    return ", of all shares so far" if is_part else ""
+
+
+def print_summary(summary: RunSummary, layout: Layout, console: Console) -> None:
+    """Print what the dataset holds, and how fast the run was."""
+    rates = make_rate_table(summary, layout)
+    table = Table(title=rates.title, title_justify="left", box=box.SIMPLE_HEAD)
+    for number, name in enumerate(rates.header):
+        table.add_column(name, justify="right" if number else "left")
+    for number, row in enumerate(rates.rows, 1):
+        style = "bold" if rates.has_total and number == len(rates.rows) else ""
+        table.add_row(*map(escape, row), style=style)
+    if rates.rows:
         console.print(table)
-        console.print(f"Landmark digest {summary.digest}{so_far}", highlight=False, soft_wrap=True)
-        for line in describe_mixture(everything.kernels):
+        console.print(f"Landmark digest {summary.digest}{_so_far(summary)}", highlight=False, soft_wrap=True)
+        for line in describe_mixture(total(summary.splits.values()).kernels):
             console.print(escape(line), highlight=False, soft_wrap=True)
     if not summary.frames_computed:
         return
-    console.print(
-        f"{counted(summary.frames_computed, 'frame')} computed in {format_seconds(summary.compute_seconds)} by "
-        f"{counted(summary.workers, 'worker')}: {summary.frames_per_second:,.1f} frames/s "
-        f"({format_seconds(summary.seconds)} in all; {summary.peak_memory_mb:,.0f} MB a worker at most).",
-        highlight=False,
-        soft_wrap=True,
-    )
+    speed = f"{summary.speed()} ({format_seconds(summary.seconds)} in all; {summary.peak_memory_mb:,.0f} MB a worker"
+    console.print(f"{speed} at most).", highlight=False, soft_wrap=True)
     console.print(summary.advice(), highlight=False, soft_wrap=True)
 
 
@@ -215,6 +245,7 @@ class RunOutcome:
         unreadable: Videos of the dataset with frames that could not be read.
         words: What was typed after `phoenix-ray`; empty where nothing was typed.
         array: How far all shares are, where the run has done its own; None for a run over all videos.
+        in_python: Whether a call of `phoenix_ray.extract` started the run, so that it is not a command that goes on.
     """
 
     state: str
@@ -224,6 +255,7 @@ class RunOutcome:
     unreadable: Sequence[UnreadableVideo] = field(default_factory=tuple)
     words: Sequence[str] = ()
     array: ArrayState | None = None
+    in_python: bool = False
 
     def lines(self) -> list[str]:
         """Return the last lines of the run."""
@@ -259,17 +291,20 @@ class RunOutcome:
     def _next(self) -> list[str]:
         output = shlex.quote(self.output)
         again = shlex.join(["phoenix-ray", *(word for word in self.words if word != "--force")])
-        the_same = again if self.words else "the same command"
+        the_same = "the same call" if self.in_python else again if self.words else "the same command"
         match self.state:
             case "finished" if self.array is not None and self.array.missing:
                 if self.array.failed == self.array.missing:
                     return [f"Next:   phoenix-ray failures {output}   # says why; the same shares again try again"]
                 return [f"Next:   phoenix-ray status {output}   # says how far the other shares are"]
+            case "finished" if self.in_python:
+                return [f"Next:   phoenix_ray.open({self.output!r})"]
             case "finished":
                 return [f"Next:   phoenix-ray view {output}"]
             case "incomplete":
+                why = "the attribute failures" if self.in_python else f"phoenix-ray failures {output}"
                 return [
-                    f"Next:   phoenix-ray failures {output}   # says why",
+                    f"Next:   {why}   # says why",
                     f"Then:   {the_same}   # tries them again",
                 ]
             case "stopped":

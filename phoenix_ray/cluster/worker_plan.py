@@ -26,6 +26,19 @@ MOST_WAITING_WORKERS = 100
 ARENAS, MOST_ARENAS = "MALLOC_ARENA_MAX", "2"
 
 
+# The folder that processes of a Ray that was up before need to import this package from; unset where they need none.
+PACKAGE_FOLDER, PYTHONPATH = "PHOENIX_RAY_PACKAGE_FOLDER", "PYTHONPATH"
+
+
+def environment_options(variables: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """Return the options of `ray.remote` that give a process environment variables, and let it import this package."""
+    given = dict(variables or {})
+    if folder := os.environ.get(PACKAGE_FOLDER):
+        # Ray puts in the variable as the node has it.
+        given[PYTHONPATH] = f"{folder}{os.pathsep}${{{PYTHONPATH}}}"
+    return {"runtime_env": {"env_vars": given}} if given else {}
+
+
 @dataclass(frozen=True, slots=True)
 class WorkerPlan:
     """Actors to create.
@@ -44,15 +57,13 @@ class WorkerPlan:
 
     def actor_options(self) -> dict[str, Any]:
         """Return the options of `ray.remote`: what is reserved, and that the driver, not Ray, restarts and retries."""
-        options = {**self.task_options(), "max_restarts": 0, "max_task_retries": 0}
         # A Ray that was started here hands it on. Elsewhere an environment of its own costs an actor a second.
-        if ARENAS not in os.environ:
-            options["runtime_env"] = {"env_vars": {ARENAS: MOST_ARENAS}}
-        return options
+        variables = {} if ARENAS in os.environ else {ARENAS: MOST_ARENAS}
+        return {**self.task_options(), "max_restarts": 0, "max_task_retries": 0, **environment_options(variables)}
 
     def task_options(self) -> dict[str, Any]:
         """Return the options of `ray.remote` for a task that reserves as much as an actor does."""
-        options: dict[str, Any] = {"num_cpus": self.cpus, "num_gpus": self.gpus}
+        options: dict[str, Any] = {"num_cpus": self.cpus, "num_gpus": self.gpus, **environment_options()}
         if self.memory_mb:
             options["memory"] = self.memory_mb * 1024 * 1024
         return options
@@ -93,7 +104,7 @@ def plan_workers(settings: ClusterSettings, cluster: Mapping[str, float], *, eng
     if settings.cpus_per_worker > cpus or gpu_share > gpus or count == 0:
         raise ClusterError(
             f"The cluster cannot hold one worker: each needs {plan.cpus:g} CPU and {plan.gpus:g} GPU, the cluster has "
-            f"{cpus:g} CPU and {gpus:g} GPU. Add nodes, or lower cluster.cpus_per_worker or --num-gpus."
+            f"{cpus:g} CPU and {gpus:g} GPU. Add nodes, or lower cluster.cpus_per_worker or cluster.num_gpus."
         )
     return plan
 
@@ -143,7 +154,7 @@ def require_spare_cpu(plan: WorkerPlan, settings: ClusterSettings, cluster: Clus
     if cpus - reserved < 1:
         raise ClusterError(
             f"decode.on=cpu_nodes needs a CPU that no worker reserves: {plan} take {reserved:g} of the cluster's "
-            f"{cpus:g} CPU. Lower --num-workers or cluster.cpus_per_worker, or let the workers decode: "
+            f"{cpus:g} CPU. Lower cluster.num_workers or cluster.cpus_per_worker, or let the workers decode: "
             "decode.on=workers."
         )
 

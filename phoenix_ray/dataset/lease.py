@@ -306,9 +306,10 @@ def _occupied(storage: Storage, holder: LeaseHolder, now: float) -> str:
     since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(min(max(0.0, holder.since), _LAST_SECOND)))
     here = is_running(holder.pid, holder.process)
     way_out = (
-        "end that process, or give --force if it no longer works."
+        "end that process, or set run.force=true (--force) if it no longer works."
         if here
-        else f"give --force if it is dead (without a heartbeat it counts as dead after {STALE_SECONDS:.0f} s)."
+        else "set run.force=true (--force) if it is dead (without a heartbeat it counts as dead after "
+        f"{STALE_SECONDS:.0f} s)."
     )
     share = f" (share {holder.share})" if holder.share else ""
     return (

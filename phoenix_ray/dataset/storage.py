@@ -320,7 +320,7 @@ def _flush_folder(folder: int) -> None:
 def _way_out(error: OSError) -> str:
     match error.errno:
         case errno.ENOSPC | errno.EDQUOT:
-            return "Free space or raise the quota, then start the same command again: what is committed is kept."
+            return "Free space or raise the quota, then start the run again: what is committed is kept."
         case errno.EROFS:
             return "The file system is mounted read-only; give another output.path or remount it."
         case errno.EACCES | errno.EPERM:
@@ -328,6 +328,4 @@ def _way_out(error: OSError) -> str:
         case errno.ENOTDIR | errno.EISDIR | errno.EEXIST:
             return "Something else has this name; give another output.path or move it away."
         case _:
-            return (
-                "If the storage was unavailable for a while, start the same command again: what is committed is kept."
-            )
+            return "If the storage was unavailable for a while, start the run again: what is committed is kept."

@@ -6,7 +6,8 @@ from dataclasses import asdict
 
 import pytest
 
-from phoenix_ray.cluster.progress import JsonDisplay, LineDisplay, LogFormat, Meter, speaker
+from phoenix_ray.cluster.progress import JsonDisplay, LineDisplay, Meter
+from phoenix_ray.cluster.screen import Screen, ScreenKind
 from phoenix_ray.cluster.status import format_seconds, read_status
 
 
@@ -92,8 +93,8 @@ def test_a_json_log_gets_objects_with_time_level_run_and_event() -> None:
 
 
 @pytest.mark.parametrize("log_format", ["text", "json"])
-def test_a_line_before_the_run_keeps_the_format(log_format: LogFormat, capsys: pytest.CaptureFixture[str]) -> None:
-    speaker(log_format, "r")("hello")
+def test_a_line_before_the_run_keeps_the_format(log_format: ScreenKind, capsys: pytest.CaptureFixture[str]) -> None:
+    Screen(log_format, "r").say("hello")
     said = capsys.readouterr().err
     assert (said == "hello\n") if log_format == "text" else (json.loads(said)["message"] == "hello")
 

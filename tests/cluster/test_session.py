@@ -4,10 +4,13 @@ import os
 import signal
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import pytest
 
-from phoenix_ray.cluster.session import RaySession, _start_here, stop_on_signals
+from phoenix_ray.cluster.session import RaySession, _start_here, handlers_kept, stop_on_signals
 from phoenix_ray.config import ClusterSettings
 from phoenix_ray.errors import ClusterError
 
@@ -46,6 +49,81 @@ def test_a_second_signal_leaves_at_once() -> None:
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.returncode == 143
     assert done.stdout == "draining\n"
+
+
+@pytest.mark.parametrize(("number", "raised"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)])
+def test_a_second_signal_raises_where_a_program_goes_on(number: signal.Signals, raised: type[BaseException]) -> None:
+    def interrupt_twice() -> None:
+        with stop_on_signals(ends_process=False) as stop:
+            os.kill(os.getpid(), number)
+            assert stop
+            os.kill(os.getpid(), number)
+            time.sleep(5)
+
+    before = signal.getsignal(number)
+    with pytest.raises(raised):
+        interrupt_twice()
+    assert signal.getsignal(number) == before
+
+
+def test_a_thread_takes_no_signals_and_works_without() -> None:
+    before = signal.getsignal(signal.SIGINT)
+
+    def work() -> None:
+        with handlers_kept(), stop_on_signals() as stop:
+            stop.listen()
+            assert signal.getsignal(signal.SIGINT) == before
+            assert not stop
+
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(work).result()
+
+
+def test_a_ray_of_this_process_is_joined_and_left_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    fake = SimpleNamespace(get_runtime_context=lambda: SimpleNamespace(gcs_address="10.0.0.1:6379"))
+    said: list[str] = []
+    ended: list[object] = []
+    for name, function in {
+        "is_initialized": lambda: True,
+        "get_runtime_context": fake.get_runtime_context,
+        "nodes": lambda: [{"Alive": True}],
+        "cluster_resources": lambda: {"CPU": 3.0},
+        "shutdown": lambda: ended.append(1),
+        "init": lambda **_: pytest.fail("a second Ray was started"),
+    }.items():
+        monkeypatch.setattr(f"phoenix_ray.cluster.session.ray.{name}", function)
+    monkeypatch.setenv("RAY_ADDRESS", "10.0.0.2:6379")
+    for address in ("", "auto", "10.0.0.1:6379", "localhost:6379"):
+        with RaySession(ClusterSettings(address=address), said.append) as session:
+            cluster = session.cluster()
+        assert cluster.resources == {"CPU": 3.0}
+        assert not cluster.is_local
+    assert not ended
+    assert "the cluster of this process, 1 node: 3 CPU, 0 GPU" in said[0]
+    with (
+        pytest.raises(ClusterError, match=r"connected to the Ray at 10\.0\.0\.1:6379.*asks for 10\.0\.0\.9:1"),
+        RaySession(ClusterSettings(address="10.0.0.9:1"), said.append) as session,
+    ):
+        session.cluster()
+
+
+def test_a_session_leaves_environment_and_handlers_as_they_were(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray demands a token of later clusters by a variable, and takes SIGTERM."""
+
+    def init(**_: object) -> None:
+        os.environ["RAY_AUTH_MODE"] = "token"
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr("phoenix_ray.cluster.session.ray.init", init)
+    monkeypatch.setattr("phoenix_ray.cluster.session.ray.nodes", list)
+    monkeypatch.setattr("phoenix_ray.cluster.session.ray.cluster_resources", dict)
+    before, handler = dict(os.environ), signal.getsignal(signal.SIGTERM)
+    with RaySession(ClusterSettings(), lambda line: None) as session:
+        assert session.cluster().is_local
+        assert os.environ["RAY_AUTH_MODE"] == "token"
+    assert dict(os.environ) == before
+    assert signal.getsignal(signal.SIGTERM) == handler
 
 
 def test_a_ray_that_does_not_start_is_started_once_more(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -73,6 +73,14 @@ def test_a_run_that_nobody_typed_is_gone_on_with_by_the_same_command() -> None:
     assert RunOutcome("stopped", "/out").lines()[-1] == "Next:   the same command   # goes on from here"
 
 
+@pytest.mark.parametrize("state", ["finished", "incomplete", "stopped", "failed"])
+def test_a_run_that_a_program_called_is_gone_on_with_by_the_same_call(state: str) -> None:
+    said = "\n".join(RunOutcome(state, "/my out", Remainder(15, 40, 2, 4, 0), 2, in_python=True).lines())
+    assert "phoenix-ray" not in said
+    assert ("phoenix_ray.open('/my out')" in said) == (state == "finished")
+    assert ("the same call" in said) == (state != "finished")
+
+
 @pytest.mark.parametrize(
     ("array", "said", "following"),
     [
