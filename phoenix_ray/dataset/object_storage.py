@@ -17,7 +17,8 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, BinaryIO, cast
+from functools import partial
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import pyarrow as pa
 
@@ -180,13 +181,11 @@ class ObjectStorage:
 
     def top_level(self, folder: str = "") -> Iterator[str]:
         """Yield what lies right in a folder, in order, by a request for each, however much lies below."""
-        import obstore
-
         base = f"{folder}/" if folder else ""
         after = base or None
         while True:
             with self._explained("list", folder):
-                page = next(iter(obstore.list(self._store, folder or None, offset=after)), None)
+                page = unbroken(partial(self._first_page, folder, after))
             if not page:
                 return
             key = page[0]["path"]
@@ -196,6 +195,12 @@ class ObjectStorage:
             # Behind all that a folder holds; its names are ASCII where phoenix_ray has written them.
             behind = f"{base}{name}/~" if below else key
             after = behind if behind > (after or "") else page[-1]["path"]
+
+    def _first_page(self, folder: str, after: str | None) -> Any:
+        """Return the first objects below a folder whose keys are greater than `after`; None where there are none."""
+        import obstore
+
+        return next(iter(obstore.list(self._store, folder or None, offset=after)), None)
 
     def irregular(self, folder: str) -> Iterator[tuple[str, str]]:  # noqa: ARG002
         """Yield nothing: a bucket holds objects only."""

@@ -197,6 +197,27 @@ def test_a_listing_that_breaks_off_goes_on_after_the_last_name(
     assert len(pauses) == 4
 
 
+def test_the_listing_of_a_folder_alone_is_repeated_where_it_breaks_off(
+    storage: ObjectStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a/1", "a/b/2", "c"):
+        storage.write(name, b"content")
+    whole = obstore.list
+    pauses: list[float] = []
+
+    def break_off(store: MemoryStore, prefix: str | None, offset: str | None) -> Iterator[Any]:
+        if len(pauses) % 2 == 0:
+            pauses.append(0.0)
+            raise GenericError("Error getting list response body: HTTP error")
+        pauses.append(0.0)
+        return iter(whole(store, prefix, offset=offset))
+
+    monkeypatch.setattr(obstore, "list", break_off)
+    monkeypatch.setattr("time.sleep", lambda _: None)
+    assert list(storage.top_level()) == ["a", "c"]
+    assert pauses
+
+
 def test_a_store_that_ignores_conditions_is_refused(storage: ObjectStorage, monkeypatch: pytest.MonkeyPatch) -> None:
     put = obstore.put
     monkeypatch.setattr(obstore, "put", lambda *given, mode="overwrite", **options: put(*given, **options))
