@@ -14,7 +14,7 @@ ALLOWED = {
     # Restricted: it holds the one list of classes that may be read.
     ("exports/pickles.py", "pickle.Unpickler"),
     # What the driver has packed itself, in its own memory.
-    ("cluster/plan.py", "pickle.loads"),
+    ("cluster/shard_queue.py", "pickle.loads"),
     # What the benchmark has just exported itself, read as users of pickles do.
     ("bench/storage.py", "pickle.loads"),
     # With a SafeLoader that knows fewer booleans.

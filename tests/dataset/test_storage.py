@@ -77,7 +77,7 @@ def test_of_many_that_create_at_once_one_wins(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("code", "way_out"),
-    [(errno.ENOSPC, "Free space"), (errno.EDQUOT, "quota"), (errno.EROFS, "read-only"), (errno.EIO, "start the same")],
+    [(errno.ENOSPC, "Free space"), (errno.EDQUOT, "quota"), (errno.EROFS, "read-only"), (errno.EIO, "start the run")],
 )
 def test_a_failing_disk_is_told_with_path_and_way_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, way_out: str
