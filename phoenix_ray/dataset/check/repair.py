@@ -129,8 +129,9 @@ def repair(storage: Storage, checked: DatasetCheck) -> Repair:
         storage.delete(name)
     removed = tuple(name for name in removed if name not in work.kept)
     if wrong or removed:
-        # Where an edited card no longer fits, the next run says so.
-        write_card(storage, identity, CardWords(), lambda line: None)
+        # Where an edited card no longer fits, the next run says so too.
+        unsaid: list[str] = []
+        write_card(storage, identity, CardWords(), unsaid.append)
     return work.done([file.name for file in rewritten.values()], removed)
 
 
