@@ -159,7 +159,7 @@ def test_a_setting_that_does_not_exist_is_named_in_the_words_of_a_call() -> None
 
 def test_frames_in_a_buffer_are_frames() -> None:
     pictures = np.arange(2 * 4 * 5 * 3, dtype=np.uint8).reshape(2, 4, 5, 3)
-    (first, second) = frames_of_arrays(memoryview(pictures), fps=None)
+    (first, second) = frames_of_arrays(pictures.data, fps=None)
     assert first.image is not None
     assert second.image is not None
     assert np.array_equal([first.image, second.image], pictures)
