@@ -125,7 +125,7 @@ def frames_of_arrays(arrays: object, fps: float | None) -> Iterator[Frame]:
     Raises:
         FramesError: They are something else. The message names the frame, and says how to convert it.
     """
-    if hasattr(arrays, "__array__"):
+    if hasattr(arrays, "__array__") or isinstance(arrays, memoryview):
         whole = np.asarray(arrays)
         _check_whole(whole)
         arrays = iter(whole)

@@ -19,6 +19,7 @@ from phoenix_ray.dataset.video_landmarks import VideoLandmarks
 from phoenix_ray.errors import ConfigError, FramesError, SourceError
 from phoenix_ray.sources.frames import read_frames
 from phoenix_ray.sources.sample import DEMO_VIDEOS, demo_videos
+from phoenix_ray.video_estimation import frames_of_arrays
 
 FRAMES = np.random.default_rng(3).integers(0, 256, (23, 26, 21, 3), np.uint8)
 Mode = Literal["static", "tracking"]
@@ -154,3 +155,11 @@ def test_a_setting_that_does_not_exist_is_named_in_the_words_of_a_call() -> None
         estimate(FRAMES, settings={"model.mode": "static"})
     with pytest.raises(ConfigError, match=r"'model.threads'"):
         estimate(FRAMES, settings={"model": {"threads": 2}})
+
+
+def test_frames_in_a_buffer_are_frames() -> None:
+    pictures = np.arange(2 * 4 * 5 * 3, dtype=np.uint8).reshape(2, 4, 5, 3)
+    (first, second) = frames_of_arrays(pictures.data, fps=None)
+    assert first.image is not None
+    assert second.image is not None
+    assert np.array_equal([first.image, second.image], pictures)

@@ -31,6 +31,9 @@ from phoenix_ray.text import counted
 CONNECT_SECONDS = 10.0
 # What Ray sets beside variables of its own, and what is set for its workers.
 _VARIABLES = frozenset({"PYTHONBREAKPOINT", ARENAS, PACKAGE_FOLDER, PYTHONPATH})
+# Held by the session that has started Ray or connected to it: a second start, in another thread, fails and ends the
+# first.
+_TURN = threading.Lock()
 _EXIT_CODES = {signal.SIGINT: EXIT_INTERRUPTED, signal.SIGTERM: EXIT_TERMINATED}
 
 
@@ -39,7 +42,7 @@ class RaySession:
 
     A Ray to which this process is connected already is joined, and left as it was. One that the session starts or
     connects to ends with it, and with it what Ray has changed in this process: environment variables, which would make
-    later Rays demand a token, and the handler of SIGTERM.
+    later Rays demand a token, and the handler of SIGTERM. Sessions of other threads wait for that.
 
     Args:
         settings: Which cluster to join.
@@ -78,6 +81,18 @@ class RaySession:
         return Cluster(dict(ray.cluster_resources()), self._autoscales, most_resources() if self._autoscales else None)
 
     def _connect(self) -> None:
+        if not _TURN.acquire(blocking=False):
+            self._say("Waiting for another call in this process, which has started Ray for itself")
+            _TURN.acquire()
+        with ExitStack() as turn:
+            turn.callback(_TURN.release)
+            starts = not ray.is_initialized()
+            self._join_or_start()
+            if starts:
+                ends_ray, self._ends_with = self._ends_with, turn.pop_all()
+                self._ends_with.push(ends_ray)
+
+    def _join_or_start(self) -> None:
         if ray.is_initialized():
             _refuse_other_address(self._settings.address)
             self._ends_with.enter_context(_environment_kept())

@@ -142,7 +142,7 @@ def _to_hub_split(split: str) -> str:
 
 
 def make_card(identity: DatasetIdentity, layout: Layout, manifest: Manifest, words: CardWords) -> str:
-    """Return the text of the card of a dataset with at least one data file."""
+    """Return the text of the card of a dataset; one without data files offers only its table of videos."""
     splits: dict[str, list[DataFile]] = {}
     for file in manifest.files:
         splits.setdefault(file.split, []).append(file)
@@ -186,6 +186,9 @@ def _front_matter(title: str, splits: Mapping[str, str], rows: int, license_name
             {"config_name": VIDEOS_CONFIG, "data_files": [{"split": VIDEOS_CONFIG, "path": paths.VIDEOS}]},
         ],
     }
+    if not splits:
+        # `datasets` refuses a configuration without files.
+        del tree["configs"][0]
     missing = "" if license_name else "# license: the licence that you give the landmarks, as the Hub writes it\n"
     return missing + yaml.safe_dump(tree, sort_keys=False, allow_unicode=True)
 

@@ -38,7 +38,7 @@ class _OwnCard:
 
 
 def write_card(storage: Storage, identity: DatasetIdentity, words: CardWords, say: Callable[[str], None]) -> None:
-    """Bring the card up to date with the newest manifest; nothing is written for a dataset without data files.
+    """Bring the card up to date with the newest manifest; without data files, only a card that is there.
 
     Args:
         storage: The dataset.
@@ -49,7 +49,8 @@ def write_card(storage: Storage, identity: DatasetIdentity, words: CardWords, sa
     try:
         while True:
             manifest = read_manifest(storage, identity)
-            if not manifest.files:
+            # After a drop of all videos the card would still count them; it may also have the licence.
+            if not manifest.files and not _has_card(storage):
                 return
             if line := _bring_up_to_date(storage, identity, manifest, words):
                 say(line)
@@ -58,6 +59,13 @@ def write_card(storage: Storage, identity: DatasetIdentity, words: CardWords, sa
                 return
     except OutputError as error:
         say(f"The dataset card could not be written. {error}")
+
+
+def _has_card(storage: Storage) -> bool:
+    try:
+        return bool(storage.read(paths.CARD))
+    except FileNotFoundError:
+        return False
 
 
 def is_edited(storage: Storage) -> bool:

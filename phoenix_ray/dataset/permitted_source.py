@@ -40,8 +40,7 @@ class PermittedSource:
         dropped = read_drops(self._storage)
         self.left_out = 0
         for video in self._source.videos(note_left_out):
-            annotation = {} if isinstance(video, SourceProblem) else video.annotation
-            if dropped.bans(video.split, video.video_id, annotation):
+            if dropped.bans(video.split, video.video_id, video.annotation):
                 self.left_out += 1
             else:
                 yield video

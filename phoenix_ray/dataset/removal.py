@@ -3,8 +3,9 @@
 The videos are out of the dataset as soon as `drop_history` records them. Here all that is left of them goes, in an
 order in which a crash may come after any step:
 
-1. Partitions and failure records of the videos; what is in quarantine; of earlier runs all that may name or show a
-   video: logs, reports, lists of files that were left out, and the lists in `status.json`; a Delta log.
+1. Partitions and failure records of the videos, and with a signer those of all videos without rows; what is in
+   quarantine; of earlier runs all that may name or show a video: logs, reports, lists of files that were left out, and
+   the lists in `status.json`; a Delta log.
 2. Each data file that holds one of the videos is written again without it, row by row against the digests of the
    others. Then the next generation of the manifest is published. It condemns the old files and says that it reflects
    the drop (`Manifest.drops`), which ends the removal.
@@ -27,14 +28,16 @@ from functools import partial
 from phoenix_ray.dataset import paths
 from phoenix_ray.dataset.compaction import rewrite
 from phoenix_ray.dataset.drop_history import DropHistory
+from phoenix_ray.dataset.failures import parse_failure
 from phoenix_ray.dataset.identity import DatasetIdentity
 from phoenix_ray.dataset.manifest import DataFile, newest_generation, publish_manifest
 from phoenix_ray.dataset.parquet import DamagedFile, DamagedFileError, open_parquet, read_footer
 from phoenix_ray.dataset.partitions import FOOTER_THREADS
 from phoenix_ray.dataset.sealing import parse_mapping
+from phoenix_ray.dataset.shards import VideoKey
 from phoenix_ray.dataset.storage import Storage
 from phoenix_ray.dataset.survey import Survey, read_compacted
-from phoenix_ray.dataset.video_table import VideoEntry, read_entries
+from phoenix_ray.dataset.video_table import VideoEntry, read_entries, select_videos
 from phoenix_ray.text import counted
 
 # Written by `phoenix-ray export --format delta`: it has the first and last video of each file too.
@@ -83,6 +86,9 @@ def remove_dropped(storage: Storage, survey: Survey) -> Removal:
     if is_pending:
         removed += [file.name for file in storage.list(DELTA_LOG)]
         removed += clean_runs(storage)
+        if dropped.signers:
+            removed += _find_unattributed(storage, survey)
+    removed = list(dict.fromkeys(removed))
     for name in removed:
         storage.delete(name)
     if not is_pending:
@@ -100,6 +106,26 @@ def _find_files(storage: Storage, survey: Survey) -> Iterator[str]:
         for file in storage.list(folder):
             if not file.temporary and (file.name in banned or survey.dropped.bans_file(file.name)):
                 yield file.name
+
+
+def _find_unattributed(storage: Storage, survey: Survey) -> Iterator[str]:
+    """Yield the failure records of videos without rows: nobody can say who signs in them.
+
+    Nothing is lost: the next run tries these videos again, and records what fails.
+    """
+    names = [file.name for file in storage.list(paths.FAILURES) if not file.temporary]
+    records = {name: _failed_video(storage, name) for name in names}
+    keys = {key for key in records.values() if key}
+    known = {*select_videos(survey.videos, keys), *(info.key for info in survey.partitions)}
+    yield from (name for name, key in records.items() if key not in known)
+
+
+def _failed_video(storage: Storage, name: str) -> VideoKey | None:
+    try:
+        failure = parse_failure(storage.read(name))
+    except (FileNotFoundError, ValueError):
+        return None
+    return failure.split, failure.video_id
 
 
 def _find_quarantined(

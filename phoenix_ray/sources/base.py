@@ -87,11 +87,19 @@ class Frame:
 
 @dataclass(frozen=True, slots=True)
 class SourceProblem:
-    """A video that the source names but that cannot be planned (missing folder, no frames, damaged container)."""
+    """A video that the source names but that cannot be planned (missing folder, no frames, damaged container).
+
+    Attributes:
+        split: Its split.
+        video_id: The video.
+        message: Why it cannot be planned.
+        annotation: As in `Video`: a video of a dropped signer is left out, sound or not.
+    """
 
     split: str
     video_id: str
     message: str
+    annotation: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -292,7 +292,7 @@ def _to_video(candidate: Candidate, source: ExaminedSource, segment: Segment | N
         frame_count=last - first,
         signature=signature,
         fps=source.fps,
-        annotation={name: without_secrets(text) for name, text in candidate.annotation.items()},
+        annotation=_annotation(candidate),
         fps_varies=source.fps_varies,
         is_segment=segment is not None,
         start_frame=first,
@@ -305,5 +305,12 @@ def _to_video(candidate: Candidate, source: ExaminedSource, segment: Segment | N
 
 def _problem(candidate: Candidate, message: str) -> SourceProblem:
     return SourceProblem(
-        storable_text(candidate.split), storable_text(candidate.video_id), without_secrets(storable_text(message))
+        storable_text(candidate.split),
+        storable_text(candidate.video_id),
+        without_secrets(storable_text(message)),
+        _annotation(candidate),
     )
+
+
+def _annotation(candidate: Candidate) -> dict[str, str]:
+    return {name: without_secrets(text) for name, text in candidate.annotation.items()}

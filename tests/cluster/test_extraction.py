@@ -291,3 +291,24 @@ for split in ("dev", "test"):
 print(ray.is_initialized(), before == (dict(os.environ), signal.getsignal(signal.SIGTERM)))
 """
     assert run_apart(program) == ["finished 13", "finished 43", "False True"]
+
+
+@pytest.mark.cluster
+def test_calls_at_the_same_time_take_turns_with_a_ray_of_their_own(frame_folders: Path, tmp_path: Path) -> None:
+    program = f"""
+import sys
+from concurrent.futures import ThreadPoolExecutor
+sys.path.insert(0, {str(Path(phoenix_ray.__file__).parents[1])!r})
+import phoenix_ray
+import ray
+words = dict(model="synthetic", num_workers=1, progress=False)
+with ThreadPoolExecutor(2) as pool:
+    calls = [
+        pool.submit(phoenix_ray.extract, {str(frame_folders)!r}, {str(tmp_path)!r} + "/" + split, splits=split, **words)
+        for split in ("dev", "test")
+    ]
+for call in calls:
+    print(call.result().state, call.result().frames)
+print(ray.is_initialized())
+"""
+    assert run_apart(program) == ["finished 13", "finished 30", "False"]

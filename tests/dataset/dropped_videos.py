@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -56,11 +56,11 @@ COMMAND = ["--video", NAMED[1], "--video", "/".join(LONG), "--signer", SIGNER, "
 
 
 class ListedSource:
-    """A source that lists these videos."""
+    """A source that lists these videos and problems."""
 
     root = description = "listed"
 
-    def __init__(self, videos: list[Video]) -> None:
+    def __init__(self, videos: Sequence[Video | SourceProblem]) -> None:
         self._videos = videos
 
     def videos(self, note_left_out: NoteLeftOut = ignore_left_out) -> Iterator[Video | SourceProblem]:

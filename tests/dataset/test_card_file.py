@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from phoenix_ray.dataset import paths
-from phoenix_ray.dataset.card import CardWords, parse_front_matter
+from phoenix_ray.dataset.card import VIDEOS_CONFIG, CardWords, parse_front_matter
 from phoenix_ray.dataset.card_file import write_card
 from phoenix_ray.dataset.check.dataset_check import check_dataset
 from phoenix_ray.dataset.manifest import Manifest, publish_manifest, read_manifest
@@ -73,6 +73,17 @@ def test_a_dataset_without_data_files_has_no_card(tmp_path: Path) -> None:
     commit(storage, make_video(), 0, 10)
     write_card(storage, IDENTITY, LICENSED, pytest.fail)
     assert not (tmp_path / paths.CARD).exists()
+
+
+def test_the_card_of_a_dataset_that_lost_all_data_files_counts_none_of_them(storage: LocalStorage) -> None:
+    written(storage)
+    before = read_manifest(storage, IDENTITY)
+    publish_manifest(storage, IDENTITY, before.replace(before.names, ()), before.names)
+    card, _ = written(storage, CardWords())
+    assert "`train`" not in card
+    head = parse_front_matter(card)
+    assert [config["config_name"] for config in head["configs"]] == [VIDEOS_CONFIG]
+    assert head["license"] == "cc-by-4.0"
 
 
 EDITS = {

@@ -21,6 +21,7 @@ from phoenix_ray.dataset.compaction import compact_videos
 from phoenix_ray.dataset.compaction_plan import plan_compaction
 from phoenix_ray.dataset.drop import allow_videos, drop_videos
 from phoenix_ray.dataset.drop_history import read_drops
+from phoenix_ray.dataset.failures import FailureRecord, read_failures, record_failure
 from phoenix_ray.dataset.identity import read_identity
 from phoenix_ray.dataset.manifest import read_manifest
 from phoenix_ray.dataset.permitted_source import PermittedSource
@@ -31,6 +32,7 @@ from phoenix_ray.dataset.storage import LocalStorage
 from phoenix_ray.dataset.survey import take_survey
 from phoenix_ray.dataset.video_table import read_entries
 from phoenix_ray.errors import NewerVersionError, OutputError
+from phoenix_ray.sources.base import SourceProblem
 from tests import golden
 from tests.dataset.dropped_videos import (
     DROPPED,
@@ -87,6 +89,39 @@ def test_after_a_drop_no_byte_of_the_rows_is_in_any_file(folder: Path) -> None:
     kept = {file.name for file in storage.list(paths.RUNS)}
     assert {name.rpartition("/")[2] for name in kept} == {"status.json", "summary.json"}
     assert [file.name for file in storage.list(DELTA_LOG)] == []
+
+
+def test_a_drop_of_a_signer_takes_failure_records_of_videos_that_may_be_theirs(folder: Path) -> None:
+    storage = LocalStorage(str(folder))
+    record = FailureRecord("train", "walrus-9", 0, 0, "input", "walrus-9 is missing", "node", 1, "", "run", 1.0)
+    record_failure(storage, record)
+    drop_videos(storage, IDENTITY, [("dev", "c")], [])
+    assert "walrus-9" in {failure.video_id for failure in read_failures(storage)}
+    drop_all(storage)
+    assert {failure.video_id for failure in read_failures(storage)} == {"a"}
+    assert traces_in(storage) == []
+
+
+def test_a_bad_video_of_a_dropped_signer_is_not_listed(folder: Path) -> None:
+    storage = LocalStorage(str(folder))
+    drop_all(storage)
+    theirs = SourceProblem("train", "walrus-9", "walrus-9 is missing", {"signer": SIGNER})
+    other = SourceProblem("train", "b", "b is missing", {"signer": "Other"})
+    source = PermittedSource(ListedSource([theirs, other]), storage)
+    assert list(source.videos()) == [other]
+    assert source.left_out == 1
+
+
+def test_a_repair_that_completes_a_drop_counts_the_rest_in_the_card(folder: Path) -> None:
+    storage = LocalStorage(str(folder))
+    write_card(storage, IDENTITY, CardWords("cc-by-4.0"), pytest.fail)
+    before = storage.read(paths.CARD)
+    record_only(folder)
+    repair_it(folder)
+    written = storage.read(paths.CARD)
+    assert written != before
+    write_card(storage, IDENTITY, CardWords(), pytest.fail)
+    assert storage.read(paths.CARD) == written
 
 
 def test_a_later_run_computes_the_others_and_leaves_the_dropped_out(folder: Path) -> None:

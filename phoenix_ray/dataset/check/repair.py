@@ -23,6 +23,8 @@ import pyarrow.compute as pc
 
 from phoenix_ray.dataset import paths
 from phoenix_ray.dataset.array_lease import keep_lease_for, live_holders
+from phoenix_ray.dataset.card import CardWords
+from phoenix_ray.dataset.card_file import write_card
 from phoenix_ray.dataset.check.cross_checks import read_video_table
 from phoenix_ray.dataset.check.dataset_check import DatasetCheck
 from phoenix_ray.dataset.check.files import TO_REPAIR, DataFileCheck, of_kinds
@@ -126,6 +128,10 @@ def repair(storage: Storage, checked: DatasetCheck) -> Repair:
     for name in broken:
         storage.delete(name)
     removed = tuple(name for name in removed if name not in work.kept)
+    if wrong or removed:
+        # Where an edited card no longer fits, the next run says so too.
+        unsaid: list[str] = []
+        write_card(storage, identity, CardWords(), unsaid.append)
     return work.done([file.name for file in rewritten.values()], removed)
 
 
