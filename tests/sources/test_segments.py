@@ -131,7 +131,7 @@ def test_an_end_after_the_last_frame_is_clipped_and_marked(media: Path) -> None:
 def test_two_segments_of_one_id_are_a_problem_that_says_what_to_do(media: Path) -> None:
     found = listed(table(media, "video_id,path,start,end", "a,long.mp4,0,1", "a,long.mp4,1,2"))
     assert isinstance(found[1], SourceProblem)
-    assert "Give each segment an ID of its own." in found[1].message
+    assert "table.csv row 1 is used. Give each segment an ID of its own." in found[1].message
 
 
 def test_a_moved_segment_and_a_changed_file_have_another_signature(media: Path) -> None:
