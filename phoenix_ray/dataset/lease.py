@@ -40,7 +40,7 @@ Clock = Callable[[], float]
 # Process, output and name of each lease that this process keeps → the thread that took it. The file alone does not
 # show it: a lease of this very process may also be one that an earlier, interrupted call could not give back. That call
 # was made by the same thread, or by one that has ended.
-_kept: dict[tuple[int, str, str], threading.Thread] = {}
+_kept: dict[tuple[ProcessMark, int, str, str], threading.Thread] = {}
 _kept_lock = threading.Lock()
 
 
@@ -226,8 +226,12 @@ def keep_lease(
                     f"{storage.root} is being written by another call in this process. Wait for it, or give another "
                     "output."
                 )
-            lease = Lease.acquire(storage, run_id, force, name=name, share=share)
             _kept[place] = threading.current_thread()
+        try:
+            lease = Lease.acquire(storage, run_id, force, name=name, share=share)
+        except OutputError:
+            _kept.pop(place, None)
+            raise
         try:
             # Of two drivers that take leases of different names at once, at least one sees the other's here.
             refuse_others()
@@ -237,7 +241,7 @@ def keep_lease(
             raise
         return lease
 
-    place = (os.getpid(), storage.root, name)
+    place = (own_mark(), os.getpid(), storage.root, name)
     lease = _wait_for_lease(acquire, wait_seconds, say)
     heart = threading.Thread(target=lease.keep, name="lease", daemon=True)
     heart.start()
