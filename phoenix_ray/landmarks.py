@@ -5,7 +5,7 @@ A layout is data. The Parquet columns (`dataset.schema`), the pictures (`viewer`
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -48,11 +48,17 @@ class Layout:
         for part in self.parts:
             if part.name == name:
                 return part
-        raise KeyError(f"layout {self.name} has no part {name!r}")
+        raise KeyError(
+            f"layout {self.name} has no part {name!r}: its parts are {', '.join(part.name for part in self.parts)}"
+        )
+
+    def parts_named(self, names: Iterable[str]) -> list[Part]:
+        """Return the parts of these names in their order, or of one name; raise KeyError if the layout lacks one."""
+        return [self.part(name) for name in ((names,) if isinstance(names, str) else names)]
 
     def only(self, names: Collection[str]) -> Layout:
         """Return the layout reduced to some of its parts, in its own order; raise KeyError if it lacks one."""
-        wanted = [self.part(name) for name in names]
+        wanted = self.parts_named(names)
         return replace(self, parts=tuple(part for part in self.parts if part in wanted))
 
 

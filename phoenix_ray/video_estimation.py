@@ -64,8 +64,8 @@ def _find_video(location: Location, settings: Settings, fps: float | None) -> Vi
     found = list(islice(source.videos(), 2))
     if len(found) != 1:
         raise SourceError(
-            f"{location} holds several videos or none. Give the path of one video file or frame folder, or compute all "
-            "of them with phoenix_ray.extract."
+            f"{location} holds {'several videos' if found else 'no video'}. Give the path of one video file or frame "
+            "folder, or compute all of them with phoenix_ray.extract."
         )
     if not isinstance(found[0], Video):
         raise SourceError(found[0].message)

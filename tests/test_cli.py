@@ -177,7 +177,7 @@ def test_a_plan_says_what_cannot_be_opened_in_one_line_and_at_its_end(tmp_path: 
     (source / "cut.mp4").write_bytes(b"no container")
     lines = invoke("plan", str(source), str(tmp_path / "out"), "model.name=synthetic").output.splitlines()
     assert any(line.startswith(f"cannot be used: all/cut: {source}/cut.mp4 cannot be read") for line in lines)
-    assert lines[-1] == "Nothing is left to compute, but 1 video cannot be opened."
+    assert lines[-1] == "Nothing is left to compute, but 1 video cannot be used."
 
 
 def test_models_are_listed_with_their_engines() -> None:

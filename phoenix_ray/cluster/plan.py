@@ -130,7 +130,7 @@ class Plan:
         """Return the plan in one line."""
         whole = self.total
         done = f"; {whole.committed_frames:,} frames are committed already" if whole.committed_frames else ""
-        unread = f"; {len(self.problems):,} more cannot be opened" if self.problems else ""
+        unread = f"; {len(self.problems):,} more cannot be used" if self.problems else ""
         return (
             f"{counted(whole.videos, 'video')} with {counted(whole.frames, 'frame')}{unread}{done}; "
             f"{counted(self.missing_frames, 'frame')} to compute in {counted(whole.shards, 'shard')}"

@@ -215,7 +215,7 @@ class Remainder:
                 frames += f", in {self.videos:,} of {counted(self.videos_planned, 'video')}"
             parts.append(frames)
         if self.unplanned:
-            parts.append(f"{counted(self.unplanned, 'video')} that cannot be opened")
+            parts.append(f"{counted(self.unplanned, 'video')} that cannot be used")
         return " and ".join(parts) or "nothing"
 
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 # What no program can reach, whatever it deletes here.
 _ELSEWHERE = (
     "exports, training inputs, contact sheets, MP4s and HTML pages that were written elsewhere",
-    "copies of the dataset, snapshots of its file system, and backups",
+    "copies of the dataset, snapshots of its file system, backups, and caches (Hugging Face: ~/.cache/huggingface)",
     "what runs have printed, which may name videos: job logs, and Ray's session logs on the nodes",
     "the source: the videos themselves, and tables that name them",
 )

@@ -154,7 +154,7 @@ def _print_shards(console: Console, plan: Plan) -> None:
     for line in plan.notes():
         _print_line(console, line)
     if not plan.shards:
-        unread = f", but {counted(len(plan.problems), 'video')} cannot be opened" if plan.problems else ""
+        unread = f", but {counted(len(plan.problems), 'video')} cannot be used" if plan.problems else ""
         _print_line(console, f"Nothing is left to compute{unread}.")
 
 

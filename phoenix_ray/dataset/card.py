@@ -7,6 +7,7 @@ the same card. It names no path, host or user: the card is what is published. `c
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,6 +27,8 @@ from phoenix_ray.text import counted, printable_line
 # Names of the two configurations of `load_dataset`; the first is the default.
 FRAMES_CONFIG = "frames"
 VIDEOS_CONFIG = "videos"
+# How a configuration's `description` begins; the rest differs with the data files.
+STATE_PREFIX = "data files "
 # Between these lines stands what `datasets` and the Hub read.
 FRONT_MATTER = "---\n"
 # Splits that Hugging Face's `datasets` takes; it keeps "all" for the union of all splits.
@@ -166,7 +169,18 @@ def make_card(identity: DatasetIdentity, layout: Layout, manifest: Manifest, wor
         making="\n".join(_making(identity, manifest.tally)),
         license=f"Licence: `{_plain(words.license)}`" if words.license else _LICENSE_MISSING,
     )
-    return f"{FRONT_MATTER}{_front_matter(title, names, manifest.tally.rows, words.license)}{FRONT_MATTER}\n{text}"
+    head = _front_matter(title, names, manifest.tally.rows, words.license, describe_state(manifest))
+    return f"{FRONT_MATTER}{head}{FRONT_MATTER}\n{text}"
+
+
+def describe_state(manifest: Manifest) -> str:
+    """Return the `description` of both configurations, which is another one for any other set of data files.
+
+    `datasets` names its cache after what the card says, not after the files that its patterns find. Without this,
+    `load_dataset` would return the rows of its first call for ever, also those that were dropped since.
+    """
+    state = hashlib.sha256("\n".join(file.sha256 for file in manifest.files).encode()).hexdigest()
+    return f"{STATE_PREFIX}{state[:16]}"
 
 
 def data_patterns(splits: Mapping[str, str]) -> list[dict[str, Any]]:
@@ -174,7 +188,7 @@ def data_patterns(splits: Mapping[str, str]) -> list[dict[str, Any]]:
     return [{"split": name, "path": paths.data_path(split, "*")} for split, name in splits.items()]
 
 
-def _front_matter(title: str, splits: Mapping[str, str], rows: int, license_name: str) -> str:
+def _front_matter(title: str, splits: Mapping[str, str], rows: int, license_name: str, state: str) -> str:
     tree: dict[str, Any] = {"license": license_name} if license_name else {}
     tree |= {
         "pretty_name": title,
@@ -182,8 +196,17 @@ def _front_matter(title: str, splits: Mapping[str, str], rows: int, license_name
         "tags": ["sign-language", "pose-estimation", "landmarks"],
         "size_categories": [_size_category(rows)],
         "configs": [
-            {"config_name": FRAMES_CONFIG, "default": True, "data_files": data_patterns(splits)},
-            {"config_name": VIDEOS_CONFIG, "data_files": [{"split": VIDEOS_CONFIG, "path": paths.VIDEOS}]},
+            {
+                "config_name": FRAMES_CONFIG,
+                "description": state,
+                "default": True,
+                "data_files": data_patterns(splits),
+            },
+            {
+                "config_name": VIDEOS_CONFIG,
+                "description": state,
+                "data_files": [{"split": VIDEOS_CONFIG, "path": paths.VIDEOS}],
+            },
         ],
     }
     if not splits:

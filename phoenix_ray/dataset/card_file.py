@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from phoenix_ray.dataset import paths
-from phoenix_ray.dataset.card import CardWords, make_card, parse_front_matter
+from phoenix_ray.dataset.card import STATE_PREFIX, CardWords, describe_state, make_card, parse_front_matter
 from phoenix_ray.dataset.identity import DatasetIdentity, find_layout
 from phoenix_ray.dataset.manifest import Manifest, newest_generation, read_manifest
 from phoenix_ray.dataset.sealing import parse_mapping
@@ -138,7 +138,20 @@ def _misfit(card: str, manifest: Manifest) -> str:
     for pattern in sorted(patterns):
         if pattern.startswith(f"{paths.DATA}/") and not any(fnmatchcase(name, pattern) for name in files):
             return f"no data file has a name like {pattern}, which its YAML asks for"
+    if set(_states(configs)) - {state := describe_state(manifest)}:
+        return (
+            f"its YAML describes earlier data files, so that `load_dataset` may return earlier rows from its cache: "
+            f"write `description: {state}`"
+        )
     return ""
+
+
+def _states(configs: object) -> Iterator[str]:
+    """Yield each `description` in the `configs` of a card that phoenix_ray has written."""
+    for config in configs if isinstance(configs, list) else ():
+        state = config.get("description") if isinstance(config, dict) else None
+        if isinstance(state, str) and state.startswith(STATE_PREFIX):
+            yield state
 
 
 def _patterns(tree: object, seen: set[int]) -> Iterator[str]:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def tabulate_frames(video: VideoLandmarks, parts: Sequence[str] | None = None, long: bool = False) -> pandas.DataFrame:
     """Return the landmarks of a video as a table; see `VideoLandmarks.to_pandas`."""
     pandas = _import_pandas()
-    chosen = [video.layout.part(name) for name in (video.points if parts is None else parts)]
+    chosen = video.layout.parts_named(video.points if parts is None else parts)
     frames = {
         "frame_index": video.frame_index,
         "timestamp": video.timestamps,

@@ -37,6 +37,11 @@ _ATTEMPTS = 3
 # The last second of the year 9999.
 _LAST_SECOND = 253_402_300_799.0
 Clock = Callable[[], float]
+# Process, output and name of each lease that this process keeps → the thread that took it. The file alone does not
+# show it: a lease of this very process may also be one that an earlier, interrupted call could not give back. That call
+# was made by the same thread, or by one that has ended.
+_kept: dict[tuple[ProcessMark, int, str, str], threading.Thread] = {}
+_kept_lock = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,15 +219,29 @@ def keep_lease(
 
     def acquire() -> Lease:
         refuse_others()
-        lease = Lease.acquire(storage, run_id, force, name=name, share=share)
+        with _kept_lock:
+            keeper = _kept.get(place, threading.current_thread())
+            if keeper is not threading.current_thread() and keeper.is_alive() and not force:
+                raise LeaseHeldError(
+                    f"{storage.root} is being written by another call in this process. Wait for it, or give another "
+                    "output."
+                )
+            _kept[place] = threading.current_thread()
+        try:
+            lease = Lease.acquire(storage, run_id, force, name=name, share=share)
+        except OutputError:
+            _kept.pop(place, None)
+            raise
         try:
             # Of two drivers that take leases of different names at once, at least one sees the other's here.
             refuse_others()
         except LeaseHeldError:
+            _kept.pop(place, None)
             lease.release()
             raise
         return lease
 
+    place = (own_mark(), os.getpid(), storage.root, name)
     lease = _wait_for_lease(acquire, wait_seconds, say)
     heart = threading.Thread(target=lease.keep, name="lease", daemon=True)
     heart.start()
@@ -232,6 +251,7 @@ def keep_lease(
         lease.end()
         heart.join()
         lease.release()
+        _kept.pop(place, None)
 
 
 def _wait_for_lease(acquire: Callable[[], Lease], wait_seconds: float, say: Callable[[str], None] | None) -> Lease:

@@ -89,8 +89,11 @@ class Dataset:
         """Read the dataset again, to see rows that a run has added meanwhile.
 
         Raises:
-            OutputError: It cannot be read.
+            OutputError: It cannot be read, or is no longer the dataset that was opened.
         """
+        # Without its folder a dataset would look as if it had no videos, and its successor's rows as if they were its.
+        if read_identity(self._storage).fingerprint != self.identity.fingerprint:
+            raise OutputError(f"{self._storage.root} holds another dataset now, of other settings: open it again.")
         self._use(self._look())
 
     def select(

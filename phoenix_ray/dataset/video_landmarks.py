@@ -94,19 +94,16 @@ class VideoLandmarks:
         """Return the points of several parts in a row, float32 (frames, points, axes), NaN where missing.
 
         Args:
-            parts: Their names in the wanted order; None takes all parts relative to the image, in the layout's order:
-                pose, left hand, right hand, face (543 points of Holistic).
+            parts: Their names in the wanted order, or one name; None takes all parts relative to the image, in the
+                layout's order: pose, left hand, right hand, face (543 points of Holistic).
             axes: The axes in the wanted order; each part must have them.
 
         Raises:
             KeyError: The layout has no such part.
             ValueError: A part has no such axis.
         """
-        names = image_parts(self.layout) if parts is None else parts
-        chosen = [_find_axes(self.layout.part(name), axes) for name in names]
-        return np.concatenate(
-            [self.points[name][:, :, indices] for name, indices in zip(names, chosen, strict=True)], axis=1
-        )
+        chosen = self.layout.parts_named(image_parts(self.layout) if parts is None else parts)
+        return np.concatenate([self.points[part.name][:, :, _find_axes(part, axes)] for part in chosen], axis=1)
 
     def to_pandas(self, parts: Sequence[str] | None = None, long: bool = False) -> pandas.DataFrame:
         """Return the landmarks as a table with a row for each frame, or for each point of each frame.
@@ -118,7 +115,7 @@ class VideoLandmarks:
         pixels. All are float32, NaN where the part was not found.
 
         Args:
-            parts: Names of the parts, in the wanted order; None means all.
+            parts: Names of the parts in the wanted order, or one name; None means all.
             long: Return the columns `frame_index`, `timestamp`, `status`, `part`, `point` (its number), `name`, an axis
                 each, and `score`, with a row for each point also where it was not found.
 

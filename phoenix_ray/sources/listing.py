@@ -148,10 +148,12 @@ def _select(ordered: Iterable[Candidate], settings: SourceSettings) -> Iterator[
             continue
         if previous and (previous.split, previous.video_id) == (candidate.split, candidate.video_id):
             way_out = "Give each segment an ID of its own." if candidate.span else "Rename one of them."
+            # Of two segments of one file, only their rows differ.
+            used = previous.named_by if previous.location == candidate.location else previous.location
             yield _problem(
                 candidate,
                 f"{candidate.named_by} names a second video of this split and ID, {candidate.location}; "
-                f"{previous.location} is used. {way_out}",
+                f"{used} is used. {way_out}",
             )
             continue
         previous = candidate

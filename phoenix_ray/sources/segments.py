@@ -24,10 +24,12 @@ _SECONDS = re.compile(r"([+-]?)((?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d{1,2})?)")
 _TIME_CODE = re.compile(r"([+-]?)(?:(\d+):)?(\d+):(\d{1,2}(?:[.,]\d+)?)")
 # Parquet tables with empty cells hold integers as floating-point numbers.
 _FRAME = re.compile(r"([+-]?)(\d{1,10})(?:\.0*)?")
-# Columns of common tables (How2Sign, OpenASL, BOBSL, ELAN) that hold times of segments under other names than ours.
+# Columns of common tables (How2Sign, OpenASL, BOBSL, ELAN) that hold times of segments under other names than ours;
+# ELAN writes "Begin Time - hh:mm:ss.ms", others "start (s)".
+_UNIT = r"(hh:mm:ss(\.\w+)?|ss\.\w+|frames?|(milli)?seconds?|m?secs?|m?s)"
 _LIKELY_NAMES = re.compile(
-    r"(start|end|begin|stop|onset|offset)([ _-]?(time|frame|seconds?|secs?|s|ms|realigned))?"
-    r"|(time|frame)[ _-]?(start|end|begin|stop)",
+    r"((start|end|begin|stop|onset|offset)([ _-]?(time|frame|realigned))?|(time|frame)[ _-]?(start|end|begin|stop))"
+    rf"([ _-]*[(\[]?{_UNIT}[)\]]?)?",
     re.IGNORECASE,
 )
 
@@ -161,9 +163,10 @@ def _number(name: str, text: str, *, in_frames: bool) -> Fraction | None:
         if match is None and (match := _TIME_CODE.fullmatch(text)):
             value = (Fraction(match[2] or 0) * 60 + Fraction(match[3])) * 60 + Fraction(match[4].replace(",", "."))
     if match is None:
+        settings = [f"source.{end}{'_frame' if in_frames else ''}_column=" for end in ("start", "end")]
         raise SegmentError(
-            f"{name} = {text} is not {what}. To keep the column as an annotation, set the source setting that names it "
-            "to nothing (source.start_column=, …)"
+            f"{name} = {text} is not {what}. To keep the column as an annotation, set the setting that names it to "
+            f"nothing ({', '.join(settings)})"
         )
     if match[1] == "-" and value:
         raise SegmentError(f"{name} = {text} is negative")

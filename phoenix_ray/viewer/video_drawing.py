@@ -47,6 +47,8 @@ def draw_frame(
         row = range(len(video))[row]
     except IndexError:
         raise IndexError(f"there is no row {row}: the video has {counted(len(video), 'row')}") from None
+    except TypeError:
+        raise TypeError(f"a frame is drawn by the number of its row, not by {row!r}") from None
     frame = _to_image(image)
     if source is not None:
         frame = _read_frame(find_frames_of(video, source), int(video.frame_index[row]))

@@ -44,7 +44,7 @@ def test_it_opens_with_the_landmarks_that_were_written(dataset: Path) -> None:
 def test_check_finds_it_whole(dataset: Path, run_command: Run) -> None:
     done = run_command("check", str(dataset), "--workers", "1")
     assert done.returncode == 0, done.stdout
-    assert "1 data files, 2 partitions" in done.stdout
+    assert "1 data file, 2 partitions" in done.stdout
 
 
 @pytest.mark.cluster

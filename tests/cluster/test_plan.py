@@ -98,8 +98,7 @@ def test_a_short_video_is_one_shard(frames: int) -> None:
 def test_a_plan_in_a_line_counts_videos_frames_shards_and_what_cannot_be_opened() -> None:
     problem = SourceProblem("train", "broken", "cannot be opened")
     assert make_plan([video("v", 10), problem], lambda _: [(4, 10)], 5, 1).line() == (
-        "1 video with 10 frames; 1 more cannot be opened; 4 frames are committed already; "
-        "6 frames to compute in 2 shards"
+        "1 video with 10 frames; 1 more cannot be used; 4 frames are committed already; 6 frames to compute in 2 shards"
     )
 
 

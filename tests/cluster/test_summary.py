@@ -31,7 +31,7 @@ def test_what_is_left_are_the_frames_and_videos_that_no_run_committed() -> None:
     now = CommittedFrames((), [held(VIDEOS[0], 0, 10), held(VIDEOS[1], 0, 10), held(VIDEOS[2], 5, 10)])
     left = count_remainder(plan, now, frames_done=15)
     assert left == Remainder(15, 40, 2, 4, 1)
-    assert str(left) == "15 of 40 frames, in 2 of 4 videos and 1 video that cannot be opened"
+    assert str(left) == "15 of 40 frames, in 2 of 4 videos and 1 video that cannot be used"
 
 
 def test_videos_of_a_large_plan_are_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:

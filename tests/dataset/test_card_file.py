@@ -107,6 +107,19 @@ def test_an_edited_card_stays_as_it_is(storage: LocalStorage, edit: object) -> N
     assert "was edited and stays as it is, but its YAML lacks the files of 1 of 2 splits: 'dev'." in line
 
 
+def test_an_edited_card_that_describes_earlier_data_files_is_reported(storage: LocalStorage) -> None:
+    card = written(storage)[0].replace("data/train-*.parquet", "data/*.parquet").replace("# Sign", "# My sign")
+    storage.write(paths.CARD, card.encode())
+    assert written(storage) == (card, [])
+    earlier = parse_front_matter(card)["configs"][0]["description"]
+    add(storage, "dev")
+    _, (line,) = written(storage)
+    assert "may return earlier rows from its cache" in line
+    state = line.partition("`description: ")[2].partition("`")[0]
+    storage.write(paths.CARD, card.replace(earlier, state).encode())
+    assert written(storage)[1] == []
+
+
 @pytest.mark.parametrize(
     ("configs", "problem"),
     [

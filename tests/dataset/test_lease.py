@@ -6,7 +6,9 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 
@@ -244,3 +246,36 @@ def test_a_driver_waits_no_longer_than_it_was_told(tmp_path: Path, monkeypatch: 
     with pytest.raises(LeaseHeldError, match="their-run"), keep_lease(storage, "run", wait_seconds=2.5):
         pass
     assert slept == [1.0, 1.0, 0.5]
+
+
+def test_two_threads_of_a_process_do_not_write_one_output(tmp_path: Path) -> None:
+    storage = LocalStorage(str(tmp_path))
+
+    def take(force: bool = False) -> str:
+        with keep_lease(storage, "second", force=force):
+            return "taken"
+
+    with ThreadPoolExecutor(1) as thread:
+        with keep_lease(storage, "first"):
+            with pytest.raises(LeaseHeldError, match="another call in this process"):
+                thread.submit(take).result()
+            other = LocalStorage(str(tmp_path / "other"))
+            with keep_lease(other, "first"):
+                pass
+        assert thread.submit(take).result() == "taken"
+        with keep_lease(storage, "first"):
+            assert thread.submit(take, True).result() == "taken"
+
+
+def test_a_call_that_was_interrupted_does_not_stand_against_the_next(tmp_path: Path) -> None:
+    storage = LocalStorage(str(tmp_path))
+    interrupted = keep_lease(storage, "first")
+    interrupted.__enter__()
+    with keep_lease(storage, "second") as lease:
+        lease.confirm()
+    left = keep_lease(storage, "third")
+    thread = threading.Thread(target=left.__enter__)
+    thread.start()
+    thread.join()
+    with keep_lease(storage, "fourth") as lease:
+        lease.confirm()

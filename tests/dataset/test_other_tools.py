@@ -161,3 +161,23 @@ def test_ray_data_reads_all_rows_with_their_split(output: Path) -> None:
         assert rows.count() == sum(FRAMES.values())
     finally:
         ray.shutdown()
+
+
+def test_hugging_face_does_not_return_earlier_rows_from_its_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
+    output = tmp_path / "OUTPUT"
+    storage = new_dataset(output)
+
+    def loaded(video_id: str, *arguments: str) -> tuple[list[str], list[str]]:
+        commit(storage, make_video(video_id, "train", 4), 0, 4)
+        compact_and_publish(storage, target_bytes=10**9)
+        write_card(storage, IDENTITY, CardWords(), pytest.fail)
+        frames, videos = (
+            datasets.load_dataset(str(output), name, cache_dir=str(tmp_path / "cache")) for name in ("frames", "videos")
+        )
+        return sorted(set(frames["train"]["video_id"])), sorted(videos["videos"]["video_id"])
+
+    assert loaded("a") == (["a"], ["a"])
+    assert loaded("b") == (["a", "b"], ["a", "b"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -13,11 +14,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import phoenix_ray
+from phoenix_ray.dataset.identity import claim_dataset
 from phoenix_ray.dataset.reader import Dataset
 from phoenix_ray.dataset.rows import RowReader
 from phoenix_ray.dataset.storage import LocalStorage
 from phoenix_ray.errors import OutputError
-from tests.dataset.made_up import commit, make_video, new_dataset
+from tests.dataset.made_up import IDENTITY, commit, make_video, new_dataset
 from tests.dataset.test_compaction import compact_and_publish
 
 # `clip` is in two splits, and `dev/b` is also the ID of a video.
@@ -218,3 +220,17 @@ def test_the_repr_is_short_whatever_the_names(tmp_path: Path) -> None:
     assert "and 26 more splits; 30 videos unfinished>" in shown
     assert not set(shown) & set("\x1b\u202e\u200f")
     assert len(repr(phoenix_ray.open(storage.root)[0])) < 500
+
+
+def test_a_dataset_whose_folder_was_deleted_or_replaced_is_not_taken_for_an_empty_one(tmp_path: Path) -> None:
+    storage = new_dataset(tmp_path / "output")
+    commit(storage, make_video("a"), 0, 10)
+    opened = phoenix_ray.open(tmp_path / "output")
+    shutil.rmtree(tmp_path / "output")
+    for use in (opened.refresh, lambda: opened["a"]):
+        with pytest.raises(OutputError, match=r"it has no dataset.json. There is no such path"):
+            use()
+    assert len(opened) == 1
+    claim_dataset(LocalStorage(str(tmp_path / "output")), replace(IDENTITY, limit_frames=5))
+    with pytest.raises(OutputError, match="holds another dataset now"):
+        opened.refresh()

@@ -91,6 +91,15 @@ def test_a_table_has_the_wanted_parts_in_the_wanted_order(long: bool) -> None:
         make_video(3).to_pandas(["foot"], long)
 
 
+def test_a_part_may_be_named_alone() -> None:
+    video = make_video(3)
+    assert np.array_equal(video.array("left_hand"), video.array(["left_hand"]), equal_nan=True)
+    assert list(video.to_pandas("left_hand").columns) == list(video.to_pandas(["left_hand"]).columns)
+    assert video.layout.only("left_hand") == video.layout.only(["left_hand"])
+    with pytest.raises(KeyError, match="no part 'hand': its parts are pose, "):
+        video.array("hand")
+
+
 @pytest.mark.parametrize("long", [False, True])
 def test_a_video_without_frames_parts_or_clock_is_a_table(long: bool) -> None:
     assert len(without_frames().to_pandas(long=long)) == 0

@@ -141,7 +141,7 @@ def test_prepared_inputs(after: After) -> None:
 
 
 def test_pandas(after: After) -> None:
-    names = after("docs/reading.md", "import pandas")
+    names = after("docs/reading.md", "pandas.read_parquet")
     assert names["frames"]["split"].value_counts().to_dict() == FRAMES
     assert set(names["labelled"]["gloss"]) == {"MORGEN REGEN"}
     assert np.stack(names["frames"]["left_hand_x"].dropna()).shape == (20, 21)

@@ -20,7 +20,7 @@ from phoenix_ray.sources.examined import SegmentedSources
 from phoenix_ray.sources.frames import read_frames, read_frames_except, undecoded_frames
 from phoenix_ray.sources.paths import SourcePath
 from phoenix_ray.sources.registry import open_source
-from phoenix_ray.sources.segments import SegmentError, Span, find_segment, read_span
+from phoenix_ray.sources.segments import SegmentError, Span, find_segment, read_span, unread_span_columns
 from phoenix_ray.sources.timing import Timeline
 from tests.sources.made_up import listed, listed_videos, problem, write_frames, write_video
 
@@ -131,7 +131,7 @@ def test_an_end_after_the_last_frame_is_clipped_and_marked(media: Path) -> None:
 def test_two_segments_of_one_id_are_a_problem_that_says_what_to_do(media: Path) -> None:
     found = listed(table(media, "video_id,path,start,end", "a,long.mp4,0,1", "a,long.mp4,1,2"))
     assert isinstance(found[1], SourceProblem)
-    assert "Give each segment an ID of its own." in found[1].message
+    assert "table.csv row 1 is used. Give each segment an ID of its own." in found[1].message
 
 
 def test_a_moved_segment_and_a_changed_file_have_another_signature(media: Path) -> None:
@@ -162,6 +162,34 @@ def test_columns_that_look_like_segments_but_are_not_read_are_reported(media: Pa
     (line,) = listing.describe_left_out(reported)
     assert line.startswith("Left out: 2 columns (START_REALIGNED, END_REALIGNED): they look like the start and end")
     assert "source.start_column" in line
+
+
+@pytest.mark.parametrize(
+    ("name", "is_reported"),
+    [
+        ("Begin Time - hh:mm:ss.ms", True),
+        ("End Time - ss.msec", True),
+        ("Begin Time - msec", True),
+        ("start (s)", True),
+        ("end [ms]", True),
+        ("startTime", True),
+        ("start_frames", True),
+        ("begin", True),
+        ("ending", False),
+        ("start city", False),
+        ("Tier - hh:mm:ss.ms", False),
+        ("gender", False),
+    ],
+)
+def test_names_of_columns_that_other_tools_write_are_recognised(name: str, is_reported: bool) -> None:
+    assert unread_span_columns(SourceSettings(path="t.csv"), ["video_id", name]) == [name] * is_reported
+
+
+def test_a_wrong_frame_number_names_the_settings_of_frames(media: Path) -> None:
+    (found,) = listed(table(media, "video_id,path,start_frame,end_frame", "a,long.mp4,20.5,30"))
+    assert isinstance(found, SourceProblem)
+    assert "start_frame = 20.5 is not a frame number" in found.message
+    assert "source.start_frame_column=, source.end_frame_column=" in found.message
 
 
 def test_a_column_may_stay_an_annotation(media: Path) -> None:

@@ -106,7 +106,7 @@ class CheckReport:
         check = self.check
         rate = check.bytes_read / 1e6 / check.seconds if check.seconds else 0.0
         return (
-            f"{len(check.data_files):,} data files, {len(check.partitions):,} partitions, "
+            f"{counted(len(check.data_files), 'data file')}, {counted(len(check.partitions), 'partition')}, "
             f"{check.bytes_read / 1e6:,.1f} MB read in {check.seconds:,.1f} s ({rate:,.0f} MB/s)"
         )
 
