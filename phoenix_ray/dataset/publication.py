@@ -162,7 +162,8 @@ def publish(storage: Storage, identity: DatasetIdentity, results: Sequence[Compa
     """
     while True:
         before, videos, damaged, dropped = read_compacted(storage, identity)
-        agreed = _agree(storage, identity, before, videos, results, dropped)
+        # Each new file is a chunk of the table, and is looked up in it: many chunks would make that quadratic.
+        agreed = _agree(storage, identity, before, videos.combine_chunks(), results, dropped)
         replaced = {name for result in agreed for name in result.replaces}
         manifest = before.replace(replaced, [result.data_file for result in agreed if result.data_file])
         spoiled = {file.name for file in damaged if not (file.foreign or file.gone)}
@@ -177,9 +178,10 @@ def publish(storage: Storage, identity: DatasetIdentity, results: Sequence[Compa
         resolve_unpublished(storage, identity, only=written - agreed_names)
     # The newest generation decides what may be deleted (`_counts`).
     current, videos, _, _ = read_compacted(storage, identity)
+    held = videos.combine_chunks()
     for result in results:
         published = result.data_file is not None and result.data_file.name in current.names
-        delete_absorbed(storage, identity, videos, result.absorbed, older=published)
+        delete_absorbed(storage, identity, held, result.absorbed, older=published)
     delete_condemned(storage, current)
     refresh_videos(storage, identity)
     remove_old_generations(storage, current.generation)
