@@ -131,6 +131,21 @@ def shipped_configs() -> Path:
     return inside if inside.is_dir() else Path(__file__).parents[1] / "configs"
 
 
+def with_absolute_paths(settings: Settings) -> Settings:
+    """Return settings whose output and weights are the same places in workers, which run in other folders."""
+    output, model = settings.output, settings.model
+    return settings.model_copy(
+        update={
+            "output": output.model_copy(update={"path": _absolute(output.path)}),
+            "model": model.model_copy(update={"weights_path": _absolute(model.weights_path)}),
+        }
+    )
+
+
+def _absolute(path: str) -> str:
+    return str(Path(path).expanduser().absolute()) if path and "://" not in path else path
+
+
 def describe_settings(settings: Section) -> Iterator[tuple[str, object, object, str]]:
     """Yield (key, value, default, description) for every setting, in the order of the tree."""
     defaults = type(settings)()

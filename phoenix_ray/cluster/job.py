@@ -32,6 +32,7 @@ from phoenix_ray.cluster.shards import Trouble
 from phoenix_ray.cluster.status import Status
 from phoenix_ray.cluster.summary import RunOutcome, RunSummary, count_remainder, print_summary, versions
 from phoenix_ray.config import Settings
+from phoenix_ray.config_files import with_absolute_paths
 from phoenix_ray.dataset import paths
 from phoenix_ray.dataset.card import CardWords
 from phoenix_ray.dataset.card_file import write_card
@@ -155,6 +156,7 @@ def compute_dataset(
         KeyboardInterrupt: SIGINT came before the run computed, or twice.
     """
     began = time.monotonic()
+    settings = with_absolute_paths(settings)
     whole = PermittedSource(open_source(settings.source), open_storage(settings.output.path))
     share = Share.parse(settings.run.share)
     part = ShareOfSource(whole, share) if share else None

@@ -88,6 +88,7 @@ def print_plan(settings: Settings, *, measure: bool = False, as_json: bool = Fal
     from phoenix_ray.cluster.claim import check_places, make_identity
     from phoenix_ray.cluster.plan import plan_run
     from phoenix_ray.cluster.session import RaySession
+    from phoenix_ray.config_files import with_absolute_paths
     from phoenix_ray.dataset.locations import open_storage
     from phoenix_ray.dataset.permitted_source import PermittedSource
     from phoenix_ray.dataset.share import Share
@@ -96,6 +97,7 @@ def print_plan(settings: Settings, *, measure: bool = False, as_json: bool = Fal
 
     console = Console(stderr=as_json)
     say = partial(_print_line, console)
+    settings = with_absolute_paths(settings)
     storage = open_storage(settings.output.path)
     whole, share = PermittedSource(open_source(settings.source), storage), Share.parse(settings.run.share)
     source = ShareOfSource(whole, share) if share else whole

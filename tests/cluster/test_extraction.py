@@ -149,6 +149,16 @@ def test_a_ray_of_this_process_stays_up(runs: dict[Mode, Extraction], frame_fold
 
 
 @pytest.mark.cluster
+def test_a_relative_output_is_where_the_call_is_made_and_not_where_ray_was_started(
+    runs: dict[Mode, Extraction], frame_folders: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    extraction = phoenix_ray.extract(frame_folders, "landmarks", model="synthetic", splits="dev")
+    assert extraction.frames_computed == 13
+    assert len(phoenix_ray.open(tmp_path / "landmarks")) == len(VIDEOS["dev"])
+
+
+@pytest.mark.cluster
 def test_the_same_call_again_computes_nothing_and_needs_no_ray(
     runs: dict[Mode, Extraction],
     frame_folders: Path,
