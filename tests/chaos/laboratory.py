@@ -273,7 +273,7 @@ def judge(laboratory: Laboratory, output: Output, flagged: frozenset[FrameKey]) 
         complaints.append(f"the manifest counts {manifest.tally.rows} rows")
     if listed := read_failures(storage):
         complaints.append(f"still on the failure list: {listed[0]}")
-    known = {paths.IDENTITY, paths.VIDEOS, *manifest.names}
+    known = {paths.IDENTITY, paths.VIDEOS, paths.CARD, *manifest.names}
     left = {file.name for file in storage.list("") if paths.manifest_generation(file.name) is None} - known
     if orphans := sorted(name for name in left if not name.startswith(f"{paths.RUNS}/") or "/.tmp-" in name):
         complaints.append(f"orphans: {orphans}")

@@ -34,7 +34,16 @@ VIDEOS = {
     "clip-2": ("train",),
     "other": ("train", "dev"),
 }
-DATASETS = ("OUTPUT", "A", "B", "landmarks", "landmarks_heavy", "data/landmarks", "data/static", "data/tracking")
+DATASETS: tuple[str, ...] = (
+    "OUTPUT",
+    "A",
+    "B",
+    "landmarks",
+    "landmarks_heavy",
+    "data/landmarks",
+    "data/static",
+    "data/tracking",
+)
 DATASETS += ("data/heavy",)
 SOURCES = ("SOURCE", "PATH", "videos", "recordings", "data/videos")
 # The last word counts: they replace the model that a page names.
