@@ -212,7 +212,9 @@ def _print_report(storage: Storage, report: DropReport) -> None:
     if report.unknown:
         shown = ", ".join(report.unknown[:5]) + (", …" if len(report.unknown) > 5 else "")
         click.echo(
-            printable_line(f"Not looked into, because phoenix_ray did not write it: {shown}. Look there yourself.")
+            printable_line(
+                f"Not looked into, because phoenix_ray did not write it as it is: {shown}. Look there yourself."
+            )
         )
     for note in report.notes:
         click.echo(printable_line(note))

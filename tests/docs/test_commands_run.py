@@ -34,17 +34,10 @@ VIDEOS = {
     "clip-2": ("train",),
     "other": ("train", "dev"),
 }
-DATASETS: tuple[str, ...] = (
-    "OUTPUT",
-    "A",
-    "B",
-    "landmarks",
-    "landmarks_heavy",
-    "data/landmarks",
-    "data/static",
-    "data/tracking",
+DATASETS = (
+    *("OUTPUT", "A", "B", "landmarks", "landmarks_heavy"),
+    *("data/landmarks", "data/static", "data/tracking", "data/heavy"),
 )
-DATASETS += ("data/heavy",)
 SOURCES = ("SOURCE", "PATH", "videos", "recordings", "data/videos")
 # The last word counts: they replace the model that a page names.
 QUICK = ("model.name=synthetic", "model.complexity=1", "model.face_points=468", "cluster.num_workers=1")
