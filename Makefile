@@ -58,8 +58,9 @@ lint: setup ## check style, types and which module imports which
 check: lint ## lint, and run the fast tests: for use while you work
 	$(BIN)/pytest -m "not slow and not cluster" --numprocesses auto --dist loadfile
 
-test: lint ## lint, and run all tests
-	$(BIN)/pytest --durations=15
+test: lint ## lint, and run all tests: those that start Ray one by one, the others on two processors
+	$(BIN)/pytest -m "not cluster" --numprocesses 2 --dist loadfile --durations=10
+	$(BIN)/pytest -m cluster --durations=10
 
 coverage: setup ## run all tests and report which lines and branches of the package they reach
 	$(BIN)/pytest --cov --cov-report=term:skip-covered --cov-report=html

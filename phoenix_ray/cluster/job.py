@@ -157,7 +157,8 @@ def compute_dataset(
     """
     began = time.monotonic()
     settings = with_absolute_paths(settings)
-    whole = PermittedSource(open_source(settings.source), open_storage(settings.output.path))
+    listed = open_source(settings.source)
+    whole = PermittedSource(listed, open_storage(settings.output.path))
     share = Share.parse(settings.run.share)
     part = ShareOfSource(whole, share) if share else None
     source = part or whole
@@ -193,7 +194,7 @@ def compute_dataset(
             workers = complete(job, plan, expected) if has_work else 0
             array = finish_array(job, part) if part and not stop else None
         if not array or array.is_settled:
-            about = CardWords(settings.output.license, describe_kind(settings.source, whole))
+            about = CardWords(settings.output.license, describe_kind(settings.source, listed))
             write_card(job.storage, identity, about, screen.say)
         state = "stopped" if stop else "incomplete" if job.record.failures else "finished"
         last = job.record.close(state)

@@ -54,7 +54,12 @@ def _simulated() -> Iterator[None]:
         yield
 
 
-@pytest.mark.parametrize(("make", "choices"), SMALL, ids=str)
+def name_of(argument: Make | dict[str, Any]) -> str:
+    """Return the name of a scenario, or its choices: the same in every process."""
+    return str(argument) if isinstance(argument, dict) else argument.__name__
+
+
+@pytest.mark.parametrize(("make", "choices"), SMALL, ids=name_of)
 def test_no_schedule_loses_a_row_or_shows_it_twice(make: Make, choices: dict[str, Any]) -> None:
     report = Explorer(make(**choices)).explore()
     assert report.complete
@@ -69,7 +74,7 @@ def test_no_schedule_of_a_drop_beside_a_worker_brings_the_row_back(crashes: int)
     assert report.schedules > 50, report
 
 
-@pytest.mark.parametrize(("make", "choices"), LARGE, ids=str)
+@pytest.mark.parametrize(("make", "choices"), LARGE, ids=name_of)
 def test_no_random_schedule_loses_a_row_or_shows_it_twice(make: Make, choices: dict[str, Any]) -> None:
     report = Explorer(make(**choices)).sample(SEED, SAMPLE)
     assert report.schedules > SAMPLE // 2, report
