@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from dataclasses import asdict
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from phoenix_ray.dataset.drop_history import read_drops
 from phoenix_ray.dataset.lease import Lease
 from phoenix_ray.dataset.reader import Dataset
 from phoenix_ray.dataset.storage import LocalStorage
+from tests.dataset import dropped_videos
 from tests.dataset.dropped_videos import (
     COMMAND,
     LONG,
@@ -29,7 +29,6 @@ from tests.dataset.dropped_videos import (
     SOURCE,
     TRACES,
     assert_gone,
-    fill,
     keys_of,
     numbers_of_dropped,
     record_only,
@@ -39,22 +38,8 @@ from tests.dataset.dropped_videos import (
 )
 from tests.dataset.made_up import IDENTITY
 
-
-@pytest.fixture(autouse=True)
-def _no_power_cut(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("os.fsync", lambda descriptor: None)
-
-
-@pytest.fixture(scope="module")
-def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("filled") / "dataset"
-    fill(LocalStorage(str(folder)))
-    return folder
-
-
-@pytest.fixture
-def folder(filled: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(filled, tmp_path / "dataset"))
+_no_power_cut = dropped_videos.no_power_cut
+filled, folder = dropped_videos.filled, dropped_videos.folder
 
 
 def test_a_second_drop_of_the_same_videos_adds_no_record(folder: Path) -> None:

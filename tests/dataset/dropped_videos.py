@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
+import pytest
 from click.testing import CliRunner, Result
 
 from phoenix_ray.cli import cli
@@ -31,8 +33,6 @@ from phoenix_ray.dataset.video_table import read_entries
 from phoenix_ray.sources.base import NoteLeftOut, SourceProblem, Video, ignore_left_out
 from tests.dataset.made_up import IDENTITY, SETTINGS, commit, make_video
 from tests.dataset.test_crashes import Killed, MortalStorage, work
-
-# Names that occur nowhere by chance; one needs encoding in a path, one is too long for it.
 
 # Names that occur nowhere by chance; one needs encoding in a path, one is too long for it.
 NAMED = ("train", "Zanzibar/öffentlich")
@@ -97,6 +97,26 @@ def fill(storage: Storage) -> None:
     if isinstance(storage, LocalStorage):
         # What a crash leaves that comes between the deletion of a file and that of its folder.
         (Path(storage.root) / paths.video_folder(paths.PARTITIONS, *OF_SIGNER[0])).mkdir(parents=True)
+
+
+@pytest.fixture(autouse=True)
+def no_power_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Write no file through to the disk: nothing here cuts the power."""
+    monkeypatch.setattr("os.fsync", lambda descriptor: None)
+
+
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A dataset with the videos to drop, which no test changes."""
+    folder = tmp_path_factory.mktemp("filled") / "dataset"
+    fill(LocalStorage(str(folder)))
+    return folder
+
+
+@pytest.fixture
+def folder(filled: Path, tmp_path: Path) -> Path:
+    """A copy of it."""
+    return Path(shutil.copytree(filled, tmp_path / "dataset"))
 
 
 def drop_all(storage: Storage) -> None:

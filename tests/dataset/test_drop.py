@@ -34,6 +34,7 @@ from phoenix_ray.dataset.video_table import read_entries
 from phoenix_ray.errors import NewerVersionError, OutputError
 from phoenix_ray.sources.base import SourceProblem
 from tests import golden
+from tests.dataset import dropped_videos
 from tests.dataset.dropped_videos import (
     DROPPED,
     NAMED,
@@ -60,22 +61,8 @@ from tests.dataset.test_compaction import compact_and_publish, flip
 from tests.dataset.test_crashes import MOMENTS, Killed, Moment, MortalStorage, compact_all, work
 from tests.dataset.test_object_storage import MortalObjectStorage, make_storage
 
-
-@pytest.fixture(autouse=True)
-def _no_power_cut(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("os.fsync", lambda descriptor: None)
-
-
-@pytest.fixture(scope="module")
-def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("filled") / "dataset"
-    fill(LocalStorage(str(folder)))
-    return folder
-
-
-@pytest.fixture
-def folder(filled: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(filled, tmp_path / "dataset"))
+_no_power_cut = dropped_videos.no_power_cut
+filled, folder = dropped_videos.filled, dropped_videos.folder
 
 
 def test_after_a_drop_no_byte_of_the_rows_is_in_any_file(folder: Path) -> None:
