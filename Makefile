@@ -27,7 +27,7 @@ setup: $(VENV)/.installed ## make the environment in .venv and install the netwo
 $(VENV)/.installed: pyproject.toml constraints.txt
 	@$(call need_python,(3, 10) <= sys.version_info < (3, 14),3.10 to 3.13,setup)
 	@$(PYTHON) -m venv $(VENV) || $(call give_up,$(NO_VENV))
-	@$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[torch,dev]' || $(call give_up,$(NO_PACKAGES))
+	@$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[torch,onnx,dev]' || $(call give_up,$(NO_PACKAGES))
 	@$(BIN)/phoenix-ray models install || $(call give_up,$(NO_WEIGHTS))
 	@touch $@
 

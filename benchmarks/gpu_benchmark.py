@@ -32,7 +32,7 @@ from benchmarks.gpu_measure import (
 )
 from benchmarks.gpu_results import GpuReport, Rate, StageTime
 from benchmarks.parity_report import ParityReport, compare
-from phoenix_ray import landmarks
+from phoenix_ray import layouts
 from phoenix_ray.errors import ModelError
 from phoenix_ray.model_settings import ModelSettings
 from phoenix_ray.models.base import LandmarkBatch
@@ -215,7 +215,7 @@ class GpuBenchmark:
 
     def _compare(self, expected: LandmarkBatch, found: LandmarkBatch) -> ParityReport:
         sizes = np.array([(image.shape[1], image.shape[0]) for image in self._images])
-        layout = landmarks.holistic(self._face_points)
+        layout = layouts.holistic(self._face_points)
         return compare(layout, sizes, expected, found, names=("CPU engine", "torch"))
 
     def _cpu_landmarks(self, file: Path | None) -> LandmarkBatch | None:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from rich.table import Table
 
 from phoenix_ray.errors import EXIT_DIFFERENT, EXIT_OK
-from phoenix_ray.landmarks import Layout
+from phoenix_ray.layouts import Layout
 from phoenix_ray.models.agreement import PartAgreement, agree_all
 from phoenix_ray.models.base import LandmarkBatch
 from phoenix_ray.models.holistic.parity import PARITY, parity_failures, presence_agreement

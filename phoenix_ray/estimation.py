@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from phoenix_ray.dataset.schema import FrameRecord, FrameStatus, empty_batch
 from phoenix_ray.errors import PhoenixRayError
-from phoenix_ray.models.base import LandmarkBatch, PoseModel, TrackingModel
+from phoenix_ray.models.base import LandmarkBatch, PoseModel, TrackingModel, is_found
 from phoenix_ray.sources.base import Frame
 
 
@@ -168,7 +168,8 @@ def _record(frame: Frame, rows: LandmarkBatch, first: int, error: Exception | No
     height, width = frame.image.shape[:2]
     if error is not None:
         return FrameRecord(frame.index, frame.name, frame.timestamp, width, height, "failed", error_message(error))
-    found = any(not np.isnan(points[frame.index - first, 0, 0]) for points in rows.points.values())
+    row = frame.index - first
+    found = any(is_found(points[row : row + 1])[0] for points in rows.points.values())
     status: FrameStatus = "ok" if found else "no_person"
     return FrameRecord(frame.index, frame.name, frame.timestamp, width, height, status)
 

@@ -14,10 +14,11 @@ class ModelSettings(Section):
 
     name: str = Field(
         "holistic",
-        description="The model: 'holistic' finds pose, hands and face, 'blazepose' the pose alone; "
+        description="The model: 'holistic' finds pose, hands and face, 'blazepose' the pose alone; others are networks "
+        "in ONNX files, by the name or path of their manifest (docs/models.md). "
         "`phoenix-ray models list` shows all. Part of a dataset's identity.",
     )
-    engine: Literal["auto", "litert", "torch", "mediapipe"] = Field(
+    engine: Literal["auto", "litert", "torch", "mediapipe", "onnx", "torchvision"] = Field(
         "auto",
         description="What runs the networks. 'litert' runs on the CPU and gives MediaPipe's landmarks, on "
         "x86-64 bit for bit. 'torch' runs batches on a GPU and needs the extra [torch]. 'mediapipe' is the legacy "
@@ -42,6 +43,21 @@ class ModelSettings(Section):
         description="How engine torch multiplies. 'exact' is float32 throughout: the landmarks of the CPU engine to a "
         "hundredth of a pixel. 'tf32' and 'fp16' use a GPU's matrix units, which keep 10 bits of each factor: faster, "
         "but landmarks move by about a tenth of a pixel (docs/engines.md). Part of a dataset's identity.",
+    )
+    box: Literal["auto", "frame", "blazepose", "detector"] = Field(
+        "auto",
+        description="What a network that looks at one person is shown: the whole 'frame', the person that MediaPipe's "
+        "pose detector finds ('blazepose'), or the one that model.detector finds ('detector'). 'auto' is what the "
+        "model's manifest says. It is for models in ONNX files. Part of a dataset's identity.",
+    )
+    detector: str = Field(
+        "",
+        description="The detector of model.box=detector: name or path of its manifest. Part of a dataset's identity.",
+    )
+    heads: tuple[str, ...] = Field(
+        (),
+        description="Networks that look at the crop of a part beside the model, such as the expression of a face: "
+        "names or paths of their manifests (docs/heads.md). Part of a dataset's identity.",
     )
     mode: Literal["static", "tracking"] = Field(
         "static",

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from phoenix_ray.config import DecodeSettings, SourceSettings
 from phoenix_ray.errors import SourceError
-from phoenix_ray.landmarks import HAND_POINTS, Layout
+from phoenix_ray.layouts import Layout
+from phoenix_ray.layouts.mediapipe import HAND_POINTS
 from phoenix_ray.models.base import LandmarkBatch
 from phoenix_ray.sources.base import Video
 from phoenix_ray.sources.disk_paths import DiskPath

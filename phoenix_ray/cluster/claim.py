@@ -19,7 +19,13 @@ from phoenix_ray.cluster.progress import say
 from phoenix_ray.config import Settings
 from phoenix_ray.dataset import paths
 from phoenix_ray.dataset.array_lease import BEGINNING, keep_lease_for
-from phoenix_ray.dataset.identity import DatasetIdentity, claim_dataset, is_recorded, listing_settings
+from phoenix_ray.dataset.identity import (
+    DatasetIdentity,
+    claim_dataset,
+    define_layout,
+    is_recorded,
+    listing_settings,
+)
 from phoenix_ray.dataset.lease import Lease, LeaseHeldError, keep_lease
 from phoenix_ray.dataset.locations import open_storage
 from phoenix_ray.dataset.object_storage import ObjectStorage
@@ -117,13 +123,15 @@ def _wait_to_begin(claim: Claim, say: Callable[[str], None]) -> None:
 
 def make_identity(settings: Settings, source_root: str) -> DatasetIdentity:
     """Return what rows computed with these settings have in common; `auto` is decided in them (`cluster.auto`)."""
+    facts = registry.facts(settings.model)
     return DatasetIdentity(
-        layout=registry.facts(settings.model).layout.name,
-        model=registry.facts(settings.model).identity,
+        layout=facts.layout.name,
+        model=facts.identity,
         limit_frames=settings.source.limit_frames,
         signature=settings.source.signature,
         source_root=source_root,
         square_pixels=settings.source.square_pixels,
+        layout_definition=define_layout(facts.layout),
         listing=listing_settings(settings.source),
     )
 

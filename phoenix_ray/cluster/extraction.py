@@ -23,7 +23,7 @@ from phoenix_ray.dataset.failures import FailureRecord, read_failures
 from phoenix_ray.dataset.reader import Dataset
 from phoenix_ray.dataset.tally import total
 from phoenix_ray.errors import ConfigError, PhoenixRayError
-from phoenix_ray.landmarks import Layout
+from phoenix_ray.layouts import Layout
 
 # Characters of an output's name that a representation shows.
 _SHOWN = 120

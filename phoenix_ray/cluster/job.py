@@ -54,7 +54,7 @@ from phoenix_ray.errors import (
     OutputError,
     PhoenixRayError,
 )
-from phoenix_ray.landmarks import Layout
+from phoenix_ray.layouts import Layout
 from phoenix_ray.models import registry
 from phoenix_ray.sources.base import Source
 from phoenix_ray.sources.registry import describe_kind, open_source

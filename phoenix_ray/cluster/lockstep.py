@@ -16,7 +16,7 @@ from contextlib import contextmanager
 import numpy as np
 from numpy.typing import NDArray
 
-from phoenix_ray.landmarks import Layout
+from phoenix_ray.layouts import Layout
 from phoenix_ray.models.base import LandmarkBatch, TrackingModel
 
 # How long a batch waits for a video whose next frame is not decoded yet. Some times what a batch takes on a GPU, so

@@ -25,7 +25,7 @@ from phoenix_ray.dataset.shards import CommittedFrames
 from phoenix_ray.dataset.snapshot import UnreadableVideo, describe_unreadable
 from phoenix_ray.dataset.storage import Storage
 from phoenix_ray.dataset.tally import Tally, total
-from phoenix_ray.landmarks import Layout
+from phoenix_ray.layouts import Layout
 from phoenix_ray.models.provenance import describe_mixture
 from phoenix_ray.text import counted, printable_line
 

@@ -21,7 +21,7 @@ from phoenix_ray.dataset import paths
 from phoenix_ray.dataset.identity import DatasetIdentity
 from phoenix_ray.dataset.manifest import DataFile, Manifest
 from phoenix_ray.dataset.tally import Tally, digest_text, total
-from phoenix_ray.landmarks import Layout
+from phoenix_ray.layouts import Layout
 from phoenix_ray.text import counted, printable_line
 
 # Names of the two configurations of `load_dataset`; the first is the default.

@@ -37,7 +37,7 @@ from phoenix_ray.dataset.shards import recorded_fields
 from phoenix_ray.dataset.storage import Storage
 from phoenix_ray.dataset.tally import Tally, tally_rows
 from phoenix_ray.dataset.video_table import VideoEntry, describe_data_file, read_entries
-from phoenix_ray.landmarks import Layout
+from phoenix_ray.layouts import Layout
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from phoenix_ray.dataset.identity import DatasetIdentity
 from phoenix_ray.dataset.schema import STATUSES
-from phoenix_ray.landmarks import Layout
+from phoenix_ray.layouts import Layout
 from phoenix_ray.text import counted, printable_line, short_line
 
 _MOST_CHARACTERS = 490

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from phoenix_ray.errors import MissingPackagesError
-from phoenix_ray.landmarks import Part
+from phoenix_ray.layouts import Part
 
 if TYPE_CHECKING:
     from types import ModuleType

@@ -12,6 +12,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Annotated
 
 from pydantic import TypeAdapter
@@ -32,7 +33,7 @@ from phoenix_ray.dataset.sealing import (
 )
 from phoenix_ray.dataset.storage import LocalStorage, ReadableStorage, Storage
 from phoenix_ray.errors import FingerprintMismatchError, NewerVersionError, OutputError, SourceError
-from phoenix_ray.landmarks import LAYOUTS, Layout
+from phoenix_ray.layouts import LAYOUTS, Layout, layout_from_json
 from phoenix_ray.sources.base import Source
 from phoenix_ray.text import without_secrets
 
@@ -67,6 +68,7 @@ class DatasetIdentity:
         source_root: The source's path in the first run. It is not compared: data mounted elsewhere is the same data if
             the videos' signatures agree, and other data shows as changed videos.
         square_pixels: Whether frames were resized to square pixels (`source.square_pixels`).
+        layout_definition: JSON of the layout (`Layout.to_json`) where it is not one of `layouts.LAYOUTS`, else empty.
         listing: Settings of `LISTING_SETTINGS` with which the first run listed the source. They are not compared: what
             they change shows in the videos' signatures.
         schema_version: Version of the columns and footers.
@@ -78,6 +80,7 @@ class DatasetIdentity:
     signature: str = "sizes"
     source_root: str = ""
     square_pixels: Flag = False
+    layout_definition: str = ""
     listing: Texts = field(default_factory=dict)
     schema_version: FrameNumber = SCHEMA_VERSION
 
@@ -90,6 +93,8 @@ class DatasetIdentity:
         """Yield (field, value) of everything that a resume must agree with."""
         yield "schema_version", self.schema_version
         yield "layout", self.layout
+        if self.layout_definition:
+            yield "layout_definition", self.layout_definition
         yield "source.limit_frames", self.limit_frames
         yield "source.signature", self.signature
         if self.square_pixels:
@@ -138,6 +143,8 @@ def claim_dataset(storage: Storage, identity: DatasetIdentity) -> DatasetIdentit
     }
     if identity.square_pixels:
         tree["square_pixels"] = True
+    if identity.layout_definition:
+        tree["layout_definition"] = identity.layout_definition
     if identity.listing:
         tree["listing"] = dict(identity.listing)
     if storage.create(paths.IDENTITY, seal_json(tree)):
@@ -235,18 +242,35 @@ def read_identity(storage: ReadableStorage) -> DatasetIdentity:
     return identity
 
 
+def define_layout(layout: Layout) -> str:
+    """Return the `layout_definition` of a layout: empty for one that `find_layout` knows by its name."""
+    return "" if LAYOUTS.get(layout.name) == layout else json.dumps(layout.to_json(), sort_keys=True)
+
+
 def find_layout(identity: DatasetIdentity) -> Layout:
     """Return the layout of a dataset.
 
     Raises:
-        OutputError: This phoenix_ray has no layout of that name.
+        OutputError: This phoenix_ray has no layout of that name, or the dataset's description of it is damaged.
     """
+    if identity.layout_definition:
+        return _defined_layout(identity.layout_definition)
     if identity.layout not in LAYOUTS:
         raise OutputError(
             f"The dataset's landmark layout '{identity.layout}' is not known here (known: {', '.join(LAYOUTS)}): "
             "upgrade phoenix-ray, or install the package that adds the layout."
         )
     return LAYOUTS[identity.layout]
+
+
+@lru_cache(maxsize=8)
+def _defined_layout(definition: str) -> Layout:
+    try:
+        return layout_from_json(json.loads(definition))
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise OutputError(
+            f"The dataset's description of its layout ({paths.IDENTITY}) is damaged: {error!r}."
+        ) from None
 
 
 def _show(fields: Mapping[str, str | int | None], name: str) -> str:

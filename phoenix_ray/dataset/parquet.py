@@ -22,7 +22,7 @@ from phoenix_ray.dataset.memory_limits import DecodedSizeError
 from phoenix_ray.dataset.sealing import PARQUET_SEAL_BLANK, PARQUET_SEAL_KEY, intact_footer, parse_mapping
 from phoenix_ray.dataset.storage import ReadableStorage
 from phoenix_ray.errors import OutputError
-from phoenix_ray.landmarks import Layout
+from phoenix_ray.layouts import Layout
 
 SCHEMA_VERSION = 1
 _FOOTER_KEY = b"phoenix_ray"

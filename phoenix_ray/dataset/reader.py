@@ -32,7 +32,7 @@ from phoenix_ray.dataset.video_names import describe_missing, find_place, is_key
 from phoenix_ray.dataset.video_rows import VideoRows
 from phoenix_ray.dataset.video_table import KERNELS_SEPARATOR
 from phoenix_ray.errors import OutputError
-from phoenix_ray.landmarks import Layout
+from phoenix_ray.layouts import Layout
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem

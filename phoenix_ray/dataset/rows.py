@@ -19,7 +19,7 @@ from phoenix_ray.dataset.schema import landmark_schema, plain_schema
 from phoenix_ray.dataset.shards import VideoKey
 from phoenix_ray.dataset.storage import ReadableStorage
 from phoenix_ray.dataset.video_landmarks import frame_bytes
-from phoenix_ray.landmarks import Layout
+from phoenix_ray.layouts import Layout
 
 # A footer takes 1 to 2 MB of memory. PHOENIX has 17 data files; larger datasets are mostly read file by file.
 _FILES_KEPT_OPEN = 32

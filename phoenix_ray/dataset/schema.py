@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from phoenix_ray.landmarks import Layout, Part
+from phoenix_ray.layouts import Layout, Part
 from phoenix_ray.models.base import LandmarkBatch
 
 FrameStatus = Literal["ok", "no_person", "unreadable", "failed"]

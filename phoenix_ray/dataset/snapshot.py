@@ -35,7 +35,7 @@ from phoenix_ray.dataset.video_table import (
     video_schema,
 )
 from phoenix_ray.errors import OutputError
-from phoenix_ray.landmarks import Layout
+from phoenix_ray.layouts import Layout
 from phoenix_ray.text import counted
 
 # Rows that are read at once to count those of overlapping partitions.

@@ -25,7 +25,7 @@ from pydantic import PlainValidator
 
 from phoenix_ray.dataset.schema import scored_parts, to_batch
 from phoenix_ray.dataset.sealing import Counts, RowNumber, required
-from phoenix_ray.landmarks import Layout
+from phoenix_ray.layouts import Layout
 
 _MODULUS = 1 << 128
 

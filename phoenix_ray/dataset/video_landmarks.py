@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from phoenix_ray.dataset.descriptions import describe_video
 from phoenix_ray.dataset.schema import STATUSES, to_batch
 from phoenix_ray.dataset.shards import VideoKey
-from phoenix_ray.landmarks import Layout, Part
+from phoenix_ray.layouts import Layout, Part
 from phoenix_ray.models.base import is_found
 
 if TYPE_CHECKING:

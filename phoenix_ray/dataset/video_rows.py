@@ -19,7 +19,7 @@ from phoenix_ray.dataset.storage import ReadableStorage
 from phoenix_ray.dataset.video_landmarks import VideoLandmarks, from_rows
 from phoenix_ray.dataset.video_table import NAMED_ANNOTATIONS
 from phoenix_ray.errors import OutputError
-from phoenix_ray.landmarks import Layout
+from phoenix_ray.layouts import Layout
 
 # A video's row in the table of videos.
 VideoRow = Mapping[str, Any]

@@ -40,7 +40,7 @@ from phoenix_ray.dataset.sealing import (
 from phoenix_ray.dataset.shards import RecordedVideo, VideoKey, recorded_fields
 from phoenix_ray.dataset.storage import ReadableStorage, Storage
 from phoenix_ray.dataset.tally import RecordedTally, total
-from phoenix_ray.landmarks import Layout
+from phoenix_ray.layouts import Layout
 
 # Annotations with a column of their own; all others share the map column `annotation`.
 NAMED_ANNOTATIONS = ("signer", "gloss", "translation")

@@ -23,12 +23,12 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from phoenix_ray import coco_wholebody
-from phoenix_ray.coco_wholebody import HOLISTIC_POINTS
 from phoenix_ray.dataset.paths import safe_name
 from phoenix_ray.dataset.video_landmarks import VideoLandmarks, image_parts
 from phoenix_ray.errors import ConfigError
 from phoenix_ray.exports.selection import ExportSelection, require_holistic
+from phoenix_ray.layouts import coco
+from phoenix_ray.layouts.coco import HOLISTIC_POINTS
 
 
 def whole_body(video: VideoLandmarks, sizes: NDArray[np.int32]) -> NDArray[np.float32]:
@@ -95,14 +95,14 @@ _CATEGORY = {
     "supercategory": "person",
     "id": 1,
     "name": "person",
-    "keypoints": coco_wholebody.BODY_NAMES,
-    "skeleton": [[first + 1, second + 1] for first, second in coco_wholebody.BODY_EDGES],
+    "keypoints": coco.BODY_NAMES,
+    "skeleton": [[first + 1, second + 1] for first, second in coco.BODY_EDGES],
 }
 _GROUPS = {
-    "foot": coco_wholebody.FEET,
-    "face": coco_wholebody.FACE,
-    "lefthand": coco_wholebody.LEFT_HAND,
-    "righthand": coco_wholebody.RIGHT_HAND,
+    "foot": coco.FEET,
+    "face": coco.FACE,
+    "lefthand": coco.LEFT_HAND,
+    "righthand": coco.RIGHT_HAND,
 }
 # Below, COCO counts a point as labelled but not visible.
 _VISIBLE = 0.5
@@ -208,7 +208,7 @@ def _annotation(
     """Return the annotation of a frame; `found` has all points, `shown` zeros for those outside the picture."""
     marked = shown.copy()
     marked[:, 2] = np.where(~shown.any(axis=1), 0, np.where(shown[:, 2] < _VISIBLE, 1, 2))
-    body = marked[coco_wholebody.BODY]
+    body = marked[coco.BODY]
     x, y, width, height = box = _box(found, size)
     return {
         "id": image_id,

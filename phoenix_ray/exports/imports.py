@@ -30,7 +30,7 @@ from phoenix_ray.exports.landmark_pickle import LandmarkPickle, without_scores
 from phoenix_ray.exports.lossless import read_numpy_archive
 from phoenix_ray.exports.pickles import begins_like_a_pickle
 from phoenix_ray.exports.pose_files import COMPONENTS, require_pose_format
-from phoenix_ray.landmarks import LAYOUTS, Layout, Part, holistic
+from phoenix_ray.layouts import LAYOUTS, Layout, Part, holistic
 
 if TYPE_CHECKING:
     from pose_format import Pose

@@ -31,7 +31,7 @@ from phoenix_ray.dataset.video_landmarks import IMAGE_AXES, VideoLandmarks
 from phoenix_ray.errors import OutputError
 from phoenix_ray.exports.pickles import StreamedDict, StreamedList, dump_pickle, load_pickle
 from phoenix_ray.exports.selection import ExportSelection, require_holistic
-from phoenix_ray.landmarks import Layout, Part, holistic
+from phoenix_ray.layouts import Layout, Part, holistic
 from phoenix_ray.models.base import is_found
 
 PARTS = ("face", "left_hand", "right_hand", "pose")

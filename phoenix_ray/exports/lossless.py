@@ -39,7 +39,7 @@ from phoenix_ray.dataset.paths import safe_name
 from phoenix_ray.dataset.video_landmarks import VideoLandmarks
 from phoenix_ray.errors import OutputError
 from phoenix_ray.exports.selection import ExportSelection, ExportVideo, video_file
-from phoenix_ray.landmarks import LAYOUTS, Layout, Part
+from phoenix_ray.layouts import LAYOUTS, Layout, layout_from_json
 from phoenix_ray.text import spreadsheet_text
 
 SUFFIX = ".npz"
@@ -146,7 +146,7 @@ def _single_values(video: ExportVideo, layout: Layout) -> dict[str, str | float]
         "video_id": video.video_id,
         "fps": np.nan if video.fps is None else video.fps,
         "annotation": json.dumps(dict(video.annotation), ensure_ascii=False, sort_keys=True),
-        "layout": json.dumps(_describe(layout)),
+        "layout": json.dumps(layout.to_json()),
     }
 
 
@@ -175,33 +175,13 @@ def read_numpy_archive(path: Path) -> VideoLandmarks:
             None if np.isnan(fps) else fps,
             json.loads(str(arrays["annotation"])),
         )
-    except (ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+    except (AttributeError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
         raise OutputError(f"{path} is not an .npz file that phoenix-ray exported, or is damaged ({error!r}).") from None
-
-
-def _describe(layout: Layout) -> dict[str, Any]:
-    parts = {
-        part.name: {"points": part.points, "axes": part.axes, "edges": part.edges, "scored": part.scored}
-        for part in layout.parts
-    }
-    return {"name": layout.name, "parts": parts}
 
 
 def _layout(tree: dict[str, Any]) -> Layout:
     """Return the known layout of that name if it is the same, else the one that is described."""
-    layout = Layout(
-        tree["name"],
-        tuple(
-            Part(
-                name,
-                tuple(part["points"]),
-                tuple(part["axes"]),
-                tuple((first, second) for first, second in part["edges"]),
-                part["scored"],
-            )
-            for name, part in tree["parts"].items()
-        ),
-    )
+    layout = layout_from_json(tree)
     known = LAYOUTS.get(layout.name)
     return known if known == layout else layout
 

@@ -15,19 +15,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from phoenix_ray import coco_wholebody
 from phoenix_ray.dataset.paths import safe_name
 from phoenix_ray.dataset.video_landmarks import VideoLandmarks
 from phoenix_ray.exports.coco import confidence, pixel_sizes, shortest_decimals, whole_body, within_picture
 from phoenix_ray.exports.selection import ExportSelection, require_holistic, video_file
+from phoenix_ray.layouts import coco
+from phoenix_ray.layouts.openpose import BODY_25
 
-# OpenPose's order of points (doc/02_output.md), by name; neck and middle of the hips are computed.
-BODY_25 = (
-    *("nose", "neck", "right_shoulder", "right_elbow", "right_wrist", "left_shoulder", "left_elbow", "left_wrist"),
-    *("middle_hip", "right_hip", "right_knee", "right_ankle", "left_hip", "left_knee", "left_ankle"),
-    *("right_eye", "left_eye", "right_ear", "left_ear"),
-    *("left_big_toe", "left_small_toe", "left_heel", "right_big_toe", "right_small_toe", "right_heel"),
-)
 _MIDDLES = {"neck": ("left_shoulder", "right_shoulder"), "middle_hip": ("left_hip", "right_hip")}
 # Centres of the irises: right, left.
 _PUPILS = (468, 473)
@@ -60,8 +54,8 @@ def _people(video: VideoLandmarks) -> list[dict[str, object]]:
     sizes = pixel_sizes(video)
     points = whole_body(video, sizes)
     body: NDArray[np.float32] = np.stack([_body_point(points, name) for name in BODY_25], axis=1)
-    face = np.concatenate([points[:, coco_wholebody.FACE], _pupils(video, sizes)], axis=1)
-    hands = points[:, coco_wholebody.LEFT_HAND], points[:, coco_wholebody.RIGHT_HAND]
+    face = np.concatenate([points[:, coco.FACE], _pupils(video, sizes)], axis=1)
+    hands = points[:, coco.LEFT_HAND], points[:, coco.RIGHT_HAND]
     shown = [within_picture(part, sizes) for part in (body, face, *hands)]
     return [
         {"version": 1.3, "people": [_person(*parts)] if any(part.any() for part in parts) else []}
@@ -72,7 +66,7 @@ def _people(video: VideoLandmarks) -> list[dict[str, object]]:
 def _body_point(points: NDArray[np.float32], name: str) -> NDArray[np.float32]:
     """Return a point of BODY_25, (frames, 3); a middle is as sure as the less sure of its ends, and needs both."""
     if name not in _MIDDLES:
-        point: NDArray[np.float32] = points[:, coco_wholebody.NAMES.index(name)]
+        point: NDArray[np.float32] = points[:, coco.NAMES.index(name)]
         return point
     first, second = (_body_point(points, end) for end in _MIDDLES[name])
     middle: NDArray[np.float32] = np.mean([first, second], axis=0, dtype=np.float32)

@@ -27,7 +27,8 @@ from phoenix_ray.dataset.video_landmarks import VideoLandmarks
 from phoenix_ray.errors import MissingExtraError
 from phoenix_ray.exports.coco import pixel_sizes
 from phoenix_ray.exports.selection import ExportSelection, require_holistic, video_file
-from phoenix_ray.landmarks import HAND_EDGES, HAND_POINTS, IRIS_EDGES, POSE_EDGES, POSE_POINTS, Edge
+from phoenix_ray.layouts import Edge
+from phoenix_ray.layouts.mediapipe import HAND_EDGES, HAND_POINTS, IRIS_EDGES, POSE_EDGES, POSE_POINTS
 
 if TYPE_CHECKING:
     from pose_format.pose_header import PoseHeaderComponent

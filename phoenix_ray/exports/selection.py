@@ -19,7 +19,7 @@ from phoenix_ray.dataset.reader import Dataset
 from phoenix_ray.dataset.shards import VideoKey
 from phoenix_ray.dataset.video_landmarks import LandmarkCollection, VideoLandmarks
 from phoenix_ray.errors import ConfigError, OutputError, did_you_mean
-from phoenix_ray.landmarks import Layout
+from phoenix_ray.layouts import Layout
 
 _HOLISTIC_PARTS = {"pose": 33, "left_hand": 21, "right_hand": 21, "face": 468}
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from phoenix_ray.landmarks import Layout, Part
+from phoenix_ray.layouts import Layout, Part
 from phoenix_ray.models.base import LandmarkBatch, is_found
 
 Points = NDArray[np.float32]

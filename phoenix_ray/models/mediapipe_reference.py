@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from phoenix_ray.errors import MissingExtraError, ModelError
-from phoenix_ray.landmarks import BLAZEPOSE, Part
+from phoenix_ray.layouts import BLAZEPOSE, Part
 from phoenix_ray.model_settings import ModelSettings
 from phoenix_ray.models.base import LandmarkBatch, frames_per_call
 from phoenix_ray.models.holistic.batching import tracking_batch_size

@@ -27,13 +27,14 @@ WITHOUT_FMA = "x86_64-without-fma"
 _INSTRUCTION_SETS = {"avx512": "avx512f", "avx2": "avx2", "sse4": "sse4_2", "sve": "sve", "neon": "asimd"}
 
 # Libraries that compute networks: without them a model computes nothing that processors round differently.
-_NETWORK_LIBRARIES = frozenset({"litert", "mediapipe", "torch"})
+_NETWORK_LIBRARIES = frozenset({"litert", "mediapipe", "onnxruntime", "torch"})
 
 # Library → distributions that may contain it; the first installed one counts.
 _DISTRIBUTIONS: Mapping[str, Sequence[str]] = {
     "litert": ("ai-edge-litert",),
     "mediapipe": ("mediapipe",),
     "numpy": ("numpy",),
+    "onnxruntime": ("onnxruntime", "onnxruntime-gpu"),
     "opencv": ("opencv-python-headless", "opencv-python", "opencv-contrib-python", "opencv-contrib-python-headless"),
     "torch": ("torch",),
 }

@@ -10,10 +10,11 @@ import platform
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
-from phoenix_ray.errors import ConfigError, ModelError, did_you_mean
+from phoenix_ray.errors import ConfigError, ModelError
 from phoenix_ray.model_settings import ModelSettings
 from phoenix_ray.models.base import ModelFacts, ModelInfo, PoseModel, Trial
 from phoenix_ray.models.holistic.entry import HOLISTIC, POSE_ALONE, HolisticEntry
+from phoenix_ray.models.onnx.entry import onnx_entry
 from phoenix_ray.models.provenance import MACHINE_FIELDS
 from phoenix_ray.models.synthetic import SyntheticEntry
 
@@ -132,12 +133,7 @@ def create(settings: ModelSettings) -> PoseModel:
 
 
 def _find(settings: ModelSettings) -> ModelEntry:
-    entry = _ENTRIES.get(settings.name)
-    if entry is None:
-        raise ConfigError(
-            f"There is no model '{settings.name}' (model.name).{did_you_mean(settings.name, _ENTRIES)} "
-            f"Models: {', '.join(_ENTRIES)}."
-        )
+    entry = _ENTRIES.get(settings.name) or onnx_entry(settings, tuple(_ENTRIES))
     if settings.engine not in ("auto", *entry.info.engines):
         choices = ", ".join(("auto", *entry.info.engines))
         raise ConfigError(

@@ -15,13 +15,13 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from phoenix_ray import landmarks
-from phoenix_ray.landmarks import Part
+from phoenix_ray import layouts
+from phoenix_ray.layouts import Part
 from phoenix_ray.model_settings import ModelSettings
 from phoenix_ray.models.base import LandmarkBatch, ModelFacts, ModelInfo, PoseModel, frames_per_call
 from phoenix_ray.models.provenance import describe_kernels
 
-LAYOUT = landmarks.holistic(468)
+LAYOUT = layouts.holistic(468)
 
 # Raise it when a change moves a landmark of this model.
 VERSION = "1"

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from phoenix_ray.errors import ConfigError
-from phoenix_ray.landmarks import Layout
+from phoenix_ray.layouts import Layout
 from phoenix_ray.prepare.cleaning import FillGaps, OneEuro, SavitzkyGolay
 from phoenix_ray.prepare.normalise import SHOULDERS, WRISTS, ImageHeights, PartBoxes, ShoulderWidth, WristCentred
 from phoenix_ray.prepare.point_sets import Point, counterparts, resolve_points

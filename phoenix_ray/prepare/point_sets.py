@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
-from phoenix_ray.coco_wholebody import HOLISTIC_POINTS
 from phoenix_ray.errors import ConfigError, did_you_mean
-from phoenix_ray.landmarks import FACE_EDGES, HAND_POINTS, Layout
+from phoenix_ray.layouts import Layout
+from phoenix_ray.layouts.coco import HOLISTIC_POINTS
+from phoenix_ray.layouts.mediapipe import FACE_EDGES, HAND_POINTS
 
 FACE_POINTS = 468
 FACE_MIDDLE = (

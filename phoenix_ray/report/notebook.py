@@ -20,7 +20,7 @@ from phoenix_ray.dataset.identity import DatasetIdentity
 from phoenix_ray.dataset.schema import STATUSES
 from phoenix_ray.dataset.shards import VideoKey
 from phoenix_ray.dataset.video_landmarks import VideoLandmarks, image_parts
-from phoenix_ray.landmarks import Layout
+from phoenix_ray.layouts import Layout
 from phoenix_ray.report.markup import Element, element, picture
 from phoenix_ray.report.pictures import Picture, Wanted, draw_pictures
 from phoenix_ray.text import counted, short_line

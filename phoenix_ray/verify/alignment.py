@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from phoenix_ray.dataset.video_landmarks import VideoLandmarks
-from phoenix_ray.landmarks import Layout, Part
+from phoenix_ray.layouts import Layout, Part
 from phoenix_ray.models.agreement import Points
 
 Rows = NDArray[np.intp]

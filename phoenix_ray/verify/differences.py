@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from phoenix_ray.landmarks import Part
+from phoenix_ray.layouts import Part
 from phoenix_ray.models.agreement import differences
 from phoenix_ray.models.base import is_found
 from phoenix_ray.verify.alignment import AlignedFrames

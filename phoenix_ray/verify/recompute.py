@@ -24,7 +24,7 @@ from phoenix_ray.dataset.shards import VideoKey
 from phoenix_ray.dataset.video_landmarks import VideoLandmarks, from_rows
 from phoenix_ray.errors import ModelError, PhoenixRayError
 from phoenix_ray.estimation import Estimate, estimate_frames, first_state, track_frames
-from phoenix_ray.landmarks import Layout
+from phoenix_ray.layouts import Layout
 from phoenix_ray.model_settings import ModelSettings
 from phoenix_ray.models import registry
 from phoenix_ray.models.base import PoseModel, TrackingModel

@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from phoenix_ray.landmarks import Part
+from phoenix_ray.layouts import Part
 from phoenix_ray.models.agreement import Points, differences, same_bits
 
 # What a tolerance of one pixel means for values without pixels. Shoulders 0.4 m apart are about 80 pixels apart in a

@@ -21,7 +21,7 @@ from phoenix_ray.dataset.identity import as_recorded, open_recorded_source
 from phoenix_ray.dataset.reader import Dataset
 from phoenix_ray.dataset.video_landmarks import VideoLandmarks
 from phoenix_ray.errors import ConfigError, OutputError
-from phoenix_ray.landmarks import Layout
+from phoenix_ray.layouts import Layout
 from phoenix_ray.sources.base import Video
 from phoenix_ray.sources.frames import read_frames
 from phoenix_ray.viewer.overlay import Points, draw

@@ -20,7 +20,7 @@ from phoenix_ray.config import DecodeSettings
 from phoenix_ray.dataset.shards import VideoKey
 from phoenix_ray.dataset.video_landmarks import VideoLandmarks, image_parts
 from phoenix_ray.errors import OutputError
-from phoenix_ray.landmarks import Layout
+from phoenix_ray.layouts import Layout
 from phoenix_ray.sources.base import Frame, Video
 from phoenix_ray.sources.frames import read_frames
 from phoenix_ray.text import printable_line

@@ -29,7 +29,7 @@ from phoenix_ray.dataset.tally import Tally
 from phoenix_ray.dataset.video_landmarks import VideoLandmarks, frame_bytes, image_parts
 from phoenix_ray.dataset.video_table import VideoEntry, to_video_table
 from phoenix_ray.errors import ConfigError
-from phoenix_ray.landmarks import Layout
+from phoenix_ray.layouts import Layout
 from phoenix_ray.sources.base import Video
 from phoenix_ray.sources.frames import read_frames
 from phoenix_ray.text import ShowProgress, counted, short_line, without_secrets

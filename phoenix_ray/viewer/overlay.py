@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from phoenix_ray.landmarks import Edge, Layout, Part
+from phoenix_ray.layouts import Edge, Layout, Part
 
 Image = NDArray[np.uint8]
 Points = NDArray[np.float32]

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from phoenix_ray.dataset.video_landmarks import VideoLandmarks
 from phoenix_ray.errors import ConfigError
-from phoenix_ray.landmarks import Layout
+from phoenix_ray.layouts import Layout
 from phoenix_ray.sources.base import Video
 from phoenix_ray.text import counted, short_line
 from phoenix_ray.viewer.film import FORMATS, Form, PictureLimits

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from phoenix_ray.dataset.schema import STATUSES
 from phoenix_ray.dataset.video_landmarks import VideoLandmarks, image_parts
-from phoenix_ray.landmarks import Layout
+from phoenix_ray.layouts import Layout
 from phoenix_ray.viewer import overlay
 
 _ALIGNMENT = 8

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from phoenix_ray.dataset.schema import STATUSES
 from phoenix_ray.dataset.shards import VideoKey
 from phoenix_ray.dataset.video_landmarks import image_parts
-from phoenix_ray.landmarks import Layout
+from phoenix_ray.layouts import Layout
 
 Order = Literal["split", "worth"]
 ORDERS: tuple[Order, ...] = get_args(Order)

@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 from benchmarks.accuracy.suite import Change, judge, measure
 from benchmarks.accuracy.true_joints import Offsets, TrueJoints, errors, part_sizes
-from phoenix_ray.landmarks import HAND_POINTS, Layout, Part
+from phoenix_ray.layouts import Layout, Part
+from phoenix_ray.layouts.mediapipe import HAND_POINTS
 from phoenix_ray.models.base import LandmarkBatch
 
 SIZE = (210, 260)

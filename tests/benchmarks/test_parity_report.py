@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from benchmarks.parity_report import ParityReport, compare
-from phoenix_ray import landmarks
+from phoenix_ray import layouts
 from phoenix_ray.errors import EXIT_DIFFERENT
 from phoenix_ray.models.base import LandmarkBatch
 from phoenix_ray.models.holistic.parity import PARITY
 
-LAYOUT = landmarks.holistic(468)
+LAYOUT = layouts.holistic(468)
 FRAMES = 8
 SIZES = np.array([(200, 100)] * FRAMES)
 AXES = {"x": 0, "y": 1, "z": 2, "visibility": 3}

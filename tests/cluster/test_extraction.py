@@ -28,7 +28,7 @@ from phoenix_ray.cluster.summary import RunSummary
 from phoenix_ray.cluster.worker import Timings
 from phoenix_ray.dataset.tally import Tally
 from phoenix_ray.errors import ClusterError, FingerprintMismatchError
-from phoenix_ray.landmarks import holistic
+from phoenix_ray.layouts import holistic
 from tests.cluster.conftest import FRAMES, VIDEOS, environment
 
 Mode = Literal["static", "tracking"]

@@ -16,7 +16,7 @@ from phoenix_ray.dataset.schema import FrameRecord, empty_batch
 from phoenix_ray.dataset.shards import Shard
 from phoenix_ray.dataset.storage import LocalStorage, Storage
 from phoenix_ray.estimation import Estimate
-from phoenix_ray.landmarks import LAYOUTS, Layout, Part
+from phoenix_ray.layouts import LAYOUTS, Layout, Part
 from phoenix_ray.models.base import LandmarkBatch
 from phoenix_ray.sources.base import Video
 

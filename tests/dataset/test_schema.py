@@ -16,7 +16,7 @@ from phoenix_ray.dataset.schema import (
     to_batch,
     to_table,
 )
-from phoenix_ray.landmarks import holistic
+from phoenix_ray.layouts import holistic
 from phoenix_ray.models.base import LandmarkBatch
 from tests.dataset.made_up import LAYOUT, make_batch, make_records, make_video
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from phoenix_ray.dataset.video_landmarks import VideoLandmarks
-from phoenix_ray.landmarks import BLAZEPOSE
+from phoenix_ray.layouts import BLAZEPOSE
 from tests.prepare.made_up import make_video
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from phoenix_ray.coco_wholebody import HOLISTIC_POINTS
 from phoenix_ray.exports.registry import FORMATS
+from phoenix_ray.layouts.coco import HOLISTIC_POINTS
 
 PAGE = (Path(__file__).parents[2] / "docs" / "exports.md").read_text(encoding="utf-8")
 

@@ -22,7 +22,7 @@ from phoenix_ray.dataset.publication import publish
 from phoenix_ray.dataset.shards import Shard
 from phoenix_ray.dataset.storage import LocalStorage
 from phoenix_ray.dataset.survey import take_survey
-from phoenix_ray.landmarks import holistic
+from phoenix_ray.layouts import holistic
 from tests.dataset.made_up import commit_rows, make_batch, make_records, make_video
 from tests.docs.pages import Block, blocks
 

@@ -17,7 +17,7 @@ from phoenix_ray.dataset.storage import LocalStorage
 from phoenix_ray.dataset.video_landmarks import VideoLandmarks
 from phoenix_ray.exports.registry import Writer
 from phoenix_ray.exports.selection import select_for_export
-from phoenix_ray.landmarks import Layout, holistic
+from phoenix_ray.layouts import Layout, holistic
 from phoenix_ray.models.base import LandmarkBatch
 from phoenix_ray.sources.base import Video
 from tests.dataset.made_up import commit_rows

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from phoenix_ray import coco_wholebody
 from phoenix_ray.errors import ConfigError
 from phoenix_ray.exports.coco import confidence, pixel_sizes, whole_body, within_picture, write_coco
 from phoenix_ray.exports.selection import ExportSelection, select_for_export
+from phoenix_ray.layouts import coco as coco_layouts
 from tests.exports.made_up import HEIGHT, SELECTION, VIDEOS, WIDTH, InMemory
 from tests.exports.peers import ask, peer
 
@@ -35,16 +35,16 @@ def test_pycocotools_reads_every_coordinate(tmp_path: Path) -> None:
     found = whole_body(VIDEOS[1], VIDEOS[1].sizes)
     ours = within_picture(found, VIDEOS[1].sizes)[3]
     for name, group in (
-        ("keypoints", coco_wholebody.BODY),
-        ("foot_kpts", coco_wholebody.FEET),
-        ("face_kpts", coco_wholebody.FACE),
-        ("lefthand_kpts", coco_wholebody.LEFT_HAND),
-        ("righthand_kpts", coco_wholebody.RIGHT_HAND),
+        ("keypoints", coco_layouts.BODY),
+        ("foot_kpts", coco_layouts.FEET),
+        ("face_kpts", coco_layouts.FACE),
+        ("lefthand_kpts", coco_layouts.LEFT_HAND),
+        ("righthand_kpts", coco_layouts.RIGHT_HAND),
     ):
         theirs = np.array(annotation[name]).reshape(-1, 3)
         assert np.array_equal(theirs[:, :2].astype(np.float32), ours[group, :2])
         assert np.array_equal(theirs[:, 2], np.select([~ours[group].any(axis=1), ours[group, 2] < 0.5], [0, 1], 2))
-    assert annotation["num_keypoints"] == np.count_nonzero(ours[coco_wholebody.BODY].any(axis=1))
+    assert annotation["num_keypoints"] == np.count_nonzero(ours[coco_layouts.BODY].any(axis=1))
     assert annotation["bbox"] == [0, 0, WIDTH, HEIGHT]
 
 
@@ -63,9 +63,9 @@ def test_points_outside_the_picture_are_not_annotated_and_the_box_ends_at_its_ed
     (annotation,) = load(tmp_path / "out", body_at(places)).loadAnns(4)
     keypoints = np.array(annotation["keypoints"]).reshape(17, 3)
     assert keypoints[0].tolist() == [0.25 * WIDTH, 0.25 * HEIGHT, 2]
-    assert keypoints[coco_wholebody.BODY_NAMES.index("left_shoulder")].tolist() == [0, 0.5 * HEIGHT, 2]
+    assert keypoints[coco_layouts.BODY_NAMES.index("left_shoulder")].tolist() == [0, 0.5 * HEIGHT, 2]
     for name in ("left_knee", "right_knee", "right_wrist"):
-        assert keypoints[coco_wholebody.BODY_NAMES.index(name)].tolist() == [0, 0, 0]
+        assert keypoints[coco_layouts.BODY_NAMES.index(name)].tolist() == [0, 0, 0]
     assert annotation["num_keypoints"] == 14
     assert annotation["bbox"] == [0, 0.25 * HEIGHT, 0.75 * WIDTH, 0.75 * HEIGHT]
     assert annotation["area"] == 0.75 * WIDTH * 0.75 * HEIGHT
@@ -167,16 +167,16 @@ def test_points_are_pixels_of_the_mapped_points() -> None:
     nose = VIDEO.points["pose"][3, 0]
     assert np.allclose(points[3, 0], [nose[0] * 210, nose[1] * 260, nose[3]])
     tip = VIDEO.points["right_hand"][3, 8]
-    index_tip = coco_wholebody.NAMES.index("right_hand_index_finger_tip")
+    index_tip = coco_layouts.NAMES.index("right_hand_index_finger_tip")
     assert np.allclose(points[3, index_tip], [tip[0] * 210, tip[1] * 260, VIDEO.scores["right_hand"][3]])
 
 
 def test_missing_parts_are_zeros() -> None:
     points = whole_body(VIDEO, VIDEO.sizes)
     assert not points[0].any()
-    assert not points[1, coco_wholebody.LEFT_HAND].any()
-    assert points[1, coco_wholebody.RIGHT_HAND].all()
-    assert not points[2, coco_wholebody.FACE].any()
+    assert not points[1, coco_layouts.LEFT_HAND].any()
+    assert points[1, coco_layouts.RIGHT_HAND].all()
+    assert not points[2, coco_layouts.FACE].any()
 
 
 def test_confidence_is_1_where_the_landmarks_came_without() -> None:

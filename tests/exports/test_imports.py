@@ -20,7 +20,7 @@ from phoenix_ray.exports.landmark_pickle import PARTS, write_landmark_pickle
 from phoenix_ray.exports.lossless import write_numpy_archives
 from phoenix_ray.exports.pose_files import face_triangles, write_pose_files
 from phoenix_ray.exports.selection import select_for_export
-from phoenix_ray.landmarks import FACE_EDGES, HAND_EDGES, HAND_POINTS, IRIS_EDGES, POSE_EDGES, POSE_POINTS
+from phoenix_ray.layouts.mediapipe import FACE_EDGES, HAND_EDGES, HAND_POINTS, IRIS_EDGES, POSE_EDGES, POSE_POINTS
 from tests.exports.made_up import (
     HEIGHT,
     SELECTION,

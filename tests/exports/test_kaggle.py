@@ -13,7 +13,7 @@ import pytest
 from phoenix_ray.exports import kaggle
 from phoenix_ray.exports.kaggle import write_kaggle_asl, write_kaggle_fingerspelling
 from phoenix_ray.exports.selection import select_for_export
-from phoenix_ray.landmarks import holistic
+from phoenix_ray.layouts import holistic
 from tests.exports.made_up import SELECTION, VIDEOS, InMemory, make_landmarks
 
 FILE = "train/01April_2010_Thursday_heute-6694.parquet"

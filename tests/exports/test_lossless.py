@@ -20,7 +20,7 @@ from phoenix_ray.exports.lossless import (
     write_webdataset_shards,
 )
 from phoenix_ray.exports.selection import select_for_export
-from phoenix_ray.landmarks import Layout, Part
+from phoenix_ray.layouts import Layout, Part
 from tests.exports.made_up import SELECTION, VIDEOS, InMemory, make_landmarks, write_one_file
 
 # NUL at the end of a text is the one thing that numpy's text arrays drop.

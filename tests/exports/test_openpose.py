@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from phoenix_ray import coco_wholebody
 from phoenix_ray.exports.coco import whole_body, within_picture
-from phoenix_ray.exports.openpose import BODY_25, write_openpose
+from phoenix_ray.exports.openpose import write_openpose
 from phoenix_ray.exports.selection import select_for_export
-from phoenix_ray.landmarks import holistic
+from phoenix_ray.layouts import coco, holistic
+from phoenix_ray.layouts.openpose import BODY_25
 from tests.exports.made_up import SELECTION, VIDEOS, InMemory, make_landmarks
 
 VIDEO_ID = "01April_2010_Thursday_heute-6694"
@@ -33,12 +33,12 @@ def test_each_frame_has_body_face_and_hands(tmp_path: Path) -> None:
     body = np.array(found["pose_keypoints_2d"], np.float32).reshape(25, 3)
     for index, name in enumerate(BODY_25):
         if name not in ("neck", "middle_hip"):
-            assert np.array_equal(body[index], points[coco_wholebody.NAMES.index(name)]), name
+            assert np.array_equal(body[index], points[coco.NAMES.index(name)]), name
     face = np.array(found["face_keypoints_2d"], np.float32).reshape(70, 3)
-    assert np.array_equal(face[:68], points[coco_wholebody.FACE])
+    assert np.array_equal(face[:68], points[coco.FACE])
     assert not face[68:].any()
     hand = np.array(found["hand_right_keypoints_2d"], np.float32).reshape(21, 3)
-    assert np.array_equal(hand, points[coco_wholebody.RIGHT_HAND])
+    assert np.array_equal(hand, points[coco.RIGHT_HAND])
 
 
 def test_neck_and_middle_of_the_hips_lie_between_points_that_may_be_outside(tmp_path: Path) -> None:

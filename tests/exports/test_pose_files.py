@@ -14,7 +14,7 @@ from phoenix_ray.errors import ConfigError, OutputError
 from phoenix_ray.exports.imports import read_pose_file
 from phoenix_ray.exports.pose_files import COMPONENTS, write_pose_files
 from phoenix_ray.exports.selection import select_for_export
-from phoenix_ray.landmarks import BLAZEPOSE, holistic
+from phoenix_ray.layouts import BLAZEPOSE, holistic
 from tests.exports.made_up import HEIGHT, SELECTION, VIDEOS, WIDTH, InMemory, make_landmarks, write_one_file
 
 pose_format = pytest.importorskip("pose_format", reason="pose-format is not installed")

@@ -11,7 +11,7 @@ from phoenix_ray.dataset.reader import Dataset
 from phoenix_ray.dataset.video_landmarks import VideoLandmarks
 from phoenix_ray.errors import ConfigError, OutputError
 from phoenix_ray.exports.selection import require_holistic, select_for_export
-from phoenix_ray.landmarks import BLAZEPOSE, Layout, Part, holistic
+from phoenix_ray.layouts import BLAZEPOSE, Layout, Part, holistic
 from tests.exports.made_up import VIDEOS, InMemory, write_dataset
 
 COLLECTION = InMemory(VIDEOS)

@@ -16,7 +16,7 @@ from phoenix_ray.dataset.parquet import open_writer, write_footer
 from phoenix_ray.dataset.schema import FrameRecord, FrameStatus, empty_batch, landmark_schema, to_table
 from phoenix_ray.dataset.storage import LocalStorage
 from phoenix_ray.dataset.tally import Tally
-from phoenix_ray.landmarks import holistic
+from phoenix_ray.layouts import holistic
 
 LAYOUT = holistic(468)
 # The most rows that a reader takes in a row group.

@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from benchmarks.parity_report import compare
-from phoenix_ray import landmarks
+from phoenix_ray import layouts
 from phoenix_ray.model_settings import ModelSettings
 from phoenix_ray.models import provenance
 from phoenix_ray.models.base import LandmarkBatch
@@ -58,7 +58,7 @@ def test_landmarks_are_those_of_mediapipe(
     golden: dict[str, NDArray[np.float32]], frames: list[Image], weights: Path, face_points: int
 ) -> None:
     model = HolisticLitert(ModelSettings.model_validate({"face_points": face_points}), weights)
-    report = compare(landmarks.holistic(face_points), SIZES, recorded(golden, face_points), model.estimate(frames))
+    report = compare(layouts.holistic(face_points), SIZES, recorded(golden, face_points), model.estimate(frames))
     model.close()
     assert report.failures() == ()
     assert report.presence == 1
@@ -92,7 +92,7 @@ def test_lite_and_heavy_and_pose_alone_are_those_of_mediapipe(
         expected = recorded(golden, 468).points
     else:
         with np.load(GOLDEN_COMPLEXITY) as file:
-            expected = {part.name: file[f"{part.name}_{complexity}"] for part in landmarks.holistic(468).parts}
+            expected = {part.name: file[f"{part.name}_{complexity}"] for part in layouts.holistic(468).parts}
     expected = {part: expected[part] for part in found.points}
     report = compare(model.layout, SIZES, LandmarkBatch(expected, {}), found)
     assert report.failures() == ()

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from phoenix_ray import landmarks
+from phoenix_ray import layouts
 from phoenix_ray.errors import MissingExtraError, ModelError
 from phoenix_ray.model_settings import ModelSettings
 from phoenix_ray.models import mediapipe_reference, registry
@@ -79,7 +79,7 @@ def test_the_registry_creates_it() -> None:
     registry.ensure_ready(settings)
     model = registry.create(settings)
     assert isinstance(model, MediapipeHolistic)
-    assert model.layout == registry.facts(settings).layout == landmarks.holistic(478)
+    assert model.layout == registry.facts(settings).layout == layouts.holistic(478)
     assert model.batch_size == registry.facts(settings).batch_size == 3
     model.close()
 

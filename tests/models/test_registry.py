@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from phoenix_ray.errors import ConfigError, MissingExtraError, ModelError
-from phoenix_ray.landmarks import LAYOUTS
+from phoenix_ray.layouts import LAYOUTS
 from phoenix_ray.model_settings import ModelSettings
 from phoenix_ray.models import registry
 from phoenix_ray.models.synthetic import SyntheticModel

@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 from phoenix_ray.dataset.video_landmarks import VideoLandmarks
-from phoenix_ray.landmarks import Layout, holistic
+from phoenix_ray.layouts import Layout, holistic
 from phoenix_ray.prepare import Compose, TakePoints
 from phoenix_ray.prepare.prepared import Prepared, Transform
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from phoenix_ray.errors import ConfigError
-from phoenix_ray.landmarks import FACE_EDGES, POSE_POINTS, holistic
+from phoenix_ray.layouts import holistic
+from phoenix_ray.layouts.mediapipe import FACE_EDGES, POSE_POINTS
 from phoenix_ray.prepare.point_sets import (
     FACE_MIDDLE,
     FACE_MIRROR,

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 
 from phoenix_ray.dataset.video_landmarks import VideoLandmarks
-from phoenix_ray.landmarks import Layout
+from phoenix_ray.layouts import Layout
 from phoenix_ray.prepare import (
     AddMotion,
     Compose,

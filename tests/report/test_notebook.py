@@ -21,7 +21,7 @@ from phoenix_ray.dataset.rows import RowReader
 from phoenix_ray.dataset.shards import VideoKey
 from phoenix_ray.dataset.tally import Tally
 from phoenix_ray.dataset.video_table import VideoEntry, to_video_table
-from phoenix_ray.landmarks import holistic
+from phoenix_ray.layouts import holistic
 from phoenix_ray.report.notebook import dataset_html, video_html
 from phoenix_ray.sources import registry
 from tests.dataset.made_up import LAYOUT, commit, commit_truncated, make_video, new_dataset

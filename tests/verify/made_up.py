@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from phoenix_ray.dataset.shards import VideoKey
 from phoenix_ray.dataset.video_landmarks import VideoLandmarks
-from phoenix_ray.landmarks import Layout, Part
+from phoenix_ray.layouts import Layout, Part
 
 LAYOUT = Layout(
     "made-up",

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from phoenix_ray import landmarks
+from phoenix_ray import layouts
 from phoenix_ray.dataset.video_landmarks import VideoLandmarks
 from phoenix_ray.verify import comparison
 from phoenix_ray.verify.alignment import FrameList
@@ -166,7 +166,7 @@ def test_a_format_without_scores_is_compared_without_them_and_says_so() -> None:
 
 def test_468_and_478_face_points_are_compared_in_the_468_that_both_have() -> None:
     def face(points: int) -> VideoLandmarks:
-        layout = landmarks.holistic(points)
+        layout = layouts.holistic(points)
         values = {part.name: np.full((2, len(part.points), len(part.axes)), 0.5, np.float32) for part in layout.parts}
         scores = {part.name: np.ones(2, np.float32) for part in layout.parts if part.scored}
         return replace(rows_of(VIDEO, range(2)), layout=layout, points=values, scores=scores)

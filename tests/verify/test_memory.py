@@ -12,7 +12,7 @@ import pytest
 
 from phoenix_ray.dataset.shards import VideoKey
 from phoenix_ray.dataset.video_landmarks import VideoLandmarks
-from phoenix_ray.landmarks import holistic
+from phoenix_ray.layouts import holistic
 from phoenix_ray.verify import comparison, moved_frames
 from phoenix_ray.verify.alignment import FrameList
 from phoenix_ray.verify.comparison import VideoComparison, compare_collections

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from phoenix_ray import landmarks
+from phoenix_ray import layouts
 from phoenix_ray.dataset.video_landmarks import VideoLandmarks
 from phoenix_ray.errors import EXIT_DIFFERENT
 from phoenix_ray.models.holistic.parity import PARITY
@@ -81,7 +81,7 @@ def test_a_long_list_of_videos_is_cut_on_the_screen_and_whole_in_the_json() -> N
 
 
 def holistic(offset: float, frames: int = 50) -> VideoLandmarks:
-    layout = landmarks.holistic(468)
+    layout = layouts.holistic(468)
     video = make_video(frames, layout=layout)
     points = {part: values + np.float32(offset / WIDTH) for part, values in video.points.items()}
     return VideoLandmarks(

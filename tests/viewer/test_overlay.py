@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from phoenix_ray.landmarks import holistic
+from phoenix_ray.layouts import holistic
 from phoenix_ray.viewer import overlay
 from phoenix_ray.viewer.overlay import STYLES, Colour, Image, draw
 

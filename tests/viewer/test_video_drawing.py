@@ -12,7 +12,7 @@ from PIL import Image as Picture
 import phoenix_ray
 from phoenix_ray.dataset.video_landmarks import VideoLandmarks
 from phoenix_ray.errors import SourceError
-from phoenix_ray.landmarks import BLAZEPOSE, holistic
+from phoenix_ray.layouts import BLAZEPOSE, holistic
 from phoenix_ray.sources import registry
 from phoenix_ray.viewer.overlay import draw
 from phoenix_ray.viewer.tiling import RULE, TILE_BACKGROUND

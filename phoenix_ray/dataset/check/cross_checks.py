@@ -21,7 +21,7 @@ from phoenix_ray.dataset.sealing import json_seal, parquet_seal
 from phoenix_ray.dataset.storage import Storage, StoredFile
 from phoenix_ray.dataset.survey import Survey
 from phoenix_ray.dataset.video_table import VERSION_COLUMNS, read_videos
-from phoenix_ray.landmarks import Layout
+from phoenix_ray.layouts import Layout
 
 # Written by `phoenix-ray export --format delta` and by Delta's tools. Parquet readers ignore names that begin with _.
 _DELTA_LOG = f"{paths.DATA}/_delta_log/"

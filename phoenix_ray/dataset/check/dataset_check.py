@@ -44,7 +44,7 @@ from phoenix_ray.dataset.shards import Version, VideoKey
 from phoenix_ray.dataset.storage import Storage, StoredFile
 from phoenix_ray.dataset.video_table import video_schema
 from phoenix_ray.errors import NewerVersionError, OutputError
-from phoenix_ray.landmarks import Layout
+from phoenix_ray.layouts import Layout
 from phoenix_ray.sources.base import SourceProblem, Video
 
 # Starting a process takes seconds, in which another one checks this many bytes.

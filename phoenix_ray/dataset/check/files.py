@@ -28,7 +28,7 @@ from phoenix_ray.dataset.shards import VideoKey
 from phoenix_ray.dataset.storage import Storage, StoredFile, hash_file
 from phoenix_ray.dataset.tally import Tally, tally_rows
 from phoenix_ray.dataset.video_table import VideoEntry, describe_data_file, read_entries, to_video_table
-from phoenix_ray.landmarks import Layout
+from phoenix_ray.layouts import Layout
 
 Kind = Literal[
     "irregular",

@@ -11,7 +11,7 @@ from functools import partial
 from typing import ClassVar
 
 from phoenix_ray.errors import ConfigError, MissingExtraError
-from phoenix_ray.landmarks import BLAZEPOSE
+from phoenix_ray.layouts import BLAZEPOSE
 from phoenix_ray.model_settings import ModelSettings
 from phoenix_ray.models import provenance
 from phoenix_ray.models.base import (

@@ -14,7 +14,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from phoenix_ray.landmarks import BLAZEPOSE, Layout, holistic
+from phoenix_ray.layouts import BLAZEPOSE, Layout, holistic
 from phoenix_ray.model_settings import ModelSettings
 from phoenix_ray.models.holistic.arrays import Array
 from phoenix_ray.models.holistic.geometry import ImageSize, Rect

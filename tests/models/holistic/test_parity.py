@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from phoenix_ray import landmarks
+from phoenix_ray import layouts
 from phoenix_ray.models.agreement import PartAgreement, agree_all
 from phoenix_ray.models.base import LandmarkBatch
 from phoenix_ray.models.holistic.parity import LEAST_FOUND, largest_distance, objection_to_gpu
 
-LAYOUT = landmarks.holistic(468)
+LAYOUT = layouts.holistic(468)
 FRAMES = 10
 SIZES = np.array([(200, 100)] * FRAMES, np.int32)
 FAST, SLOW = 1000.0, 100.0
@@ -53,7 +53,7 @@ def test_a_hundredth_of_a_pixel_is_accepted_and_reported() -> None:
 
 def test_of_pose_alone_only_poses_are_judged() -> None:
     points = {name: points for name, points in everything_found().items() if name.startswith("pose")}
-    parts = agree_all(landmarks.BLAZEPOSE, SIZES, LandmarkBatch(points, {}), LandmarkBatch(points, {}))
+    parts = agree_all(layouts.BLAZEPOSE, SIZES, LandmarkBatch(points, {}), LandmarkBatch(points, {}))
     assert objection_to_gpu(parts, FAST, SLOW) is None
 
 

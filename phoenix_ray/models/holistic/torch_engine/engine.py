@@ -22,7 +22,7 @@ import torch
 from numpy.typing import NDArray
 
 from phoenix_ray.errors import ModelError
-from phoenix_ray.landmarks import Layout
+from phoenix_ray.layouts import Layout
 from phoenix_ray.model_settings import ModelSettings
 from phoenix_ray.models.base import LandmarkBatch
 from phoenix_ray.models.holistic.batching import batch_size, padded_count

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from phoenix_ray import landmarks
+from phoenix_ray import layouts
 from phoenix_ray.errors import ModelError
 from phoenix_ray.model_settings import ModelSettings
 from phoenix_ray.models.base import LandmarkBatch
@@ -60,14 +60,14 @@ def test_pose_alone_is_the_pose_of_holistic(
 ) -> None:
     model = HolisticLitert(ModelSettings(name="blazepose"), weights)
     alone = model.estimate(moving_astronaut)
-    assert model.layout == landmarks.BLAZEPOSE
+    assert model.layout == layouts.BLAZEPOSE
     assert alone.points.keys() == {"pose", "pose_world"}
     assert alone.scores.keys() == {"pose"}
     assert_rows_equal(alone, list(range(len(moving_astronaut))), together)
 
 
 def test_points_and_scores_follow_the_layout(together: LandmarkBatch, face_points: int) -> None:
-    layout = landmarks.holistic(face_points)
+    layout = layouts.holistic(face_points)
     assert {name: points.shape for name, points in together.points.items()} == {
         part.name: (6, len(part.points), len(part.axes)) for part in layout.parts
     }

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from phoenix_ray import landmarks
+from phoenix_ray import layouts
 from phoenix_ray.cluster.worker import ShardWorker
 from phoenix_ray.config import OutputSettings, Settings
 from phoenix_ray.dataset.identity import DatasetIdentity
@@ -192,7 +192,7 @@ def test_without_batching_each_frame_goes_alone(weights: Path, alone: list[Landm
 
 def test_no_frames_give_no_rows(model: HolisticTorch) -> None:
     batch = model.estimate([])
-    for part in landmarks.holistic(468).parts:
+    for part in layouts.holistic(468).parts:
         assert batch.points[part.name].shape == (0, len(part.points), len(part.axes))
     assert list(batch.scores) == ["pose", "left_hand", "right_hand", "face"]
 

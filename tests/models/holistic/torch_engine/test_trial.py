@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from phoenix_ray import landmarks
+from phoenix_ray import layouts
 from phoenix_ray.model_settings import ModelSettings
 from phoenix_ray.models.base import LandmarkBatch, TrialConditions
 from tests.golden.astronaut import LEFT_HAND, NOBODY, render
@@ -150,7 +150,7 @@ IMAGE = np.zeros((26, 21, 3), np.uint8)
 class SlowModel:
     """A model whose calls take the seconds that a table says, on a clock of its own, and that a batch may overwhelm."""
 
-    layout = landmarks.holistic(468)
+    layout = layouts.holistic(468)
     batch_size = 512
 
     def __init__(self, seconds: dict[int, float], fits: int = 512) -> None:

@@ -1,4 +1,4 @@
-"""COCO-WholeBody's 133 points, each with the Holistic point that stands for it.
+"""COCO's layouts: the 17 points of the body and COCO-WholeBody's 133, each of these with a Holistic point for it.
 
 `exports` writes this set and `prepare` offers it for training inputs, so it lies below both. The order is that of
 COCO-WholeBody's annotations: 17 points of the body, 6 of the feet, 68 of the face (in iBUG's order), 21 of each hand.
@@ -13,7 +13,8 @@ the others lie near iBUG's definitions. The jaw's points are not evenly spaced: 
 
 from __future__ import annotations
 
-from phoenix_ray.landmarks import HAND_POINTS, POSE_POINTS, Edge
+from phoenix_ray.layouts.layout import Edge, Layout, Part, chain, loop
+from phoenix_ray.layouts.mediapipe import HAND_EDGES, HAND_POINTS, POSE_POINTS
 
 BODY_NAMES = (
     *("nose", "left_eye", "right_eye", "left_ear", "right_ear", "left_shoulder", "right_shoulder", "left_elbow"),
@@ -67,4 +68,33 @@ RIGHT_HAND = slice(112, 133)
 BODY_EDGES: tuple[Edge, ...] = (
     *((15, 13), (13, 11), (16, 14), (14, 12), (11, 12), (5, 11), (6, 12), (5, 6), (5, 7), (6, 8), (7, 9), (8, 10)),
     *((1, 2), (0, 1), (0, 2), (1, 3), (2, 4), (3, 5), (4, 6)),
+)
+# Those of the feet, by point of the foot: toes to heel.
+FEET_EDGES: tuple[Edge, ...] = (*chain(0, 2, 1), *chain(3, 5, 4))
+# Contours of iBUG's 68 points.
+FACE_EDGES_68: tuple[Edge, ...] = (
+    *(
+        *chain(*range(17)),
+        *chain(*range(17, 22)),
+        *chain(*range(22, 27)),
+        *chain(*range(27, 31)),
+        *chain(*range(31, 36)),
+    ),
+    *(*loop(*range(36, 42)), *loop(*range(42, 48)), *loop(*range(48, 60)), *loop(*range(60, 68))),
+)
+
+# Networks of these layouts find points in the image plane, each with a score.
+IMAGE_AXES = ("x", "y", "confidence")
+_BODY = Part("pose", BODY_NAMES, IMAGE_AXES, BODY_EDGES)
+COCO_17 = Layout("coco-17", (_BODY,))
+# The parts in a row are the 133 points in their order.
+COCO_WHOLEBODY_133 = Layout(
+    "coco-wholebody-133",
+    (
+        _BODY,
+        Part("feet", FEET_NAMES, IMAGE_AXES, FEET_EDGES),
+        Part("face", NAMES[FACE], IMAGE_AXES, FACE_EDGES_68),
+        Part("left_hand", HAND_POINTS, IMAGE_AXES, HAND_EDGES),
+        Part("right_hand", HAND_POINTS, IMAGE_AXES, HAND_EDGES),
+    ),
 )

@@ -1,0 +1,131 @@
+"""Landmark layouts: which parts a model finds, the names of their points, and which points a drawing joins.
+
+A layout is data. The Parquet columns (`dataset.schema`), the pictures (`viewer`) and the exports follow from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Any
+
+Edge = tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A group of points that is found or missing as a whole.
+
+    Attributes:
+        name: Prefix of its columns: `<name>_<axis>`, `<name>_score`.
+        points: The name of each point.
+        axes: The values of each point. `x` and `y` are fractions of the image's width and height and `z` is scaled like
+            `x`, except in `pose_world`, which is in metres; `visibility` is a probability; `confidence` is the
+            network's score of the point, in units of its own.
+        edges: Pairs of points that a drawing joins.
+        scored: Whether the model gives the part its own presence score.
+    """
+
+    name: str
+    points: tuple[str, ...]
+    axes: tuple[str, ...]
+    edges: tuple[Edge, ...] = ()
+    scored: bool = True
+
+    def columns(self) -> Iterator[str]:
+        """Yield the name of each coordinate column, in the order of the axes."""
+        return (f"{self.name}_{axis}" for axis in self.axes)
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """What a second network says about the crop of a part, such as the expression of a face.
+
+    Attributes:
+        name: Prefix of its columns: `<name>_logits`, `<name>_<value>`, `<name>_quality`.
+        part: The part that is cropped.
+        classes: The name of each class, in the order of the logits; empty for a network without classes.
+        values: Numbers beside the classes, such as `valence` and `arousal`.
+    """
+
+    name: str
+    part: str
+    classes: tuple[str, ...]
+    values: tuple[str, ...] = ()
+
+    @property
+    def width(self) -> int:
+        """How many numbers a frame has: logits, values, quality."""
+        return len(self.classes) + len(self.values) + 1
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The parts a model finds, in the order of their columns, and what heads say about them."""
+
+    name: str
+    parts: tuple[Part, ...]
+    heads: tuple[Head, ...] = ()
+
+    def part(self, name: str) -> Part:
+        """Return the part of this name; raise KeyError if the layout has none."""
+        for part in self.parts:
+            if part.name == name:
+                return part
+        raise KeyError(
+            f"layout {self.name} has no part {name!r}: its parts are {', '.join(part.name for part in self.parts)}"
+        )
+
+    def parts_named(self, names: Iterable[str]) -> list[Part]:
+        """Return the parts of these names in their order, or of one name; raise KeyError if the layout lacks one."""
+        return [self.part(name) for name in ((names,) if isinstance(names, str) else names)]
+
+    def only(self, names: Collection[str]) -> Layout:
+        """Return the layout reduced to some of its parts, in its own order; raise KeyError if it lacks one."""
+        wanted = self.parts_named(names)
+        return replace(self, parts=tuple(part for part in self.parts if part in wanted))
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values, from which `layout_from_json` makes the same layout."""
+        tree: dict[str, Any] = {"name": self.name, "parts": {part.name: _describe(part) for part in self.parts}}
+        if self.heads:
+            tree["heads"] = {head.name: _describe(head) for head in self.heads}
+        return tree
+
+
+def layout_from_json(tree: Mapping[str, Any]) -> Layout:
+    """Return the layout that `Layout.to_json` describes.
+
+    Raises:
+        AttributeError, KeyError, TypeError, ValueError: The values describe no layout.
+    """
+    parts = tuple(
+        Part(
+            str(name),
+            tuple(map(str, part["points"])),
+            tuple(map(str, part["axes"])),
+            tuple((int(first), int(second)) for first, second in part["edges"]),
+            bool(part["scored"]),
+        )
+        for name, part in tree["parts"].items()
+    )
+    heads = tuple(
+        Head(str(name), str(head["part"]), tuple(map(str, head["classes"])), tuple(map(str, head["values"])))
+        for name, head in tree.get("heads", {}).items()
+    )
+    return Layout(str(tree["name"]), parts, heads)
+
+
+def chain(*points: int) -> tuple[Edge, ...]:
+    """Return the edges from each point to the next."""
+    return tuple(pairwise(points))
+
+
+def loop(*points: int) -> tuple[Edge, ...]:
+    """Return the edges of a chain that ends where it began."""
+    return chain(*points, points[0])
+
+
+def _describe(thing: Part | Head) -> dict[str, Any]:
+    return {name: getattr(thing, name) for name in thing.__slots__ if name != "name"}

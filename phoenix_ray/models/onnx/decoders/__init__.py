@@ -1,0 +1,1 @@
+"""From a network's outputs to points in the pixels of its input: one pure function a kind of network."""

@@ -1,0 +1,230 @@
+"""The manifest of a network: what an ONNX file takes, what its outputs mean, and where it comes from.
+
+It is a YAML file; `docs/manifests.md` explains it to who writes one. `catalog` finds manifests by name, `engine` runs
+what they describe. Everything but texts for people changes landmarks and belongs to a dataset's identity.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from phoenix_ray.setting_types import Fraction, PositiveInt, Section
+
+Sha256 = Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")]
+Numbers = Annotated[tuple[float, ...], Field(min_length=1, max_length=3)]
+
+
+class InputFormat(Section):
+    """How a picture becomes the network's input."""
+
+    name: str = Field("", description="Name of the input. Empty: the only one.")
+    size: tuple[PositiveInt, PositiveInt] = Field(description="Width and height in pixels.")
+    layout: Literal["nchw", "nhwc"] = Field("nchw", description="Order of the dimensions.")
+    channel_order: Literal["rgb", "bgr", "grey"] = Field("rgb", description="Channels, in their order.")
+    mean: Numbers = Field((0.0,), description="Subtracted from each channel, whose values are 0 to 255.")
+    std: Numbers = Field((1.0,), description="Divides each channel after that; 255 gives 0 to 1.")
+    resize: Literal["affine", "letterbox", "height", "stretch"] = Field(
+        description="'affine' cuts a box of the input's proportions out of the picture. 'letterbox' fits the whole box "
+        "into the input and fills the rest. 'height' scales to the input's height; the width follows. 'stretch' gives "
+        "up the proportions."
+    )
+    padding: Annotated[float, Field(gt=0)] = Field(
+        1.0, description="affine and stretch: how much larger than the box the region is. MMPose: 1.25."
+    )
+    fill: Annotated[int, Field(ge=0, le=255)] = Field(0, description="Value of pixels outside the picture.")
+    position: Literal["center", "top_left"] = Field("center", description="letterbox: where the picture lies.")
+    multiple_of: PositiveInt | None = Field(
+        None,
+        description="letterbox and height: fill only up to a multiple of so many pixels (Ultralytics: 32), where the "
+        "network takes any size. Empty: letterbox fills up to the whole size.",
+    )
+
+
+class Channels(Section):
+    """Some channels of an output: all, or a range of its second dimension (of the last for heads)."""
+
+    output: str = Field(description="Name of the output.")
+    first: Annotated[int, Field(ge=0)] = Field(0, description="First channel.")
+    count: PositiveInt | None = Field(None, description="How many; empty: all that follow.")
+
+
+class SimccDecoder(Section):
+    """Each coordinate is a classification (SimCC: RTMPose, RTMW, DWPose)."""
+
+    kind: Literal["simcc"]
+    x: str = Field("simcc_x", description="Name of the output (N, points, width * split_ratio).")
+    y: str = Field("simcc_y", description="Name of the output (N, points, height * split_ratio).")
+    split_ratio: Annotated[float, Field(gt=0)] = Field(2.0, description="Bins for each pixel of the input.")
+    score: Literal["min", "mean"] = Field(
+        "min", description="A point's score from the maxima of x and y: MMPose takes the smaller, rtmlib the mean."
+    )
+
+
+class HeatmapDecoder(Section):
+    """A map of scores for each point (ViTPose, HRNet, Sapiens, SDPose)."""
+
+    kind: Literal["heatmap"]
+    output: str = Field("", description="Name of the output (N, points, height, width). Empty: the only one.")
+    refine: Literal["none", "quarter", "dark", "udp"] = Field(
+        "quarter",
+        description="From the highest cell to a place between cells: 'quarter' moves a quarter of a cell towards the "
+        "higher neighbour, 'dark' fits a parabola to the logarithm of the smoothed map, 'udp' does so for networks "
+        "that were trained with unbiased data processing.",
+    )
+    blur_kernel: PositiveInt = Field(11, description="dark and udp: side of the Gaussian window, an odd number.")
+    udp: bool = Field(
+        False, description="Whether the outermost cells stand for the outermost pixels (use_udp in MMPose's codec)."
+    )
+
+
+class YoloPoseDecoder(Section):
+    """Anchors with a box, a score and points (YOLOv8-Pose, YOLO11-Pose). The highest score is the person."""
+
+    kind: Literal["yolo-pose"]
+    output: str = Field("", description="Name of the output (N, 5 + 3 * points, anchors). Empty: the only one.")
+    min_score: Fraction = Field(0.25, description="Lowest score of a person.")
+
+
+class Limb(Section):
+    """A limb of part affinity fields: the points that it joins, and the channels of its direction."""
+
+    points: tuple[int, int]
+    channels: tuple[int, int]
+
+
+class PafDecoder(Section):
+    """Heat maps of points and fields of limbs (OpenPose). The person with the highest total score is taken."""
+
+    kind: Literal["paf"]
+    heatmaps: Channels = Field(description="A map for each point.")
+    fields: Channels = Field(description="Two maps for each limb.")
+    limbs: tuple[Limb, ...] = Field(description="The limbs, in the order in which persons are put together.")
+    stride: PositiveInt = Field(8, description="Pixels of the input for each cell of the outputs.")
+    upsample: PositiveInt = Field(4, description="How much outputs are enlarged (bicubic) before peaks are sought.")
+    min_peak: Fraction = Field(0.1, description="Lowest value of a peak.")
+    peak_distance: PositiveInt = Field(6, description="Peaks nearer than so many cells of the enlarged map are one.")
+    min_limb: Fraction = Field(0.05, description="Lowest score of a sample on a limb.")
+    min_samples: Fraction = Field(0.8, description="More than this share of ten samples must reach it.")
+    min_points: PositiveInt = Field(3, description="Fewest points of a person.")
+    min_mean: Fraction = Field(0.2, description="Lowest mean score of a person's points.")
+
+
+PoseDecoder = Annotated[SimccDecoder | HeatmapDecoder | YoloPoseDecoder | PafDecoder, Field(discriminator="kind")]
+
+
+class YoloxDecoder(Section):
+    """Boxes of YOLOX. Outputs with NMS inside (N, boxes, 5), or without (N, anchors, 5 + classes)."""
+
+    kind: Literal["yolox"]
+    output: str = Field("", description="Name of the output. Empty: the only one.")
+    min_score: Fraction = Field(0.3, description="Lowest score of a person.")
+
+
+class RtmdetDecoder(Section):
+    """Boxes of RTMDet, whose file has NMS inside: (N, boxes, 5), x1, y1, x2, y2, score."""
+
+    kind: Literal["rtmdet"]
+    output: str = Field("dets", description="Name of the output.")
+    min_score: Fraction = Field(0.3, description="Lowest score of a person.")
+
+
+class YoloBoxDecoder(Section):
+    """Boxes of YOLOv8 or YOLO11, detection or pose: (N, 4 + classes or more, anchors); class 0 is the person."""
+
+    kind: Literal["yolo"]
+    output: str = Field("", description="Name of the output. Empty: the only one.")
+    min_score: Fraction = Field(0.25, description="Lowest score of a person.")
+
+
+BoxDecoder = Annotated[YoloxDecoder | RtmdetDecoder | YoloBoxDecoder, Field(discriminator="kind")]
+
+
+class PartOfLayout(Section):
+    """A part of a layout that is described in a manifest."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+    points: Annotated[tuple[str, ...], Field(min_length=1)]
+    edges: tuple[tuple[int, int], ...] = ()
+
+
+class LayoutOfManifest(Section):
+    """A layout that phoenix_ray does not know: parts whose points follow each other in the network's order."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")]
+    parts: Annotated[tuple[PartOfLayout, ...], Field(min_length=1)]
+
+
+class NetworkFile(Section):
+    """A file, beside the manifest or in the weights folder."""
+
+    file: str = Field("", description="Name of the .onnx file. Empty: the manifest's name.")
+    sha256: Sha256 = Field("", description="Its sha256. `phoenix-ray models add` fills it in.")
+
+
+class NetworkManifest(Section):
+    """What the manifests of all kinds of networks have in common."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")] = Field(description="Value of `model.name`.")
+    description: str = Field("", description="One line.")
+    weights: NetworkFile = Field(default_factory=NetworkFile)
+    fp16: NetworkFile | None = Field(None, description="The same network in half precision, for model.precision=fp16.")
+    license: str = Field(description="Licence of the weights, as their publisher states it.")
+    source: str = Field(description="Where to get the file, or the commands that export it.")
+    input: InputFormat
+
+
+class PoseManifest(NetworkManifest):
+    """A network that finds points."""
+
+    kind: Literal["pose"] = "pose"
+    layout: str | LayoutOfManifest = Field(description="Name of a known layout, or the parts of another.")
+    keep: tuple[Annotated[int, Field(ge=0)], ...] = Field(
+        (), description="The network's points that the layout has, in its order. Empty: all, in the network's order."
+    )
+    box: Literal["frame", "blazepose", "detector"] = Field(
+        "frame", description="What is shown to the network if model.box leaves it open (docs/models.md)."
+    )
+    decoder: PoseDecoder
+    missing_below: float = Field(
+        0.3, description="A part counts as missing where the mean score of its points is below this."
+    )
+
+
+class DetectorManifest(NetworkManifest):
+    """A network that finds a person's box, for model.detector."""
+
+    kind: Literal["detector"]
+    decoder: BoxDecoder
+
+
+class CropOfHead(Section):
+    """The region that a head sees."""
+
+    part: str = Field("face", description="The part whose points it surrounds.")
+    scale: Annotated[float, Field(gt=0)] = Field(
+        1.0, description="Side of the square over the longer side of their box."
+    )
+
+
+class HeadDecoder(Section):
+    """What the outputs of a head mean."""
+
+    classes: tuple[str, ...] = Field((), description="Names of the classes, in the network's order.")
+    logits: Channels | None = Field(None, description="Scores of the classes.")
+    probabilities: bool = Field(False, description="Whether the scores are probabilities already (softmax inside).")
+    values: dict[str, Channels] = Field(default_factory=dict, description="Numbers such as valence and arousal.")
+    heatmap: str = Field("", description="Output with maps (N, points, height, width), for the quality. Empty: none.")
+
+
+class HeadManifest(NetworkManifest):
+    """A network that looks at the crop of a part, for model.heads."""
+
+    kind: Literal["head"]
+    head: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")] = Field(description="Prefix of the columns: emotion.")
+    crop: CropOfHead = Field(default_factory=CropOfHead)
+    decoder: HeadDecoder
+
+
+AnyManifest = Annotated[PoseManifest | DetectorManifest | HeadManifest, Field(discriminator="kind")]
