@@ -14,6 +14,7 @@ import click
 from phoenix_ray import __version__
 from phoenix_ray.commands.check import check
 from phoenix_ray.commands.compact import compact
+from phoenix_ray.commands.compare import compare
 from phoenix_ray.commands.config import config
 from phoenix_ray.commands.drop import drop
 from phoenix_ray.commands.export import export
@@ -76,7 +77,7 @@ def cli() -> None:
 
 COMMANDS = (
     *(run, plan, status, failures, view, compact, check, drop),
-    *(export, prepare, stats, report, verify, models, config),
+    *(export, prepare, stats, report, verify, compare, models, config),
 )
 for command in COMMANDS:
     cli.add_command(command)

@@ -6,7 +6,19 @@ Exports, named sets of points and comparisons of models go through these 133. Po
 
 from __future__ import annotations
 
-from phoenix_ray.layouts.coco import BODY_NAMES, FACE, FACE_VERTICES, FEET_NAMES, NAMES
+from dataclasses import dataclass
+
+from phoenix_ray.layouts.coco import (
+    BODY,
+    BODY_NAMES,
+    FACE,
+    FACE_VERTICES,
+    FEET,
+    FEET_NAMES,
+    LEFT_HAND,
+    NAMES,
+    RIGHT_HAND,
+)
 from phoenix_ray.layouts.layout import Layout
 from phoenix_ray.layouts.mediapipe import HAND_POINTS
 
@@ -20,6 +32,49 @@ _OTHER_NAMES = {
     "right_big_toe": "right_foot_index",
     "right_small_toe": "right_foot_index",
 }
+
+# The parts of COCO-WholeBody's 133 points, by the names that parts have in our layouts.
+PARTS_OF_133 = {"pose": BODY, "feet": FEET, "face": FACE, "left_hand": LEFT_HAND, "right_hand": RIGHT_HAND}
+
+
+@dataclass(frozen=True, slots=True)
+class SharedPart:
+    """Points of one part of the body that two layouts have.
+
+    Attributes:
+        name: The part's name, as in `PARTS_OF_133` or as both layouts call it.
+        first: The points in the one layout.
+        second: The points that mean the same places in the other, in the same order.
+    """
+
+    name: str
+    first: tuple[Point, ...]
+    second: tuple[Point, ...]
+
+
+def shared_points(first: Layout, second: Layout) -> tuple[SharedPart, ...]:
+    """Return the points that mean the same places in two layouts, by part; parts that share none are left out.
+
+    Parts with the same name and the same points share all of them, such as the 468 of the face in two models of
+    MediaPipe's. All others share what `coco_133_points` gives both. Parts in metres are left out.
+    """
+    known = {part.name: part for part in second.parts if part.scored}
+    whole = [part for part in first.parts if part.scored and part.name in known]
+    equal = {part.name: part for part in whole if part.points == known[part.name].points}
+    pairs: dict[str, list[tuple[Point, Point]]] = {
+        name: [((name, index), (name, index)) for index in range(len(part.points))] for name, part in equal.items()
+    }
+    places = list(zip(coco_133_points(first), coco_133_points(second), strict=True))
+    for name, own in PARTS_OF_133.items():
+        for mine, theirs in places[own]:
+            if mine is not None and theirs is not None and not (mine[0] == theirs[0] and mine[0] in equal):
+                pairs.setdefault(name, []).append((mine, theirs))
+    order = [*PARTS_OF_133, *(name for name in equal if name not in PARTS_OF_133)]
+    return tuple(
+        SharedPart(name, tuple(mine for mine, _ in pairs[name]), tuple(theirs for _, theirs in pairs[name]))
+        for name in order
+        if name in pairs
+    )
 
 
 def coco_133_points(layout: Layout) -> tuple[Point | None, ...]:

@@ -1,0 +1,97 @@
+"""The models to compare, as words of the command line name them: `holistic`, `FILE.yaml`, `name=…,complexity=2`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+from phoenix_ray.config_files import load
+from phoenix_ray.errors import ConfigError, did_you_mean
+from phoenix_ray.layouts import Layout
+from phoenix_ray.model_settings import ModelSettings
+from phoenix_ray.models import registry
+
+_MANIFESTS = (".yaml", ".yml")
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A model to compare.
+
+    Attributes:
+        label: What tables and pages call it: the user's words.
+        settings: Its settings, with every 'auto' decided.
+        layout: Layout of its landmarks.
+    """
+
+    label: str
+    settings: ModelSettings
+    layout: Layout
+
+
+def parse_candidates(words: Sequence[str], settings: ModelSettings) -> list[Candidate]:
+    """Return the models that words name.
+
+    Args:
+        words: Each a model's name, the path of a manifest, or settings of the section `model` as `key=value`, separated
+            by commas; the first may be the name alone.
+        settings: What all have in common.
+
+    Raises:
+        ConfigError: There is no such model or setting, or two words mean the same.
+    """
+    candidates = [_parse(word, settings) for word in words]
+    for earlier, candidate in combinations(candidates, 2):
+        if candidate.settings == earlier.settings or candidate.label == earlier.label:
+            raise ConfigError(
+                f"--model '{earlier.label}' and '{candidate.label}' are the same model with the same settings: leave "
+                "one of them out."
+            )
+    return candidates
+
+
+def find_reference(label: str, candidates: Sequence[Candidate]) -> Candidate:
+    """Return the model that --reference names, by its label or its settings' words.
+
+    Raises:
+        ConfigError: It is not among the models.
+    """
+    for candidate in candidates:
+        if label in (candidate.label, candidate.settings.name) or _label(label) == candidate.label:
+            return candidate
+    labels = [candidate.label for candidate in candidates]
+    raise ConfigError(
+        f"--reference '{label}' is not among the models.{did_you_mean(label, labels)} Models: {', '.join(labels)}."
+    )
+
+
+def _parse(word: str, common: ModelSettings) -> Candidate:
+    given: dict[str, object] = {f"model.{name}": value for name, value in common if name in common.model_fields_set}
+    overrides = []
+    for place, item in enumerate(_items(word)):
+        key, separator, value = item.partition("=")
+        if not separator and place == 0 and item:
+            given["model.name"] = item
+        elif not separator or not key or not value:
+            raise ConfigError(
+                f"--model '{word}': '{item}' is not a setting. Write a model's name, the path of a manifest, or "
+                "settings as 'name=holistic,complexity=2'."
+            )
+        else:
+            given.pop(f"model.{key}", None)
+            overrides.append(f"model.{key}={value}")
+    settings = load(None, overrides, given, f"in --model '{word}'").model
+    resolved = registry.resolve_auto(settings, has_gpu=False)
+    return Candidate(_label(word), resolved, registry.facts(resolved).layout)
+
+
+def _items(word: str) -> list[str]:
+    """Return the settings in a word; a path may hold commas and equals signs."""
+    if word.endswith(_MANIFESTS) and not word.startswith("name="):
+        return [word]
+    return word.split(",")
+
+
+def _label(word: str) -> str:
+    return " ".join(item.strip() for item in _items(word)).removeprefix("name=")
