@@ -71,7 +71,7 @@ def _parse(word: str, common: ModelSettings) -> Candidate:
     overrides = []
     for place, item in enumerate(_items(word)):
         key, separator, value = item.partition("=")
-        if not separator and place == 0 and item:
+        if item and place == 0 and (not separator or "/" in key):
             given["model.name"] = item
         elif not separator or not key or not value:
             raise ConfigError(

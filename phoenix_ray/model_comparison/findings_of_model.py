@@ -91,7 +91,7 @@ def points_133(run: VideoLandmarks) -> NDArray[np.float64]:
 
 
 def as_133(run: VideoLandmarks) -> VideoLandmarks:
-    """Return a run in the layout of the 133 points, NaN where it has none; scores are those of the parts they are from."""
+    """Return a run in the layout of the 133 points, NaN where it has none; scores are those of their parts."""
     frames = len(run)
     points = {
         part.name: np.full((frames, len(part.points), 3), np.nan, np.float32) for part in COCO_WHOLEBODY_133.parts
