@@ -14,7 +14,7 @@ import click
 from phoenix_ray import __version__
 from phoenix_ray.commands.check import check
 from phoenix_ray.commands.compact import compact
-from phoenix_ray.commands.compare import compare
+from phoenix_ray.commands.compare import compare_command
 from phoenix_ray.commands.config import config
 from phoenix_ray.commands.drop import drop
 from phoenix_ray.commands.export import export
@@ -77,7 +77,7 @@ def cli() -> None:
 
 COMMANDS = (
     *(run, plan, status, failures, view, compact, check, drop),
-    *(export, prepare, stats, report, verify, compare, models, config),
+    *(export, prepare, stats, report, verify, compare_command, models, config),
 )
 for command in COMMANDS:
     cli.add_command(command)

@@ -15,7 +15,7 @@ from phoenix_ray.text import printable_line, progress_bar
 _PIPE_WIDTH = 200
 
 
-@click.command()
+@click.command("compare")
 @click.argument("source")
 @click.option(
     "--model",
@@ -35,7 +35,7 @@ _PIPE_WIDTH = 200
 @click.option("--output", type=LocalPath(file_okay=False), help="Write comparison.json and comparison.html here.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
 @click.option("--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE", help="A setting of source or decoding.")
-def compare(
+def compare_command(
     source: str,
     models: tuple[str, ...],
     frames: int,

@@ -38,7 +38,7 @@ PARTS_OF_133 = {"pose": BODY, "feet": FEET, "face": FACE, "left_hand": LEFT_HAND
 
 
 @dataclass(frozen=True, slots=True)
-class SharedPart:
+class CommonPart:
     """Points of one part of the body that two layouts have.
 
     Attributes:
@@ -52,7 +52,7 @@ class SharedPart:
     second: tuple[Point, ...]
 
 
-def shared_points(first: Layout, second: Layout) -> tuple[SharedPart, ...]:
+def shared_points(first: Layout, second: Layout) -> tuple[CommonPart, ...]:
     """Return the points that mean the same places in two layouts, by part; parts that share none are left out.
 
     Parts with the same name and the same points share all of them, such as the 468 of the face in two models of
@@ -71,7 +71,7 @@ def shared_points(first: Layout, second: Layout) -> tuple[SharedPart, ...]:
                 pairs.setdefault(name, []).append((mine, theirs))
     order = [*PARTS_OF_133, *(name for name in equal if name not in PARTS_OF_133)]
     return tuple(
-        SharedPart(name, tuple(mine for mine, _ in pairs[name]), tuple(theirs for _, theirs in pairs[name]))
+        CommonPart(name, tuple(mine for mine, _ in pairs[name]), tuple(theirs for _, theirs in pairs[name]))
         for name in order
         if name in pairs
     )

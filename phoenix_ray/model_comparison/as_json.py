@@ -8,13 +8,13 @@ from dataclasses import asdict
 from typing import Any
 
 from phoenix_ray import __version__
-from phoenix_ray.model_comparison.comparison import ComparedModel, Comparison
+from phoenix_ray.model_comparison.comparison import ComparedModel, ModelComparison
 from phoenix_ray.text import printable_line
 
 FORMAT = 1
 
 
-def comparison_json(comparison: Comparison) -> dict[str, Any]:
+def comparison_json(comparison: ModelComparison) -> dict[str, Any]:
     """Return the comparison as values that JSON has; null where something could not be measured."""
     tree = {
         "format": FORMAT,

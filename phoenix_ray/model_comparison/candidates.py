@@ -16,7 +16,7 @@ _MANIFESTS = (".yaml", ".yml")
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate:
+class ModelChoice:
     """A model to compare.
 
     Attributes:
@@ -30,7 +30,7 @@ class Candidate:
     layout: Layout
 
 
-def parse_candidates(words: Sequence[str], settings: ModelSettings) -> list[Candidate]:
+def parse_candidates(words: Sequence[str], settings: ModelSettings) -> list[ModelChoice]:
     """Return the models that words name.
 
     Args:
@@ -51,7 +51,7 @@ def parse_candidates(words: Sequence[str], settings: ModelSettings) -> list[Cand
     return candidates
 
 
-def find_reference(label: str, candidates: Sequence[Candidate]) -> Candidate:
+def find_reference(label: str, candidates: Sequence[ModelChoice]) -> ModelChoice:
     """Return the model that --reference names, by its label or its settings' words.
 
     Raises:
@@ -66,7 +66,7 @@ def find_reference(label: str, candidates: Sequence[Candidate]) -> Candidate:
     )
 
 
-def _parse(word: str, common: ModelSettings) -> Candidate:
+def _parse(word: str, common: ModelSettings) -> ModelChoice:
     given: dict[str, object] = {f"model.{name}": value for name, value in common if name in common.model_fields_set}
     overrides = []
     for place, item in enumerate(_items(word)):
@@ -83,7 +83,7 @@ def _parse(word: str, common: ModelSettings) -> Candidate:
             overrides.append(f"model.{key}={value}")
     settings = load(None, overrides, given, f"in --model '{word}'").model
     resolved = registry.resolve_auto(settings, has_gpu=False)
-    return Candidate(_label(word), resolved, registry.facts(resolved).layout)
+    return ModelChoice(_label(word), resolved, registry.facts(resolved).layout)
 
 
 def _items(word: str) -> list[str]:

@@ -17,7 +17,7 @@ from phoenix_ray.config import Settings
 from phoenix_ray.errors import ConfigError, ModelError, SourceError
 from phoenix_ray.estimation import error_message
 from phoenix_ray.layouts.correspondence import PARTS_OF_133, coco_133_points
-from phoenix_ray.model_comparison.candidates import Candidate
+from phoenix_ray.model_comparison.candidates import ModelChoice
 from phoenix_ray.model_comparison.findings_of_model import ModelFindings, find_out, parts_of_133, points_133
 from phoenix_ray.model_comparison.label_scores import WHOLE_BODY, PartScores, score_part
 from phoenix_ray.model_comparison.labels import MatchedLabels, PersonLabel, match_labels, read_labels
@@ -60,7 +60,7 @@ class ComparedModel:
 class FailedModel:
     """A model that could not be compared, and why, with the way out."""
 
-    candidate: Candidate
+    candidate: ModelChoice
     reason: str
 
 
@@ -92,7 +92,7 @@ class LabelUse:
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class ModelComparison:
     """Models on the same frames.
 
     Attributes:
@@ -123,13 +123,13 @@ class Comparison:
 
 def compare_models(
     settings: Settings,
-    candidates: Sequence[Candidate],
+    candidates: Sequence[ModelChoice],
     size: SampleSize,
     labels: Path | None,
-    reference: Candidate | None,
+    reference: ModelChoice | None,
     announce: Callable[[str], None],
     show: ShowProgress,
-) -> Comparison:
+) -> ModelComparison:
     """Return the comparison of models on a sample of a source.
 
     Args:
@@ -169,7 +169,7 @@ def compare_models(
         for first, second in _pairs(results, reference)
     ]
     use = _label_use(labels, sample, matched) if labels is not None and matched else None
-    return Comparison(
+    return ModelComparison(
         source.description,
         tuple(sample),
         len(videos),
@@ -196,7 +196,7 @@ def _match(labels: Path | None, videos: Sequence[Video]) -> MatchedLabels | None
 
 
 def _run(
-    candidates: Sequence[Candidate], sample: Sequence[SampledRun], announce: Callable[[str], None], show: ShowProgress
+    candidates: Sequence[ModelChoice], sample: Sequence[SampledRun], announce: Callable[[str], None], show: ShowProgress
 ) -> tuple[list[ModelResult], list[FailedModel]]:
     results, failed = [], []
     for done, candidate in enumerate(candidates):
@@ -212,7 +212,7 @@ def _run(
     return results, failed
 
 
-def _pairs(results: Sequence[ModelResult], reference: Candidate | None) -> list[tuple[ModelResult, ModelResult]]:
+def _pairs(results: Sequence[ModelResult], reference: ModelChoice | None) -> list[tuple[ModelResult, ModelResult]]:
     if reference is None:
         return list(combinations(results, 2))
     given = [result for result in results if result.candidate == reference]

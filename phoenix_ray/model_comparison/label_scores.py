@@ -170,7 +170,7 @@ def _normalised_error(distances: Points, labelled: NDArray[np.bool_], labels: Po
 
 def _longer_sides(points: Points) -> Points:
     """Return the longer side of the box around each frame's points, NaN where there are none."""
-    known: NDArray[np.bool_] = ~np.isnan(points).any(axis=2)
+    known = np.asarray(~np.isnan(points).any(axis=2), np.bool_)
     low = np.where(known[:, :, np.newaxis], points, np.inf).min(axis=1)
     high = np.where(known[:, :, np.newaxis], points, -np.inf).max(axis=1)
     sides = (high - low).max(axis=1)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from phoenix_ray.dataset.video_landmarks import VideoLandmarks
 from phoenix_ray.estimation import Estimate, estimate_frames, first_state, track_frames
 from phoenix_ray.layouts import Layout
-from phoenix_ray.model_comparison.candidates import Candidate
+from phoenix_ray.model_comparison.candidates import ModelChoice
 from phoenix_ray.model_comparison.process_memory import mark_memory, peak_since_mark
 from phoenix_ray.model_comparison.sample import SampledRun
 from phoenix_ray.models import registry
@@ -28,7 +28,7 @@ Image = NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True)
-class Speed:
+class ModelSpeed:
     """How fast a model was.
 
     Attributes:
@@ -61,14 +61,14 @@ class ModelResult:
         kernels: Processor and libraries that computed.
     """
 
-    candidate: Candidate
+    candidate: ModelChoice
     runs: tuple[VideoLandmarks, ...]
     statuses: Mapping[str, int]
-    speed: Speed
+    speed: ModelSpeed
     kernels: str
 
 
-def run_candidate(candidate: Candidate, runs: Sequence[SampledRun], announce: Callable[[str], None]) -> ModelResult:
+def run_candidate(candidate: ModelChoice, runs: Sequence[SampledRun], announce: Callable[[str], None]) -> ModelResult:
     """Load a model, run it on the sample, and drop it.
 
     Args:
@@ -92,7 +92,7 @@ def run_candidate(candidate: Candidate, runs: Sequence[SampledRun], announce: Ca
     finally:
         model.close()
     peak = peak_since_mark()
-    speed = Speed(
+    speed = ModelSpeed(
         loaded,
         watched.rate(),
         len(watched.counted()),

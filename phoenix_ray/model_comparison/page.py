@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from phoenix_ray import __version__
 from phoenix_ray.dataset.video_landmarks import VideoLandmarks
-from phoenix_ray.model_comparison.comparison import Comparison
+from phoenix_ray.model_comparison.comparison import ModelComparison
 from phoenix_ray.model_comparison.tables import comparison_tables, sample_lines
 from phoenix_ray.report.markup import Element, brief, document, element, note, picture, table, video_label
 from phoenix_ray.viewer.overlay import Image, draw
@@ -42,7 +42,7 @@ class ShownFrame:
 
     Attributes:
         run: Index of its run.
-        row: Row of the run.
+        row: Its row in the run.
         why: Why it is shown.
     """
 
@@ -51,7 +51,7 @@ class ShownFrame:
     why: str
 
 
-def comparison_page(comparison: Comparison, now: datetime) -> str:
+def comparison_page(comparison: ModelComparison, now: datetime) -> str:
     """Return the page.
 
     Args:
@@ -84,7 +84,7 @@ def comparison_page(comparison: Comparison, now: datetime) -> str:
     return document(f"Models compared: {names}", style, body)
 
 
-def choose_frames(comparison: Comparison) -> list[ShownFrame]:
+def choose_frames(comparison: ModelComparison) -> list[ShownFrame]:
     """Return the frames to show, in the order of the sample; none twice, and none that could not be read."""
     places = [
         (number, row)
@@ -116,7 +116,7 @@ def _largest(values: NDArray[np.float64], most: int) -> list[int]:
     return [place for place in order[:most].tolist() if values[place] > 0]
 
 
-def _pictures(comparison: Comparison) -> Element:
+def _pictures(comparison: ModelComparison) -> Element:
     labels = [model.label for model in comparison.models]
     head = element("tr", element("th", "frame"), *(element("th", brief(label), scope="col") for label in labels))
     rows = [_row(comparison, shown) for shown in choose_frames(comparison)]
@@ -133,7 +133,7 @@ def _pictures(comparison: Comparison) -> Element:
     )
 
 
-def _row(comparison: Comparison, shown: ShownFrame) -> Element:
+def _row(comparison: ModelComparison, shown: ShownFrame) -> Element:
     run = comparison.runs[shown.run]
     frame = run.frames[shown.row]
     where = element(

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from phoenix_ray.dataset.video_landmarks import VideoLandmarks
-from phoenix_ray.layouts.correspondence import Point, SharedPart, shared_points
+from phoenix_ray.layouts.correspondence import Point, CommonPart, shared_points
 from phoenix_ray.model_comparison.findings_of_model import points_133
 from phoenix_ray.model_comparison.label_scores import OUTER_EYES, SHOULDERS
 
@@ -101,7 +101,7 @@ def compare_pair(
 
 
 def _compare_part(
-    part: SharedPart, runs: Sequence[tuple[VideoLandmarks, VideoLandmarks]], unit: str, lengths: Sequence[float]
+    part: CommonPart, runs: Sequence[tuple[VideoLandmarks, VideoLandmarks]], unit: str, lengths: Sequence[float]
 ) -> tuple[PairPart, NDArray[np.float64], NDArray[np.bool_]]:
     """Return the comparison of a part, its median distance in each frame, and where one model alone found it."""
     mine = np.concatenate([_pixels(run, part.first) for run, _ in runs])

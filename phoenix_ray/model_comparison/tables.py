@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from phoenix_ray.model_comparison.comparison import ComparedModel, Comparison
+from phoenix_ray.model_comparison.comparison import ComparedModel, ModelComparison
 from phoenix_ray.model_comparison.findings_of_model import PartFindings
 from phoenix_ray.model_comparison.label_scores import PCK_SHARES
 from phoenix_ray.text import counted, printable_line
@@ -38,7 +38,7 @@ class ComparisonTable:
     note: str = ""
 
 
-def sample_lines(comparison: Comparison) -> list[str]:
+def sample_lines(comparison: ModelComparison) -> list[str]:
     """Return lines that say which frames are compared, and what is left out."""
     unread = sum(frame.image is None for run in comparison.runs for frame in run.frames)
     videos = len({(run.video.split, run.video.video_id) for run in comparison.runs})
@@ -67,7 +67,7 @@ def sample_lines(comparison: Comparison) -> list[str]:
     return lines
 
 
-def comparison_tables(comparison: Comparison) -> Iterator[ComparisonTable]:
+def comparison_tables(comparison: ModelComparison) -> Iterator[ComparisonTable]:
     """Yield the tables of a comparison, those without rows left out."""
     for table in (_speeds(comparison), _parts(comparison), _pairs(comparison), _labels(comparison)):
         if table.rows:
@@ -77,7 +77,7 @@ def comparison_tables(comparison: Comparison) -> Iterator[ComparisonTable]:
             yield ComparisonTable(f"{pair.first} and {pair.second} share no point: nothing to compare", (), (), ())
 
 
-def print_comparison(console: Console, comparison: Comparison) -> None:
+def print_comparison(console: Console, comparison: ModelComparison) -> None:
     """Print the tables."""
     for line in sample_lines(comparison):
         console.print(Text(printable_line(line)), soft_wrap=True)
@@ -96,7 +96,7 @@ def print_comparison(console: Console, comparison: Comparison) -> None:
             console.print(Text(table.note, style="dim"), soft_wrap=True)
 
 
-def _speeds(comparison: Comparison) -> ComparisonTable:
+def _speeds(comparison: ModelComparison) -> ComparisonTable:
     rows = []
     for model in comparison.models:
         speed = model.result.speed
@@ -122,7 +122,7 @@ def _speeds(comparison: Comparison) -> ComparisonTable:
     return ComparisonTable("Models", headings, tuple(rows), (0, 1), note)
 
 
-def _parts(comparison: Comparison) -> ComparisonTable:
+def _parts(comparison: ModelComparison) -> ComparisonTable:
     rows = []
     found = {model.label: _shown_parts(model) for model in comparison.models}
     for part in dict.fromkeys(part for parts in found.values() for part in parts):
@@ -145,7 +145,7 @@ def _findings(part: PartFindings) -> tuple[str, ...]:
     return _percent(part.rate), _number(part.jitter, 2), _number(part.jerk, 2), _number(part.confidence, 2)
 
 
-def _pairs(comparison: Comparison) -> ComparisonTable:
+def _pairs(comparison: ModelComparison) -> ComparisonTable:
     rows = [
         (
             part.name.replace("_", " "),
@@ -175,7 +175,7 @@ def _pairs(comparison: Comparison) -> ComparisonTable:
     return ComparisonTable("How far models lie apart", headings, tuple(rows), (0, 1, 2), note)
 
 
-def _labels(comparison: Comparison) -> ComparisonTable:
+def _labels(comparison: ModelComparison) -> ComparisonTable:
     rows = [
         (
             part.replace("_", " "),

@@ -37,7 +37,7 @@ def make_run(
     for number, part in enumerate(layout.parts):
         random = np.random.default_rng((seed, number))
         values = random.uniform(0.2, 0.8, (frames, len(part.points), len(part.axes))).astype(np.float32)
-        values[:, :, :2] += np.array(shift, np.float32) / np.array(SIZE, np.float32)
+        values[:, :, :2] += np.divide(shift, SIZE, dtype=np.float32)
         values[list((missing or {}).get(part.name, ()))] = np.nan
         points[part.name] = values
     scores = {

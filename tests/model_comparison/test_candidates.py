@@ -73,5 +73,5 @@ def test_the_reference_is_one_of_the_models() -> None:
     assert find_reference("blazepose", candidates) is candidates[0]
     for word in ("holistic", "holistic complexity=2", "name=holistic,complexity=2"):
         assert find_reference(word, candidates) is candidates[1]
-    with pytest.raises(ConfigError, match="'blazepos' is not among the models. Did you mean 'blazepose'"):
+    with pytest.raises(ConfigError, match=r"'blazepos' is not among the models\. Did you mean 'blazepose'"):
         find_reference("blazepos", candidates)

@@ -15,7 +15,7 @@ from phoenix_ray.config_files import load
 from phoenix_ray.errors import ConfigError, ModelError, SourceError
 from phoenix_ray.model_comparison.as_json import comparison_json
 from phoenix_ray.model_comparison.candidates import find_reference, parse_candidates
-from phoenix_ray.model_comparison.comparison import Comparison, SampleSize, compare_models
+from phoenix_ray.model_comparison.comparison import ModelComparison, SampleSize, compare_models
 from phoenix_ray.model_comparison.page import choose_frames, comparison_page
 from phoenix_ray.model_comparison.tables import comparison_tables, print_comparison
 from tests.model_comparison.made_up import made_up_models, write_source
@@ -41,7 +41,7 @@ def compare(
     labels: Path | None = None,
     reference: str = "",
     lines: list[str] | None = None,
-) -> Comparison:
+) -> ModelComparison:
     settings = load(None, (), {"source.path": str(source)})
     candidates = parse_candidates(words, settings.model)
     return compare_models(
@@ -55,7 +55,7 @@ def compare(
     )
 
 
-def write_labels(folder: Path, comparison: Comparison, shift: float = 0, without: int = 0) -> Path:
+def write_labels(folder: Path, comparison: ModelComparison, shift: float = 0, without: int = 0) -> Path:
     """Labels at the points of a comparison's first model, in pixels, moved to the right; and some that fit no frame."""
     from phoenix_ray.model_comparison.findings_of_model import points_133
 
@@ -67,7 +67,7 @@ def write_labels(folder: Path, comparison: Comparison, shift: float = 0, without
             number = len(images)
             images.append({"id": number, "file_name": f"train/{run.video_id}/images{index + 1:04}.png"})
             there = ~np.isnan(points[row, :17]).any(axis=1)
-            marked = np.column_stack([np.nan_to_num(points[row, :17]) + (shift, 0), 2.0 * there])
+            marked = np.column_stack([np.nan_to_num(points[row, :17]) + np.array([shift, 0]), 2.0 * there])
             if there.any():
                 annotations.append(
                     {"id": number, "image_id": number, "area": 900.0, "keypoints": marked.ravel().tolist()}
@@ -238,7 +238,7 @@ def test_networks_whose_file_is_absent_are_left_out(source: Path, tmp_path: Path
     assert "rtmw.onnx" in failed.reason
 
 
-def shown(comparison: Comparison) -> str:
+def shown(comparison: ModelComparison) -> str:
     console = Console(width=200, record=True, file=open("/dev/null", "w"))  # noqa: PTH123, SIM115
     print_comparison(console, comparison)
     return console.export_text()
@@ -251,7 +251,7 @@ def test_tables_show_every_model_part_and_pair(source: Path, tmp_path: Path) -> 
     for words in ("Models", "What is found", "How far models lie apart", "How near the labels", "Left out: absent"):
         assert words in text
     rows = [line.split() for line in text.splitlines()]
-    assert [row[0:5] for row in rows if row[:1] == ["pose"] and row[2:3] == ["shifted"]][0] == [
+    assert next(row[0:5] for row in rows if row[:1] == ["pose"] and row[2:3] == ["shifted"]) == [
         *("pose", "synthetic", "shifted", "33"),
         f"{comparison.models[0].findings.people}",
     ]

@@ -85,13 +85,14 @@ def test_nme_is_the_mean_distance_over_that_of_the_outer_eye_corners() -> None:
     labels = labels_of(2)
     for frame, between in enumerate((50, 100)):
         labels[frame, OUTER_EYES[0]], labels[frame, OUTER_EYES[1]] = (100, 100), (100 + between, 100)
-    found = labels + (3, 4)
+    found = labels + np.array([3, 4])
     # A point that is not found does not count, nor does a frame without a face.
     found[0, FACE.start] = np.nan
     assert score("face", found, labels).nme == pytest.approx((5 / 50 + 5 / 100) / 2)
     found[1] = np.nan
     scores = score("face", found, labels)
-    assert (scores.nme, scores.nme_frames) == (pytest.approx(5 / 50), 1)
+    assert scores.nme == pytest.approx(5 / 50)
+    assert scores.nme_frames == 1
 
 
 def test_points_that_a_layout_does_not_have_are_left_out() -> None:
@@ -184,8 +185,8 @@ def test_oks_and_recall_are_those_of_pycocotools(part: str, count: int) -> None:
 @given(distance=st.floats(0, 300), lost=st.sets(st.integers(0, 16), max_size=16))
 def test_scores_fall_with_distance_and_with_every_lost_point(distance: float, lost: set[int]) -> None:
     labels = labels_of(seed=5)
-    found = labels + (distance, 0)
-    near = score("pose", labels + (distance / 2, 0), labels)
+    found = labels + np.array([distance, 0])
+    near = score("pose", labels + np.array([distance / 2, 0]), labels)
     far = score("pose", found, labels)
     gone = found.copy()
     gone[0, sorted(lost)] = np.nan

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from phoenix_ray.config import ModelSettings
-from phoenix_ray.model_comparison.candidates import Candidate, parse_candidates
+from phoenix_ray.model_comparison.candidates import ModelChoice, parse_candidates
 from phoenix_ray.model_comparison.measurement import ModelResult, run_candidate
 from phoenix_ray.model_comparison.process_memory import mark_memory, peak_since_mark
 from phoenix_ray.model_comparison.sample import SampledRun
+from phoenix_ray.model_settings import ModelSettings
 from phoenix_ray.models.synthetic import SyntheticModel
 from tests.model_comparison.made_up import frames_of, listed, made_up_models
 from tests.sources.made_up import picture
@@ -22,7 +22,7 @@ def models() -> Iterator[None]:
         yield
 
 
-def candidate(word: str) -> Candidate:
+def candidate(word: str) -> ModelChoice:
     (parsed,) = parse_candidates([word], ModelSettings())
     return parsed
 

@@ -78,7 +78,7 @@ def test_unlike_layouts_are_compared_on_the_points_that_mean_the_same(layout: La
         assert part.median_px == pytest.approx(0, abs=1e-3)
     moved = replace(second, points={name: values.copy() for name, values in second.points.items()})
     for values in moved.points.values():
-        values[:, :, :2] += np.array([6, 8], np.float32) / np.array(SIZE, np.float32)
+        values[:, :, :2] += np.divide((6, 8), SIZE, dtype=np.float32)
     for part in compare(first, moved).values():
         assert part.median_px == pytest.approx(10, rel=1e-3)
     assert set(compare(first, second)) == set(compare(second, first))
