@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -60,11 +61,19 @@ def install_models(sources: tuple[str, ...], complexities: tuple[str, ...], path
     """Install the networks' weights: those of the mediapipe 0.10.21 wheel, which pip downloads.
 
     Pose networks of other complexities come from an installation of MediaPipe in this environment, from MediaPipe's
-    address or from npm. A run that needs them installs them by itself.
+    address or from npm. A run that needs them installs them by itself. --from also takes torchvision's file for
+    model.name=keypointrcnn, which nothing fetches by itself.
     """
     from phoenix_ray.models import weights
+    from phoenix_ray.models.keypoint_rcnn import KEYPOINT_RCNN_FILE, install_keypoint_rcnn
 
     folder = weights.weights_folder(path)
+    of_torchvision = [source for source in sources if Path(source).name == KEYPOINT_RCNN_FILE]
+    for source in of_torchvision:
+        click.echo(f"Installed {install_keypoint_rcnn(source, folder)}")
+    if sources and len(of_torchvision) == len(sources):
+        return
+    sources = tuple(source for source in sources if source not in of_torchvision)
     wanted = [int(complexity) for complexity in complexities]
     click.echo(f"Weights are in {weights.install_weights(folder, sources, wanted, click.echo)}")
 

@@ -54,7 +54,7 @@ def _model(model: ComparedModel) -> dict[str, Any]:
     return {
         "model": model.label,
         "settings": settings.model_dump(mode="json", exclude={"weights_path"}),
-        "layout": result.candidate.layout.name,
+        "layout": result.layout.name,
         "kernels": result.kernels,
         "speed": asdict(result.speed),
         "statuses": dict(result.statuses),

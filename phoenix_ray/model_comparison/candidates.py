@@ -8,7 +8,6 @@ from itertools import combinations
 
 from phoenix_ray.config_files import load
 from phoenix_ray.errors import ConfigError, did_you_mean
-from phoenix_ray.layouts import Layout
 from phoenix_ray.model_settings import ModelSettings
 from phoenix_ray.models import registry
 
@@ -22,12 +21,10 @@ class ModelChoice:
     Attributes:
         label: What tables and pages call it: the user's words.
         settings: Its settings, with every 'auto' decided.
-        layout: Layout of its landmarks.
     """
 
     label: str
     settings: ModelSettings
-    layout: Layout
 
 
 def parse_candidates(words: Sequence[str], settings: ModelSettings) -> list[ModelChoice]:
@@ -82,8 +79,7 @@ def _parse(word: str, common: ModelSettings) -> ModelChoice:
             given.pop(f"model.{key}", None)
             overrides.append(f"model.{key}={value}")
     settings = load(None, overrides, given, f"in --model '{word}'").model
-    resolved = registry.resolve_auto(settings, has_gpu=False)
-    return ModelChoice(_label(word), resolved, registry.facts(resolved).layout)
+    return ModelChoice(_label(word), registry.resolve_auto(settings, has_gpu=False))
 
 
 def _items(word: str) -> list[str]:

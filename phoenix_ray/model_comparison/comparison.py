@@ -243,7 +243,7 @@ def _labels_of(sample: Sequence[SampledRun], matched: MatchedLabels) -> _Marks:
 
 def _scores(result: ModelResult, marks: _Marks) -> dict[str, PartScores]:
     """Return the scores of each part that the layout has and of the whole body where it has all parts."""
-    layout = result.candidate.layout
+    layout = result.layout
     found = np.concatenate([points_133(run) for run in result.runs])
     has = np.array([point is not None for point in coco_133_points(layout)])
     parts: list[str] = list(parts_of_133(layout))

@@ -67,6 +67,11 @@ class ModelResult:
     speed: ModelSpeed
     kernels: str
 
+    @property
+    def layout(self) -> Layout:
+        """Layout of its landmarks."""
+        return self.runs[0].layout
+
 
 def run_candidate(candidate: ModelChoice, runs: Sequence[SampledRun], announce: Callable[[str], None]) -> ModelResult:
     """Load a model, run it on the sample, and drop it.

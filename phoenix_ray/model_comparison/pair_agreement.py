@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from phoenix_ray.dataset.video_landmarks import VideoLandmarks
-from phoenix_ray.layouts.correspondence import Point, CommonPart, shared_points
+from phoenix_ray.layouts.correspondence import CommonPart, Point, shared_points
 from phoenix_ray.model_comparison.findings_of_model import points_133
 from phoenix_ray.model_comparison.label_scores import OUTER_EYES, SHOULDERS
 

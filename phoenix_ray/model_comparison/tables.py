@@ -104,7 +104,7 @@ def _speeds(comparison: ModelComparison) -> ComparisonTable:
         rows.append(
             (
                 model.label,
-                model.result.candidate.layout.name,
+                model.result.layout.name,
                 _number(speed.frames_per_second, 1),
                 f"{speed.threads}",
                 f"{speed.batch_size}",

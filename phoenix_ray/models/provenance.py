@@ -16,7 +16,7 @@ from itertools import combinations
 from pathlib import Path
 
 # Fields of a model's identity that depend on the machine, not on the settings.
-MACHINE_FIELDS = ("architecture", "litert")
+MACHINE_FIELDS = ("architecture", "litert", "torch", "torchvision")
 
 # Names of processors as Python reports them → as an identity records them.
 _ARCHITECTURES = {"amd64": "x86_64", "x86_64": "x86_64", "arm64": "aarch64", "aarch64": "aarch64"}
@@ -27,7 +27,7 @@ WITHOUT_FMA = "x86_64-without-fma"
 _INSTRUCTION_SETS = {"avx512": "avx512f", "avx2": "avx2", "sse4": "sse4_2", "sve": "sve", "neon": "asimd"}
 
 # Libraries that compute networks: without them a model computes nothing that processors round differently.
-_NETWORK_LIBRARIES = frozenset({"litert", "mediapipe", "onnxruntime", "torch"})
+_NETWORK_LIBRARIES = frozenset({"litert", "mediapipe", "onnxruntime", "torch", "torchvision"})
 
 # Library → distributions that may contain it; the first installed one counts.
 _DISTRIBUTIONS: Mapping[str, Sequence[str]] = {
@@ -37,6 +37,7 @@ _DISTRIBUTIONS: Mapping[str, Sequence[str]] = {
     "onnxruntime": ("onnxruntime", "onnxruntime-gpu"),
     "opencv": ("opencv-python-headless", "opencv-python", "opencv-contrib-python", "opencv-contrib-python-headless"),
     "torch": ("torch",),
+    "torchvision": ("torchvision",),
 }
 
 # Version of LiteRT → versions that give the same bits (docs/parity.md); 1.2, 1.4 and 2.0 are up to 2.3 px off.
@@ -115,7 +116,7 @@ def _pixels_apart(some: Mapping[str, str], others: Mapping[str, str]) -> float |
     """Return the largest distance measured between two kernels, None where none was measured."""
     if some and others and _NETWORK_LIBRARIES.isdisjoint(some.keys() | others.keys()):
         return 0.0
-    if any(some.get(name) != others.get(name) for name in ("device", "torch", "mediapipe")):
+    if any(some.get(name) != others.get(name) for name in ("device", "torch", "torchvision", "mediapipe")):
         return None
     if _generation(some.get("litert", "")) != _generation(others.get("litert", "")):
         return None

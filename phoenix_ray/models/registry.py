@@ -14,6 +14,7 @@ from phoenix_ray.errors import ConfigError, ModelError
 from phoenix_ray.model_settings import ModelSettings
 from phoenix_ray.models.base import ModelFacts, ModelInfo, PoseModel, Trial
 from phoenix_ray.models.holistic.entry import HOLISTIC, POSE_ALONE, HolisticEntry
+from phoenix_ray.models.keypoint_rcnn import KeypointRcnnEntry
 from phoenix_ray.models.onnx.entry import onnx_entry
 from phoenix_ray.models.provenance import MACHINE_FIELDS
 from phoenix_ray.models.synthetic import SyntheticEntry
@@ -46,7 +47,8 @@ class ModelEntry(Protocol):
 
 
 _ENTRIES: dict[str, ModelEntry] = {
-    entry.info.name: entry for entry in (HolisticEntry(HOLISTIC), HolisticEntry(POSE_ALONE), SyntheticEntry())
+    entry.info.name: entry
+    for entry in (HolisticEntry(HOLISTIC), HolisticEntry(POSE_ALONE), KeypointRcnnEntry(), SyntheticEntry())
 }
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from phoenix_ray.errors import ConfigError, MissingExtraError, ModelError
 from phoenix_ray.layouts import LAYOUTS
 from phoenix_ray.model_settings import ModelSettings
-from phoenix_ray.models import registry
+from phoenix_ray.models import keypoint_rcnn, registry
 from phoenix_ray.models.synthetic import SyntheticModel
 
 VALUES: dict[str, st.SearchStrategy[Any]] = {
@@ -113,7 +113,8 @@ def test_identity_of_the_synthetic_model_depends_on_nothing() -> None:
 @pytest.mark.parametrize("ask", [registry.facts, registry.kernels, registry.ensure_ready, registry.create])
 def test_an_unknown_model_names_the_nearest(ask: Any) -> None:
     with pytest.raises(
-        ConfigError, match=r"no model 'holistik'.*Did you mean 'holistic'\? Models: holistic, blazepose, synthetic"
+        ConfigError,
+        match=r"no model 'holistik'.*Did you mean 'holistic'\? Models: holistic, blazepose, keypointrcnn, synthetic",
     ):
         ask(ModelSettings(name="holistik"))
 
@@ -123,7 +124,10 @@ def test_a_model_refuses_an_engine_it_does_not_have() -> None:
         registry.create(ModelSettings(name="synthetic", engine="litert"))
 
 
-def test_what_is_shown_of_models_is_what_they_give() -> None:
+def test_what_is_shown_of_models_is_what_they_give(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Its identity names the versions of its packages, which need not be installed here.
+    monkeypatch.setattr(keypoint_rcnn, "_require_packages", lambda: None)
+    monkeypatch.setattr(keypoint_rcnn, "_release", lambda package: "1")
     for info in registry.available():
         assert set(info.layouts) <= LAYOUTS.keys()
         assert registry.facts(ModelSettings(name=info.name)).layout.name == info.layouts[0]
