@@ -52,6 +52,18 @@ def test_face_points_are_distinct_vertices() -> None:
 
 
 def test_each_layout_says_which_of_the_133_points_it_has() -> None:
+    expected = {
+        "holistic-468": 133,
+        "holistic-478": 133,
+        "coco-wholebody-133": 133,
+        "openpose-137": 133,
+        "blazepose": 23,
+        "coco-17": 17,
+        "openpose-18": 17,
+        "openpose-25": 23,
+        "halpe-26": 23,
+    }
+    assert {name: sum(point is not None for point in coco_133_points(LAYOUTS[name])) for name in expected} == expected
     assert coco_133_points(holistic(468)) == HOLISTIC_POINTS
 
 
