@@ -61,7 +61,7 @@ def _model(model: ComparedModel) -> dict[str, Any]:
         "readable_frames": findings.readable,
         "person_rate": findings.person_rate,
         "parts": {name: asdict(part) for name, part in findings.parts.items()},
-        "parts_of_133": {name: asdict(part) for name, part in findings.shared.items()},
+        "compared_parts": {name: asdict(part) for name, part in findings.shared.items()},
         "labels": {name: asdict(score) for name, score in model.scores.items()},
     }
 

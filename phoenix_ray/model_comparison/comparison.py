@@ -18,7 +18,7 @@ from phoenix_ray.errors import ConfigError, ModelError, SourceError
 from phoenix_ray.estimation import error_message
 from phoenix_ray.layouts.correspondence import PARTS_OF_133, coco_133_points
 from phoenix_ray.model_comparison.candidates import ModelChoice
-from phoenix_ray.model_comparison.findings_of_model import ModelFindings, find_out, parts_of_133, points_133
+from phoenix_ray.model_comparison.findings_of_model import ModelFindings, compared_parts, find_out, points_133
 from phoenix_ray.model_comparison.label_scores import WHOLE_BODY, PartScores, score_part
 from phoenix_ray.model_comparison.labels import MatchedLabels, PersonLabel, match_labels, read_labels
 from phoenix_ray.model_comparison.measurement import ModelResult, run_candidate
@@ -246,7 +246,7 @@ def _scores(result: ModelResult, marks: _Marks) -> dict[str, PartScores]:
     layout = result.layout
     found = np.concatenate([points_133(run) for run in result.runs])
     has = np.array([point is not None for point in coco_133_points(layout)])
-    parts: list[str] = list(parts_of_133(layout))
+    parts = [part for part in compared_parts(layout) if part in PARTS_OF_133]
     if len(parts) == len(PARTS_OF_133):
         parts.append(WHOLE_BODY)
     scores = {part: score_part(part, found, marks.points, marks.areas, has) for part in parts}

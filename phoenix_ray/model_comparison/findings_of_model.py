@@ -13,12 +13,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from phoenix_ray.dataset.video_landmarks import VideoLandmarks, image_parts
-from phoenix_ray.layouts import COCO_WHOLEBODY_133, Layout
-from phoenix_ray.layouts.correspondence import PARTS_OF_133, coco_133_points
+from phoenix_ray.layouts import COCO_WHOLEBODY_133, Layout, Part
+from phoenix_ray.layouts.coco import BODY_NAMES, IMAGE_AXES
+from phoenix_ray.layouts.correspondence import PARTS_OF_133, Point, coco_133_points
 from phoenix_ray.statistics.measures import PartMeasures, measure_blocks
 
 # Axes that say how sure a model is of a point, in the order in which they are looked for.
 _CONFIDENCES = ("confidence", "visibility")
+
+# The body down to the wrists, without hips and legs: in pictures of signers these lie behind a table or below the edge,
+# and what models guess of them hides how they differ on what is seen. Its points are points of the pose, too.
+UPPER_BODY = "upper_body"
+_UPPER_POINTS = slice(0, 11)
+COMPARED_PARTS = {"pose": PARTS_OF_133["pose"], UPPER_BODY: _UPPER_POINTS, **PARTS_OF_133}
+_COMPARED = Layout(
+    "compared",
+    tuple(
+        Part(UPPER_BODY, tuple(BODY_NAMES[_UPPER_POINTS]), IMAGE_AXES)
+        if name == UPPER_BODY
+        else COCO_WHOLEBODY_133.part(name)
+        for name in COMPARED_PARTS
+    ),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +65,7 @@ class ModelFindings:
         readable: Frames that could be read.
         people: Frames with a person: any part was found.
         parts: By part of the model's own layout; those in metres are left out.
-        shared: By part of the 133 points, of which the layout has at least one.
+        shared: By part of `COMPARED_PARTS`, of which the layout has at least one point.
     """
 
     readable: int
@@ -67,17 +83,24 @@ def find_out(runs: Sequence[VideoLandmarks]) -> ModelFindings:
     """Return what a model found in the runs of a sample."""
     readable = sum(status != "unreadable" for run in runs for status in run.status)
     people = sum(status == "ok" for run in runs for status in run.status)
-    known = parts_of_133(runs[0].layout) if runs else ()
+    known = compared_parts(runs[0].layout) if runs else ()
     shared = _parts([as_133(run) for run in runs], readable)
     return ModelFindings(
         readable, people, _parts(runs, readable), {part: found for part, found in shared.items() if part in known}
     )
 
 
-def parts_of_133(layout: Layout) -> tuple[str, ...]:
-    """Return the parts of the 133 points of which a layout has at least one."""
+def compared_parts(layout: Layout) -> tuple[str, ...]:
+    """Return the parts of `COMPARED_PARTS` of which a layout has at least one point."""
     mapping = coco_133_points(layout)
-    return tuple(part for part, own in PARTS_OF_133.items() if any(point is not None for point in mapping[own]))
+    return tuple(part for part, own in COMPARED_PARTS.items() if any(point is not None for point in mapping[own]))
+
+
+def upper_body(first: Layout, second: Layout) -> tuple[tuple[Point, ...], tuple[Point, ...]]:
+    """Return the points of `UPPER_BODY` that two layouts share, in each; empty where they share none."""
+    places = zip(coco_133_points(first)[_UPPER_POINTS], coco_133_points(second)[_UPPER_POINTS], strict=True)
+    shared = [(mine, theirs) for mine, theirs in places if mine is not None and theirs is not None]
+    return tuple(mine for mine, _ in shared), tuple(theirs for _, theirs in shared)
 
 
 def points_133(run: VideoLandmarks) -> NDArray[np.float64]:
@@ -91,22 +114,20 @@ def points_133(run: VideoLandmarks) -> NDArray[np.float64]:
 
 
 def as_133(run: VideoLandmarks) -> VideoLandmarks:
-    """Return a run in the layout of the 133 points, NaN where it has none; scores are those of their parts."""
+    """Return a run as `COMPARED_PARTS`, NaN where its layout has no such point; scores are those of their parts."""
     frames = len(run)
-    points = {
-        part.name: np.full((frames, len(part.points), 3), np.nan, np.float32) for part in COCO_WHOLEBODY_133.parts
-    }
-    scores = {part.name: np.full(frames, np.nan, np.float32) for part in COCO_WHOLEBODY_133.parts}
+    points = {part.name: np.full((frames, len(part.points), 3), np.nan, np.float32) for part in _COMPARED.parts}
+    scores = {part.name: np.full(frames, np.nan, np.float32) for part in _COMPARED.parts}
     sure = {part: confidence_of(run, part) for part in image_parts(run.layout)}
     mapping = coco_133_points(run.layout)
-    for name, own in PARTS_OF_133.items():
+    for name, own in COMPARED_PARTS.items():
         for place, point in enumerate(mapping[own]):
             if point is not None and point[0] in sure:
                 part, index = point
                 points[name][:, place, :2] = run.points[part][:, index, :2]
                 points[name][:, place, 2] = sure[part][:, index]
                 scores[name] = run.scores[part]
-    return replace(run, layout=COCO_WHOLEBODY_133, points=points, scores=scores)
+    return replace(run, layout=_COMPARED, points=points, scores=scores)
 
 
 def confidence_of(run: VideoLandmarks, part: str) -> NDArray[np.float32]:

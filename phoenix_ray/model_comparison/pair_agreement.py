@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from phoenix_ray.dataset.video_landmarks import VideoLandmarks
 from phoenix_ray.layouts.correspondence import CommonPart, Point, shared_points
-from phoenix_ray.model_comparison.findings_of_model import points_133
+from phoenix_ray.model_comparison.findings_of_model import UPPER_BODY, points_133, upper_body
 from phoenix_ray.model_comparison.label_scores import OUTER_EYES, SHOULDERS
 
 
@@ -63,8 +63,8 @@ class PairAgreement:
         first: Label of the one.
         second: Label of the other.
         parts: The parts that both have, none where their layouts share no point.
-        apart: float64 (frames,): for each frame of the sample the largest median distance of a part, in pixels; NaN
-            where nothing was compared.
+        apart: float64 (frames,): for each frame of the sample the largest median distance of a part, in pixels, of the
+            pose that of the upper body; NaN where nothing was compared.
         one_sided: int (frames,): parts that one model alone found.
     """
 
@@ -87,7 +87,12 @@ def compare_pair(
     runs = list(zip(first[1], second[1], strict=True))
     frames = sum(len(run) for run, _ in runs)
     apart, one_sided = np.full(frames, np.nan), np.zeros(frames, np.int64)
-    shared = shared_points(runs[0][0].layout, runs[0][1].layout)
+    layouts = (runs[0][0].layout, runs[0][1].layout)
+    shared = list(shared_points(*layouts))
+    mine, theirs = upper_body(*layouts)
+    if mine:
+        # Behind the pose, whose points these are.
+        shared.insert(1, CommonPart(UPPER_BODY, mine, theirs))
     widths = [_unit_length(run, other, SHOULDERS) for run, other in runs]
     eyes = [_unit_length(run, other, OUTER_EYES) for run, other in runs]
     parts = []
@@ -95,8 +100,10 @@ def compare_pair(
         unit, lengths = ("eye distance", eyes) if part.name == "face" else ("shoulder width", widths)
         compared, distances, alone = _compare_part(part, runs, unit, lengths)
         parts.append(compared)
-        apart = np.fmax(apart, distances)
-        one_sided += alone
+        if part.name != "pose" or not mine:
+            apart = np.fmax(apart, distances)
+        if part.name != UPPER_BODY:
+            one_sided += alone
     return PairAgreement(first[0], second[0], tuple(parts), apart, one_sided)
 
 

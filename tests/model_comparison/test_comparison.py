@@ -81,7 +81,7 @@ def write_labels(folder: Path, comparison: ModelComparison, shift: float = 0, wi
 def test_models_of_a_known_difference_lie_that_far_apart(source: Path) -> None:
     comparison = compare(source, ["synthetic", "shifted"])
     (pair,) = comparison.pairs
-    assert {part.name for part in pair.parts} == {"pose", "left_hand", "right_hand", "face"}
+    assert {part.name for part in pair.parts} == {"pose", "upper_body", "left_hand", "right_hand", "face"}
     for part in pair.parts:
         assert (part.only_first, part.only_second) == (0, 0)
         assert part.median_px == pytest.approx(5, abs=1e-3)
@@ -218,9 +218,9 @@ def test_onnx_networks_of_unlike_layouts_are_compared(source: Path, tmp_path: Pa
     )
     comparison = compare(source, [str(rtmw_like(tmp_path)), str(body), "synthetic"], frames=6)
     assert [[part.name for part in pair.parts] for pair in comparison.pairs] == [
-        ["pose"],
-        ["pose", "feet", "face", "left_hand", "right_hand"],
-        ["pose"],
+        ["pose", "upper_body"],
+        ["pose", "upper_body", "feet", "face", "left_hand", "right_hand"],
+        ["pose", "upper_body"],
     ]
     assert comparison.pairs[0].parts[0].distances > 0
     assert comparison_page(comparison, NOW)

@@ -21,9 +21,11 @@ def test_rates_are_shares_of_the_frames_that_could_be_read() -> None:
 
 
 def test_parts_are_those_of_the_layout_and_those_of_the_133_that_it_has() -> None:
-    assert list(find_out([make_run(COCO_17)]).shared) == ["pose"]
-    assert list(find_out([make_run(BLAZEPOSE)]).shared) == ["pose", "feet"]
-    assert list(find_out([make_run(holistic(468))]).shared) == ["pose", "feet", "face", "left_hand", "right_hand"]
+    assert list(find_out([make_run(COCO_17)]).shared) == ["pose", "upper_body"]
+    assert list(find_out([make_run(BLAZEPOSE)]).shared) == ["pose", "upper_body", "feet"]
+    assert list(find_out([make_run(holistic(468))]).shared) == [
+        *("pose", "upper_body", "feet", "face", "left_hand", "right_hand")
+    ]
     wings = Layout("bird", (Part("wings", ("left", "right"), ("x", "y", "confidence")),))
     findings = find_out([make_run(wings)])
     assert not findings.shared

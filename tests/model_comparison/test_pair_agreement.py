@@ -37,6 +37,7 @@ def test_a_known_offset_is_the_distance_of_every_point() -> None:
     parts = compare(make_run(HOLISTIC), make_run(HOLISTIC, shift=(3, 4)))
     assert {name: part.points for name, part in parts.items()} == {
         "pose": 33,
+        "upper_body": 11,
         "face": 468,
         "left_hand": 21,
         "right_hand": 21,
@@ -64,7 +65,7 @@ def test_the_median_and_the_95th_percentile_are_those_of_the_distances() -> None
     first = make_run(COCO_17, frames=1)
     second = replace(first, points={"pose": first.points["pose"].copy()})
     second.points["pose"][0, :, 0] += np.arange(17, dtype=np.float32) / SIZE[0]
-    (part,) = compare(first, second).values()
+    part = compare(first, second)["pose"]
     assert part.median_px == pytest.approx(8, abs=1e-3)
     assert part.p95_px == pytest.approx(np.quantile(np.arange(17), 0.95), abs=1e-3)
 
@@ -97,13 +98,13 @@ def test_frames_in_which_one_model_alone_finds_a_part_are_counted_and_give_no_di
 def test_points_that_one_model_alone_finds_are_counted() -> None:
     first, second = make_run(COCO_17), make_run(COCO_17)
     first.points["pose"][:, 9] = np.nan
-    (part,) = compare(first, second).values()
+    part = compare(first, second)["pose"]
     assert (part.both, part.one_sided, part.distances) == (4, 4, 4 * 16)
 
 
 def test_nobody_anywhere_gives_no_number() -> None:
     gone = {"pose": range(4)}
-    (part,) = compare(make_run(COCO_17, missing=gone), make_run(COCO_17, missing=gone)).values()
+    part = compare(make_run(COCO_17, missing=gone), make_run(COCO_17, missing=gone))["pose"]
     assert (part.both, part.only_first, part.only_second, part.distances) == (0, 0, 0, 0)
     assert part.median_px is part.p95_px is part.median_share is None
 
@@ -117,7 +118,7 @@ def test_without_shoulders_there_are_pixels_and_no_shares() -> None:
 
 def test_unreadable_frames_are_left_out() -> None:
     first, second = (unreadable(make_run(COCO_17, shift=shift), 1) for shift in ((0, 0), (3, 4)))
-    (part,) = compare(first, second).values()
+    part = compare(first, second)["pose"]
     assert (part.frames, part.both) == (3, 3)
     assert part.median_px == pytest.approx(5, rel=1e-4)
 
@@ -157,7 +158,7 @@ def test_a_comparison_is_symmetric_and_does_not_depend_on_runs(
         ]
 
     def numbers(pair: PairAgreement) -> tuple[object, ...]:
-        (part,) = pair.parts
+        part = pair.parts[0]
         return part.both, part.distances, part.median_px, part.p95_px
 
     whole = compare_pair(("a", [first]), ("b", [second]))
@@ -168,3 +169,13 @@ def test_a_comparison_is_symmetric_and_does_not_depend_on_runs(
         swapped.parts[0].only_second,
         swapped.parts[0].only_first,
     )
+
+
+def test_legs_do_not_hide_how_models_differ_on_the_upper_body() -> None:
+    first = make_run(COCO_17)
+    second = replace(first, points={"pose": first.points["pose"].copy()})
+    second.points["pose"][:, 11:, 0] += np.float32(100 / SIZE[0])
+    parts = compare(first, second)
+    assert parts["upper_body"].p95_px == 0
+    assert parts["pose"].p95_px == pytest.approx(100, rel=1e-4)
+    assert compare_pair(("a", [first]), ("b", [second])).apart == pytest.approx([0] * 4)
