@@ -9,6 +9,7 @@ from __future__ import annotations
 import shlex
 import shutil
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -117,6 +118,8 @@ def world(tmp_path_factory: pytest.TempPathFactory, own_ray: None) -> Path:
     (folder / "recordings.yaml").write_text(settings)
     (folder / "withdrawn.txt").write_text("train/01April_2010\n02May_2011\n")
     run(folder, ("export", "landmarks", "old_results.pickle", "--format", "pickle"))
+    run(folder, ("export", "landmarks", "labels", "--format", "coco"))
+    shutil.copy(folder / "labels" / "train.json", folder / "annotations.json")
     return folder
 
 
@@ -134,9 +137,21 @@ def here(words: Sequence[str]) -> list[str]:
     moved = [word.replace("/data/", "data/") for word in words]
     if words[0] in ("run", "plan"):
         return [*moved, *QUICK]
+    if words[0] == "compare":
+        return without_weights(moved)
     if words[0] == "drop" and not {"--yes", "--dry-run", "--allow", "--list"}.intersection(words):
         return [*moved, "--yes"]
     return moved
+
+
+def without_weights(words: Sequence[str]) -> list[str]:
+    """Return the words of `compare` with the model that needs no weights in place of each, with unlike settings."""
+    models = [word for option, word in pairwise(words) if option == "--model"]
+    quick = {model: f"synthetic,batch_size={number}" for number, model in enumerate(models, 1)}
+    return [
+        quick.get(word, word) if option in ("--model", "--reference") else word
+        for option, word in zip(["", *words], words, strict=False)
+    ]
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.place)
