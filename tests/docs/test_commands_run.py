@@ -74,7 +74,7 @@ def why_not(words: Sequence[str]) -> str:
         return "it downloads weights"
     if "--watch" in words or "--web" in words or _opens_browser(words):
         return "it goes on until a person stops it"
-    if "--reference" in words:
+    if words[0] == "verify" and "--reference" in words:
         return "it needs the legacy package of MediaPipe"
     if any(word.startswith("phoenix") for word in words[1:]) and "--config" in words:
         return "it needs PHOENIX-2014-T"
