@@ -56,7 +56,7 @@ def test_a_path_may_hold_commas_and_equals_signs(tmp_path: Path) -> None:
         (["holistic,engine=onnx"], "has no engine 'onnx'"),
         (["holistic", "holistic"], "the same model with the same settings"),
         (["holistic", "name=holistic,complexity=1"], "the same model with the same settings"),
-        (["none.yaml"], "cannot be read"),
+        (["none.yaml"], r"none\.yaml"),
     ],
 )
 def test_words_that_are_not_right_are_errors(words: list[str], message: str) -> None:
