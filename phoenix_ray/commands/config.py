@@ -175,6 +175,28 @@ class LocalPath(click.Path):
         return super().convert(value, param, ctx)
 
 
+def frame_size_option(command: Command) -> Command:
+    """Give a command the option `--frame-size`, for landmarks whose files do not say it (`exports.openpose_import`)."""
+
+    def convert(context: click.Context, parameter: click.Parameter, value: str | None) -> tuple[int, int] | None:
+        from phoenix_ray.exports.openpose_import import parse_frame_size
+
+        if value is None:
+            return None
+        try:
+            return parse_frame_size(value)
+        except ValueError as error:
+            raise click.BadParameter(str(error), context, parameter) from None
+
+    decorate: Callable[[Command], Command] = click.option(
+        "--frame-size",
+        metavar="WIDTHxHEIGHT",
+        callback=convert,
+        help="Size of the pictures in pixels, 210x260: OpenPose's files do not say it.",
+    )
+    return decorate(command)
+
+
 def check_report_path(path: Path) -> None:
     """Refuse to write a file or folder inside a dataset, where it could replace a file of the dataset.
 

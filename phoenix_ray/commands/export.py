@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from phoenix_ray.commands.config import LocalPath
+from phoenix_ray.commands.config import LocalPath, frame_size_option
 from phoenix_ray.exports.registry import FORMATS, IN_PLACE
 
 _FORMATS = "\n".join(f"  {known.name:15} {known.description} ({known.makes})" for known in FORMATS)
@@ -29,6 +29,7 @@ _FORMATS = "\n".join(f"  {known.name:15} {known.description} ({known.makes})" fo
 @click.option("--splits", help="Only these splits, separated by commas: train,dev.")
 @click.option("--videos", multiple=True, metavar="ID", help="Only this video; may be given several times.")
 @click.option("--overwrite", is_flag=True, help="Replace an earlier export at OUTPUT.")
+@frame_size_option
 def export(
     source: str,
     output: Path | None,
@@ -36,11 +37,12 @@ def export(
     splits: str | None,
     videos: tuple[str, ...],
     overwrite: bool,
+    frame_size: tuple[int, int] | None,
 ) -> None:
     """Write the landmarks of SOURCE to OUTPUT in the format of another tool.
 
-    SOURCE is a dataset, a pickle of keypoint lists, or `.npz` or `.pose` files. OUTPUT appears when all is written, or
-    not at all; the format `delta` has no OUTPUT, since it is written into the dataset.
+    SOURCE is a dataset, a pickle of keypoint lists, `.npz` or `.pose` files, or folders that OpenPose wrote. OUTPUT
+    appears when all is written, or not at all; the format `delta` has no OUTPUT, since it is written into the dataset.
 
     \b
     Exit codes:
@@ -63,7 +65,7 @@ def export(
         raise click.UsageError(f"The format '{format_name}' needs an OUTPUT.")
     from phoenix_ray.exports.export import export_videos
 
-    done = export_videos(source, output, format_name, chosen, videos or None, overwrite)
+    done = export_videos(source, output, format_name, chosen, videos or None, overwrite, frame_size)
     click.echo(f"{done.path}: {done.videos:,} videos, {done.frames:,} frames, {done.bytes / 1e6:,.1f} MB")
     if done.empty_texts:
         click.echo(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from phoenix_ray.commands.config import LocalPath, check_report_path, write_report
+from phoenix_ray.commands.config import LocalPath, check_report_path, frame_size_option, write_report
 
 
 @click.command()
@@ -31,9 +31,17 @@ from phoenix_ray.commands.config import LocalPath, check_report_path, write_repo
     show_default=True,
     help="Measure movement, gaps and scores in so many videos at most, spread evenly; 0: rates alone, in an instant.",
 )
+@frame_size_option
 @click.option("--threads", default=min(8, os.cpu_count() or 1), show_default=True, type=click.IntRange(min=1))
 def report(
-    dataset: str, others: tuple[str, ...], file: Path, source: str, no_frames: bool, sample: int, threads: int
+    dataset: str,
+    others: tuple[str, ...],
+    file: Path,
+    source: str,
+    no_frames: bool,
+    sample: int,
+    threads: int,
+    frame_size: tuple[int, int] | None,
 ) -> None:
     """Write a page about DATASET: what it is, how good it is, what is missing, which videos to look at.
 
@@ -49,8 +57,8 @@ def report(
     from phoenix_ray.report.page import make_page
 
     check_report_path(file)
-    findings = examine(dataset, sample, threads)
-    comparison = compare(findings, others, sample, threads) if others else None
+    findings = examine(dataset, sample, threads, frame_size)
+    comparison = compare(findings, others, sample, threads, frame_size) if others else None
     settings, recorded = SourceSettings(path=source), ""
     if findings.record is not None:
         identity = findings.record.identity

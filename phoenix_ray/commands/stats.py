@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from phoenix_ray.commands.config import LocalPath, check_report_path, write_report
+from phoenix_ray.commands.config import LocalPath, check_report_path, frame_size_option, write_report
 from phoenix_ray.errors import OutputError
 from phoenix_ray.text import counted, printable_line
 
@@ -37,6 +37,7 @@ _PIPE_WIDTH = 200
 @click.option("--outliers", default=3, show_default=True, type=click.IntRange(min=0), help="Videos shown of each kind.")
 @click.option("--json", "json_file", type=LocalPath(dir_okay=False), help="Write everything here too.")
 @click.option("--plots", type=LocalPath(file_okay=False), help="Write pictures into this folder.")
+@frame_size_option
 @click.option("--threads", default=min(8, os.cpu_count() or 1), show_default=True, type=click.IntRange(min=1))
 def stats(
     dataset: str,
@@ -47,6 +48,7 @@ def stats(
     json_file: Path | None,
     plots: Path | None,
     threads: int,
+    frame_size: tuple[int, int] | None,
 ) -> None:
     """Show how often parts are found, how they move, where hands vanish, and which videos to look at.
 
@@ -62,13 +64,13 @@ def stats(
         raise click.UsageError("--plots draws one dataset: leave out --beside.")
     for path in filter(None, (json_file, plots)):
         check_report_path(path)
-    collection = open_collection(dataset)
-    videos = _measure(dataset, collection, quick, threads)
+    collection = open_collection(dataset, frame_size)
+    videos = _measure(dataset, collection, quick, threads, frame_size)
     # In a file or a pipe nothing needs to be cut to a terminal's width.
     console = Console() if sys.stdout.isatty() else Console(width=_PIPE_WIDTH)
     tree: dict[str, object] = {}
     if beside is not None:
-        others = _measure(beside, open_collection(beside), quick, threads)
+        others = _measure(beside, open_collection(beside, frame_size), quick, threads, frame_size)
         videos, others = _in_both(dataset, videos, beside, others)
         other = summary.summarise("all", others)
         report.print_beside(console, ((dataset, summary.summarise("all", videos)), (beside, other)))
@@ -92,7 +94,9 @@ def stats(
             click.echo("The other plots need more than counts: leave out --quick.")
 
 
-def _measure(dataset: str, collection: LandmarkCollection, quick: bool, threads: int) -> list[VideoMeasures]:
+def _measure(
+    dataset: str, collection: LandmarkCollection, quick: bool, threads: int, frame_size: tuple[int, int] | None
+) -> list[VideoMeasures]:
     from phoenix_ray.dataset.reader import Dataset
     from phoenix_ray.dataset.video_landmarks import image_parts
     from phoenix_ray.exports.imports import open_collection
@@ -103,7 +107,7 @@ def _measure(dataset: str, collection: LandmarkCollection, quick: bool, threads:
         measures = summary.count_only(reading) if quick else summary.measure_collection(reading.select, threads)
     else:
         # Files of other tools are read by one thread, and have no table to be quick with.
-        measures = summary.measure_collection(partial(open_collection, dataset), threads=1)
+        measures = summary.measure_collection(partial(open_collection, dataset, frame_size), threads=1)
     videos = list(measures)
     if not videos:
         raise OutputError(f"{dataset} holds no video: there is nothing to count.")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from phoenix_ray.commands.config import LocalPath, check_report_path, write_report
+from phoenix_ray.commands.config import LocalPath, check_report_path, frame_size_option, write_report
 from phoenix_ray.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ _RECOMPUTED = 5
 @click.option("--atol", type=click.FloatRange(min=0), help="Largest difference of a value as stored (0: same bits).")
 @click.option("--pixels", type=click.FloatRange(min=0), help="Largest difference of x, y, z in pixels of the frame.")
 @click.option("--source", default="", help="Where the frames are (default: the path used when RESULT was computed).")
+@frame_size_option
 @click.option("--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE", help="A setting of --recompute.")
 @click.option("--json", "json_file", type=LocalPath(dir_okay=False), help="Write all differences here.")
 @click.option("--markdown", type=LocalPath(dir_okay=False), help="Write the readable report here too.")
@@ -52,6 +53,7 @@ def verify(
     atol: float | None,
     pixels: float | None,
     source: str,
+    frame_size: tuple[int, int] | None,
     overrides: tuple[str, ...],
     json_file: Path | None,
     markdown: Path | None,
@@ -79,7 +81,7 @@ def verify(
     selection = VideoFilter(tuple(filter(None, splits.split(","))), videos, sample, seed)
     tolerance = _tolerance(atol, pixels)
     if other is not None:
-        verification = two_results(result, other, selection, tolerance, source, full=full)
+        verification = two_results(result, other, selection, tolerance, source, full=full, frame_size=frame_size)
     elif recompute:
         verification = against_recomputation(result, selection, tolerance, source, overrides)
     else:

@@ -1,13 +1,12 @@
 """COCO-WholeBody annotations: a JSON file per split that pycocotools loads.
 
 One image per frame, one annotation per frame with a person. `keypoints` holds the body, `foot_kpts`, `face_kpts`,
-`lefthand_kpts` and `righthand_kpts` the rest, each as x, y, v in pixels; v is 2 for a visible point, 1 for one whose
-visibility is below 0.5, and 0 with zeros for what is missing or outside the picture.
+`lefthand_kpts` and `righthand_kpts` the rest, each as x, y, v in pixels; v is 2 for a visible point, 1 for one that is
+a guess (visibility or presence score below 0.5, or a network's confidence of the point below 0.3: `SEEN_FROM`), and 0
+with zeros for what is missing or outside the picture. Groups that the layout lacks are zeros, and not valid.
 
-Holistic's networks give no box that would mean the same as COCO's. A box here surrounds all points that were found, as
-far as they lie in the picture; `area` is that of the box and `segmentation` its outline, because there is no mask.
-
-Other formats that are made of these 133 points (`openpose`, `translation_pickles`) take them from here.
+No dataset of landmarks has a box that would mean the same as COCO's. A box here surrounds all points that were found,
+as far as they lie in the picture; `area` is that of the box and `segmentation` its outline, because there is no mask.
 """
 
 from __future__ import annotations
@@ -24,72 +23,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from phoenix_ray.dataset.paths import safe_name
-from phoenix_ray.dataset.video_landmarks import VideoLandmarks, image_parts
-from phoenix_ray.errors import ConfigError
-from phoenix_ray.exports.selection import ExportSelection, require_holistic
+from phoenix_ray.dataset.video_landmarks import VideoLandmarks
+from phoenix_ray.exports.requirements import require_format
+from phoenix_ray.exports.selection import ExportSelection
+from phoenix_ray.exports.whole_body import pixel_sizes, seen_from, shortest_decimals, whole_body, within_picture
 from phoenix_ray.layouts import coco
-from phoenix_ray.layouts.coco import HOLISTIC_POINTS
-
-
-def whole_body(video: VideoLandmarks, sizes: NDArray[np.int32]) -> NDArray[np.float32]:
-    """Return x, y in pixels and a confidence, float32 (frames, 133, 3), all 0 where a point is missing.
-
-    The confidence is the visibility of a point of the pose, and the presence score of the hand or face of any other; 1
-    where the source records neither. Points may lie outside the picture (`within_picture`).
-
-    Args:
-        video: Holistic landmarks.
-        sizes: int (frames, 2) or (1, 2): width and height that 1.0 becomes.
-    """
-    values = np.empty((len(video), len(HOLISTIC_POINTS), 3), np.float32)
-    for column, (part, index) in enumerate(HOLISTIC_POINTS):
-        values[:, column, :2] = video.points[part][:, index, :2].astype(np.float64) * sizes
-        values[:, column, 2] = confidence(video, part)[:, index]
-    return np.nan_to_num(values, nan=0.0)
-
-
-def within_picture(points: NDArray[np.float32], sizes: NDArray[np.int32]) -> NDArray[np.float32]:
-    """Return the points with those outside the picture as zeros, which means "not annotated" to COCO and OpenPose.
-
-    Args:
-        points: float32 (frames, points, 3): x, y in pixels and a confidence.
-        sizes: int (frames, 2): width and height of each frame.
-    """
-    inside = np.all((points[:, :, :2] >= 0) & (points[:, :, :2] < sizes[:, np.newaxis]), axis=2, keepdims=True)
-    return np.where(inside, points, np.float32(0))
-
-
-def confidence(video: VideoLandmarks, part: str) -> NDArray[np.float32]:
-    """Return the confidence of each point, float32 (frames, points), 0 where the point is missing."""
-    points, axes = video.points[part], video.layout.part(part).axes
-    if "visibility" in axes:
-        given = points[:, :, axes.index("visibility")]
-    else:
-        given = np.repeat(np.nan_to_num(video.scores[part], nan=1.0)[:, np.newaxis], points.shape[1], axis=1)
-    return np.where(np.isnan(points[:, :, 0]), 0, given).astype(np.float32)
-
-
-def pixel_sizes(video: VideoLandmarks) -> NDArray[np.int32]:
-    """Return the width and height of each frame, int32 (frames, 2).
-
-    Raises:
-        ConfigError: The size of a frame with landmarks is not known, so they cannot be given in pixels.
-    """
-    found = np.any([~np.isnan(video.points[part][:, :, 0]).all(axis=1) for part in image_parts(video.layout)], axis=0)
-    unknown = np.flatnonzero(found & (video.sizes == 0).any(axis=1))
-    if len(unknown):
-        raise ConfigError(
-            f"{video.split}/{video.video_id}: the size of frame {video.frame_index[unknown[0]]} is not known, so its "
-            "landmarks cannot be given in pixels. The formats pickle, npz, csv, kaggle, fingerspelling and webdataset "
-            "need no sizes."
-        )
-    return video.sizes
-
-
-def shortest_decimals(values: NDArray[np.float32]) -> list[float]:
-    """Return the values, flattened, as floats that JSON spells with the fewest digits that give the same float32."""
-    return [float(text) for text in values.ravel().astype(np.str_)]
-
 
 _CATEGORY = {
     "supercategory": "person",
@@ -104,32 +42,36 @@ _GROUPS = {
     "lefthand": coco.LEFT_HAND,
     "righthand": coco.RIGHT_HAND,
 }
-# Below, COCO counts a point as labelled but not visible.
-_VISIBLE = 0.5
-_INFO = {"description": "MediaPipe Holistic landmarks at the points of COCO-WholeBody", "version": "1.0"}
+_VERSION = "1.0"
 
 
 def write_coco(selection: ExportSelection, output: Path) -> None:
     """Write `<split>.json` for each split.
 
     Raises:
-        ConfigError: The layout is not Holistic's.
+        ConfigError: The layout lacks COCO's body.
     """
-    require_holistic(selection.layout, "coco", "xy")
+    require_format(selection.layout, "coco")
     output.mkdir(parents=True)
+    info = {"description": _description(selection.layout.name), "version": _VERSION}
     for split, part in selection.by_split():
         with (
             (output / f"{safe_name(split)}.json").open("wb") as stream,
             # Images follow the annotations in the file, but both come video by video.
             TemporaryFile(dir=output) as image_stream,
         ):
-            head = json.dumps({"info": _INFO, "licenses": [], "categories": [_CATEGORY]})
+            head = json.dumps({"info": info, "licenses": [], "categories": [_CATEGORY]})
             stream.write(f'{head[:-1]}, "annotations": ['.encode())
             _write_items(part, _JsonItems(stream), _JsonItems(image_stream))
             stream.write(b'\n], "images": [')
             image_stream.seek(0)
             shutil.copyfileobj(image_stream, stream)
             stream.write(b"\n]}\n")
+
+
+def _description(layout: str) -> str:
+    found = "MediaPipe Holistic" if layout.startswith("holistic-") else layout
+    return f"{found} landmarks at the points of COCO-WholeBody"
 
 
 class _JsonItems:
@@ -161,7 +103,7 @@ class _JsonItems:
 def _write_items(selection: ExportSelection, annotations: _JsonItems, images: _JsonItems) -> None:
     """Write the items of both lists; an annotation has the ID of its image, which is the number of its frame."""
     first_id = 1
-    for video in selection.holistic_videos("coco", "xy"):
+    for video in selection.videos_for("coco"):
         add = partial(_add_frames, annotations, annotations.position(), images, images.position(), first_id)
         video.read_blocks(add)
         first_id += video.frames
@@ -182,11 +124,12 @@ def _add_frames(
         sizes = pixel_sizes(block)
         found = whole_body(block, sizes)
         shown = within_picture(found, sizes)
+        thresholds = seen_from(block.layout)
         for row in range(len(block)):
             image_id = first_id + int(block.frame_index[row])
             images.add(_image(block, row, image_id))
             if shown[row].any():
-                annotations.add(_annotation(found[row], shown[row], sizes[row], image_id))
+                annotations.add(_annotation(found[row], shown[row], thresholds, sizes[row], image_id))
 
 
 def _image(video: VideoLandmarks, frame: int, image_id: int) -> dict[str, Any]:
@@ -203,11 +146,15 @@ def _image(video: VideoLandmarks, frame: int, image_id: int) -> dict[str, Any]:
 
 
 def _annotation(
-    found: NDArray[np.float32], shown: NDArray[np.float32], size: NDArray[np.int32], image_id: int
+    found: NDArray[np.float32],
+    shown: NDArray[np.float32],
+    thresholds: NDArray[np.float32],
+    size: NDArray[np.int32],
+    image_id: int,
 ) -> dict[str, Any]:
     """Return the annotation of a frame; `found` has all points, `shown` zeros for those outside the picture."""
     marked = shown.copy()
-    marked[:, 2] = np.where(~shown.any(axis=1), 0, np.where(shown[:, 2] < _VISIBLE, 1, 2))
+    marked[:, 2] = np.where(~shown.any(axis=1), 0, np.where(shown[:, 2] < thresholds, 1, 2))
     body = marked[coco.BODY]
     x, y, width, height = box = _box(found, size)
     return {

@@ -20,6 +20,7 @@ from phoenix_ray.dataset.reader import Dataset
 from phoenix_ray.dataset.storage import TEMPORARY_PREFIX
 from phoenix_ray.errors import ConfigError, OutputError
 from phoenix_ray.exports.imports import open_collection
+from phoenix_ray.exports.openpose_import import FrameSize
 from phoenix_ray.exports.pickles import begins_like_a_pickle
 from phoenix_ray.exports.registry import IN_PLACE, find_format, find_writer
 from phoenix_ray.exports.selection import ExportSelection, ExportVideo, select_for_export
@@ -169,8 +170,18 @@ def export_videos(
     splits: Sequence[str] | None = None,
     videos: Sequence[str] | None = None,
     overwrite: bool = False,
+    frame_size: FrameSize | None = None,
 ) -> Exported:
     """Write some videos of a dataset, or of anything that `open_collection` opens, in another format.
+
+    Args:
+        source: The dataset, or what else is opened.
+        output: The file or folder to write.
+        format_name: One of `registry.FORMATS`.
+        splits: Only these splits; None means all.
+        videos: Only these IDs; None means all.
+        overwrite: Whether an earlier export may be replaced.
+        frame_size: As for `open_collection`.
 
     Raises:
         ConfigError: The format, a split or a video does not exist, or the format cannot hold these landmarks.
@@ -181,7 +192,7 @@ def export_videos(
         raise ConfigError(f"The format '{IN_PLACE}' has no output: it is written into the dataset.")
     form, writer = find_format(format_name), find_writer(format_name)
     check_output(source, output, overwrite)
-    selection = select_for_export(open_collection(source), splits, videos)
+    selection = select_for_export(open_collection(source, frame_size), splits, videos)
     _refuse_unfinished(selection)
     done = frames = 0
     empty = set(form.texts)

@@ -41,7 +41,8 @@ from numpy.typing import NDArray
 
 from phoenix_ray.dataset.paths import safe_name
 from phoenix_ray.dataset.video_landmarks import IMAGE_AXES, VideoLandmarks
-from phoenix_ray.exports.selection import ExportSelection, ExportVideo, require_holistic, video_file
+from phoenix_ray.exports.requirements import require_format
+from phoenix_ray.exports.selection import ExportSelection, ExportVideo, video_file
 from phoenix_ray.text import spreadsheet_text
 
 POINTS = {"face": 468, "left_hand": 21, "pose": 33, "right_hand": 21}
@@ -72,12 +73,12 @@ def write_kaggle_asl(selection: ExportSelection, output: Path) -> None:
     Raises:
         ConfigError: The layout is not Holistic's.
     """
-    require_holistic(selection.layout, "kaggle")
+    require_format(selection.layout, "kaggle")
     output.mkdir(parents=True)
     participants, sequence_ids, signs = _number_signers(), count(), set[str]()
     for split, part in selection.by_split():
         with _sequence_table(output / f"{safe_name(split)}.csv", _ASL_COLUMNS) as add_row:
-            for video in part.holistic_videos("kaggle"):
+            for video in part.videos_for("kaggle"):
                 file = video_file(output, video.split, video.video_id, ".parquet")
                 video.read_blocks(partial(_write_long_file, file))
                 path, sign = file.relative_to(output).as_posix(), spreadsheet_text(video.annotation.get("gloss", ""))
@@ -127,7 +128,7 @@ def write_kaggle_fingerspelling(
     Raises:
         ConfigError: The layout is not Holistic's.
     """
-    require_holistic(selection.layout, "fingerspelling")
+    require_format(selection.layout, "fingerspelling")
     output.mkdir(parents=True)
     file_ids, sequence_ids = count(), count()
     participants, characters = _number_signers(), set[str]()
@@ -135,7 +136,7 @@ def write_kaggle_fingerspelling(
         name = safe_name(split)
         (output / f"{name}_landmarks").mkdir()
         with _sequence_table(output / f"{name}.csv", _FINGERSPELLING_COLUMNS) as add_row:
-            videos = part.holistic_videos("fingerspelling")
+            videos = part.videos_for("fingerspelling")
             while file_videos := _next_some(videos, sequences_per_file):
                 file_id = next(file_ids)
                 path = f"{name}_landmarks/{file_id}.parquet"

@@ -30,7 +30,8 @@ from phoenix_ray.dataset.shards import VideoKey
 from phoenix_ray.dataset.video_landmarks import IMAGE_AXES, VideoLandmarks
 from phoenix_ray.errors import OutputError
 from phoenix_ray.exports.pickles import StreamedDict, StreamedList, dump_pickle, load_pickle
-from phoenix_ray.exports.selection import ExportSelection, require_holistic
+from phoenix_ray.exports.requirements import require_format
+from phoenix_ray.exports.selection import ExportSelection
 from phoenix_ray.layouts import Layout, Part, holistic
 from phoenix_ray.models.base import is_found
 
@@ -44,7 +45,7 @@ def write_landmark_pickle(selection: ExportSelection, output: Path) -> None:
 
     `image_paths` are `<split>/<video ID>/<frame name>`: a dataset does not know where its frames lay.
     """
-    require_holistic(selection.layout, "pickle")
+    require_format(selection.layout, "pickle")
     with output.open("wb") as stream:
         dump_pickle(StreamedDict(_splits(selection)), stream)
 
@@ -73,7 +74,7 @@ def _frames(
     selection: ExportSelection, image_paths: list[str], video_ids: list[str], counts: dict[str, int]
 ) -> Iterator[dict[str, NDArray[np.float32] | None]]:
     """Yield the parts of each frame; note its path and video, and count it."""
-    for selected in selection.holistic_videos("pickle"):
+    for selected in selection.videos_for("pickle"):
         video = selected.load()
         for frame, name in enumerate(video.frame_names):
             keypoints = _keypoints(video, frame)
@@ -229,6 +230,8 @@ class LandmarkPickle:
         shape = np.shape(first)
         if len(shape) != 2 or not 2 <= shape[1] <= len(_AXES) or not shape[0]:
             raise OutputError(f"{self.path}: an array of '{usual.name}' has the shape {shape}, not (points, 2 to 4).")
+        if usual.name == "face" and shape[0] == 478:
+            usual = holistic(478).part("face")
         if shape[0] == len(usual.points):
             return Part(usual.name, usual.points, _AXES[: shape[1]], usual.edges)
         return Part(usual.name, tuple(f"{usual.name}_{index}" for index in range(shape[0])), _AXES[: shape[1]])

@@ -1,9 +1,9 @@
 """`.pose`, the exchange format of sign-language processing: writing one file per video, as pose-format's tools do.
 
-The header is the one that `pose_format.utils.holistic` makes (that module itself cannot be imported without MediaPipe):
-five components in the order below, points named and joined as in MediaPipe, or the two of the pose where there are
-neither hands nor face. The body holds x and y in pixels, z as it
-is, and a confidence per point: the visibility for the pose, 1 for face and hands, and 0 with zeros for what is missing.
+The header is the one that pose-format makes for landmarks of the same kind (`pose_components`): for Holistic five
+components, or the two of the pose where there are neither hands nor face. The body holds x and y in pixels, z as it is,
+and a confidence per point: the visibility for MediaPipe's pose, 1 for its face and hands, the confidence of the point
+for other networks, and 0 with zeros for what is missing.
 
 `POSE_WORLD_LANDMARKS` are in metres in a dataset. In a `.pose` file their x and y are metres times the picture's width
 and height, and their z is metres: `process_holistic` of `pose_format.utils.holistic` multiplies every component alike.
@@ -13,52 +13,36 @@ from __future__ import annotations
 
 import shutil
 import struct
-from collections.abc import Iterable, Iterator
-from functools import cache, partial
-from importlib.resources import files
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from phoenix_ray.dataset.video_landmarks import VideoLandmarks
 from phoenix_ray.errors import MissingExtraError
-from phoenix_ray.exports.coco import pixel_sizes
-from phoenix_ray.exports.selection import ExportSelection, require_holistic, video_file
-from phoenix_ray.layouts import Edge
-from phoenix_ray.layouts.mediapipe import HAND_EDGES, HAND_POINTS, IRIS_EDGES, POSE_EDGES, POSE_POINTS
-
-if TYPE_CHECKING:
-    from pose_format.pose_header import PoseHeaderComponent
+from phoenix_ray.exports.pose_components import PoseComponent, components_of
+from phoenix_ray.exports.selection import ExportSelection, video_file
+from phoenix_ray.exports.whole_body import pixel_sizes
 
 SUFFIX = ".pose"
-COMPONENTS = {
-    "POSE_LANDMARKS": "pose",
-    "FACE_LANDMARKS": "face",
-    "LEFT_HAND_LANDMARKS": "left_hand",
-    "RIGHT_HAND_LANDMARKS": "right_hand",
-    "POSE_WORLD_LANDMARKS": "pose_world",
-}
 _VERSION = 0.2
 # Of the body in version 0.2: frames per second, number of frames, number of people.
 _BODY_HEAD = struct.Struct("<fIH")
 _PEOPLE = 1
-# Colours of pose-format's holistic components.
-_POSE_COLOR, _FACE_COLOR = (255, 0, 0), (128, 0, 0)
 
 
 def write_pose_files(selection: ExportSelection, output: Path) -> None:
-    """Write `<split>/<video ID>.pose` for each video.
+    """Write `<split>/<video ID>.pose` for each video, of any layout.
 
     Raises:
-        ConfigError: The layout is neither Holistic's nor that of its pose alone.
         MissingExtraError: pose-format is not installed.
     """
-    require_holistic(selection.layout, "pose", pose_alone=True)
     require_pose_format()
-    for video in selection.holistic_videos("pose", pose_alone=True):
+    for video in selection.videos():
         size = video.read_blocks(_measure)
         file = video_file(output, video.split, video.video_id, SUFFIX)
         video.read_blocks(partial(_write_file, file, size))
@@ -81,71 +65,60 @@ def _measure(blocks: Iterator[VideoLandmarks]) -> _Size:
 
 def _write_file(file: Path, size: _Size, blocks: Iterator[VideoLandmarks]) -> None:
     """Write what `Pose.write` of pose-format would write; fps is 0 where the source has no clock."""
-    from pose_format.pose_header import PoseHeader, PoseHeaderDimensions
+    from pose_format.pose_header import PoseHeader, PoseHeaderComponent, PoseHeaderDimensions
 
     # All coordinates come before all confidences.
     with file.open("wb") as stream, TemporaryFile(dir=file.parent) as confidences:
-        components: list[PoseHeaderComponent] = []
+        components: tuple[PoseComponent, ...] = ()
         for block in blocks:
             if not components:
-                faces = [part for part in block.layout.parts if part.name == "face"]
-                components = list(_components(len(faces[0].points) if faces else 0))
-                PoseHeader(_VERSION, PoseHeaderDimensions(size.width, size.height, 0), components).write(stream)
+                components = components_of(block.layout)
+                described = [
+                    PoseHeaderComponent(
+                        known.name, list(known.points), list(known.limbs), list(known.colours), known.letters
+                    )
+                    for known in components
+                ]
+                PoseHeader(_VERSION, PoseHeaderDimensions(size.width, size.height, 0), described).write(stream)
                 stream.write(_BODY_HEAD.pack(block.fps or 0.0, size.frames, _PEOPLE))
-            parts = [_part(block, COMPONENTS[known.name], len(known.points), size) for known in components]
+            # All points have as many axes as the component with the most.
+            axes = max(len(known.letters) for known in components) - 1
+            names = dict.fromkeys(part for known in components for part, _ in known.places)
+            parts = [_part(block, part, axes, size) for part in names]
             for array, target in zip(zip(*parts, strict=True), (stream, confidences), strict=True):
                 target.write(np.concatenate(array, axis=1, dtype=np.float32).tobytes())
         confidences.seek(0)
         shutil.copyfileobj(confidences, stream)
 
 
-def _part(
-    video: VideoLandmarks, part: str, points: int, size: _Size
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return coordinates (frames, points, 3) and confidence (frames, points) of a part, zeros where it is missing."""
-    if part not in video.points:
-        return np.zeros((len(video), points, 3)), np.zeros((len(video), points))
-    values = video.points[part][:, :, :3] * np.array([size.width, size.height, 1], np.float64)
-    # A part of the body has the pose's visibility; pose-format does the same, also for the part in metres.
-    visible = "visibility" in video.layout.part("pose").axes and part.startswith("pose")
-    confidence = video.points["pose"][:, :, 3].astype(np.float64) if visible else np.ones(values.shape[:2])
+def _part(video: VideoLandmarks, part: str, axes: int, size: _Size) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return coordinates (frames, points, axes) and confidence (frames, points) of a part, zeros where it is missing.
+
+    Args:
+        video: The video.
+        part: Name of the part.
+        axes: 2 or 3; z is 0 where the part has none.
+        size: Width and height of the picture.
+    """
+    described, points = video.layout.part(part), video.points[part]
+    values = np.zeros((*points.shape[:2], axes))
+    for column, (axis, side) in enumerate(zip("xyz"[:axes], (size.width, size.height, 1), strict=False)):
+        if axis in described.axes:
+            values[:, :, column] = points[:, :, described.axes.index(axis)] * np.float64(side)
+    sure = _sureness(video, part)
+    confidence = np.ones(values.shape[:2]) if sure is None else sure.astype(np.float64)
     confidence[np.isnan(values[:, :, 0])] = 0
+    values[np.isnan(values[:, :, 0])] = 0
     return np.nan_to_num(values, nan=0.0), np.nan_to_num(confidence, nan=0.0)
 
 
-def _components(face_points: int) -> Iterator[PoseHeaderComponent]:
-    """Yield the components of pose-format's holistic header; the order of limbs, which it leaves open, is sorted.
-
-    Without a face there are no hands either.
-    """
-    from pose_format.pose_header import PoseHeaderComponent
-    from pose_format.utils.openpose import hand_colors
-
-    def component(name: str, points: Iterable[str], limbs: Iterable[Edge], colors: list[Any]) -> PoseHeaderComponent:
-        return PoseHeaderComponent(name, [point.upper() for point in points], sorted(limbs), colors, "XYZC")
-
-    face_limbs: list[Edge] = [edge for a, b, c in face_triangles() for edge in ((a, b), (b, c), (c, a))]
-    if face_points > 468:
-        face_limbs += IRIS_EDGES
-    # MediaPipe names the lower point of each connection first.
-    pose_limbs = [(min(edge), max(edge)) for edge in POSE_EDGES]
-    yield component("POSE_LANDMARKS", POSE_POINTS, pose_limbs, [_POSE_COLOR])
-    if face_points:
-        yield component("FACE_LANDMARKS", map(str, range(face_points)), face_limbs, [_FACE_COLOR])
-        yield component("LEFT_HAND_LANDMARKS", HAND_POINTS, HAND_EDGES, hand_colors)
-        yield component("RIGHT_HAND_LANDMARKS", HAND_POINTS, HAND_EDGES, hand_colors)
-    yield component("POSE_WORLD_LANDMARKS", POSE_POINTS, pose_limbs, [_POSE_COLOR])
-
-
-@cache
-def face_triangles() -> list[list[int]]:
-    """Return the triangles of MediaPipe's face mesh, three face points each.
-
-    Source: `FACEMESH_TESSELATION` of MediaPipe 0.10.21, whose 2,556 connections are the sides of these 852 triangles,
-    in its order.
-    """
-    lines = files(__package__).joinpath("face_triangles.txt").read_text(encoding="ascii").splitlines()
-    return [[int(point) for point in line.split()] for line in lines]
+def _sureness(video: VideoLandmarks, part: str) -> NDArray[np.float32] | None:
+    """Return how sure each point is, (frames, points); None where the layout does not say."""
+    # The part in metres has the visibility of the pose; pose-format does the same.
+    of = video.layout.part("pose" if part == "pose_world" and "pose" in video.points else part)
+    if not of.sureness or len(of.points) != len(video.layout.part(part).points):
+        return None
+    return video.points[of.name][:, :, of.axes.index(of.sureness)]
 
 
 def require_pose_format() -> None:

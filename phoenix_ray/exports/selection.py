@@ -19,9 +19,8 @@ from phoenix_ray.dataset.reader import Dataset
 from phoenix_ray.dataset.shards import VideoKey
 from phoenix_ray.dataset.video_landmarks import LandmarkCollection, VideoLandmarks
 from phoenix_ray.errors import ConfigError, OutputError, did_you_mean
+from phoenix_ray.exports.requirements import require_format
 from phoenix_ray.layouts import Layout
-
-_HOLISTIC_PARTS = {"pose": 33, "left_hand": 21, "right_hand": 21, "face": 468}
 
 Result = TypeVar("Result")
 
@@ -112,9 +111,15 @@ class ExportVideo:
         last = block.frame_index[-1]
         for block in later:
             last = block.frame_index[-1]
+        name = f"{self.split}/{self.video_id}"
+        if isinstance(self._collection, Dataset):
+            raise OutputError(
+                f"{name} has frames missing before frame {last}: finish the run first, or leave the video out with "
+                "--videos."
+            )
         raise OutputError(
-            f"{self.split}/{self.video_id} has frames missing before frame {last}: finish the run first, or leave the "
-            "video out with --videos."
+            f"{name} has frames missing before frame {last}, by the numbers in the names of its files: make them "
+            "again, or leave the video out with --videos."
         )
 
 
@@ -145,17 +150,15 @@ class ExportSelection:
             if self.finished is not None:
                 self.finished(video)
 
-    def holistic_videos(
-        self, format_name: str, axes: str = "xyz", *, pose_alone: bool = False
-    ) -> Iterator[ExportVideo]:
-        """Yield each video; reading one raises ConfigError unless it has Holistic's points (`require_holistic`).
+    def videos_for(self, format_name: str) -> Iterator[ExportVideo]:
+        """Yield each video; reading one raises ConfigError unless the format can hold its layout (`require_format`).
 
         The videos of a folder of files may differ in their layouts.
         """
 
         def check(video: VideoLandmarks) -> None:
             try:
-                require_holistic(video.layout, format_name, axes, pose_alone=pose_alone)
+                require_format(video.layout, format_name)
             except ConfigError as error:
                 raise ConfigError(f"{video.split}/{video.video_id}: {error}") from None
 
@@ -187,38 +190,6 @@ def select_for_export(
     if not chosen:
         raise ConfigError("There is no video to export: the dataset is empty, or no video is in both selections.")
     return ExportSelection(collection, tuple(chosen))
-
-
-def require_holistic(layout: Layout, format_name: str, axes: str = "xyz", *, pose_alone: bool = False) -> None:
-    """Check that a layout has the pose, hands and face of MediaPipe Holistic, as most formats of the field want.
-
-    Args:
-        layout: The layout to check.
-        format_name: The format that needs the points.
-        axes: The axes that it needs of each point.
-        pose_alone: Whether it also holds the pose without hands and face.
-
-    Raises:
-        ConfigError: A part is missing, or has other points or too few axes.
-    """
-    parts = {part.name: part for part in layout.parts}
-    needed = _HOLISTIC_PARTS
-    if pose_alone and not parts.keys() & (needed.keys() - {"pose"}):
-        needed = {"pose": needed["pose"]}
-    for name, points in needed.items():
-        found = parts.get(name)
-        if found is None or len(found.points) < points:
-            raise ConfigError(
-                f"The format '{format_name}' needs MediaPipe Holistic's landmarks; the layout {layout.name} has "
-                f"{'no' if found is None else len(found.points)} points of '{name}', not {points}. The formats npz, "
-                "csv and webdataset take any layout, pose takes MediaPipe's pose alone."
-            )
-        if found.axes[: len(axes)] != tuple(axes):
-            raise ConfigError(
-                f"The format '{format_name}' needs {', '.join(axes)} of each point; '{name}' has "
-                f"{', '.join(found.axes)}. The formats coco, openpose, mska and twostream need x and y, and npz, csv "
-                "and webdataset take any layout."
-            )
 
 
 def video_file(folder: Path, split: str, video_id: str, suffix: str) -> Path:

@@ -1,7 +1,8 @@
 """The pickles of two projects that translate sign language from 133 points: MSKA and TwoStreamNetwork.
 
-Both train on HRNet's points of COCO-WholeBody; here Holistic's stand in for them (`coco_wholebody`), so models are to
-be trained anew. The points are x, y in pixels of a frame of 210x260, and a confidence.
+Both train on HRNet's points of COCO-WholeBody. Points of networks of COCO-WholeBody and OpenPose are written as they
+are; Holistic's stand in for them, by `layouts.coco`. Either way models are to be trained anew. The points are x, y in
+pixels of a frame of 210x260, and a confidence.
 
 The format `mska` (sutwangyan/MSKA) has a file per split, which `S2T_Dataset` of the project's `datasets.py` loads:
 
@@ -28,9 +29,10 @@ from numpy.typing import NDArray
 from phoenix_ray.dataset.paths import safe_name
 from phoenix_ray.dataset.video_landmarks import VideoLandmarks
 from phoenix_ray.errors import MissingExtraError
-from phoenix_ray.exports.coco import whole_body
 from phoenix_ray.exports.pickles import StreamedDict, dump_pickle
-from phoenix_ray.exports.selection import ExportSelection, require_holistic
+from phoenix_ray.exports.requirements import require_format
+from phoenix_ray.exports.selection import ExportSelection
+from phoenix_ray.exports.whole_body import whole_body
 
 # Width and height that both projects divide by, whatever the video: MSKA's `S2T_Dataset` has w and h, TwoStream's
 # configuration has heatmap_cfg.raw_size.
@@ -65,10 +67,10 @@ def write_mska(selection: ExportSelection, output: Path) -> None:
     """Write `Phoenix-2014T.<split>` for each split, one video in memory at a time.
 
     Raises:
-        ConfigError: The layout is not Holistic's.
+        ConfigError: The layout lacks some of the 133 points.
         MissingExtraError: torch is not installed.
     """
-    require_holistic(selection.layout, "mska", "xy")
+    require_format(selection.layout, "mska")
     try:
         import torch  # noqa: F401
     except ImportError:
@@ -92,7 +94,7 @@ class _Tensor:
 
 
 def _mska_videos(selection: ExportSelection) -> Iterator[tuple[str, dict[str, Any]]]:
-    for selected in selection.holistic_videos("mska", "xy"):
+    for selected in selection.videos_for("mska"):
         video = selected.load()
         yield (
             video_name(video),
@@ -118,9 +120,9 @@ def write_twostream(selection: ExportSelection, output: Path) -> None:
     One video and the texts of all are in memory at a time; loading the points takes about 1.6 kB a frame.
 
     Raises:
-        ConfigError: The layout is not Holistic's.
+        ConfigError: The layout lacks some of the 133 points.
     """
-    require_holistic(selection.layout, "twostream", "xy")
+    require_format(selection.layout, "twostream")
     output.mkdir(parents=True)
     annotations: dict[str, list[_Annotation]] = {}
     with (output / f"{_TWOSTREAM_STEM}-keypoints.pkl").open("wb") as stream:
@@ -138,7 +140,7 @@ def _twostream_videos(
     selection: ExportSelection, annotations: dict[str, list[_Annotation]]
 ) -> Iterator[tuple[str, dict[str, NDArray[np.float32]]]]:
     """Yield the points of each video, and add its annotation to the list of its split."""
-    for selected in selection.holistic_videos("twostream", "xy"):
+    for selected in selection.videos_for("twostream"):
         video = selected.load()
         annotations.setdefault(video.split, []).append(
             {

@@ -2,7 +2,7 @@
 
 from phoenix_ray.layouts.coco import COCO_17, COCO_WHOLEBODY_133
 from phoenix_ray.layouts.halpe import HALPE_26
-from phoenix_ray.layouts.layout import Edge, Head, Layout, Part, layout_from_json
+from phoenix_ray.layouts.layout import SEEN_FROM, Edge, Head, Layout, Part, layout_from_json
 from phoenix_ray.layouts.mediapipe import BLAZEPOSE, holistic
 from phoenix_ray.layouts.openpose import OPENPOSE_18, OPENPOSE_25, OPENPOSE_137
 
@@ -24,6 +24,7 @@ __all__ = [
     "OPENPOSE_18",
     "OPENPOSE_25",
     "OPENPOSE_137",
+    "SEEN_FROM",
     "Edge",
     "Head",
     "Layout",

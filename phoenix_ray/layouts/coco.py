@@ -83,6 +83,16 @@ FACE_EDGES_68: tuple[Edge, ...] = (
     *(*loop(*range(36, 42)), *loop(*range(42, 48)), *loop(*range(48, 60)), *loop(*range(60, 68))),
 )
 
+# Where each of iBUG's 68 points lies when the picture is mirrored: jaw, brows, nose, eyes, outer and inner lips.
+FACE_68_MIRROR = (
+    *range(16, -1, -1),
+    *range(26, 16, -1),
+    *(27, 28, 29, 30, 35, 34, 33, 32, 31),
+    *(45, 44, 43, 42, 47, 46, 39, 38, 37, 36, 41, 40),
+    *(54, 53, 52, 51, 50, 49, 48, 59, 58, 57, 56, 55),
+    *(64, 63, 62, 61, 60, 67, 66, 65),
+)
+
 # Networks of these layouts find points in the image plane, each with a score.
 IMAGE_AXES = ("x", "y", "confidence")
 _BODY = Part("pose", BODY_NAMES, IMAGE_AXES, BODY_EDGES)

@@ -7,6 +7,7 @@ Exports, named sets of points and comparisons of models go through these 133. Po
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 from phoenix_ray.layouts.coco import (
     BODY,
@@ -32,9 +33,19 @@ _OTHER_NAMES = {
     "right_big_toe": "right_foot_index",
     "right_small_toe": "right_foot_index",
 }
+# The five groups of the 133 points.
+GROUPS_OF_133 = {
+    "body": BODY,
+    "feet": FEET,
+    "face": FACE,
+    "left_hand": LEFT_HAND,
+    "right_hand": RIGHT_HAND,
+}
+# Parts that a body's points may be in: ours, and what authors of manifests may call it.
+_BODIES = ("pose", "body")
 
-# The parts of COCO-WholeBody's 133 points, by the names that parts have in our layouts.
-PARTS_OF_133 = {"pose": BODY, "feet": FEET, "face": FACE, "left_hand": LEFT_HAND, "right_hand": RIGHT_HAND}
+# The same groups by the names that parts have in our layouts.
+PARTS_OF_133 = {"pose" if name == "body" else name: own for name, own in GROUPS_OF_133.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +88,7 @@ def shared_points(first: Layout, second: Layout) -> tuple[CommonPart, ...]:
     )
 
 
+@lru_cache(maxsize=64)
 def coco_133_points(layout: Layout) -> tuple[Point | None, ...]:
     """Return the point of a layout for each of COCO-WholeBody's 133, None where it has none."""
     parts = {part.name: part.points for part in layout.parts}
@@ -88,16 +100,33 @@ def coco_133_points(layout: Layout) -> tuple[Point | None, ...]:
                     return part, parts[part].index(called)
         return None
 
-    face = parts.get("face", ())
-    vertices: list[Point | None]
-    if len(face) >= 468:
-        vertices = [("face", vertex) for vertex in FACE_VERTICES]
-    else:
-        vertices = [("face", face.index(name)) if name in face else None for name in NAMES[FACE]]
+    def on_the_face(name: str, vertex: int) -> Point | None:
+        mesh = f"face_{vertex:03}"
+        # Faces of other tools, whose points have numbers only, are no mesh.
+        called = mesh if mesh in parts.get("face", ()) and "face_0" not in parts["face"] else name
+        return named(called, "face")
+
     return (
-        *(named(name, "pose") for name in BODY_NAMES),
-        *(named(name, "feet", "pose") for name in FEET_NAMES),
-        *vertices,
+        *(named(name, *_BODIES) for name in BODY_NAMES),
+        *(named(name, "feet", *_BODIES) for name in FEET_NAMES),
+        *(on_the_face(name, vertex) for name, vertex in zip(NAMES[FACE], FACE_VERTICES, strict=True)),
         *(named(name, "left_hand") for name in HAND_POINTS),
         *(named(name, "right_hand") for name in HAND_POINTS),
     )
+
+
+def named_point(layout: Layout, name: str) -> Point | None:
+    """Return a point of the body by its name, such as `left_shoulder` or `neck`; None where the layout lacks it."""
+    for part in layout.parts:
+        if part.name in _BODIES and name in part.points:
+            return part.name, part.points.index(name)
+    return None
+
+
+def groups_found(layout: Layout) -> dict[str, tuple[int, int]]:
+    """Return, for each group of the 133 points, how many a layout has, and how many there are."""
+    points = coco_133_points(layout)
+    return {
+        name: (sum(point is not None for point in points[group]), group.stop - group.start)
+        for name, group in GROUPS_OF_133.items()
+    }

@@ -8,14 +8,20 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from types import MappingProxyType
 from typing import Any
 
 Edge = tuple[int, int]
 
+# An axis that says how sure a point is → from which value on a point counts as seen, and not as a guess: pictures draw
+# it faintly below, COCO's v is 1. For MediaPipe's visibility it is MediaPipe's own; scores of other networks have units
+# of their own, and 0.3 is what rtmlib, MMPose's demonstrations and converters to OpenPose's format ask for.
+SEEN_FROM: Mapping[str, float] = MappingProxyType({"visibility": 0.5, "confidence": 0.3})
+
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A group of points that is found or missing as a whole.
+    """A group of points that is found or missing as a whole; single points of a part that was found may be missing.
 
     Attributes:
         name: Prefix of its columns: `<name>_<axis>`, `<name>_score`.
@@ -36,6 +42,11 @@ class Part:
     def columns(self) -> Iterator[str]:
         """Yield the name of each coordinate column, in the order of the axes."""
         return (f"{self.name}_{axis}" for axis in self.axes)
+
+    @property
+    def sureness(self) -> str:
+        """The axis that says how sure a point is, one of `SEEN_FROM`; empty where the part has none."""
+        return next((axis for axis in SEEN_FROM if axis in self.axes), "")
 
 
 @dataclass(frozen=True, slots=True)

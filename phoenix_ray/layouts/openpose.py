@@ -6,7 +6,7 @@ Order and names follow OpenPose's doc/02_output.md.
 from __future__ import annotations
 
 from phoenix_ray.layouts.coco import FACE as FACE_OF_133
-from phoenix_ray.layouts.coco import FACE_EDGES_68, IMAGE_AXES, NAMES
+from phoenix_ray.layouts.coco import FACE_68_MIRROR, FACE_EDGES_68, IMAGE_AXES, NAMES
 from phoenix_ray.layouts.layout import Layout, Part, chain
 from phoenix_ray.layouts.mediapipe import HAND_EDGES, HAND_POINTS
 
@@ -38,6 +38,7 @@ BODY_25_EDGES = (
 )
 # The 68 points of COCO-WholeBody's face, then the pupils.
 FACE_70 = (*NAMES[FACE_OF_133], "right_pupil", "left_pupil")
+FACE_70_MIRROR = (*FACE_68_MIRROR, 69, 68)
 
 OPENPOSE_18 = Layout("openpose-18", (Part("pose", BODY_18, IMAGE_AXES, BODY_18_EDGES),))
 _BODY_25 = Part("pose", BODY_25, IMAGE_AXES, BODY_25_EDGES)

@@ -28,7 +28,7 @@ _WIDEST = 1.8
 _JPEG_QUALITY = 82
 _STYLE = """
 main { max-width: 1400px; }
-.beside { width: auto; }
+.beside table { width: auto; }
 .beside td, .beside th { padding: 6px 8px 10px 0; border: 0; text-align: left; vertical-align: top; }
 .beside img { display: block; border-radius: 8px; max-width: none; }
 .beside .missing { color: var(--warning); font-size: 12.5px; }

@@ -122,7 +122,7 @@ class SavitzkyGolay:
         """Return the smoothed video."""
         require_positions(prepared, self)
         points = prepared.points.copy()
-        # Parts are found and missing as a whole, so there are few patterns of gaps among hundreds of points.
+        # Most parts are found and missing as a whole, so there are few patterns of gaps among hundreds of points.
         patterns, which = np.unique(prepared.mask, axis=1, return_inverse=True)
         for number in range(patterns.shape[1]):
             columns = np.flatnonzero(which.ravel() == number)

@@ -23,9 +23,6 @@ from phoenix_ray.prepare.prepared import Placement, Prepared, lift, place, requi
 # stretched the frames to 300x260 (iis.uibk.ac.at/downloads/phoenix-annotations): 1.43.
 PHOENIX_PIXEL_ASPECT = 64 / 45
 
-SHOULDERS = (("pose", 11), ("pose", 12))
-WRISTS = (("left_hand", 0), ("right_hand", 0))
-
 # Shoulders nearer than this share of the image height are no measure.
 _SMALLEST_WIDTH = 1e-4
 
@@ -80,9 +77,11 @@ class ShoulderWidth(_Normalisation):
     over: Literal["video", "frame"] = "video"
 
     def measure(self, prepared: Prepared) -> Placement:
-        """Return one value a video, or one a frame; the points 11 and 12 of the pose must have been taken."""
+        """Return one value a video, or one a frame; both shoulders must have been taken."""
         _require_image_heights(prepared, self)
-        left, right = (prepared.points[:, prepared.column(point), :2] for point in SHOULDERS)
+        if not prepared.shoulders:
+            raise ValueError("ShoulderWidth measures shoulders, which these landmarks lack: leave it out.")
+        left, right = (prepared.points[:, prepared.column(point), :2] for point in prepared.shoulders)
         middle, width = (left + right) / 2, np.linalg.norm(left - right, axis=1)
         seen = np.flatnonzero(width > _SMALLEST_WIDTH)
         if not len(seen):
@@ -118,14 +117,17 @@ class PartBoxes(_Normalisation):
 
 @dataclass(frozen=True, slots=True)
 class WristCentred(_Normalisation):
-    """The origin of each hand is its own wrist; the unit and all other points stay as they are."""
+    """The origin of each hand is its own wrist; the unit and all other points stay as they are.
+
+    A hand whose wrist is missing becomes missing as a whole.
+    """
 
     def measure(self, prepared: Prepared) -> Placement:
         """Return a value for each frame and point; the wrists of the hands that were taken are needed."""
         _require_image_heights(prepared, self)
         origin = np.zeros(prepared.points.shape, np.float32)
         for part, columns in _columns_by_part(prepared).items():
-            for wrist in WRISTS:
+            for wrist in prepared.wrists:
                 if wrist[0] == part:
                     origin[:, columns, :2] = prepared.points[:, prepared.column(wrist), np.newaxis, :2]
         return Placement(origin, np.ones((1, 1, 1), np.float32))

@@ -12,10 +12,11 @@ from pydantic import Field, model_validator
 
 from phoenix_ray.errors import ConfigError
 from phoenix_ray.layouts import Layout
+from phoenix_ray.layouts.correspondence import Point
 from phoenix_ray.prepare.cleaning import FillGaps, OneEuro, SavitzkyGolay
-from phoenix_ray.prepare.normalise import SHOULDERS, WRISTS, ImageHeights, PartBoxes, ShoulderWidth, WristCentred
-from phoenix_ray.prepare.point_sets import Point, counterparts, resolve_points
-from phoenix_ray.prepare.points import KeepPoints, Mirror, TakePoints
+from phoenix_ray.prepare.normalise import ImageHeights, PartBoxes, ShoulderWidth, WristCentred
+from phoenix_ray.prepare.point_sets import counterparts, resolve_points, shoulder_points, wrist_points
+from phoenix_ray.prepare.points import KeepPoints, Mirror, TakePoints, refuse_lacking_axes
 from phoenix_ray.prepare.prepared import Compose, Transform
 from phoenix_ray.prepare.temporal import AddMotion, ToFrameRate, ToLength
 from phoenix_ray.setting_types import Fraction, PositiveInt, Section
@@ -27,10 +28,13 @@ class PointsSettings(Section):
     select: tuple[str, ...] = Field(
         ("upper_body", "hands", "face_128"),
         description="Sets of points (docs/prepare.md), parts (left_hand), `part:indices` (pose:11-16) or `all`, in the "
-        "order in which they become columns. The default is the 178 points of `holistic_178`.",
+        "order in which they become columns. The default is the 178 points of `holistic_178`, which other layouts "
+        "lack: `coco_133` is for those with whole bodies, `coco_17` for bodies alone.",
     )
     axes: Literal["xy", "xyz"] = Field(
-        "xy", description="z is a rough estimate of MediaPipe's, least reliable on small frames; 'xyz' includes it."
+        "xy",
+        description="z is a rough estimate of MediaPipe's, least reliable on small frames; 'xyz' includes it. Other "
+        "networks have none.",
     )
 
 
@@ -190,12 +194,13 @@ def build_pipeline(settings: PrepareSettings, layout: Layout, mirrored: bool = F
     Points that only a normalisation needs (shoulders, wrists) are taken along and dropped at the end.
 
     Raises:
-        ConfigError: The chosen points do not exist in the layout, or cannot be mirrored.
+        ConfigError: The chosen points do not exist in the layout, lack an axis, cannot be mirrored or normalised.
     """
     chosen = resolve_points(layout, settings.points.select)
+    refuse_lacking_axes(layout, chosen, settings.points.axes)
     if mirrored:
         _refuse_one_sided(layout, chosen)
-    helping = tuple(point for point in _needed(settings, chosen) if point not in chosen)
+    helping = tuple(point for point in _needed(settings, layout, chosen) if point not in chosen)
     words = (*settings.points.select, *(f"{part}:{index}" for part, index in helping))
     time = settings.time
     return Compose(
@@ -213,7 +218,7 @@ def build_pipeline(settings: PrepareSettings, layout: Layout, mirrored: bool = F
 def parts_needed(settings: PrepareSettings, layout: Layout) -> tuple[str, ...]:
     """Return the parts that the pipeline reads, in the order of the layout."""
     chosen = resolve_points(layout, settings.points.select)
-    names = {part for part, _ in (*chosen, *_needed(settings, chosen))}
+    names = {part for part, _ in (*chosen, *_needed(settings, layout, chosen))}
     return tuple(part.name for part in layout.parts if part.name in names)
 
 
@@ -223,13 +228,19 @@ def axis_names(settings: PrepareSettings) -> tuple[str, ...]:
     return tuple(f"{'d' * order}{axis}" for order in range(orders) for axis in settings.points.axes)
 
 
-def _needed(settings: PrepareSettings, chosen: tuple[Point, ...]) -> Iterator[Point]:
+def _needed(settings: PrepareSettings, layout: Layout, chosen: tuple[Point, ...]) -> Iterator[Point]:
     """Yield the points that the normalisation measures by."""
     if settings.normalise.reference == "shoulders":
-        yield from SHOULDERS
+        shoulders = shoulder_points(layout)
+        if not shoulders:
+            raise ConfigError(
+                f"normalise.reference=shoulders: the layout {layout.name} has no left_shoulder and right_shoulder. "
+                "Take image or part_box."
+            )
+        yield from shoulders
     if settings.normalise.hands == "wrist":
         parts = {part for part, _ in chosen}
-        yield from (wrist for wrist in WRISTS if wrist[0] in parts)
+        yield from (wrist for wrist in wrist_points(layout) if wrist[0] in parts)
 
 
 def _cleaning(clean: CleanSettings) -> Iterator[Transform]:
@@ -259,5 +270,7 @@ def _refuse_one_sided(layout: Layout, chosen: tuple[Point, ...]) -> None:
     for point in chosen:
         if sides.get(point) not in chosen:
             raise ConfigError(
-                f"Mirroring needs both sides, but points.select takes '{point[0]}:{point[1]}' without its counterpart."
+                f"Mirroring needs both sides, but points.select takes '{point[0]}:{point[1]}' "
+                f"({layout.part(point[0]).points[point[1]]}) without its counterpart"
+                f"{'.' if point in sides else ', of which the layout says nothing.'}"
             )

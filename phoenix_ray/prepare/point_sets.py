@@ -1,18 +1,23 @@
 """Named sets of points, and the point on the other side of the body.
 
-A point is its part and its index in the part. Sets are made for Holistic's layouts; `part:3-5,8` words and whole parts
-work with any layout. A set keeps the order in which it is listed here, so a column means the same for every video.
+A point is its part and its index in the part. A layout has the sets all of whose points it has, by their names; the
+features of a face of 68 or 70 points are sets too, under the names of those of the face mesh. `part:3-5,8` words and
+whole parts work with any layout. A set keeps the order in which it is listed here, so a column means the same for every
+video.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from types import MappingProxyType
 
 from phoenix_ray.errors import ConfigError, did_you_mean
-from phoenix_ray.layouts import Layout
-from phoenix_ray.layouts.coco import HOLISTIC_POINTS
-from phoenix_ray.layouts.mediapipe import FACE_EDGES, HAND_POINTS
+from phoenix_ray.layouts import Layout, Part, holistic
+from phoenix_ray.layouts.coco import BODY, FACE_68_MIRROR
+from phoenix_ray.layouts.correspondence import Point, coco_133_points, named_point
+from phoenix_ray.layouts.mediapipe import FACE_EDGES, HAND_POINTS, POSE_POINTS
 
 FACE_POINTS = 468
 FACE_MIDDLE = (
@@ -34,8 +39,6 @@ def _mirror_face() -> tuple[int, ...]:
 FACE_MIRROR = (*_mirror_face(), *IRIS_MIRROR)
 
 
-Point = tuple[str, int]
-
 # Outer and inner ring of the lips: MediaPipe's FACEMESH_LIPS, as vertices along the rings.
 _OUTER_LIPS = (61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 409, 270, 269, 267, 0, 37, 39, 40, 185)
 _INNER_LIPS = (78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308, 415, 310, 311, 312, 13, 82, 81, 80, 191)
@@ -52,32 +55,86 @@ _BROWS = (46, 53, 52, 65, 55, 70, 63, 105, 66, 107, 276, 283, 282, 295, 285, 300
 _NOSE = (1, 2, 98, 327)
 
 
-def _in_part(part: str, indices: Iterable[int]) -> tuple[Point, ...]:
-    return tuple((part, index) for index in indices)
+# Shoulders, elbows, wrists, hips: what PHOENIX's frames show of the body.
+_UPPER_BODY = tuple(f"{side}_{joint}" for joint in ("shoulder", "elbow", "wrist", "hip") for side in ("left", "right"))
+_FACE_128 = sorted({point for edge in FACE_EDGES for point in edge})
+# Features of the face mesh, and of iBUG's 68 points.
+_MESH = {"lips": (*_OUTER_LIPS, *_INNER_LIPS), "eyes": _EYES, "brows": _BROWS, "nose": _NOSE, "face_contour": _OVAL}
+_OF_68 = {
+    "lips": range(48, 68),
+    "eyes": range(36, 48),
+    "brows": range(17, 27),
+    "nose": range(27, 36),
+    "face_contour": range(17),
+}
 
 
-_HANDS = tuple((part, index) for part in ("left_hand", "right_hand") for index in range(len(HAND_POINTS)))
-# Shoulders, elbows, wrists, hips: what PHOENIX's frames show of the body, by MediaPipe's PoseLandmark.
-_UPPER_BODY = _in_part("pose", (11, 12, 13, 14, 15, 16, 23, 24))
-_FACE_128 = _in_part("face", sorted({point for edge in FACE_EDGES for point in edge}))
+@lru_cache(maxsize=16)
+def point_sets(layout: Layout) -> Mapping[str, tuple[Point, ...]]:
+    """Return the sets that a layout has, by name."""
+    sets: dict[str, tuple[Point, ...]] = {}
+    for name, points in _sets(layout).items():
+        found = tuple(point for point in points if point is not None)
+        if len(found) == len(points):
+            sets[name] = found
+    return MappingProxyType(sets)
 
-POINT_SETS: Mapping[str, tuple[Point, ...]] = MappingProxyType(
-    {
-        "upper_body": _UPPER_BODY,
-        "arms": _in_part("pose", range(11, 23)),
-        "head": _in_part("pose", range(11)),
-        "hands": _HANDS,
-        "lips": _in_part("face", (*_OUTER_LIPS, *_INNER_LIPS)),
-        "eyes": _in_part("face", _EYES),
-        "brows": _in_part("face", _BROWS),
-        "nose": _in_part("face", _NOSE),
-        "face_contour": _in_part("face", _OVAL),
-        "face_128": _FACE_128,
-        "holistic_75": (*_in_part("pose", range(33)), *_HANDS),
-        "holistic_178": (*_UPPER_BODY, *_HANDS, *_FACE_128),
-        "coco_133": HOLISTIC_POINTS,
+
+def _sets(layout: Layout) -> dict[str, list[Point | None]]:
+    """Return the points of each set, with None for a point that the layout lacks."""
+    parts = {part.name: part.points for part in layout.parts if part.scored}
+
+    def of(part: str, names: Iterable[str]) -> list[Point | None]:
+        places = {name: (part, index) for index, name in enumerate(parts.get(part, ()))}
+        return [places.get(name) for name in names]
+
+    def mesh(points: Iterable[int]) -> list[Point | None]:
+        found = of("face", (f"face_{point:03}" for point in points))
+        return found if _has_mesh(parts.get("face", ())) else [None] * len(found)
+
+    hands = [*of("left_hand", HAND_POINTS), *of("right_hand", HAND_POINTS)]
+    upper_body = [named_point(layout, name) for name in _UPPER_BODY]
+    coco = coco_133_points(layout)
+    features: dict[str, list[Point | None]] = {}
+    for name, points in _MESH.items():
+        found = mesh(points)
+        features[name] = of("face", (f"face-{point}" for point in _OF_68[name])) if None in found else found
+    return {
+        "upper_body": upper_body,
+        "arms": of("pose", POSE_POINTS[11:23]),
+        "head": of("pose", POSE_POINTS[:11]),
+        "hands": hands,
+        **features,
+        "face_128": mesh(_FACE_128),
+        "holistic_75": [*of("pose", POSE_POINTS), *hands],
+        "holistic_178": [*upper_body, *hands, *mesh(_FACE_128)],
+        "coco_17": list(coco[BODY]),
+        "coco_133": list(coco),
     }
-)
+
+
+def _has_mesh(face: tuple[str, ...]) -> bool:
+    """Return whether the numbers of a face's points are vertices of the mesh; faces of other tools have numbers too."""
+    return "face_0" not in face
+
+
+# What Holistic has. A set that no layout but Holistic's has is known by name all the same.
+POINT_SETS = point_sets(holistic(468))
+
+
+def shoulder_points(layout: Layout) -> tuple[Point, ...]:
+    """Return left and right shoulder, nothing where the layout lacks one."""
+    found = [named_point(layout, name) for name in ("left_shoulder", "right_shoulder")]
+    return tuple(point for point in found if point is not None) if all(found) else ()
+
+
+def wrist_points(layout: Layout) -> tuple[Point, ...]:
+    """Return the wrist of each hand that has one."""
+    return tuple(
+        (part.name, part.points.index("wrist"))
+        for part in layout.parts
+        if part.name in ("left_hand", "right_hand") and "wrist" in part.points
+    )
 
 
 def resolve_points(layout: Layout, words: Iterable[str]) -> tuple[Point, ...]:
@@ -85,7 +142,7 @@ def resolve_points(layout: Layout, words: Iterable[str]) -> tuple[Point, ...]:
 
     Args:
         layout: What the points are taken from.
-        words: Each a set of `POINT_SETS`, a part of the layout relative to the image, `all` (every such part), or
+        words: Each a set of the layout (`point_sets`), a part of it relative to the image, `all` (every such part), or
             `part:indices` such as `pose:11-16` or `face:1,4,61-64`.
 
     Raises:
@@ -117,42 +174,58 @@ def flat_index(layout: Layout, point: Point) -> int:
 def counterparts(layout: Layout) -> dict[Point, Point]:
     """Return, for each point, the one on the other side of the body; a point of the middle is its own.
 
-    Parts and points called `left` and `right` change places. The face has no such names: its points change places by
-    the symmetry of MediaPipe's mesh (`FACE_MIRROR`). A face of another kind has no counterparts.
+    Parts and points called `left` and `right` change places. Points of a face have no such names: they change places by
+    the symmetry of MediaPipe's mesh (`FACE_MIRROR`) or of iBUG's 68 points. A part in which nothing is called left or
+    right says nothing about its sides: its points have no counterparts.
     """
     parts = {part.name: part for part in layout.parts if part.scored}
     pairs: dict[Point, Point] = {}
     for part in parts.values():
-        if part.name == "face":
-            pairs |= {
-                ("face", point): ("face", other)
-                for point, other in zip(range(len(part.points)), FACE_MIRROR, strict=False)
-            }
-            continue
         other = parts.get(_other_side(part.name))
-        names = {} if other is None else {name: (other.name, index) for index, name in enumerate(other.points)}
+        if other is None:
+            continue
+        places = {name: (other.name, index) for index, name in enumerate(other.points)}
+        has_sides = other is not part or any(_other_side(name) != name for name in part.points)
         for index, name in enumerate(part.points):
-            if _other_side(name) in names:
-                pairs[part.name, index] = names[_other_side(name)]
+            mirrored = _mirrored_on_the_face(part, name) or (_other_side(name) if has_sides else "")
+            if mirrored in places:
+                pairs[part.name, index] = places[mirrored]
     return pairs
 
 
+def _mirrored_on_the_face(part: Part, name: str) -> str:
+    """Return the name of the point on the other side of a face, empty where the name is not of a known face."""
+    if part.name != "face":
+        return ""
+    if (match := re.fullmatch(r"face_(\d{3})", name)) and int(match[1]) < len(FACE_MIRROR) and _has_mesh(part.points):
+        return f"face_{FACE_MIRROR[int(match[1])]:03}"
+    if (match := re.fullmatch(r"face-(\d+)", name)) and int(match[1]) < len(FACE_68_MIRROR):
+        return f"face-{FACE_68_MIRROR[int(match[1])]}"
+    return ""
+
+
 def _other_side(name: str) -> str:
-    words = name.split("_")
-    return "_".join({"left": "right", "right": "left"}.get(word, word) for word in words)
+    return re.sub(r"(?<![a-z])(left|right)(?![a-z])", lambda found: {"left": "right", "right": "left"}[found[1]], name)
 
 
 def _resolve_word(layout: Layout, word: str) -> tuple[Point, ...]:
     parts = {part.name: len(part.points) for part in layout.parts if part.scored}
     if word == "all":
-        return tuple(point for name, size in parts.items() for point in _in_part(name, range(size)))
+        return tuple((name, index) for name, size in parts.items() for index in range(size))
     name, colon, indices = word.partition(":")
+    sets = point_sets(layout)
     if name in parts:
-        points = _in_part(name, _parse_indices(word, indices) if colon else range(parts[name]))
+        chosen = _parse_indices(word, indices) if colon else range(parts[name])
+        points = tuple((name, index) for index in chosen)
     else:
-        points = () if colon else POINT_SETS.get(word, ())
+        points = () if colon else sets.get(word, ())
+    known = (*sets, *parts, "all")
+    if not points and word in POINT_SETS:
+        raise ConfigError(
+            f"'{word}': the layout {layout.name} lacks points of this set. It has: {', '.join(known)} "
+            "(docs/prepare.md, points.select)."
+        )
     if not points:
-        known = (*POINT_SETS, *parts, "all")
         raise ConfigError(f"'{word}' names no points.{did_you_mean(word, known)} Known: {', '.join(known)}.")
     for part, index in points:
         if index >= parts.get(part, 0):

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from phoenix_ray.dataset.video_landmarks import VideoLandmarks
-from phoenix_ray.prepare.point_sets import Point, counterparts, resolve_points
+from phoenix_ray.errors import ConfigError
+from phoenix_ray.layouts import Layout
+from phoenix_ray.layouts.correspondence import Point
+from phoenix_ray.prepare.point_sets import counterparts, resolve_points, shoulder_points, wrist_points
 from phoenix_ray.prepare.prepared import Floats, Placement, Prepared
 
 # PHOENIX' rate, for sources without a clock.
@@ -33,9 +37,10 @@ class TakePoints:
         """Return the points in image coordinates.
 
         Raises:
-            ConfigError: A word means nothing in the video's layout.
+            ConfigError: A word means nothing in the video's layout, or a part lacks an axis.
         """
         chosen, axes = resolve_points(video.layout, self._words), self._axes
+        refuse_lacking_axes(video.layout, chosen, axes)
         points = np.empty((len(video), len(chosen), len(axes)), np.float32)
         confidence = np.empty((len(video), len(chosen)), np.float32)
         for part in dict.fromkeys(name for name, _ in chosen):
@@ -58,7 +63,20 @@ class TakePoints:
             times=_seconds(video, self._frame_rate),
             aspect=_aspect(video),
             annotation=video.annotation,
+            shoulders=shoulder_points(video.layout),
+            wrists=wrist_points(video.layout),
         )
+
+
+def refuse_lacking_axes(layout: Layout, chosen: Iterable[Point], axes: Iterable[str]) -> None:
+    """Raise ConfigError where a part of some points lacks an axis."""
+    for part in dict.fromkeys(name for name, _ in chosen):
+        for axis in axes:
+            if axis not in layout.part(part).axes:
+                raise ConfigError(
+                    f"points.axes: '{part}' of the layout {layout.name} has {', '.join(layout.part(part).axes)}, but "
+                    f"no {axis}."
+                )
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,9 +107,9 @@ def take_columns(array: Floats, columns: list[int]) -> Floats:
 
 
 def _confidence(video: VideoLandmarks, part: str, indices: list[int]) -> Floats:
-    axes = video.layout.part(part).axes
-    if "visibility" in axes:
-        return video.points[part][:, indices, axes.index("visibility")]
+    described = video.layout.part(part)
+    if described.sureness:
+        return video.points[part][:, indices, described.axes.index(described.sureness)]
     return video.scores[part][:, np.newaxis]
 
 
@@ -111,7 +129,7 @@ def _aspect(video: VideoLandmarks) -> float:
 class Mirror:
     """Mirror the image and rename the points, so that the left hand is a left hand again.
 
-    Hands change places, left and right points of the pose, and the points of the face by the symmetry of its mesh. Done
+    Hands change places, left and right points of the pose, and the points of the face by its symmetry. Done
     twice it is the identity (bit for bit after a normalisation, to rounding before), and it may stand before or after
     any normalisation, resampling, filling or smoothing: the result is the same, to rounding.
     """

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from phoenix_ray.dataset.video_landmarks import VideoLandmarks
-from phoenix_ray.prepare.point_sets import Point
+from phoenix_ray.layouts.correspondence import Point
 
 Floats = NDArray[np.float32]
 POSITION_AXES = ("x", "y", "z")
@@ -45,12 +45,14 @@ class Prepared:
         counterparts: The point on the other side of the body, for every point of the layout that has a counterpart.
         axes: Name of each axis: x, y, perhaps z; then dx, dy, … (velocity) and ddx, … (acceleration).
         filled: bool (frames, points): the value was made by filling or resampling across a gap, not found by the model.
-        confidence: float32 (frames, points), 0..1: visibility of a pose point, else the presence score of its part; 0
-            where the point is missing or filled.
+        confidence: float32 (frames, points): the visibility of a point of MediaPipe's pose, 0..1; the confidence of the
+            point in the units of its network; else the presence score of its part. 0 where it is missing or filled.
         times: float64 (frames,): seconds.
         aspect: Width of a frame over its height, in pixels as decoded.
         placements: What each normalisation did, in order. Without any, x and y are 0..1 over the image.
         mirrored: Whether left and right are swapped.
+        shoulders: Left and right shoulder, empty where the layout lacks them.
+        wrists: The wrist of each hand of the layout.
         annotation: Text of the source: `gloss`, `translation`, `signer`, ….
     """
 
@@ -67,6 +69,8 @@ class Prepared:
     placements: tuple[Placement, ...] = ()
     mirrored: bool = False
     annotation: Mapping[str, str] = field(default_factory=dict)
+    shoulders: tuple[Point, ...] = ()
+    wrists: tuple[Point, ...] = ()
 
     def __len__(self) -> int:
         """Return the number of frames."""

@@ -24,6 +24,7 @@ from phoenix_ray.dataset.tally import digest_text
 from phoenix_ray.dataset.video_landmarks import LandmarkCollection, image_parts
 from phoenix_ray.errors import OutputError
 from phoenix_ray.exports.imports import open_collection
+from phoenix_ray.exports.openpose_import import FrameSize
 from phoenix_ray.report.runs import RunHistory, read_history
 from phoenix_ray.statistics.measures import VideoMeasures
 from phoenix_ray.statistics.summary import (
@@ -140,7 +141,7 @@ class Comparison:
     datasets: tuple[ComparedDataset, ...]
 
 
-def examine(name: str, sample: int, threads: int) -> Findings:
+def examine(name: str, sample: int, threads: int, frame_size: FrameSize | None = None) -> Findings:
     """Count and measure a dataset, or landmarks in a format that `exports.imports` reads.
 
     Args:
@@ -148,17 +149,18 @@ def examine(name: str, sample: int, threads: int) -> Findings:
         sample: Videos to measure at most; 0 measures none. Files of another tool have no table of counts, so that all
             of them are measured in any case.
         threads: How many threads read and measure.
+        frame_size: As for `open_collection`.
 
     Raises:
         ConfigError: The URI names no bucket.
         OutputError: It cannot be read, or holds no video.
     """
-    collection = open_collection(name)
+    collection = open_collection(name, frame_size)
     keys = list(collection.keys())
     if not keys:
         raise OutputError(f"{name} holds no video: there is nothing to report.")
     if not isinstance(collection, Dataset):
-        measured = measure(name, collection, keys, threads)
+        measured = measure(name, collection, keys, threads, frame_size)
         everything = summarise("all", measured)
         return Findings(name, collection, measured, measured, everything, everything, None)
     chosen = spread(keys, sample)
@@ -179,14 +181,16 @@ def examine(name: str, sample: int, threads: int) -> Findings:
     return Findings(name, collection, counted, measured, everything, movement, record)
 
 
-def compare(first: Findings, names: Sequence[str], sample: int, threads: int) -> Comparison:
+def compare(
+    first: Findings, names: Sequence[str], sample: int, threads: int, frame_size: FrameSize | None = None
+) -> Comparison:
     """Measure a dataset and others over the videos that all of them have; without a sample, count detections alone.
 
     Raises:
         ConfigError: A URI names no bucket.
         OutputError: One cannot be read, or they share no video.
     """
-    collections = [first.collection, *map(open_collection, names)]
+    collections = [first.collection, *(open_collection(name, frame_size) for name in names)]
     held = [set(collection.keys()) for collection in collections]
     shared = sorted(set.intersection(*held))
     if not shared:
@@ -198,7 +202,7 @@ def compare(first: Findings, names: Sequence[str], sample: int, threads: int) ->
         known: Iterable[VideoMeasures] = first.measured if collection is first.collection else ()
         if not sample and isinstance(collection, Dataset):
             known = count_only(collection)
-        summary = summarise("all", _measure_unknown(name, collection, chosen, known, threads))
+        summary = summarise("all", _measure_unknown(name, collection, chosen, known, threads, frame_size))
         identity = collection.identity if isinstance(collection, Dataset) else None
         digest = digest_text(collection.digest()) if isinstance(collection, Dataset) else ""
         datasets.append(ComparedDataset(name, identity, digest, len(keys) - len(shared), summary))
@@ -211,22 +215,29 @@ def _measure_unknown(
     keys: Sequence[VideoKey],
     known: Iterable[VideoMeasures],
     threads: int,
+    frame_size: FrameSize | None,
 ) -> list[VideoMeasures]:
     """Return the measures of some videos, without reading those again that are known."""
     measured = {(video.split, video.video_id): video for video in known}
     fresh = [key for key in keys if key not in measured]
-    for video in measure(name, collection, fresh, threads) if fresh else ():
+    for video in measure(name, collection, fresh, threads, frame_size) if fresh else ():
         measured[video.split, video.video_id] = video
     return [measured[key] for key in keys]
 
 
-def measure(name: str, collection: LandmarkCollection, keys: Collection[VideoKey], threads: int) -> list[VideoMeasures]:
+def measure(
+    name: str,
+    collection: LandmarkCollection,
+    keys: Collection[VideoKey],
+    threads: int,
+    frame_size: FrameSize | None = None,
+) -> list[VideoMeasures]:
     """Return the measures of some videos of a collection that was opened by this name."""
     if isinstance(collection, Dataset):
         reading = collection.select(parts=image_parts(collection.layout))
         return list(measure_collection(reading.select, threads, keys))
     # Files of other tools are read by one thread.
-    return list(measure_collection(partial(open_collection, name), 1, keys))
+    return list(measure_collection(partial(open_collection, name, frame_size), 1, keys))
 
 
 def spread(keys: Sequence[VideoKey], count: int) -> list[VideoKey]:

@@ -26,6 +26,7 @@ from phoenix_ray.dataset.video_landmarks import LandmarkCollection
 from phoenix_ray.dataset.video_table import read_entries
 from phoenix_ray.errors import ConfigError, SourceError, did_you_mean
 from phoenix_ray.exports.imports import FileCollection, open_collection
+from phoenix_ray.exports.openpose_import import FrameSize, OpenPoseCollection
 from phoenix_ray.model_settings import ModelSettings
 from phoenix_ray.models import registry
 from phoenix_ray.models.holistic.parity import PARITY, PARITY_OF_OTHER_ORDER, ParityTolerances
@@ -145,7 +146,14 @@ class Verification:
 
 
 def two_results(
-    reference: str, candidate: str, videos: VideoFilter, tolerance: Tolerance | None, source: str, *, full: bool
+    reference: str,
+    candidate: str,
+    videos: VideoFilter,
+    tolerance: Tolerance | None,
+    source: str,
+    *,
+    full: bool,
+    frame_size: FrameSize | None = None,
 ) -> Verification:
     """Prepare to compare two datasets of ours, or files of other tools.
 
@@ -156,17 +164,23 @@ def two_results(
         tolerance: What counts as equal; None takes `DEFAULT_TOLERANCE`.
         source: Where the frames lie; empty takes what a dataset records.
         full: Whether to read also what the digests of two datasets vouch for.
+        frame_size: As for `open_collection`; without it a dataset on one side says the sizes of files of OpenPose on
+            the other.
 
     Raises:
         ConfigError: `videos` names what is not there.
         OutputError: A side cannot be read.
     """
-    sides = open_collection(reference), open_collection(candidate)
-    ours = [side for side in sides if isinstance(side, Dataset)]
+    opened = [open_collection(name, frame_size) for name in (reference, candidate)]
+    ours = [side for side in opened if isinstance(side, Dataset)]
+    first, second = (
+        side.sized_like(ours[0]) if isinstance(side, OpenPoseCollection) and ours else side for side in opened
+    )
     return Verification(
         (reference, candidate),
-        *sides,
-        tuple(videos.choose(chain(*(side.keys() for side in sides)))),
+        first,
+        second,
+        tuple(videos.choose(chain(first.keys(), second.keys()))),
         Criterion(tolerance or DEFAULT_TOLERANCE),
         statuses=len(ours) == 2,
         source=source or next((side.identity.source_root for side in ours), ""),

@@ -10,7 +10,7 @@ from typing import cast
 import numpy as np
 
 from phoenix_ray.config import OutputSettings
-from phoenix_ray.dataset.identity import DatasetIdentity, claim_dataset
+from phoenix_ray.dataset.identity import DatasetIdentity, claim_dataset, define_layout
 from phoenix_ray.dataset.schema import FrameRecord, FrameStatus
 from phoenix_ray.dataset.shards import Shard, VideoKey
 from phoenix_ray.dataset.storage import LocalStorage
@@ -99,11 +99,18 @@ def write_one_file(write: Writer, folder: Path, video: VideoLandmarks) -> Path:
 def write_dataset(folder: Path, videos: tuple[VideoLandmarks, ...] = VIDEOS) -> str:
     """Write videos as a dataset of partitions, not compacted."""
     storage = LocalStorage(str(folder))
-    identity = DatasetIdentity(videos[0].layout.name, {"name": "made-up", "engine": "none"}, source_root="/data")
+    identity = DatasetIdentity(
+        videos[0].layout.name,
+        {"name": "made-up", "engine": "none"},
+        source_root="/data",
+        layout_definition=define_layout(videos[0].layout),
+    )
     claim_dataset(storage, identity)
     for one in videos:
         records = [
-            FrameRecord(int(index), name, float(time), int(width), int(height), cast("FrameStatus", status))
+            FrameRecord(
+                int(index), name, float(time), int(width) or None, int(height) or None, cast("FrameStatus", status)
+            )
             for index, name, time, (width, height), status in zip(
                 one.frame_index, one.frame_names, one.timestamps, one.sizes, one.status, strict=True
             )

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from phoenix_ray.errors import ConfigError
-from phoenix_ray.exports.coco import confidence, pixel_sizes, whole_body, within_picture, write_coco
+from phoenix_ray.exports.coco import write_coco
 from phoenix_ray.exports.selection import ExportSelection, select_for_export
+from phoenix_ray.exports.whole_body import confidence, pixel_sizes, whole_body, within_picture
 from phoenix_ray.layouts import coco as coco_layouts
 from tests.exports.made_up import HEIGHT, SELECTION, VIDEOS, WIDTH, InMemory
 from tests.exports.peers import ask, peer

@@ -14,11 +14,13 @@ import pytest
 
 from phoenix_ray.dataset.video_landmarks import VideoLandmarks
 from phoenix_ray.errors import ConfigError, OutputError
-from phoenix_ray.exports.imports import FileCollection, open_collection, read_pose_file
+from phoenix_ray.exports.imports import FileCollection, open_collection
 from phoenix_ray.exports.kaggle import write_kaggle_asl
 from phoenix_ray.exports.landmark_pickle import PARTS, write_landmark_pickle
 from phoenix_ray.exports.lossless import write_numpy_archives
-from phoenix_ray.exports.pose_files import face_triangles, write_pose_files
+from phoenix_ray.exports.pose_components import face_triangles
+from phoenix_ray.exports.pose_files import write_pose_files
+from phoenix_ray.exports.pose_import import read_pose_file
 from phoenix_ray.exports.selection import select_for_export
 from phoenix_ray.layouts.mediapipe import FACE_EDGES, HAND_EDGES, HAND_POINTS, IRIS_EDGES, POSE_EDGES, POSE_POINTS
 from tests.exports.made_up import (
@@ -331,7 +333,7 @@ def of_another_kind(pose: Any) -> None:
         (with_point("4"), "component FACE_LANDMARKS has a point twice"),
         (without_axis, "have the format 'XZKC'; X, Y and C"),
         (without_height, "says that its pictures are 210 x 0"),
-        (of_another_kind, "has the components BODY, BODY"),
+        (of_another_kind, "has the components BODY, BODY, .*one of them twice"),
     ],
 )
 def test_what_cannot_be_read_is_said(theirs: Any, tmp_path: Path, change: Callable[[Any], None], message: str) -> None:

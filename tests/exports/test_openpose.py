@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from phoenix_ray.exports.coco import whole_body, within_picture
 from phoenix_ray.exports.openpose import write_openpose
 from phoenix_ray.exports.selection import select_for_export
+from phoenix_ray.exports.whole_body import whole_body, within_picture
 from phoenix_ray.layouts import coco, holistic
 from phoenix_ray.layouts.openpose import BODY_25
 from tests.exports.made_up import SELECTION, VIDEOS, InMemory, make_landmarks

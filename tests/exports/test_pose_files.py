@@ -11,14 +11,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from phoenix_ray.errors import ConfigError, OutputError
-from phoenix_ray.exports.imports import read_pose_file
-from phoenix_ray.exports.pose_files import COMPONENTS, write_pose_files
+from phoenix_ray.exports.pose_files import write_pose_files
+from phoenix_ray.exports.pose_import import read_pose_file
 from phoenix_ray.exports.selection import select_for_export
 from phoenix_ray.layouts import BLAZEPOSE, holistic
 from tests.exports.made_up import HEIGHT, SELECTION, VIDEOS, WIDTH, InMemory, make_landmarks, write_one_file
 
 pose_format = pytest.importorskip("pose_format", reason="pose-format is not installed")
 VIDEO = VIDEOS[1]
+COMPONENTS = {
+    "POSE_LANDMARKS": "pose",
+    "FACE_LANDMARKS": "face",
+    "LEFT_HAND_LANDMARKS": "left_hand",
+    "RIGHT_HAND_LANDMARKS": "right_hand",
+    "POSE_WORLD_LANDMARKS": "pose_world",
+}
 # Of the components that pose_format.utils.holistic.holistic_components made with MediaPipe 0.10.21, limbs sorted.
 HEADERS = {
     468: "9a940da28fff52c4fad190208441d3601a4a56d4cd646f349d18d4fc7b0a462d",

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from phoenix_ray.exports.coco import whole_body
 from phoenix_ray.exports.selection import select_for_export
 from phoenix_ray.exports.translation_pickles import FRAME_SIZE, sentence, write_mska, write_twostream
+from phoenix_ray.exports.whole_body import whole_body
 from tests.exports.made_up import SELECTION, VIDEOS, InMemory, make_landmarks
 from tests.exports.peers import ask, peer
 

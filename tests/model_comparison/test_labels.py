@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from phoenix_ray.errors import ConfigError
-from phoenix_ray.exports.coco import whole_body, within_picture, write_coco
+from phoenix_ray.exports.coco import write_coco
+from phoenix_ray.exports.whole_body import whole_body, within_picture
 from phoenix_ray.layouts.coco import FACE
 from phoenix_ray.model_comparison.labels import LabelFile, MatchedLabels, match_labels, read_labels
 from phoenix_ray.sources.base import Video
