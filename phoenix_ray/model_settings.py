@@ -25,7 +25,7 @@ class ModelSettings(Section):
         "package, reset before each frame: the reference, slow; it needs the extra [mediapipe]. 'auto' takes torch if "
         "model.device or model.precision asks for it. Otherwise, if the cluster has GPUs, it tries torch on one of "
         "them and takes it if it is faster and its landmarks agree with those of litert; in all other cases it takes "
-        "litert.",
+        "litert. 'onnx' and 'torchvision' run the models that need them (docs/models.md).",
     )
     device: Literal["auto", "cuda", "mps", "cpu"] = Field(
         "auto",

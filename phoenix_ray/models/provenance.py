@@ -123,8 +123,9 @@ def _pixels_apart(some: Mapping[str, str], others: Mapping[str, str]) -> float |
     architectures = frozenset((some.get("arch", ""), others.get("arch", "")))
     if len(architectures) > 1:
         return _PIXELS_APART.get(architectures)
-    # Our own engines were tried with each instruction set of x86-64; other processors and the legacy package were not.
-    tried = architectures == {"x86_64"} and "mediapipe" not in some
+    # Our own engines were tried with each instruction set of x86-64; other processors, the legacy package and torchvision
+    # were not.
+    tried = architectures == {"x86_64"} and not {"mediapipe", "torchvision"} & some.keys()
     return 0.0 if tried or some.get("isa") == others.get("isa") else None
 
 
