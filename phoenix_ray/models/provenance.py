@@ -69,6 +69,11 @@ def vector_architecture() -> str:
     return f"{known}-{vectors}" if known == "x86_64" and vectors in ("avx2", "avx512") else known
 
 
+def without_vectors(named: str) -> str:
+    """Return the architecture of `vector_architecture`'s, for engines whose sums do not depend on more."""
+    return named.removesuffix("-avx2").removesuffix("-avx512")
+
+
 def instruction_set() -> str:
     """Return the widest vector instructions of this machine's processor, by which libraries choose kernels."""
     flags = _processor_flags()

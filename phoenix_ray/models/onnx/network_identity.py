@@ -48,6 +48,8 @@ def network_identity(
         identity["min_detection_confidence"] = repr(settings.min_detection_confidence)
         identity["box.weights"] = next(weight.sha256 for weight in WEIGHTS if weight.name == _BLAZEPOSE)
         identity["litert"] = provenance.litert_generation()
+        # LiteRT computes on the CPU, wherever the network does.
+        identity.setdefault("architecture", provenance.without_vectors(processor(settings)))
     if detector is not None:
         identity["detector"] = detector.name
         identity["detector.weights"] = detector.weights.sha256

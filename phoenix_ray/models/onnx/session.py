@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from phoenix_ray.errors import MissingExtraError, ModelError
 from phoenix_ray.model_settings import ModelSettings
 from phoenix_ray.models.base import frames_per_call
+from phoenix_ray.models.onnx.portable import portable_network
 from phoenix_ray.models.onnx.providers import (
     load_cuda_libraries,
     providers_for,
@@ -31,6 +32,8 @@ Shape = tuple[int | str | None, ...]
 # Inputs that go through a GPU at once where the settings leave it open. On a CPU it only bounds the frames in memory.
 GPU_BATCH_SIZE, CPU_BATCH_SIZE = 32, 16
 _TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
+# Where a network that is given as bytes finds weights that it keeps in files of their own.
+_FOLDER_OF_WEIGHTS = "session.model_external_initializers_file_folder_path"
 # What onnxruntime, CUDA and its libraries say where memory is too small.
 _OUT_OF_MEMORY = (
     "failed to allocate memory",
@@ -54,6 +57,11 @@ def frames_at_once(settings: ModelSettings) -> int:
     return frames_per_call(settings, CPU_BATCH_SIZE if settings.device in ("auto", "cpu") else GPU_BATCH_SIZE)
 
 
+def is_portable(settings: ModelSettings) -> bool:
+    """Return whether the settings ask for the same bits on each x86-64 processor since 2013."""
+    return settings.architecture == "x86_64" and settings.device in ("auto", "cpu")
+
+
 class OnnxSession:
     """A loaded network.
 
@@ -75,12 +83,17 @@ class OnnxSession:
         self._batch = frames_at_once(settings)
         self._events: list[str] = []
         providers = providers_for(settings, onnxruntime)
+        options = _options(settings, onnxruntime)
+        network: str | bytes = str(path)
+        if is_portable(settings):
+            # Without optimisations of the layout, by which convolutions sum in blocks of channels.
+            options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+            options.add_session_config_entry(_FOLDER_OF_WEIGHTS, str(path.parent))
+            network = portable_network(path) or network
         if settings.device == "cuda":
             load_cuda_libraries(onnxruntime)
         try:
-            self._session = onnxruntime.InferenceSession(
-                str(path), _options(settings, onnxruntime), providers=providers
-            )
+            self._session = onnxruntime.InferenceSession(network, options, providers=providers)
         except Exception as error:
             raise ModelError(f"{path} cannot be loaded by onnxruntime {onnxruntime.__version__}: {error}") from None
         refuse_fallback(settings, self._session.get_providers(), path)
@@ -191,10 +204,12 @@ class OnnxSession:
                 outputs = self._call_cuda(name, inputs)
         except Exception as error:
             if _is_out_of_memory(error):
+                fewer = "machine (cluster.num_workers)"
+                if self._device == "cuda":
+                    fewer = "GPU (cluster.workers_per_gpu), raise model.memory_fraction"
                 raise MemoryError(
                     f"{self._path}: {len(inputs)} inputs of {_show(inputs.shape[1:])} do not fit into memory. Run "
-                    "fewer workers on a GPU (cluster.workers_per_gpu), raise model.memory_fraction, or take a smaller "
-                    "network."
+                    f"fewer workers on a {fewer}, or take a smaller network."
                 ) from None
             raise ModelError(
                 f"{self._path} cannot compute an input of {_show(inputs.shape)}: {error}. Compare its manifest (input, "
