@@ -13,11 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
 import yaml
 
 from phoenix_ray.errors import ConfigError, ModelError, did_you_mean
-from phoenix_ray.model_settings import ModelSettings
 from phoenix_ray.models.onnx.catalog import (
     SUFFIX,
     SUFFIXES,
@@ -28,7 +26,8 @@ from phoenix_ray.models.onnx.catalog import (
     read_network_manifest,
     shipped_folder,
 )
-from phoenix_ray.models.onnx.manifest import NetworkFile, PoseManifest
+from phoenix_ray.models.onnx.dry_run import try_network
+from phoenix_ray.models.onnx.manifest import NetworkFile
 from phoenix_ray.models.onnx.network_file import (
     NetworkFacts,
     mismatches,
@@ -37,8 +36,6 @@ from phoenix_ray.models.onnx.network_file import (
 )
 from phoenix_ray.models.weights import write_whole
 
-# Sizes, height and width, of the pictures of noise that a network is tried on: PHOENIX's, and a wide one.
-NOISE_SIZES = ((260, 210), (270, 480))
 _DIGITS = 12
 
 
@@ -149,36 +146,6 @@ def manifest_for(file: Path, wanted: str, folder: Path) -> Path:
         f"{file} has no manifest: there is no {beside[0]}, and the package has none called '{name}'."
         f"{did_you_mean(name, names)} Give --manifest NAME or PATH. There are {', '.join(names)}."
     )
-
-
-def try_network(manifest: OnnxManifest, file: Path) -> Iterator[str]:
-    """Run a network that finds points on pictures of noise of two sizes; yield a line for each.
-
-    Raises:
-        ModelError: It fails, or its outputs are not those of the manifest.
-    """
-    if not isinstance(manifest, PoseManifest):
-        return
-    from phoenix_ray.models.onnx.engine import OnnxModel
-
-    random = np.random.default_rng(0)
-    model = OnnxModel(manifest, file, ModelSettings(box="frame", device="cpu"))
-    try:
-        for height, width in NOISE_SIZES:
-            image = random.integers(0, 256, (height, width, 3), np.uint8)
-            try:
-                batch = model.estimate([image])
-            except Exception as error:
-                raise ModelError(
-                    f"{file} fails on a picture of {width}x{height} as its manifest describes it: {error}"
-                ) from error
-            parts = [
-                f"{part} {np.count_nonzero(~np.isnan(points[0, :, 0]))} of {points.shape[1]} points"
-                for part, points in batch.points.items()
-            ]
-            yield f"{width}x{height}: {', '.join(parts)}"
-    finally:
-        model.close()
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,9 +38,16 @@ def make_box_finder(manifest: PoseManifest, settings: ModelSettings) -> BoxFinde
     Raises:
         ConfigError: There is no such detector.
         ModelError: The detector cannot be loaded.
+        MissingExtraError: onnxruntime is not installed.
     """
     match manifest.box if settings.box == "auto" else settings.box:
         case "frame":
             return FrameBox()
-        case other:
-            raise NotImplementedError(other)
+        case "blazepose":
+            from phoenix_ray.models.onnx.blazepose_boxes import BlazeposeBox
+
+            return BlazeposeBox(settings)
+        case "detector":
+            from phoenix_ray.models.onnx.detector_boxes import load_detector
+
+            return load_detector(settings)

@@ -16,7 +16,7 @@ from phoenix_ray.models.onnx.decoders.decode import decode
 from phoenix_ray.models.onnx.decoders.points import DecodedPoints
 from phoenix_ray.models.onnx.entry import layout_of_manifest
 from phoenix_ray.models.onnx.manifest import PoseManifest
-from phoenix_ray.models.onnx.regions import Region, fill_input, region_of
+from phoenix_ray.models.onnx.regions import Region, fill_input, region_of, to_picture
 from phoenix_ray.models.onnx.session import OnnxSession
 
 Image = NDArray[np.uint8]
@@ -38,7 +38,7 @@ class OnnxModel:
         sizes = np.array([image.shape[1::-1] for image in images], np.float32).reshape(-1, 1, 2)
         regions = [region_of(box, form) for box in self._boxes.find(images) if box is not None]
         inputs = np.stack([fill_input(image, region, form) for image, region in zip(images, regions, strict=True)])
-        found = decode(self._session.run(inputs, form.name), self._manifest.decoder)
+        found = decode(self._session.run(inputs, form.name), self._manifest.decoder, regions[0].size)
         return to_landmarks(self.layout, found, regions, sizes, self._manifest.missing_below)
 
     def close(self) -> None:
@@ -57,9 +57,9 @@ def to_landmarks(
         sizes: float32 (N, 1, 2): width and height of each picture.
         missing_below: A part whose mean score is below is missing.
     """
-    scale = np.array([region.scale for region in regions], np.float64).reshape(-1, 1, 2)
-    offset = np.array([region.offset for region in regions], np.float64).reshape(-1, 1, 2)
-    xy = ((found.xy * scale + offset) / sizes).astype(np.float32)
+    xy = (to_picture(found.xy, regions) / sizes).astype(np.float32)
+    if found.clipped:
+        xy = xy.clip(0, 1)
     points, scores, first = {}, {}, 0
     for part in layout.parts:
         own = slice(first, first := first + len(part.points))

@@ -66,6 +66,8 @@ def _of_input(form: InputFormat) -> Iterator[Broken]:
             yield "input.multiple_of", f"it belongs to resize: letterbox or height, not to '{form.resize}'"
         elif any(side % form.multiple_of for side in form.size):
             yield "input.multiple_of", f"size {list(form.size)} is not a multiple of {form.multiple_of}"
+    if form.udp and form.resize != "affine":
+        yield "input.udp", f"it belongs to resize: affine, not to '{form.resize}'"
     if form.padding != 1 and form.resize not in ("affine", "stretch"):
         yield "input.padding", f"it belongs to resize: affine or stretch, not to '{form.resize}'"
     if form.position != "center" and form.resize not in ("letterbox", "height"):
@@ -95,6 +97,8 @@ def _of_pose(manifest: PoseManifest) -> Iterator[Broken]:
         yield "decoder.kind", "simcc has as many bins as its input has pixels, so the input must have one size"
     if isinstance(decoder, SimccDecoder) and decoder.x == decoder.y:
         yield "decoder.y", f"x and y are both the output '{decoder.x}'"
+    if isinstance(decoder, HeatmapDecoder) and form.resize == "affine" and form.udp != decoder.udp:
+        yield "input.udp", f"it is {form.udp}, but decoder.udp is {decoder.udp}: a network has both or neither"
     if isinstance(decoder, HeatmapDecoder) and decoder.blur_kernel % 2 == 0:
         yield "decoder.blur_kernel", f"the window has a cell in its middle: {decoder.blur_kernel} is not an odd number"
     if isinstance(decoder, PafDecoder):
