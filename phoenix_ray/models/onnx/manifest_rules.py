@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from phoenix_ray.errors import did_you_mean
-from phoenix_ray.layouts import LAYOUTS
+from phoenix_ray.layouts import LAYOUTS, Part
 from phoenix_ray.layouts.coco import IMAGE_AXES
 from phoenix_ray.models.onnx.manifest import (
     DetectorManifest,
@@ -18,6 +18,7 @@ from phoenix_ray.models.onnx.manifest import (
     InputFormat,
     LayoutOfManifest,
     PafDecoder,
+    PartOfLayout,
     PoseManifest,
     SimccDecoder,
 )
@@ -47,9 +48,7 @@ def broken_rules(manifest: PoseManifest | DetectorManifest | HeadManifest) -> It
 
 def points_of_layout(manifest: PoseManifest) -> int:
     """Return how many points a manifest's layout has; its layout exists."""
-    if isinstance(manifest.layout, LayoutOfManifest):
-        return sum(len(part.points) for part in manifest.layout.parts)
-    return sum(len(part.points) for part in LAYOUTS[manifest.layout].parts)
+    return sum(len(part.points) for part in parts_of(manifest))
 
 
 def _of_input(form: InputFormat) -> Iterator[Broken]:
@@ -91,7 +90,8 @@ def _of_pose(manifest: PoseManifest) -> Iterator[Broken]:
     points = points_of_layout(manifest)
     if manifest.keep and len(manifest.keep) != points:
         yield "keep", f"it has {len(manifest.keep)} points, but the layout {points}"
-    yield from _twice("keep", manifest.keep)
+    else:
+        yield from _kept_twice(manifest)
     form, decoder = manifest.input, manifest.decoder
     if isinstance(decoder, SimccDecoder) and (form.resize == "height" or form.multiple_of):
         yield "decoder.kind", "simcc has as many bins as its input has pixels, so the input must have one size"
@@ -103,6 +103,21 @@ def _of_pose(manifest: PoseManifest) -> Iterator[Broken]:
         yield "decoder.blur_kernel", f"the window has a cell in its middle: {decoder.blur_kernel} is not an odd number"
     if isinstance(decoder, PafDecoder):
         yield from _of_fields(decoder, None if manifest.keep else points)
+
+
+def _kept_twice(manifest: PoseManifest) -> Iterator[Broken]:
+    """Yield each part that has a point of the network twice; two parts may share one, such as a wrist."""
+    first = 0
+    for part in parts_of(manifest) if manifest.keep else ():
+        own = manifest.keep[first : (first := first + len(part.points))]
+        yield from ((field, f"{text} in part '{part.name}'") for field, text in _twice("keep", own))
+
+
+def parts_of(manifest: PoseManifest) -> tuple[PartOfLayout, ...] | tuple[Part, ...]:
+    """Return the parts of a manifest's layout, which exists."""
+    if isinstance(manifest.layout, LayoutOfManifest):
+        return manifest.layout.parts
+    return LAYOUTS[manifest.layout].parts
 
 
 def _of_layout(layout: LayoutOfManifest) -> Iterator[Broken]:
