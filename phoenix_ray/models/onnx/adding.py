@@ -33,6 +33,7 @@ from phoenix_ray.models.onnx.network_file import (
     mismatches,
     read_facts,
     sha256_of,
+    shape_text,
 )
 from phoenix_ray.models.weights import write_whole
 
@@ -125,6 +126,7 @@ def manifest_for(file: Path, wanted: str, folder: Path) -> Path:
 
     Raises:
         ConfigError: There is none.
+        MissingExtraError, ModelError: As `read_facts`, where there is none.
     """
     if wanted.endswith(SUFFIXES):
         path = Path(wanted).expanduser()
@@ -142,8 +144,14 @@ def manifest_for(file: Path, wanted: str, folder: Path) -> Path:
         raise ConfigError(
             f"There is no manifest '{wanted}' (--manifest).{did_you_mean(wanted, names)} There are {', '.join(names)}."
         )
+    facts = read_facts(file)
+    inputs, outputs = (
+        ", ".join(f"{tensor} {shape_text(shape)}" for tensor, shape in shapes.items())
+        for shapes in (facts.inputs, facts.outputs)
+    )
     raise ConfigError(
-        f"{file} has no manifest: there is no {beside[0]}, and the package has none called '{name}'."
+        f"{file} has no manifest: there is no {beside[0]}, and the package has none called '{name}'. The network takes "
+        f"{inputs} and gives {outputs}."
         f"{did_you_mean(name, names)} Give --manifest NAME or PATH. There are {', '.join(names)}."
     )
 

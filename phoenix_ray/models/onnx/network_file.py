@@ -33,7 +33,8 @@ from phoenix_ray.models.onnx.session import require_onnxruntime
 # Sizes of the dimensions of a tensor; a text or None where the file leaves one open.
 Shape = tuple[int | str | None, ...]
 
-_FLOAT = "tensor(float)"
+# Types of inputs that the session feeds.
+_FLOATS = ("tensor(float)", "tensor(float16)")
 _BLOCK = 1 << 24
 
 
@@ -179,8 +180,8 @@ def _of_input(form: InputFormat, facts: NetworkFacts) -> Iterator[str]:
     if others := [other for other in facts.inputs if other != name]:
         yield f"input.name: the network also wants {', '.join(others)}; only networks with one input run."
     shape, text = facts.inputs[name], f"'{name}' is {shape_text(facts.inputs[name])}"
-    if facts.types[name] != _FLOAT:
-        yield f"input: '{name}' takes {facts.types[name]}, not {_FLOAT}: export it with an input of float32."
+    if facts.types[name] not in _FLOATS:
+        yield f"input: '{name}' takes {facts.types[name]}, not tensor(float): export it with an input of float32."
     if len(shape) != 4:
         yield f"input.layout: {text}, which has {len(shape)} dimensions instead of four."
         return
