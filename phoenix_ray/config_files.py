@@ -132,14 +132,28 @@ def shipped_configs() -> Path:
 
 
 def with_absolute_paths(settings: Settings) -> Settings:
-    """Return settings whose output and weights are the same places in workers, which run in other folders."""
+    """Return settings whose paths are the same places in workers, which run in other folders.
+
+    They are those of the output, the weights, and manifests of networks.
+    """
     output, model = settings.output, settings.model
+    paths = {
+        "weights_path": _absolute(model.weights_path),
+        "name": _absolute_manifest(model.name),
+        "detector": _absolute_manifest(model.detector),
+        "heads": tuple(map(_absolute_manifest, model.heads)),
+    }
     return settings.model_copy(
         update={
             "output": output.model_copy(update={"path": _absolute(output.path)}),
-            "model": model.model_copy(update={"weights_path": _absolute(model.weights_path)}),
+            "model": model.model_copy(update=paths),
         }
     )
+
+
+def _absolute_manifest(name: str) -> str:
+    """Return a manifest's path made absolute; a name as it is."""
+    return _absolute(name) if name.endswith((".yaml", ".yml")) else name
 
 
 def _absolute(path: str) -> str:

@@ -14,6 +14,7 @@ from phoenix_ray.errors import ConfigError, ModelError
 from phoenix_ray.model_settings import ModelSettings
 from phoenix_ray.models.base import ModelFacts, ModelInfo, PoseModel, Trial
 from phoenix_ray.models.holistic.entry import HOLISTIC, POSE_ALONE, HolisticEntry
+from phoenix_ray.models.onnx.entry import ENGINE as ONNX
 from phoenix_ray.models.onnx.entry import onnx_entry
 from phoenix_ray.models.provenance import MACHINE_FIELDS
 from phoenix_ray.models.synthetic import SyntheticEntry
@@ -107,9 +108,17 @@ def refuse_other_machine(settings: ModelSettings, recorded: Mapping[str, str]) -
         recorded: `ModelFacts.identity` as the dataset records it.
     """
     here = facts(settings.model_copy(update={"architecture": "auto"})).identity
-    differing = [name for name in MACHINE_FIELDS if name in recorded and here.get(name) != recorded[name]]
+    # The manifest and the file of a network lie in a folder that may be each machine's own.
+    of_folder = [name for name in recorded if name not in MACHINE_FIELDS] if recorded.get("engine") == ONNX else []
+    differing = [name for name in (*MACHINE_FIELDS, *of_folder) if recorded.get(name) not in (None, here.get(name))]
     if differing:
         listed = ", ".join(f"{name}: {recorded[name]} → {here.get(name, 'none')}" for name in differing)
+        if any(name in of_folder for name in differing):
+            raise ModelError(
+                f"{platform.node()} has another network or manifest called {settings.name} than the dataset was "
+                f"computed with ({listed}). Add the same there with `phoenix-ray models add --replace`, or let all "
+                "nodes see one folder (model.weights_path)."
+            )
         raise ModelError(
             f"{platform.node()} would compute other landmarks than the dataset has ({listed}). Run on machines of the "
             "same kind with the same packages, or give this kind an output of its own (model.architecture names it)."
