@@ -101,6 +101,7 @@ SUITES = (
         "viewer", "the viewer's page in Chromium: list, first frame, playing; the server's memory", "benchmarks.viewer"
     ),
     Suite("accuracy", "landmarks against the true joints of rendered figures, in pixels", "benchmarks.accuracy.suite"),
+    Suite("zoo", "networks in ONNX files through Ray, beside Ultralytics' predictor and rtmlib", "benchmarks.zoo"),
     Suite(
         "models-parity",
         "networks in ONNX files beside MMPose's, rtmlib's and Ultralytics' own programs, in pixels",

@@ -5,9 +5,10 @@ nothing of it comes near phoenix_ray.
 
     python ultralytics_practice.py REQUEST RESULT
 
-REQUEST is a JSON file: `network` (path of a .pt file), `export` (path of the .onnx file to write, or empty), `frames`
-(an .npz file of RGB frames, by number), `workers` (processes, each with its share of the cores), `passes` (how often
-each frame is computed). RESULT is a JSON file; `points` (frames, 17, 2), `scores` and `person` are in RESULT.npz.
+REQUEST is a JSON file: `network` (path of a .pt or .onnx file), `export` (path of the .onnx file to write, or empty),
+`frames` (an .npz file of RGB frames, by number) or `pictures` (paths), `workers` (processes), `threads` (of each
+process; 0 for what torch takes). RESULT is a JSON file; `points` (frames, 17, 2), `scores` and `person` are in
+RESULT.npz.
 """
 
 import importlib.metadata
@@ -63,18 +64,23 @@ def prepare(network: str, threads: int, everybody_ready: Any) -> None:
     import torch
 
     global _model
-    torch.set_num_threads(threads)
+    if threads:
+        torch.set_num_threads(threads)
     _model = import_ultralytics()(network)
     find_pose(np.zeros((260, 210, 3), np.uint8))
     everybody_ready.wait()
 
 
-def measure(frames: str, rows: list[int]) -> dict[str, Any]:
-    """Return the poses of frames, and when they were begun and done; the frames are read before that."""
-    with np.load(frames) as archive:
-        pictures = {row: np.ascontiguousarray(archive[str(row)][:, :, ::-1]) for row in set(rows)}
+def measure(frames: str, pictures: list[str]) -> dict[str, Any]:
+    """Return the poses of an archive's frames, or of pictures if it has no name, and when it began and ended."""
+    import cv2
+
     began = time.monotonic()
-    found = [find_pose(pictures[row]) for row in rows]
+    if frames:
+        with np.load(frames) as archive:
+            found = [find_pose(np.ascontiguousarray(archive[name][:, :, ::-1])) for name in pictures]
+    else:
+        found = [find_pose(cv2.imread(path)) for path in pictures]
     return {"found": found, "began": began, "ended": time.monotonic()}
 
 
@@ -91,14 +97,18 @@ def main(request_file: str, result_file: str) -> None:
     request = json.loads(Path(request_file).read_text(encoding="utf-8"))
     if request["export"]:
         export(request["network"], request["export"])
-    with np.load(request["frames"]) as archive:
-        rows = list(range(len(archive.files))) * request["passes"]
-    workers = request["workers"]
-    threads = max(1, (os.cpu_count() or 1) // workers)
-    everybody_ready = multiprocessing.Barrier(workers)
-    shares = [rows[len(rows) * worker // workers : len(rows) * (worker + 1) // workers] for worker in range(workers)]
-    with ProcessPoolExecutor(workers, None, prepare, (request["network"], threads, everybody_ready)) as pool:
-        answers = list(pool.map(measure, [request["frames"]] * workers, shares))
+    workers, frames, pictures = request["workers"], request.get("frames", ""), request.get("pictures", [])
+    if frames:
+        with np.load(frames) as archive:
+            pictures = list(archive.files)
+    # A fork of a process in which torch has exported a network waits for ever for threads that it does not have.
+    context = multiprocessing.get_context("spawn")
+    everybody_ready = context.Barrier(workers)
+    cuts = [len(pictures) * worker // workers for worker in range(workers + 1)]
+    shares = [pictures[first:last] for first, last in zip(cuts, cuts[1:])]  # noqa: B905, RUF007 - any Python will do
+    prepared = (request["network"], request["threads"], everybody_ready)
+    with ProcessPoolExecutor(workers, context, prepare, prepared) as pool:
+        answers = list(pool.map(measure, [frames] * workers, shares))
     found = [pose for answer in answers for pose in answer["found"]]
     points = np.full((len(found), POINTS, 3), np.nan, np.float32)
     person = np.full(len(found), np.nan, np.float32)
