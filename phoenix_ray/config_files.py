@@ -132,12 +132,9 @@ def shipped_configs() -> Path:
 
 
 def with_absolute_paths(settings: Settings) -> Settings:
-    """Return settings whose paths are the same places in workers, which run in other folders.
-
-    They are those of the output, the weights, and manifests of networks.
-    """
+    """Return settings whose paths mean the same places in workers, which run in other folders."""
     output, model = settings.output, settings.model
-    paths = {
+    places = {
         "weights_path": _absolute(model.weights_path),
         "name": _absolute_manifest(model.name),
         "detector": _absolute_manifest(model.detector),
@@ -146,13 +143,13 @@ def with_absolute_paths(settings: Settings) -> Settings:
     return settings.model_copy(
         update={
             "output": output.model_copy(update={"path": _absolute(output.path)}),
-            "model": model.model_copy(update=paths),
+            "model": model.model_copy(update=places),
         }
     )
 
 
 def _absolute_manifest(name: str) -> str:
-    """Return a manifest's path made absolute; a name as it is."""
+    """Return the absolute path of a manifest; a model's name as it is."""
     return _absolute(name) if name.endswith((".yaml", ".yml")) else name
 
 

@@ -372,7 +372,11 @@ BAD: dict[str, Bad] = {
         "open size",
         code=EXIT_MODEL,
     ),
-    "fails on a picture": Bad(_dies, EXIT_MODEL, ("little.onnx", "210x260")),
+    "fails on a picture": Bad(
+        _dies,
+        EXIT_MODEL,
+        ("little.onnx cannot compute an input of (1, 3, 96, 64)", "Compare its manifest", "models add"),
+    ),
     "no file": Bad(lambda world: world.file.unlink(), EXIT_MODEL, ("There is no file", "little.onnx")),
     "a folder": Bad(_folder, EXIT_MODEL, ("little.onnx is not a file",)),
     "no manifest": Bad(

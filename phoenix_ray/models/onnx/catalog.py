@@ -56,11 +56,6 @@ class LocatedManifest:
         half = self.manifest.fp16
         return self.folder / (half.file or f"{self.manifest.name}-fp16.onnx") if half else None
 
-    @property
-    def is_shipped(self) -> bool:
-        """Whether the package brings it."""
-        return self.path.parent == shipped_folder()
-
 
 def find_manifest(
     name: str, weights_path: str, others: Sequence[str] = (), kind: Kind | None = None

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from phoenix_ray.errors import ModelError
-from phoenix_ray.models.onnx.catalog import LocatedManifest
 from phoenix_ray.models.onnx.manifest import (
     Channels,
     DetectorManifest,
@@ -102,45 +101,6 @@ def sha256_of(path: Path) -> str:
         while block := file.read(_BLOCK):
             digest.update(block)
     return digest.hexdigest()
-
-
-def require_network(located: LocatedManifest, *, half: bool = False) -> Path:
-    """Return the path of a manifest's file, which is there and has the right sha256.
-
-    Args:
-        located: The manifest.
-        half: Whether the network in half precision is wanted.
-
-    Raises:
-        ModelError: The file is missing, is another one, or the manifest names none in half precision.
-    """
-    manifest = located.manifest
-    path = located.fp16_network if half else located.network
-    expected = manifest.fp16 if half else manifest.weights
-    if path is None or expected is None:
-        raise ModelError(
-            f"{manifest.name} has no file in half precision: add one with `phoenix-ray models add --fp16`, or leave "
-            "model.precision=fp16 out."
-        )
-    if not expected.sha256 and (located.is_shipped or not path.is_file()):
-        raise ModelError(
-            f"The file of {manifest.name} is not in {located.folder}. Bring it with `phoenix-ray models add FILE.onnx "
-            f"--manifest {manifest.name if located.is_shipped else located.path}`. Where to get it: "
-            f"{' '.join(manifest.source.split())}"
-        )
-    try:
-        found = sha256_of(path)
-    except OSError as error:
-        raise ModelError(
-            f"{path}, the file of {manifest.name}, cannot be read ({error.strerror}): add it on this machine too with "
-            "`phoenix-ray models add`, or let all nodes see one folder (model.weights_path)."
-        ) from None
-    if expected.sha256 and found != expected.sha256:
-        raise ModelError(
-            f"{path} has the sha256 {found}, but {located.path} says {expected.sha256}: add it again with "
-            "`phoenix-ray models add`."
-        )
-    return path
 
 
 def mismatches(manifest: PoseManifest | DetectorManifest | HeadManifest, facts: NetworkFacts) -> list[str]:
