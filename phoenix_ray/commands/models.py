@@ -196,6 +196,8 @@ def _seen(added: AddedNetwork) -> Iterator[str]:
     if "license" in facts.metadata and _short(manifest.license).lower() not in facts.metadata["license"].lower():
         yield "licence  The file names another licence than its manifest (above): find out which one holds."
     yield f"{'is there' if added.was_there else 'added':8} {added.located.path}"
+    for file in added.unused:
+        yield f"unused   {file}: of a network that was replaced; remove it when no run needs it"
     setting = {"pose": "model.name", "detector": "model.box=detector model.detector", "head": "model.heads"}[
         manifest.kind
     ]

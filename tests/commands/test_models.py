@@ -115,9 +115,13 @@ def test_another_file_of_the_same_name_is_refused_until_it_may_replace(world: Wo
     refused = world.add()
     assert refused.exit_code == EXIT_USAGE
     assert "--replace" in refused.output
-    assert world.add("--replace").exit_code == EXIT_OK
-    assert len(list(world.weights.glob("*.onnx"))) == 1, "the old file stays behind"
+    (old,) = world.weights.glob("*.onnx")
+    replaced = world.add("--replace")
+    assert replaced.exit_code == EXIT_OK
+    assert f"unused   {old}" in replaced.output
     assert world.add("--name", "other").exit_code == EXIT_OK
+    invoke("models", "remove", "little", "--path", world.weights)
+    assert {path.name.partition("-")[0].partition(".")[0] for path in world.weights.iterdir()} == {"other"}
 
 
 def test_a_network_of_the_package_is_added_by_the_name_of_its_manifest(world: World) -> None:

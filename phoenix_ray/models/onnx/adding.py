@@ -2,7 +2,8 @@
 
 `phoenix-ray models add`, `check` and `remove` call it. Any number of nodes may add to a shared folder at once: a file
 is stored under a name that holds the first digits of its sha256, and its manifest, which names it, is written last. So
-a manifest never names bytes of another network, and whoever comes last wins as a whole.
+a manifest never names bytes of another network, and whoever comes last wins as a whole. Files that are replaced stay
+until `models remove`: a node that adds them at the same moment may be about to name them.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from phoenix_ray.models.onnx.catalog import (
     LocatedManifest,
     OnnxManifest,
     added_manifests,
+    is_readable_file,
     parse_manifest,
     read_network_manifest,
     shipped_folder,
@@ -49,12 +51,14 @@ class AddedNetwork:
         facts: What the file says of itself.
         tried: What came out for pictures of noise, one line for each; empty for kinds that are not tried.
         was_there: Whether the same network had been added before.
+        unused: Files of networks that had this name before; nothing names them any more.
     """
 
     located: LocatedManifest
     facts: NetworkFacts
     tried: tuple[str, ...]
     was_there: bool
+    unused: tuple[Path, ...] = ()
 
 
 def add_network(
@@ -83,7 +87,7 @@ def add_network(
         MissingExtraError: onnxruntime is not installed.
         ModelError: A file is not a network, or not what the manifest says; or the folder cannot be written.
     """
-    if not file.is_file():
+    if not is_readable_file(file):
         raise ModelError(f"There is no file {file}." if not file.exists() else f"{file} is not a file.")
     source = manifest_for(file, manifest, folder)
     described = read_network_manifest(source)
@@ -105,15 +109,12 @@ def add_network(
         write_whole(added.network, file.read_bytes())
         if fp16 is not None and added.fp16_network is not None:
             write_whole(added.fp16_network, fp16.read_bytes())
-        old = _files_of(path, folder) if path.is_file() else set()
         write_whole(path, text.encode())
-        for stale in old - _files_of(path, folder):
-            stale.unlink(missing_ok=True)
     except OSError as error:
         raise ModelError(
             f"{name} cannot be written to {folder} ({error.strerror}): choose another folder with --path."
         ) from None
-    return AddedNetwork(added, facts, tried, was_there)
+    return AddedNetwork(added, facts, tried, was_there, tuple(unused_files(folder, name)))
 
 
 def manifest_for(file: Path, wanted: str, folder: Path) -> Path:
@@ -130,14 +131,14 @@ def manifest_for(file: Path, wanted: str, folder: Path) -> Path:
     """
     if wanted.endswith(SUFFIXES):
         path = Path(wanted).expanduser()
-        if not path.is_file():
+        if not is_readable_file(path):
             raise ConfigError(f"There is no manifest {path} (--manifest).")
         return path
     beside = [file.with_suffix(suffix) for suffix in SUFFIXES]
     name = wanted or file.stem
     named = [place / f"{name}{SUFFIX}" for place in (shipped_folder(), folder)]
     for path in named if wanted else [*beside, *named]:
-        if "/" not in name and path.is_file():
+        if "/" not in name and is_readable_file(path):
             return path
     names = sorted(path.stem for path in shipped_folder().glob(f"*{SUFFIX}"))
     if wanted:
@@ -198,13 +199,21 @@ def remove_network(name: str, folder: Path) -> list[Path]:
         there = f"There are {', '.join(names)}." if names else "Nothing was added there."
         raise ConfigError(f"{folder} has no added network '{name}'.{did_you_mean(name, names)} {there}")
     # The manifest first: without it, nothing names the files.
-    removed = [path, *sorted(_files_of(path, folder))]
+    named = _files_of(path, folder)
+    removed = [path, *sorted({*named, *unused_files(folder, name)})]
     try:
         for file in removed:
             file.unlink(missing_ok=True)
     except OSError as error:
         raise ModelError(f"{name} cannot be removed from {folder} ({error.strerror}).") from None
     return removed
+
+
+def unused_files(folder: Path, name: str) -> list[Path]:
+    """Return files that were added to a folder under a name and that its manifest does not name."""
+    pattern = re.compile(rf"{re.escape(name)}-[0-9a-f]{{{_DIGITS}}}\.\w+")
+    found = {path for path in folder.glob(f"{name}-*") if pattern.fullmatch(path.name)}
+    return sorted(found - _files_of(folder / f"{name}{SUFFIX}", folder))
 
 
 def _checked_sum(file: Path, expected: NetworkFile, source: Path, field: str) -> str:

@@ -148,6 +148,14 @@ def parse_manifest(text: str, path: Path) -> OnnxManifest:
     raise ConfigError(f"The manifest {path} is not right (docs/manifests.md):\n  {lines}")
 
 
+def is_readable_file(path: Path) -> bool:
+    """Return whether there is such a file; raise ConfigError where its folder or name forbids to look."""
+    try:
+        return path.is_file()
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}.") from None
+
+
 def shipped_folder() -> Path:
     """Return the folder of the manifests that the package brings."""
     return Path(str(files("phoenix_ray.models.onnx").joinpath("manifests")))
@@ -160,7 +168,7 @@ def _find(name: str, folder: Path, others: Sequence[str], setting: str) -> Locat
     # A name with a slash is a path.
     for place in () if set(name) & set("/\\") or not name else (folder, shipped_folder()):
         path = place / f"{name}{SUFFIX}"
-        if path.is_file():
+        if is_readable_file(path):
             return LocatedManifest(read_network_manifest(path), path, folder)
     if name.endswith(".onnx"):
         beside = Path(name).with_suffix(SUFFIX)
