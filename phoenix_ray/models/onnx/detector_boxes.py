@@ -66,9 +66,8 @@ def find_detector(settings: ModelSettings) -> tuple[DetectorManifest, LocatedMan
     """
     if not settings.detector:
         raise ConfigError("model.box=detector needs model.detector: the name or path of a detector's manifest.")
-    located = find_manifest(settings.detector, settings.weights_path)
-    if not isinstance(located.manifest, DetectorManifest):
-        raise ConfigError(f"{located.path} describes a {located.manifest.kind}, not a detector (model.detector).")
+    located = find_manifest(settings.detector, settings.weights_path, kind="detector")
+    assert isinstance(located.manifest, DetectorManifest)
     return located.manifest, located
 
 

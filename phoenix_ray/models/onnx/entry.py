@@ -155,7 +155,7 @@ class OnnxEntry:
 
 def onnx_entry(settings: ModelSettings, others: Sequence[str] = ()) -> OnnxEntry:
     """Return the entry of the network that `model.name` names; raise ConfigError where there is none."""
-    return OnnxEntry(find_manifest(settings.name, settings.weights_path, others))
+    return OnnxEntry(find_manifest(settings.name, settings.weights_path, others, kind="pose"))
 
 
 def refuse_other_file(located: LocatedManifest, file: NetworkFile, path: Path) -> None:

@@ -213,7 +213,7 @@ class OnnxSession:
                 ) from None
             raise ModelError(
                 f"{self._path} cannot compute an input of {_show(inputs.shape)}: {error}. Compare its manifest (input, "
-                "decoder) with the file: `phoenix-ray models check` shows both."
+                "decoder) with the file: `phoenix-ray models add` shows what the file says."
             ) from None
         arrays = [np.asarray(output) for output in outputs]
         for output, array in zip(self.outputs, arrays, strict=True):
