@@ -161,7 +161,7 @@ def run_mediapipe_tracking(
 
 
 def _run_mediapipe(python: Path, request: Mapping[str, Any], scratch: Path) -> Measurement:
-    result, wall_seconds = _run_script(python, mediapipe_practice.__file__, request, scratch)
+    result, wall_seconds = run_script(python, mediapipe_practice.__file__, request, scratch)
     return Measurement(
         frames=result["frames"],
         steady_seconds=result["steady_seconds"],
@@ -178,7 +178,7 @@ def run_ray_data(python: Path, pictures: Sequence[str], workers: int, scratch: P
         PhoenixRayError: The contestant failed.
     """
     request = {"pictures": list(pictures), "workers": workers, "output": str(scratch / "parquet")}
-    result, wall_seconds = _run_script(python, ray_data_practice.__file__, request, scratch)
+    result, wall_seconds = run_script(python, ray_data_practice.__file__, request, scratch)
     return Measurement(
         result["frames"], result["steady_seconds"], wall_seconds, details={"versions": result["versions"]}
     )
@@ -267,7 +267,7 @@ def script_command(python: Path, script: str, request: Mapping[str, Any], scratc
     return [str(python), "-I", script, str(file), str(scratch / "result.json")]
 
 
-def _run_script(python: Path, script: str, request: Mapping[str, Any], scratch: Path) -> tuple[dict[str, Any], float]:
+def run_script(python: Path, script: str, request: Mapping[str, Any], scratch: Path) -> tuple[dict[str, Any], float]:
     """Run a peer's script; return its result, and the seconds it took."""
     wall_seconds = run_command(script_command(python, script, request, scratch), scratch, own_environment())
     result: dict[str, Any] = json.loads((scratch / "result.json").read_text(encoding="utf-8"))

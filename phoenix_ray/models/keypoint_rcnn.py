@@ -74,7 +74,7 @@ class KeypointRcnnEntry:
             "pipeline_version": _PIPELINE_VERSION,
             "min_detection_confidence": repr(settings.min_detection_confidence),
             "weights": SHA256_BEGINS,
-            **({"architecture": provenance.architecture() if here else settings.architecture} if on_cpu else {}),
+            **({"architecture": provenance.vector_architecture() if here else settings.architecture} if on_cpu else {}),
             "device": settings.device,
             "batch_size": str(size),
             "torch": _release("torch"),

@@ -26,7 +26,7 @@ from phoenix_ray.errors import ModelError, PhoenixRayError
 from phoenix_ray.estimation import Estimate, estimate_frames, first_state, track_frames
 from phoenix_ray.layouts import Layout
 from phoenix_ray.model_settings import ModelSettings
-from phoenix_ray.models import registry
+from phoenix_ray.models import provenance, registry
 from phoenix_ray.models.base import PoseModel, TrackingModel
 from phoenix_ray.sources.base import Frame, Video
 from phoenix_ray.sources.frames import read_frames_except, undecoded_frames
@@ -160,8 +160,9 @@ def recorded_settings(identity: DatasetIdentity, source: str, overrides: Sequenc
     Raises:
         ConfigError: A word is not a setting.
     """
-    # The architecture is that of the machine that recomputes, whatever the dataset's is.
-    names = ModelSettings.model_fields.keys() - {"architecture"}
+    # The architecture is that of the machine that recomputes, unless the dataset's is a kind that includes it.
+    includes_it = identity.model.get("architecture") == provenance.architecture()
+    names = ModelSettings.model_fields.keys() - (set() if includes_it else {"architecture"})
     words = [f"model.{name}={value}" for name, value in identity.model.items() if name in names]
     words += [f"model.name={identity.model.get('model', 'holistic')}", f"source.signature={identity.signature}"]
     words += [f"source.{name}={value}" for name, value in identity.listing.items() if name in LISTING_SETTINGS]

@@ -273,7 +273,7 @@ def _mode(settings: ModelSettings) -> dict[str, str]:
 
 def _architecture(settings: ModelSettings) -> dict[str, str]:
     here = settings.architecture == "auto"
-    return {"architecture": provenance.architecture() if here else settings.architecture}
+    return {"architecture": provenance.architecture() if here else provenance.without_vectors(settings.architecture)}
 
 
 def _try_engine(torch: ModelSettings, litert: ModelSettings, conditions: TrialConditions) -> TrialDecision:
