@@ -22,8 +22,8 @@ from benchmarks.contestants import (
 from benchmarks.frames import BenchmarkFrames
 from phoenix_ray.dataset.reader import Dataset
 from phoenix_ray.errors import OutputError
-from phoenix_ray.exports.pose_import import read_pose_file
 from phoenix_ray.exports.pickles import load_pickle
+from phoenix_ray.exports.pose_import import read_pose_file
 
 # A frame (its position in the benchmark's list) → x, y in pixels of all points, NaN where missing.
 FramePoints = Mapping[int, NDArray[np.float64]]
