@@ -86,6 +86,8 @@ def compare_command(
         )
     text = json.dumps(comparison_json(comparison), indent=1, ensure_ascii=False)
     if as_json:
+        for model in comparison.failed:
+            click.echo(printable_line(f"Left out: {model.reason}"), err=True)
         click.echo(text)
     else:
         # In a file or a pipe nothing needs to be cut to a terminal's width.

@@ -138,7 +138,7 @@ def compare_models(
         size: How much is compared.
         labels: A file of COCO keypoint annotations.
         reference: Compare each model with this alone, of `candidates`; None compares each two.
-        announce: Receives lines about downloads and failures.
+        announce: Receives a line for each download of weights.
         show: Moves a progress bar over the models.
 
     Raises:
@@ -207,7 +207,6 @@ def _run(
         except Exception as error:
             reason = f"{candidate.label}: {error_message(error)}"
             failed.append(FailedModel(candidate, reason))
-            announce(f"Left out: {reason}")
     show(len(candidates), len(candidates))
     return results, failed
 
