@@ -102,7 +102,7 @@ def choose_frames(comparison: ModelComparison) -> list[ShownFrame]:
         apart = np.fmax.reduce([pair.apart for pair in comparison.pairs])[rows]
         alone = np.max([pair.one_sided for pair in comparison.pairs], axis=0)[rows]
         for why, values in (("farthest apart", apart), ("found by one model alone", alone.astype(np.float64))):
-            for place in _largest(values, SHOWN_OF_EACH):
+            for place in _largest(values, [run for run, _ in places]):
                 chosen.setdefault(places[place], why)
     spread = (np.arange(SHOWN_OF_EACH) + 0.5) * len(places) / SHOWN_OF_EACH
     for place in spread.astype(int).tolist():
@@ -110,10 +110,17 @@ def choose_frames(comparison: ModelComparison) -> list[ShownFrame]:
     return [ShownFrame(run, row, why) for (run, row), why in sorted(chosen.items())]
 
 
-def _largest(values: NDArray[np.float64], most: int) -> list[int]:
-    """Return the places of the largest values above 0, the first of equals first."""
+def _largest(values: NDArray[np.float64], runs: Sequence[int]) -> list[int]:
+    """Return the places of the largest values above 0, the first of equals first: of each run one before a second.
+
+    Neighbouring frames look alike.
+    """
     order = np.argsort(-np.nan_to_num(values, nan=0.0), kind="stable")
-    return [place for place in order[:most].tolist() if values[place] > 0]
+    candidates = [place for place in order.tolist() if values[place] > 0]
+    firsts = {runs[place]: place for place in reversed(candidates)}.values()
+    others = [place for place in candidates if place not in firsts]
+    ranked = sorted(firsts, key=candidates.index)
+    return [*ranked, *others][:SHOWN_OF_EACH]
 
 
 def _pictures(comparison: ModelComparison) -> Element:

@@ -286,6 +286,14 @@ def test_the_page_holds_the_same_frames_for_each_model(source: Path) -> None:
     assert "https://" not in page
 
 
+def test_frames_of_each_run_are_shown_before_a_second_of_one(source: Path) -> None:
+    comparison = compare(source, ["synthetic", "shifted,batch_size=2"])
+    (pair,) = comparison.pairs
+    pair.apart[:] = np.arange(24) + 1.0
+    frames = [(frame.run, frame.row) for frame in choose_frames(comparison) if frame.why == "farthest apart"]
+    assert frames == [(0, 7), (1, 7), (2, 6), (2, 7)]
+
+
 def test_names_in_the_page_are_never_markup(tmp_path: Path) -> None:
     from tests.sources.made_up import write_frames
 
