@@ -13,6 +13,7 @@ from typing import Protocol
 from phoenix_ray.errors import ConfigError, ModelError
 from phoenix_ray.model_settings import ModelSettings
 from phoenix_ray.models.base import ModelFacts, ModelInfo, PoseModel, Trial
+from phoenix_ray.models.heads.entry import EntryWithHeads
 from phoenix_ray.models.holistic.entry import HOLISTIC, POSE_ALONE, HolisticEntry
 from phoenix_ray.models.onnx.entry import onnx_entry
 from phoenix_ray.models.provenance import MACHINE_FIELDS
@@ -139,4 +140,4 @@ def _find(settings: ModelSettings) -> ModelEntry:
         raise ConfigError(
             f"Model '{settings.name}' has no engine '{settings.engine}' (model.engine): it has {choices}."
         )
-    return entry
+    return EntryWithHeads(entry, settings) if settings.heads else entry

@@ -52,6 +52,8 @@ class Prepared:
         placements: What each normalisation did, in order. Without any, x and y are 0..1 over the image.
         mirrored: Whether left and right are swapped.
         annotation: Text of the source: `gloss`, `translation`, `signer`, ….
+        heads: Columns of the heads that were taken, by name: float32 (frames,), logits (frames, classes); NaN where
+            they are missing. Nothing but new frame rates and lengths changes them.
     """
 
     split: str
@@ -67,6 +69,7 @@ class Prepared:
     placements: tuple[Placement, ...] = ()
     mirrored: bool = False
     annotation: Mapping[str, str] = field(default_factory=dict)
+    heads: Mapping[str, Floats] = field(default_factory=dict)
 
     def __len__(self) -> int:
         """Return the number of frames."""

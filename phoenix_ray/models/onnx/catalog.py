@@ -37,13 +37,16 @@ class LocatedManifest:
     folder: Path
 
 
-def find_manifest(name: str, weights_path: str, others: Sequence[str] = ()) -> LocatedManifest:
+def find_manifest(
+    name: str, weights_path: str, others: Sequence[str] = (), setting: str = "model.name"
+) -> LocatedManifest:
     """Return the manifest of a name, or at a path.
 
     Args:
         name: A manifest's name, or the path of a .yaml file.
         weights_path: The setting `model.weights_path`.
         others: Names of models without a manifest, for the message.
+        setting: The setting that names it, for the message.
 
     Raises:
         ConfigError: There is no such manifest, or it is not right; the message names the field.
@@ -58,9 +61,7 @@ def find_manifest(name: str, weights_path: str, others: Sequence[str] = ()) -> L
             return LocatedManifest(read_network_manifest(path), path, folder)
     known = sorted({path.stem for place in (folder, _package_folder()) for path in place.glob(f"*{SUFFIX}")})
     names = [*others, *known]
-    raise ConfigError(
-        f"There is no model '{name}' (model.name).{did_you_mean(name, names)} Models: {', '.join(names)}."
-    )
+    raise ConfigError(f"There is no model '{name}' ({setting}).{did_you_mean(name, names)} Models: {', '.join(names)}.")
 
 
 def shipped_manifests() -> tuple[LocatedManifest, ...]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from phoenix_ray.setting_types import Fraction, PositiveInt, Section
 
@@ -43,7 +43,7 @@ class InputFormat(Section):
 
 
 class Channels(Section):
-    """Some channels of an output: all, or a range of its second dimension (of the last for heads)."""
+    """Some channels of an output: all, or a range of its second dimension."""
 
     output: str = Field(description="Name of the output.")
     first: Annotated[int, Field(ge=0)] = Field(0, description="First channel.")
@@ -199,12 +199,48 @@ class DetectorManifest(NetworkManifest):
     decoder: BoxDecoder
 
 
-class CropOfHead(Section):
-    """The region that a head sees."""
+class HeadInput(InputFormat):
+    """How a crop becomes the input of a head."""
 
-    part: str = Field("face", description="The part whose points it surrounds.")
+    resize: Literal["affine"] = Field("affine", description="The square crop fills the input.")
+
+    @model_validator(mode="after")
+    def _refuse_other_shapes(self) -> HeadInput:
+        if self.size[0] != self.size[1]:
+            raise ValueError(f"size: the input of a head is a square, not {self.size[0]}x{self.size[1]}")
+        if self.padding != 1:
+            raise ValueError("padding: give crop.scale for a head")
+        grey = self.channel_order == "grey"
+        for name, numbers in (("mean", self.mean), ("std", self.std)):
+            if len(numbers) not in ((1,) if grey else (1, 3)):
+                raise ValueError(
+                    f"{name}: give {'one number' if grey else 'one number or three'} for channel_order "
+                    f"{self.channel_order}"
+                )
+        return self
+
+
+class CropOfHead(Section):
+    """The region that a head sees: an upright square around the points of a part."""
+
+    part: str = Field("face", description="The part.")
     scale: Annotated[float, Field(gt=0)] = Field(
-        1.0, description="Side of the square over the longer side of their box."
+        1.0, description="Side of the square over the longer side of the points' box, in pixels of the picture."
+    )
+
+
+class OutputOfHead(Section):
+    """Numbers of an output (N, numbers) or (N,)."""
+
+    output: str = Field("", description="Name of the output. Empty: the only one.")
+    first: Annotated[int, Field(ge=0)] = Field(0, description="Place of the first of them.")
+
+
+class ValueOfHead(OutputOfHead):
+    """A number such as valence."""
+
+    clamp: tuple[float, float] | None = Field(
+        None, description="Lowest and highest value: what lies outside becomes the nearer. Empty: as the network says."
     )
 
 
@@ -212,17 +248,37 @@ class HeadDecoder(Section):
     """What the outputs of a head mean."""
 
     classes: tuple[str, ...] = Field((), description="Names of the classes, in the network's order.")
-    logits: Channels | None = Field(None, description="Scores of the classes.")
+    logits: OutputOfHead | None = Field(
+        None, description="Scores of the classes: as many numbers as there are classes."
+    )
     probabilities: bool = Field(False, description="Whether the scores are probabilities already (softmax inside).")
-    values: dict[str, Channels] = Field(default_factory=dict, description="Numbers such as valence and arousal.")
+    values: dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")], ValueOfHead] = Field(
+        default_factory=dict, description="Numbers beside the classes, by name, such as valence and arousal."
+    )
     heatmap: str = Field("", description="Output with maps (N, points, height, width), for the quality. Empty: none.")
+
+    @model_validator(mode="after")
+    def _refuse_contradictions(self) -> HeadDecoder:
+        if bool(self.classes) != (self.logits is not None):
+            raise ValueError("classes and logits: give both or neither")
+        if not self.classes and not self.values:
+            raise ValueError("give classes and logits, or values: a head without them says nothing")
+        if len(set(self.classes)) < len(self.classes):
+            raise ValueError("classes: a name is there twice")
+        if taken := {"logits", "quality"} & set(self.values):
+            raise ValueError(f"values: {min(taken)} is the name of a column that every head has")
+        for name, value in self.values.items():
+            if value.clamp is not None and value.clamp[0] > value.clamp[1]:
+                raise ValueError(f"values.{name}.clamp: the lowest comes first")
+        return self
 
 
 class HeadManifest(NetworkManifest):
-    """A network that looks at the crop of a part, for model.heads."""
+    """A network that looks at the crop of a part, for model.heads; its file may be a .tflite file."""
 
     kind: Literal["head"]
     head: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")] = Field(description="Prefix of the columns: emotion.")
+    input: HeadInput
     crop: CropOfHead = Field(default_factory=CropOfHead)
     decoder: HeadDecoder
 
