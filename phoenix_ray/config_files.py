@@ -132,14 +132,25 @@ def shipped_configs() -> Path:
 
 
 def with_absolute_paths(settings: Settings) -> Settings:
-    """Return settings whose output and weights are the same places in workers, which run in other folders."""
+    """Return settings whose paths mean the same places in workers, which run in other folders."""
     output, model = settings.output, settings.model
+    places = {
+        "weights_path": _absolute(model.weights_path),
+        "name": _absolute_manifest(model.name),
+        "detector": _absolute_manifest(model.detector),
+        "heads": tuple(map(_absolute_manifest, model.heads)),
+    }
     return settings.model_copy(
         update={
             "output": output.model_copy(update={"path": _absolute(output.path)}),
-            "model": model.model_copy(update={"weights_path": _absolute(model.weights_path)}),
+            "model": model.model_copy(update=places),
         }
     )
+
+
+def _absolute_manifest(name: str) -> str:
+    """Return the absolute path of a manifest; a model's name as it is."""
+    return _absolute(name) if name.endswith((".yaml", ".yml")) else name
 
 
 def _absolute(path: str) -> str:

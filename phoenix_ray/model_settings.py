@@ -32,7 +32,7 @@ class ModelSettings(Section):
         description="Where engine torch computes. 'auto' takes a CUDA GPU if there is one, else the CPU. Devices round "
         "differently, so the device is part of a dataset's identity.",
     )
-    architecture: Literal["auto", "x86_64", "x86_64-without-fma", "aarch64"] = Field(
+    architecture: Literal["auto", "x86_64", "x86_64-avx2", "x86_64-avx512", "x86_64-without-fma", "aarch64"] = Field(
         "auto",
         description="Kind of processor that computes on the CPU: x86-64 since 2013, older x86-64, or ARM. Their "
         "landmarks differ by up to a pixel, so it is part of a dataset's identity, and workers on another kind are "

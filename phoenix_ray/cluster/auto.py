@@ -92,11 +92,11 @@ def decide_without_trial(
     model, recorded = settings.model, _recorded(storage)
     if (
         recorded
-        and recorded.model.get("model") == model.name
+        and recorded.model.get("model") == registry.model_name(model)
         and model.engine in ("auto", recorded.model.get("engine"))
     ):
         return _as_recorded(model, recorded)
-    may_use_gpus = model.engine in ("auto", "torch") and settings.cluster.num_gpus != 0
+    may_use_gpus = model.engine in ("auto", "torch", "onnx") and settings.cluster.num_gpus != 0
     has_gpu = may_use_gpus and resources().get("GPU", 0) > 0
     trial = None if recorded else registry.trial(model, has_gpu=has_gpu)
     return trial or registry.resolve_auto(model, has_gpu=has_gpu)

@@ -1,9 +1,9 @@
 """What computed the landmarks: the processor and the libraries that a model's numbers depend on.
 
-The *architecture* and the generation of LiteRT's arithmetic belong to a dataset's identity: rows that differ in them
-are not comparable. Everything else is recorded with each partition, in a line of text named *kernels*, such as
-`arch=x86_64 isa=avx512 litert=2.3.0 numpy=2.4.6 opencv=4.13.0`. It shows later which rows come from unlike machines,
-and `compare_kernels` how far these lie apart (measured in docs/parity.md).
+The *architecture* and the generation of LiteRT's or onnxruntime's arithmetic belong to a dataset's identity: rows that
+differ in them are not comparable. Everything else is recorded with each partition, in a line of text named *kernels*,
+such as `arch=x86_64 isa=avx512 litert=2.3.0 numpy=2.4.6 opencv=4.13.0`. It shows later which rows come from unlike
+machines, and `compare_kernels` how far these lie apart (measured in docs/parity.md).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from itertools import combinations
 from pathlib import Path
 
 # Fields of a model's identity that depend on the machine, not on the settings.
-MACHINE_FIELDS = ("architecture", "litert")
+MACHINE_FIELDS = frozenset({"architecture", "litert", "onnxruntime"})
 
 # Names of processors as Python reports them → as an identity records them.
 _ARCHITECTURES = {"amd64": "x86_64", "x86_64": "x86_64", "arm64": "aarch64", "aarch64": "aarch64"}
@@ -42,6 +42,9 @@ _DISTRIBUTIONS: Mapping[str, Sequence[str]] = {
 # Version of LiteRT → versions that give the same bits (docs/parity.md); 1.2, 1.4 and 2.0 are up to 2.3 px off.
 _LITERT_GENERATIONS = {"2.1": "2.1-2.3", "2.2": "2.1-2.3", "2.3": "2.1-2.3"}
 
+# The same for onnxruntime (docs/engines.md): 1.30.0, 1.31.1 and 1.32.0 were tried; 1.23 and 1.27 differ.
+_ONNXRUNTIME_GENERATIONS = {"1.30": "1.30-1.32", "1.31": "1.30-1.32", "1.32": "1.30-1.32"}
+
 # Largest distance of landmarks of two architectures, in pixels of a 210x260 to 480x640 frame (docs/parity.md).
 _PIXELS_APART = {
     frozenset(("x86_64", "aarch64")): 1.25,
@@ -57,6 +60,15 @@ def architecture() -> str:
     return WITHOUT_FMA if known == "x86_64" and flags and not {"fma", "avx2"} <= flags else known
 
 
+def vector_architecture() -> str:
+    """Return the architecture and, on x86-64, the instruction set by which onnxruntime chooses the order of its sums.
+
+    `x86_64-avx512`, `x86_64-avx2`, or else what `architecture` returns.
+    """
+    known, vectors = architecture(), instruction_set()
+    return f"{known}-{vectors}" if known == "x86_64" and vectors in ("avx2", "avx512") else known
+
+
 def instruction_set() -> str:
     """Return the widest vector instructions of this machine's processor, by which libraries choose kernels."""
     flags = _processor_flags()
@@ -66,6 +78,16 @@ def instruction_set() -> str:
 def litert_generation() -> str:
     """Return which versions of LiteRT give the same bits as the installed one; that version alone if not checked."""
     return _generation(_version("litert"))
+
+
+def onnxruntime_version() -> str:
+    """Return the version of the installed onnxruntime, for the CPU or a GPU; empty if there is none."""
+    return _version("onnxruntime")
+
+
+def onnxruntime_generation() -> str:
+    """Return which versions of onnxruntime give the same bits on a CPU as the installed one."""
+    return _onnxruntime_generation(onnxruntime_version())
 
 
 def describe_kernels(libraries: Sequence[str], device: str = "") -> str:
@@ -124,6 +146,8 @@ def _pixels_apart(some: Mapping[str, str], others: Mapping[str, str]) -> float |
         return 0.0
     if any(some.get(name) != others.get(name) for name in ("device", "torch", "mediapipe")):
         return None
+    if _onnxruntime_generation(some.get("onnxruntime", "")) != _onnxruntime_generation(others.get("onnxruntime", "")):
+        return None
     if _generation(some.get("litert", "")) != _generation(others.get("litert", "")):
         return None
     architectures = frozenset((some.get("arch", ""), others.get("arch", "")))
@@ -136,6 +160,10 @@ def _pixels_apart(some: Mapping[str, str], others: Mapping[str, str]) -> float |
 
 def _generation(version: str) -> str:
     return _LITERT_GENERATIONS.get(".".join(version.split(".")[:2]), version)
+
+
+def _onnxruntime_generation(version: str) -> str:
+    return _ONNXRUNTIME_GENERATIONS.get(".".join(version.split(".")[:2]), version)
 
 
 def _parse(kernels: str) -> dict[str, str]:

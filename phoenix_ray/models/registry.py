@@ -12,6 +12,7 @@ from typing import Protocol
 
 from phoenix_ray.errors import ConfigError, ModelError
 from phoenix_ray.model_settings import ModelSettings
+from phoenix_ray.models import provenance
 from phoenix_ray.models.base import ModelFacts, ModelInfo, PoseModel, Trial
 from phoenix_ray.models.heads.entry import EntryWithHeads
 from phoenix_ray.models.holistic.entry import HOLISTIC, POSE_ALONE, HolisticEntry
@@ -54,6 +55,15 @@ _ENTRIES: dict[str, ModelEntry] = {
 def available() -> tuple[ModelInfo, ...]:
     """Return every model, in the order in which to show them."""
     return tuple(entry.info for entry in _ENTRIES.values())
+
+
+def model_name(settings: ModelSettings) -> str:
+    """Return the model's name as an identity records it: that in the manifest where `model.name` is its path.
+
+    Raises:
+        ConfigError: There is no such model or engine.
+    """
+    return _find(settings).info.name
 
 
 def resolve_auto(settings: ModelSettings, *, has_gpu: bool) -> ModelSettings:
@@ -107,14 +117,32 @@ def refuse_other_machine(settings: ModelSettings, recorded: Mapping[str, str]) -
         settings: The run's settings, with every 'auto' decided.
         recorded: `ModelFacts.identity` as the dataset records it.
     """
-    here = facts(settings.model_copy(update={"architecture": "auto"})).identity
-    differing = [name for name in MACHINE_FIELDS if name in recorded and here.get(name) != recorded[name]]
-    if differing:
-        listed = ", ".join(f"{name}: {recorded[name]} → {here.get(name, 'none')}" for name in differing)
+    node = platform.node()
+    try:
+        here = facts(settings.model_copy(update={"architecture": "auto"})).identity
+    except ConfigError as error:
         raise ModelError(
-            f"{platform.node()} would compute other landmarks than the dataset has ({listed}). Run on machines of the "
+            f"{node} cannot find the model as the run's start did: {error} Every node needs the manifest and its file: "
+            "share their folder (model.weights_path), or add them there with `phoenix-ray models add`."
+        ) from None
+    differing = [name for name in recorded if not _same(name, here.get(name), recorded[name])]
+    listed = ", ".join(f"{name}: {recorded[name]} → {here.get(name, 'none')}" for name in differing)
+    if not MACHINE_FIELDS.isdisjoint(differing):
+        raise ModelError(
+            f"{node} would compute other landmarks than the dataset has ({listed}). Run on machines of the "
             "same kind with the same packages, or give this kind an output of its own (model.architecture names it)."
         )
+    if differing:
+        raise ModelError(
+            f"{node} has another model '{settings.name}' than the dataset ({listed}). Put the same version of "
+            "phoenix_ray there, and the same manifest and file (`phoenix-ray models add`, or a shared "
+            "model.weights_path)."
+        )
+
+
+def _same(name: str, here: str | None, recorded: str) -> bool:
+    """Return whether a field of an identity is this machine's; a processor is also of the kind that includes its."""
+    return here == recorded or (name == "architecture" and recorded == provenance.architecture())
 
 
 def ensure_ready(settings: ModelSettings, announce: Callable[[str], None] = print) -> None:

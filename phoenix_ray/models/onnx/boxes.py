@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,7 @@ from phoenix_ray.model_settings import ModelSettings
 from phoenix_ray.models.onnx.manifest import PoseManifest
 
 Box = NDArray[np.float32]
+BoxRule = Literal["frame", "blazepose", "detector"]
 
 
 class BoxFinder(Protocol):
@@ -32,15 +33,27 @@ class FrameBox:
         return [np.array([0, 0, image.shape[1], image.shape[0]], np.float32) for image in images]
 
 
+def box_rule(manifest: PoseManifest, settings: ModelSettings) -> BoxRule:
+    """Return which box a network is shown: what the settings ask for, or else the manifest."""
+    return manifest.box if settings.box == "auto" else settings.box
+
+
 def make_box_finder(manifest: PoseManifest, settings: ModelSettings) -> BoxFinder:
     """Return what finds the box that the settings, or else the manifest, ask for.
 
     Raises:
         ConfigError: There is no such detector.
         ModelError: The detector cannot be loaded.
+        MissingExtraError: onnxruntime is not installed.
     """
-    match manifest.box if settings.box == "auto" else settings.box:
+    match box_rule(manifest, settings):
         case "frame":
             return FrameBox()
-        case other:
-            raise NotImplementedError(other)
+        case "blazepose":
+            from phoenix_ray.models.onnx.blazepose_boxes import BlazeposeBox
+
+            return BlazeposeBox(settings)
+        case "detector":
+            from phoenix_ray.models.onnx.detector_boxes import load_detector
+
+            return load_detector(settings)

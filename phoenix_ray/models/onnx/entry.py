@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+import importlib.metadata
+import platform
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from phoenix_ray.errors import ConfigError, ModelError
-from phoenix_ray.layouts import LAYOUTS, Layout, Part
-from phoenix_ray.layouts.coco import IMAGE_AXES
 from phoenix_ray.model_settings import ModelSettings
 from phoenix_ray.models import provenance
-from phoenix_ray.models.base import ModelFacts, ModelInfo, PoseModel, Trial, frames_per_call
+from phoenix_ray.models.base import ModelFacts, ModelInfo, PoseModel, Trial
+from phoenix_ray.models.onnx.boxes import box_rule
 from phoenix_ray.models.onnx.catalog import LocatedManifest, find_manifest
-from phoenix_ray.models.onnx.manifest import NetworkFile, PoseManifest
-from phoenix_ray.setting_types import Section
+from phoenix_ray.models.onnx.manifest import DetectorManifest, NetworkFile, PoseManifest
+from phoenix_ray.models.onnx.network_identity import ENGINE, network_identity
+from phoenix_ray.models.onnx.network_layout import layout_of_manifest
+from phoenix_ray.models.onnx.session import frames_at_once, require_onnxruntime
+from phoenix_ray.models.weights import ensure_installed
 
-ENGINE = "onnx"
-# Raise it with every change of `models/onnx` that moves a landmark.
-PIPELINE_VERSION = "1"
-# Texts for people: they change no landmark.
-_NOT_COMPARED = {"name", "description", "license", "source", "weights", "fp16", "kind"}
+# Settings of other models → what the manifest has in their place; whoever changes them expects an effect.
+_OF_OTHER_MODELS = {
+    "complexity": "take the manifest of a larger or smaller network",
+    "min_tracking_confidence": "missing_below in the manifest says when a part is missing",
+}
 
 
 class OnnxEntry:
@@ -27,6 +32,9 @@ class OnnxEntry:
 
     Args:
         located: Its manifest.
+
+    Raises:
+        ConfigError: The manifest is not that of a network that finds points, or names no known layout.
     """
 
     def __init__(self, located: LocatedManifest) -> None:
@@ -36,64 +44,113 @@ class OnnxEntry:
             )
         self._located = located
         self._manifest = located.manifest
-        self.info = ModelInfo(
-            self._manifest.name, self._manifest.description, (ENGINE,), (layout_of_manifest(self._manifest).name,)
-        )
+        self._layout = layout_of_manifest(located.manifest)
+        self.info = ModelInfo(self._manifest.name, self._manifest.description, (ENGINE,), (self._layout.name,))
 
     def resolve_auto(self, settings: ModelSettings, *, has_gpu: bool) -> ModelSettings:
-        """Return the settings with engine, device and box decided."""
-        device = ("cuda" if has_gpu else "cpu") if settings.device == "auto" else settings.device
-        box = self._manifest.box if settings.box == "auto" else settings.box
-        return settings.model_copy(update={"engine": ENGINE, "device": device, "box": box})
+        """Return the settings with engine, device and box decided.
+
+        A GPU is taken if there is one and the onnxruntime where the run starts is the one for CUDA.
+        """
+        device = settings.device
+        if device == "auto":
+            device = "cuda" if has_gpu and _is_for_cuda() else "cpu"
+        decided = {"engine": ENGINE, "device": device, "box": box_rule(self._manifest, settings)}
+        resolved = settings.model_copy(update=decided)
+        self._check(resolved)
+        return resolved
 
     def trial(self, settings: ModelSettings, *, has_gpu: bool) -> Trial | None:
         """Return None: there is nothing to try."""
 
     def facts(self, settings: ModelSettings) -> ModelFacts:
-        """Return the facts; the identity holds every field of the manifest that moves a landmark."""
-        identity = {
-            "model": self._manifest.name,
-            "engine": ENGINE,
-            "pipeline_version": PIPELINE_VERSION,
-            "box": self._manifest.box if settings.box == "auto" else settings.box,
-            "architecture": provenance.architecture() if settings.architecture == "auto" else settings.architecture,
-            "device": settings.device,
-            "weights": self._file().sha256,
-            **dict(_flat(self._manifest, _NOT_COMPARED)),
-        }
-        return ModelFacts(
-            layout_of_manifest(self._manifest), identity, frames_per_call(settings), settings.device == "cuda"
-        )
+        """Return the facts; the identity holds every field of the manifests that moves a landmark."""
+        self._check(settings)
+        identity = network_identity(self._manifest, self._file(settings), self._detector(settings), settings)
+        return ModelFacts(self._layout, identity, frames_at_once(settings), settings.device == "cuda")
 
-    def kernels(self, settings: ModelSettings) -> str:  # noqa: ARG002 - the protocol has it
-        """Return processor and libraries that compute on this machine."""
-        return provenance.describe_kernels(("onnxruntime", "numpy", "opencv"))
+    def kernels(self, settings: ModelSettings) -> str:
+        """Return processor, GPU and libraries that compute on this machine."""
+        from phoenix_ray.models.onnx.providers import gpu_name
 
-    def ensure_ready(self, settings: ModelSettings, announce: Callable[[str], None]) -> None:  # noqa: ARG002
-        """Check that onnxruntime is installed and the network's file is the manifest's."""
-        from phoenix_ray.models.onnx.session import require_onnxruntime
+        litert = ("litert",) if box_rule(self._manifest, settings) == "blazepose" else ()
+        return provenance.describe_kernels(("onnxruntime", "numpy", "opencv", *litert), gpu_name(settings.device))
 
+    def ensure_ready(self, settings: ModelSettings, announce: Callable[[str], None]) -> None:
+        """Check that onnxruntime is installed and the files are those of the manifests; install the box's weights."""
         require_onnxruntime()
-        path = self._located.folder / (self._file().file or f"{self._manifest.name}.onnx")
-        try:
-            found = hashlib.sha256(path.read_bytes()).hexdigest()
-        except OSError as error:
-            raise ModelError(
-                f"{path} cannot be read ({error.strerror}): add it with `phoenix-ray models add`."
-            ) from None
-        if found != self._file().sha256:
-            raise ModelError(f"{path} has the sha256 {found}; its manifest {self._located.path} says another.")
+        self._check(settings)
+        refuse_other_file(self._located, self._file(settings), self._path(settings))
+        detector = self._located_detector(settings)
+        if detector is not None:
+            manifest, located = detector
+            refuse_other_file(located, manifest.weights, _path_of(located, manifest.weights))
+        if box_rule(self._manifest, settings) == "blazepose":
+            ensure_installed(settings, announce)
 
     def create(self, settings: ModelSettings) -> PoseModel:
         """Load the network."""
         from phoenix_ray.models.onnx.engine import OnnxModel
 
         self.ensure_ready(settings, print)
-        path = self._located.folder / (self._file().file or f"{self._manifest.name}.onnx")
-        return OnnxModel(self._manifest, path, settings)
+        return OnnxModel(self._manifest, self._path(settings), settings)
 
-    def _file(self) -> NetworkFile:
-        return self._manifest.weights
+    def _check(self, settings: ModelSettings) -> None:
+        """Raise ConfigError where settings contradict each other or the manifest."""
+        name = self._manifest.name
+        if settings.mode != "static":
+            raise ConfigError(
+                f"model.mode={settings.mode}, but {name} sees each frame on its own: only MediaPipe's models track. "
+                "Leave model.mode out, or use model.name=holistic or blazepose."
+            )
+        for field, instead in _OF_OTHER_MODELS.items():
+            if getattr(settings, field) != ModelSettings.model_fields[field].default:
+                raise ConfigError(
+                    f"model.{field} is for MediaPipe's models, but model.name={name}. Leave it out: {instead}."
+                )
+        box = box_rule(self._manifest, settings)
+        if box != "blazepose" and settings.min_detection_confidence != _default("min_detection_confidence"):
+            raise ConfigError(
+                f"model.min_detection_confidence is for model.box=blazepose, but model.box={box}. Leave it out: a "
+                "detector's manifest has min_score, and the model's missing_below."
+            )
+        if settings.detector and box != "detector":
+            raise ConfigError(
+                f"model.detector={settings.detector}, but model.box={box}. Use model.box=detector, or leave it out."
+            )
+        if settings.precision == "tf32" and settings.device != "cuda":
+            raise ConfigError(
+                f"model.precision=tf32 is for NVIDIA's GPUs, but model.device={settings.device}. Use "
+                "model.device=cuda, or model.precision=exact."
+            )
+        self._file(settings)
+        self._located_detector(settings)
+
+    def _file(self, settings: ModelSettings) -> NetworkFile:
+        """Return the manifest's file for `model.precision`; raise ConfigError where it names none."""
+        if settings.precision != "fp16":
+            return self._manifest.weights
+        if self._manifest.fp16 is None:
+            raise ConfigError(
+                f"model.precision=fp16, but {self._located.path} names no file in half precision (fp16). Convert the "
+                "network and add its file to the manifest, or use model.precision=exact."
+            )
+        return self._manifest.fp16
+
+    def _path(self, settings: ModelSettings) -> Path:
+        return _path_of(self._located, self._file(settings), half=settings.precision == "fp16")
+
+    def _detector(self, settings: ModelSettings) -> DetectorManifest | None:
+        found = self._located_detector(settings)
+        return found[0] if found else None
+
+    def _located_detector(self, settings: ModelSettings) -> tuple[DetectorManifest, LocatedManifest] | None:
+        """Return the detector, None where the box needs none; raise ConfigError where there is no such manifest."""
+        if box_rule(self._manifest, settings) != "detector":
+            return None
+        from phoenix_ray.models.onnx.detector_boxes import find_detector
+
+        return find_detector(settings)
 
 
 def onnx_entry(settings: ModelSettings, others: Sequence[str] = ()) -> OnnxEntry:
@@ -101,23 +158,36 @@ def onnx_entry(settings: ModelSettings, others: Sequence[str] = ()) -> OnnxEntry
     return OnnxEntry(find_manifest(settings.name, settings.weights_path, others))
 
 
-def layout_of_manifest(manifest: PoseManifest) -> Layout:
-    """Return the layout of a network's landmarks; raise ConfigError where the manifest names one that is not known."""
-    if isinstance(manifest.layout, str):
-        if manifest.layout not in LAYOUTS:
-            raise ConfigError(f"The manifest of {manifest.name}: there is no layout '{manifest.layout}'.")
-        return LAYOUTS[manifest.layout]
-    parts = (Part(part.name, part.points, IMAGE_AXES, part.edges) for part in manifest.layout.parts)
-    return Layout(manifest.layout.name, tuple(parts))
+def refuse_other_file(located: LocatedManifest, file: NetworkFile, path: Path) -> None:
+    """Raise ModelError where a network's file is missing on this machine, or is another than its manifest's."""
+    way_out = f"Every node needs the file: `phoenix-ray models add` puts it there ({located.manifest.source})."
+    if not file.sha256:
+        raise ModelError(
+            f"The network of {located.manifest.name} is not on {platform.node()}: its manifest {located.path} names no "
+            f"sha256 yet. {way_out}"
+        )
+    try:
+        digest = hashlib.sha256()
+        with path.open("rb") as opened:
+            while block := opened.read(1 << 20):
+                digest.update(block)
+    except OSError as error:
+        raise ModelError(f"{path} cannot be read on {platform.node()} ({error.strerror}). {way_out}") from None
+    found = digest.hexdigest()
+    if found != file.sha256:
+        raise ModelError(
+            f"{path} on {platform.node()} has the sha256 {found}, but its manifest {located.path} says {file.sha256} "
+            f"(weights.sha256). {way_out}"
+        )
 
 
-def _flat(section: Section, without: set[str], prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Yield the name and text of each field of a section and the sections in it."""
-    for name in type(section).model_fields:
-        value = getattr(section, name)
-        if name in without and not prefix:
-            continue
-        if isinstance(value, Section):
-            yield from _flat(value, without, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", str(value)
+def _path_of(located: LocatedManifest, file: NetworkFile, *, half: bool = False) -> Path:
+    return located.folder / (file.file or f"{located.manifest.name}{'-fp16' if half else ''}.onnx")
+
+
+def _is_for_cuda() -> bool:
+    return next(iter(importlib.metadata.distributions(name="onnxruntime-gpu")), None) is not None
+
+
+def _default(field: str) -> object:
+    return ModelSettings.model_fields[field].default

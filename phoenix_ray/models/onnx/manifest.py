@@ -27,11 +27,16 @@ class InputFormat(Section):
     std: Numbers = Field((1.0,), description="Divides each channel after that; 255 gives 0 to 1.")
     resize: Literal["affine", "letterbox", "height", "stretch"] = Field(
         description="'affine' cuts a box of the input's proportions out of the picture. 'letterbox' fits the whole box "
-        "into the input and fills the rest. 'height' scales to the input's height; the width follows. 'stretch' gives "
-        "up the proportions."
+        "into the input and fills the rest. 'height' scales to the input's height; the width follows and is filled up "
+        "to the input's width at least. 'stretch' gives up the proportions."
     )
     padding: Annotated[float, Field(gt=0)] = Field(
         1.0, description="affine and stretch: how much larger than the box the region is. MMPose: 1.25."
+    )
+    udp: bool = Field(
+        False,
+        description="affine: whether the box's edges lie in the middle of the outermost pixels (use_udp of MMPose's "
+        "TopdownAffine); its networks have the same in their decoder.",
     )
     fill: Annotated[int, Field(ge=0, le=255)] = Field(0, description="Value of pixels outside the picture.")
     position: Literal["center", "top_left"] = Field("center", description="letterbox: where the picture lies.")
@@ -40,6 +45,17 @@ class InputFormat(Section):
         description="letterbox and height: fill only up to a multiple of so many pixels (Ultralytics: 32), where the "
         "network takes any size. Empty: letterbox fills up to the whole size.",
     )
+
+    @model_validator(mode="after")
+    def _check_channels(self) -> InputFormat:
+        channels = 1 if self.channel_order == "grey" else 3
+        for name in ("mean", "std"):
+            count = len(getattr(self, name))
+            if count not in {1, channels}:
+                raise ValueError(f"{name} has {count} numbers: give 1, or {channels}, one for each channel")
+        if 0 in self.std:
+            raise ValueError("std divides each channel: it cannot be 0")
+        return self
 
 
 class Channels(Section):
@@ -84,21 +100,24 @@ class YoloPoseDecoder(Section):
 
     kind: Literal["yolo-pose"]
     output: str = Field("", description="Name of the output (N, 5 + 3 * points, anchors). Empty: the only one.")
-    min_score: Fraction = Field(0.25, description="Lowest score of a person.")
+    min_score: Fraction = Field(0.25, description="A person's score is above this.")
 
 
 class Limb(Section):
     """A limb of part affinity fields: the points that it joins, and the channels of its direction."""
 
     points: tuple[int, int]
-    channels: tuple[int, int]
+    channels: tuple[int, int] = Field(description="Of `fields`, whose first channel is 0: along x and along y.")
+    completes: bool = Field(
+        False, description="Whether it only adds a point to a person that has the other, and counts for nothing else."
+    )
 
 
 class PafDecoder(Section):
     """Heat maps of points and fields of limbs (OpenPose). The person with the highest total score is taken."""
 
     kind: Literal["paf"]
-    heatmaps: Channels = Field(description="A map for each point.")
+    heatmaps: Channels = Field(description="A map for each point; give `count` where one of the background follows.")
     fields: Channels = Field(description="Two maps for each limb.")
     limbs: tuple[Limb, ...] = Field(description="The limbs, in the order in which persons are put together.")
     stride: PositiveInt = Field(8, description="Pixels of the input for each cell of the outputs.")
@@ -115,11 +134,12 @@ PoseDecoder = Annotated[SimccDecoder | HeatmapDecoder | YoloPoseDecoder | PafDec
 
 
 class YoloxDecoder(Section):
-    """Boxes of YOLOX. Outputs with NMS inside (N, boxes, 5), or without (N, anchors, 5 + classes)."""
+    """Boxes of YOLOX. Outputs with NMS inside (N, boxes, 5), or without (N, anchors, 5 + classes); 0 is the person."""
 
     kind: Literal["yolox"]
     output: str = Field("", description="Name of the output. Empty: the only one.")
-    min_score: Fraction = Field(0.3, description="Lowest score of a person.")
+    min_score: Fraction = Field(0.3, description="A person's score is above this; rtmlib: 0.7 without NMS inside.")
+    max_overlap: Fraction = Field(0.45, description="Without NMS inside: boxes that overlap more are one person.")
 
 
 class RtmdetDecoder(Section):
@@ -127,7 +147,7 @@ class RtmdetDecoder(Section):
 
     kind: Literal["rtmdet"]
     output: str = Field("dets", description="Name of the output.")
-    min_score: Fraction = Field(0.3, description="Lowest score of a person.")
+    min_score: Fraction = Field(0.3, description="A person's score is above this.")
 
 
 class YoloBoxDecoder(Section):
@@ -135,7 +155,8 @@ class YoloBoxDecoder(Section):
 
     kind: Literal["yolo"]
     output: str = Field("", description="Name of the output. Empty: the only one.")
-    min_score: Fraction = Field(0.25, description="Lowest score of a person.")
+    min_score: Fraction = Field(0.25, description="A person's score is above this.")
+    max_overlap: Fraction = Field(0.7, description="Boxes that overlap more are one person.")
 
 
 BoxDecoder = Annotated[YoloxDecoder | RtmdetDecoder | YoloBoxDecoder, Field(discriminator="kind")]

@@ -48,18 +48,20 @@ class LitertNetworks(Networks):
     """
 
     def __init__(self, weights: Path, face_points: int, threads: int, complexity: int = 1) -> None:
-        def load(spec: NetworkSpec) -> LitertNetwork | AttentionNetwork:
-            with reading(weights / spec.file) as path:
-                content = path.read_bytes()
-                if spec is FACE_LANDMARK[478]:
-                    return AttentionNetwork(content, spec, threads)
-                model = tflite_surgery.load_model(content)
-                tflite_surgery.cut_out(model, spec.outputs)
-                tflite_surgery.split_channel_scaling(model)
-                tflite_surgery.drop_dead_channels(model)
-                return LitertNetwork(tflite_surgery.pack_model(model), spec, threads)
+        super().__init__(face_points, lambda spec: load_network(weights, spec, threads), complexity)
 
-        super().__init__(face_points, load, complexity)
+
+def load_network(weights: Path, spec: NetworkSpec, threads: int) -> LitertNetwork | AttentionNetwork:
+    """Return one network of a folder of weights; raise ModelError where its file is missing or damaged."""
+    with reading(weights / spec.file) as path:
+        content = path.read_bytes()
+        if spec is FACE_LANDMARK[478]:
+            return AttentionNetwork(content, spec, threads)
+        model = tflite_surgery.load_model(content)
+        tflite_surgery.cut_out(model, spec.outputs)
+        tflite_surgery.split_channel_scaling(model)
+        tflite_surgery.drop_dead_channels(model)
+        return LitertNetwork(tflite_surgery.pack_model(model), spec, threads)
 
 
 class TensorNetwork:

@@ -17,8 +17,10 @@ class DecodedPoints:
         scores: float32 (N, points): the network's score of each point.
         person: float32 (N,): score of the person, NaN where the decoder finds none. None for a network that always
             gives a pose, whatever it sees.
+        clipped: Whether points outside of the picture are moved to its edge.
     """
 
     xy: NDArray[np.float32]
     scores: NDArray[np.float32]
     person: NDArray[np.float32] | None = None
+    clipped: bool = False
