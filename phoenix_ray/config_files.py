@@ -15,12 +15,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
 from pydantic import ValidationError
 
 from phoenix_ray.config import Settings
 from phoenix_ray.errors import ConfigError, did_you_mean
 from phoenix_ray.setting_types import IS_PATH, Location, Section
+from phoenix_ray.yaml_files import parse_yaml, reason_of
 
 Tree = TypeVar("Tree", bound=Section)
 
@@ -98,7 +98,7 @@ def load_tree(
         key, separator, text = word.partition("=")
         if not separator:
             raise ConfigError(f"'{word}' is not a setting: write section.key=value.")
-        value = _parse_yaml(text, f"'{reprlib.repr(word)}'") if text else ""
+        value = parse_yaml(text, f"'{reprlib.repr(word)}'") if text else ""
         _assign(kind, tree, key, _expand(kind, key, value, place), word)
     for key, value in (given or {}).items():
         _assign(kind, tree, key, value, key)
@@ -204,7 +204,7 @@ def format_value(value: object) -> str:
 
 def _read_yaml(kind: type[Section], path: Path) -> dict[str, Any]:
     try:
-        tree = _parse_yaml(path.read_text(encoding="utf-8"), str(path))
+        tree = parse_yaml(path.read_text(encoding="utf-8"), str(path))
     except FileNotFoundError:
         raise ConfigError(f"There is no settings file {path}.") from None
     except (OSError, UnicodeDecodeError) as error:
@@ -265,28 +265,6 @@ def _expand(kind: type[Section], key: str, value: object, where: str) -> object:
     return expanded
 
 
-class _Loader(yaml.SafeLoader):
-    """Safe YAML in which only true and false are booleans, as in YAML 1.2; `decode.on` is a key and `no` a language."""
-
-    yaml_implicit_resolvers = {  # noqa: RUF012 - the base class does not annotate it either
-        first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:bool"]
-        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-    }
-
-
-_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"(?i:true|false)$"), list("tTfF"))
-
-
-def _parse_yaml(text: str, where: str) -> Any:
-    try:
-        return yaml.load(text, Loader=_Loader)
-    except RecursionError:
-        raise ConfigError(f"{where} cannot be read as YAML: it is nested too deeply.") from None
-    # ValueError: text that looks like a date or a number but is not. TypeError: a mapping as a key.
-    except (yaml.YAMLError, ValueError, TypeError) as error:
-        raise ConfigError(f"{where} cannot be read as YAML: {error}") from None
-
-
 def _assign(kind: type[Section], tree: dict[str, Any], key: str, value: object, word: str) -> None:
     section, dot, name = key.partition(".")
     if not dot or not section or not name:
@@ -301,8 +279,7 @@ def _explain(kind: type[Section], problem: Mapping[str, Any], where: str) -> str
         in_our_words = _OF_MEDIAPIPE.get(key.rpartition(".")[2])
         hint = f" Here it is {in_our_words}." if in_our_words else did_you_mean(key, known)
         return f"Unknown setting '{key}' {where}.{hint}"
-    reason = problem["msg"].removeprefix("Value error, ")
-    return f"Setting '{key}' {where}: {reason} (got {reprlib.repr(problem['input'])})."
+    return f"Setting '{key}' {where}: {reason_of(problem)}"
 
 
 def _all_keys(kind: type[Section]) -> list[str]:

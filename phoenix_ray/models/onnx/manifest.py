@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Discriminator, Field, Tag
 
 from phoenix_ray.setting_types import Fraction, PositiveInt, Section
 
@@ -46,17 +46,6 @@ class InputFormat(Section):
         "network takes any size. Empty: letterbox fills up to the whole size.",
     )
 
-    @model_validator(mode="after")
-    def _check_channels(self) -> InputFormat:
-        channels = 1 if self.channel_order == "grey" else 3
-        for name in ("mean", "std"):
-            count = len(getattr(self, name))
-            if count not in {1, channels}:
-                raise ValueError(f"{name} has {count} numbers: give 1, or {channels}, one for each channel")
-        if 0 in self.std:
-            raise ValueError("std divides each channel: it cannot be 0")
-        return self
-
 
 class Channels(Section):
     """Some channels of an output: all, or a range of its second dimension."""
@@ -69,7 +58,7 @@ class Channels(Section):
 class SimccDecoder(Section):
     """Each coordinate is a classification (SimCC: RTMPose, RTMW, DWPose)."""
 
-    kind: Literal["simcc"]
+    kind: Literal["simcc"] = Field(description="Which decoder.")
     x: str = Field("simcc_x", description="Name of the output (N, points, width * split_ratio).")
     y: str = Field("simcc_y", description="Name of the output (N, points, height * split_ratio).")
     split_ratio: Annotated[float, Field(gt=0)] = Field(2.0, description="Bins for each pixel of the input.")
@@ -81,7 +70,7 @@ class SimccDecoder(Section):
 class HeatmapDecoder(Section):
     """A map of scores for each point (ViTPose, HRNet, Sapiens, SDPose)."""
 
-    kind: Literal["heatmap"]
+    kind: Literal["heatmap"] = Field(description="Which decoder.")
     output: str = Field("", description="Name of the output (N, points, height, width). Empty: the only one.")
     refine: Literal["none", "quarter", "dark", "udp"] = Field(
         "quarter",
@@ -98,7 +87,7 @@ class HeatmapDecoder(Section):
 class YoloPoseDecoder(Section):
     """Anchors with a box, a score and points (YOLOv8-Pose, YOLO11-Pose). The highest score is the person."""
 
-    kind: Literal["yolo-pose"]
+    kind: Literal["yolo-pose"] = Field(description="Which decoder.")
     output: str = Field("", description="Name of the output (N, 5 + 3 * points, anchors). Empty: the only one.")
     min_score: Fraction = Field(0.25, description="A person's score is above this.")
 
@@ -106,7 +95,7 @@ class YoloPoseDecoder(Section):
 class Limb(Section):
     """A limb of part affinity fields: the points that it joins, and the channels of its direction."""
 
-    points: tuple[int, int]
+    points: tuple[int, int] = Field(description="The points that it joins, counted from 0.")
     channels: tuple[int, int] = Field(description="Of `fields`, whose first channel is 0: along x and along y.")
     completes: bool = Field(
         False, description="Whether it only adds a point to a person that has the other, and counts for nothing else."
@@ -116,7 +105,7 @@ class Limb(Section):
 class PafDecoder(Section):
     """Heat maps of points and fields of limbs (OpenPose). The person with the highest total score is taken."""
 
-    kind: Literal["paf"]
+    kind: Literal["paf"] = Field(description="Which decoder.")
     heatmaps: Channels = Field(description="A map for each point; give `count` where one of the background follows.")
     fields: Channels = Field(description="Two maps for each limb.")
     limbs: tuple[Limb, ...] = Field(description="The limbs, in the order in which persons are put together.")
@@ -136,7 +125,7 @@ PoseDecoder = Annotated[SimccDecoder | HeatmapDecoder | YoloPoseDecoder | PafDec
 class YoloxDecoder(Section):
     """Boxes of YOLOX. Outputs with NMS inside (N, boxes, 5), or without (N, anchors, 5 + classes); 0 is the person."""
 
-    kind: Literal["yolox"]
+    kind: Literal["yolox"] = Field(description="Which decoder.")
     output: str = Field("", description="Name of the output. Empty: the only one.")
     min_score: Fraction = Field(0.3, description="A person's score is above this; rtmlib: 0.7 without NMS inside.")
     max_overlap: Fraction = Field(0.45, description="Without NMS inside: boxes that overlap more are one person.")
@@ -145,7 +134,7 @@ class YoloxDecoder(Section):
 class RtmdetDecoder(Section):
     """Boxes of RTMDet, whose file has NMS inside: (N, boxes, 5), x1, y1, x2, y2, score."""
 
-    kind: Literal["rtmdet"]
+    kind: Literal["rtmdet"] = Field(description="Which decoder.")
     output: str = Field("dets", description="Name of the output.")
     min_score: Fraction = Field(0.3, description="A person's score is above this.")
 
@@ -153,7 +142,7 @@ class RtmdetDecoder(Section):
 class YoloBoxDecoder(Section):
     """Boxes of YOLOv8 or YOLO11, detection or pose: (N, 4 + classes or more, anchors); class 0 is the person."""
 
-    kind: Literal["yolo"]
+    kind: Literal["yolo"] = Field(description="Which decoder.")
     output: str = Field("", description="Name of the output. Empty: the only one.")
     min_score: Fraction = Field(0.25, description="A person's score is above this.")
     max_overlap: Fraction = Field(0.7, description="Boxes that overlap more are one person.")
@@ -165,16 +154,29 @@ BoxDecoder = Annotated[YoloxDecoder | RtmdetDecoder | YoloBoxDecoder, Field(disc
 class PartOfLayout(Section):
     """A part of a layout that is described in a manifest."""
 
-    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
-    points: Annotated[tuple[str, ...], Field(min_length=1)]
-    edges: tuple[tuple[int, int], ...] = ()
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")] = Field(
+        description="Prefix of its columns. Exports and the viewer know pose, feet, face, left_hand and right_hand."
+    )
+    points: Annotated[tuple[str, ...], Field(min_length=1)] = Field(description="The name of each point.")
+    edges: tuple[tuple[int, int], ...] = Field(
+        (), description="Pairs of points that a drawing joins, counted from 0 in this part."
+    )
 
 
 class LayoutOfManifest(Section):
     """A layout that phoenix_ray does not know: parts whose points follow each other in the network's order."""
 
-    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")]
-    parts: Annotated[tuple[PartOfLayout, ...], Field(min_length=1)]
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")] = Field(description="Its name in datasets.")
+    parts: Annotated[tuple[PartOfLayout, ...], Field(min_length=1)] = Field(
+        description="What is found or missing as a whole; in a row they are the network's points."
+    )
+
+
+# A text names a layout, fields describe one: so that a mistake in one is not explained as one in the other as well.
+LayoutChoice = Annotated[
+    Annotated[str, Tag("a name")] | Annotated[LayoutOfManifest, Tag("a description")],
+    Discriminator(lambda value: "a description" if isinstance(value, dict | LayoutOfManifest) else "a name"),
+]
 
 
 class NetworkFile(Section):
@@ -189,7 +191,7 @@ class NetworkManifest(Section):
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")] = Field(description="Value of `model.name`.")
     description: str = Field("", description="One line.")
-    weights: NetworkFile = Field(default_factory=NetworkFile)
+    weights: NetworkFile = Field(default_factory=NetworkFile, description="The file.")
     fp16: NetworkFile | None = Field(None, description="The same network in half precision, for model.precision=fp16.")
     license: str = Field(description="Licence of the weights, as their publisher states it.")
     source: str = Field(description="Where to get the file, or the commands that export it.")
@@ -199,8 +201,8 @@ class NetworkManifest(Section):
 class PoseManifest(NetworkManifest):
     """A network that finds points."""
 
-    kind: Literal["pose"] = "pose"
-    layout: str | LayoutOfManifest = Field(description="Name of a known layout, or the parts of another.")
+    kind: Literal["pose"] = Field("pose", description="What the network does.")
+    layout: LayoutChoice = Field(description="Name of a known layout, or the parts of another.")
     keep: tuple[Annotated[int, Field(ge=0)], ...] = Field(
         (), description="The network's points that the layout has, in its order. Empty: all, in the network's order."
     )
@@ -216,7 +218,7 @@ class PoseManifest(NetworkManifest):
 class DetectorManifest(NetworkManifest):
     """A network that finds a person's box, for model.detector."""
 
-    kind: Literal["detector"]
+    kind: Literal["detector"] = Field(description="What the network does.")
     decoder: BoxDecoder
 
 
@@ -297,7 +299,7 @@ class HeadDecoder(Section):
 class HeadManifest(NetworkManifest):
     """A network that looks at the crop of a part, for model.heads; its file may be a .tflite file."""
 
-    kind: Literal["head"]
+    kind: Literal["head"] = Field(description="What the network does.")
     head: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")] = Field(description="Prefix of the columns: emotion.")
     input: HeadInput
     crop: CropOfHead = Field(default_factory=CropOfHead)

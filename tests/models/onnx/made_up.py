@@ -16,7 +16,9 @@ POOL = 32
 OPSET = 17
 
 
-def simcc_network(path: Path, points: int = 133, size: tuple[int, int] = (288, 384), split_ratio: int = 2) -> None:
+def simcc_network(
+    path: Path, points: int = 133, size: tuple[int, int] = (288, 384), split_ratio: int = 2, seed: int = 7
+) -> None:
     """Write a network of RTMPose's shapes whose points follow the brightness of the picture's regions.
 
     Its input is `input` (N, 3, height, width), its outputs are `simcc_x` and `simcc_y` (N, points, bins): parabolas
@@ -24,7 +26,7 @@ def simcc_network(path: Path, points: int = 133, size: tuple[int, int] = (288, 3
     """
     width, height = size
     cells = 3 * (width // POOL) * (height // POOL)
-    random = np.random.default_rng(7)
+    random = np.random.default_rng(seed)
     constants: dict[str, np.ndarray[Any, Any]] = {
         "shape": np.array([0, cells], np.int64),
         "axes": np.array([2], np.int64),

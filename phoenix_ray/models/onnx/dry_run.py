@@ -1,0 +1,62 @@
+"""Runs a network on pictures of noise, before it is added: what its file declares may not be what it does.
+
+`adding` calls it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from phoenix_ray.errors import ModelError, PhoenixRayError
+from phoenix_ray.model_settings import ModelSettings
+from phoenix_ray.models.onnx.manifest import DetectorManifest, HeadManifest, PoseManifest
+
+# Height and width of the pictures in pixels: PHOENIX's, and a wide one.
+NOISE_SIZES = ((260, 210), (270, 480))
+
+
+def try_network(manifest: PoseManifest | DetectorManifest | HeadManifest, file: Path) -> Iterator[str]:
+    """Run a network that finds points or boxes on pictures of noise of two sizes; yield a line for each.
+
+    Raises:
+        ModelError: It fails.
+    """
+    if isinstance(manifest, HeadManifest):
+        return
+    random = np.random.default_rng(0)
+    for height, width in NOISE_SIZES:
+        image = random.integers(0, 256, (height, width, 3), np.uint8)
+        try:
+            if isinstance(manifest, PoseManifest):
+                seen = _points_in(image, manifest, file)
+            else:
+                seen = _person_in(image, manifest, file)
+        except PhoenixRayError:
+            raise
+        except Exception as error:
+            reason = " ".join(str(error).split())
+            raise ModelError(
+                f"{file} fails on a picture of {width}x{height} as its manifest describes it: {reason}"
+            ) from error
+        yield f"{width}x{height}: {seen}"
+
+
+def _points_in(image: NDArray[np.uint8], manifest: PoseManifest, file: Path) -> str:
+    from phoenix_ray.models.onnx.engine import OnnxModel
+
+    model = OnnxModel(manifest, file, ModelSettings(box="frame", device="cpu"))
+    batch = model.estimate([image])
+    model.close()
+    counts = {part: np.count_nonzero(~np.isnan(points[0, :, 0])) for part, points in batch.points.items()}
+    return ", ".join(f"{part} {count} of {batch.points[part].shape[1]} points" for part, count in counts.items())
+
+
+def _person_in(image: NDArray[np.uint8], manifest: DetectorManifest, file: Path) -> str:
+    from phoenix_ray.models.onnx.detector_boxes import DetectorBox
+
+    (box,) = DetectorBox(manifest, file, ModelSettings(device="cpu")).find([image])
+    return "nobody" if box is None else f"a person at {', '.join(f'{value:.0f}' for value in box)}"
