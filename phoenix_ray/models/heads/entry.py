@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from phoenix_ray.errors import ConfigError, ModelError
+from phoenix_ray.errors import ConfigError
 from phoenix_ray.layouts import Head, Layout
 from phoenix_ray.model_settings import ModelSettings
 from phoenix_ray.models import provenance
 from phoenix_ray.models.base import ModelFacts, ModelInfo, PoseModel, TrackingModel, Trial
 from phoenix_ray.models.heads.networks import TFLITE_SUFFIX
 from phoenix_ray.models.onnx.catalog import LocatedManifest, find_manifest
+from phoenix_ray.models.onnx.entry import refuse_other_file
 from phoenix_ray.models.onnx.manifest import HeadManifest
+from phoenix_ray.models.onnx.network_identity import processor
+from phoenix_ray.models.onnx.session import require_onnxruntime
 from phoenix_ray.setting_types import Section
 
 if TYPE_CHECKING:
@@ -45,7 +47,7 @@ class _Located(NamedTuple):
 
     @property
     def path(self) -> Path:
-        return self.place.folder / (self.manifest.weights.file or f"{self.manifest.name}.onnx")
+        return self.place.network
 
     @property
     def library(self) -> str:
@@ -87,10 +89,17 @@ class EntryWithHeads:
             ConfigError: A head's part is not in the model's layout, or its columns are there already.
         """
         facts = self._entry.facts(settings)
-        here = settings.architecture == "auto"
-        identity = {"architecture": provenance.architecture() if here else settings.architecture, **facts.identity}
-        if any(located.library == "litert" for located in self._heads):
+        identity = dict(facts.identity)
+        libraries = {located.library for located in self._heads}
+        if "litert" in libraries:
+            here = settings.architecture == "auto"
+            identity.setdefault("architecture", provenance.architecture() if here else settings.architecture)
             identity.setdefault("litert", provenance.litert_generation())
+        if "onnxruntime" in libraries:
+            # Its sums depend on more of the processor than LiteRT's.
+            identity["architecture"] = processor(settings)
+            identity.setdefault("onnxruntime", provenance.onnxruntime_generation())
+            identity.setdefault("threads", str(settings.threads))
         # The names with which `verify --recompute` finds the heads again.
         identity["heads"] = f"[{', '.join(located.manifest.name for located in self._heads)}]"
         identity["heads_version"] = PIPELINE_VERSION
@@ -158,11 +167,9 @@ def add_heads(layout: Layout, heads: Sequence[Head]) -> Layout:
 def _locate(settings: ModelSettings) -> tuple[_Located, ...]:
     found: list[_Located] = []
     for name in settings.heads:
-        place = find_manifest(name, settings.weights_path, setting="model.heads")
-        if not isinstance(place.manifest, HeadManifest):
-            use = "model.name" if place.manifest.kind == "pose" else "model.detector"
-            raise ConfigError(f"model.heads: {place.path} describes a {place.manifest.kind}, not a head: see {use}.")
-        found.append(_Located(place.manifest, place))
+        place = find_manifest(name, settings.weights_path, kind="head")
+        if isinstance(place.manifest, HeadManifest):
+            found.append(_Located(place.manifest, place))
     prefixes = Counter(located.manifest.head for located in found)
     for prefix, times in prefixes.items():
         if times > 1:
@@ -175,26 +182,10 @@ def _locate(settings: ModelSettings) -> tuple[_Located, ...]:
 
 
 def _check_file(located: _Located) -> None:
-    """Raise where the file of a head, or what runs it, is not there."""
-    manifest, path = located.manifest, located.path
+    """Raise where the file of a head, or what runs it, is not on this machine."""
     if located.library == "onnxruntime":
-        from phoenix_ray.models.onnx.session import require_onnxruntime
-
         require_onnxruntime()
-    how = f"Get it: {manifest.source} Then: phoenix-ray models add FILE --manifest {manifest.name}"
-    if not path.is_file():
-        raise ModelError(f"The network of the head {manifest.name}, {path}, is not here. {how}")
-    if not manifest.weights.sha256:
-        raise ModelError(f"The manifest {located.place.path} does not say which file it means (weights.sha256). {how}")
-    try:
-        found = hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError as error:
-        raise ModelError(f"{path} cannot be read: {error.strerror}.") from None
-    if found != manifest.weights.sha256:
-        raise ModelError(
-            f"{path} is not the file of the head {manifest.name}: its sha256 is {found}, and its manifest "
-            f"{located.place.path} says {manifest.weights.sha256}. {how}"
-        )
+    refuse_other_file(located.place, located.manifest.weights, located.path)
 
 
 def _flat(section: Section, prefix: str) -> dict[str, str]:

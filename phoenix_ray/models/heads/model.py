@@ -9,13 +9,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from phoenix_ray.errors import ModelError
 from phoenix_ray.layouts import Head, Layout, Part
 from phoenix_ray.model_settings import ModelSettings
 from phoenix_ray.models.base import LandmarkBatch, PoseModel, TrackingModel
-from phoenix_ray.models.heads.crops import Image, Points, cut_square, square_around, to_input
-from phoenix_ray.models.heads.networks import load_network
-from phoenix_ray.models.heads.outputs import Floats, read_outputs
+from phoenix_ray.models.heads.crops import Image, Points, cut_square, square_around
+from phoenix_ray.models.heads.head_reader import HeadReader
+from phoenix_ray.models.heads.outputs import Floats
 from phoenix_ray.models.onnx.manifest import HeadManifest
 
 # Inputs that are in memory at once: 12 MB of EmoNet's.
@@ -33,26 +32,14 @@ class LoadedHead:
         settings: Threads.
 
     Raises:
-        MissingExtraError: onnxruntime is not installed.
-        ModelError: The file holds no network, or not the manifest's; found by a run on an empty crop.
+        MissingExtraError, ModelError: As `HeadReader`.
     """
 
     def __init__(self, head: Head, part: Part, manifest: HeadManifest, path: Path, settings: ModelSettings) -> None:
         self.head = head
         self._part = part
         self._manifest = manifest
-        self._network = load_network(manifest, path, settings)
-        form = manifest.input
-        channels = 1 if form.channel_order == "grey" else 3
-        try:
-            self._read([np.zeros((*form.size, channels), np.uint8)])
-        except ModelError as error:
-            raise ModelError(f"The manifest of {manifest.name} does not fit {path}: {error}") from None
-        except Exception as error:
-            raise ModelError(
-                f"The manifest of {manifest.name} does not fit {path}, which refused an input of its size, layout and "
-                f"channels: {error}"
-            ) from None
+        self._reader = HeadReader(manifest, path, settings)
 
     def look(self, images: Sequence[Image], points: Points) -> Floats:
         """Return a row for each of N frames, float32 (N, `Head.width`), NaN where the part is missing.
@@ -70,12 +57,8 @@ class LoadedHead:
             crops = [
                 cut_square(images[row], square, scale, form) for row in some if (square := squares[row]) is not None
             ]
-            rows[some] = self._read(crops)
+            rows[some] = self._reader.read(crops)
         return rows
-
-    def _read(self, crops: Sequence[Image]) -> Floats:
-        inputs = np.stack([to_input(crop, self._manifest.input) for crop in crops])
-        return read_outputs(self._network.run(inputs), self._manifest.decoder)
 
 
 class ModelWithHeads:

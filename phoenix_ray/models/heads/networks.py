@@ -54,10 +54,6 @@ class OnnxHead:
         on_cpu = settings.model_copy(update={"device": "cpu", "precision": "exact"})
         self._session = OnnxSession(path, on_cpu)
         self._input = input_name
-        if input_name and input_name not in self._session.inputs:
-            raise ModelError(
-                f"input.name: {path} has no input '{input_name}'. It has {', '.join(self._session.inputs)}."
-            )
 
     def run(self, inputs: NDArray[np.float32]) -> Outputs:
         """Return the outputs for N inputs, at least one: name → float32 (N, ...)."""

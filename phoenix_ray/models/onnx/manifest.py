@@ -227,26 +227,11 @@ class HeadInput(InputFormat):
 
     resize: Literal["affine"] = Field("affine", description="The square crop fills the input.")
 
-    @model_validator(mode="after")
-    def _refuse_other_shapes(self) -> HeadInput:
-        if self.size[0] != self.size[1]:
-            raise ValueError(f"size: the input of a head is a square, not {self.size[0]}x{self.size[1]}")
-        if self.padding != 1:
-            raise ValueError("padding: give crop.scale for a head")
-        grey = self.channel_order == "grey"
-        for name, numbers in (("mean", self.mean), ("std", self.std)):
-            if len(numbers) not in ((1,) if grey else (1, 3)):
-                raise ValueError(
-                    f"{name}: give {'one number' if grey else 'one number or three'} for channel_order "
-                    f"{self.channel_order}"
-                )
-        return self
-
 
 class CropOfHead(Section):
     """The region that a head sees: an upright square around the points of a part."""
 
-    part: str = Field("face", description="The part.")
+    part: str = Field("face", description="The part that it looks at.")
     scale: Annotated[float, Field(gt=0)] = Field(
         1.0, description="Side of the square over the longer side of the points' box, in pixels of the picture."
     )
@@ -280,21 +265,6 @@ class HeadDecoder(Section):
     )
     heatmap: str = Field("", description="Output with maps (N, points, height, width), for the quality. Empty: none.")
 
-    @model_validator(mode="after")
-    def _refuse_contradictions(self) -> HeadDecoder:
-        if bool(self.classes) != (self.logits is not None):
-            raise ValueError("classes and logits: give both or neither")
-        if not self.classes and not self.values:
-            raise ValueError("give classes and logits, or values: a head without them says nothing")
-        if len(set(self.classes)) < len(self.classes):
-            raise ValueError("classes: a name is there twice")
-        if taken := {"logits", "quality"} & set(self.values):
-            raise ValueError(f"values: {min(taken)} is the name of a column that every head has")
-        for name, value in self.values.items():
-            if value.clamp is not None and value.clamp[0] > value.clamp[1]:
-                raise ValueError(f"values.{name}.clamp: the lowest comes first")
-        return self
-
 
 class HeadManifest(NetworkManifest):
     """A network that looks at the crop of a part, for model.heads; its file may be a .tflite file."""
@@ -302,7 +272,7 @@ class HeadManifest(NetworkManifest):
     kind: Literal["head"] = Field(description="What the network does.")
     head: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")] = Field(description="Prefix of the columns: emotion.")
     input: HeadInput
-    crop: CropOfHead = Field(default_factory=CropOfHead)
+    crop: CropOfHead = Field(default_factory=CropOfHead, description="What it sees.")
     decoder: HeadDecoder
 
 

@@ -102,9 +102,12 @@ def test_no_frames_give_no_rows(tmp_path: Path) -> None:
     ("fields", "message"),
     [
         ({"decoder": {"classes": list("abcde"), "logits": {"output": "expression"}}}, "has 4 numbers, but 5"),
-        ({"input": {"size": [SIZE * 2, SIZE * 2]}}, "refused an input of its size"),
-        ({"input": {"size": [SIZE, SIZE], "channel_order": "grey"}}, "refused an input of its size"),
-        ({"input": {"size": [SIZE, SIZE], "name": "picture"}}, "has no input 'picture'. It has input"),
+        ({"input": {"size": [SIZE * 2, SIZE * 2]}}, "correct input.size, input.layout or input.channel_order"),
+        (
+            {"input": {"size": [SIZE, SIZE], "channel_order": "grey"}},
+            "correct input.size, input.layout or input.channel_order",
+        ),
+        ({"input": {"size": [SIZE, SIZE], "name": "picture"}}, "has no input 'picture'"),
     ],
 )
 def test_a_manifest_that_does_not_fit_its_network_is_refused_before_the_first_frame(
