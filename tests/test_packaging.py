@@ -42,7 +42,7 @@ def test_the_wheel_holds_nothing_but_the_package(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         top = {name.split("/")[0] for name in archive.namelist()}
     assert {name for name in top if not name.endswith(".dist-info")} == {"phoenix_ray"}
-    assert wheel.stat().st_size < 1_200_000, "weights or other samples than the demo slipped in"
+    assert wheel.stat().st_size < 1_300_000, "weights or other samples than the demo slipped in"
 
 
 def test_an_installed_wheel_finds_its_configs(wheel: Path, tmp_path: Path) -> None:

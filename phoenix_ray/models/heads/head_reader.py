@@ -10,7 +10,7 @@ import numpy as np
 from phoenix_ray.errors import ModelError
 from phoenix_ray.model_settings import ModelSettings
 from phoenix_ray.models.heads.crops import Image, to_input
-from phoenix_ray.models.heads.networks import load_network
+from phoenix_ray.models.heads.networks import load_head_network
 from phoenix_ray.models.heads.outputs import Floats, read_outputs
 from phoenix_ray.models.onnx.manifest import HeadManifest
 
@@ -30,7 +30,7 @@ class HeadReader:
 
     def __init__(self, manifest: HeadManifest, path: Path, settings: ModelSettings) -> None:
         self._manifest = manifest
-        self._network = load_network(manifest, path, settings)
+        self._network = load_head_network(manifest, path, settings)
         form = manifest.input
         channels = 1 if form.channel_order == "grey" else 3
         try:

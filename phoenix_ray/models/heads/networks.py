@@ -27,7 +27,7 @@ class HeadNetwork(Protocol):
         """Return the outputs for N inputs, at least one: name → float32 (N, ...)."""
 
 
-def load_network(manifest: HeadManifest, path: Path, settings: ModelSettings) -> HeadNetwork:
+def load_head_network(manifest: HeadManifest, path: Path, settings: ModelSettings) -> HeadNetwork:
     """Return the network of a manifest.
 
     Raises:
