@@ -160,6 +160,8 @@ def _place(rows: LandmarkBatch, batch: LandmarkBatch, positions: NDArray[np.intp
         rows.points[part][positions] = points
     for part, scores in batch.scores.items():
         rows.scores[part][positions] = scores
+    for head, values in batch.heads.items():
+        rows.heads[head][positions] = values
 
 
 def _record(frame: Frame, rows: LandmarkBatch, first: int, error: Exception | None) -> FrameRecord:

@@ -150,4 +150,5 @@ def _row(batch: LandmarkBatch, row: int) -> LandmarkBatch:
         {part: points[row : row + 1] for part, points in batch.points.items()},
         {part: scores[row : row + 1] for part, scores in batch.scores.items()},
         batch.events if row == 0 else (),
+        {head: values[row : row + 1] for head, values in batch.heads.items()},
     )

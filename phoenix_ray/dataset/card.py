@@ -91,7 +91,7 @@ of lists:
 `x` and `y` are fractions of the picture's width and height; `z` is scaled like `x`; `pose_world` is in metres. A part
 that was not found is null in all of its columns. `left` is the signer's left. Points come in the order of the layout
 `{layout}`.
-
+{heads}
 ## How it was made
 
 ```
@@ -107,6 +107,17 @@ what was written.
 
 Landmarks show how a person moves and signs, and may identify them. The licence of the videos and the consent of the
 people in them bind whoever uses or shares this dataset.
+"""
+
+_HEADS = """
+Other networks have looked at the crop of a part:
+
+| head | part | columns | classes, in the order of the logits |
+|---|---|---|---|
+{heads}
+
+They are the networks' own numbers, frame by frame, without smoothing over time; null where the part was not found.
+`quality` is between 0 and 1.
 """
 
 
@@ -165,12 +176,25 @@ def make_card(identity: DatasetIdentity, layout: Layout, manifest: Manifest, wor
             f"{f', `{part.name}_score`' if part.scored else ''} |"
             for part in layout.parts
         ),
-        layout=layout.name,
+        layout=_plain(layout.name),
+        heads=_heads(layout),
         making="\n".join(_making(identity, manifest.tally)),
         license=f"Licence: `{_plain(words.license)}`" if words.license else _LICENSE_MISSING,
     )
     head = _front_matter(title, names, manifest.tally.rows, words.license, describe_state(manifest))
     return f"{FRONT_MATTER}{head}{FRONT_MATTER}\n{text}"
+
+
+def _heads(layout: Layout) -> str:
+    """Return the section about heads, empty where there are none."""
+    if not layout.heads:
+        return ""
+    rows = (
+        f"| `{head.name}` | `{head.part}` | {', '.join(f'`{name}`' for name in head.columns())} "
+        f"| {_plain(', '.join(head.classes)) or 'none'} |"
+        for head in layout.heads
+    )
+    return _HEADS.format(heads="\n".join(rows))
 
 
 def describe_state(manifest: Manifest) -> str:
@@ -253,7 +277,10 @@ def _renamed(names: Mapping[str, str]) -> str:
 
 def _making(identity: DatasetIdentity, tally: Tally) -> list[str]:
     weights = {name: value for name, value in identity.model.items() if name.startswith("weights.")}
-    settings = {name: value for name, value in identity.model.items() if name not in weights}
+    # What the manifests of heads say fills a page; `dataset.json` has it.
+    settings = {
+        name: value for name, value in identity.model.items() if name not in weights and not name.startswith("head.")
+    }
     lines = [
         f"written by      phoenix_ray {__version__}",
         f"frames          {tally.rows:,}",

@@ -68,7 +68,8 @@ def describe_video(
     facts = [counted(len(status), "frame") + rate]
     facts += [f"{count:,} {short_line(name, 20)}" for name, count in others.items()]
     name = short_line("/".join(filter(None, (split, video_id))))
-    line = f"<VideoLandmarks {name}: {', '.join(facts[:6])}; {parts or 'no parts'} ({short_line(layout.name, 40)})"
+    found = f"{parts or 'no parts'}{_describe_heads(layout)} ({short_line(layout.name, 40)})"
+    line = f"<VideoLandmarks {name}: {', '.join(facts[:6])}; {found}"
     return line[:_MOST_CHARACTERS] + ">"
 
 
@@ -88,7 +89,13 @@ def _shown_path(path: str) -> str:
 
 def _describe_parts(layout: Layout) -> str:
     names = [short_line(part.name, 20) for part in layout.parts]
-    return f"{_listed(names[:_PARTS_NAMED], len(names), 'part') or 'no parts'} ({short_line(layout.name, 40)})"
+    listed = _listed(names[:_PARTS_NAMED], len(names), "part") or "no parts"
+    return f"{listed}{_describe_heads(layout)} ({short_line(layout.name, 40)})"
+
+
+def _describe_heads(layout: Layout) -> str:
+    names = [short_line(head.name, 20) for head in layout.heads]
+    return f"; heads: {_listed(names[:_PARTS_NAMED], len(names), 'head')}" if names else ""
 
 
 def count_unfinished(videos: pa.Table) -> int:

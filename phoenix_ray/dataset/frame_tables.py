@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -34,6 +34,7 @@ def tabulate_frames(video: VideoLandmarks, parts: Sequence[str] | None = None, l
     if long:
         return _tabulate_points(pandas, video, chosen, frames)
     scores = {f"{part.name}_score": video.scores[part.name] for part in chosen if part.name in video.scores}
+    scores |= _head_numbers(video, {part.name for part in chosen})
     names = [
         f"{part.name}_{point}_{axis}" for part in chosen for point in range(len(part.points)) for axis in part.axes
     ]
@@ -43,6 +44,16 @@ def tabulate_frames(video: VideoLandmarks, parts: Sequence[str] | None = None, l
     return pandas.concat(
         [pandas.DataFrame({**frames, **scores}), pandas.DataFrame(landmarks, columns=names, copy=False)], axis=1
     )
+
+
+def _head_numbers(video: VideoLandmarks, parts: Collection[str]) -> dict[str, NDArray[np.float32]]:
+    """Return what the heads of some parts say, a column for each number."""
+    columns: dict[str, NDArray[np.float32]] = {}
+    for head in video.layout.heads:
+        if head.part in parts:
+            names = (*(f"{head.logits_column}_{label}" for label in head.classes), *head.number_columns)
+            columns |= dict(zip(names, video.heads[head.name].T, strict=True))
+    return columns
 
 
 def _tabulate_points(

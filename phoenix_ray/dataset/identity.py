@@ -244,7 +244,7 @@ def read_identity(storage: ReadableStorage) -> DatasetIdentity:
 
 def define_layout(layout: Layout) -> str:
     """Return the `layout_definition` of a layout: empty for one that `find_layout` knows by its name."""
-    # Unsorted: the order of the parts is part of the layout.
+    # Not sorted: the order of the parts is that of the columns and of all points in a row.
     return "" if LAYOUTS.get(layout.name) == layout else json.dumps(layout.to_json())
 
 

@@ -68,12 +68,18 @@ def open_writer(sink: object, schema: pa.Schema, layout: Layout, settings: Outpu
         compression="zstd",
         compression_level=settings.compression_level,
         use_dictionary=_TEXT_COLUMNS,
-        use_byte_stream_split=[f"{name}.list.element" for part in layout.parts for name in part.columns()],
+        use_byte_stream_split=[f"{name}.list.element" for name in _columns_of_lists(layout)],
         # No reader uses the smallest and largest value of a coordinate, and footers without them are read faster.
         write_statistics=[field.name for field in schema if not pa.types.is_nested(field.type)],
         sorting_columns=pq.SortingColumn.from_ordering(schema, _SORTED_BY),
         write_page_checksum=True,
     )
+
+
+def _columns_of_lists(layout: Layout) -> Iterator[str]:
+    for part in layout.parts:
+        yield from part.columns()
+    yield from (head.logits_column for head in layout.heads if head.classes)
 
 
 def write_sealable_footer(writer: pq.ParquetWriter, content: dict[str, Any]) -> None:

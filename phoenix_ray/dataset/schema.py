@@ -1,4 +1,4 @@
-"""The columns of a dataset: one row per frame, one list column per part and axis.
+"""The columns of a dataset: one row per frame, one list column per part and axis, and those of heads.
 
 A `Layout` determines the columns, so a new model needs no change here. Workers turn a model's `LandmarkBatch` into rows
 with `to_table`; the reader turns them back with `to_batch`. `docs/data-format.md` describes the columns for users.
@@ -6,6 +6,7 @@ with `to_table`; the reader turns them back with `to_batch`. `docs/data-format.m
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -14,11 +15,14 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from phoenix_ray.layouts import Layout, Part
+from phoenix_ray.layouts import Head, Layout, Part
 from phoenix_ray.models.base import LandmarkBatch
 
 FrameStatus = Literal["ok", "no_person", "unreadable", "failed"]
 STATUSES: tuple[FrameStatus, ...] = get_args(FrameStatus)
+
+# Key of the metadata of a column of logits: the classes' names as a JSON list.
+CLASSES_KEY = b"classes"
 
 _LARGEST_SIDE = int(np.iinfo(np.int16).max)
 
@@ -61,8 +65,16 @@ def landmark_schema(layout: Layout) -> pa.Schema:
             pa.field("error", pa.string()),
             *(pa.field(name, _POINTS_TYPE) for part in layout.parts for name in part.columns()),
             *(pa.field(f"{part.name}_score", pa.float32()) for part in scored_parts(layout)),
+            *(field for head in layout.heads for field in _head_fields(head)),
         ]
     )
+
+
+def _head_fields(head: Head) -> Iterator[pa.Field]:
+    if head.classes:
+        # Other tools read the names of the classes here.
+        yield pa.field(head.logits_column, _POINTS_TYPE, metadata={CLASSES_KEY: json.dumps(head.classes)})
+    yield from (pa.field(name, pa.float32()) for name in head.number_columns)
 
 
 def partition_schema(layout: Layout) -> pa.Schema:
@@ -86,9 +98,9 @@ def to_table(
 ) -> pa.Table:
     """Return one row per record, with the landmarks of the same position in the batch.
 
-    A part whose points are all NaN becomes null, and so does a NaN score. A width or height above 32,767 pixels is
-    stored as null; such a picture exceeds `decode.max_pixels` unless it is a thin strip. Its landmarks are relative to
-    it all the same.
+    A part whose points are all NaN becomes null, and so do logits that are all NaN, and any NaN score or other number.
+    A width or height above 32,767 pixels is stored as null; such a picture exceeds `decode.max_pixels` unless it is a
+    thin strip. Its landmarks are relative to it all the same.
 
     Raises:
         ValueError: The batch has another number of rows than there are records, or does not fit the layout.
@@ -113,6 +125,14 @@ def to_table(
         missing: NDArray[np.bool_] = np.asarray(np.isnan(points).all(axis=(1, 2)))
         columns += [_to_lists(points[:, :, axis], missing) for axis in range(len(part.axes))]
     columns += [pa.array(batch.scores[part.name], pa.float32(), from_pandas=True) for part in scored_parts(layout)]
+    for head in layout.heads:
+        values = batch.heads[head.name]
+        if values.shape != (len(records), head.width):
+            raise ValueError(f"{head.name} has the shape {values.shape}, not {(len(records), head.width)}")
+        logits, numbers = np.split(values, [len(head.classes)], axis=1)
+        if head.classes:
+            columns.append(_to_lists(logits, np.asarray(np.isnan(logits).all(axis=1))))
+        columns += [pa.array(column, pa.float32(), from_pandas=True) for column in numbers.T]
     return pa.Table.from_arrays(columns, schema=schema)
 
 
@@ -128,7 +148,15 @@ def to_batch(layout: Layout, table: pa.Table) -> LandmarkBatch:
         part.name: table.column(f"{part.name}_score").to_numpy().astype(np.float32, copy=False)
         for part in scored_parts(layout)
     }
-    return LandmarkBatch(points, scores)
+    heads: dict[str, NDArray[np.float32]] = {}
+    for head in layout.heads:
+        values = np.full((table.num_rows, head.width), np.nan, np.float32)
+        if head.classes:
+            _fill_from_lists(values[:, : len(head.classes)], table.column(head.logits_column))
+        for position, name in enumerate(head.number_columns, len(head.classes)):
+            values[:, position] = table.column(name).to_numpy()
+        heads[head.name] = values
+    return LandmarkBatch(points, scores, heads=heads)
 
 
 def empty_batch(layout: Layout, frames: int) -> LandmarkBatch:
@@ -136,6 +164,7 @@ def empty_batch(layout: Layout, frames: int) -> LandmarkBatch:
     return LandmarkBatch(
         {part.name: np.full((frames, len(part.points), len(part.axes)), np.nan, np.float32) for part in layout.parts},
         {part.name: np.full(frames, np.nan, np.float32) for part in scored_parts(layout)},
+        heads={head.name: np.full((frames, head.width), np.nan, np.float32) for head in layout.heads},
     )
 
 

@@ -3,10 +3,10 @@
 Tallies add up: those of partitions to a video's, those of videos to a split's and the dataset's. The footer of each
 file holds the tallies of its rows, so detection rates and digests of a dataset can be computed without reading rows.
 
-A row's digest is a BLAKE2b hash of its split, video, frame, status, coordinates, scores and of what is missing. The
-digest of many rows is the sum of theirs modulo 2**128: it does not depend on their order, on shards or on files. File
-bytes are not hashed, since another version of Arrow writes other bytes for the same rows. Datasets with the same digest
-hold the same landmarks bit for bit; the digest detects accidents, not forgeries.
+A row's digest is a BLAKE2b hash of its split, video, frame, status, coordinates, scores, heads and of what is missing.
+The digest of many rows is the sum of theirs modulo 2**128: it does not depend on their order, on shards or on files.
+File bytes are not hashed, since another version of Arrow writes other bytes for the same rows. Datasets with the same
+digest hold the same landmarks bit for bit; the digest detects accidents, not forgeries.
 """
 
 from __future__ import annotations
@@ -129,7 +129,10 @@ def digest_text(digest: int) -> str:
 
 
 def _canonical_numbers(layout: Layout, table: pa.Table) -> NDArray[np.uint8]:
-    """Return each row's numbers as little-endian bytes, uint8 (rows, bytes): frame index, presence, scores, points."""
+    """Return each row's numbers as little-endian bytes, uint8 (rows, bytes).
+
+    They are the frame's index, and scores, points and heads, each with whether it is there.
+    """
     batch = to_batch(layout, table)
     fields: list[NDArray[np.uint8]] = [_bytes(table.column("frame_index").to_numpy()[:, None], "<i4")]
     for part in scored_parts(layout):
@@ -141,6 +144,11 @@ def _canonical_numbers(layout: Layout, table: pa.Table) -> NDArray[np.uint8]:
         # By null lists and not by NaN: a model's NaN inside a part that was found is content.
         there = table.column(next(part.columns())).is_valid().to_numpy()[:, None]
         fields += [there.astype(np.uint8), _bytes(np.where(there, points, 0), "<f4")]
+    for head in layout.heads:
+        # Logits are there as a whole, the other numbers each for itself; all by nulls, as above.
+        there = np.stack([table.column(name).is_valid().to_numpy() for name in head.columns()], axis=1)
+        known = np.repeat(there, [*([len(head.classes)] if head.classes else []), *[1] * len(head.number_columns)], 1)
+        fields += [there.astype(np.uint8), _bytes(np.where(known, batch.heads[head.name], 0), "<f4")]
     return np.concatenate(fields, axis=1)
 
 

@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from phoenix_ray.dataset.descriptions import describe_video
+from phoenix_ray.dataset.head_columns import cut_into_columns
 from phoenix_ray.dataset.schema import STATUSES, to_batch
 from phoenix_ray.dataset.shards import VideoKey
 from phoenix_ray.layouts import Layout, Part
@@ -52,6 +53,8 @@ class VideoLandmarks:
         annotation: Text of the source: `signer`, `gloss`, `translation` and others.
         fps_varies: Whether the frame rate varies, so that `timestamps` alone say when a frame is shown; None where that
             is not known.
+        heads: Head → float32 (frames, `Head.width`), as the networks gave them: a logit for each class, the values,
+            the quality; NaN throughout a frame without the head's part. `head_columns` names them.
     """
 
     split: str
@@ -67,6 +70,7 @@ class VideoLandmarks:
     fps: float | None = None
     annotation: Mapping[str, str] = field(default_factory=dict)
     fps_varies: bool | None = None
+    heads: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         """Return a line that says which video it is and what it holds."""
@@ -105,14 +109,26 @@ class VideoLandmarks:
         chosen = self.layout.parts_named(image_parts(self.layout) if parts is None else parts)
         return np.concatenate([self.points[part.name][:, :, _find_axes(part, axes)] for part in chosen], axis=1)
 
+    def head_columns(self, smooth: bool = False) -> dict[str, NDArray[np.float32]]:
+        """Return what the heads say of each frame, by the names of the dataset's columns, NaN where it is missing.
+
+        They are `<head>_logits`, float32 (frames, classes), in the order of `layout.head(name).classes`; and
+        `<head>_<value>` and `<head>_quality`, float32 (frames,).
+
+        Args:
+            smooth: Smooth logits and values over time, as EmoNet does (`head_columns.smooth_over_time`).
+        """
+        return cut_into_columns(self.layout, self.heads, self.frame_index if smooth else None)
+
     def to_pandas(self, parts: Sequence[str] | None = None, long: bool = False) -> pandas.DataFrame:
         """Return the landmarks as a table with a row for each frame, or for each point of each frame.
 
         A row for each frame has the columns `frame_index`, `timestamp` (seconds), `status`, `frame_name`, `width` and
-        `height` (pixels, 0 where the frame was unreadable), `<part>_score` of each part, then `<part>_<point>_<axis>`,
-        with points numbered from 0: `left_hand_8_x` is the tip of the index finger. `x` and `y` are fractions of the
-        frame's width and height, `z` is scaled like `x`, and `pose_world` is in metres: `left_hand_8_x * width` is in
-        pixels. All are float32, NaN where the part was not found.
+        `height` (pixels, 0 where the frame was unreadable), `<part>_score` of each part, of its heads
+        `<head>_logits_<class>`, `<head>_<value>` and `<head>_quality`, then `<part>_<point>_<axis>`, with points
+        numbered from 0: `left_hand_8_x` is the tip of the index finger. `x` and `y` are fractions of the frame's width
+        and height, `z` is scaled like `x`, and `pose_world` is in metres: `left_hand_8_x * width` is in pixels. All are
+        float32, NaN where the part was not found.
 
         Args:
             parts: Names of the parts in the wanted order, or one name; None means all.
@@ -186,8 +202,9 @@ def image_parts(layout: Layout) -> tuple[str, ...]:
 
 
 def frame_bytes(layout: Layout) -> int:
-    """Return the size of a frame's points as arrays, in bytes."""
-    return np.dtype(np.float32).itemsize * sum(len(part.points) * len(part.axes) for part in layout.parts)
+    """Return the size of a frame's points and of what heads say of it, as arrays, in bytes."""
+    points = sum(len(part.points) * len(part.axes) for part in layout.parts)
+    return np.dtype(np.float32).itemsize * (points + sum(head.width for head in layout.heads))
 
 
 def _find_axes(part: Part, axes: Sequence[str]) -> list[int]:
@@ -229,6 +246,7 @@ def from_rows(
         fps,
         annotation or {},
         fps_varies,
+        batch.heads,
     )
 
 

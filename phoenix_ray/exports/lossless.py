@@ -1,17 +1,17 @@
 """The formats that keep everything the dataset knows: `.npz`, WebDataset shards of these, and CSV.
 
 `numpy.load` reads an `.npz`, one per video. Each part is an array (frames, points, axes), NaN where it was not found,
-beside `<part>_score`, the frames' index, name, time, size and status, and a few single values. Reading an archive gives
-the same video bit for bit.
+beside `<part>_score`, the columns of heads, the frames' index, name, time, size and status, and a few single values.
+Reading an archive gives the same video bit for bit.
 
 WebDataset shards are tar files of about 256 MB with a sample per video, for training that reads from start to end. A
 sample has `npz`, the archive, and `json` with split, video ID, frames, fps and annotations. Its key is the video ID
 made harmless, without dots, because WebDataset cuts a name at the first.
 
 CSV is a file per video, a row per frame, a column per coordinate, for spreadsheets, R and other programs. Columns are
-`frame_index`, `frame_name`, `timestamp`, `width`, `height`, `status`, `<part>_score`, then `<part>_<point>_<axis>`;
-empty where a part is missing. Numbers are the shortest decimals that give the same float32. A name that a spreadsheet
-would take for a formula begins with `'`.
+`frame_index`, `frame_name`, `timestamp`, `width`, `height`, `status`, `<part>_score`, `<head>_logits_<class>` and the
+other numbers of heads, then `<part>_<point>_<axis>`; empty where a part is missing. Numbers are the shortest decimals
+that give the same float32. A name that a spreadsheet would take for a formula begins with `'`.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ import pyarrow as pa
 import pyarrow.csv as pa_csv
 from numpy.typing import NDArray
 
+from phoenix_ray.dataset.head_columns import join_columns
 from phoenix_ray.dataset.paths import safe_name
 from phoenix_ray.dataset.video_landmarks import VideoLandmarks
 from phoenix_ray.errors import OutputError
@@ -132,6 +133,7 @@ def _arrays(video: VideoLandmarks, longest: _Texts) -> dict[str, NDArray[Any]]:
     return {
         **video.points,
         **{f"{part}_score": scores for part, scores in video.scores.items()},
+        **video.head_columns(),
         "frame_index": video.frame_index,
         "frame_name": np.array(video.frame_names, f"U{longest.frame_name}"),
         "timestamp": video.timestamps,
@@ -174,6 +176,7 @@ def read_numpy_archive(path: Path) -> VideoLandmarks:
             {part.name: arrays[f"{part.name}_score"] for part in layout.parts if part.scored},
             None if np.isnan(fps) else fps,
             json.loads(str(arrays["annotation"])),
+            heads={head.name: join_columns(head, arrays) for head in layout.heads},
         )
     except (AttributeError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
         raise OutputError(f"{path} is not an .npz file that phoenix-ray exported, or is damaged ({error!r}).") from None
@@ -254,6 +257,10 @@ def to_coordinate_table(video: VideoLandmarks) -> pa.Table:
         "status": pa.array(map(spreadsheet_text, video.status), pa.string()),
         **{f"{part}_score": pa.array(scores, from_pandas=True) for part, scores in video.scores.items()},
     }
+    for head in video.layout.heads:
+        numbers = (*(f"{head.logits_column}_{label}" for label in head.classes), *head.number_columns)
+        for name, values in zip(numbers, video.heads[head.name].T, strict=True):
+            columns[name] = pa.array(np.ascontiguousarray(values), from_pandas=True)
     for part in video.layout.parts:
         for point, name in enumerate(part.points):
             stem = name if name.startswith(f"{part.name}_") else f"{part.name}_{name}"

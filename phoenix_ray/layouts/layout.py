@@ -70,6 +70,22 @@ class Head:
         """How many numbers a frame has: logits, values, quality."""
         return len(self.classes) + len(self.values) + 1
 
+    @property
+    def logits_column(self) -> str:
+        """Name of the column of lists with a number for each class."""
+        return f"{self.name}_logits"
+
+    @property
+    def number_columns(self) -> tuple[str, ...]:
+        """Names of the columns with one number a frame: the values, then the quality."""
+        return tuple(f"{self.name}_{value}" for value in (*self.values, "quality"))
+
+    def columns(self) -> Iterator[str]:
+        """Yield the names of its columns in their order."""
+        if self.classes:
+            yield self.logits_column
+        yield from self.number_columns
+
 
 @dataclass(frozen=True, slots=True)
 class Layout:
@@ -93,9 +109,26 @@ class Layout:
         return [self.part(name) for name in ((names,) if isinstance(names, str) else names)]
 
     def only(self, names: Collection[str]) -> Layout:
-        """Return the layout reduced to some of its parts, in its own order; raise KeyError if it lacks one."""
+        """Return the layout reduced to some of its parts and their heads, in its own order.
+
+        Raises:
+            KeyError: It lacks one of the parts.
+        """
         wanted = self.parts_named(names)
-        return replace(self, parts=tuple(part for part in self.parts if part in wanted))
+        kept = {part.name for part in wanted}
+        return replace(
+            self,
+            parts=tuple(part for part in self.parts if part in wanted),
+            heads=tuple(head for head in self.heads if head.part in kept),
+        )
+
+    def head(self, name: str) -> Head:
+        """Return the head of this name; raise KeyError if the layout has none."""
+        for head in self.heads:
+            if head.name == name:
+                return head
+        known = ", ".join(head.name for head in self.heads) or "none"
+        raise KeyError(f"layout {self.name} has no head {name!r}: its heads are {known}")
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values, from which `layout_from_json` makes the same layout."""

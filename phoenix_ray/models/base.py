@@ -7,7 +7,7 @@ needs no change anywhere else.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -27,11 +27,14 @@ class LandmarkBatch:
         scores: Part name → float32 array (N,): the network's presence score, NaN where its network did not run.
             Parts without a score of their own (`Part.scored` is false) have no entry.
         events: Incidents that the run should record, one line each, such as a batch that did not fit into memory.
+        heads: Head → float32 array (N, `Head.width`): logits, values, quality; NaN throughout where its part is
+            missing. Empty for a layout without heads.
     """
 
     points: Mapping[str, NDArray[np.float32]]
     scores: Mapping[str, NDArray[np.float32]]
     events: tuple[str, ...] = ()
+    heads: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
 
     def present(self, part: str) -> NDArray[np.bool_]:
         """Return a bool array (N,): where `part` was found."""

@@ -108,6 +108,13 @@ def describe_kernels(libraries: Sequence[str], device: str = "") -> str:
     return " ".join(f"{name}={value}" for name, value in facts.items() if value)
 
 
+def with_libraries(kernels: str, libraries: Sequence[str]) -> str:
+    """Return a line of `describe_kernels` with the versions of further libraries, where it does not have them."""
+    known = _parse(kernels)
+    versions = {library: _version(library) for library in libraries if library not in known}
+    return " ".join([kernels, *(f"{library}={version}" for library, version in versions.items() if version)])
+
+
 def compare_kernels(kernels: Collection[str]) -> str | None:
     """Return how far rows of several kernels lie apart, as a clause; None where they are the same bits.
 

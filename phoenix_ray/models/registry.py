@@ -14,6 +14,7 @@ from phoenix_ray.errors import ConfigError, ModelError
 from phoenix_ray.model_settings import ModelSettings
 from phoenix_ray.models import provenance
 from phoenix_ray.models.base import ModelFacts, ModelInfo, PoseModel, Trial
+from phoenix_ray.models.heads.entry import EntryWithHeads
 from phoenix_ray.models.holistic.entry import HOLISTIC, POSE_ALONE, HolisticEntry
 from phoenix_ray.models.keypoint_rcnn import KeypointRcnnEntry
 from phoenix_ray.models.onnx.entry import onnx_entry
@@ -169,4 +170,4 @@ def _find(settings: ModelSettings) -> ModelEntry:
         raise ConfigError(
             f"Model '{settings.name}' has no engine '{settings.engine}' (model.engine): it has {choices}."
         )
-    return entry
+    return EntryWithHeads(entry, settings) if settings.heads else entry

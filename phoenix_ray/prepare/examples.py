@@ -27,8 +27,9 @@ class Example:
     Attributes:
         split: Its split.
         video_id: The video; `<video>.mirrored` for a mirrored copy.
-        arrays: `points` (frames, points, axes), `mask`, `filled`, `confidence` (frames, points), `times` (frames,);
-            `gloss_ids`, `translation_ids` where there is a vocabulary; `scale`, `origin` if asked for.
+        arrays: `points` (frames, points, axes), `mask`, `filled`, `confidence` (frames, points), `times` (frames,); the
+            columns of heads, such as `emotion_valence` (frames,); `gloss_ids`, `translation_ids` where there is a
+            vocabulary; `scale`, `origin` if asked for.
         annotation: Text of the source.
     """
 
@@ -51,6 +52,10 @@ def to_example(
         "confidence": prepared.confidence.astype(dtype, copy=False),
         "times": prepared.times,
     }
+    for name, numbers in prepared.heads.items():
+        # A quality of 0 says that the part was missing: a network's own is above.
+        known = numbers if settings.channels.missing == "nan" else np.nan_to_num(numbers)
+        arrays[name] = known.astype(dtype, copy=False)
     for name, vocabulary in vocabularies.items():
         ids = vocabulary.encode(text_of(prepared.annotation, name, settings))
         arrays[f"{name}_ids"] = np.array(ids, np.int32)

@@ -10,8 +10,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from phoenix_ray.errors import ConfigError
-from phoenix_ray.layouts import Layout
+from phoenix_ray.errors import ConfigError, did_you_mean
+from phoenix_ray.layouts import Head, Layout
 from phoenix_ray.layouts.correspondence import Point
 from phoenix_ray.prepare.cleaning import FillGaps, OneEuro, SavitzkyGolay
 from phoenix_ray.prepare.normalise import ImageHeights, PartBoxes, ShoulderWidth, WristCentred
@@ -143,6 +143,19 @@ class ChannelSettings(Section):
     )
 
 
+class HeadsSettings(Section):
+    """What heads say of the frames (docs/heads.md)."""
+
+    select: tuple[str, ...] = Field(
+        (), description="Heads whose columns are written beside the points, such as emotion; empty: none."
+    )
+    smooth: bool = Field(
+        True,
+        description="Smooth logits and values over a frame and the four before it, with EmoNet's weights. A dataset "
+        "holds what the networks gave.",
+    )
+
+
 class TextSettings(Section):
     """Vocabularies, made from the training split alone."""
 
@@ -184,6 +197,7 @@ class PrepareSettings(Section):
     mirror: MirrorSettings = Field(default_factory=MirrorSettings)
     normalise: NormaliseSettings = Field(default_factory=NormaliseSettings)
     channels: ChannelSettings = Field(default_factory=ChannelSettings)
+    heads: HeadsSettings = Field(default_factory=HeadsSettings)
     text: TextSettings = Field(default_factory=TextSettings)
     files: FilesSettings = Field(default_factory=FilesSettings)
 
@@ -204,7 +218,13 @@ def build_pipeline(settings: PrepareSettings, layout: Layout, mirrored: bool = F
     words = (*settings.points.select, *(f"{part}:{index}" for part, index in helping))
     time = settings.time
     return Compose(
-        TakePoints(*words, axes=settings.points.axes, frame_rate=time.assumed_frame_rate),
+        TakePoints(
+            *words,
+            axes=settings.points.axes,
+            frame_rate=time.assumed_frame_rate,
+            heads=[head.name for head in chosen_heads(settings, layout)],
+            smooth_heads=settings.heads.smooth,
+        ),
         *_cleaning(settings.clean),
         *([ToFrameRate(time.frame_rate)] if time.frame_rate else []),
         *([ToLength(time.length)] if time.length else []),
@@ -219,7 +239,24 @@ def parts_needed(settings: PrepareSettings, layout: Layout) -> tuple[str, ...]:
     """Return the parts that the pipeline reads, in the order of the layout."""
     chosen = resolve_points(layout, settings.points.select)
     names = {part for part, _ in (*chosen, *_needed(settings, layout, chosen))}
+    names |= {head.part for head in chosen_heads(settings, layout)}
     return tuple(part.name for part in layout.parts if part.name in names)
+
+
+def chosen_heads(settings: PrepareSettings, layout: Layout) -> tuple[Head, ...]:
+    """Return the heads that the settings name, in their order.
+
+    Raises:
+        ConfigError: The layout has no such head.
+    """
+    known = {head.name: head for head in layout.heads}
+    for name in settings.heads.select:
+        if name not in known:
+            raise ConfigError(
+                f"heads.select: the dataset has no head '{name}'.{did_you_mean(name, known)} "
+                f"Its heads: {', '.join(known) or 'none'}."
+            )
+    return tuple(known[name] for name in dict.fromkeys(settings.heads.select))
 
 
 def axis_names(settings: PrepareSettings) -> tuple[str, ...]:

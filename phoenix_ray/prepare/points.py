@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -26,18 +26,30 @@ class TakePoints:
         words: What to take, as in `point_sets.resolve_points`: `upper_body`, `hands`, `pose:11-16`, ….
         axes: `xy` or `xyz`.
         frame_rate: Frames per second to assume where the source has no clock.
+        heads: Names of the heads whose columns are taken.
+        smooth_heads: Whether they are smoothed over time (`VideoLandmarks.head_columns`).
     """
 
-    def __init__(self, *words: str, axes: str = "xy", frame_rate: float = DEFAULT_FRAME_RATE) -> None:
+    def __init__(
+        self,
+        *words: str,
+        axes: str = "xy",
+        frame_rate: float = DEFAULT_FRAME_RATE,
+        heads: Sequence[str] = (),
+        smooth_heads: bool = True,
+    ) -> None:
         self._words = words
         self._axes = tuple(axes)
         self._frame_rate = frame_rate
+        self._heads = tuple(heads)
+        self._smooth_heads = smooth_heads
 
     def __call__(self, video: VideoLandmarks) -> Prepared:
         """Return the points in image coordinates.
 
         Raises:
             ConfigError: A word means nothing in the video's layout, or a part lacks an axis.
+            KeyError: The layout has no such head.
         """
         chosen, axes = resolve_points(video.layout, self._words), self._axes
         refuse_lacking_axes(video.layout, chosen, axes)
@@ -65,7 +77,14 @@ class TakePoints:
             annotation=video.annotation,
             shoulders=shoulder_points(video.layout),
             wrists=wrist_points(video.layout),
+            heads=self._take_heads(video),
         )
+
+    def _take_heads(self, video: VideoLandmarks) -> dict[str, Floats]:
+        if not self._heads:
+            return {}
+        columns = video.head_columns(self._smooth_heads)
+        return {name: columns[name] for head in self._heads for name in video.layout.head(head).columns()}
 
 
 def refuse_lacking_axes(layout: Layout, chosen: Iterable[Point], axes: Iterable[str]) -> None:

@@ -29,7 +29,7 @@ from phoenix_ray.prepare import output
 from phoenix_ray.prepare.examples import GLOSS_SPECIALS, WORD_SPECIALS, Example, Vocabulary, text_of, to_example
 from phoenix_ray.prepare.normalise import measure_is_missing
 from phoenix_ray.prepare.output import WRITERS
-from phoenix_ray.prepare.pipeline import PrepareSettings, axis_names, build_pipeline, parts_needed
+from phoenix_ray.prepare.pipeline import PrepareSettings, axis_names, build_pipeline, chosen_heads, parts_needed
 from phoenix_ray.prepare.point_sets import flat_index, resolve_points
 from phoenix_ray.prepare.prepared import Prepared
 from phoenix_ray.text import counted
@@ -162,6 +162,7 @@ def describe_work(
 ) -> dict[str, Any]:
     """Return all that the files depend on, which is also most of what `prepare.json` says."""
     layout = dataset.layout
+    heads = chosen_heads(settings, layout)
     texts = dataset.videos().select(["split", "video_id", "gloss", "translation", "signer", "annotation"]).to_pylist()
     return {
         "phoenix_ray": __version__,
@@ -179,6 +180,7 @@ def describe_work(
             for point in resolve_points(layout, settings.points.select)
             for part, index in [point]
         ],
+        **({"heads": {head.name: head.classes for head in heads}} if heads else {}),
         "vocabularies": {name: vocabulary.to_json() for name, vocabulary in vocabularies.items()},
     }
 

@@ -54,6 +54,8 @@ class Prepared:
         shoulders: Left and right shoulder, empty where the layout lacks them.
         wrists: The wrist of each hand of the layout.
         annotation: Text of the source: `gloss`, `translation`, `signer`, ….
+        heads: Columns of the heads that were taken, by name: float32 (frames,), logits (frames, classes); NaN where
+            they are missing. Nothing but new frame rates and lengths changes them.
     """
 
     split: str
@@ -71,6 +73,7 @@ class Prepared:
     annotation: Mapping[str, str] = field(default_factory=dict)
     shoulders: tuple[Point, ...] = ()
     wrists: tuple[Point, ...] = ()
+    heads: Mapping[str, Floats] = field(default_factory=dict)
 
     def __len__(self) -> int:
         """Return the number of frames."""

@@ -69,7 +69,25 @@ def _at_times(prepared: Prepared, times: NDArray[np.float64], transform: object)
         filled=filled,
         confidence=np.where(filled, np.float32(0), np.where(both, sure, prepared.confidence[nearer])),
         times=times,
+        heads={
+            name: _numbers_between(values, before, behind, weight[:, 0], nearer)
+            for name, values in prepared.heads.items()
+        },
     )
+
+
+def _numbers_between(
+    values: Floats,
+    before: NDArray[np.int64],
+    behind: NDArray[np.int64],
+    weight: NDArray[np.float32],
+    nearer: NDArray[np.int64],
+) -> Floats:
+    """Return numbers of a head at other times, by the rule for points: float32 (frames,) or (frames, classes)."""
+    weights = weight.reshape(-1, *[1] * (values.ndim - 1))
+    mean = values[before] * (1 - weights) + values[behind] * weights
+    # A moment on an old frame takes it unchanged, also where the frame behind has no number.
+    return np.where(np.isnan(mean) | (weights == 0), values[nearer], mean)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,14 +8,14 @@ one side has is reported and left out of the comparison.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
 import numpy as np
 from numpy.typing import NDArray
 
 from phoenix_ray.dataset.video_landmarks import VideoLandmarks
-from phoenix_ray.layouts import Layout, Part
+from phoenix_ray.layouts import Head, Layout, Part
 from phoenix_ray.models.agreement import Points
 
 Rows = NDArray[np.intp]
@@ -47,10 +47,11 @@ class SharedPart:
 
 @dataclass(frozen=True, slots=True)
 class SharedLayout:
-    """The parts that both sides have, and a sentence for each thing that only one has."""
+    """The parts and heads that both sides have, and a sentence for each thing that only one has."""
 
     parts: tuple[SharedPart, ...]
     notes: tuple[str, ...]
+    heads: tuple[Head, ...] = ()
 
 
 def share(reference: Layout, candidate: Layout) -> SharedLayout:
@@ -77,7 +78,23 @@ def share(reference: Layout, candidate: Layout) -> SharedLayout:
         common = Part(part.name, tuple(points), tuple(axes), scored=part.scored and other.scored)
         parts.append(SharedPart(common, _indices(part, common), _indices(other, common)))
     notes += [f"{name} is in the candidate only and was not compared" for name in theirs]
-    return SharedLayout(tuple(parts), tuple(notes))
+    heads, remarks = _share_heads(reference.heads, candidate.heads)
+    return SharedLayout(tuple(parts), (*notes, *remarks), heads)
+
+
+def _share_heads(reference: Iterable[Head], candidate: Iterable[Head]) -> tuple[tuple[Head, ...], list[str]]:
+    """Return the heads with the same name, classes and values, and a sentence for each other."""
+    mine, theirs = ({head.name: head for head in heads} for heads in (reference, candidate))
+    shared, notes = [], []
+    for name, head in mine.items():
+        other = theirs.pop(name, None)
+        if other is None:
+            notes.append(f"{name} is in the reference only and was not compared")
+        elif (other.classes, other.values) != (head.classes, head.values):
+            notes.append(f"{name} has other classes or values in the candidate and was not compared")
+        else:
+            shared.append(head)
+    return tuple(shared), [*notes, *(f"{name} is in the candidate only and was not compared" for name in theirs)]
 
 
 def _indices(part: Part, common: Part) -> tuple[Rows, Rows] | None:
@@ -186,6 +203,7 @@ class AlignedFrames:
         statuses: Pairs of statuses.
         points: Part → pair of float32 (frames, points, axes), NaN where the part is missing.
         scores: Part → pair of float32 (frames,), NaN where there is none; only parts that have scores on both sides.
+        heads: Head → pair of float32 (frames, width), NaN where there is none.
     """
 
     numbers: NDArray[np.int32]
@@ -194,6 +212,7 @@ class AlignedFrames:
     statuses: tuple[tuple[str, str], ...]
     points: Mapping[str, tuple[Points, Points]]
     scores: Mapping[str, tuple[Scores, Scores]]
+    heads: Mapping[str, tuple[Scores, Scores]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         """Return the number of frames."""
@@ -211,12 +230,13 @@ class AlignedFrames:
             tuple(self.statuses[row] for row in chosen),
             {part: (expected[rows], found[rows]) for part, (expected, found) in self.points.items()},
             {part: (expected[rows], found[rows]) for part, (expected, found) in self.scores.items()},
+            {head: (expected[rows], found[rows]) for head, (expected, found) in self.heads.items()},
         )
 
 
-def side_by_side(reference: VideoLandmarks, candidate: VideoLandmarks, parts: Iterable[SharedPart]) -> AlignedFrames:
-    """Return frames that both sides have, given as as many rows of each, with the parts that both have."""
-    shared = tuple(parts)
+def side_by_side(reference: VideoLandmarks, candidate: VideoLandmarks, layout: SharedLayout) -> AlignedFrames:
+    """Return frames that both sides have, given as as many rows of each, with the parts and heads that both have."""
+    shared = layout.parts
     sides = (reference, candidate)
     return AlignedFrames(
         numbers=reference.frame_index,
@@ -232,6 +252,7 @@ def side_by_side(reference: VideoLandmarks, candidate: VideoLandmarks, parts: It
             for shared_part in shared
             if all(shared_part.part.name in side.scores for side in sides)
         },
+        heads={head.name: (reference.heads[head.name], candidate.heads[head.name]) for head in layout.heads},
     )
 
 

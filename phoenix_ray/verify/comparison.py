@@ -120,7 +120,7 @@ def compare_blocks(
     expected, found = RowWindow(reference), RowWindow(candidate)
     shared = share(expected.video.layout, found.video.layout)
     alignment = align(reference.frames, candidate.frames)
-    collector = DifferenceCollector([shared_part.part for shared_part in shared.parts], tolerance, statuses=statuses)
+    collector = DifferenceCollector(shared, tolerance, statuses=statuses)
     moved = MovedFrames(shared.parts, tolerance)
     # Number of the frame that each row of the candidate holds, by what it is called and then by what is in it.
     held = alignment.standing.copy()
@@ -134,7 +134,7 @@ def compare_blocks(
         # What is farther away is out of order, and so reported as moved.
         near = (partners >= found.start) & (partners < found.end)
         rows, partners = rows[near], partners[near]
-        frames = side_by_side(expected.take(rows), found.take(partners), shared.parts)
+        frames = side_by_side(expected.take(rows), found.take(partners), shared)
         moves, others_differ = moved.find(frames, rows, expected)
         held[rows[list(moves)]] = list(moves.values())
         kept = frames.only(held[rows] == frames.numbers)

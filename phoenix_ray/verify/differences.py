@@ -1,22 +1,22 @@
 """The kinds of difference between two versions of a video, and the sentence for each.
 
 `DifferenceCollector` is given the frames that both have, block by block, and afterwards says what differs in all of
-them: names, statuses, parts, coordinates, scores. It takes a few bytes for each frame that differs.
+them: names, statuses, parts, coordinates, scores, heads. It takes a few bytes for each frame that differs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from phoenix_ray.layouts import Part
+from phoenix_ray.layouts import Head, Part
 from phoenix_ray.models.agreement import differences
 from phoenix_ray.models.base import is_found
-from phoenix_ray.verify.alignment import AlignedFrames
+from phoenix_ray.verify.alignment import AlignedFrames, SharedLayout
 from phoenix_ray.verify.tolerance import Tolerance
 
 DifferenceKind = Literal[
@@ -32,6 +32,7 @@ DifferenceKind = Literal[
     "part extra",
     "coordinates",
     "scores",
+    "heads",
 ]
 FrameNumbers = NDArray[np.int32]
 
@@ -95,8 +96,9 @@ def frame_text(frames: FrameNumbers) -> str:
 class DifferenceCollector:
     """Collects what differs in the frames that both versions of a video have."""
 
-    def __init__(self, parts: Sequence[Part], tolerance: Tolerance, *, statuses: bool) -> None:
-        self._parts = [_PartCollector(part, tolerance) for part in parts]
+    def __init__(self, shared: SharedLayout, tolerance: Tolerance, *, statuses: bool) -> None:
+        self._parts = [_PartCollector(shared_part.part, tolerance) for shared_part in shared.parts]
+        self._heads = [_HeadCollector(head, tolerance) for head in shared.heads]
         self._compares_statuses = statuses
         self._renamed = _Numbers()
         self._first_names: tuple[str, str] | None = None
@@ -109,6 +111,8 @@ class DifferenceCollector:
             self._add_statuses(frames)
         for part in self._parts:
             part.add(frames)
+        for head in self._heads:
+            head.add(frames)
 
     def result(self, *, scores: bool) -> Iterator[Difference]:
         """Yield what differs in all frames that were added; `scores` says whether both sides have scores at all."""
@@ -120,6 +124,8 @@ class DifferenceCollector:
             yield Difference("status", f"{frame_text(numbers)} {found!r} instead of {expected!r}", numbers)
         for part in self._parts:
             yield from part.result(scores=scores)
+        for head in self._heads:
+            yield from head.result()
 
     def _add_names(self, frames: AlignedFrames) -> None:
         other = [row for row, (expected, found) in enumerate(frames.names) if expected and found and expected != found]
@@ -230,6 +236,38 @@ class _PartCollector:
         if distances[row] > self._largest_score:
             self._largest_score = float(distances[row])
             self._worst_score = f"{found[row]:.9g} instead of {expected[row]:.9g} in frame {frames.numbers[row]}"
+
+
+class _HeadCollector:
+    """Collects what differs in the numbers of one head."""
+
+    def __init__(self, head: Head, tolerance: Tolerance) -> None:
+        self._head = head
+        self._tolerance = tolerance
+        self._names = (*(f"{head.logits_column} of {label}" for label in head.classes), *head.number_columns)
+        self._changed = _Numbers()
+        self._largest = -1.0
+        self._worst = ""
+
+    def add(self, frames: AlignedFrames) -> None:
+        expected, found = frames.heads[self._head.name]
+        different = self._tolerance.different_scores(expected, found)
+        if not different.any():
+            return
+        self._changed.add(frames.numbers[different.any(axis=1)])
+        distances = np.where(different, differences(expected, found), -1)
+        row, column = np.unravel_index(int(distances.argmax()), distances.shape)
+        if distances[row, column] > self._largest:
+            self._largest = float(distances[row, column])
+            self._worst = (
+                f"{self._names[column]} of frame {frames.numbers[row]} is {_value(found[row, column])} "
+                f"instead of {_value(expected[row, column])}"
+            )
+
+    def result(self) -> Iterator[Difference]:
+        if (numbers := self._changed.all()).size:
+            name = self._head.name
+            yield Difference("heads", f"{name} differs in {frame_text(numbers)}: {self._worst}", numbers, name)
 
 
 def _value(value: np.float32) -> str:

@@ -30,7 +30,7 @@ DIFFERENCES_LISTED = 8
 # Wide enough for a whole row of the table; narrower terminals would cut numbers short.
 _TABLE_WIDTH = 160
 # Where bars judge, these are judged by the spread over all points, and reported for information.
-_JUDGED_BY_BARS: frozenset[DifferenceKind] = frozenset({"part missing", "part extra", "coordinates", "scores"})
+_JUDGED_BY_BARS: frozenset[DifferenceKind] = frozenset({"part missing", "part extra", "coordinates", "scores", "heads"})
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,7 +70,7 @@ class Tolerance:
         return exceeded
 
     def different_scores(self, reference: NDArray[np.float32], candidate: NDArray[np.float32]) -> NDArray[np.bool_]:
-        """Return where scores differ by more than is allowed, bool (frames,); NaN equals NaN."""
+        """Return where scores, or numbers of heads, differ by more than is allowed, bool of their shape; NaN is NaN."""
         if self.unit == "bits":
             return ~same_bits(reference, candidate)
         exceeded: NDArray[np.bool_] = differences(reference, candidate) > self.probability

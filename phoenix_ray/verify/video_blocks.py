@@ -273,6 +273,7 @@ class RowWindow:
             status=tuple(video.status[row] for row in chosen),
             points={part: points[rows] for part, points in video.points.items()},
             scores={part: scores[rows] for part, scores in video.scores.items()},
+            heads={head: values[rows] for head, values in video.heads.items()},
         )
 
 
@@ -286,4 +287,5 @@ def _join(pieces: list[VideoLandmarks]) -> VideoLandmarks:
         status=tuple(status for piece in pieces for status in piece.status),
         points={part: np.concatenate([piece.points[part] for piece in pieces]) for part in pieces[0].points},
         scores={part: np.concatenate([piece.scores[part] for piece in pieces]) for part in pieces[0].scores},
+        heads={head: np.concatenate([piece.heads[head] for piece in pieces]) for head in pieces[0].heads},
     )

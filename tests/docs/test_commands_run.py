@@ -72,8 +72,8 @@ def why_not(words: Sequence[str]) -> str:
         return "it needs a bucket or a server"
     if words[:2] == ("models", "install"):
         return "it downloads weights"
-    if words[:2] == ("models", "add"):
-        return "it needs a network's file; tests/docs/test_manifests_page.py adds one"
+    if words[:2] == ("models", "add") or any(word.startswith("model.heads=") for word in words):
+        return "it needs a network's file; tests/models/heads and tests/commands/test_models.py have some"
     if "--watch" in words or "--web" in words or _opens_browser(words):
         return "it goes on until a person stops it"
     if words[0] == "verify" and "--reference" in words:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +18,20 @@ from phoenix_ray.dataset.card import CardWords
 from phoenix_ray.dataset.card_file import write_card
 from phoenix_ray.dataset.compaction import compact_videos
 from phoenix_ray.dataset.compaction_plan import plan_compaction
-from phoenix_ray.dataset.identity import DatasetIdentity, claim_dataset
+from phoenix_ray.dataset.identity import DatasetIdentity, claim_dataset, define_layout
 from phoenix_ray.dataset.publication import publish
 from phoenix_ray.dataset.shards import Shard
 from phoenix_ray.dataset.storage import LocalStorage
 from phoenix_ray.dataset.survey import take_survey
-from phoenix_ray.layouts import holistic
+from phoenix_ray.layouts import Head, holistic
+from phoenix_ray.models.heads.entry import add_heads
 from tests.dataset.made_up import commit_rows, make_batch, make_records, make_video
 from tests.docs.pages import Block, blocks
 
 # Videos of six frames that the pages name.
 VIDEOS = {"train": ("01April_2010_Thursday_heute-6694", "clip_a", "v2"), "dev": ("v0",), "test": ("v0",)}
 FRAMES = {split: 6 * len(videos) for split, videos in VIDEOS.items()}
+EMONET_CLASSES = ("neutral", "happy", "sad", "surprise", "fear", "disgust", "anger", "contempt")
 # A text of the block, and why it is compiled only.
 NOT_RUN = {"s3://": "needs a bucket"}
 RAY_DATA = "import ray\n"
@@ -54,8 +57,22 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     publish(storage, identity, [compact_videos(storage, task, settings) for task in tasks])
     write_card(storage, identity, CardWords(), pytest.fail)
     (folder / "landmarks").symlink_to("OUTPUT")
+    write_dataset_with_head(folder / "emotions")
     CliRunner().invoke(cli, ["prepare", str(folder / "OUTPUT"), str(folder / "training")], catch_exceptions=False)
     return folder
+
+
+def write_dataset_with_head(folder: Path) -> None:
+    """Write a dataset of one video whose faces have the numbers of `emonet-8`."""
+    head = Head("emotion", "face", EMONET_CLASSES, ("valence", "arousal"))
+    layout = add_heads(holistic(468), [head])
+    storage = LocalStorage(str(folder))
+    identity = DatasetIdentity(layout.name, layout_definition=define_layout(layout))
+    claim_dataset(storage, identity)
+    video = make_video("v0", frames=6)
+    numbers = np.random.default_rng(0).normal(0, 1, (6, head.width)).astype(np.float32)
+    batch = replace(make_batch(video, 0, 6, holistic(468)), heads={"emotion": numbers})
+    commit_rows(storage, Shard(video, 0, 6), make_records(0, 6), batch, identity, OutputSettings())
 
 
 @pytest.fixture(scope="module")
@@ -134,6 +151,14 @@ def test_a_video_is_drawn_and_played(after: After, folder: Path) -> None:
 
 def test_training_with_torch(after: After) -> None:
     assert after("docs/reading.md", "LandmarkStream(train")["batch"].points.shape[1:] == (6, 543, 3)
+
+
+def test_heads_are_read_and_smoothed(after: After) -> None:
+    names = after("docs/heads.md", "head_columns(smooth=True)")
+    assert names["classes"] == EMONET_CLASSES
+    assert names["columns"]["emotion_logits"].shape == (6, 8)
+    assert not np.allclose(names["columns"]["emotion_valence"], names["smooth"]["emotion_valence"])
+    assert "emotion_logits_happy" in names["frames"]
 
 
 def test_prepared_inputs(after: After) -> None:

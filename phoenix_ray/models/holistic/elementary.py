@@ -161,12 +161,12 @@ def square_root(values: Array) -> Array:
 def sigmoid(logits: Array) -> Array:
     """Return 1 / (1 + exp(-logits)) of float32, each of the three operations rounded once (glibc: `expf`)."""
     xp = namespace(logits)
-    power = _exponential(-xp.astype(logits, xp.float64))
+    power = exponential(-xp.astype(logits, xp.float64))
     # exp is infinite there, and numpy would warn.
     return xp.where(logits < -_GREATEST_EXPONENT, 0.0, 1.0 / (1.0 + xp.astype(power, logits.dtype)))
 
 
-def _exponential(x: Array) -> Array:
+def exponential(x: Array) -> Array:
     """Return exp of float32 values in float64, exact enough that rounding to float32 gives the result of `expf`."""
     xp = namespace(x)
     x = xp.where(x < _LEAST_EXPONENT, _LEAST_EXPONENT, xp.where(x > _GREATEST_EXPONENT, _GREATEST_EXPONENT, x))

@@ -17,6 +17,8 @@ from typing import Literal
 import yaml
 
 from phoenix_ray.errors import ConfigError, ModelError, did_you_mean
+from phoenix_ray.models.heads.networks import TFLITE_SUFFIX, outputs_named
+from phoenix_ray.models.heads.tflite_file import read_tflite_facts
 from phoenix_ray.models.onnx.catalog import (
     SUFFIX,
     SUFFIXES,
@@ -29,7 +31,7 @@ from phoenix_ray.models.onnx.catalog import (
     shipped_folder,
 )
 from phoenix_ray.models.onnx.dry_run import try_network
-from phoenix_ray.models.onnx.manifest import NetworkFile
+from phoenix_ray.models.onnx.manifest import HeadManifest, NetworkFile
 from phoenix_ray.models.onnx.network_file import (
     NetworkFacts,
     mismatches,
@@ -74,7 +76,7 @@ def add_network(
     """Check a network's file against its manifest, try it, and copy both into the weights folder.
 
     Args:
-        file: The .onnx file.
+        file: The .onnx file; of a head also a .tflite file.
         folder: The weights folder, created if it does not exist.
         manifest: Name or path of the manifest. Empty: `FILE.yaml` beside the file, or the package's of the same name.
         name: Value of `model.name` for it. Empty: the manifest's.
@@ -99,7 +101,8 @@ def add_network(
     if fp16 is not None:
         sums["fp16"] = _checked_sum(fp16, described.fp16 or NetworkFile(), source, "fp16")
         _checked_facts(fp16, described, source)
-    text = _as_added(source.read_text(encoding="utf-8"), name, sums, facts)
+    suffix = TFLITE_SUFFIX if file.suffix == TFLITE_SUFFIX else ".onnx"
+    text = _as_added(source.read_text(encoding="utf-8"), name, sums, facts, suffix)
     path = folder / f"{name}{SUFFIX}"
     added = LocatedManifest(parse_manifest(text, path), path, folder)
     was_there = _is_there(added, replace=replace)
@@ -230,7 +233,12 @@ def _checked_sum(file: Path, expected: NetworkFile, source: Path, field: str) ->
 
 
 def _checked_facts(file: Path, manifest: OnnxManifest, source: Path) -> NetworkFacts:
-    facts = read_facts(file)
+    if file.suffix != TFLITE_SUFFIX:
+        facts = read_facts(file)
+    elif isinstance(manifest, HeadManifest):
+        facts = read_tflite_facts(file, outputs_named(manifest.decoder))
+    else:
+        raise ModelError(f"{file}: only heads run from .tflite files, and {source} describes a {manifest.kind}.")
     if problems := mismatches(manifest, facts):
         lines = "\n  ".join(problems)
         raise ModelError(
@@ -278,9 +286,9 @@ def _status(found: LocatedManifest, file: Path, expected: str) -> AddedStatus | 
     return None
 
 
-def _as_added(text: str, name: str, sums: dict[str, str], facts: NetworkFacts) -> str:
+def _as_added(text: str, name: str, sums: dict[str, str], facts: NetworkFacts, suffix: str = ".onnx") -> str:
     """Return a manifest with its name and the files' names and sums filled in; comments stay."""
-    files = {field: {"file": f"{name}-{sha256[:_DIGITS]}.onnx", "sha256": sha256} for field, sha256 in sums.items()}
+    files = {field: {"file": f"{name}-{sha256[:_DIGITS]}{suffix}", "sha256": sha256} for field, sha256 in sums.items()}
     lines, inside = [], False
     for line in text.splitlines():
         if re.match(r"(name|weights|fp16)\s*:", line):

@@ -20,19 +20,19 @@ NOISE_SIZES = ((260, 210), (270, 480))
 
 
 def try_network(manifest: PoseManifest | DetectorManifest | HeadManifest, file: Path) -> Iterator[str]:
-    """Run a network that finds points or boxes on pictures of noise of two sizes; yield a line for each.
+    """Run a network on pictures of noise of two sizes, a head on their middle; yield a line for each.
 
     Raises:
         ModelError: It fails.
     """
-    if isinstance(manifest, HeadManifest):
-        return
     random = np.random.default_rng(0)
     for height, width in NOISE_SIZES:
         image = random.integers(0, 256, (height, width, 3), np.uint8)
         try:
             if isinstance(manifest, PoseManifest):
                 seen = _points_in(image, manifest, file)
+            elif isinstance(manifest, HeadManifest):
+                seen = _numbers_of(image, manifest, file)
             else:
                 seen = _person_in(image, manifest, file)
         except PhoenixRayError:
@@ -60,3 +60,17 @@ def _person_in(image: NDArray[np.uint8], manifest: DetectorManifest, file: Path)
 
     (box,) = DetectorBox(manifest, file, ModelSettings(device="cpu")).find([image])
     return "nobody" if box is None else f"a person at {', '.join(f'{value:.0f}' for value in box)}"
+
+
+def _numbers_of(image: NDArray[np.uint8], manifest: HeadManifest, file: Path) -> str:
+    from phoenix_ray.models.heads.crops import Square, cut_square
+    from phoenix_ray.models.heads.head_reader import HeadReader
+
+    side = np.float32(0.5)
+    crop = cut_square(image, Square((side, side), (side, side)), manifest.crop.scale, manifest.input)
+    (row,) = HeadReader(manifest, file, ModelSettings(device="cpu")).read([crop])
+    decoder = manifest.decoder
+    count = len(decoder.classes)
+    names = (*decoder.values, "quality")
+    numbers = [f"{name} {value:.3g}" for name, value in zip(names, row[count:], strict=True) if not np.isnan(value)]
+    return ", ".join([*([decoder.classes[int(row[:count].argmax())]] if count else []), *numbers])

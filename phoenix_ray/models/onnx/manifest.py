@@ -48,7 +48,7 @@ class InputFormat(Section):
 
 
 class Channels(Section):
-    """Some channels of an output: all, or a range of its second dimension (of the last for heads)."""
+    """Some channels of an output: all, or a range of its second dimension."""
 
     output: str = Field(description="Name of the output.")
     first: Annotated[int, Field(ge=0)] = Field(0, description="First channel.")
@@ -222,12 +222,33 @@ class DetectorManifest(NetworkManifest):
     decoder: BoxDecoder
 
 
-class CropOfHead(Section):
-    """The region that a head sees."""
+class HeadInput(InputFormat):
+    """How a crop becomes the input of a head."""
 
-    part: str = Field("face", description="The part whose points it surrounds.")
+    resize: Literal["affine"] = Field("affine", description="The square crop fills the input.")
+
+
+class CropOfHead(Section):
+    """The region that a head sees: an upright square around the points of a part."""
+
+    part: str = Field("face", description="The part that it looks at.")
     scale: Annotated[float, Field(gt=0)] = Field(
-        1.0, description="Side of the square over the longer side of their box."
+        1.0, description="Side of the square over the longer side of the points' box, in pixels of the picture."
+    )
+
+
+class OutputOfHead(Section):
+    """Numbers of an output (N, numbers) or (N,)."""
+
+    output: str = Field("", description="Name of the output. Empty: the only one.")
+    first: Annotated[int, Field(ge=0)] = Field(0, description="Place of the first of them.")
+
+
+class ValueOfHead(OutputOfHead):
+    """A number such as valence."""
+
+    clamp: tuple[float, float] | None = Field(
+        None, description="Lowest and highest value: what lies outside becomes the nearer. Empty: as the network says."
     )
 
 
@@ -235,18 +256,23 @@ class HeadDecoder(Section):
     """What the outputs of a head mean."""
 
     classes: tuple[str, ...] = Field((), description="Names of the classes, in the network's order.")
-    logits: Channels | None = Field(None, description="Scores of the classes.")
+    logits: OutputOfHead | None = Field(
+        None, description="Scores of the classes: as many numbers as there are classes."
+    )
     probabilities: bool = Field(False, description="Whether the scores are probabilities already (softmax inside).")
-    values: dict[str, Channels] = Field(default_factory=dict, description="Numbers such as valence and arousal.")
+    values: dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")], ValueOfHead] = Field(
+        default_factory=dict, description="Numbers beside the classes, by name, such as valence and arousal."
+    )
     heatmap: str = Field("", description="Output with maps (N, points, height, width), for the quality. Empty: none.")
 
 
 class HeadManifest(NetworkManifest):
-    """A network that looks at the crop of a part, for model.heads."""
+    """A network that looks at the crop of a part, for model.heads; its file may be a .tflite file."""
 
     kind: Literal["head"] = Field(description="What the network does.")
     head: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")] = Field(description="Prefix of the columns: emotion.")
-    crop: CropOfHead = Field(default_factory=CropOfHead)
+    input: HeadInput
+    crop: CropOfHead = Field(default_factory=CropOfHead, description="What it sees.")
     decoder: HeadDecoder
 
 

@@ -154,19 +154,25 @@ def _of_fields(decoder: PafDecoder, points: int | None) -> Iterator[Broken]:
 
 
 def _of_head(manifest: HeadManifest) -> Iterator[Broken]:
-    decoder = manifest.decoder
+    decoder, form = manifest.decoder, manifest.input
+    if form.size[0] != form.size[1]:
+        yield "input.size", f"{list(form.size)} is not a square: a head sees squares"
+    if form.padding != 1:
+        yield "input.padding", "it is crop.scale for a head"
+    if manifest.fp16 is not None:
+        yield "fp16", "heads run in full precision only"
     yield from _twice("decoder.classes", decoder.classes)
     if decoder.classes and decoder.logits is None:
         yield "decoder.logits", "it is missing: which output has the scores of the classes?"
     if decoder.logits is not None and not decoder.classes:
         yield "decoder.classes", "they are missing: name the classes of decoder.logits, in the network's order"
-    if decoder.logits is not None and decoder.logits.count not in (None, len(decoder.classes)):
-        yield "decoder.logits.count", f"it is {decoder.logits.count}, but there are {len(decoder.classes)} classes"
     if not decoder.classes and not decoder.values:
         yield "decoder", "it says nothing: give classes and logits, or values"
-    for name, channels in decoder.values.items():
-        if channels.count not in (None, 1):
-            yield f"decoder.values.{name}.count", f"it is {channels.count}, but a value is one number"
+    for name, value in decoder.values.items():
+        if name in ("logits", "quality"):
+            yield f"decoder.values.{name}", "every head has a column of this name: choose another"
+        if value.clamp is not None and value.clamp[0] > value.clamp[1]:
+            yield f"decoder.values.{name}.clamp", f"{list(value.clamp)}: the lowest comes first"
 
 
 def _twice(field: str, names: Iterable[object]) -> Iterator[Broken]:

@@ -7,6 +7,7 @@ and shape instead of failing in a run.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from phoenix_ray.models.onnx.manifest import (
     HeadManifest,
     HeatmapDecoder,
     InputFormat,
+    OutputOfHead,
     PafDecoder,
     PoseManifest,
     RtmdetDecoder,
@@ -169,10 +171,10 @@ class _Outputs:
         self._outputs = outputs
         self.problems: list[str] = []
 
-    def shape(self, field: str, name: str, form: str) -> Shape | None:
-        """Return the shape of an output; None where it is open or has another number of dimensions than its form.
+    def shape(self, field: str, name: str, *forms: str) -> Shape | None:
+        """Return the shape of an output; None where it is open or has another number of dimensions than its forms.
 
-        The form names the dimensions, `N x points x bins`. An empty name is the only output.
+        A form names the dimensions, `N x points x bins`. An empty name is the only output.
         """
         names = ", ".join(self._outputs)
         if not name and len(self._outputs) != 1:
@@ -184,8 +186,8 @@ class _Outputs:
             return None
         shape = self._outputs[name]
         # The shape is empty where the file does not say it.
-        if shape and len(shape) != len(form.split(" x ")):
-            self.problems.append(f"{field}: '{name}' is {shape_text(shape)} instead of {form}.")
+        if shape and len(shape) not in [len(form.split(" x ")) for form in forms]:
+            self.problems.append(f"{field}: '{name}' is {shape_text(shape)} instead of {' or '.join(forms)}.")
             return None
         return shape or None
 
@@ -263,9 +265,19 @@ def _check_boxes(decoder: YoloxDecoder | RtmdetDecoder | YoloBoxDecoder, outputs
 
 def _check_head(manifest: HeadManifest, outputs: _Outputs) -> None:
     decoder = manifest.decoder
-    for name, channels in decoder.values.items():
-        _check_channels(outputs, f"decoder.values.{name}", channels, 1, "N x channels", 1)
+    for name, value in decoder.values.items():
+        _check_numbers(outputs, f"decoder.values.{name}", value, 1)
     if decoder.logits is not None:
-        _check_channels(outputs, "decoder.logits", decoder.logits, len(decoder.classes), "N x channels", 1)
+        _check_numbers(outputs, "decoder.logits", decoder.logits, len(decoder.classes))
     if decoder.heatmap:
         outputs.shape("decoder.heatmap", decoder.heatmap, "N x points x height x width")
+
+
+def _check_numbers(outputs: _Outputs, field: str, which: OutputOfHead, count: int) -> None:
+    shape = outputs.shape(f"{field}.output", which.output, "N x numbers", "N")
+    if shape is None or any(not isinstance(side, int) for side in shape[1:]):
+        return
+    found, last = math.prod(_size(shape, axis) for axis in range(1, len(shape))), which.first + count
+    axis = len(shape) - 1
+    reason = f"{found} numbers, but {field} goes up to number {last - 1}, counted from 0"
+    outputs.check(field, shape, axis, found >= last, reason)
