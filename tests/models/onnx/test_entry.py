@@ -168,10 +168,8 @@ def test_settings_that_contradict_are_refused_with_a_way_out(write: Write, setti
 
 
 def test_an_unknown_layout_names_the_nearest(write: Write) -> None:
-    with pytest.raises(ConfigError, match=r"no layout 'coco-71' \(layout\)\. Did you mean 'coco-17'\?"):
+    with pytest.raises(ConfigError, match=r"mine\.yaml[\s\S]*no layout 'coco-71'.*Did you mean 'coco-17'\?"):
         registry.facts(write(layout="coco-71"))
-    with pytest.raises(ConfigError, match=r"keep has 2 points, but its layout coco-17 has 17"):
-        registry.facts(write(keep=[0, 1]))
 
 
 def test_every_auto_is_decided(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
