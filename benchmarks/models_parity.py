@@ -1,8 +1,8 @@
 """The suite `models-parity`: networks in ONNX files beside the programs of those who trained them.
 
 RTMPose and RTMW: boxes, crops and decoding against MMPose's and rtmlib's own functions, on random boxes and outputs;
-MMPose's codecs of heat maps likewise. YOLO11n-pose: our whole model against Ultralytics' own predictor, which sees each
-frame alone, on all frames of the sample datasets or of --source.
+MMPose's codecs of heat maps and lightweight OpenPose's fields likewise. YOLO11n-pose: our whole model against
+Ultralytics' own predictor, which sees each frame alone, on all frames of the sample datasets or of --source.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks import mmpose_functions
+from benchmarks import mmpose_functions, openpose_functions
 from benchmarks.contestants import in_scratch, run_script
 from benchmarks.environments import POSE_NETWORKS, install
 from benchmarks.frames import choose_source
 from benchmarks.parity import list_frames
-from benchmarks.pose_networks import YOLO, YOLO_MANIFEST, run_ultralytics, write_manifest, yolo_weights
+from benchmarks.pose_networks import YOLO, YOLO_MANIFEST, run_ultralytics, write_frames, write_manifest, yolo_weights
 from benchmarks.report import Findings
 from benchmarks.results import Rounds
 from benchmarks.suites import Request
@@ -29,12 +29,15 @@ from phoenix_ray.errors import ConfigError
 from phoenix_ray.model_settings import ModelSettings
 from phoenix_ray.models import registry
 from phoenix_ray.models.onnx.decoders.heatmap import decode_heatmaps
+from phoenix_ray.models.onnx.decoders.paf import decode_fields
 from phoenix_ray.models.onnx.decoders.simcc import decode_simcc
-from phoenix_ray.models.onnx.manifest import HeatmapDecoder, InputFormat, SimccDecoder
+from phoenix_ray.models.onnx.manifest import HeatmapDecoder, InputFormat, PafDecoder, SimccDecoder
 from phoenix_ray.models.onnx.regions import fill_input, region_of, to_picture
 from phoenix_ray.text import counted
 
 SAMPLES = 1000
+# Pictures with up to three persons, for lightweight OpenPose.
+SCENES = 300
 SCORES = {"mmpose": "min", "rtmlib": "mean"}
 IMAGENET = {"mean": mmpose_functions.MEAN, "std": mmpose_functions.STD}
 
@@ -47,8 +50,9 @@ def run(request: Request) -> Findings:
         raise ConfigError("models-parity compares with other programs: it needs --peers.")
     python = install(POSE_NETWORKS, request.environments, request.announce)
     functions, versions = in_scratch(request.output, lambda scratch: _functions(python, scratch, request))
+    fields = in_scratch(request.output, lambda scratch: _fields(python, scratch, request))
     yolo = in_scratch(request.output, lambda scratch: _yolo(python, scratch, request))
-    quantities = {name: Rounds.of([value]) for name, value in (*functions, *yolo)}
+    quantities = {name: Rounds.of([value]) for name, value in (*functions, *fields, *yolo)}
     rows = [(name, f"{value.median:.3g}") for name, value in quantities.items()]
     named = ", ".join(f"{package} {version}" for package, version in versions.items())
     notes = [
@@ -126,6 +130,53 @@ def _normalised(found: Found) -> list[tuple[str, float]]:
     return [
         ("input from mmpose", float(np.abs(values - found["normalised"]).max())),
         ("input from rtmlib", float(np.abs(values - found["normalised_rtmlib"]).max())),
+    ]
+
+
+def _fields(python: Path, scratch: Path, request: Request) -> list[tuple[str, float]]:
+    """Return what differs from lightweight OpenPose's steps."""
+    form = InputFormat.model_validate(
+        {
+            "size": (openpose_functions.HEIGHT, openpose_functions.HEIGHT),
+            "channel_order": "bgr",
+            "mean": (128,),
+            "std": (256,),
+            "resize": "height",
+            "fill": 128,
+            "multiple_of": openpose_functions.CELL,
+        }
+    )
+    # The last two limbs of its table only complete a person.
+    limbs = [
+        {"points": (start, end), "channels": (channel, channel + 1), "completes": number >= 17}
+        for number, (start, end, channel) in enumerate(openpose_functions.LIMBS)
+    ]
+    decoder = PafDecoder.model_validate(
+        {"kind": "paf", "heatmaps": {"output": "maps"}, "fields": {"output": "fields"}, "limbs": limbs}
+    )
+    inputs, points, scores = {}, [], []
+    for sample in range(SCENES):
+        image = openpose_functions.picture(sample)
+        region = region_of(np.array([0, 0, *image.shape[1::-1]], np.float32), form)
+        inputs[sample] = fill_input(image, region, form)
+        columns, rows = (side // openpose_functions.CELL for side in region.size)
+        maps, fields = openpose_functions.outputs(sample, rows, columns)
+        found = decode_fields(maps[:, : openpose_functions.POINTS], fields, decoder)
+        points.append(to_picture(found.xy, [region])[0])
+        scores.append(np.nan if found.person is None else found.person[0])
+    write_frames(list(inputs.values()), scratch / "inputs.npz")
+    request.announce("lightweight OpenPose's functions")
+    asked = {"samples": SCENES, "inputs": str(scratch / "inputs.npz")}
+    result, _ = run_script(python, openpose_functions.__file__, asked, scratch)
+    with np.load(scratch / "result.json.npz") as archive:
+        theirs, expected = archive["points"], archive["scores"]
+    other = (np.isnan(np.stack(points)) != np.isnan(theirs)).any(axis=(1, 2))
+    return [
+        ("lightweight OpenPose: input", float(result["input"])),
+        ("lightweight OpenPose: pictures with a person", float((~np.isnan(expected)).sum())),
+        ("lightweight OpenPose: pictures where other points are found", float(other.sum())),
+        ("lightweight OpenPose: px", _largest_difference(np.stack(points), theirs)),
+        ("lightweight OpenPose: score of the person", _largest_difference(np.array(scores), expected)),
     ]
 
 

@@ -73,8 +73,8 @@ def yolo_weights(python: Path) -> Path:
     return found[0]
 
 
-def write_frames(images: Sequence[NDArray[np.uint8]], archive: Path) -> None:
-    """Write frames of any sizes into an .npz file, by their number."""
+def write_frames(images: Sequence[NDArray[Any]], archive: Path) -> None:
+    """Write arrays of any sizes into an .npz file, by their number."""
     with zipfile.ZipFile(archive, "w") as file:
         for row, image in enumerate(images):
             with file.open(f"{row}.npy", "w", force_zip64=True) as member:

@@ -104,7 +104,7 @@ SUITES = (
     Suite("zoo", "networks in ONNX files through Ray, beside Ultralytics' predictor and rtmlib", "benchmarks.zoo"),
     Suite(
         "models-parity",
-        "networks in ONNX files beside MMPose's, rtmlib's and Ultralytics' own programs, in pixels",
+        "networks in ONNX files beside the programs of those who trained them, in pixels",
         "benchmarks.models_parity",
     ),
     Suite("gpu", "rates of a GPU by batch size and precision, beside its limits and the CPU", "benchmarks.gpu_suite"),
