@@ -15,34 +15,39 @@ class ModelSettings(Section):
     name: str = Field(
         "holistic",
         description="The model: 'holistic' finds pose, hands and face, 'blazepose' the pose alone; others are networks "
-        "in ONNX files, by the name or path of their manifest (docs/models.md). "
-        "`phoenix-ray models list` shows all. Part of a dataset's identity.",
+        "in ONNX files, by the name or path of their manifest (docs/models.md). `phoenix-ray models list` shows all. "
+        "Part of a dataset's identity.",
     )
     engine: Literal["auto", "litert", "torch", "mediapipe", "onnx", "torchvision"] = Field(
         "auto",
-        description="What runs the networks. 'litert' runs on the CPU and gives MediaPipe's landmarks, on "
-        "x86-64 bit for bit. 'torch' runs batches on a GPU and needs the extra [torch]. 'mediapipe' is the legacy "
-        "package, reset before each frame: the reference, slow; it needs the extra [mediapipe]. 'auto' takes torch if "
-        "model.device or model.precision asks for it. Otherwise, if the cluster has GPUs, it tries torch on one of "
-        "them and takes it if it is faster and its landmarks agree with those of litert; in all other cases it takes "
-        "litert. 'onnx' and 'torchvision' run the models that need them (docs/models.md).",
+        description="What runs the networks. 'litert' runs on the CPU and gives MediaPipe's landmarks, on x86-64 bit "
+        "for bit. 'torch' runs batches on a GPU and needs the extra [torch]. 'mediapipe' is the legacy package, reset "
+        "before each frame: the reference, slow; it needs the extra [mediapipe]. 'onnx' runs networks in ONNX files, "
+        "and they run on nothing else; it needs the extra [onnx] or [onnx-gpu]. 'torchvision' runs keypointrcnn. For "
+        "MediaPipe's models 'auto' takes torch if model.device or model.precision asks for it. Otherwise, if the cluster has GPUs, it tries torch on "
+        "one of them and takes it if it is faster and its landmarks agree with those of litert; in all other cases it "
+        "takes litert.",
     )
     device: Literal["auto", "cuda", "mps", "cpu"] = Field(
         "auto",
-        description="Where engine torch computes. 'auto' takes a CUDA GPU if there is one, else the CPU. Devices round "
-        "differently, so the device is part of a dataset's identity.",
+        description="Where engine torch or onnx computes. 'auto' takes a CUDA GPU if there is one (onnx: and the run "
+        "starts where [onnx-gpu] is installed), else the CPU. 'mps' is an Apple GPU: onnx takes it through CoreML. "
+        "Devices round differently, so the device is part of a dataset's identity.",
     )
     architecture: Literal["auto", "x86_64", "x86_64-avx2", "x86_64-avx512", "x86_64-without-fma", "aarch64"] = Field(
         "auto",
         description="Kind of processor that computes on the CPU: x86-64 since 2013, older x86-64, or ARM. Their "
         "landmarks differ by up to a pixel, so it is part of a dataset's identity, and workers on another kind are "
-        "refused. 'auto' takes the kind of the machine where the run starts; set it if the workers' is another.",
+        "refused. 'auto' takes the kind of the machine where the run starts; set it if the workers' is another. With "
+        "engine onnx the kinds are x86_64-avx2 and x86_64-avx512, whose last digits differ; x86_64 gives the same "
+        "digits on both, more slowly (docs/engines.md). Other engines give the same on both.",
     )
     precision: Precision = Field(
         "exact",
-        description="How engine torch multiplies. 'exact' is float32 throughout: the landmarks of the CPU engine to a "
-        "hundredth of a pixel. 'tf32' and 'fp16' use a GPU's matrix units, which keep 10 bits of each factor: faster, "
-        "but landmarks move by about a tenth of a pixel (docs/engines.md). Part of a dataset's identity.",
+        description="How engines torch and onnx multiply on a GPU. 'exact' is float32 throughout: the landmarks of the "
+        "CPU engine to a hundredth of a pixel. 'tf32' and 'fp16' use a GPU's matrix units, which keep 10 bits of each "
+        "factor: faster, but landmarks move by about a tenth of a pixel (docs/engines.md). With onnx 'fp16' takes the "
+        "file in half precision that the model's manifest names, on each device. Part of a dataset's identity.",
     )
     box: Literal["auto", "frame", "blazepose", "detector"] = Field(
         "auto",
@@ -100,9 +105,9 @@ class ModelSettings(Section):
         description="Frames that the model computes at once. Batches never cross videos and are cut at multiples of "
         "this size from a video's first frame, so results do not depend on shards. 'auto' measures it for about ten "
         "seconds with torch on CUDA (128 if that fails), and is 8 with torch on a CPU. With torch it is part of a "
-        "dataset's identity. A batch that does not fit into memory is halved, and the run records that. In mode "
-        "tracking it is the number of videos that a worker follows at once, one frame of each at a time; 'auto' is 8 "
-        "on a CPU and 32 on a GPU, and a batch that does not fit is an error.",
+        "dataset's identity, and with onnx on a GPU ('auto' is 32 there). A batch that does not fit into memory is "
+        "halved, and the run records that. In mode tracking it is the number of videos that a worker follows at once, "
+        "one frame of each at a time; 'auto' is 8 on a CPU and 32 on a GPU, and a batch that does not fit is an error.",
     )
     enable_batching: bool = Field(
         True,
@@ -111,14 +116,15 @@ class ModelSettings(Section):
     )
     memory_fraction: Annotated[float, Field(gt=0, le=1)] = Field(
         1.0,
-        description="Share of a GPU's memory that engine torch may take in one worker. With "
+        description="Share of a GPU's memory that engine torch or onnx may take in one worker. With "
         "cluster.workers_per_gpu=n, 1/n keeps a worker from starving the others: it runs out of memory alone, and "
         "halves its batch.",
     )
     threads: PositiveInt = Field(
         1,
         description="Threads of one model on the CPU. Many workers of one thread each are fastest; more threads lower "
-        "the latency of a frame.",
+        "the latency of a frame. With engine onnx on the CPU it is part of a dataset's identity: some networks are "
+        "added up in another order.",
     )
     weights_path: PathText = Field(
         "", description="Folder of the weights. Empty: $PHOENIX_RAY_MODELS, else a folder in the user's cache."

@@ -115,3 +115,32 @@ def test_a_named_architecture_is_the_identitys_whatever_machine_asks() -> None:
 def test_the_architecture_does_not_matter_where_a_gpu_computes() -> None:
     assert "architecture" not in registry.facts(ModelSettings(engine="torch", device="cuda")).identity
     assert "architecture" in registry.facts(ModelSettings(engine="torch", device="cpu")).identity
+
+
+def test_versions_of_onnxruntime_that_give_the_same_bits_are_one_generation(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = []
+    for version in ("1.30.0", "1.32.0", "1.27.0"):
+        monkeypatch.setattr(provenance, "onnxruntime_version", lambda version=version: version)
+        found.append(provenance.onnxruntime_generation())
+    assert found == ["1.30-1.32", "1.30-1.32", "1.27.0"]
+
+
+def test_rows_of_other_generations_of_onnxruntime_are_not_called_the_same() -> None:
+    old, new, newest = (f"arch=x86_64 isa=avx512 onnxruntime={version}" for version in ("1.23.2", "1.31.1", "1.32.0"))
+    assert provenance.compare_kernels([new, newest]) is None
+    assert "not been measured" in str(provenance.compare_kernels([old, new]))
+
+
+def test_only_x86_is_divided_by_its_instructions(monkeypatch: pytest.MonkeyPatch) -> None:
+    kinds = []
+    for kind, vectors in (("x86_64", "avx512"), ("x86_64", "avx2"), ("x86_64-without-fma", "sse4"), ("aarch64", "sve")):
+        monkeypatch.setattr(provenance, "architecture", lambda kind=kind: kind)
+        monkeypatch.setattr(provenance, "instruction_set", lambda vectors=vectors: vectors)
+        kinds.append(provenance.vector_architecture())
+    assert kinds == ["x86_64-avx512", "x86_64-avx2", "x86_64-without-fma", "aarch64"]
+    assert [provenance.without_vectors(kind) for kind in kinds] == ["x86_64", "x86_64", "x86_64-without-fma", "aarch64"]
+
+
+def test_other_engines_have_one_kind_for_all_instructions() -> None:
+    named = ModelSettings(engine="litert", architecture="x86_64-avx512")
+    assert registry.facts(named).identity["architecture"] == "x86_64"

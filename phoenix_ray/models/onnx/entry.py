@@ -84,7 +84,7 @@ class OnnxEntry:
         detector = self._located_detector(settings)
         if detector is not None:
             manifest, located = detector
-            refuse_other_file(located, manifest.weights, _path_of(located, manifest.weights))
+            refuse_other_file(located, manifest.weights, located.network)
         if box_rule(self._manifest, settings) == "blazepose":
             ensure_installed(settings, announce)
 
@@ -138,7 +138,8 @@ class OnnxEntry:
         return self._manifest.fp16
 
     def _path(self, settings: ModelSettings) -> Path:
-        return _path_of(self._located, self._file(settings), half=settings.precision == "fp16")
+        half = self._located.fp16_network if settings.precision == "fp16" else None
+        return half or self._located.network
 
     def _detector(self, settings: ModelSettings) -> DetectorManifest | None:
         found = self._located_detector(settings)
@@ -179,10 +180,6 @@ def refuse_other_file(located: LocatedManifest, file: NetworkFile, path: Path) -
             f"{path} on {platform.node()} has the sha256 {found}, but its manifest {located.path} says {file.sha256} "
             f"(weights.sha256). {way_out}"
         )
-
-
-def _path_of(located: LocatedManifest, file: NetworkFile, *, half: bool = False) -> Path:
-    return located.folder / (file.file or f"{located.manifest.name}{'-fp16' if half else ''}.onnx")
 
 
 def _is_for_cuda() -> bool:

@@ -62,6 +62,17 @@ def is_portable(settings: ModelSettings) -> bool:
     return settings.architecture == "x86_64" and settings.device in ("auto", "cpu")
 
 
+class NamedOutputs(dict[str, NDArray[np.float32]]):
+    """The outputs of a network by name; one that it does not have is a ModelError."""
+
+    def __init__(self, path: Path, outputs: Mapping[str, NDArray[np.float32]]) -> None:
+        super().__init__(outputs)
+        self._path = path
+
+    def __missing__(self, name: str) -> NDArray[np.float32]:
+        raise ModelError(f"{self._path} has no output '{name}' (decoder in its manifest). It has {', '.join(self)}.")
+
+
 class OnnxSession:
     """A loaded network.
 
@@ -132,11 +143,8 @@ class OnnxSession:
             ]
         else:
             parts = self._run_in_batches(name, inputs, fixed)
-        names = list(self.outputs)
-        return {
-            output: np.concatenate(arrays).astype(np.float32, copy=False)
-            for output, arrays in zip(names, zip(*parts, strict=True), strict=True)
-        }
+        arrays = (np.concatenate(batches).astype(np.float32, copy=False) for batches in zip(*parts, strict=True))
+        return NamedOutputs(self._path, dict(zip(self.outputs, arrays, strict=True)))
 
     def take_events(self) -> tuple[str, ...]:
         """Return what happened since the last call that a run should record, a line each."""

@@ -78,6 +78,12 @@ def test_inputs_that_do_not_fit_name_the_field(tmp_path: Path, name: str, shape:
         session.run(np.zeros(shape, np.float32), name)
 
 
+def test_an_output_that_a_network_lacks_is_named(tmp_path: Path) -> None:
+    outputs = OnnxSession(dense_network(tmp_path / "n.onnx"), CPU).run(rows(1))
+    with pytest.raises(ModelError, match=r"n\.onnx has no output 'simcc_x' \(decoder in its manifest\)\. It has y\."):
+        outputs["simcc_x"]
+
+
 def test_an_input_of_whole_numbers_is_refused(tmp_path: Path) -> None:
     graph = helper.make_graph(
         [helper.make_node("Identity", ["x"], ["y"])],
