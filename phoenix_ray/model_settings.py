@@ -20,13 +20,13 @@ class ModelSettings(Section):
     )
     engine: Literal["auto", "litert", "torch", "mediapipe", "onnx", "torchvision"] = Field(
         "auto",
-        description="What runs the networks. 'litert' runs on the CPU and gives MediaPipe's landmarks, on x86-64 bit "
-        "for bit. 'torch' runs batches on a GPU and needs the extra [torch]. 'mediapipe' is the legacy package, reset "
-        "before each frame: the reference, slow; it needs the extra [mediapipe]. 'onnx' runs networks in ONNX files, "
-        "and they run on nothing else; it needs the extra [onnx] or [onnx-gpu]. 'torchvision' runs keypointrcnn. For "
-        "MediaPipe's models 'auto' takes torch if model.device or model.precision asks for it. Otherwise, if the cluster has GPUs, it tries torch on "
-        "one of them and takes it if it is faster and its landmarks agree with those of litert; in all other cases it "
-        "takes litert.",
+        description="What runs the networks. 'litert' runs on the CPU and gives MediaPipe's landmarks, on x86-64 bit for "
+        "bit. 'torch' runs batches on a GPU and needs the extra [torch]. 'mediapipe' is the legacy package, "
+        "reset before each frame: the reference, slow; it needs the extra [mediapipe]. 'onnx' runs networks in "
+        "ONNX files, and they run on nothing else; it needs the extra [onnx] or [onnx-gpu]. 'torchvision' runs "
+        "keypointrcnn. For MediaPipe's models 'auto' takes torch if model.device or model.precision asks for "
+        "it. Otherwise, if the cluster has GPUs, it tries torch on one of them and takes it if it is faster "
+        "and its landmarks agree with those of litert; in all other cases it takes litert.",
     )
     device: Literal["auto", "cuda", "mps", "cpu"] = Field(
         "auto",
