@@ -82,7 +82,7 @@ def bench(
     """
     if listed:
         for suite in SUITES:
-            click.echo(f"{suite.name:10} {suite.description}")
+            click.echo(f"{suite.name:13} {suite.description}")
         return
     request = Request(source, rounds, passes, workers, peers, videos, output, environments, click.echo)
     try:

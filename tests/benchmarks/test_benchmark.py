@@ -154,7 +154,8 @@ def test_an_unknown_suite_is_named_with_the_nearest() -> None:
 def test_the_suites_are_listed() -> None:
     done = CliRunner().invoke(bench, ["--list"])
     assert [line.split()[0] for line in done.output.splitlines()] == [
-        *("engines", "job", "peers", "losses", "storage", "bucket", "scale", "viewer", "accuracy", "gpu")
+        *("engines", "job", "peers", "losses", "storage", "bucket", "scale", "viewer", "accuracy"),
+        *("zoo", "models-parity", "gpu"),
     ]
 
 

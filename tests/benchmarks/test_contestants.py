@@ -51,7 +51,7 @@ def test_a_mediapipe_that_tracks_gets_whole_videos_the_longest_first(
         requests.append(request)
         return {"frames": 3, "steady_seconds": 1, "peak_memory_mb": 1, "found": {}, "versions": {}}, 2.0
 
-    monkeypatch.setattr(contestants, "_run_script", run_script)
+    monkeypatch.setattr(contestants, "run_script", run_script)
     for heavy in (None, tmp_path / "heavy.tflite"):
         contestants.run_mediapipe_tracking(Path("python"), [["a0"], ["b0", "b1"]], 2, tmp_path, heavy=heavy)
     default, heavier = requests
