@@ -94,7 +94,7 @@ def test_every_network_that_finds_points_or_boxes_has_its_shapes_here() -> None:
 def test_a_manifest_says_what_its_licence_asks_and_where_the_file_comes_from(found: LocatedManifest) -> None:
     name, colon, asks = found.manifest.license.partition(":")
     assert colon
-    assert 3 < len(name) < 60
+    assert 2 < len(name) < 60
     assert len(asks) > 10
     assert len(found.manifest.source) > 10
     comment = found.path.read_text(encoding="utf-8").partition("\nname:")[0]
