@@ -20,8 +20,8 @@ class ModelSettings(Section):
     )
     engine: Literal["auto", "litert", "torch", "mediapipe", "onnx", "torchvision"] = Field(
         "auto",
-        description="What runs the networks. 'litert' runs on the CPU and gives MediaPipe's landmarks, on x86-64 bit for "
-        "bit. 'torch' runs batches on a GPU and needs the extra [torch]. 'mediapipe' is the legacy package, "
+        description="What runs the networks. 'litert' runs on the CPU and gives MediaPipe's landmarks, on x86-64 bit "
+        "for bit. 'torch' runs batches on a GPU and needs the extra [torch]. 'mediapipe' is the legacy package, "
         "reset before each frame: the reference, slow; it needs the extra [mediapipe]. 'onnx' runs networks in "
         "ONNX files, and they run on nothing else; it needs the extra [onnx] or [onnx-gpu]. 'torchvision' runs "
         "keypointrcnn. For MediaPipe's models 'auto' takes torch if model.device or model.precision asks for "
