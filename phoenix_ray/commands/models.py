@@ -201,7 +201,8 @@ def _seen(added: AddedNetwork) -> Iterator[str]:
     for key, value in facts.metadata.items():
         yield f"file     {key}: {short_line(value)}"
     yield f"licence  {manifest.license}"
-    if "license" in facts.metadata and _short(manifest.license).lower() not in facts.metadata["license"].lower():
+    named = _short(manifest.license).partition(" ")[0].lower()
+    if named not in facts.metadata.get("license", named).lower():
         yield "licence  The file names another licence than its manifest (above): find out which one holds."
     yield f"{'is there' if added.was_there else 'added':8} {added.located.path}"
     for file in added.unused:

@@ -140,6 +140,8 @@ def test_the_licence_that_a_file_names_is_shown(world: World) -> None:
     assert "license: AGPL-3.0 License" in output
     assert "another licence" in output
     assert "AGPL-3.0" in (world.weights / "little.yaml").read_text()
+    world.edit('"MIT: keep the notice."', '"AGPL-3.0 (Ultralytics): offer the source."')
+    assert "another licence" not in world.add("--replace").output
 
 
 def test_check_finds_a_file_that_changed_or_is_gone(world: World) -> None:
@@ -245,6 +247,22 @@ def _dies(world: World) -> None:
         onnx.helper.make_node("Identity", ["simcc_x"], ["simcc_y"]),
     ]
     write_network(world.file, nodes, {"input": ["N", 3, 96, 64]}, bins, {"sides": np.array([7, 7, 7], np.int64)})
+
+
+def _hides_its_points(world: World) -> None:
+    """A file that leaves the number of its points open, as exports with open sizes do."""
+    nodes = [
+        onnx.helper.make_node("ReduceMin", ["input"], ["least"], keepdims=0),
+        onnx.helper.make_node("Cast", ["least"], ["whole"], to=onnx.TensorProto.INT64),
+        onnx.helper.make_node("Sub", ["whole", "whole"], ["nothing"]),
+    ]
+    constants = {}
+    for axis, bins in (("x", 2 * SIZE[0]), ("y", 2 * SIZE[1])):
+        constants[f"sides_{axis}"] = np.array([1, -1, bins], np.int64)
+        nodes.append(onnx.helper.make_node("Add", [f"sides_{axis}", "nothing"], [f"shape_{axis}"]))
+        nodes.append(onnx.helper.make_node("Reshape", ["input", f"shape_{axis}"], [f"simcc_{axis}"]))
+    outputs: dict[str, list[int | str]] = {f"simcc_{axis}": ["N", "points", f"bins_{axis}"] for axis in "xy"}
+    write_network(world.file, nodes, {"input": ["N", 3, 96, 64]}, outputs, constants)
 
 
 def _fixed_batch(world: World) -> None:
@@ -376,6 +394,7 @@ BAD: dict[str, Bad] = {
         "open size",
         code=EXIT_MODEL,
     ),
+    "more points than it says": Bad(_hides_its_points, EXIT_MODEL, ("other outputs", "'simcc_x' is 1 x 144 x 128")),
     "fails on a picture": Bad(
         _dies,
         EXIT_MODEL,

@@ -14,6 +14,9 @@ from numpy.typing import NDArray
 from phoenix_ray.errors import ModelError, PhoenixRayError
 from phoenix_ray.model_settings import ModelSettings
 from phoenix_ray.models.onnx.manifest import DetectorManifest, HeadManifest, PoseManifest
+from phoenix_ray.models.onnx.network_file import output_mismatches
+from phoenix_ray.models.onnx.regions import fill_input, region_of
+from phoenix_ray.models.onnx.session import OnnxSession
 
 # Height and width of the pictures in pixels: PHOENIX's, and a wide one.
 NOISE_SIZES = ((260, 210), (270, 480))
@@ -48,11 +51,24 @@ def try_network(manifest: PoseManifest | DetectorManifest | HeadManifest, file: 
 def _points_in(image: NDArray[np.uint8], manifest: PoseManifest, file: Path) -> str:
     from phoenix_ray.models.onnx.engine import OnnxModel
 
+    _refuse_other_outputs(image, manifest, file)
     model = OnnxModel(manifest, file, ModelSettings(box="frame", device="cpu"))
     batch = model.estimate([image])
     model.close()
     counts = {part: np.count_nonzero(~np.isnan(points[0, :, 0])) for part, points in batch.points.items()}
     return ", ".join(f"{part} {count} of {batch.points[part].shape[1]} points" for part, count in counts.items())
+
+
+def _refuse_other_outputs(image: NDArray[np.uint8], manifest: PoseManifest, file: Path) -> None:
+    """Raise ModelError where outputs are not those of the manifest; a file may leave their sizes open."""
+    form = manifest.input
+    region = region_of(np.array([0, 0, *image.shape[1::-1]], np.float32), form)
+    session = OnnxSession(file, ModelSettings(device="cpu"))
+    outputs = session.run(fill_input(image, region, form)[np.newaxis], form.name)
+    session.close()
+    if problems := output_mismatches(manifest, {name: output.shape for name, output in outputs.items()}):
+        lines = "\n  ".join(problems)
+        raise ModelError(f"{file} gives other outputs than its manifest describes:\n  {lines}")
 
 
 def _person_in(image: NDArray[np.uint8], manifest: DetectorManifest, file: Path) -> str:

@@ -97,8 +97,9 @@ def test_a_manifest_says_what_its_licence_asks_and_where_the_file_comes_from(fou
     assert 2 < len(name) < 60
     assert len(asks) > 10
     assert len(found.manifest.source) > 10
-    comment = found.path.read_text(encoding="utf-8").partition("\nname:")[0]
-    assert comment.startswith("# ")
+    text = found.path.read_text(encoding="utf-8")
+    assert text.startswith("# ")
+    comment = " ".join(text.partition("\nname:")[0].replace("\n#", "").split())
     assert "run here" in comment or "erified" in comment, "say what was verified and what only read"
 
 
