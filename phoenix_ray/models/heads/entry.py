@@ -18,6 +18,7 @@ from phoenix_ray.models.onnx.catalog import LocatedManifest, find_manifest
 from phoenix_ray.models.onnx.entry import refuse_other_file
 from phoenix_ray.models.onnx.manifest import HeadManifest
 from phoenix_ray.models.onnx.network_identity import processor
+from phoenix_ray.models.onnx.portable import PORTABLE, architecture_for
 from phoenix_ray.models.onnx.session import require_onnxruntime
 from phoenix_ray.setting_types import Section
 
@@ -75,8 +76,14 @@ class EntryWithHeads:
         return self._entry.info
 
     def resolve_auto(self, settings: ModelSettings, *, has_gpu: bool) -> ModelSettings:
-        """Return what the model decides."""
-        return self._entry.resolve_auto(settings, has_gpu=has_gpu)
+        """Return what the model decides, and an architecture on which it and the heads can agree."""
+        resolved = self._entry.resolve_auto(settings, has_gpu=has_gpu)
+        networks = [located.path for located in self._heads if located.library == "onnxruntime"]
+        if networks and settings.architecture == "auto":
+            architecture = architecture_for(networks)
+            if resolved.architecture == "auto" or architecture != PORTABLE:
+                resolved = resolved.model_copy(update={"architecture": architecture})
+        return resolved
 
     def trial(self, settings: ModelSettings, *, has_gpu: bool) -> Trial | None:
         """Return the model's trial, which runs without heads: they compute on the CPU whatever it decides."""

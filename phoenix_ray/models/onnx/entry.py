@@ -17,6 +17,7 @@ from phoenix_ray.models.onnx.catalog import LocatedManifest, find_manifest
 from phoenix_ray.models.onnx.manifest import DetectorManifest, NetworkFile, PoseManifest
 from phoenix_ray.models.onnx.network_identity import ENGINE, network_identity
 from phoenix_ray.models.onnx.network_layout import layout_of_manifest
+from phoenix_ray.models.onnx.portable import architecture_for
 from phoenix_ray.models.onnx.session import frames_at_once, require_onnxruntime
 from phoenix_ray.models.weights import ensure_installed
 
@@ -48,7 +49,7 @@ class OnnxEntry:
         self.info = ModelInfo(self._manifest.name, self._manifest.description, (ENGINE,), (self._layout.name,))
 
     def resolve_auto(self, settings: ModelSettings, *, has_gpu: bool) -> ModelSettings:
-        """Return the settings with engine, device and box decided.
+        """Return the settings with engine, device, box and architecture decided.
 
         A GPU is taken if there is one and the onnxruntime where the run starts is the one for CUDA.
         """
@@ -58,6 +59,10 @@ class OnnxEntry:
         decided = {"engine": ENGINE, "device": device, "box": box_rule(self._manifest, settings)}
         resolved = settings.model_copy(update=decided)
         self._check(resolved)
+        if device == "cpu" and settings.architecture == "auto":
+            detector = self._located_detector(resolved)
+            networks = [self._path(resolved), *([detector[1].network] if detector else [])]
+            resolved = resolved.model_copy(update={"architecture": architecture_for(networks)})
         return resolved
 
     def trial(self, settings: ModelSettings, *, has_gpu: bool) -> Trial | None:

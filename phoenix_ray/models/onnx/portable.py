@@ -10,10 +10,14 @@ An ONNX file is a protocol buffer; the little that is needed of its format is wr
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from phoenix_ray.errors import ModelError
+from phoenix_ray.models import provenance
+
+# Value of `model.architecture`.
+PORTABLE = "x86_64"
 
 # Operators whose outputs had the same bits with AVX-512 and with AVX2 (tests/models/onnx/processors.py compares them).
 _COMPARED = """
@@ -45,6 +49,21 @@ _ALONG_AN_AXIS, _MAX_AXES_AS_INPUT = 13, 18
 _Field = tuple[int, int, bytes]
 
 
+def architecture_for(paths: Sequence[Path]) -> str:
+    """Return the kind of processor whose arithmetic 'auto' means for networks on a CPU.
+
+    It is the one that includes all x86-64 processors since 2013 where the networks can keep to it, else this machine's.
+    A file that cannot be read decides nothing: whoever loads it says what is wrong.
+    """
+    try:
+        for path in paths:
+            portable_network(path)
+    except ModelError:
+        return provenance.vector_architecture()
+    here = provenance.architecture()
+    return here if here == PORTABLE else provenance.vector_architecture()
+
+
 def portable_network(path: Path) -> bytes | None:
     """Return a file's bytes without Softmax; None where it has none, so that the file may be loaded as it is.
 
@@ -66,8 +85,8 @@ def portable_network(path: Path) -> bytes | None:
         unknown.append("functions or branches")
     if unknown:
         raise ModelError(
-            f"model.architecture=x86_64: {path} has {', '.join(unknown)}, which may round differently on each kind of "
-            "processor. Leave model.architecture out: then all workers must have the instructions of the machine where "
+            f"model.architecture={PORTABLE}: {path} has {', '.join(unknown)}, which may round differently on each kind "
+            "of processor. Leave model.architecture out: then all workers must have the instructions of the machine where "
             "the run starts (x86_64-avx2 or x86_64-avx512)."
         )
     if "Softmax" not in types:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from phoenix_ray.errors import MissingExtraError, ModelError
 from phoenix_ray.model_settings import ModelSettings
 from phoenix_ray.models.base import frames_per_call
-from phoenix_ray.models.onnx.portable import portable_network
+from phoenix_ray.models.onnx.portable import PORTABLE, portable_network
 from phoenix_ray.models.onnx.providers import (
     load_cuda_libraries,
     providers_for,
@@ -59,7 +59,7 @@ def frames_at_once(settings: ModelSettings) -> int:
 
 def is_portable(settings: ModelSettings) -> bool:
     """Return whether the settings ask for the same bits on each x86-64 processor since 2013."""
-    return settings.architecture == "x86_64" and settings.device in ("auto", "cpu")
+    return settings.architecture == PORTABLE and settings.device in ("auto", "cpu")
 
 
 class NamedOutputs(dict[str, NDArray[np.float32]]):

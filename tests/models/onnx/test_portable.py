@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from phoenix_ray.errors import ModelError
 from phoenix_ray.model_settings import ModelSettings
 from phoenix_ray.models import provenance
-from phoenix_ray.models.onnx.portable import portable_network
+from phoenix_ray.models.onnx.portable import architecture_for, portable_network
 from phoenix_ray.models.onnx.session import OnnxSession
 
 pytest.importorskip("onnx", reason="onnx is not installed")
@@ -84,6 +84,22 @@ def test_all_else_of_a_file_stays_as_it_is(tmp_path: Path) -> None:
 
 def test_a_file_without_softmax_is_loaded_as_it_is(tmp_path: Path) -> None:
     assert portable_network(write(tmp_path / "n.onnx", [helper.make_node("Relu", ["x"], ["y"])], [1, 3])) is None
+
+
+@pytest.mark.parametrize(("operator", "expected"), [("Relu", "x86_64"), ("LogSoftmax", "x86_64-avx2")])
+def test_auto_means_the_same_bits_on_each_processor_where_the_operators_allow_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, operator: str, expected: str
+) -> None:
+    monkeypatch.setattr(provenance, "architecture", lambda: "x86_64")
+    monkeypatch.setattr(provenance, "instruction_set", lambda: "avx2")
+    path = write(tmp_path / "network.onnx", [helper.make_node(operator, ["x"], ["y"])], [1, 4])
+    assert architecture_for([path]) == expected
+    monkeypatch.setattr(provenance, "architecture", lambda: "aarch64")
+    assert architecture_for([path]) == "aarch64"
+
+
+def test_a_file_that_cannot_be_read_decides_no_architecture(tmp_path: Path) -> None:
+    assert architecture_for([tmp_path / "none.onnx"]) == provenance.vector_architecture()
 
 
 def test_operators_that_were_not_compared_are_named(tmp_path: Path) -> None:
