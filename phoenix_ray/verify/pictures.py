@@ -46,8 +46,8 @@ def write_worst_videos(report: VerificationReport, verification: Verification, f
     rows = tuple(_row(verification, *pair) for pair in shown)
     if not rows:
         raise OutputError(f"{verification.source} holds none of the videos that differ: nothing to show.")
-    parts = [part.name for part in verification.reference.layout.parts]
-    write_sheet("Reference and candidate", [SheetSection("What differs most", rows)], file, parts)
+    layout = verification.reference.layout
+    write_sheet("Reference and candidate", [SheetSection("What differs most", rows)], file, layout)
     return len(rows)
 
 

@@ -70,7 +70,7 @@ def write_contact_sheet(
     if not sections:
         what = f"none of {', '.join(only)} that is in {opened.root}" if only else f"no video of {opened.root}"
         raise OutputError(f"{output} holds {what}: nothing to show.")
-    write_sheet("Landmarks", sections, file, [part.name for part in dataset.layout.parts])
+    write_sheet("Landmarks", sections, file, dataset.layout)
 
 
 def _is_named(video: Video, names: Collection[str]) -> bool:

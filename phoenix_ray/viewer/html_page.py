@@ -29,7 +29,7 @@ from phoenix_ray.dataset.tally import Tally
 from phoenix_ray.dataset.video_landmarks import VideoLandmarks, frame_bytes, image_parts
 from phoenix_ray.dataset.video_table import VideoEntry, to_video_table
 from phoenix_ray.errors import ConfigError
-from phoenix_ray.layouts import Layout
+from phoenix_ray.layouts import SEEN_FROM, Layout
 from phoenix_ray.sources.base import Video
 from phoenix_ray.sources.frames import read_frames
 from phoenix_ray.text import ShowProgress, counted, short_line, without_secrets
@@ -42,7 +42,7 @@ from phoenix_ray.viewer.video_list import VideoList
 # Mail programs refuse less, browsers open more, but slowly.
 MOST_BYTES = 200_000_000
 # The page draws these alone; depth would be a third of the file.
-_AXES = ("x", "y", "visibility")
+_AXES = ("x", "y", *SEEN_FROM)
 _PICTURE_HEIGHT = 540
 _JPEG_QUALITY = 80
 # Videos of which a picture is taken to estimate the size of all.

@@ -8,14 +8,14 @@ over a dark halo, so that they stay legible on skin, on dark clothes and on a br
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from phoenix_ray.layouts import Edge, Layout, Part
+from phoenix_ray.layouts import SEEN_FROM, Edge, Layout, Part
 
 Image = NDArray[np.uint8]
 Points = NDArray[np.float32]
@@ -46,14 +46,19 @@ STYLES: Mapping[str, Style] = {
     "left_hand": Style(colour=(92, 196, 255), line=4.4, point=5.6),
     "right_hand": Style(colour=(255, 158, 44), line=4.4, point=5.6),
 }
-OTHER_STYLE = Style(colour=(255, 120, 200), line=4.4, point=5.6)
+# Parts with other names are drawn below these, feet like the body that they belong to. All others take these colours in
+# turn, which are lighter forms of those of the report's charts.
+FEET = ("feet",)
+OTHER_STYLES = tuple(
+    Style(colour=colour, line=4.4, point=5.6)
+    for colour in ((255, 120, 200), (169, 155, 255), (224, 203, 77), (255, 143, 155))
+)
 HALO: Colour = (12, 16, 28)
 HALO_OPACITY = 0.55
 HALO_WIDTH = 2.4
 POINT_CORE: Colour = (255, 255, 255)
 
-# A pose point of lower visibility is a guess (hips and legs below the picture, an arm behind the body).
-VISIBLE = 0.5
+# A point that is less sure than `SEEN_FROM` is a guess (hips and legs below the picture, an arm behind the body).
 GUESS_OPACITY = 0.28
 
 # The pose has coarse points of its own for face and hands; they are left out where the finer part was found.
@@ -86,19 +91,37 @@ def draw(image: Image, layout: Layout, points: Mapping[str, Points], scale: int 
     """
     height, width = image.shape[0] * scale, image.shape[1] * scale
     canvas: Image = np.array(cv2.resize(image, (width, height), interpolation=cv2.INTER_CUBIC), dtype=np.uint8)
+    styles = styles_of(layout)
     for part in _drawing_order(layout):
         if part.name in points:
-            style = STYLES.get(part.name, OTHER_STYLE)
+            style = styles[part.name]
             pixels = _to_pixels(points[part.name], width, height)
             for indices, opacity in _groups(part, points):
                 _paint(canvas, part.edges, pixels, indices, style, opacity)
     return canvas
 
 
+def styles_of(layout: Layout) -> dict[str, Style]:
+    """Return part name → how it is drawn, of each part that lies in the image; unknown parts take colours in turn."""
+    styles: dict[str, Style] = {}
+    others = 0
+    for part in layout.parts:
+        if not part.scored:
+            continue
+        if part.name in STYLES or part.name in FEET:
+            style = STYLES["pose" if part.name in FEET else part.name]
+        else:
+            style = OTHER_STYLES[others % len(OTHER_STYLES)]
+            others += 1
+        # Without lines only points can show the part.
+        styles[part.name] = style if style.point or part.edges else replace(style, point=style.line)
+    return styles
+
+
 def _drawing_order(layout: Layout) -> Iterator[Part]:
     """Yield the parts that lie in the image, the finest last, so that hands are never hidden by a face or a body."""
     order = list(STYLES)
-    in_image = [part for part in layout.parts if not part.name.endswith("_world")]
+    in_image = [part for part in layout.parts if part.scored]
     yield from sorted(in_image, key=lambda part: order.index(part.name) if part.name in order else -1)
 
 
@@ -110,10 +133,11 @@ def _groups(part: Part, points: Mapping[str, Points]) -> Iterator[tuple[frozense
         finer = {name for name, names in DUPLICATES.items() if name in points and np.isfinite(points[name]).any()}
         doubled = {point for name in finer for point in DUPLICATES[name]}
         shown -= {index for index, point in enumerate(part.points) if point in doubled}
-    if "visibility" not in part.axes:
+    if not part.sureness:
         yield shown, 1.0
         return
-    seen = frozenset(np.flatnonzero(values[:, part.axes.index("visibility")] >= VISIBLE).tolist())
+    sure = values[:, part.axes.index(part.sureness)] >= SEEN_FROM[part.sureness]
+    seen = frozenset(np.flatnonzero(sure).tolist())
     yield shown, GUESS_OPACITY
     yield shown & seen, 1.0
 

@@ -7,7 +7,7 @@ made of any pictures.
 from __future__ import annotations
 
 import string
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
@@ -18,7 +18,8 @@ from PIL import Image as Picture
 from PIL import ImageDraw, ImageFont
 
 from phoenix_ray.errors import OutputError
-from phoenix_ray.viewer.overlay import STYLES, Colour, Image
+from phoenix_ray.layouts import Layout
+from phoenix_ray.viewer.overlay import Colour, Image, styles_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +64,11 @@ FAINT_TEXT: Colour = (150, 160, 178)
 BADGE: Colour = (255, 196, 82)
 MARGIN, GAP = 28, 10
 TITLE_SIZE, HEADING_SIZE, ROW_SIZE, CAPTION_SIZE = 28, 22, 17, 14
+# What the legend calls parts, and in which order; it calls others by their names.
 LEGEND: Mapping[str, str] = {
-    "body": "pose",
-    "left hand": "left_hand",
-    "right hand": "right_hand",
+    "pose": "body",
+    "left_hand": "left hand",
+    "right_hand": "right hand",
     "face": "face",
 }
 
@@ -80,8 +82,8 @@ def tile_scale(image: Image) -> int:
     return 2 * max(1, -(-TILE_HEIGHT // len(image)))
 
 
-def write_sheet(title: str, sections: Sequence[SheetSection], file: Path, parts: Collection[str]) -> None:
-    """Write sections as a picture, in tiles as wide as their widest image; the legend names the given parts.
+def write_sheet(title: str, sections: Sequence[SheetSection], file: Path, layout: Layout) -> None:
+    """Write sections as a picture, in tiles as wide as their widest image; the legend names the parts of a layout.
 
     Raises:
         OutputError: It cannot be written.
@@ -90,7 +92,7 @@ def write_sheet(title: str, sections: Sequence[SheetSection], file: Path, parts:
         tile.image for section in sections for row in section.rows for tile in row.tiles if tile.image is not None
     ]
     widest = max((image.shape[1] / image.shape[0] for image in images), default=1.0)
-    sheet = compose(title, sections, (round(TILE_HEIGHT * widest), TILE_HEIGHT), parts)
+    sheet = compose(title, sections, (round(TILE_HEIGHT * widest), TILE_HEIGHT), layout)
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         Picture.fromarray(sheet).save(file, quality=95)
@@ -98,14 +100,14 @@ def write_sheet(title: str, sections: Sequence[SheetSection], file: Path, parts:
         raise OutputError(f"{file} cannot be written as a picture: {error}") from None
 
 
-def compose(title: str, sections: Sequence[SheetSection], tile_size: tuple[int, int], parts: Collection[str]) -> Image:
+def compose(title: str, sections: Sequence[SheetSection], tile_size: tuple[int, int], layout: Layout) -> Image:
     """Return the sheet, RGB uint8 (height, width, 3).
 
     Args:
         title: The sheet's first line; the legend of the colours stands below it.
         sections: Drawn one below the other.
         tile_size: Width and height in pixels of the box that each picture is fitted into.
-        parts: What the legend names, of `LEGEND`.
+        layout: The legend names its parts, in their colours.
     """
     tile_width, tile_height = tile_size
     columns = max((len(row.tiles) for section in sections for row in section.rows), default=1)
@@ -120,7 +122,7 @@ def compose(title: str, sections: Sequence[SheetSection], tile_size: tuple[int, 
     pen = ImageDraw.Draw(sheet)
     y = MARGIN
     write(pen, (MARGIN, y), title, TITLE_SIZE, TEXT, width - 2 * MARGIN)
-    _draw_legend(pen, MARGIN, y + TITLE_SIZE + 2 * GAP, parts)
+    _draw_legend(pen, MARGIN, y + TITLE_SIZE + 2 * GAP, width - MARGIN, layout)
     y += header_height
     for section in sections:
         pen.line((MARGIN, y, width - MARGIN, y), RULE, 1)
@@ -166,14 +168,17 @@ def _font(size: int) -> tuple[ImageFont.FreeTypeFont | ImageFont.ImageFont, froz
     return ImageFont.load_default(size), frozenset(string.printable)
 
 
-def _draw_legend(pen: ImageDraw.ImageDraw, x: int, y: int, parts: Collection[str]) -> None:
-    for label, part in LEGEND.items():
-        if part not in parts:
-            continue
-        pen.rounded_rectangle((x, y + 2, x + CAPTION_SIZE, y + 2 + CAPTION_SIZE), 3, STYLES[part].colour)
+def _draw_legend(pen: ImageDraw.ImageDraw, x: int, y: int, right: int, layout: Layout) -> None:
+    styles = styles_of(layout)
+    for part in (*(name for name in LEGEND if name in styles), *(name for name in styles if name not in LEGEND)):
+        if x + CAPTION_SIZE + 2 * GAP > right:
+            return
+        label = LEGEND.get(part, part.replace("_", " "))
+        pen.rounded_rectangle((x, y + 2, x + CAPTION_SIZE, y + 2 + CAPTION_SIZE), 3, styles[part].colour)
         x += CAPTION_SIZE + 8
-        write(pen, (x, y), label, CAPTION_SIZE, FAINT_TEXT, 200)
-        x += text_width(label, CAPTION_SIZE) + 2 * GAP
+        room = min(200, right - x)
+        write(pen, (x, y), label, CAPTION_SIZE, FAINT_TEXT, room)
+        x += min(room, text_width(label, CAPTION_SIZE)) + 2 * GAP
 
 
 def _draw_tile(

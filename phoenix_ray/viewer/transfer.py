@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from phoenix_ray.dataset.schema import STATUSES
 from phoenix_ray.dataset.video_landmarks import VideoLandmarks, image_parts
-from phoenix_ray.layouts import Layout
+from phoenix_ray.layouts import SEEN_FROM, Layout
 from phoenix_ray.viewer import overlay
 
 _ALIGNMENT = 8
@@ -29,7 +29,7 @@ _ALIGNMENT = 8
 
 def describe_layout(layout: Layout) -> dict[str, Any]:
     """Return the parts that lie in the image, in the layout's order, with what a drawing needs of each."""
-    drawn = set(image_parts(layout))
+    styles = overlay.styles_of(layout)
     return {
         "name": layout.name,
         "parts": [
@@ -39,10 +39,10 @@ def describe_layout(layout: Layout) -> dict[str, Any]:
                 "points": part.points,
                 "axes": part.axes,
                 "edges": part.edges,
-                **_describe_style(overlay.STYLES.get(part.name, overlay.OTHER_STYLE)),
+                **_describe_style(styles[part.name]),
             }
             for part in layout.parts
-            if part.name in drawn
+            if part.name in styles
         ],
     }
 
@@ -55,7 +55,7 @@ def describe_drawing() -> dict[str, Any]:
         "halo_opacity": overlay.HALO_OPACITY,
         "halo_width": overlay.HALO_WIDTH,
         "point_core": _css_colour(overlay.POINT_CORE),
-        "visible": overlay.VISIBLE,
+        "seen_from": dict(SEEN_FROM),
         "guess_opacity": overlay.GUESS_OPACITY,
         "duplicates": dict(overlay.DUPLICATES),
     }

@@ -8,6 +8,7 @@ import pytest
 
 from phoenix_ray.config import SourceSettings
 from phoenix_ray.errors import ConfigError, OutputError, SourceError
+from phoenix_ray.layouts import BLAZEPOSE
 from phoenix_ray.viewer import tiling
 from phoenix_ray.viewer.contact_sheet import write_contact_sheet
 from tests.viewer.made_up import compute
@@ -102,5 +103,5 @@ def test_a_source_that_moved_is_asked_for_and_found_at_its_new_place(dataset: st
 def test_the_legend_names_the_parts_of_the_layout_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     written: list[str] = []
     monkeypatch.setattr(tiling, "write", lambda pen, corner, text, *rest: written.append(text))
-    tiling.compose("Landmarks", [], (100, 100), ["pose", "pose_world"])
+    tiling.compose("Landmarks", [], (100, 100), BLAZEPOSE)
     assert written == ["Landmarks", "body"]

@@ -85,9 +85,9 @@ def portable_network(path: Path) -> bytes | None:
         unknown.append("functions or branches")
     if unknown:
         raise ModelError(
-            f"model.architecture={PORTABLE}: {path} has {', '.join(unknown)}, which may round differently on each kind "
-            "of processor. Leave model.architecture out: then all workers must have the instructions of the machine where "
-            "the run starts (x86_64-avx2 or x86_64-avx512)."
+            f"model.architecture={PORTABLE}: {path} has {', '.join(unknown)}, which may round differently on each "
+            "kind of processor. Leave model.architecture out: then all workers must have the instructions of the "
+            "machine where the run starts (x86_64-avx2 or x86_64-avx512)."
         )
     if "Softmax" not in types:
         return None

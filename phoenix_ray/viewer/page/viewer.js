@@ -177,6 +177,14 @@ async function measureAll(frames, curves, isWanted, note) {
 
 /* ---- drawing: the rules of viewer/overlay.py ---- */
 
+/* The axis that says how sure a point is, and from which value on it counts as seen; undefined where there is none. */
+function surenessOf(part, drawing) {
+  for (const [name, seenFrom] of Object.entries(drawing.seen_from)) {
+    const axis = part.axes.indexOf(name);
+    if (axis >= 0) return { name, axis, seenFrom };
+  }
+}
+
 function groups(part, landmarks, frame, drawing) {
   const points = landmarks.points(part, frame);
   if (!points) return [];
@@ -191,9 +199,9 @@ function groups(part, landmarks, frame, drawing) {
   part.points.forEach((name, point) => {
     if (!skipped.has(name) && Number.isFinite(points[point * axes]) && Number.isFinite(points[point * axes + 1])) shown.push(point);
   });
-  const visibility = part.axes.indexOf("visibility");
-  if (visibility < 0) return [{ points: new Set(shown), opacity: 1 }];
-  const seen = shown.filter((point) => points[point * axes + visibility] >= drawing.visible);
+  const sureness = surenessOf(part, drawing);
+  if (!sureness) return [{ points: new Set(shown), opacity: 1 }];
+  const seen = shown.filter((point) => points[point * axes + sureness.axis] >= sureness.seenFrom);
   return [{ points: new Set(shown), opacity: drawing.guess_opacity }, { points: new Set(seen), opacity: 1 }];
 }
 
@@ -981,9 +989,11 @@ export async function start(data) {
       series: layout.parts.map((part) => ({ colour: part.colour, values: new Float32Array(frames).fill(NaN), measure: measure(part) })),
     });
     const first = views[0].landmarks;
+    /* MediaPipe's scores are probabilities, those of other networks have units of their own. */
+    const mostScore = layout.parts.some((part) => part.axes.includes("confidence")) ? null : 1;
     const curves = [
       curve("speed", `speed${isAlone ? "" : " of A"}, px per frame`, " px", null, 1, (part) => (frame) => (first ? speedAt(first, part, frame) : NaN)),
-      curve("score", `presence score${isAlone ? "" : " of A"}`, "", 1, 2, (part) => (frame) => (first ? first.score(part, frame) : NaN)),
+      curve("score", `presence score${isAlone ? "" : " of A"}`, "", mostScore, 2, (part) => (frame) => (first ? first.score(part, frame) : NaN)),
     ];
     if (views[1]) {
       curves.push(curve("distance", "distance A to B, px", " px", null, 2, (part) => {
@@ -1140,9 +1150,9 @@ export async function start(data) {
     const found = view?.nearest(event, player.shown, looks);
     tip.hidden = !found;
     if (!found) return;
-    const [width, height] = view.landmarks.size(player.shown), axes = found.part.axes, seen = axes.indexOf("visibility");
+    const [width, height] = view.landmarks.size(player.shown), sureness = surenessOf(found.part, drawing);
     const place = `${(found.values[0] * width).toFixed(1)}, ${(found.values[1] * height).toFixed(1)} px`;
-    const visibility = seen >= 0 ? `   visibility ${found.values[seen].toFixed(2)}` : "";
+    const visibility = sureness ? `   ${sureness.name} ${found.values[sureness.axis].toFixed(2)}` : "";
     tip.textContent = `${found.part.label} · ${found.part.points[found.point].replaceAll("_", " ")}\n${place}${visibility}`;
     tip.style.left = `${Math.min(event.clientX + 14, innerWidth - tip.offsetWidth - 8)}px`;
     tip.style.top = `${event.clientY + 16}px`;
