@@ -36,12 +36,13 @@ class ModelSettings(Section):
     )
     architecture: Literal["auto", "x86_64", "x86_64-avx2", "x86_64-avx512", "x86_64-without-fma", "aarch64"] = Field(
         "auto",
-        description="Kind of processor that computes on the CPU: x86-64 since 2013, older x86-64, or ARM. Their landmarks "
-        "differ by up to a pixel, so it is part of a dataset's identity, and workers on another kind are "
-        "refused. 'auto' takes the kind of the machine where the run starts; set it if the workers' is "
-        "another. With engine onnx 'auto' is x86_64, the same digits on each, where the network's operators "
-        "allow it. x86_64-avx2 and x86_64-avx512 are faster, their last digits differ, and workers on the "
-        "other are refused (docs/engines.md). Other engines give the same on both.",
+        description="Kind of processor that computes on the CPU: x86-64 since 2013, older x86-64, or ARM. Their "
+        "landmarks differ by up to a pixel, so it is part of a dataset's identity, and workers on "
+        "another kind are refused. 'auto' takes the kind of the machine where the run starts; set it if "
+        "the workers' is another. With engine onnx 'auto' is x86_64, the same digits on each, where the "
+        "network's operators allow it. x86_64-avx2 and x86_64-avx512 are faster, their last digits "
+        "differ, and workers on the other are refused (docs/engines.md). Other engines give the same on "
+        "both.",
     )
     precision: Precision = Field(
         "exact",
