@@ -105,7 +105,7 @@ class PartAgreement:
         identical: Frames of `both` in which every value is the same to the bit.
         errors: Kind of error → distribution of its values; empty where `both` is 0. `xy px` is the distance in the
             image, `z px` the difference of z in pixels of the image's width (`xy` and `z` where the image's size is not
-            known), `xyz mm` a distance in space, `visibility` a difference of probabilities.
+            known), `xyz mm` a distance in space, `visibility` and `confidence` differences of them.
     """
 
     part: str
@@ -202,8 +202,9 @@ def _errors(part: Part, sizes: NDArray[np.int32], difference: NDArray[np.float64
         errors[f"xy{unit}"] = np.hypot(along["x"][rows] * width, along["y"][rows] * height)
         if "z" in along:
             errors[f"z{unit}"] = along["z"][rows] * width
-    if "visibility" in along:
-        errors["visibility"] = along["visibility"]
+    for axis in ("visibility", "confidence"):
+        if axis in along:
+            errors[axis] = along[axis]
     return _distributions(errors)
 
 

@@ -99,8 +99,16 @@ class MovedFrames:
 
 
 def _means(points: Mapping[str, Points]) -> NDArray[np.float64]:
-    """Return the mean of each part's values, float64 (frames, parts); NaN where the part is missing."""
-    return np.stack([values.mean(axis=(1, 2), dtype=np.float64) for values in points.values()], axis=1)
+    """Return the mean of each part's values, float64 (frames, parts); NaN where the part is missing.
+
+    Points of a part may be missing alone: their values are left out.
+    """
+    means = np.full((len(next(iter(points.values()))), len(points)), np.nan)
+    for column, values in enumerate(points.values()):
+        counts = np.count_nonzero(~np.isnan(values), axis=(1, 2))
+        sums = np.nansum(values, axis=(1, 2), dtype=np.float64)
+        np.divide(sums, counts, out=means[:, column], where=counts > 0)
+    return means
 
 
 def describe_moves(frames: NDArray[np.int32], held: NDArray[np.int32]) -> Iterator[tuple[str, NDArray[np.int32]]]:
