@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from phoenix_ray.commands.config import LocalPath, check_report_path, write_report
-from phoenix_ray.errors import EXIT_INCOMPLETE
+from phoenix_ray.errors import EXIT_INCOMPLETE, ConfigError
 from phoenix_ray.text import printable_line, progress_bar
 
 _PIPE_WIDTH = 200
@@ -29,10 +29,14 @@ _PIPE_WIDTH = 200
 @click.option("--videos", type=click.IntRange(min=1), help="Videos that they are spread over (default: up to 10).")
 @click.option("--splits", default="", help="Only these splits, separated by commas: train,dev.")
 @click.option(
-    "--labels", type=LocalPath(dir_okay=False), help="COCO or COCO-WholeBody keypoints of some frames (JSON)."
+    "--labels",
+    type=LocalPath(dir_okay=False),
+    multiple=True,
+    help="COCO or COCO-WholeBody keypoints of some frames (JSON). May be repeated.",
 )
 @click.option("--reference", metavar="MODEL", help="Compare each model with this alone, instead of each two.")
 @click.option("--output", type=LocalPath(file_okay=False), help="Write comparison.json and comparison.html here.")
+@click.option("--overwrite", is_flag=True, help="Replace an earlier comparison at --output.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
 @click.option("--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE", help="A setting of source or decoding.")
 def compare_command(
@@ -41,9 +45,10 @@ def compare_command(
     frames: int,
     videos: int | None,
     splits: str,
-    labels: Path | None,
+    labels: tuple[Path, ...],
     reference: str | None,
     output: Path | None,
+    overwrite: bool,
     as_json: bool,
     overrides: tuple[str, ...],
 ) -> None:
@@ -68,6 +73,8 @@ def compare_command(
 
     if output is not None:
         check_report_path(output)
+        if (output / "comparison.json").exists() and not overwrite:
+            raise ConfigError(f"{output} holds a comparison already: give --overwrite, or another --output.")
     given: dict[str, object] = {"source.path": source}
     if splits:
         given["source.splits"] = [split.strip() for split in splits.split(",")]

@@ -204,7 +204,7 @@ def _seen(added: AddedNetwork) -> Iterator[str]:
     named = _short(manifest.license).partition(" ")[0].lower()
     if named not in facts.metadata.get("license", named).lower():
         yield "licence  The file names another licence than its manifest (above): find out which one holds."
-    yield f"{'is there' if added.was_there else 'added':8} {added.located.path}"
+    yield f"{'kept' if added.was_there else 'added':8} {added.located.path}"
     for file in added.unused:
         yield f"unused   {file}: of a network that was replaced; remove it when no run needs it"
     setting = {"pose": "model.name", "detector": "model.box=detector model.detector", "head": "model.heads"}[

@@ -20,7 +20,7 @@ from phoenix_ray.layouts.correspondence import PARTS_OF_133, coco_133_points
 from phoenix_ray.model_comparison.candidates import ModelChoice
 from phoenix_ray.model_comparison.findings_of_model import ModelFindings, compared_parts, find_out, points_133
 from phoenix_ray.model_comparison.label_scores import WHOLE_BODY, PartScores, score_part
-from phoenix_ray.model_comparison.labels import MatchedLabels, PersonLabel, match_labels, read_labels
+from phoenix_ray.model_comparison.labels import MatchedLabels, PersonLabel, match_labels, read_label_files
 from phoenix_ray.model_comparison.measurement import ModelResult, run_candidate
 from phoenix_ray.model_comparison.pair_agreement import PairAgreement, compare_pair
 from phoenix_ray.model_comparison.sample import SampledRun, choose_runs, read_runs
@@ -69,7 +69,7 @@ class LabelUse:
     """What became of labels.
 
     Attributes:
-        path: Their file.
+        path: Their file, or files.
         used: Frames of the sample with a labelled person.
         without_person: Frames of the sample whose label has no person, or no point of one.
         unlabelled: Frames of the sample without a label.
@@ -125,7 +125,7 @@ def compare_models(
     settings: Settings,
     candidates: Sequence[ModelChoice],
     size: SampleSize,
-    labels: Path | None,
+    labels: Sequence[Path],
     reference: ModelChoice | None,
     announce: Callable[[str], None],
     show: ShowProgress,
@@ -136,7 +136,7 @@ def compare_models(
         settings: Source and decoding.
         candidates: The models, at least one.
         size: How much is compared.
-        labels: A file of COCO keypoint annotations.
+        labels: Files of COCO keypoint annotations; none compares the models with each other alone.
         reference: Compare each model with this alone, of `candidates`; None compares each two.
         announce: Receives a line for each download of weights.
         show: Moves a progress bar over the models.
@@ -168,7 +168,7 @@ def compare_models(
         compare_pair((first.candidate.label, first.runs), (second.candidate.label, second.runs))
         for first, second in _pairs(results, reference)
     ]
-    use = _label_use(labels, sample, matched) if labels is not None and matched else None
+    use = _label_use(labels, sample, matched) if matched else None
     return ModelComparison(
         source.description,
         tuple(sample),
@@ -181,16 +181,16 @@ def compare_models(
     )
 
 
-def _match(labels: Path | None, videos: Sequence[Video]) -> MatchedLabels | None:
-    if labels is None:
+def _match(labels: Sequence[Path], videos: Sequence[Video]) -> MatchedLabels | None:
+    if not labels:
         return None
-    file = read_labels(labels)
+    file = read_label_files(labels)
     matched = match_labels(file, videos)
     if not matched.count:
         example = f" (such as '{file.images[0][0]['file_name']}')" if file.images else ""
         raise ConfigError(
-            f"None of the {len(file.images)} images of the labels {labels}{example} is a frame of the source. Name "
-            "each as SPLIT/VIDEO/FRAME in 'file_name', or give 'video_id' and 'frame_index' (docs/compare.md)."
+            f"None of the {len(file.images)} images of the labels {_names(labels)}{example} is a frame of the source. "
+            "Name each as SPLIT/VIDEO/FRAME in 'file_name', or give 'video_id' and 'frame_index' (docs/compare.md)."
         )
     return matched
 
@@ -252,7 +252,11 @@ def _scores(result: ModelResult, marks: _Marks) -> dict[str, PartScores]:
     return {part: score for part, score in scores.items() if score is not None}
 
 
-def _label_use(path: Path, sample: Sequence[SampledRun], matched: MatchedLabels) -> LabelUse:
+def _names(paths: Sequence[Path]) -> str:
+    return ", ".join(map(str, paths))
+
+
+def _label_use(paths: Sequence[Path], sample: Sequence[SampledRun], matched: MatchedLabels) -> LabelUse:
     used = without_person = unlabelled = unreadable = 0
     for run in sample:
         labels: Mapping[int, PersonLabel | None] = matched.frames.get((run.video.split, run.video.video_id), {})
@@ -266,7 +270,7 @@ def _label_use(path: Path, sample: Sequence[SampledRun], matched: MatchedLabels)
             else:
                 used += 1
     return LabelUse(
-        path=str(path),
+        path=_names(paths),
         used=used,
         without_person=without_person,
         unlabelled=unlabelled,

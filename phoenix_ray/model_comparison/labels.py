@@ -89,6 +89,12 @@ class MatchedLabels:
         return sum(map(len, self.frames.values()))
 
 
+def read_label_files(paths: Sequence[Path]) -> LabelFile:
+    """Return what several files hold together, such as one of each split; raise what `read_labels` raises."""
+    files = [read_labels(path) for path in paths]
+    return LabelFile(tuple(image for file in files for image in file.images), sum(file.several for file in files))
+
+
 def read_labels(path: Path) -> LabelFile:
     """Return what a file of COCO keypoint annotations holds.
 

@@ -74,3 +74,14 @@ def test_nothing_is_written_into_a_dataset(source: str, tmp_path: Path) -> None:
     result = compare(source, "--model", "synthetic", "--output", f"{dataset}/comparison")
     assert result.exit_code == EXIT_OUTPUT
     assert "lies in the dataset" in result.output
+
+
+def test_an_earlier_comparison_is_kept_unless_it_may_be_replaced(source: str, tmp_path: Path) -> None:
+    words = [source, "--model", "synthetic", "--frames", "4", "--output", str(tmp_path / "out")]
+    assert compare(*words).exit_code == 0
+    first = (tmp_path / "out" / "comparison.json").read_bytes()
+    refused = compare(*words)
+    assert refused.exit_code == EXIT_USAGE
+    assert "--overwrite" in refused.output
+    assert (tmp_path / "out" / "comparison.json").read_bytes() == first
+    assert compare(*words, "--overwrite").exit_code == 0

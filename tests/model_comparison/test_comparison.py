@@ -47,7 +47,7 @@ def compare(
         settings,
         candidates,
         SampleSize(frames),
-        labels,
+        () if labels is None else (labels,),
         find_reference(reference, candidates) if reference else None,
         lambda line: None,
         lambda done, total, remark="": None,

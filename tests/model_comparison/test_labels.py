@@ -12,7 +12,7 @@ from phoenix_ray.errors import ConfigError
 from phoenix_ray.exports.coco import write_coco
 from phoenix_ray.exports.whole_body import whole_body, within_picture
 from phoenix_ray.layouts.coco import FACE
-from phoenix_ray.model_comparison.labels import LabelFile, MatchedLabels, match_labels, read_labels
+from phoenix_ray.model_comparison.labels import LabelFile, MatchedLabels, match_labels, read_label_files, read_labels
 from phoenix_ray.sources.base import Video
 from tests.exports.made_up import SELECTION, VIDEOS
 from tests.model_comparison.made_up import listed
@@ -176,3 +176,12 @@ def test_our_own_export_is_read_back(tmp_path: Path) -> None:
         there = expected[row].any(axis=1)
         assert np.array_equal(points[there].astype(np.float32), expected[row, there, :2])
         assert np.isnan(points[~there]).all()
+
+
+def test_several_files_are_taken_together(tmp_path: Path) -> None:
+    files = [tmp_path / name for name in ("dev.json", "test.json")]
+    for file in files:
+        image = {"id": 1, "file_name": f"{file.stem}/a/images0001.png"}
+        file.write_text(json.dumps({"images": [image], "annotations": []}))
+    together = read_label_files(files)
+    assert [image["file_name"] for image, _ in together.images] == ["dev/a/images0001.png", "test/a/images0001.png"]

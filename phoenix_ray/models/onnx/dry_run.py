@@ -56,7 +56,11 @@ def _points_in(image: NDArray[np.uint8], manifest: PoseManifest, file: Path) -> 
     batch = model.estimate([image])
     model.close()
     counts = {part: np.count_nonzero(~np.isnan(points[0, :, 0])) for part, points in batch.points.items()}
-    return ", ".join(f"{part} {count} of {batch.points[part].shape[1]} points" for part, count in counts.items())
+    # Noise holds nobody, so few points or none are right; scores show a threshold in other units than the network's.
+    return ", ".join(
+        f"{part} {count} of {batch.points[part].shape[1]} points (score {batch.scores[part][0]:.3g})"
+        for part, count in counts.items()
+    )
 
 
 def _refuse_other_outputs(image: NDArray[np.uint8], manifest: PoseManifest, file: Path) -> None:

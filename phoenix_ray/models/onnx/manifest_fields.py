@@ -168,6 +168,9 @@ def _default(field: FieldInfo) -> str:
     return f"[{', '.join(map(str, value))}]" if isinstance(value, tuple) else str(value).lower()
 
 
+_PLURALS = {"text": "texts", "whole number": "whole numbers", "number": "numbers"}
+
+
 def _values(field: FieldInfo) -> str:
     limits = [_limit(item) for item in field.metadata]
     return " ".join([_type_name(field.annotation), *(limit for limit in limits if limit)])
@@ -192,7 +195,8 @@ def _type_name(annotation: Any) -> str:
         return " or ".join(named)
     if origin is tuple:
         inner = _type_name(arguments[0])
-        return f"list of {'' if Ellipsis in arguments else f'{len(arguments)} '}{inner}s"
+        count = "" if Ellipsis in arguments else f"{len(arguments)} "
+        return f"list of {count}{_PLURALS.get(inner, inner)}"
     if origin is dict:
         return f"name → {_type_name(arguments[1])}"
     if isinstance(annotation, type) and issubclass(annotation, Section):

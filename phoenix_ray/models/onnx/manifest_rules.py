@@ -60,6 +60,9 @@ def _of_input(form: InputFormat) -> Iterator[Broken]:
             yield f"input.{name}", f"it has {count}: give {numbers}, as channel_order is '{form.channel_order}'"
     if 0 in form.std:
         yield "input.std", "pixels are divided by it, so it must not be 0"
+    elif any(abs(value) < 1 for value in form.std):
+        # ImageNet's 0.229 is for pixels from 0 to 1.
+        yield "input.std", "pixels are 0 to 255 here: multiply mean and std that are made for 0 to 1 by 255"
     if form.multiple_of is not None:
         if form.resize not in ("letterbox", "height"):
             yield "input.multiple_of", f"it belongs to resize: letterbox or height, not to '{form.resize}'"

@@ -132,8 +132,8 @@ def shape_text(shape: Shape) -> str:
 
 def _of_input(form: InputFormat, facts: NetworkFacts) -> Iterator[str]:
     names = ", ".join(facts.inputs)
-    if not form.name and len(facts.inputs) != 1:
-        yield f"input.name is empty, but the network has {len(facts.inputs)} inputs ({names}): name the picture's."
+    if len(facts.inputs) != 1:
+        yield f"the network has {len(facts.inputs)} inputs ({names}), but only networks of one input run."
         return
     name = form.name or names
     if name not in facts.inputs:
