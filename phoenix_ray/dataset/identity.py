@@ -103,13 +103,17 @@ class DatasetIdentity:
             yield f"model.{name}", value
 
     def differences(self, now: DatasetIdentity) -> list[str]:
-        """Return a line "field: was → now" for each field that a resume with `now` would change."""
+        """Return a line "field: was → now" for each field that a resume with `now` would change.
+
+        Of another model only its name and engine, and of other heads only their names: their fields follow from them.
+        """
         was_fields, now_fields = dict(self.compared()), dict(now.compared())
-        return [
-            f"{_SETTINGS.get(name, name)}: {_show(was_fields, name)} → {_show(now_fields, name)}"
-            for name in sorted({*was_fields, *now_fields})
-            if was_fields.get(name) != now_fields.get(name)
-        ]
+        names = [name for name in sorted({*was_fields, *now_fields}) if was_fields.get(name) != now_fields.get(name)]
+        for cause, prefix in (("model.model", "model."), ("model.heads", "model.head.")):
+            if cause in names:
+                others = (name for name in names if not name.startswith(prefix) or name == "model.engine")
+                names = [cause, *(name for name in others if name != cause)]
+        return [f"{_SETTINGS.get(name, name)}: {_show(was_fields, name)} → {_show(now_fields, name)}" for name in names]
 
     def is_of_other_version(self, now: DatasetIdentity) -> bool:
         """Whether the same model and engine has another `pipeline_version`, which no setting restores."""

@@ -14,6 +14,7 @@ from phoenix_ray.dataset.identity import (
     agree_on_identity,
     as_recorded,
     claim_dataset,
+    define_layout,
     find_layout,
     listing_settings,
     read_identity,
@@ -21,6 +22,7 @@ from phoenix_ray.dataset.identity import (
 from phoenix_ray.dataset.parquet import SCHEMA_VERSION
 from phoenix_ray.dataset.storage import LocalStorage
 from phoenix_ray.errors import FingerprintMismatchError, OutputError
+from phoenix_ray.layouts import COCO_17, Layout, Part
 from tests.dataset.made_up import IDENTITY, LAYOUT
 
 
@@ -193,3 +195,28 @@ def test_the_settings_with_which_a_source_was_listed_are_recorded_and_taken_agai
     assert recorded.differences(replace(identity, listing={})) == []
     assert as_recorded(SourceSettings(path="/now"), recorded) == settings.model_copy(update={"path": "/now"})
     assert as_recorded(SourceSettings(start_column="FROM"), recorded).start_column == "FROM"
+
+
+def test_of_another_model_or_other_heads_only_the_names_are_shown() -> None:
+    model = {"model": "rtmw", "engine": "onnx", "input.size": "[288, 384]", "weights": "1" * 64}
+    was = replace(IDENTITY, model=model)
+    now = replace(IDENTITY, model={"model": "holistic", "engine": "litert", "complexity": "2"})
+    assert was.differences(now) == ["model.name: rtmw → holistic", "model.engine: onnx → litert"]
+    with_head = replace(IDENTITY, model={**IDENTITY.model, "heads": "[fer]", "head.emotion.crop.scale": "1.0"})
+    assert with_head.differences(IDENTITY) == ["model.heads: [fer] → none"]
+
+
+def test_a_layout_without_a_known_name_is_described_and_compared(tmp_path: Path) -> None:
+    own = Layout(
+        "lab", (Part("torso", ("neck", "back"), ("x", "y", "confidence"), ((0, 1),)), Part("a", ("b",), ("x",)))
+    )
+    assert define_layout(COCO_17) == ""
+    identity = replace(IDENTITY, layout=own.name, layout_definition=define_layout(own))
+    claim_dataset(LocalStorage(tmp_path), identity)
+    recorded = read_identity(LocalStorage(tmp_path))
+    assert find_layout(recorded) == own
+    swapped = replace(own, parts=own.parts[::-1])
+    other = replace(identity, layout_definition=define_layout(swapped))
+    assert other.fingerprint != identity.fingerprint
+    with pytest.raises(OutputError, match=r"layout \(dataset\.json\) is damaged"):
+        find_layout(replace(identity, layout_definition='{"name": "lab"}'))

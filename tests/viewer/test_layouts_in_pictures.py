@@ -33,7 +33,7 @@ def drawn_points(part: Part, points: NDArray[np.float32]) -> list[int]:
     found = np.isfinite(points[:, :2]).all(axis=1) & (points[:, 2] >= SEEN_FROM["confidence"])
     found &= [name not in coarse for name in part.points]
     if not part.edges:
-        return np.flatnonzero(found).tolist()
+        return [index for index in range(len(found)) if found[index]]
     return sorted({point for edge in part.edges if found[list(edge)].all() for point in edge})
 
 
