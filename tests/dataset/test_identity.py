@@ -212,8 +212,8 @@ def test_a_layout_without_a_known_name_is_described_and_compared(tmp_path: Path)
     )
     assert define_layout(COCO_17) == ""
     identity = replace(IDENTITY, layout=own.name, layout_definition=define_layout(own))
-    claim_dataset(LocalStorage(tmp_path), identity)
-    recorded = read_identity(LocalStorage(tmp_path))
+    claim_dataset(LocalStorage(str(tmp_path)), identity)
+    recorded = read_identity(LocalStorage(str(tmp_path)))
     assert find_layout(recorded) == own
     swapped = replace(own, parts=own.parts[::-1])
     other = replace(identity, layout_definition=define_layout(swapped))
