@@ -6,7 +6,7 @@ The form is the same for a dataset of ours (`Dataset.load`), a fresh computation
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
@@ -94,19 +94,22 @@ class VideoLandmarks:
         """Return part name → share of the frames in which it was found; 0 where there are no frames."""
         return {part: float(self.present(part).mean()) if len(self) else 0.0 for part in self.points}
 
-    def array(self, parts: Sequence[str] | None = None, axes: Sequence[str] = IMAGE_AXES) -> NDArray[np.float32]:
+    def array(self, parts: Sequence[str] | None = None, axes: Sequence[str] | None = None) -> NDArray[np.float32]:
         """Return the points of several parts in a row, float32 (frames, points, axes), NaN where missing.
 
         Args:
             parts: Their names in the wanted order, or one name; None takes all parts relative to the image, in the
                 layout's order: pose, left hand, right hand, face (543 points of Holistic).
-            axes: The axes in the wanted order; each part must have them.
+            axes: The axes in the wanted order; each part must have them. None takes x, y and z, as far as all of these
+                parts have them: x and y of COCO's and OpenPose's layouts.
 
         Raises:
             KeyError: The layout has no such part.
             ValueError: A part has no such axis.
         """
         chosen = self.layout.parts_named(image_parts(self.layout) if parts is None else parts)
+        if axes is None:
+            axes = coordinate_axes(chosen)
         return np.concatenate([self.points[part.name][:, :, _find_axes(part, axes)] for part in chosen], axis=1)
 
     def head_columns(self, smooth: bool = False) -> dict[str, NDArray[np.float32]]:
@@ -205,6 +208,12 @@ def frame_bytes(layout: Layout) -> int:
     """Return the size of a frame's points and of what heads say of it, as arrays, in bytes."""
     points = sum(len(part.points) * len(part.axes) for part in layout.parts)
     return np.dtype(np.float32).itemsize * (points + sum(head.width for head in layout.heads))
+
+
+def coordinate_axes(parts: Iterable[Part]) -> tuple[str, ...]:
+    """Return those of x, y and z that all of the parts have."""
+    held = [part.axes for part in parts]
+    return tuple(axis for axis in IMAGE_AXES if all(axis in axes for axes in held))
 
 
 def _find_axes(part: Part, axes: Sequence[str]) -> list[int]:

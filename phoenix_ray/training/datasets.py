@@ -20,7 +20,7 @@ from torch.utils.data import IterableDataset, get_worker_info
 
 from phoenix_ray.dataset.reader import Dataset
 from phoenix_ray.dataset.snapshot import describe_unreadable, unreadable_in
-from phoenix_ray.dataset.video_landmarks import IMAGE_AXES, VideoLandmarks, image_parts
+from phoenix_ray.dataset.video_landmarks import VideoLandmarks, coordinate_axes, image_parts
 from phoenix_ray.text import printable_line
 
 
@@ -72,7 +72,7 @@ class Batch:
 
 
 def pad(
-    videos: Sequence[VideoLandmarks], parts: Sequence[str] | None = None, axes: Sequence[str] = IMAGE_AXES
+    videos: Sequence[VideoLandmarks], parts: Sequence[str] | None = None, axes: Sequence[str] | None = None
 ) -> Batch:
     """Return videos as one batch; the `collate_fn` of a loader, with other arguments through `functools.partial`.
 
@@ -80,7 +80,7 @@ def pad(
         videos: At least one, all of one layout.
         parts: Names of the parts in the order of their points; None takes all that are relative to the image: pose,
             left hand, right hand, face (543 points of Holistic).
-        axes: Which axes.
+        axes: Which axes; None takes x, y and z, as far as all of these parts have them.
 
     Raises:
         KeyError: The layout has no such part.
@@ -88,15 +88,19 @@ def pad(
     """
     names = list(parts) if parts is not None else list(image_parts(videos[0].layout))
     lengths = [len(video) for video in videos]
-    count = sum(len(videos[0].layout.part(name).points) for name in names)
+    chosen = videos[0].layout.parts_named(names)
+    count = sum(len(part.points) for part in chosen)
+    axes = coordinate_axes(chosen) if axes is None else axes
     points = np.zeros((len(videos), max(lengths), count, len(axes)), np.float32)
     found = np.zeros(points.shape[:3], bool)
-    scored = [name for name in names if videos[0].layout.part(name).scored]
+    scored = [part.name for part in chosen if part.scored]
     scores = np.zeros((*points.shape[:2], len(scored)), np.float32)
     for row, (video, length) in enumerate(zip(videos, lengths, strict=True)):
         values = video.array(names, axes)
-        found[row, :length] = ~np.isnan(values[:, :, 0])
-        np.copyto(points[row, :length], values, where=~np.isnan(values))
+        # A point that is missing alone keeps its confidence, so x says whether it was found.
+        there = ~np.isnan(video.array(names, ("x",)))
+        found[row, :length] = there[:, :, 0]
+        np.copyto(points[row, :length], values, where=there & ~np.isnan(values))
         for column, name in enumerate(scored):
             scores[row, :length, column] = np.nan_to_num(video.scores[name])
     return Batch(

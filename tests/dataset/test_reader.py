@@ -27,8 +27,10 @@ from phoenix_ray.dataset.tally import Tally, add_digests, tally_rows, total
 from phoenix_ray.dataset.video_landmarks import VideoLandmarks, from_rows
 from phoenix_ray.dataset.video_table import VideoEntry, to_video_table
 from phoenix_ray.errors import ConfigError, OutputError
+from phoenix_ray.layouts import BLAZEPOSE, COCO_WHOLEBODY_133, Layout
 from tests.dataset.made_up import IDENTITY, LAYOUT, commit, make_batch, make_video, new_dataset
 from tests.dataset.test_compaction import compact_and_publish, flip
+from tests.zoo import zoo_video
 
 ANNOTATED = make_video("a", gloss="HEUTE", signer="Signer01", camera="left")
 PLAIN = make_video("b", split="dev", frames=4)
@@ -258,6 +260,17 @@ def test_a_video_is_arrays_with_its_annotations(tmp_path: Path) -> None:
     assert video.present("hand").tolist() == [frame % 3 != 0 for frame in range(10)]
     assert (video.fps, len(video), video.frame_names[3]) == (25.0, 10, "images0003.png")
     assert video.annotation == {"gloss": "HEUTE", "signer": "Signer01", "camera": "left"}
+
+
+def test_arrays_hold_the_coordinates_that_all_chosen_parts_have() -> None:
+    flat = zoo_video(COCO_WHOLEBODY_133)
+    assert flat.array().shape == (9, 133, 2)
+    assert np.array_equal(flat.array("feet"), flat.points["feet"][:, :, :2], equal_nan=True)
+    assert flat.array(["pose", "feet"], ("x", "confidence")).shape == (9, 23, 2)
+    with pytest.raises(ValueError, match="pose has no axis 'z': it has x, y, confidence"):
+        flat.array("pose", ("x", "y", "z"))
+    mixed = zoo_video(Layout("mixed", (BLAZEPOSE.part("pose"), COCO_WHOLEBODY_133.part("feet"))))
+    assert (mixed.array().shape, mixed.array("pose").shape) == ((9, 39, 2), (9, 33, 3))
 
 
 @pytest.fixture

@@ -21,9 +21,11 @@ from torch.utils.data import DataLoader
 
 from phoenix_ray.dataset.reader import Dataset
 from phoenix_ray.dataset.video_landmarks import VideoLandmarks
+from phoenix_ray.layouts import Layout
 from phoenix_ray.training import LandmarkDataset, LandmarkStream, pad
 from phoenix_ray.training.datasets import Place, order_videos, rank_from_environment, take_share
 from tests.dataset.made_up import commit, commit_truncated, make_video, new_dataset
+from tests.zoo import ZOO, layout_id, zoo_video
 
 VIDEOS = st.integers(0, 200)
 COUNTS = st.integers(1, 7)
@@ -211,6 +213,28 @@ def test_a_missing_hand_is_zero_and_not_found(landmarks: Dataset) -> None:
     batch = pad([landmarks.load("train", "00")], parts=("hand",), axes=("x", "y"))
     assert batch.found[0].tolist() == [[False, False], [True, True], [True, True]]
     assert batch.points[0, 0].tolist() == [[0, 0], [0, 0]]
+
+
+@pytest.mark.parametrize("layout", ZOO, ids=layout_id)
+def test_a_layout_without_depth_makes_batches_of_x_and_y(layout: Layout) -> None:
+    videos = [zoo_video(layout), zoo_video(layout, frames=3)]
+    batch = pad(videos)
+    count = sum(len(part.points) for part in layout.parts)
+    assert batch.points.shape == (2, 9, count, 2)
+    values = videos[0].array()
+    assert values.shape == (9, count, 2)
+    assert np.array_equal(batch.found[0].numpy(), ~np.isnan(values[:, :, 0]))
+    assert np.array_equal(batch.points[0].numpy(), np.nan_to_num(values))
+
+
+def test_points_that_are_missing_alone_are_zero_in_every_axis_and_not_found() -> None:
+    video = zoo_video(ZOO[0])
+    batch = pad([video], axes=("confidence", "y", "x"))
+    missing = np.isnan(video.points["pose"][:, :, 0])
+    assert (missing & ~np.isnan(video.points["pose"][:, :, 2])).any()
+    assert np.array_equal(batch.found[0].numpy(), ~missing)
+    assert not batch.points[0].numpy()[missing].any()
+    assert np.array_equal(batch.points[0].numpy()[~missing], video.points["pose"][~missing][:, ::-1])
 
 
 def test_a_batch_moves_between_devices_as_a_whole(landmarks: Dataset) -> None:
