@@ -105,7 +105,8 @@ class PartAgreement:
         identical: Frames of `both` in which every value is the same to the bit.
         errors: Kind of error → distribution of its values; empty where `both` is 0. `xy px` is the distance in the
             image, `z px` the difference of z in pixels of the image's width (`xy` and `z` where the image's size is not
-            known), `xyz mm` a distance in space, `visibility` and `confidence` differences of them.
+            known), `xyz mm` a distance in space, `visibility` and `confidence` differences of them. Points that both
+            sides miss alone are left out.
     """
 
     part: str
@@ -153,7 +154,7 @@ def agree(part: Part, sizes: NDArray[np.int32], reference: Points, candidate: Po
         only_reference=int((expected & ~found).sum()),
         only_candidate=int((found & ~expected).sum()),
         identical=int(same_bits(wanted, given).all(axis=(1, 2)).sum()),
-        errors=_errors(part, sizes[both], differences(wanted, given)),
+        errors=_errors(part, sizes[both], differences(wanted, given), ~(np.isnan(wanted) & np.isnan(given))),
     )
 
 
@@ -189,22 +190,34 @@ def same_bits(reference: Points, candidate: Points) -> NDArray[np.bool_]:
     return result
 
 
-def _errors(part: Part, sizes: NDArray[np.int32], difference: NDArray[np.float64]) -> dict[str, ErrorDistribution]:
+def _errors(
+    part: Part, sizes: NDArray[np.int32], difference: NDArray[np.float64], held: NDArray[np.bool_]
+) -> dict[str, ErrorDistribution]:
+    """Return kind of error → its distribution.
+
+    Args:
+        part: Names the axes.
+        sizes: int32 (frames, 2).
+        difference: float64 (frames, points, axes), of `differences`.
+        held: bool of the same shape: where a side has a number. A point that both miss alone is no agreement to 0 px.
+    """
     if not part.scored:
-        return _distributions({"xyz mm": 1000 * np.linalg.norm(difference, axis=2)})
+        return _distributions({"xyz mm": 1000 * np.linalg.norm(difference, axis=2)[held.any(axis=2)]})
     along = {axis: difference[:, :, index] for index, axis in enumerate(part.axes)}
     known = (sizes > 0).all(axis=1)
+    there = {axis: held[:, :, index] for index, axis in enumerate(part.axes)}
     errors: dict[str, NDArray[np.float64]] = {}
     for rows, unit, width, height in (
         (known, " px", sizes[known, 0:1], sizes[known, 1:2]),
         (~known, "", np.array(1), np.array(1)),
     ):
-        errors[f"xy{unit}"] = np.hypot(along["x"][rows] * width, along["y"][rows] * height)
+        distances = np.hypot(along["x"][rows] * width, along["y"][rows] * height)
+        errors[f"xy{unit}"] = distances[(there["x"] | there["y"])[rows]]
         if "z" in along:
-            errors[f"z{unit}"] = along["z"][rows] * width
+            errors[f"z{unit}"] = (along["z"][rows] * width)[there["z"][rows]]
     for axis in ("visibility", "confidence"):
         if axis in along:
-            errors[axis] = along[axis]
+            errors[axis] = along[axis][there[axis]]
     return _distributions(errors)
 
 

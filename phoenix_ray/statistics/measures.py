@@ -296,6 +296,9 @@ def find_gaps(present: NDArray[np.bool_], frames: NDArray[np.int32]) -> list[Gap
 
 
 def count_scores(scores: NDArray[np.float32]) -> NDArray[np.int32]:
-    """Return how many scores lie in each of `SCORE_BINS` equal steps from 0 to 1, int32 (SCORE_BINS,); NaN in none."""
+    """Return how many scores lie in each of `SCORE_BINS` equal steps from 0 to 1, int32 (SCORE_BINS,); NaN in none.
+
+    Scores of some networks are no probabilities: those above 1 count in the last step, those below 0 in the first.
+    """
     bins = np.clip(scores[~np.isnan(scores)].astype(np.float64) * SCORE_BINS, 0, SCORE_BINS - 1).astype(np.int64)
     return np.bincount(bins, minlength=SCORE_BINS).astype(np.int32)

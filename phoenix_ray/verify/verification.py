@@ -22,14 +22,19 @@ from phoenix_ray.dataset.reader import Dataset
 from phoenix_ray.dataset.shards import VideoKey
 from phoenix_ray.dataset.storage import hash_file
 from phoenix_ray.dataset.survey import take_survey
-from phoenix_ray.dataset.video_landmarks import LandmarkCollection
+from phoenix_ray.dataset.video_landmarks import LandmarkCollection, image_parts
 from phoenix_ray.dataset.video_table import read_entries
 from phoenix_ray.errors import ConfigError, SourceError, did_you_mean
 from phoenix_ray.exports.imports import FileCollection, open_collection
 from phoenix_ray.exports.openpose_import import FrameSize, OpenPoseCollection
 from phoenix_ray.model_settings import ModelSettings
 from phoenix_ray.models import registry
-from phoenix_ray.models.holistic.parity import PARITY, PARITY_OF_OTHER_ORDER, ParityTolerances
+from phoenix_ray.models.holistic.parity import (
+    PARITY,
+    PARITY_OF_OTHER_ORDER,
+    PARITY_OF_OTHER_PARTS,
+    ParityTolerances,
+)
 from phoenix_ray.models.provenance import describe_mixture
 from phoenix_ray.verify.comparison import VideoComparison, compare_collections
 from phoenix_ray.verify.recompute import RecomputedCollection, recorded_settings
@@ -40,6 +45,8 @@ from phoenix_ray.verify.tolerance import BITS, Tolerance
 DEFAULT_TOLERANCE = Tolerance("normalised", 1e-6)
 # Where bars judge, single values that are further off are reported for information.
 _REPORTED_BEYOND = Tolerance("pixels", 0.5)
+# Engines whose parts have bars of their own.
+_HOLISTIC_ENGINES = frozenset({"litert", "torch", "mediapipe"})
 
 
 _BLANK_FRAME = (
@@ -238,15 +245,23 @@ def against_mediapipe(
 def expected_nearness(identity: DatasetIdentity, model: ModelSettings) -> Criterion:
     """Return how near a recomputation with a model must come to a dataset.
 
+    Holistic's parts have bars that were measured; parts of other models have `PARITY_OF_OTHER_PARTS`, whatever their
+    names.
+
     Raises:
         ConfigError: No tolerance is stated for the two.
     """
     if dict(registry.facts(model).identity) == dict(identity.model):
         return Criterion(BITS)
-    here = replace(identity, model=registry.facts(model).identity)
+    facts = registry.facts(model)
+    here = replace(identity, model=facts.identity)
     bars = [_bars(identity), _bars(here)]
     other_order = PARITY_OF_OTHER_ORDER in bars or here.model.get("architecture") != identity.model.get("architecture")
-    return Criterion(_REPORTED_BEYOND, PARITY_OF_OTHER_ORDER if other_order else PARITY)
+    holistic = all(side.model.get("engine") in _HOLISTIC_ENGINES for side in (identity, here))
+    stated = (PARITY_OF_OTHER_ORDER if other_order else PARITY) if holistic else {}
+    # Parts that are not relative to the image have no distance in pixels; Holistic's goes with the pose.
+    others = dict.fromkeys(image_parts(facts.layout), PARITY_OF_OTHER_PARTS)
+    return Criterion(_REPORTED_BEYOND, {**others, **{part: bar for part, bar in stated.items() if part in others}})
 
 
 def _bars(identity: DatasetIdentity) -> ParityTolerances:

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from phoenix_ray.models.agreement import ErrorDistribution
+from phoenix_ray.layouts import COCO_17
+from phoenix_ray.models.agreement import ErrorDistribution, agree
 
 errors = st.lists(st.just(0.0) | st.floats(1e-9, 1e5), min_size=1, max_size=200)
 
@@ -53,3 +54,14 @@ def test_what_is_there_on_one_side_only_is_infinitely_far_and_still_plain_json()
 def test_values_beyond_all_bins_are_told_by_their_maximum() -> None:
     assert distribution([3e7]).median == 3e7
     assert distribution([1e-12]).median == 1e-12
+
+
+def test_points_that_both_sides_miss_alone_say_nothing_of_how_near_the_others_are() -> None:
+    part = COCO_17.part("pose")
+    reference = np.full((4, 17, 3), 0.5, np.float32)
+    reference[:, :16, :2] = np.nan
+    candidate = reference + np.float32([0.01, 0, 0.25])
+    agreement = agree(part, np.full((4, 2), 100, np.int32), reference, candidate)
+    assert (agreement.both, agreement.errors["xy px"].count, agreement.errors["confidence"].count) == (4, 4, 4 * 17)
+    assert agreement.errors["xy px"].mean == pytest.approx(1, rel=1e-5)
+    assert agreement.errors["confidence"].mean == 0.25

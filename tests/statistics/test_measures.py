@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from phoenix_ray.dataset.video_landmarks import VideoLandmarks
+from phoenix_ray.layouts import Layout
 from phoenix_ray.statistics import measures as module
 from phoenix_ray.statistics.measures import (
     SCORE_BINS,
@@ -21,6 +22,7 @@ from phoenix_ray.statistics.measures import (
     measure_video,
 )
 from tests.prepare.made_up import make_video
+from tests.zoo import ZOO, layout_id, zoo_video
 
 
 def moving(x: list[float], missing: list[int] | None = None) -> VideoLandmarks:
@@ -136,6 +138,26 @@ def test_every_score_is_counted_once_in_its_step(scores: list[float]) -> None:
     assert counts.sum() == len(known)
     if len(known) == 1:
         assert counts[min(int(known[0] * SCORE_BINS), SCORE_BINS - 1)] == 1
+
+
+def test_scores_beyond_probabilities_count_at_the_ends_and_missing_ones_nowhere() -> None:
+    counts = count_scores(np.array([7.3, 1.0, np.inf, -0.2, np.nan, 0.505], np.float32))
+    assert (counts[-1], counts[0], counts[50], counts.sum()) == (3, 1, 1, 5)
+    assert not count_scores(np.full(3, np.nan, np.float32)).any()
+
+
+@pytest.mark.parametrize("layout", ZOO, ids=layout_id)
+def test_every_layout_is_measured_with_points_that_are_missing_alone(layout: Layout) -> None:
+    video = zoo_video(layout)
+    parts = measure_video(video).parts
+    assert list(parts) == [part.name for part in layout.parts]
+    for name, part in parts.items():
+        assert part.found == int(video.present(name).sum())
+        # Of two points none may be there in three frames in a row.
+        assert len(layout.part(name).points) < 5 or part.jitter is not None
+        measured = [value for value in (part.jitter, part.energy, part.jerk, part.jump) if value is not None]
+        assert np.isfinite(measured).all()
+        assert part.scores.sum() == len(video) - 1
 
 
 def test_a_video_is_measured_in_all_parts_of_the_image() -> None:

@@ -1,17 +1,22 @@
 from __future__ import annotations
 
+import json
 import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from matplotlib import figure
 
+from phoenix_ray.cli import cli
 from phoenix_ray.errors import MissingExtraError, OutputError
+from phoenix_ray.layouts import Layout
 from phoenix_ray.statistics.measures import measure_video
 from phoenix_ray.statistics.report import _plot_movement, outlier_value, view_command, write_plots
 from phoenix_ray.statistics.summary import Outlier, group, summarise
 from tests.prepare.made_up import make_video
+from tests.zoo import ZOO, layout_id, write_zoo_dataset
 
 
 def test_the_command_that_shows_an_outlier_can_be_pasted_into_a_shell() -> None:
@@ -78,3 +83,15 @@ def test_without_matplotlib_the_extra_is_named(tmp_path: Path, monkeypatch: pyte
     measured = [measure_video(VIDEOS[0])]
     with pytest.raises(MissingExtraError, match=r"phoenix-ray\[plots\]"):
         write_plots(tmp_path, measured, summarise("all", measured), group(measured, "split"))
+
+
+@pytest.mark.parametrize("layout", ZOO, ids=layout_id)
+def test_every_layout_has_tables_json_and_plots(layout: Layout, tmp_path: Path) -> None:
+    dataset, file, plots = write_zoo_dataset(tmp_path / "dataset", layout), tmp_path / "stats.json", tmp_path / "plots"
+    result = CliRunner().invoke(cli, ["stats", dataset, "--json", str(file), "--plots", str(plots)])
+    assert result.exit_code == 0, result.output
+    tree = json.loads(file.read_text())
+    for part in layout.parts:
+        assert sum(tree["all"]["parts"][part.name]["scores"]) > 0
+        assert part.name.replace("_", " ") in result.output
+    assert len(list(plots.iterdir())) == 6

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,11 +13,19 @@ from phoenix_ray.dataset.reader import Dataset
 from phoenix_ray.dataset.storage import LocalStorage
 from phoenix_ray.errors import ConfigError
 from phoenix_ray.exports.imports import FileCollection
-from phoenix_ray.verify.report import Criterion
+from phoenix_ray.layouts import Layout
+from phoenix_ray.model_settings import ModelSettings
+from phoenix_ray.models import registry
+from phoenix_ray.models.base import ModelFacts
+from phoenix_ray.models.holistic.parity import PARITY_OF_OTHER_ORDER
+from phoenix_ray.verify.comparison import compare_collections
+from phoenix_ray.verify.report import Criterion, gather
 from phoenix_ray.verify.tolerance import BITS
-from phoenix_ray.verify.verification import Verification, VideoFilter, agreed_videos
+from phoenix_ray.verify.verification import Verification, VideoFilter, agreed_videos, expected_nearness
 from tests.exports.made_up import VIDEOS
 from tests.verify.conftest import Compute
+from tests.verify.made_up import InMemory
+from tests.zoo import SIZE, ZOO, layout_id, zoo_video
 
 KEYS = [("train", "a"), ("train", "b/2"), ("dev", "a"), ("test", "c")]
 
@@ -55,6 +65,37 @@ def test_another_seed_draws_other_videos() -> None:
 def test_what_is_not_there_is_reported(selection: VideoFilter, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         selection.choose(KEYS)
+
+
+def test_holistics_parts_are_judged_by_their_own_bars() -> None:
+    other = ModelSettings(engine="litert", architecture="aarch64")
+    identity = DatasetIdentity("holistic-468", registry.facts(ModelSettings(engine="litert")).identity)
+    assert expected_nearness(identity, ModelSettings(engine="litert")) == Criterion(BITS)
+    assert expected_nearness(identity, other).bars == PARITY_OF_OTHER_ORDER
+
+
+def other_version(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> Criterion:
+    """Return how a dataset of a network is judged where another version of its runtime computes it again."""
+    facts = ModelFacts(layout, {"engine": "onnx", "onnxruntime": "1.32"}, 1, False)
+    monkeypatch.setattr("phoenix_ray.models.registry.facts", lambda _: facts)
+    return expected_nearness(DatasetIdentity(layout.name, {**facts.identity, "onnxruntime": "1.23"}), ModelSettings())
+
+
+@pytest.mark.parametrize("layout", ZOO, ids=layout_id)
+def test_each_part_of_any_layout_is_judged_when_another_version_computes(
+    layout: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    criterion = other_version(layout, monkeypatch)
+    video = zoo_video(layout)
+    for part in layout.parts:
+        for pixels, equal in ((0.01, True), (5.0, False)):
+            moved = video.points[part.name] + np.array([pixels / SIZE[0], 0, 0], np.float32)
+            candidate = replace(video, points={**video.points, part.name: moved})
+            sides = InMemory(video), InMemory(candidate)
+            compared = compare_collections(*sides, [("train", "a")], criterion.tolerance, agreed={}, statuses=True)
+            report = gather(("A", "B"), criterion, compared)
+            assert report.equal is equal, (part.name, report.failures())
+            assert equal or f"{part.name}: mean 5.0" in report.failures()[0]
 
 
 EVERYTHING = {("dev", "delta"): 9, ("train", "alpha"): 21, ("train", "beta"): 14}
