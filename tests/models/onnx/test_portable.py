@@ -142,6 +142,7 @@ def test_a_damaged_file_is_an_error_of_the_model(tmp_path_factory: pytest.TempPa
 @pytest.mark.slow
 @pytest.mark.skipif(not processors.can_emulate(), reason="qemu-x86_64 is not installed")
 @pytest.mark.skipif(provenance.instruction_set() != "avx512", reason="this processor has no AVX-512 to compare with")
+@pytest.mark.timeout(1800)  # an emulated processor, on a machine that may be busy
 def test_portable_networks_have_the_same_bits_with_avx512_and_with_avx2(tmp_path: Path) -> None:
     processors.make(tmp_path)
     here = processors.compute(tmp_path, "x86_64")
