@@ -60,7 +60,7 @@ def test_points_that_both_sides_miss_alone_say_nothing_of_how_near_the_others_ar
     part = COCO_17.part("pose")
     reference = np.full((4, 17, 3), 0.5, np.float32)
     reference[:, :16, :2] = np.nan
-    candidate = reference + np.float32([0.01, 0, 0.25])
+    candidate = reference + np.array([0.01, 0, 0.25], np.float32)
     agreement = agree(part, np.full((4, 2), 100, np.int32), reference, candidate)
     assert (agreement.both, agreement.errors["xy px"].count, agreement.errors["confidence"].count) == (4, 4, 4 * 17)
     assert agreement.errors["xy px"].mean == pytest.approx(1, rel=1e-5)
