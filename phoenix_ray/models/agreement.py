@@ -199,7 +199,7 @@ def _errors(
         part: Names the axes.
         sizes: int32 (frames, 2).
         difference: float64 (frames, points, axes), of `differences`.
-        held: bool of the same shape: where a side has a number. A point that both miss does not count as equal.
+        held: bool of the same shape: where a side has a number. Points that both miss are left out.
     """
     if not part.scored:
         return _distributions({"xyz mm": 1000 * np.linalg.norm(difference, axis=2)[held.any(axis=2)]})
