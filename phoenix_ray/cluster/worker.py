@@ -33,7 +33,7 @@ from phoenix_ray.cluster.remote_decoding import DecoderDiedError, read_remotely
 from phoenix_ray.cluster.shards import Trouble
 from phoenix_ray.config import DecodeSettings, Settings
 from phoenix_ray.dataset.failures import FailureClass
-from phoenix_ray.dataset.identity import DatasetIdentity
+from phoenix_ray.dataset.identity import DatasetIdentity, find_layout
 from phoenix_ray.dataset.locations import open_storage
 from phoenix_ray.dataset.partitions import PartitionInfo, latest_state, write_partition
 from phoenix_ray.dataset.schema import FrameRecord, empty_batch
@@ -149,7 +149,7 @@ class ShardWorker:
         Raises:
             ModelError: The model cannot be loaded here, or would find other landmarks than the dataset has.
         """
-        registry.refuse_other_machine(self._settings.model, self._identity.model)
+        registry.refuse_other_machine(self._settings.model, self._identity.model, find_layout(self._identity))
         model = registry.create(self._settings.model)
         self._kernels = registry.kernels(self._settings.model)
         at_once = shards_at_once(registry.facts(self._settings.model))

@@ -272,7 +272,7 @@ def find_layout(identity: DatasetIdentity) -> Layout:
 def _defined_layout(definition: str) -> Layout:
     try:
         return layout_from_json(json.loads(definition))
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
         raise OutputError(
             f"The dataset's description of its layout ({paths.IDENTITY}) is damaged: {error!r}."
         ) from None

@@ -128,7 +128,7 @@ def read_labels(path: Path) -> LabelFile:
             found = people.get(image["id"], [])
             images.append((image, _largest(found, _size(image))))
             several += len(found) > 1
-    except (AttributeError, KeyError, TypeError, ValueError, IndexError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError, IndexError, OverflowError) as error:
         raise ConfigError(f"The labels {path}: {place} is not right: {_reason(error)}.") from None
     return LabelFile(tuple(images), several)
 

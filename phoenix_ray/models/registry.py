@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from phoenix_ray.errors import ConfigError, ModelError
+from phoenix_ray.layouts import Layout
 from phoenix_ray.model_settings import ModelSettings
 from phoenix_ray.models import provenance
 from phoenix_ray.models.base import ModelFacts, ModelInfo, PoseModel, Trial
@@ -112,21 +113,23 @@ def kernels(settings: ModelSettings) -> str:
     return _find(settings).kernels(settings)
 
 
-def refuse_other_machine(settings: ModelSettings, recorded: Mapping[str, str]) -> None:
+def refuse_other_machine(settings: ModelSettings, recorded: Mapping[str, str], layout: Layout | None = None) -> None:
     """Raise ModelError where this machine would compute other landmarks than those that a dataset records.
 
     Args:
         settings: The run's settings, with every 'auto' decided.
         recorded: `ModelFacts.identity` as the dataset records it.
+        layout: The dataset's layout; its order is the order of the columns, which no field of the identity has.
     """
     node = platform.node()
     try:
-        here = facts(settings.model_copy(update={"architecture": "auto"})).identity
+        found = facts(settings.model_copy(update={"architecture": "auto"}))
     except ConfigError as error:
         raise ModelError(
             f"{node} cannot find the model as the run's start did: {error} Every node needs the manifest and its file: "
             "share their folder (model.weights_path), or add them there with `phoenix-ray models add`."
         ) from None
+    here = found.identity
     differing = [name for name in recorded if not _same(name, here.get(name), recorded[name])]
     listed = ", ".join(f"{name}: {recorded[name]} → {here.get(name, 'none')}" for name in differing)
     if not MACHINE_FIELDS.isdisjoint(differing):
@@ -134,6 +137,8 @@ def refuse_other_machine(settings: ModelSettings, recorded: Mapping[str, str]) -
             f"{node} would compute other landmarks than the dataset has ({listed}). Run on machines of the "
             "same kind with the same packages, or give this kind an output of its own (model.architecture names it)."
         )
+    if not differing and layout is not None and found.layout != layout:
+        differing, listed = ["layout"], "its parts, points or the values of its heads are others, or in another order"
     if differing:
         raise ModelError(
             f"{node} has another model '{settings.name}' than the dataset ({listed}). Put the same version of "

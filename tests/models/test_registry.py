@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -171,3 +172,12 @@ def test_the_mediapipe_engine_refuses_another_version(monkeypatch: pytest.Monkey
     monkeypatch.setattr(importlib.metadata, "version", lambda name: "1.2.2")
     with pytest.raises(ModelError, match=r"needs mediapipe 0\.10\.21, but 1\.2\.2 is installed"):
         registry.ensure_ready(ModelSettings(engine="mediapipe"))
+
+
+def test_a_worker_whose_layout_is_in_another_order_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = ModelSettings(name="synthetic")
+    facts = registry.facts(settings)
+    registry.refuse_other_machine(settings, facts.identity, facts.layout)
+    turned = replace(facts.layout, parts=facts.layout.parts[::-1])
+    with pytest.raises(ModelError, match=r"another model 'synthetic'.*in another order.*models add"):
+        registry.refuse_other_machine(settings, facts.identity, turned)

@@ -155,6 +155,7 @@ def add_heads(layout: Layout, heads: Sequence[Head]) -> Layout:
     """
     parts = {part.name: part for part in layout.parts if {"x", "y"} <= set(part.axes) and part.scored}
     taken = Counter(name for part in layout.parts for name in (*part.columns(), f"{part.name}_score"))
+    taken.update(("split", "video_id", "frame_name", "frame_index", "timestamp", "width", "height", "status", "error"))
     for head in heads:
         if head.part not in parts:
             raise ConfigError(

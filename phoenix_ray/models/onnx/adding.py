@@ -214,7 +214,7 @@ def remove_network(name: str, folder: Path) -> list[Path]:
 
 def unused_files(folder: Path, name: str) -> list[Path]:
     """Return files that were added to a folder under a name and that its manifest does not name."""
-    pattern = re.compile(rf"{re.escape(name)}-[0-9a-f]{{{_DIGITS}}}\.\w+")
+    pattern = re.compile(rf"{re.escape(name)}-[0-9a-f]{{{_DIGITS}}}\.(onnx|tflite)")
     found = {path for path in folder.glob(f"{name}-*") if pattern.fullmatch(path.name)}
     return sorted(found - _files_of(folder / f"{name}{SUFFIX}", folder))
 

@@ -133,7 +133,9 @@ def test_a_device_that_onnxruntime_lacks_is_an_error_with_a_way_out(tmp_path: Pa
 
 
 @pytest.fixture
-def gpu(monkeypatch: pytest.MonkeyPatch) -> FakeGpu:
+def gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeGpu:
+    (tmp_path / "n.onnx").write_bytes(b"whatever the stand-in makes of it")
+    monkeypatch.chdir(tmp_path)
     fake = FakeGpu()
     monkeypatch.setitem(sys.modules, "onnxruntime", fake)
     return fake
@@ -170,10 +172,11 @@ def test_a_quiet_fall_back_to_the_cpu_is_an_error(gpu: FakeGpu) -> None:
         on_gpu()
 
 
-def test_apples_gpus_compute_through_coreml(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_apples_gpus_compute_through_coreml(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "n.onnx").write_bytes(b"whatever the stand-in makes of it")
     fake = FakeGpu("CoreMLExecutionProvider")
     monkeypatch.setitem(sys.modules, "onnxruntime", fake)
-    session = OnnxSession(Path("n.onnx"), ModelSettings(device="mps", batch_size=4))
+    session = OnnxSession(tmp_path / "n.onnx", ModelSettings(device="mps", batch_size=4))
     assert fake.providers[0][0] == "CoreMLExecutionProvider"
     inputs = rows(5)
     assert (session.run(inputs)["y"] == 2 * inputs).all()
@@ -233,3 +236,13 @@ def test_frames_at_once_are_what_the_settings_say_or_what_suits_the_device() -> 
     assert asked(device="cuda") == 32
     assert asked(device="cuda", batch_size=5) == 5
     assert asked(device="cuda", enable_batching=False) == 1
+
+
+def test_weights_in_a_file_of_their_own_are_refused_because_no_sum_covers_them(tmp_path: Path) -> None:
+    onnx = pytest.importorskip("onnx")
+    path = dense_network(tmp_path / "n.onnx")
+    apart = {"save_as_external_data": True, "location": "weights.bin", "size_threshold": 0}
+    onnx.save_model(onnx.load(path), tmp_path / "apart.onnx", **apart)
+    assert (tmp_path / "weights.bin").exists()
+    with pytest.raises(ModelError, match=r"apart\.onnx cannot be loaded"):
+        OnnxSession(tmp_path / "apart.onnx", CPU)
