@@ -32,6 +32,8 @@ Shape = tuple[int | str | None, ...]
 # Inputs that go through a GPU at once where the settings leave it open. On a CPU it only bounds the frames in memory.
 GPU_BATCH_SIZE, CPU_BATCH_SIZE = 32, 16
 _TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
+# Where a network that is given as bytes finds weights that it keeps in files of their own.
+_FOLDER_OF_WEIGHTS = "session.model_external_initializers_file_folder_path"
 # What onnxruntime, CUDA and its libraries say where memory is too small.
 _OUT_OF_MEMORY = (
     "failed to allocate memory",
@@ -93,7 +95,8 @@ class OnnxSession:
         self._events: list[str] = []
         providers = providers_for(settings, onnxruntime)
         options = _options(settings, onnxruntime)
-        # As bytes: weights in files of their own, whose sha256 no manifest has, are not found then.
+        # Weights in files of their own, whose sha256 no manifest has, must not be found: a file holds no others.
+        options.add_session_config_entry(_FOLDER_OF_WEIGHTS, str(path))
         try:
             network = path.read_bytes()
         except OSError as error:

@@ -238,11 +238,15 @@ def test_frames_at_once_are_what_the_settings_say_or_what_suits_the_device() -> 
     assert asked(device="cuda", enable_batching=False) == 1
 
 
-def test_weights_in_a_file_of_their_own_are_refused_because_no_sum_covers_them(tmp_path: Path) -> None:
+def test_weights_in_a_file_of_their_own_are_refused_because_no_sum_covers_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     onnx = pytest.importorskip("onnx")
     path = dense_network(tmp_path / "n.onnx")
     apart = {"save_as_external_data": True, "location": "weights.bin", "size_threshold": 0}
     onnx.save_model(onnx.load(path), tmp_path / "apart.onnx", **apart)
     assert (tmp_path / "weights.bin").exists()
+    # onnxruntime looks into the working folder, too.
+    monkeypatch.chdir(tmp_path)
     with pytest.raises(ModelError, match=r"apart\.onnx cannot be loaded"):
         OnnxSession(tmp_path / "apart.onnx", CPU)
