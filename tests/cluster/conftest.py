@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import cv2
@@ -16,6 +18,7 @@ VIDEOS = {"train": {"alpha": 21, "beta/take 2": 40, "γάμμα": 9}, "dev": {"d
 FRAMES = sum(sum(videos.values()) for videos in VIDEOS.values())
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
+Start = Callable[[Sequence[str]], "subprocess.Popen[bytes]"]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -54,6 +57,31 @@ def run_command() -> Run:
         return done
 
     return run
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """Start `phoenix-ray` with words in the background; whatever is left of it dies with the test."""
+    with background_commands(tmp_path) as begin:
+        yield begin
+
+
+@contextmanager
+def background_commands(logs: Path) -> Iterator[Start]:
+    """Yield what starts `phoenix-ray` with words; its output goes to `log 0`, `log 1`, …; kill all at the end."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    def begin(words: Sequence[str]) -> subprocess.Popen[bytes]:
+        log = (logs / f"log {len(started)}").open("wb")
+        command = [sys.executable, "-m", "phoenix_ray.cli", *words]
+        started.append(subprocess.Popen(command, stdout=log, stderr=log, env=environment(), start_new_session=True))
+        return started[-1]
+
+    yield begin
+    for process in started:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
 
 
 def environment() -> dict[str, str]:

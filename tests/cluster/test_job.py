@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -21,7 +20,7 @@ from phoenix_ray.model_settings import ModelSettings
 from phoenix_ray.models import registry
 from phoenix_ray.sources.registry import open_source
 from phoenix_ray.sources.sample import write_sample_dataset
-from tests.cluster.conftest import FRAMES, VIDEOS, Run, environment
+from tests.cluster.conftest import FRAMES, VIDEOS, Run, Start, environment
 
 pytestmark = pytest.mark.cluster
 
@@ -220,24 +219,6 @@ def whole(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return output
 
 
-@pytest.fixture
-def start(tmp_path: Path) -> Iterator[Callable[[list[str]], subprocess.Popen[bytes]]]:
-    """Start the command line in the background; whatever is left of it dies with the test."""
-    started: list[subprocess.Popen[bytes]] = []
-
-    def begin(words: list[str]) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "phoenix_ray.cli", *words]
-        log = (tmp_path / "log").open("wb")
-        started.append(subprocess.Popen(command, stdout=log, stderr=log, env=environment(), start_new_session=True))
-        return started[-1]
-
-    yield begin
-    for process in started:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-
-
 def wait_for_partition(output: Path, process: subprocess.Popen[bytes], seconds: float = 120.0) -> None:
     deadline = time.monotonic() + seconds
     while not list(output.glob("partitions/**/[0-9]*.parquet")):
@@ -251,7 +232,7 @@ def test_a_driver_that_was_killed_is_finished_by_the_same_command(
     pictures: Path,
     whole: Path,
     tmp_path: Path,
-    start: Callable[[list[str]], subprocess.Popen[bytes]],
+    start: Start,
     run_command: Run,
 ) -> None:
     output = tmp_path / "output"
@@ -288,7 +269,7 @@ def test_a_cluster_with_less_than_asked_is_reported_and_used(
 
 @pytest.mark.slow
 def test_sigterm_drains_and_says_so_in_the_exit_code(
-    pictures: Path, whole: Path, tmp_path: Path, start: Callable[[list[str]], subprocess.Popen[bytes]], run_command: Run
+    pictures: Path, whole: Path, tmp_path: Path, start: Start, run_command: Run
 ) -> None:
     output = tmp_path / "output"
     process = start(holistic_words(pictures, output))

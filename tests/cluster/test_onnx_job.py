@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import cv2
@@ -17,7 +16,7 @@ import pytest
 import yaml
 
 from phoenix_ray.dataset.reader import Dataset
-from tests.cluster.conftest import Run, environment
+from tests.cluster.conftest import Run, Start, environment
 
 pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
 pytest.importorskip("onnx", reason="onnx is not installed")
@@ -74,31 +73,13 @@ def whole(videos: Path, manifest: Path, tmp_path_factory: pytest.TempPathFactory
     return output
 
 
-@pytest.fixture
-def start(tmp_path: Path) -> Iterator[Callable[[list[str]], subprocess.Popen[bytes]]]:
-    """Start the command line in the background; whatever is left of it dies with the test."""
-    started: list[subprocess.Popen[bytes]] = []
-
-    def begin(words: list[str]) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "phoenix_ray.cli", *words]
-        log = (tmp_path / "log").open("wb")
-        started.append(subprocess.Popen(command, stdout=log, stderr=log, env=environment(), start_new_session=True))
-        return started[-1]
-
-    yield begin
-    for process in started:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-
-
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_run_that_was_killed_is_finished_with_the_same_bits(
     videos: Path,
     manifest: Path,
     whole: Path,
     tmp_path: Path,
-    start: Callable[[list[str]], subprocess.Popen[bytes]],
+    start: Start,
     run_command: Run,
     workers: int,
 ) -> None:

@@ -103,7 +103,9 @@ def test_archives_hold_every_bit(zoo: Zoo, form: str, tmp_path: Path) -> None:
                 for name in tar.getnames():
                     if name.endswith(".npz"):
                         file = tmp_path / "sample.npz"
-                        file.write_bytes(tar.extractfile(name).read())  # type: ignore[union-attr]
+                        member = tar.extractfile(name)
+                        assert member is not None
+                        file.write_bytes(member.read())
                         video = read_numpy_archive(file)
                         back[video.split, video.video_id] = video
     for video in zoo.videos():

@@ -16,7 +16,7 @@ import numpy as np
 import psutil
 import pytest
 
-from tests.cluster.conftest import environment
+from tests.cluster.conftest import background_commands, environment
 
 # Ray is started four times, which takes minutes on a machine with other work.
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
@@ -27,19 +27,8 @@ Start = Callable[..., "subprocess.Popen[bytes]"]
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
     """Start the command line in the background; whatever is left of it dies with the test."""
-    started: list[subprocess.Popen[bytes]] = []
-
-    def begin(*words: str) -> subprocess.Popen[bytes]:
-        log = (tmp_path / f"log {len(started)}").open("wb")
-        command = [sys.executable, "-m", "phoenix_ray.cli", *words]
-        started.append(subprocess.Popen(command, stdout=log, stderr=log, env=environment(), start_new_session=True))
-        return started[-1]
-
-    yield begin
-    for process in started:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+    with background_commands(tmp_path) as begin:
+        yield lambda *words: begin(words)
 
 
 def partitions(output: Path) -> int:

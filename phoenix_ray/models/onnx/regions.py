@@ -105,7 +105,7 @@ def fill_input(image: Image, region: Region, form: InputFormat, out: Floats | No
     if form.channel_order == "grey":
         planes: Sequence[Image] = (pixels,)
     else:
-        planes = cv2.split(pixels)  # type: ignore[assignment]  # the stubs do not know 8 bits
+        planes = [_as_image(plane) for plane in cv2.split(pixels)]
         planes = planes[::-1] if form.channel_order == "bgr" else planes
     for channel, plane in enumerate(planes):
         table = tables[channel % len(tables)]

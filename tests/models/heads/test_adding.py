@@ -61,7 +61,7 @@ def test_a_network_of_emonets_shapes_is_added_with_the_manifest_of_the_package(t
 def test_a_file_that_its_manifest_does_not_describe_is_refused_with_the_field(
     tmp_path: Path, fields: dict[str, object], message: str
 ) -> None:
-    emotion_head(tmp_path, **{"name": "mood", **fields})  # type: ignore[arg-type]
+    emotion_head(tmp_path, "mood", **fields)
     with pytest.raises(ModelError, match=message):
         add_network(tmp_path / "mood.onnx", tmp_path / "weights")
 
