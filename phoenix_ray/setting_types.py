@@ -32,6 +32,6 @@ ShareText = Annotated[str, AfterValidator(_check_share)]
 
 
 class Section(BaseModel):
-    """A group of settings: frozen, and strict about unknown keys."""
+    """A group of settings: frozen, strict about unknown keys, and without NaN and infinity."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True, allow_inf_nan=False)

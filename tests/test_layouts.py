@@ -75,6 +75,6 @@ def test_edges_join_points_that_a_part_has() -> None:
 
 
 def test_a_described_layout_is_the_same_again() -> None:
-    head = Head("emotion", "face", ("happy", "sad"), ("valence",))
+    head = Head("emotion", "pose", ("happy", "sad"), ("valence",))
     for layout in (*LAYOUTS.values(), replace(COCO_17, name="with-head", heads=(head,))):
         assert layout_from_json(json.loads(json.dumps(layout.to_json()))) == layout

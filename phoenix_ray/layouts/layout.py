@@ -5,6 +5,7 @@ A layout is data. The Parquet columns (`dataset.schema`), the pictures (`viewer`
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -12,6 +13,9 @@ from types import MappingProxyType
 from typing import Any
 
 Edge = tuple[int, int]
+
+# Columns of each row beside those of parts and heads.
+FRAME_COLUMNS = ("split", "video_id", "frame_name", "frame_index", "timestamp", "width", "height", "status", "error")
 
 # An axis that says how sure a point is → from which value on a point counts as seen, and not as a guess: pictures draw
 # it faintly below, COCO's v is 1. For MediaPipe's visibility it is MediaPipe's own; scores of other networks have units
@@ -142,7 +146,7 @@ def layout_from_json(tree: Mapping[str, Any]) -> Layout:
     """Return the layout that `Layout.to_json` describes.
 
     Raises:
-        AttributeError, KeyError, TypeError, ValueError: The values describe no layout.
+        AttributeError, KeyError, TypeError, ValueError: The values do not describe a layout.
     """
     parts = tuple(
         Part(
@@ -158,7 +162,15 @@ def layout_from_json(tree: Mapping[str, Any]) -> Layout:
         Head(str(name), str(head["part"]), tuple(map(str, head["classes"])), tuple(map(str, head["values"])))
         for name, head in tree.get("heads", {}).items()
     )
-    return Layout(str(tree["name"]), parts, heads)
+    for part in parts:
+        if not part.axes or not all(0 <= point < len(part.points) for edge in part.edges for point in edge):
+            raise ValueError(f"part {part.name!r} has no axes, or edges to points that it lacks")
+    if not {head.part for head in heads} <= {part.name for part in parts}:
+        raise ValueError("a head looks at a part that is not there")
+    layout = Layout(str(tree["name"]), parts, heads)
+    # Half of a surrogate pair in a name could not be written anywhere.
+    json.dumps(layout.to_json(), ensure_ascii=False).encode()
+    return layout
 
 
 def chain(*points: int) -> tuple[Edge, ...]:

@@ -302,6 +302,13 @@ BAD: dict[str, Bad] = {
     "unknown kind": text("name: little", "name: little\nkind: poses", "kind: there is no 'poses'", "detector"),
     "mean of two numbers": text("padding: 1.25", "mean: [1, 2]", "input.mean: it has 2", "1 or 3 numbers"),
     "std of four numbers": text("padding: 1.25", "std: [1, 2, 3, 4]", "input.std"),
+    "std for 0 to 1": text("padding: 1.25", "std: [0.229, 0.224, 0.225]", "input.std", "by 255"),
+    "std that is no number": text("padding: 1.25", "std: [.nan]", "input.std", "finite number"),
+    "endless padding": text("padding: 1.25", "padding: .inf", "input.padding", "finite number"),
+    "endless size": text("[64, 96]", "[64, 1000000000]", "input.size.1", "less than or equal to 8192"),
+    "name like a path": text(
+        "name: little", "name: little.yaml", "name: 'little.yaml' would be taken for a file's path"
+    ),
     "std of 0": text("padding: 1.25", "std: [1, 0, 1]", "input.std", "must not be 0"),
     "fill out of range": text("padding: 1.25", "fill: 256", "input.fill", "less than or equal to 255"),
     "size of 0": text("[64, 96]", "[0, 96]", "input.size.0", "greater than or equal to 1"),
@@ -450,3 +457,20 @@ def test_a_folder_that_cannot_be_written_is_named(world: World) -> None:
 
 def test_fields_are_printed_as_the_page_has_them() -> None:
     assert "| `input.size` | list of 2 whole numbers | required |" in invoke("models", "fields").output
+
+
+def test_a_name_that_looks_like_a_path_is_refused(world: World) -> None:
+    refused = world.add("--name", "net.yaml")
+    assert refused.exit_code == EXIT_USAGE
+    assert "taken for a file's path" in refused.output
+
+
+def test_to_remove_a_network_leaves_one_whose_name_begins_alike(world: World) -> None:
+    alike = "little-0123456789ab"
+    world.add()
+    world.add("--name", alike)
+    assert invoke("models", "remove", "little", "--path", world.weights).exit_code == EXIT_OK
+    left = {path.name for path in world.weights.iterdir()}
+    assert f"{alike}.yaml" in left
+    assert any(name.startswith(f"{alike}-") and name.endswith(".onnx") for name in left)
+    assert len(left) == 2

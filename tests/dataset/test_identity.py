@@ -220,3 +220,19 @@ def test_a_layout_without_a_known_name_is_described_and_compared(tmp_path: Path)
     assert other.fingerprint != identity.fingerprint
     with pytest.raises(OutputError, match=r"layout \(dataset\.json\) is damaged"):
         find_layout(replace(identity, layout_definition='{"name": "lab"}'))
+
+
+@pytest.mark.parametrize(
+    "definition",
+    [
+        "[" * 100_000,
+        '{"name": "a", "parts": {"p": {"points": ["q"], "axes": ["x"], "edges": [[Infinity, 0]], "scored": true}}}',
+        '{"name": "a", "parts": {"p": {"points": ["q"], "axes": ["x"], "edges": [[0, 1]], "scored": true}}}',
+        '{"name": "a", "parts": {"p": {"points": ["q"], "axes": [], "edges": [], "scored": true}}}',
+        '{"name": "\\ud800", "parts": {}}',
+        '{"name": "a", "parts": {}, "heads": {"h": {"part": "p", "classes": [], "values": []}}}',
+    ],
+)
+def test_a_hostile_layout_is_damage(definition: str) -> None:
+    with pytest.raises(OutputError, match="is damaged"):
+        find_layout(replace(IDENTITY, layout_definition=definition))

@@ -16,7 +16,8 @@ from phoenix_ray.dataset.schema import (
     to_batch,
     to_table,
 )
-from phoenix_ray.layouts import holistic
+from phoenix_ray.layouts import Layout, holistic
+from phoenix_ray.layouts.layout import FRAME_COLUMNS
 from phoenix_ray.models.base import LandmarkBatch
 from tests.dataset.made_up import LAYOUT, make_batch, make_records, make_video
 
@@ -112,3 +113,7 @@ def test_text_is_plain_in_data_files_and_the_split_a_dictionary_in_partitions() 
     partition = partition_schema(LAYOUT)
     assert pa.types.is_dictionary(partition.field("split").type)
     assert plain_schema(partition).equals(schema)
+
+
+def test_the_columns_of_every_row_are_those_that_heads_may_not_have() -> None:
+    assert tuple(landmark_schema(Layout("empty", ())).names) == FRAME_COLUMNS

@@ -185,3 +185,10 @@ def test_several_files_are_taken_together(tmp_path: Path) -> None:
         file.write_text(json.dumps({"images": [image], "annotations": []}))
     together = read_label_files(files)
     assert [image["file_name"] for image, _ in together.images] == ["dev/a/images0001.png", "test/a/images0001.png"]
+
+
+def test_an_endless_size_of_a_picture_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "labels.json"
+    file.write_text('{"images": [{"id": 1, "file_name": "a/b", "width": Infinity, "height": 2}], "annotations": []}')
+    with pytest.raises(ConfigError, match=r"labels\.json: images\[0\] is not right"):
+        read_labels(file)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from phoenix_ray.errors import ConfigError
 from phoenix_ray.layouts import Head, Layout
+from phoenix_ray.layouts.layout import FRAME_COLUMNS
 from phoenix_ray.model_settings import ModelSettings
 from phoenix_ray.models import provenance
 from phoenix_ray.models.base import ModelFacts, ModelInfo, PoseModel, TrackingModel, Trial
@@ -155,7 +156,7 @@ def add_heads(layout: Layout, heads: Sequence[Head]) -> Layout:
     """
     parts = {part.name: part for part in layout.parts if {"x", "y"} <= set(part.axes) and part.scored}
     taken = Counter(name for part in layout.parts for name in (*part.columns(), f"{part.name}_score"))
-    taken.update(("split", "video_id", "frame_name", "frame_index", "timestamp", "width", "height", "status", "error"))
+    taken.update(FRAME_COLUMNS)
     for head in heads:
         if head.part not in parts:
             raise ConfigError(

@@ -32,6 +32,7 @@ from phoenix_ray.models.onnx.catalog import (
 )
 from phoenix_ray.models.onnx.dry_run import try_network
 from phoenix_ray.models.onnx.manifest import HeadManifest, NetworkFile
+from phoenix_ray.models.onnx.manifest_rules import FILE_ENDINGS
 from phoenix_ray.models.onnx.network_file import (
     NetworkFacts,
     mismatches,
@@ -94,6 +95,8 @@ def add_network(
     source = manifest_for(file, manifest, folder)
     described = read_network_manifest(source)
     name = name or described.name
+    if name.endswith(FILE_ENDINGS):
+        raise ConfigError(f"--name {name} would be taken for a file's path: leave its ending out.")
     if name in taken:
         raise ConfigError(f"{name} is a model of phoenix_ray: choose another name with --name.")
     sums = {"weights": _checked_sum(file, described.weights, source, "weights")}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +12,13 @@ from phoenix_ray.errors import ConfigError
 from phoenix_ray.model_settings import ModelSettings
 from phoenix_ray.models.onnx.boxes import FrameBox
 from phoenix_ray.models.onnx.catalog import LocatedManifest, find_manifest
-from phoenix_ray.models.onnx.decoders.person_boxes import decode_boxes
+from phoenix_ray.models.onnx.decoders.person_boxes import PersonBoxes, decode_boxes
 from phoenix_ray.models.onnx.manifest import DetectorManifest
 from phoenix_ray.models.onnx.regions import fill_input, input_shape, region_of, rows_of_sizes
 from phoenix_ray.models.onnx.session import OnnxSession
 
-Box = NDArray[np.float32]
+Floats = NDArray[np.float32]
+Box = Floats
 
 
 class DetectorBox:
@@ -35,6 +36,7 @@ class DetectorBox:
 
     def __init__(self, manifest: DetectorManifest, path: Path, settings: ModelSettings) -> None:
         self._manifest = manifest
+        self._device = settings.device
         self._session = OnnxSession(path, settings)
 
     def find(self, images: Sequence[NDArray[np.uint8]]) -> list[Box | None]:
@@ -46,7 +48,7 @@ class DetectorBox:
             inputs = np.empty((len(rows), *input_shape(regions[rows[0]], form)), np.float32)
             for target, row in zip(inputs, rows, strict=True):
                 fill_input(images[row], regions[row], form, out=target)
-            persons = decode_boxes(self._session.run(inputs, form.name), self._manifest.decoder, size)
+            persons = [person for batch in self._batches(inputs) for person in self._decode(batch, size)]
             for row, person in zip(rows, persons, strict=True):
                 best = person.by_prominence()[:1]
                 if not len(best):
@@ -56,6 +58,20 @@ class DetectorBox:
                 box = corners.clip(0, images[row].shape[1::-1]).astype(np.float32).reshape(4)
                 found[row] = box if (box[2:] > box[:2]).all() else None
         return found
+
+    def _batches(self, inputs: Floats) -> Iterator[Floats]:
+        """Yield what goes through the network at once.
+
+        With suppression inside, a network may give another number of boxes for each picture, which do not fit into one
+        array. A CPU computes one picture at a time anyway.
+        """
+        if self._device in ("auto", "cpu"):
+            yield from inputs[:, np.newaxis]
+        else:
+            yield inputs
+
+    def _decode(self, inputs: Floats, size: tuple[int, int]) -> list[PersonBoxes]:
+        return decode_boxes(self._session.run(inputs, self._manifest.input.name), self._manifest.decoder, size)
 
 
 def find_detector(settings: ModelSettings) -> tuple[DetectorManifest, LocatedManifest]:

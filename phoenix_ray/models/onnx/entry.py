@@ -160,8 +160,22 @@ class OnnxEntry:
 
 
 def onnx_entry(settings: ModelSettings, others: Sequence[str] = ()) -> OnnxEntry:
-    """Return the entry of the network that `model.name` names; raise ConfigError where there is none."""
-    return OnnxEntry(find_manifest(settings.name, settings.weights_path, others, kind="pose"))
+    """Return the entry of the network that `model.name` names.
+
+    Args:
+        settings: Name the network.
+        others: Names of models without a manifest.
+
+    Raises:
+        ConfigError: There is no such network, or it has the name of another model.
+    """
+    located = find_manifest(settings.name, settings.weights_path, others, kind="pose")
+    if located.manifest.name in others:
+        raise ConfigError(
+            f"{located.path} is called '{located.manifest.name}' (name), as a model of phoenix_ray is: a later run "
+            "would find that one. Choose another name."
+        )
+    return OnnxEntry(located)
 
 
 def refuse_other_file(located: LocatedManifest, file: NetworkFile, path: Path) -> None:

@@ -13,6 +13,8 @@ from pydantic import Discriminator, Field, Tag
 from phoenix_ray.setting_types import Fraction, PositiveInt, Section
 
 Sha256 = Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")]
+# No network takes larger pictures; a frame's input must fit into memory.
+Side = Annotated[int, Field(ge=1, le=8192)]
 Numbers = Annotated[tuple[float, ...], Field(min_length=1, max_length=3)]
 
 
@@ -20,7 +22,7 @@ class InputFormat(Section):
     """How a picture becomes the network's input."""
 
     name: str = Field("", description="Name of the input. Empty: the only one.")
-    size: tuple[PositiveInt, PositiveInt] = Field(description="Width and height in pixels.")
+    size: tuple[Side, Side] = Field(description="Width and height in pixels.")
     layout: Literal["nchw", "nhwc"] = Field("nchw", description="Order of the dimensions.")
     channel_order: Literal["rgb", "bgr", "grey"] = Field("rgb", description="Channels, in their order.")
     mean: Numbers = Field((0.0,), description="Subtracted from each channel, whose values are 0 to 255.")

@@ -23,6 +23,8 @@ from phoenix_ray.models.onnx.manifest import (
     SimccDecoder,
 )
 
+# What ends with one of these is the path of a manifest or a network.
+FILE_ENDINGS = (".yaml", ".yml", ".onnx", ".tflite")
 # A rule that is broken: the field, and a sentence about it that ends without a full stop.
 Broken = tuple[str, str]
 
@@ -34,6 +36,8 @@ NETWORK_LAYOUTS = tuple(
 
 def broken_rules(manifest: PoseManifest | DetectorManifest | HeadManifest) -> Iterator[Broken]:
     """Yield each rule that a manifest breaks."""
+    if manifest.name.endswith(FILE_ENDINGS):
+        yield "name", f"'{manifest.name}' would be taken for a file's path: leave its ending out"
     yield from _of_input(manifest.input)
     for name in ("weights", "fp16"):
         file = getattr(manifest, name)

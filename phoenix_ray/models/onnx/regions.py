@@ -246,7 +246,8 @@ def _cut(image: Image, region: Region, form: InputFormat) -> Image:
     if grey:
         pixels = _as_image(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY))
     left, top, width, height = inner
-    if factor is not None:
+    # OpenCV refuses a factor that leaves less than a pixel.
+    if factor is not None and factor * min(pixels.shape[:2]) >= 1:
         pixels = _as_image(cv2.resize(pixels, None, fx=factor, fy=factor, interpolation=cv2.INTER_LINEAR))
     elif pixels.shape[1::-1] != (width, height):
         pixels = _as_image(cv2.resize(pixels, (width, height), interpolation=cv2.INTER_LINEAR))

@@ -164,3 +164,10 @@ def test_manifests_that_contradict_themselves_are_refused_with_the_reason(
 ) -> None:
     with pytest.raises(ConfigError, match=message):
         registry.facts(with_heads(emotion_head(tmp_path, **fields)))
+
+
+@pytest.mark.parametrize(("prefix", "value"), [("frame", "index"), ("video", "id")])
+def test_columns_that_every_row_has_are_refused(prefix: str, value: str) -> None:
+    layout = Layout("two", (Part("face", ("nose",), ("x", "y")),))
+    with pytest.raises(ConfigError, match=f"the column {prefix}_{value} would be there twice"):
+        add_heads(layout, [Head(prefix, "face", (), (value,))])

@@ -190,3 +190,39 @@ def test_blazeposes_detector_finds_the_person_wherever_it_stands(astronaut: Imag
     again = finder.find([smaller])[0]
     assert again is not None
     assert np.array_equal(again, alone)
+
+
+def test_a_detector_may_find_another_number_of_boxes_in_each_picture(tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
+    pytest.importorskip("onnx", reason="onnx is not installed")
+    from onnx import helper
+
+    from tests.models.onnx.made_up import write_manifest, write_network
+
+    constants: dict[str, Any] = {
+        "boxes": np.array([[8, 16, 24, 48, 0.9], [0, 0, 60, 60, 0.5], [10, 20, 50, 60, 0.2]], np.float32),
+        "many": np.array([3], np.float32),
+        "axes": np.array([0], np.int64),
+        "start": np.array([0], np.int64),
+    }
+    nodes = [
+        # As many boxes as the picture is bright, one of three at least.
+        helper.make_node("ReduceMean", ["input"], ["mean"], keepdims=0),
+        helper.make_node("Mul", ["mean", "many"], ["share"]),
+        helper.make_node("Ceil", ["share"], ["count"]),
+        helper.make_node("Cast", ["count"], ["end"], to=7),
+        helper.make_node("Slice", ["boxes", "start", "end", "axes"], ["kept"]),
+        helper.make_node("Unsqueeze", ["kept", "axes"], ["dets"]),
+    ]
+    write_network(tmp_path / "nms.onnx", nodes, {"input": ["N", 3, 64, 64]}, {"dets": [1, "K", 5]}, constants)
+    manifest = write_manifest(
+        tmp_path / "nms.yaml",
+        tmp_path / "nms.onnx",
+        kind="detector",
+        input={"size": [64, 64], "std": [255], "resize": "letterbox"},
+        decoder={"kind": "rtmdet", "min_score": 0.3},
+    )
+    finder = make_box_finder(pose_manifest(), ModelSettings(name="pose", box="detector", detector=str(manifest)))
+    pictures = [np.full((64, 64, 3), brightness, np.uint8) for brightness in (10, 250, 0)]
+    found = [None if box is None else box.tolist() for box in finder.find(pictures)]
+    assert found == [[8, 16, 24, 48], [0, 0, 60, 60], None]

@@ -293,3 +293,8 @@ def test_a_dataset_is_recomputed_with_the_settings_that_it_records(
     recorded = DatasetIdentity("coco-17", identity(settings))
     again = recorded_settings(recorded, "", (f"model.name={settings.name}",)).model
     assert identity(again) == recorded.model
+
+
+def test_a_manifest_may_not_have_the_name_of_another_model(write: Write) -> None:
+    with pytest.raises(ConfigError, match=r"mine\.yaml is called 'holistic' \(name\).*Choose another name"):
+        registry.facts(write(name="holistic"))

@@ -266,3 +266,9 @@ def test_inputs_and_points_are_the_same_bits_on_any_processor() -> None:
         for machine in machines
     }
     assert len(digests) == 1
+
+
+def test_a_picture_that_height_makes_thinner_than_a_pixel_keeps_one() -> None:
+    form = form_of("height", (256, 256))
+    region = region_of(box_of(0, 0, 1, 3000), form)
+    assert fill_input(noise(3000, 1), region, form).shape == (3, 256, 256)

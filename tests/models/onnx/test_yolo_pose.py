@@ -39,3 +39,10 @@ def test_the_anchor_with_the_highest_score_is_the_person(min_score: float, rows:
 def test_points_outside_of_the_picture_are_to_be_moved_to_its_edge_as_ultralytics_does() -> None:
     rows = np.zeros((1, 8, 2), np.float32)
     assert decode_yolo_pose(rows, YoloPoseDecoder(kind="yolo-pose")).clipped
+
+
+def test_without_anchors_there_is_nobody() -> None:
+    found = decode_yolo_pose(np.empty((2, 5 + 3 * POINTS, 0), np.float32), YoloPoseDecoder(kind="yolo-pose"))
+    assert found.xy.shape == (2, POINTS, 2)
+    assert found.person is not None
+    assert np.isnan(found.person).all()

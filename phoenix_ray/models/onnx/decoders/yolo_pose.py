@@ -24,6 +24,10 @@ def decode_yolo_pose(rows: NDArray[np.float32], decoder: YoloPoseDecoder) -> Dec
         decoder: Lowest score of a person.
     """
     count = (rows.shape[1] - FIRST_POINT) // 3
+    if not rows.shape[2]:
+        nobody = np.full(len(rows), np.nan, np.float32)
+        points = np.full((len(rows), count, 2), np.nan, np.float32)
+        return DecodedPoints(points, np.zeros(points.shape[:2], np.float32), nobody, clipped=True)
     scores = rows[:, SCORE]
     best = scores.argmax(axis=1)
     person = np.take_along_axis(scores, best[:, np.newaxis], axis=1)[:, 0]
