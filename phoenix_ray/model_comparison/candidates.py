@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
+from pathlib import Path
 
 from phoenix_ray.config_files import load
 from phoenix_ray.errors import ConfigError, did_you_mean
@@ -19,7 +20,7 @@ class ModelChoice:
     """A model to compare.
 
     Attributes:
-        label: What tables and pages call it: the user's words.
+        label: What tables and pages call it: the user's words, with a manifest's path cut to its name.
         settings: Its settings, with every 'auto' decided.
     """
 
@@ -45,7 +46,7 @@ def parse_candidates(words: Sequence[str], settings: ModelSettings) -> list[Mode
                 f"--model '{earlier.label}' and '{candidate.label}' are the same model with the same settings: leave "
                 "one of them out."
             )
-    return candidates
+    return _with_short_labels(candidates)
 
 
 def find_reference(label: str, candidates: Sequence[ModelChoice]) -> ModelChoice:
@@ -55,12 +56,26 @@ def find_reference(label: str, candidates: Sequence[ModelChoice]) -> ModelChoice
         ConfigError: It is not among the models.
     """
     for candidate in candidates:
-        if label in (candidate.label, candidate.settings.name) or _label(label) == candidate.label:
+        if label in (candidate.label, candidate.settings.name) or _short(candidate, _label(label)) == candidate.label:
             return candidate
     labels = [candidate.label for candidate in candidates]
     raise ConfigError(
         f"--reference '{label}' is not among the models.{did_you_mean(label, labels)} Models: {', '.join(labels)}."
     )
+
+
+def _with_short_labels(candidates: Sequence[ModelChoice]) -> list[ModelChoice]:
+    """Return the models with a manifest's path cut to its name in their labels, where the labels stay unlike."""
+    short = [_short(candidate, candidate.label) for candidate in candidates]
+    return [
+        replace(candidate, label=label) if short.count(label) == 1 else candidate
+        for candidate, label in zip(candidates, short, strict=True)
+    ]
+
+
+def _short(candidate: ModelChoice, label: str) -> str:
+    name = candidate.settings.name
+    return label.replace(name, Path(name).stem) if name.endswith(_MANIFESTS) else label
 
 
 def _parse(word: str, common: ModelSettings) -> ModelChoice:

@@ -71,3 +71,19 @@ def test_the_reference_is_one_of_the_models() -> None:
         assert find_reference(word, candidates) is candidates[1]
     with pytest.raises(ConfigError, match=r"'blazepos' is not among the models\. Did you mean 'blazepose'"):
         find_reference("blazepos", candidates)
+
+
+def test_the_path_of_a_manifest_is_cut_to_its_name_where_the_names_are_unlike(tmp_path: Path) -> None:
+    pytest.importorskip("onnx")
+    from tests.models.onnx.made_up import rtmw_like
+
+    folders = [tmp_path / "a", tmp_path / "b"]
+    for folder in folders:
+        folder.mkdir()
+    first, second = (str(rtmw_like(folder)) for folder in folders)
+    candidates = parse_candidates([first, second, "synthetic"], ModelSettings())
+    assert [candidate.label for candidate in candidates] == [first, second, "synthetic"]
+    candidates = parse_candidates([f"name={first},box=blazepose", "synthetic"], ModelSettings())
+    assert [candidate.label for candidate in candidates] == ["rtmw box=blazepose", "synthetic"]
+    for words in ("rtmw box=blazepose", first, f"name={first},box=blazepose"):
+        assert find_reference(words, candidates) is candidates[0]
