@@ -22,23 +22,29 @@ from tests.dataset.made_up import LAYOUT, commit_rows, make_batch, make_records,
 EMOTION = Head("emotion", "body", ("glad", "sad", "calm"), ("valence", "arousal"))
 AGE = Head("age", "hand", (), ("years",))
 WITH_HEADS = Layout("made-up+emotion+age", LAYOUT.parts, (EMOTION, AGE))
-IDENTITY = DatasetIdentity(
-    layout=WITH_HEADS.name,
-    model={"name": "made-up", "engine": "none"},
-    source_root="/data",
-    layout_definition=define_layout(WITH_HEADS),
-)
 
 
-def batch_with_heads(video: Video, first: int, last: int) -> LandmarkBatch:
+def identity_with_heads(layout: Layout = WITH_HEADS) -> DatasetIdentity:
+    return DatasetIdentity(
+        layout=layout.name,
+        model={"name": "made-up", "engine": "none"},
+        source_root="/data",
+        layout_definition=define_layout(layout),
+    )
+
+
+IDENTITY = identity_with_heads()
+
+
+def batch_with_heads(video: Video, first: int, last: int, layout: Layout = WITH_HEADS) -> LandmarkBatch:
     """Return landmarks and heads that depend on video and frame alone; every fifth frame has no emotion."""
-    batch = make_batch(video, first, last, LAYOUT)
-    rows: dict[str, list[NDArray[np.float32]]] = {head.name: [] for head in WITH_HEADS.heads}
+    batch = make_batch(video, first, last, layout)
+    rows: dict[str, list[NDArray[np.float32]]] = {head.name: [] for head in layout.heads}
     for frame in range(first, last):
         random = np.random.default_rng([*video.video_id.encode(), frame])
-        for head in WITH_HEADS.heads:
+        for head in layout.heads:
             numbers = random.normal(0, 2, head.width).astype(np.float32)
-            missing = frame % 5 == 2 if head is EMOTION else frame % 3 == 0
+            missing = frame % 5 == 2 if head.name == EMOTION.name else frame % 3 == 0
             rows[head.name].append(np.full_like(numbers, np.nan) if missing else numbers)
     return replace(batch, heads={name: np.stack(numbers) for name, numbers in rows.items()})
 
@@ -50,18 +56,19 @@ def video_with_heads(video_id: str = "video", frames: int = 10) -> VideoLandmark
     return from_rows(WITH_HEADS, "train", video_id, rows, 25.0)
 
 
-def dataset_with_heads(folder: str, cuts: tuple[int, ...] = (0, 4, 10)) -> LocalStorage:
+def dataset_with_heads(folder: str, cuts: tuple[int, ...] = (0, 4, 10), layout: Layout = WITH_HEADS) -> LocalStorage:
     """Write a dataset of one video, in partitions that begin at these frames; return its storage."""
     storage = LocalStorage(folder)
-    claim_dataset(storage, IDENTITY)
+    identity = identity_with_heads(layout)
+    claim_dataset(storage, identity)
     video = make_video()
     for first, last in pairwise(cuts):
         commit_rows(
             storage,
             Shard(video, first, last),
             make_records(first, last),
-            batch_with_heads(video, first, last),
-            IDENTITY,
+            batch_with_heads(video, first, last, layout),
+            identity,
             OutputSettings(row_group_rows=8),
         )
     return storage

@@ -9,6 +9,7 @@ from __future__ import annotations
 import shlex
 import shutil
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
@@ -18,6 +19,8 @@ import ray
 from click.testing import CliRunner
 
 from phoenix_ray.cli import cli
+from phoenix_ray.layouts import LAYOUTS, Layout
+from tests.dataset.with_heads import EMOTION, dataset_with_heads
 from tests.docs.pages import blocks
 from tests.docs.test_commands import commands_in
 from tests.sources.made_up import write_video
@@ -40,6 +43,7 @@ DATASETS = (
     *("data/landmarks", "data/static", "data/tracking", "data/heavy"),
 )
 SOURCES = ("SOURCE", "PATH", "videos", "recordings", "data/videos")
+EMOTIONS = Layout("holistic-468+emotion", LAYOUTS["holistic-468"].parts, (replace(EMOTION, part="face"),))
 # The last word counts: they replace the model that a page names.
 QUICK = ("model.name=synthetic", "model.complexity=1", "model.face_points=468", "cluster.num_workers=1")
 
@@ -122,6 +126,8 @@ def world(tmp_path_factory: pytest.TempPathFactory, own_ray: None) -> Path:
     run(folder, ("export", "landmarks", "old_results.pickle", "--format", "pickle"))
     run(folder, ("export", "landmarks", "labels", "--format", "coco"))
     shutil.copy(folder / "labels" / "train.json", folder / "annotations.json")
+    run(folder, ("export", "landmarks", "json", "--format", "openpose"))
+    dataset_with_heads(str(folder / "emotions"), layout=EMOTIONS)
     return folder
 
 
