@@ -15,6 +15,10 @@ from hypothesis import settings
 settings.register_profile("repeatable", deadline=None, derandomize=True)
 settings.load_profile("repeatable")
 
+# Without a GPU, kernels run in Triton's interpreter, which is chosen when they are imported.
+if not Path("/dev/nvidiactl").exists():
+    os.environ.setdefault("TRITON_INTERPRET", "1")
+
 
 _session = pytest.StashKey[pytest.Session]()
 
