@@ -41,7 +41,7 @@ class DenseLayer:
 
     weight: torch.Tensor
     bias: torch.Tensor
-    taps: Taps = Taps()
+    taps: Taps
 
 
 @dataclass(frozen=True, slots=True)

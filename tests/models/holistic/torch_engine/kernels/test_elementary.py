@@ -68,7 +68,7 @@ def pairs() -> tuple[NDArray[np.float32], NDArray[np.float32]]:
 
 
 def spread(low: float, high: float, dtype: type = np.float32) -> NDArray[Any]:
-    values = RANDOM.uniform(low, high, COUNT).astype(dtype)
+    values: NDArray[Any] = RANDOM.uniform(low, high, COUNT).astype(dtype)
     values[: len(SPECIAL)] = SPECIAL
     return values
 
