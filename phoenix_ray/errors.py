@@ -73,6 +73,10 @@ class ModelError(PhoenixRayError):
     exit_code = EXIT_MODEL
 
 
+class DeviceLostError(ModelError):
+    """A process cannot use its GPU any more: everything that it computes after this fails too."""
+
+
 class OutputError(PhoenixRayError):
     """The output cannot be read or written, or is not a dataset that this run may continue."""
 

@@ -7,16 +7,17 @@ calls them without a cluster, so the two cannot differ. They write nothing, and 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from itertools import groupby
 
 import numpy as np
 from numpy.typing import NDArray
 
 from phoenix_ray.dataset.schema import FrameRecord, FrameStatus, empty_batch
-from phoenix_ray.errors import PhoenixRayError
-from phoenix_ray.models.base import LandmarkBatch, PoseModel, TrackingModel, is_found
+from phoenix_ray.errors import DeviceLostError, PhoenixRayError
+from phoenix_ray.models.base import LandmarkBatch, OverlappingModel, PendingBatch, PoseModel, TrackingModel, is_found
 from phoenix_ray.sources.base import Frame
 
 
@@ -58,18 +59,14 @@ def estimate_frames(model: PoseModel, frames: Iterator[Frame], first: int, last:
     inference = 0.0
     events: list[str] = []
     survivors, failure = 0, None
-    for _, group in groupby(watched, key=lambda frame: frame.index // model.batch_size):
-        members = list(group)
-        images = {frame.index: frame.image for frame in members if frame.image is not None}
-        before = time.perf_counter()
-        found, errors = _estimate_batch(model, images)
-        inference += time.perf_counter() - before
-        survivors += sum(len(indices) for indices, _ in found)
-        for indices, batch in found:
+    for step in _compute_batches(model, groupby(watched, key=lambda frame: frame.index // model.batch_size)):
+        inference += step.seconds
+        survivors += sum(len(indices) for indices, _ in step.found)
+        for indices, batch in step.found:
             events += batch.events
             _place(rows, batch, np.asarray(indices) - first)
-        failure = failure or next(iter(errors.values()), None)
-        records.extend(_record(frame, rows, first, errors.get(frame.index)) for frame in members)
+        failure = failure or next(iter(step.errors.values()), None)
+        records.extend(_record(frame, rows, first, step.errors.get(frame.index)) for frame in step.members)
     if failure is not None and survivors == 0:
         raise failure
     return Estimate(records, rows, watched.seconds, inference, tuple(events))
@@ -114,7 +111,7 @@ def track_frames(
                 events += batch.events
                 _place(rows, batch, np.array([frame.index - first]))
                 survivors += 1
-            except MemoryError:
+            except _OF_THE_MACHINE:
                 raise
             except Exception as raised:
                 error = raised
@@ -133,15 +130,85 @@ def error_message(error: Exception) -> str:
 
 _Images = dict[int, NDArray[np.uint8]]
 _Found = list[tuple[Sequence[int], LandmarkBatch]]
+# Errors that are not the batch's: each frame alone would fail too.
+_OF_THE_MACHINE = (MemoryError, DeviceLostError)
 
 
-def _estimate_batch(model: PoseModel, images: _Images) -> tuple[_Found, dict[int, Exception]]:
-    """Estimate a batch. If the model fails on it, estimate each frame alone, so that only the culprits are lost."""
-    if not images:
-        return [], {}
+@dataclass(slots=True)
+class _Step:
+    """A batch on its way through the model.
+
+    Attributes:
+        members: Its frames, those without an image included.
+        images: Frame → image.
+        pending: What the model has begun; None where it begins nothing ahead, or failed to.
+        error: Why it failed to.
+        found: Landmarks, once computed, with the frames that they belong to.
+        errors: Frame → why the model failed on it.
+        seconds: Time spent in the model.
+    """
+
+    members: list[Frame]
+    images: _Images
+    pending: PendingBatch | None = None
+    error: Exception | None = None
+    found: _Found = field(default_factory=list)
+    errors: dict[int, Exception] = field(default_factory=dict)
+    seconds: float = 0.0
+
+
+def _compute_batches(model: PoseModel, groups: Iterable[tuple[int, Iterator[Frame]]]) -> Iterator[_Step]:
+    """Yield the batches in order, computed; an `OverlappingModel` has begun the next by then."""
+    ahead = 1 if isinstance(model, OverlappingModel) else 0
+    under_way: deque[_Step] = deque()
     try:
-        return [(list(images), model.estimate(list(images.values())))], {}
-    except MemoryError:
+        for _, group in groups:
+            members = list(group)
+            step = _Step(members, {frame.index: frame.image for frame in members if frame.image is not None})
+            under_way.append(step)
+            _begin(model, step)
+            if len(under_way) > ahead:
+                _finish(model, under_way[0])
+                yield under_way.popleft()
+        while under_way:
+            _finish(model, under_way[0])
+            yield under_way.popleft()
+    finally:
+        for step in under_way:
+            if step.pending is not None:
+                step.pending.abandon()
+
+
+def _begin(model: PoseModel, step: _Step) -> None:
+    if not step.images or not isinstance(model, OverlappingModel):
+        return
+    before = time.perf_counter()
+    try:
+        step.pending = model.begin(list(step.images.values()))
+    except _OF_THE_MACHINE:
+        raise
+    except Exception as error:
+        step.error = error
+    step.seconds += time.perf_counter() - before
+
+
+def _finish(model: PoseModel, step: _Step) -> None:
+    if not step.images:
+        return
+    before = time.perf_counter()
+    step.found, step.errors = _estimate_batch(model, step)
+    step.seconds += time.perf_counter() - before
+
+
+def _estimate_batch(model: PoseModel, step: _Step) -> tuple[_Found, dict[int, Exception]]:
+    """Estimate a batch. If the model fails on it, estimate each frame alone, so that only the culprits are lost."""
+    images = step.images
+    try:
+        if step.error is not None:
+            raise step.error
+        batch = step.pending.result() if step.pending else model.estimate(list(images.values()))
+        return [(list(images), batch)], {}
+    except _OF_THE_MACHINE:
         raise
     except Exception as error:
         if len(images) == 1:
@@ -149,7 +216,7 @@ def _estimate_batch(model: PoseModel, images: _Images) -> tuple[_Found, dict[int
     found: _Found = []
     errors: dict[int, Exception] = {}
     for index, image in images.items():
-        single, failed = _estimate_batch(model, {index: image})
+        single, failed = _estimate_batch(model, _Step([], {index: image}))
         found += single
         errors |= failed
     return found, errors

@@ -24,9 +24,9 @@ class ModelSettings(Section):
         "for bit. 'torch' runs batches on a GPU and needs the extra [torch]. 'mediapipe' is the legacy package, "
         "reset before each frame: the reference, slow; it needs the extra [mediapipe]. 'onnx' runs networks in "
         "ONNX files, and they run on nothing else; it needs the extra [onnx] or [onnx-gpu]. 'torchvision' runs "
-        "keypointrcnn. For MediaPipe's models 'auto' takes torch if model.device or model.precision asks for "
-        "it. Otherwise, if the cluster has GPUs, it tries torch on one of them and takes it if it is faster "
-        "and its landmarks agree with those of litert; in all other cases it takes litert.",
+        "keypointrcnn. For MediaPipe's models 'auto' takes torch if model.device, model.precision or "
+        "model.kernels asks for it. Otherwise, if the cluster has GPUs, it tries torch on one of them and takes it "
+        "if it is faster and its landmarks agree with those of litert; in all other cases it takes litert.",
     )
     device: Literal["auto", "cuda", "mps", "cpu"] = Field(
         "auto",
@@ -50,6 +50,14 @@ class ModelSettings(Section):
         "CPU engine to a hundredth of a pixel. 'tf32' and 'fp16' use a GPU's matrix units, which keep 10 bits of each "
         "factor: faster, but landmarks move by about a tenth of a pixel (docs/engines.md). With onnx 'fp16' takes the "
         "file in half precision that the model's manifest names, on each device. Part of a dataset's identity.",
+    )
+    kernels: Literal["auto", "triton", "torch"] = Field(
+        "auto",
+        description="What engine torch computes with. 'triton' are kernels of our own for CUDA: sums in a fixed order, "
+        "and a tenth of the launches, since libraries add up in whatever order is fastest for a size. 'torch' are "
+        "torch's operators: slower on a GPU, to check the kernels, or where Triton is missing. 'auto' takes triton on "
+        "CUDA and torch elsewhere; a resume keeps what its dataset has. With 'triton' it is part of a dataset's "
+        "identity, so no dataset mixes the two.",
     )
     box: Literal["auto", "frame", "blazepose", "detector"] = Field(
         "auto",
@@ -118,9 +126,10 @@ class ModelSettings(Section):
     )
     memory_fraction: Annotated[float, Field(gt=0, le=1)] = Field(
         1.0,
-        description="Share of a GPU's memory that engine torch or onnx may take in one worker. With "
-        "cluster.workers_per_gpu=n, 1/n keeps a worker from starving the others: it runs out of memory alone, and "
-        "halves its batch.",
+        description="Share of a GPU's memory that one worker may take for tensors, with engine torch, onnx or "
+        "torchvision. With cluster.workers_per_gpu=n it is at most 1/n, so 1.0 divides the whole GPU among its "
+        "workers: no worker starves the others, it runs out of memory alone, and halves its batch. CUDA itself takes "
+        "about 0.5 GB more in each worker; on a small or shared GPU set less.",
     )
     threads: PositiveInt = Field(
         1,

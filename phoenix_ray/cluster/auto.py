@@ -106,6 +106,9 @@ def _as_recorded(model: ModelSettings, recorded: DatasetIdentity) -> ModelSettin
     """Return the settings with the recorded value in the place of each 'auto'."""
     names = [name for name in ("engine", "device", "architecture", "batch_size") if getattr(model, name) == "auto"]
     chosen: dict[str, Any] = {name: recorded.model[name] for name in names if name in recorded.model}
+    if model.kernels == "auto" and chosen.get("engine", model.engine) == "torch":
+        # Datasets from before there was a choice, and those of a CPU, do not have it.
+        chosen["kernels"] = recorded.model.get("kernels", "torch")
     size = chosen.pop("batch_size", "")
     # Anything else is left out here, and refused when the dataset is opened.
     if re.fullmatch(r"[1-9][0-9]{0,8}", size):

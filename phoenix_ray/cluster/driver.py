@@ -183,6 +183,9 @@ class Driver:
         except Exception as error:
             self._lose(assignment.worker, self._pool.explain(assignment.worker, error))
             return
+        if receipt.trouble is not None and receipt.trouble.device_lost:
+            self._lose(assignment.worker, receipt.trouble)
+            return
         if assignment.worker not in self._retiring and self._pool.has_outgrown(assignment.worker, receipt.memory_mb):
             self._retiring.add(assignment.worker)
             if info := self._pool.info(assignment.worker):

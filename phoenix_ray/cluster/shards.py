@@ -39,6 +39,7 @@ class Trouble:
         traceback: Where in the code, empty when unknown.
         node: Name of the machine, empty when unknown.
         fatal: Whether the worker died or hung, so that it could not say which frame did it.
+        device_lost: Whether the worker's process lives, but cannot use its GPU any more and must be replaced.
     """
 
     failure_class: FailureClass
@@ -46,6 +47,7 @@ class Trouble:
     traceback: str = ""
     node: str = ""
     fatal: bool = False
+    device_lost: bool = False
 
 
 @dataclass(slots=True)

@@ -38,8 +38,9 @@ from phoenix_ray.dataset.locations import open_storage
 from phoenix_ray.dataset.partitions import PartitionInfo, latest_state, write_partition
 from phoenix_ray.dataset.schema import FrameRecord, empty_batch
 from phoenix_ray.dataset.shards import Shard
-from phoenix_ray.errors import ClusterError, OutputError, PhoenixRayError, SourceError
+from phoenix_ray.errors import ClusterError, DeviceLostError, OutputError, PhoenixRayError, SourceError
 from phoenix_ray.estimation import Estimate, error_message, estimate_frames, first_state, track_frames
+from phoenix_ray.model_settings import ModelSettings
 from phoenix_ray.models import registry
 from phoenix_ray.models.base import PoseModel, TrackingModel
 from phoenix_ray.sources.base import Frame
@@ -150,7 +151,7 @@ class ShardWorker:
             ModelError: The model cannot be loaded here, or would find other landmarks than the dataset has.
         """
         registry.refuse_other_machine(self._settings.model, self._identity.model, find_layout(self._identity))
-        model = registry.create(self._settings.model)
+        model = registry.create(_with_share_of_gpu(self._settings))
         self._kernels = registry.kernels(self._settings.model)
         at_once = shards_at_once(registry.facts(self._settings.model))
         self._model = Lockstep(model) if at_once > 1 and isinstance(model, TrackingModel) else model
@@ -236,7 +237,8 @@ class ShardWorker:
                 error_message(error),
                 traceback.format_exc(),
                 platform.node(),
-                fatal=isinstance(error, DecoderDiedError),
+                fatal=isinstance(error, DecoderDiedError | DeviceLostError),
+                device_lost=isinstance(error, DeviceLostError),
             )
         node = platform.node()
         return Receipt(partition, trouble, timings, peak_memory_mb(), memory_mb(), events, state, reached, node)
@@ -272,6 +274,12 @@ def _share(settings: DecodeSettings, shards: int) -> DecodeSettings:
         return settings
     threads, ahead = max(1, settings.threads // shards), max(2, settings.ahead // shards)
     return settings.model_copy(update={"threads": threads, "ahead": ahead})
+
+
+def _with_share_of_gpu(settings: Settings) -> ModelSettings:
+    """Return the model's settings with the part of a GPU's memory that a worker may take beside the others."""
+    fraction = min(settings.model.memory_fraction, 1 / settings.cluster.workers_per_gpu)
+    return settings.model.model_copy(update={"memory_fraction": fraction})
 
 
 class _ChainBrokenError(Exception):
@@ -314,7 +322,7 @@ def _failure_class(error: Exception) -> FailureClass:
     match error:
         case MemoryError():
             return "memory"
-        case DecoderDiedError():
+        case DecoderDiedError() | DeviceLostError():
             return "model"
         case OutputError() | SourceError() | OSError() | RayError():
             return "infrastructure"

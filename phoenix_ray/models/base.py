@@ -87,6 +87,27 @@ class PoseModel(Protocol):
         """Release memory and devices. Called once; the model is not used afterwards."""
 
 
+class PendingBatch(Protocol):
+    """A batch that a model has begun."""
+
+    def result(self) -> LandmarkBatch:
+        """Wait for the batch and return what `estimate` would have. Raises what that raises. Called once."""
+
+    def abandon(self) -> None:
+        """Give the batch up, so that the model can take others; harmless after `result`."""
+
+
+@runtime_checkable
+class OverlappingModel(PoseModel, Protocol):
+    """A model that takes a batch while it still computes the one before, on a device that works by itself.
+
+    It takes no more than that: two batches at a time.
+    """
+
+    def begin(self, images: Sequence[NDArray[np.uint8]]) -> PendingBatch:
+        """Begin a batch of at most `batch_size` images. Raises what `estimate` raises, now or with the result."""
+
+
 @runtime_checkable
 class TrackingModel(PoseModel, Protocol):
     """A model whose landmarks of a frame depend on that frame and on the frames of its video before.

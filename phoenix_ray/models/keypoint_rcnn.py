@@ -84,7 +84,7 @@ class KeypointRcnnEntry:
 
     def kernels(self, settings: ModelSettings) -> str:
         """Return processor, GPU and libraries that compute on this machine."""
-        from phoenix_ray.models.holistic.torch_engine.engine import device_name
+        from phoenix_ray.models.holistic.torch_engine.device import device_name
 
         return provenance.describe_kernels(("torch", "torchvision", "numpy"), device_name(settings.device))
 

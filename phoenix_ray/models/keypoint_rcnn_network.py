@@ -19,7 +19,7 @@ from phoenix_ray.errors import ModelError
 from phoenix_ray.layouts import COCO_17
 from phoenix_ray.model_settings import ModelSettings
 from phoenix_ray.models.base import LandmarkBatch
-from phoenix_ray.models.holistic.torch_engine.engine import choose_device, numerics
+from phoenix_ray.models.holistic.torch_engine.device import choose_device, numerics
 from phoenix_ray.models.keypoint_rcnn import keypoint_rcnn_batch_size
 
 _PART = COCO_17.parts[0]

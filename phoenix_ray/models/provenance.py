@@ -38,6 +38,7 @@ _DISTRIBUTIONS: Mapping[str, Sequence[str]] = {
     "opencv": ("opencv-python-headless", "opencv-python", "opencv-contrib-python", "opencv-contrib-python-headless"),
     "torch": ("torch",),
     "torchvision": ("torchvision",),
+    "triton": ("triton",),
 }
 
 # Version of LiteRT → versions that give the same bits (docs/parity.md); 1.2, 1.4 and 2.0 are up to 2.3 px off.
@@ -100,7 +101,7 @@ def describe_kernels(libraries: Sequence[str], device: str = "") -> str:
     """Return the line of text that partitions record of this machine.
 
     Args:
-        libraries: The libraries whose version may matter, of `litert`, `numpy`, `opencv`, `torch`, `mediapipe`.
+        libraries: The libraries whose version may matter, such as `litert`, `numpy`, `opencv`, `torch`, `triton`.
         device: Name of the GPU that computes, empty for the processor.
     """
     facts = {"arch": architecture(), "isa": instruction_set(), "device": device.replace(" ", "_")}

@@ -24,6 +24,7 @@ from phoenix_ray.models.base import (
     frames_per_call,
 )
 from phoenix_ray.models.holistic.batching import batch_size, is_batch_size_open, tracking_batch_size
+from phoenix_ray.models.holistic.kernel_choice import kernels_of
 from phoenix_ray.models.holistic.networks import layout_of
 from phoenix_ray.models.weight_files import MEDIAPIPE_VERSION, WEIGHTS
 from phoenix_ray.models.weights import ensure_installed
@@ -91,7 +92,7 @@ class HolisticEntry:
     def kernels(self, settings: ModelSettings) -> str:
         """Return processor, GPU and libraries that compute on this machine."""
         engine = _choose_engine(settings)
-        return provenance.describe_kernels((engine.name, "numpy", "opencv"), engine.gpu_name(settings))
+        return provenance.describe_kernels((*engine.libraries(settings), "numpy", "opencv"), engine.gpu_name(settings))
 
     def ensure_ready(self, settings: ModelSettings, announce: Callable[[str], None]) -> None:
         """Check the engine's packages and install its weights."""
@@ -116,7 +117,7 @@ class _Engine:
 
     def check(self, settings: ModelSettings) -> None:
         """Raise ConfigError where the settings ask for something that only another engine can do."""
-        for name, possible in (("precision", ("exact",)), ("device", ("auto", "cpu"))):
+        for name, possible in (("precision", ("exact",)), ("device", ("auto", "cpu")), ("kernels", ("auto",))):
             value = getattr(settings, name)
             if value not in possible:
                 raise ConfigError(
@@ -133,6 +134,10 @@ class _Engine:
     def identity(self, settings: ModelSettings) -> Mapping[str, str]:
         """Return the identity fields that this engine adds, in the order in which datasets record them."""
         return _architecture(settings)
+
+    def libraries(self, settings: ModelSettings) -> tuple[str, ...]:  # noqa: ARG002 - for engines with a choice
+        """Return the libraries that run the networks, as `provenance` names them."""
+        return (self.name,)
 
     def batch_size(self, settings: ModelSettings) -> int:
         """Return the frames per call, in tracking mode the videos per call."""
@@ -182,7 +187,8 @@ class _Torch(_Engine):
     pipeline_version = "3"
 
     def check(self, settings: ModelSettings) -> None:
-        """Accept every setting; what the device cannot do, `create` refuses."""
+        """Refuse kernels that do not compute on the device; what else the device cannot do, `create` refuses."""
+        kernels_of(settings, settings.device)
 
     def choose_device(self, settings: ModelSettings, has_gpu: bool) -> str:
         if settings.device != "auto":
@@ -202,7 +208,16 @@ class _Torch(_Engine):
             "device": settings.device,
             "precision": settings.precision,
             "batch_size": str(batch_size(settings)),
+            # Datasets from before there was a choice do not have it, and those that a CPU computes.
+            **({"kernels": "triton"} if self._has_own_kernels(settings) else {}),
         }
+
+    def libraries(self, settings: ModelSettings) -> tuple[str, ...]:
+        return ("torch", "triton") if self._has_own_kernels(settings) else ("torch",)
+
+    @staticmethod
+    def _has_own_kernels(settings: ModelSettings) -> bool:
+        return kernels_of(settings, settings.device) == "triton"
 
     def batch_size(self, settings: ModelSettings) -> int:
         return batch_size(settings)
@@ -211,7 +226,7 @@ class _Torch(_Engine):
         return settings.device in ("auto", "cuda")
 
     def gpu_name(self, settings: ModelSettings) -> str:
-        from phoenix_ray.models.holistic.torch_engine.engine import device_name
+        from phoenix_ray.models.holistic.torch_engine.device import device_name
 
         return device_name(settings.device)
 
@@ -244,7 +259,7 @@ class _Mediapipe(_Engine):
 
 
 def _choose_engine(settings: ModelSettings) -> _Engine:
-    """Return the engine that the settings name, or that 'auto' means for their device and precision.
+    """Return the engine that the settings name, or that 'auto' means for their device, precision and kernels.
 
     Raises:
         ConfigError: The settings ask for something that only another engine can do.
@@ -258,7 +273,8 @@ def _choose_engine(settings: ModelSettings) -> _Engine:
             engine = _Litert()
         case "auto":
             # A GPU alone does not decide for torch: torch has to pass a trial first (docs/engines.md).
-            is_for_torch = settings.precision != "exact" or settings.device in ("cuda", "mps")
+            asks_for_torch = settings.precision != "exact" or settings.kernels != "auto"
+            is_for_torch = asks_for_torch or settings.device in ("cuda", "mps")
             engine = _Torch() if is_for_torch else _Litert()
     engine.check(settings)
     return engine

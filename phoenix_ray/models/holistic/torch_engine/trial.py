@@ -33,7 +33,8 @@ from phoenix_ray.models.holistic.batching import (
 )
 from phoenix_ray.models.holistic.litert_engine.engine import HolisticLitert
 from phoenix_ray.models.holistic.parity import largest_distance, objection_to_gpu
-from phoenix_ray.models.holistic.torch_engine.engine import HolisticTorch, choose_device
+from phoenix_ray.models.holistic.torch_engine.device import choose_device
+from phoenix_ray.models.holistic.torch_engine.engine import OUT_OF_MEMORY, HolisticTorch
 
 Images = Sequence[NDArray[np.uint8]]
 
@@ -203,7 +204,7 @@ def _measure(
     while len(durations) < LEAST_CALLS or sum(durations) < ONE_SIZE_SECONDS:
         began = clock()
         found = model.estimate(batch)
-        if found.events:
+        if any(event.startswith(OUT_OF_MEMORY) for event in found.events):
             return None
         calls += 1
         if calls > WARM_UP_CALLS:

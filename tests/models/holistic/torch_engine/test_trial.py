@@ -20,7 +20,7 @@ from tests.golden.astronaut import LEFT_HAND, NOBODY, render
 torch = pytest.importorskip("torch")
 
 from phoenix_ray.models.holistic.batching import LEAST_TRIED, BatchRate  # noqa: E402 - needs torch
-from phoenix_ray.models.holistic.torch_engine import engine, trial  # noqa: E402
+from phoenix_ray.models.holistic.torch_engine import pipelines, trial  # noqa: E402
 from phoenix_ray.models.holistic.torch_engine.engine import HolisticTorch  # noqa: E402
 from phoenix_ray.models.holistic.torch_engine.networks import TorchNetworks  # noqa: E402
 from phoenix_ray.models.holistic.torch_engine.trial import (  # noqa: E402
@@ -93,7 +93,7 @@ class _OffByOne(TorchNetworks):
 def test_a_gpu_that_computes_other_landmarks_is_refused(
     fast: None, monkeypatch: pytest.MonkeyPatch, weights: Path, people: list[Image]
 ) -> None:
-    monkeypatch.setattr(engine, "TorchNetworks", _OffByOne)
+    monkeypatch.setattr(pipelines, "TorchNetworks", _OffByOne)
     decision = try_engine(TORCH, LITERT, weights, conditions(people))
     assert decision.settings == LITERT
     assert decision.reason.startswith(
@@ -208,7 +208,7 @@ class _Forgetful(TorchNetworks):
 def test_an_engine_that_runs_out_of_memory_ends_the_measurement(
     one_call: None, monkeypatch: pytest.MonkeyPatch, weights: Path
 ) -> None:
-    monkeypatch.setattr(engine, "TorchNetworks", _Forgetful)
+    monkeypatch.setattr(pipelines, "TorchNetworks", _Forgetful)
     model = HolisticTorch(ModelSettings(engine="torch", device="cpu", batch_size=4), weights)
     # To this clock all calls are equally long: the rate doubles with the size.
     rates = measure_sizes(model, [IMAGE], [1, 2, 4], CPU, math.inf, itertools.count(step=0.1).__next__)

@@ -7,24 +7,15 @@ from typing import NamedTuple
 import torch
 import triton.language as tl
 
+# Kernels take it from here; the plain path, which needs no Triton, has it too.
+from phoenix_ray.models.holistic.torch_engine.uploading import DeviceFrames as DeviceFrames
+
 # Rows of `Regions.boxes`: the normalised ROI, the rectangle in pixels that is cropped for it, and the share of the crop
 # that is padding on its left and top (`geometry.View`).
 ROI_X, ROI_Y, ROI_WIDTH, ROI_HEIGHT, ROTATION = (tl.constexpr(row) for row in range(5))
 CROP_X, CROP_Y, CROP_WIDTH, CROP_HEIGHT = (tl.constexpr(row) for row in range(5, 9))
 LETTERBOX_LEFT, LETTERBOX_TOP = (tl.constexpr(row) for row in range(9, 11))
 BOX_ROWS = 11
-
-
-class DeviceFrames(NamedTuple):
-    """N frames on a device.
-
-    Attributes:
-        pixels: uint8 (capacity,): RGB, frame after frame, row after row; what follows the last frame is not read.
-        table: int64 (3, N): first pixel (three bytes each), width and height of each frame.
-    """
-
-    pixels: torch.Tensor
-    table: torch.Tensor
 
 
 class Regions(NamedTuple):
