@@ -20,8 +20,8 @@ from phoenix_ray.models.holistic.torch_engine.programs import Programs
 from phoenix_ray.models.holistic.torch_engine.queues import DeviceQueue, Mark
 from phoenix_ray.models.holistic.torch_engine.uploading import (
     DeviceFrames,
-    PackedFrames,
     FrameUploader,
+    PackedFrames,
     capacity_for,
     pack,
 )

@@ -28,7 +28,7 @@ from phoenix_ray.models.base import LandmarkBatch, PendingBatch
 from phoenix_ray.models.holistic.batching import batch_size, padded_count
 from phoenix_ray.models.holistic.kernel_choice import kernels_of
 from phoenix_ray.models.holistic.networks import face_points_of, layout_of
-from phoenix_ray.models.holistic.torch_engine.batches import Batches, BegunBatch, BatchWork
+from phoenix_ray.models.holistic.torch_engine.batches import Batches, BatchWork, BegunBatch
 from phoenix_ray.models.holistic.torch_engine.device import (
     choose_device,
     device_errors,
