@@ -1,8 +1,8 @@
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from itertools import pairwise
+from itertools import islice, pairwise
 from pathlib import Path
 
 import cv2
@@ -13,12 +13,13 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from phoenix_ray.config import DecodeSettings
+from phoenix_ray.errors import DeviceLostError
 from phoenix_ray.estimation import Estimate, estimate_frames, first_state, track_frames
 from phoenix_ray.model_settings import ModelSettings
 from phoenix_ray.models import registry
 from phoenix_ray.models.base import LandmarkBatch, PoseModel
 from phoenix_ray.models.synthetic import SyntheticTracker
-from phoenix_ray.sources.base import Video
+from phoenix_ray.sources.base import Frame, Video
 from phoenix_ray.sources.frames import read_frames
 
 FRAMES = 20
@@ -125,6 +126,125 @@ def test_what_a_model_wants_recorded_is_handed_on(video: Video) -> None:
 
     estimate = estimate_frames(Telling(poison=set()), read_frames(video, 0, 6, DecodeSettings()), 0, 6)
     assert estimate.events == ("4 frames", "2 frames")
+
+
+class Pending:
+    """A batch of `Overlapping`, computed when somebody asks for it."""
+
+    def __init__(self, model: Overlapping, images: list[NDArray[np.uint8]]) -> None:
+        self._model, self._images = model, images
+
+    def result(self) -> LandmarkBatch:
+        self._model.under_way.remove(self)
+        self._model.log.append(f"result {len(self._images)}")
+        return self._model.estimate(self._images)
+
+    def abandon(self) -> None:
+        if self in self._model.under_way:
+            self._model.under_way.remove(self)
+            self._model.log.append("abandon")
+
+
+class Overlapping(Failing):
+    """The same model, which takes a batch before the last is over, but no more than two, and fails early or late."""
+
+    def __init__(self, poison: set[int], fails_early: bool = False, error: Exception | None = None) -> None:
+        super().__init__(poison)
+        self.under_way: list[Pending] = []
+        self.log: list[str] = []
+        self._fails_early = fails_early
+        self._error = error or RuntimeError("no convergence")
+
+    def estimate(self, images: Sequence[NDArray[np.uint8]]) -> LandmarkBatch:
+        assert len(self.under_way) < 2, "a batch computed at once needs room too"
+        self._refuse(images)
+        return replace(super().estimate(images), events=(f"{len(images)} frames from {images[0][0, 0, 0]}",))
+
+    def begin(self, images: Sequence[NDArray[np.uint8]]) -> Pending:
+        assert len(self.under_way) < 2, "a third batch is under way"
+        self.log.append(f"begin {len(images)}")
+        if self._fails_early:
+            self._refuse(images)
+        self.under_way.append(Pending(self, list(images)))
+        return self.under_way[-1]
+
+    def _refuse(self, images: Sequence[NDArray[np.uint8]]) -> None:
+        if any(int(image[0, 0, 0]) in self._poison for image in images):
+            raise self._error
+
+
+def test_the_next_batch_is_begun_before_the_one_before_it_is_taken(video: Video) -> None:
+    model = Overlapping(poison=set())
+    estimate_frames(model, read_frames(video, 0, 10, DecodeSettings()), 0, 10)
+    assert model.log == ["begin 4", "begin 4", "result 4", "begin 2", "result 4", "result 2"]
+
+
+@given(
+    cuts=st.tuples(st.integers(0, FRAMES), st.integers(0, FRAMES)),
+    poison=st.sets(st.integers(60, 199), max_size=60),
+    fails_early=st.booleans(),
+)
+def test_batches_that_overlap_give_the_records_landmarks_and_events_of_batches_that_do_not(
+    shared_video: Video, cuts: tuple[int, int], poison: set[int], fails_early: bool
+) -> None:
+    first, last = sorted(cuts)
+    some, others = (
+        estimate_or_error(model, shared_video, first, last)
+        for model in (Overlapping(poison, fails_early), one_at_a_time(poison))
+    )
+    if isinstance(some, str) or isinstance(others, str):
+        assert some == others
+        return
+    assert some.records == others.records
+    assert some.events == others.events
+    assert points_of([some]) == points_of([others])
+
+
+def estimate_or_error(model: PoseModel, video: Video, first: int, last: int) -> Estimate | str:
+    try:
+        return estimate_frames(model, read_frames(video, first, last, DecodeSettings()), first, last)
+    except RuntimeError as error:
+        return str(error)
+
+
+def one_at_a_time(poison: set[int]) -> PoseModel:
+    """`Overlapping` without its `begin`."""
+    model = Overlapping(poison)
+
+    class Plain:
+        layout, batch_size = model.layout, model.batch_size
+
+        def estimate(self, images: Sequence[NDArray[np.uint8]]) -> LandmarkBatch:
+            return model.estimate(images)
+
+        def close(self) -> None:
+            model.close()
+
+    return Plain()
+
+
+@pytest.mark.parametrize("error", [MemoryError("too little"), DeviceLostError("gone")])
+@pytest.mark.parametrize("fails_early", [False, True])
+def test_what_is_not_a_frames_fault_is_raised_at_once_and_nothing_stays_under_way(
+    video: Video, error: Exception, fails_early: bool
+) -> None:
+    model = Overlapping({shade(video, 5)}, fails_early, error)
+    with pytest.raises(type(error), match=str(error)):
+        estimate_frames(model, read_frames(video, 0, FRAMES, DecodeSettings()), 0, FRAMES)
+    assert model.under_way == []
+    assert all(count > 1 for count in model.seen), "no frame is tried alone"
+
+
+def test_frames_that_cannot_be_read_end_batches_under_way(video: Video) -> None:
+    def broken() -> Iterator[Frame]:
+        yield from islice(read_frames(video, 0, FRAMES, DecodeSettings()), 6)
+        raise OSError("the disk is gone")
+
+    model = Overlapping(poison=set())
+    with pytest.raises(OSError, match="the disk is gone"):
+        estimate_frames(model, broken(), 0, FRAMES)
+    assert model.under_way == []
+    assert model.log == ["begin 4", "abandon"]
 
 
 class FailingTracker(SyntheticTracker):

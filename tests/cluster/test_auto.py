@@ -118,6 +118,31 @@ def test_another_model_does_not_take_over_an_engine(storage: Storage) -> None:
     assert decide(settings, storage, lambda: gpus(0), never_held).name == "synthetic"
 
 
+def test_a_dataset_of_a_gpu_from_before_there_were_kernels_goes_on_with_torchs_operators(storage: Storage) -> None:
+    before = registry.facts(ON_GPU.model.model_copy(update={"kernels": "torch"}))
+    assert "kernels" not in before.identity
+    claim_dataset(storage, DatasetIdentity("holistic-468", before.identity))
+    resumed = decide(TORCH, storage, never_asked, never_held)
+    assert resumed.kernels == "torch"
+    begin_with(storage, resumed)
+
+
+def test_a_dataset_of_our_kernels_goes_on_with_them_and_mixes_with_no_other(storage: Storage) -> None:
+    begin_with(storage, ON_GPU.model)
+    resumed = decide(TORCH, storage, never_asked, never_held)
+    assert resumed.kernels == "triton"
+    begin_with(storage, resumed)
+    with pytest.raises(FingerprintMismatchError, match="kernels"):
+        begin_with(storage, resumed.model_copy(update={"kernels": "torch"}))
+
+
+@pytest.mark.parametrize("engine", ["litert", "torch"])
+def test_kernels_of_a_cpu_stay_what_they_are(storage: Storage, engine: str) -> None:
+    begun = decide(Settings.model_validate({"model": {"engine": engine}}), storage, lambda: gpus(0), never_held)
+    begin_with(storage, begun)
+    begin_with(storage, decide(Settings(), storage, never_asked, never_held))
+
+
 ON_GPU = Settings(model=ModelSettings(engine="torch", device="cuda"))
 
 

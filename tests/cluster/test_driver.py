@@ -1,7 +1,17 @@
 from __future__ import annotations
 
-from phoenix_ray.cluster.driver import QUIET_SECONDS, Watchdog
-from phoenix_ray.cluster.shards import Assignment, SchedulerState
+from unittest.mock import Mock
+
+import pytest
+import ray
+
+from phoenix_ray.cluster.autoscaler import Cluster
+from phoenix_ray.cluster.driver import QUIET_SECONDS, Driver, Watchdog
+from phoenix_ray.cluster.scheduler import Scheduler
+from phoenix_ray.cluster.shards import Assignment, Blame, SchedulerState, Trouble
+from phoenix_ray.cluster.worker import Receipt, Timings
+from phoenix_ray.cluster.worker_plan import WorkerPlan
+from phoenix_ray.config import Settings
 from phoenix_ray.dataset.shards import Shard
 from phoenix_ray.sources.base import Video
 
@@ -31,3 +41,23 @@ def test_it_names_the_shard_the_pause_and_the_workers() -> None:
 def test_it_says_nothing_of_what_there_is_none_of() -> None:
     state = SchedulerState(waiting=0, in_flight=0, oldest=None, delayed=0, next_try=None)
     assert Watchdog(0.0).message(60.0, state, 1, 0) == "Nothing was committed for 1 min 00 s. Workers: 1 ready."
+
+
+def test_a_worker_that_lost_its_gpu_is_replaced_and_its_shard_tried_on_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    trouble = Trouble("model", "This process cannot use its GPU any more.", fatal=True, device_lost=True)
+    monkeypatch.setattr(ray, "get", lambda reference: Receipt(None, trouble, Timings(), 0.0))
+    scheduler = Scheduler([SHARD], 1, Blame(3, 4))
+    pool, record = Mock(), Mock()
+    plan = WorkerPlan(1, 1.0, 1.0, 0)
+    nobody = Mock()
+    driver = Driver(
+        Settings(), plan, pool, lambda: Cluster({}), scheduler, record, nobody, nobody, nobody, nobody, lambda: 0.0
+    )
+    assignment = scheduler.next_shard(1, 0.0)
+    assert assignment is not None
+    driver._take_receipt("reference", assignment)
+    pool.replace.assert_called_once_with(1)
+    assert "cannot use its GPU any more" in record.say.call_args.args[0]
+    again = scheduler.next_shard(2, 0.0)
+    assert again is not None
+    assert again.shard == SHARD

@@ -11,14 +11,15 @@ import pyarrow.parquet as pq
 import pytest
 
 from phoenix_ray.cluster.worker import ShardWorker
-from phoenix_ray.config import OutputSettings, Settings
+from phoenix_ray.config import ClusterSettings, OutputSettings, Settings
 from phoenix_ray.dataset.identity import DatasetIdentity
 from phoenix_ray.dataset.partitions import write_partition
 from phoenix_ray.dataset.shards import Shard
-from phoenix_ray.errors import ModelError
+from phoenix_ray.errors import DeviceLostError, ModelError
 from phoenix_ray.estimation import estimate_frames
 from phoenix_ray.model_settings import ModelSettings
 from phoenix_ray.models import registry
+from phoenix_ray.models.base import PoseModel
 from phoenix_ray.sources.base import Video
 
 FRAMES = 20
@@ -92,6 +93,45 @@ def test_a_worker_that_cannot_write_blames_the_infrastructure(video: Video, sett
     assert receipt.trouble is not None
     assert receipt.trouble.failure_class == "infrastructure"
     assert settings.output.path in receipt.trouble.message
+
+
+def test_a_worker_that_lost_its_gpu_asks_to_be_replaced_and_tries_no_frame_alone(
+    video: Video, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = worker(settings)
+    calls = []
+
+    def refuse(images: list[Any]) -> Any:
+        calls.append(len(images))
+        raise DeviceLostError("This process cannot use its GPU any more.")
+
+    monkeypatch.setattr(one._model, "estimate", refuse)
+    receipt = one.process(Shard(video, 0, FRAMES))
+    assert receipt.partition is None
+    assert receipt.trouble is not None
+    assert receipt.trouble.device_lost
+    assert receipt.trouble.fatal, "a frame may be to blame, and is searched for"
+    assert receipt.trouble.message == "This process cannot use its GPU any more."
+    assert calls == [4]
+
+
+@pytest.mark.parametrize(
+    ("workers", "given", "share"), [(1, 1.0, 1.0), (1, 0.8, 0.8), (2, 1.0, 0.5), (2, 0.4, 0.4), (4, 0.5, 0.25)]
+)
+def test_workers_on_a_gpu_cannot_take_more_memory_together_than_it_has(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, workers: int, given: float, share: float
+) -> None:
+    created: list[ModelSettings] = []
+    create = registry.create
+
+    def note(model: ModelSettings) -> PoseModel:
+        created.append(model)
+        return create(model)
+
+    monkeypatch.setattr(registry, "create", note)
+    model = settings.model.model_copy(update={"memory_fraction": given})
+    worker(settings.model_copy(update={"model": model, "cluster": ClusterSettings(workers_per_gpu=workers)}))
+    assert created[0].memory_fraction == share
 
 
 def test_a_condemned_frame_is_committed_as_failed_without_being_read(video: Video, settings: Settings) -> None:

@@ -33,6 +33,8 @@ def missing(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"engine": "torch", "device": "cpu"}, True, "torch", "cpu"),
         ({"precision": "fp16"}, True, "torch", "cuda"),
         ({"device": "mps"}, False, "torch", "mps"),
+        ({"kernels": "torch"}, False, "torch", "cpu"),
+        ({"kernels": "triton"}, True, "torch", "cuda"),
     ],
 )
 def test_auto_is_decided_by_the_cluster(given: dict[str, Any], has_gpu: bool, engine: str, device: str) -> None:
@@ -52,6 +54,7 @@ def test_what_moves_landmarks_is_identity() -> None:
     changes: list[dict[str, Any]] = [
         {"device": "cpu", "batch_size": 128},
         {"precision": "tf32"},
+        {"kernels": "torch"},
         {"batch_size": 32},
         {"enable_batching": False},
         {"face_points": 478},
@@ -96,7 +99,45 @@ def test_torch_wants_a_gpu_unless_the_device_is_the_cpu() -> None:
     assert not registry.facts(ModelSettings(engine="litert")).uses_gpu
 
 
-@pytest.mark.parametrize("change", [{"precision": "fp16"}, {"device": "cuda"}])
+@pytest.mark.parametrize("mode", ["static", "tracking"])
+def test_a_cpu_computes_with_torchs_operators_whatever_the_choice_and_its_identity_does_not_mention_them(
+    mode: str,
+) -> None:
+    identities = [
+        registry.facts(
+            ModelSettings.model_validate({"engine": "torch", "device": "cpu", "kernels": kernels, "mode": mode})
+        )
+        for kernels in ("auto", "torch")
+    ]
+    assert identities[0] == identities[1]
+    assert "kernels" not in identities[0].identity
+
+
+def test_the_kernels_of_a_gpu_are_ours_unless_torchs_are_asked_for() -> None:
+    recorded = {
+        kernels: registry.facts(
+            ModelSettings.model_validate({"engine": "torch", "device": "cuda", "kernels": kernels})
+        ).identity
+        for kernels in ("auto", "triton", "torch")
+    }
+    assert recorded["auto"] == recorded["triton"]
+    assert recorded["auto"]["kernels"] == "triton"
+    assert {**recorded["torch"], "kernels": "triton"} == recorded["triton"]
+
+
+@pytest.mark.parametrize("device", ["cpu", "mps"])
+def test_triton_is_refused_where_it_does_not_compute(monkeypatch: pytest.MonkeyPatch, device: str) -> None:
+    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+    settings = ModelSettings.model_validate({"engine": "torch", "device": device, "kernels": "triton"})
+    message = rf"model\.kernels=triton is for CUDA devices, but model\.device is {device}\. Leave model\.kernels out"
+    with pytest.raises(ConfigError, match=message):
+        registry.facts(settings)
+    monkeypatch.setenv("TRITON_INTERPRET", "1")
+    if device == "cpu":
+        assert registry.facts(settings).identity["kernels"] == "triton"
+
+
+@pytest.mark.parametrize("change", [{"precision": "fp16"}, {"device": "cuda"}, {"kernels": "torch"}])
 def test_settings_of_another_engine_are_refused(change: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match=r"is for engine torch, but model\.engine=litert"):
         registry.facts(ModelSettings(engine="litert", **change))

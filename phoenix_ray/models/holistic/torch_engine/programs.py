@@ -64,7 +64,7 @@ class Programs:
         try:
             self._programs[key] = self._queue.capture(work)
         except Exception as error:
-            if is_device_lost(error):
+            if is_device_lost(error.__context__ or error) or is_device_lost(error):
                 raise
             self._give_up(error)
 
@@ -85,7 +85,9 @@ class Programs:
         self._queue.wait()
         self.forget()
         self.are_captured = False
-        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        # The end of a capture that failed has an error of its own, which does not say why.
+        first = error.__context__ or error
+        reason = str(first).strip().partition("\n")[0] or type(first).__name__
         self._events.append(
             f"CUDA graphs could not be captured ({reason}): each batch is launched anew, which is slower"
         )

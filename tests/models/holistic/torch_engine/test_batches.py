@@ -190,7 +190,8 @@ def test_page_locked_memory_does_not_grow_with_the_frames() -> None:
 
 def test_a_capture_that_fails_is_reported_once_and_batches_are_launched_from_then_on() -> None:
     batches = make_batches(queue := LateQueue(), pipeline := Adding(), captures=True)
-    queue.refusal = RuntimeError("operation not permitted when stream is capturing\nand more lines")
+    queue.refusal = RuntimeError("operation failed due to a previous error during capture")
+    queue.refusal.__context__ = RuntimeError("operation not permitted when stream is capturing\nand more lines")
     events: list[str] = []
     with queue:
         for seed in range(4):

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-import contextlib
+import importlib.util
 import math
 import platform
 from pathlib import Path
@@ -19,13 +19,12 @@ from phoenix_ray.cluster.worker import ShardWorker
 from phoenix_ray.config import OutputSettings, Settings
 from phoenix_ray.dataset.identity import DatasetIdentity
 from phoenix_ray.dataset.shards import Shard
-from phoenix_ray.errors import ModelError
+from phoenix_ray.errors import DeviceLostError, ModelError
 from phoenix_ray.model_settings import ModelSettings
 from phoenix_ray.models.base import LandmarkBatch
 from phoenix_ray.models.holistic.decoding import FACE_ANCHORS, POSE_ANCHORS
 from phoenix_ray.models.holistic.litert_engine.engine import HolisticLitert
 from phoenix_ray.models.holistic.pipeline import HolisticPipeline
-from phoenix_ray.setting_types import Precision
 from phoenix_ray.sources.base import Video
 from tests.golden.astronaut import View, render
 
@@ -34,7 +33,7 @@ torch = pytest.importorskip("torch")
 from torch.utils._python_dispatch import TorchDispatchMode  # noqa: E402
 from torch.utils._pytree import tree_leaves  # noqa: E402
 
-from phoenix_ray.models.holistic.torch_engine import device, pipelines  # noqa: E402 - needs torch
+from phoenix_ray.models.holistic.torch_engine import pipelines  # noqa: E402 - needs torch
 from phoenix_ray.models.holistic.torch_engine.crops import DeviceCropper  # noqa: E402
 from phoenix_ray.models.holistic.torch_engine.engine import HolisticTorch  # noqa: E402
 from phoenix_ray.models.holistic.torch_engine.networks import TorchNetworks  # noqa: E402
@@ -273,6 +272,61 @@ def test_out_of_memory_with_a_single_frame_and_other_errors_are_raised(
         model.estimate(frames[:1])
 
 
+def test_a_batch_that_is_begun_before_the_last_is_taken_has_the_landmarks_of_one_that_is_not(
+    model: HolisticTorch, frames: list[Image]
+) -> None:
+    expected = [model.estimate(frames[:3]), model.estimate(frames[3:])]
+    begun = [model.begin(frames[:3]), model.begin(frames[3:])]
+    for pending, batch in zip(begun, expected, strict=True):
+        assert_same_bits(pending.result(), batch)
+        pending.abandon()
+    assert len(model.begin([]).result().points["pose"]) == 0
+
+
+def test_a_batch_that_does_not_fit_beside_the_last_is_computed_in_halves(
+    monkeypatch: pytest.MonkeyPatch, weights: Path, model: HolisticTorch, frames: list[Image]
+) -> None:
+    monkeypatch.setattr(pipelines, "TorchNetworks", _Forgetful)
+    short_of_memory = HolisticTorch(on_cpu(batch_size=4), weights)
+    before, begun = short_of_memory.begin(frames[:2]), short_of_memory.begin(frames[2:])
+    assert_same_bits(before.result(), model.estimate(frames[:2]))
+    batch = begun.result()
+    assert batch.events == ("out of memory with 4 frames at once: went on with 2",)
+    assert_same_bits(batch, together([model.estimate(frames[at : at + 2]) for at in (2, 4)]))
+
+
+def test_a_lost_device_is_not_a_frames_fault(
+    monkeypatch: pytest.MonkeyPatch, model: HolisticTorch, frames: list[Image]
+) -> None:
+    def refuse(self: TorchNetworks, crops: Any) -> Any:
+        raise torch.AcceleratorError("CUDA error: an illegal memory access was encountered")
+
+    monkeypatch.setattr(TorchNetworks, "hand_recrop", refuse)
+    for compute in (model.estimate, model.begin):
+        with pytest.raises(DeviceLostError, match="an illegal memory access was encountered"):
+            compute(frames[:1])
+
+
+def test_what_the_environment_changes_is_reported_with_the_first_batch(
+    monkeypatch: pytest.MonkeyPatch, model: HolisticTorch, frames: list[Image]
+) -> None:
+    monkeypatch.setattr(model, "_notices", ("NVIDIA_TF32_OVERRIDE=0: ...",))
+    assert model.begin(frames[:1]).result().events == ("NVIDIA_TF32_OVERRIDE=0: ...",)
+    assert model.estimate(frames[:1]).events == ()
+
+
+def test_triton_that_is_missing_is_named_with_the_way_out(monkeypatch: pytest.MonkeyPatch, weights: Path) -> None:
+    monkeypatch.setenv("TRITON_INTERPRET", "1")
+    real = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *others: None if name == "triton" else real(name, *others)
+    )
+    with pytest.raises(
+        ModelError, match=r"model\.kernels=triton needs Triton.*model\.kernels=torch computes without it"
+    ):
+        HolisticTorch(on_cpu(kernels="triton"), weights)
+
+
 def test_478_points_are_refused_where_there_is_no_double_precision(
     monkeypatch: pytest.MonkeyPatch, weights: Path
 ) -> None:
@@ -324,46 +378,3 @@ def test_confidences_and_kernel_are_honoured(weights: Path, frames: list[Image])
     narrow = HolisticTorch(on_cpu(heatmap_kernel=7), weights).estimate(frames[:1])
     wide = HolisticTorch(on_cpu(heatmap_kernel=9), weights).estimate(frames[:1])
     assert 0 < distances(narrow, wide, "pose", frames[:1]).max() < 10
-
-
-def flags() -> tuple[bool, ...]:
-    return (
-        torch.backends.cudnn.allow_tf32,
-        torch.backends.cudnn.benchmark,
-        torch.backends.cudnn.deterministic,
-        torch.backends.cuda.matmul.allow_tf32,
-        torch.are_deterministic_algorithms_enabled(),
-        torch.is_deterministic_algorithms_warn_only_enabled(),
-        torch.utils.deterministic.fill_uninitialized_memory,
-    )
-
-
-@pytest.mark.parametrize(("precision", "allow_tf32"), [("exact", False), ("tf32", True), ("fp16", False)])
-def test_products_are_whole_and_algorithms_fixed_within_and_as_before_after(
-    precision: Precision, allow_tf32: bool
-) -> None:
-    before = flags()
-    with contextlib.suppress(KeyError), device.numerics(precision):
-        assert flags() == (allow_tf32, False, True, allow_tf32, True, True, False)
-        raise KeyError
-    assert flags() == before
-
-
-def test_auto_takes_what_is_there() -> None:
-    expected = "cuda" if torch.cuda.is_available() else "cpu"
-    assert device.choose_device("auto").type == expected
-    assert device.choose_device("cpu").type == "cpu"
-
-
-@pytest.mark.parametrize("visible", [None, "", "-1"])
-def test_a_missing_device_is_named_with_the_way_out(monkeypatch: pytest.MonkeyPatch, visible: str | None) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
-    monkeypatch.setattr(torch.version, "cuda", None if visible is None else "13.0")
-    if visible is not None:
-        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    reason = "a build without CUDA" if visible is None else "CUDA_VISIBLE_DEVICES hides all"
-    with pytest.raises(ModelError, match=rf"model.device=cuda: .*{reason}.*model.device=cpu"):
-        device.choose_device("cuda")
-    with pytest.raises(ModelError, match=r"model.device=mps: .*model.device=cpu"):
-        device.choose_device("mps")
