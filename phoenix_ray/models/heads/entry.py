@@ -13,7 +13,7 @@ from phoenix_ray.layouts import Head, Layout
 from phoenix_ray.layouts.layout import FRAME_COLUMNS
 from phoenix_ray.model_settings import ModelSettings
 from phoenix_ray.models import provenance
-from phoenix_ray.models.base import ModelFacts, ModelInfo, PoseModel, TrackingModel, Trial
+from phoenix_ray.models.base import ModelFacts, ModelInfo, OverlappingModel, PoseModel, TrackingModel, Trial
 from phoenix_ray.models.heads.networks import TFLITE_SUFFIX
 from phoenix_ray.models.onnx.catalog import LocatedManifest, find_manifest
 from phoenix_ray.models.onnx.entry import refuse_other_file
@@ -129,19 +129,23 @@ class EntryWithHeads:
 
     def create(self, settings: ModelSettings) -> PoseModel:
         """Load model and heads."""
-        from phoenix_ray.models.heads.model import LoadedHead, ModelWithHeads, TrackingModelWithHeads
+        from phoenix_ray.models.heads import model as with_heads
 
         for located in self._heads:
             _check_file(located)
         model = self._entry.create(settings)
         layout = self._layout(model.layout)
         heads = [
-            LoadedHead(located.head, layout.part(located.head.part), located.manifest, located.path, settings)
+            with_heads.LoadedHead(
+                located.head, layout.part(located.head.part), located.manifest, located.path, settings
+            )
             for located in self._heads
         ]
         if isinstance(model, TrackingModel):
-            return TrackingModelWithHeads(model, layout, heads)
-        return ModelWithHeads(model, layout, heads)
+            return with_heads.TrackingModelWithHeads(model, layout, heads)
+        if isinstance(model, OverlappingModel):
+            return with_heads.OverlappingModelWithHeads(model, layout, heads)
+        return with_heads.ModelWithHeads(model, layout, heads)
 
     def _layout(self, layout: Layout) -> Layout:
         return add_heads(layout, [located.head for located in self._heads])

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 
 from phoenix_ray.layouts import Head, Layout, Part
 from phoenix_ray.model_settings import ModelSettings
-from phoenix_ray.models.base import LandmarkBatch, PoseModel, TrackingModel
+from phoenix_ray.models.base import LandmarkBatch, OverlappingModel, PendingBatch, PoseModel, TrackingModel
 from phoenix_ray.models.heads.crops import Image, Points, cut_square, square_around
 from phoenix_ray.models.heads.head_reader import HeadReader
 from phoenix_ray.models.heads.outputs import Floats
@@ -88,6 +89,32 @@ class ModelWithHeads:
     def _look(self, images: Sequence[NDArray[np.uint8]], batch: LandmarkBatch) -> LandmarkBatch:
         found = {loaded.head.name: loaded.look(images, batch.points[loaded.head.part]) for loaded in self._heads}
         return replace(batch, heads=found)
+
+
+class OverlappingModelWithHeads(ModelWithHeads):
+    """An `OverlappingModel` whose batches also hold what heads say: they look while the device computes the next."""
+
+    def __init__(self, model: OverlappingModel, layout: Layout, heads: Sequence[LoadedHead]) -> None:
+        super().__init__(model, layout, heads)
+        self._overlapping = model
+
+    def begin(self, images: Sequence[NDArray[np.uint8]]) -> PendingBatch:
+        """Begin a batch; see `OverlappingModel`."""
+        return _PendingHeads(self._overlapping.begin(images), partial(self._look, images))
+
+
+@dataclass(frozen=True, slots=True)
+class _PendingHeads:
+    """A `PendingBatch` of landmarks, at which heads look when it is taken."""
+
+    pending: PendingBatch
+    look: Callable[[LandmarkBatch], LandmarkBatch]
+
+    def result(self) -> LandmarkBatch:
+        return self.look(self.pending.result())
+
+    def abandon(self) -> None:
+        self.pending.abandon()
 
 
 class TrackingModelWithHeads(ModelWithHeads):

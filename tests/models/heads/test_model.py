@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from phoenix_ray.errors import ModelError
 from phoenix_ray.model_settings import ModelSettings
 from phoenix_ray.models import registry
 from phoenix_ray.models.agreement import same_bits
-from phoenix_ray.models.base import TrackingModel
+from phoenix_ray.models.base import OverlappingModel, TrackingModel
+from phoenix_ray.models.synthetic import SyntheticEntry
 
 pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
 pytest.importorskip("onnx", reason="onnx is not installed")
@@ -51,6 +55,37 @@ def test_heads_look_at_the_frames_with_their_part_and_change_no_landmark(tmp_pat
     for part, points in plain.points.items():
         assert same_bits(points, batch.points[part]).all()
     model.close()
+
+
+class Ahead:
+    """The synthetic model, which begins batches ahead."""
+
+    def __init__(self) -> None:
+        self._model = registry.create(ModelSettings(name="synthetic"))
+        self.layout, self.batch_size = self._model.layout, self._model.batch_size
+        self.estimate, self.close = self._model.estimate, self._model.close
+
+    def begin(self, images: Sequence[NDArray[np.uint8]]) -> Any:
+        pending = Mock()
+        pending.result = lambda: self._model.estimate(images)
+        self.begun = pending
+        return pending
+
+
+def test_a_model_that_begins_batches_ahead_does_so_with_heads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    images = pictures(12)
+    with_heads = settings(emotion_head(tmp_path))
+    expected = registry.create(with_heads).estimate(images)
+    assert not isinstance(registry.create(with_heads), OverlappingModel)
+    inner = Ahead()
+    monkeypatch.setattr(SyntheticEntry, "create", lambda self, settings: inner)
+    model = registry.create(with_heads)
+    assert isinstance(model, OverlappingModel)
+    pending = model.begin(images)
+    batch = pending.result()
+    np.testing.assert_array_equal(batch.heads["emotion"], expected.heads["emotion"])
+    pending.abandon()
+    inner.begun.abandon.assert_called_once_with()
 
 
 @pytest.mark.parametrize("size", [1, 3, 16, 40])
