@@ -124,7 +124,7 @@ class DepthwiseInOrder(nn.Module):  # type: ignore[misc]  # torch is not analyse
 class ChannelScaling(nn.Module):  # type: ignore[misc]  # torch is not analysed
     """A depthwise convolution of single cells: a multiplication and an addition, each rounded as in MediaPipe.
 
-    `litert_engine.tflite_surgery.split_channel_scaling` does the same for LiteRT.
+    `tflite_surgery.split_channel_scaling` does the same for LiteRT.
     """
 
     def __init__(self, convolution: Convolution) -> None:
