@@ -42,8 +42,23 @@ def _activate(values, slope, channel, is_channel, low, high, kind: tl.constexpr)
 
 
 @triton.jit
+def _tile(items, channels, cells, tile_channels: tl.constexpr, tile_cells: tl.constexpr):
+    """Return the channels and cells of this program: (channel, whether there is one, first item, item, cell, likewise).
+
+    Items count from the first, so that offsets from it fit 32 bits.
+    """
+    blocks = tl.cdiv(channels, tile_channels)
+    channel = tl.program_id(0) % blocks * tile_channels + tl.arange(0, tile_channels)
+    first = tl.program_id(0) // blocks * tile_cells
+    place = first + tl.arange(0, tile_cells)
+    first_item = first // cells
+    is_cell = place < items * cells
+    return channel, channel < channels, first_item.to(tl.int64), place // cells - first_item, place % cells, is_cell
+
+
+@triton.jit
 def _finish(
-    sums, channel, item, cell, is_channel, is_cell,
+    sums, channel, first_item, item, cell, is_channel, is_cell,
     slope, residual, last_slope, out,
     cells, out_width, out_item, out_channel, out_cell, residual_item, residual_channels,
     low, high, last_low, last_high,
@@ -52,26 +67,31 @@ def _finish(
     """Activate sums (channels, cells), add the residual, activate again and store."""
     values = _activate(sums, slope, channel, is_channel, low, high, activation)
     if added != "nothing":
-        near = residual + item * (residual_item * unit)
+        residual += first_item * (residual_item * unit)
+        near = item * (residual_item * unit)
         mask = (channel < residual_channels)[:, None] & is_cell[None, :]
         if added == "pooled":
             corner = cell // out_width * (4 * out_width) + cell % out_width * 2
-            near = near[None, :] + channel[:, None] * (4 * cells) + corner[None, :]
+            near = residual + (near + corner)[None, :] + channel[:, None] * (4 * cells)
             # Column by column, as a maximum that keeps the first of equal numbers meets them.
             most = tl.load(near, mask=mask, other=0.0)
             for tap in range(1, 4):
                 other = tl.load(near + tap % 2 * (2 * out_width) + tap // 2, mask=mask, other=0.0)
                 most = tl.where(other > most, other, most)
         else:
-            most = tl.load(near[None, :] + channel[:, None] * cells + cell[None, :], mask=mask, other=0.0)
+            most = tl.load(residual + (near + cell)[None, :] + channel[:, None] * cells, mask=mask, other=0.0)
         values = _activate(values + most.to(tl.float32), last_slope, channel, is_channel, last_low, last_high, last)
     if adjacent == "cells":
-        place = (out + item * (out_item * unit) + cell)[None, :] + channel[:, None] * (out_channel * unit)
-    elif adjacent == "channels":
-        place = (out + item * out_item + cell * out_cell)[None, :] + channel[:, None]
+        out += first_item * (out_item * unit)
+        place = (item * (out_item * unit) + cell)[None, :] + channel[:, None] * (out_channel * unit)
     else:
-        place = (out + item * out_item + cell * out_cell)[None, :] + channel[:, None] * out_channel
-    tl.store(place, values.to(out.dtype.element_ty), mask=is_channel[:, None] & is_cell[None, :])
+        out += first_item * out_item
+        place = (item * out_item + cell * out_cell)[None, :]
+        if adjacent == "channels":
+            place += channel[:, None]
+        else:
+            place += channel[:, None] * out_channel
+    tl.store(out + place, values.to(out.dtype.element_ty), mask=is_channel[:, None] & is_cell[None, :])
 
 
 @triton.jit(do_not_specialize=_SIZES)
@@ -86,13 +106,10 @@ def dense(
     tile_outputs: tl.constexpr, tile_cells: tl.constexpr, depth: tl.constexpr,
 ):  # fmt: skip
     """A convolution over all channels; without `windows` one of single cells, side by side."""
-    blocks = tl.cdiv(outputs, tile_outputs)
     cells, plane = cells * unit, plane * unit
-    output = tl.program_id(0) % blocks * tile_outputs + tl.arange(0, tile_outputs)
-    place = tl.program_id(0) // blocks * tile_cells + tl.arange(0, tile_cells)
-    is_output, is_cell = output < outputs, place < items * cells
-    item, cell = (place // cells).to(tl.int64), place % cells
-    start = features + item * (features_item * unit)
+    output, is_output, first_item, item, cell, is_cell = _tile(items, outputs, cells, tile_outputs, tile_cells)
+    features += first_item * (features_item * unit)
+    start = item * (features_item * unit)
     sums = tl.zeros((tile_outputs, tile_cells), tl.float32)
     sums += tl.load(bias + output, mask=is_output, other=0.0)[:, None]
     if windows:
@@ -114,14 +131,14 @@ def dense(
             row = top[None, :] + (tap // columns * row_dilation)[:, None]
             column = left[None, :] + (tap % columns * column_dilation)[:, None]
             inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
-            met = start[None, :] + (term % channels * plane)[:, None] + row * width + column
+            met = features + start[None, :] + (term % channels * plane)[:, None] + row * width + column
             values = tl.load(met, mask=inside & is_term[:, None] & is_cell[None, :], other=0.0)
         else:
-            met = start[None, :] + term[:, None] * plane
+            met = features + start[None, :] + term[:, None] * plane
             values = tl.load(met, mask=is_term[:, None] & is_cell[None, :], other=0.0)
         sums = tl.dot(factors, values.to(weight.dtype.element_ty), sums, input_precision=precision)
     _finish(
-        sums, output, item, cell, is_output, is_cell, slope, residual, last_slope, out,
+        sums, output, first_item, item, cell, is_output, is_cell, slope, residual, last_slope, out,
         cells, out_width, out_item, out_channel, out_cell, residual_item, residual_channels,
         low, high, last_low, last_high, activation, added, last, adjacent, unit,
     )  # fmt: skip
@@ -129,7 +146,7 @@ def dense(
 
 @triton.jit
 def _depthwise_sums(
-    start, weight, bias, channel, top, left, is_channel, is_cell,
+    features, start, weight, bias, channel, top, left, is_channel, is_cell,
     height, width, plane, rows, columns, row_dilation, column_dilation,
     scales: tl.constexpr, tile_channels: tl.constexpr, tile_cells: tl.constexpr,
 ):  # fmt: skip
@@ -141,7 +158,7 @@ def _depthwise_sums(
     start = start[None, :] + (channel * plane)[:, None]
     if scales:
         factors = tl.load(weight + channel, mask=is_channel, other=0.0).to(tl.float32)
-        met = start + (top * width + left)[None, :]
+        met = features + start + (top * width + left)[None, :]
         values = tl.load(met, mask=is_channel[:, None] & is_cell[None, :], other=0.0).to(tl.float32)
         return values * factors[:, None] + biases
     sums = biases
@@ -150,7 +167,7 @@ def _depthwise_sums(
         for down in range(rows):
             row = top + down * row_dilation
             inside = is_cell & (row >= 0) & (row < height) & (column >= 0) & (column < width)
-            met = start + (row * width + column)[None, :]
+            met = features + start + (row * width + column)[None, :]
             values = tl.load(met, mask=is_channel[:, None] & inside[None, :], other=0.0).to(tl.float32)
             tap = across * rows + down
             factors = tl.load(weight + channel * (rows * columns) + tap, mask=is_channel, other=0.0).to(tl.float32)
@@ -169,19 +186,16 @@ def depthwise(
     adjacent: tl.constexpr, unit: tl.constexpr, tile_channels: tl.constexpr, tile_cells: tl.constexpr,
 ):  # fmt: skip
     """A convolution of each channel on its own."""
-    blocks = tl.cdiv(channels, tile_channels)
     cells, plane = cells * unit, plane * unit
-    channel = tl.program_id(0) % blocks * tile_channels + tl.arange(0, tile_channels)
-    place = tl.program_id(0) // blocks * tile_cells + tl.arange(0, tile_cells)
-    is_channel, is_cell = channel < channels, place < items * cells
-    item, cell = (place // cells).to(tl.int64), place % cells
+    channel, is_channel, first_item, item, cell, is_cell = _tile(items, channels, cells, tile_channels, tile_cells)
     top, left = cell // out_width * row_stride - row_padding, cell % out_width * column_stride - column_padding
+    features += first_item * (features_item * unit)
     sums = _depthwise_sums(
-        features + item * (features_item * unit), weight, bias, channel, top, left, is_channel, is_cell,
+        features, item * (features_item * unit), weight, bias, channel, top, left, is_channel, is_cell,
         height, width, plane, rows, columns, row_dilation, column_dilation, scales, tile_channels, tile_cells,
     )  # fmt: skip
     _finish(
-        sums, channel, item, cell, is_channel, is_cell, slope, residual, last_slope, out,
+        sums, channel, first_item, item, cell, is_channel, is_cell, slope, residual, last_slope, out,
         cells, out_width, out_item, out_channel, out_cell, residual_item, residual_channels,
         low, high, last_low, last_high, activation, added, last, adjacent, unit,
     )  # fmt: skip
@@ -199,14 +213,11 @@ def separable(
     tile_outputs: tl.constexpr, tile_cells: tl.constexpr, depth: tl.constexpr,
 ):  # fmt: skip
     """A depthwise convolution, an activation, and a convolution of single cells: nothing in between is stored."""
-    blocks = tl.cdiv(outputs, tile_outputs)
     cells, plane = cells * unit, plane * unit
-    output = tl.program_id(0) % blocks * tile_outputs + tl.arange(0, tile_outputs)
-    place = tl.program_id(0) // blocks * tile_cells + tl.arange(0, tile_cells)
-    is_output, is_cell = output < outputs, place < items * cells
-    item, cell = (place // cells).to(tl.int64), place % cells
+    output, is_output, first_item, item, cell, is_cell = _tile(items, outputs, cells, tile_outputs, tile_cells)
     top, left = cell // out_width * row_stride - row_padding, cell % out_width * column_stride - column_padding
-    start = features + item * (features_item * unit)
+    features += first_item * (features_item * unit)
+    start = item * (features_item * unit)
     sums = tl.zeros((tile_outputs, tile_cells), tl.float32)
     sums += tl.load(bias + output, mask=is_output, other=0.0)[:, None]
     for first in range(0, channels, depth):
@@ -214,7 +225,7 @@ def separable(
         is_channel = channel < channels
         # Its taps are loops and not unrolled: unrolled they spill registers.
         values = _depthwise_sums(
-            start, depthwise_weight, depthwise_bias, channel, top, left, is_channel, is_cell,
+            features, start, depthwise_weight, depthwise_bias, channel, top, left, is_channel, is_cell,
             height, width, plane, rows, columns, row_dilation, column_dilation, False, depth, tile_cells,
         )  # fmt: skip
         values = _activate(values, between_slope, channel, is_channel, between_low, between_high, between)
@@ -225,7 +236,7 @@ def separable(
         )
         sums = tl.dot(factors, values.to(weight.dtype.element_ty), sums, input_precision=precision)
     _finish(
-        sums, output, item, cell, is_output, is_cell, slope, residual, last_slope, out,
+        sums, output, first_item, item, cell, is_output, is_cell, slope, residual, last_slope, out,
         cells, out_width, out_item, out_channel, out_cell, residual_item, residual_channels,
         low, high, last_low, last_high, activation, added, last, adjacent, unit,
     )  # fmt: skip
