@@ -13,12 +13,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import NamedTuple
 
 import torch
-import triton
 
 from phoenix_ray.models.holistic.torch_engine.kernels import convolution_kernels
+from phoenix_ray.models.holistic.torch_engine.kernels.convolution_tiles import (
+    DEPTHWISE_TILE,
+    Tile,
+    blocks_of,
+    separable_tile_of,
+    tile_of,
+)
 from phoenix_ray.models.holistic.torch_engine.kernels.launching import launch
 from phoenix_ray.models.holistic.torch_engine.kernels.layers import Activation, DenseLayer, DepthwiseLayer, Ending, Taps
 from phoenix_ray.setting_types import Precision
@@ -34,39 +39,6 @@ _BOUNDS: dict[Activation, tuple[float, float]] = {
 _UNIT = 4
 # Triton knows only of multiples of 16.
 _PITCH = 16
-# Layers whose planes have at most so many cells get small tiles, as there are few outputs to share out.
-_FEW_CELLS = 16
-
-
-class Tile(NamedTuple):
-    """What one program computes.
-
-    Attributes:
-        outputs: Channels of the output, a power of two.
-        rest: Channels more, 0 or a lesser power of two.
-        cells: Cells of the output, of one or more items.
-        depth: Terms of the sums at a time.
-        warps: Warps that share the work.
-    """
-
-    outputs: int
-    rest: int
-    cells: int
-    depth: int
-    warps: int
-
-
-_SEPARABLE_TILES = (
-    Tile(16, 0, 128, 16, 8),
-    Tile(32, 0, 64, 16, 4),
-    Tile(32, 16, 64, 16, 4),
-    Tile(64, 0, 64, 16, 4),
-    Tile(64, 16, 64, 16, 4),
-    Tile(64, 32, 64, 16, 8),
-    Tile(128, 0, 32, 16, 4),
-    Tile(128, 16, 32, 16, 4),
-    Tile(128, 64, 32, 16, 4),
-)
 
 
 def convolve(
@@ -129,7 +101,7 @@ def convolve_depthwise(features: torch.Tensor, layer: DepthwiseLayer, ending: En
     channels = features.shape[1]
     _check_depthwise(features, layer)
     sizes, pattern = _sizes(features, layer.taps, ending, out, channels)
-    tile = Tile(8, 0, 128, 1, 4)
+    tile = DEPTHWISE_TILE
     launch(
         convolution_kernels.depthwise,
         _grid(channels, out, tile),
@@ -213,53 +185,12 @@ def convolve_separable(
     )
 
 
-def is_worth_fusing(depthwise: DepthwiseLayer, dense: DenseLayer) -> bool:
-    """Return whether `convolve_separable` beats two kernels.
-
-    Fusing saves to store and load a number for each channel and cell, which takes about as long as 32 multiply-adds
-    (8 bytes at 4 TB/s, 16 T multiply-adds/s). It costs to compute that number anew for each block of outputs beyond the
-    first; a tap of it costs about two multiply-adds, with its load.
-    """
-    if dense.taps != Taps() or depthwise.scales:
-        return False
-    tile = separable_tile_of(dense.weight.shape[1])
-    blocks = triton.cdiv(dense.weight.shape[1], tile.outputs + tile.rest)
-    return 2 * (blocks - 1) * math.prod(depthwise.taps.size) <= 32
-
-
 def with_pitch(layer: DenseLayer) -> DenseLayer:
     """Return a layer whose weights are read four at a time: rows start at multiples of 16, with zeros in between."""
     terms, outputs = layer.weight.shape
-    weight = layer.weight.new_zeros((terms, triton.cdiv(outputs, _PITCH) * _PITCH))
+    weight = layer.weight.new_zeros((terms, blocks_of(outputs, _PITCH) * _PITCH))
     weight[:, :outputs] = layer.weight
     return replace(layer, weight=weight[:, :outputs])
-
-
-def tile_of(outputs: int, cells: int, windows: bool) -> Tile:
-    """Return the tile of `convolve` for outputs, cells of a plane, and whether it has windows of several cells.
-
-    A thread has about 32 outputs, enough that its multiply-adds outweigh its loads, or fewer where there are windows,
-    whose places take registers. Tiles are 64 outputs high, or 48 where more than a tenth of the work would be lost at
-    the edge.
-    """
-    if cells <= _FEW_CELLS:
-        return Tile(32, 0, 32, 64, 4)
-    if windows:
-        return Tile(32, 0, 64, 16, 4)
-    if outputs <= 16:
-        return Tile(16, 0, 256, 16, 4)
-    if outputs <= 32:
-        return Tile(32, 0, 128, 16, 4)
-    high, low = triton.cdiv(outputs, 64) * 64, triton.cdiv(outputs, 48) * 48
-    return Tile(64, 0, 64, 16, 4) if high <= 1.1 * low else Tile(32, 16, 128, 16, 4)
-
-
-def separable_tile_of(outputs: int) -> Tile:
-    """Return the tile of `convolve_separable` for outputs: in most networks one block of them, without much waste."""
-    for tile in _SEPARABLE_TILES:
-        if outputs <= tile.outputs + tile.rest:
-            return tile
-    return min(_SEPARABLE_TILES[-2:], key=lambda tile: triton.cdiv(outputs, tile.outputs + tile.rest))
 
 
 def _sizes(
@@ -360,7 +291,7 @@ def _input_precision(precision: Precision) -> str:
 def _grid(outputs: int, out: torch.Tensor, tile: Tile) -> tuple[int]:
     """Return the programs; those with the same cells follow each other, so that they find them in a cache."""
     cells = out.shape[0] * out.shape[2] * out.shape[3]
-    return (triton.cdiv(outputs, tile.outputs + tile.rest) * triton.cdiv(cells, tile.cells),)
+    return (blocks_of(outputs, tile.height) * blocks_of(cells, tile.cells),)
 
 
 def _bytes_moved(
