@@ -7,10 +7,10 @@ and never a sum, so that they do not change a bit, and an item's numbers do not 
 
 Sizes and strides are numbers at run time, on which Triton does not specialise: networks with a hundred shapes share a
 few compiled kernels. What decides how memory is read stays known to the compiler through `unit`: planes and strides are
-given as multiples of it, and where it is 16, four numbers are loaded at once.
+given as multiples of it, and where it is 4, four numbers are loaded at once.
 
 Compile-time parameters:
-    unit: 1 or 16.
+    unit: 1 or 4.
     adjacent: Which numbers of `out` lie side by side: 'cells', 'channels' or 'neither'.
     activation, between, last: 'bounds' (none, relu, relu6, by the numbers `low` and `high`) or 'prelu'.
     added: The residual: 'nothing', 'cells' or 'pooled'.
@@ -43,28 +43,46 @@ def _activate(values, slope, channel, is_channel, low, high, kind: tl.constexpr)
 
 @triton.jit
 def _tile(items, channels, cells, tile_channels: tl.constexpr, tile_cells: tl.constexpr):
-    """Return the channels and cells of this program: (channel, whether there is one, first item, item, cell, likewise).
+    """Return where this program computes: first channel, first item, items from there on, cells, and which exist.
 
     Items count from the first, so that offsets from it fit 32 bits.
     """
     blocks = tl.cdiv(channels, tile_channels)
-    channel = tl.program_id(0) % blocks * tile_channels + tl.arange(0, tile_channels)
     first = tl.program_id(0) // blocks * tile_cells
     place = first + tl.arange(0, tile_cells)
-    first_item = first // cells
-    is_cell = place < items * cells
-    return channel, channel < channels, first_item.to(tl.int64), place // cells - first_item, place % cells, is_cell
+    item = first // cells
+    first_channel = tl.program_id(0) % blocks * tile_channels
+    return first_channel, item.to(tl.int64), place // cells - item, place % cells, place < items * cells
+
+
+@triton.jit
+def _bias_of(bias, output, outputs, tile_outputs: tl.constexpr, tile_cells: tl.constexpr):
+    """Return the sums (outputs, cells) before their first product; -0 becomes 0, as if the bias were one too."""
+    biases = tl.load(bias + output, mask=output < outputs, other=0.0)
+    return tl.zeros((tile_outputs, tile_cells), tl.float32) + biases[:, None]
+
+
+@triton.jit
+def _add_products(sums, weight, pitch, term, is_term, output, values, precision: tl.constexpr):
+    """Return sums (outputs, cells) with the products of weights and values (terms, cells) added one after the other."""
+    factors = tl.load(
+        weight + term[None, :] * pitch + output[:, None],
+        mask=is_term[None, :] & (output < pitch)[:, None],
+        other=0.0,
+    )
+    return tl.dot(factors, values.to(weight.dtype.element_ty), sums, input_precision=precision)
 
 
 @triton.jit
 def _finish(
-    sums, channel, first_item, item, cell, is_channel, is_cell,
+    sums, channel, channels, first_item, item, cell, is_cell,
     slope, residual, last_slope, out,
     cells, out_width, out_item, out_channel, out_cell, residual_item, residual_channels,
     low, high, last_low, last_high,
     activation: tl.constexpr, added: tl.constexpr, last: tl.constexpr, adjacent: tl.constexpr, unit: tl.constexpr,
 ):  # fmt: skip
     """Activate sums (channels, cells), add the residual, activate again and store."""
+    is_channel = channel < channels
     values = _activate(sums, slope, channel, is_channel, low, high, activation)
     if added != "nothing":
         residual += first_item * (residual_item * unit)
@@ -103,15 +121,20 @@ def dense(
     low, high, last_low, last_high,
     windows: tl.constexpr, activation: tl.constexpr, added: tl.constexpr, last: tl.constexpr,
     adjacent: tl.constexpr, unit: tl.constexpr, precision: tl.constexpr,
-    tile_outputs: tl.constexpr, tile_cells: tl.constexpr, depth: tl.constexpr,
+    tile_outputs: tl.constexpr, rest_outputs: tl.constexpr, tile_cells: tl.constexpr, depth: tl.constexpr,
 ):  # fmt: skip
     """A convolution over all channels; without `windows` one of single cells, side by side."""
     cells, plane = cells * unit, plane * unit
-    output, is_output, first_item, item, cell, is_cell = _tile(items, outputs, cells, tile_outputs, tile_cells)
+    first_output, first_item, item, cell, is_cell = _tile(
+        items, outputs, cells, tile_outputs + rest_outputs, tile_cells
+    )
     features += first_item * (features_item * unit)
     start = item * (features_item * unit)
-    sums = tl.zeros((tile_outputs, tile_cells), tl.float32)
-    sums += tl.load(bias + output, mask=is_output, other=0.0)[:, None]
+    output = first_output + tl.arange(0, tile_outputs)
+    sums = _bias_of(bias, output, outputs, tile_outputs, tile_cells)
+    if rest_outputs:
+        further = first_output + tile_outputs + tl.arange(0, rest_outputs)
+        rest = _bias_of(bias, further, outputs, rest_outputs, tile_cells)
     if windows:
         top, left = cell // out_width * row_stride - row_padding, cell % out_width * column_stride - column_padding
         terms = rows * columns * channels
@@ -121,11 +144,6 @@ def dense(
     for first in range(0, terms, depth):
         term = first + tl.arange(0, depth)
         is_term = term < terms
-        factors = tl.load(
-            weight + term[None, :] * pitch + output[:, None],
-            mask=is_term[None, :] & (output < pitch)[:, None],
-            other=0.0,
-        )
         if windows:
             tap = term // channels
             row = top[None, :] + (tap // columns * row_dilation)[:, None]
@@ -136,41 +154,48 @@ def dense(
         else:
             met = features + start[None, :] + term[:, None] * plane
             values = tl.load(met, mask=is_term[:, None] & is_cell[None, :], other=0.0)
-        sums = tl.dot(factors, values.to(weight.dtype.element_ty), sums, input_precision=precision)
+        sums = _add_products(sums, weight, pitch, term, is_term, output, values, precision)
+        if rest_outputs:
+            rest = _add_products(rest, weight, pitch, term, is_term, further, values, precision)
     _finish(
-        sums, output, first_item, item, cell, is_output, is_cell, slope, residual, last_slope, out,
+        sums, output, outputs, first_item, item, cell, is_cell, slope, residual, last_slope, out,
         cells, out_width, out_item, out_channel, out_cell, residual_item, residual_channels,
         low, high, last_low, last_high, activation, added, last, adjacent, unit,
     )  # fmt: skip
+    if rest_outputs:
+        _finish(
+            rest, further, outputs, first_item, item, cell, is_cell, slope, residual, last_slope, out,
+            cells, out_width, out_item, out_channel, out_cell, residual_item, residual_channels,
+            low, high, last_low, last_high, activation, added, last, adjacent, unit,
+        )  # fmt: skip
 
 
 @triton.jit
 def _depthwise_sums(
-    features, start, weight, bias, channel, top, left, is_channel, is_cell,
+    features, start, weight, bias, channel, channels, top, left, is_cell,
     height, width, plane, rows, columns, row_dilation, column_dilation,
     scales: tl.constexpr, tile_channels: tl.constexpr, tile_cells: tl.constexpr,
 ):  # fmt: skip
     """Return the sums (channels, cells) of a depthwise convolution, added up column by column.
 
-    Where it `scales`, its only product is rounded before the bias is added.
+    Where it `scales`, its only product is rounded before the bias is added. Channels beyond the last repeat it, for
+    whoever drops them: so no load needs a mask for channels.
     """
-    biases = tl.broadcast_to(tl.load(bias + channel, mask=is_channel, other=0.0)[:, None], (tile_channels, tile_cells))
+    channel = tl.minimum(channel, channels - 1)
+    sums = tl.broadcast_to(tl.load(bias + channel)[:, None], (tile_channels, tile_cells))
     start = start[None, :] + (channel * plane)[:, None]
+    weight += channel * (rows * columns)
     if scales:
-        factors = tl.load(weight + channel, mask=is_channel, other=0.0).to(tl.float32)
-        met = features + start + (top * width + left)[None, :]
-        values = tl.load(met, mask=is_channel[:, None] & is_cell[None, :], other=0.0).to(tl.float32)
-        return values * factors[:, None] + biases
-    sums = biases
+        values = tl.load(features + start + (top * width + left)[None, :], mask=is_cell[None, :], other=0.0)
+        return values.to(tl.float32) * tl.load(weight).to(tl.float32)[:, None] + sums
     for across in range(columns):
         column = left + across * column_dilation
         for down in range(rows):
             row = top + down * row_dilation
             inside = is_cell & (row >= 0) & (row < height) & (column >= 0) & (column < width)
             met = features + start + (row * width + column)[None, :]
-            values = tl.load(met, mask=is_channel[:, None] & inside[None, :], other=0.0).to(tl.float32)
-            tap = across * rows + down
-            factors = tl.load(weight + channel * (rows * columns) + tap, mask=is_channel, other=0.0).to(tl.float32)
+            values = tl.load(met, mask=inside[None, :], other=0.0).to(tl.float32)
+            factors = tl.load(weight + across * rows + down).to(tl.float32)
             sums = tl.fma(tl.broadcast_to(factors[:, None], (tile_channels, tile_cells)), values, sums)
     return sums
 
@@ -187,15 +212,16 @@ def depthwise(
 ):  # fmt: skip
     """A convolution of each channel on its own."""
     cells, plane = cells * unit, plane * unit
-    channel, is_channel, first_item, item, cell, is_cell = _tile(items, channels, cells, tile_channels, tile_cells)
+    first_channel, first_item, item, cell, is_cell = _tile(items, channels, cells, tile_channels, tile_cells)
+    channel = first_channel + tl.arange(0, tile_channels)
     top, left = cell // out_width * row_stride - row_padding, cell % out_width * column_stride - column_padding
     features += first_item * (features_item * unit)
     sums = _depthwise_sums(
-        features, item * (features_item * unit), weight, bias, channel, top, left, is_channel, is_cell,
+        features, item * (features_item * unit), weight, bias, channel, channels, top, left, is_cell,
         height, width, plane, rows, columns, row_dilation, column_dilation, scales, tile_channels, tile_cells,
     )  # fmt: skip
     _finish(
-        sums, channel, first_item, item, cell, is_channel, is_cell, slope, residual, last_slope, out,
+        sums, channel, channels, first_item, item, cell, is_cell, slope, residual, last_slope, out,
         cells, out_width, out_item, out_channel, out_cell, residual_item, residual_channels,
         low, high, last_low, last_high, activation, added, last, adjacent, unit,
     )  # fmt: skip
@@ -210,33 +236,41 @@ def separable(
     between_low, between_high, low, high, last_low, last_high,
     between: tl.constexpr, activation: tl.constexpr, added: tl.constexpr, last: tl.constexpr,
     adjacent: tl.constexpr, unit: tl.constexpr, precision: tl.constexpr,
-    tile_outputs: tl.constexpr, tile_cells: tl.constexpr, depth: tl.constexpr,
+    tile_outputs: tl.constexpr, rest_outputs: tl.constexpr, tile_cells: tl.constexpr, depth: tl.constexpr,
 ):  # fmt: skip
     """A depthwise convolution, an activation, and a convolution of single cells: nothing in between is stored."""
     cells, plane = cells * unit, plane * unit
-    output, is_output, first_item, item, cell, is_cell = _tile(items, outputs, cells, tile_outputs, tile_cells)
+    first_output, first_item, item, cell, is_cell = _tile(
+        items, outputs, cells, tile_outputs + rest_outputs, tile_cells
+    )
     top, left = cell // out_width * row_stride - row_padding, cell % out_width * column_stride - column_padding
     features += first_item * (features_item * unit)
     start = item * (features_item * unit)
-    sums = tl.zeros((tile_outputs, tile_cells), tl.float32)
-    sums += tl.load(bias + output, mask=is_output, other=0.0)[:, None]
+    output = first_output + tl.arange(0, tile_outputs)
+    sums = _bias_of(bias, output, outputs, tile_outputs, tile_cells)
+    if rest_outputs:
+        further = first_output + tile_outputs + tl.arange(0, rest_outputs)
+        rest = _bias_of(bias, further, outputs, rest_outputs, tile_cells)
     for first in range(0, channels, depth):
         channel = first + tl.arange(0, depth)
         is_channel = channel < channels
         # Its taps are loops and not unrolled: unrolled they spill registers.
         values = _depthwise_sums(
-            features, start, depthwise_weight, depthwise_bias, channel, top, left, is_channel, is_cell,
+            features, start, depthwise_weight, depthwise_bias, channel, channels, top, left, is_cell,
             height, width, plane, rows, columns, row_dilation, column_dilation, False, depth, tile_cells,
         )  # fmt: skip
         values = _activate(values, between_slope, channel, is_channel, between_low, between_high, between)
-        factors = tl.load(
-            weight + channel[None, :] * pitch + output[:, None],
-            mask=is_channel[None, :] & (output < pitch)[:, None],
-            other=0.0,
-        )
-        sums = tl.dot(factors, values.to(weight.dtype.element_ty), sums, input_precision=precision)
+        sums = _add_products(sums, weight, pitch, channel, is_channel, output, values, precision)
+        if rest_outputs:
+            rest = _add_products(rest, weight, pitch, channel, is_channel, further, values, precision)
     _finish(
-        sums, output, first_item, item, cell, is_output, is_cell, slope, residual, last_slope, out,
+        sums, output, outputs, first_item, item, cell, is_cell, slope, residual, last_slope, out,
         cells, out_width, out_item, out_channel, out_cell, residual_item, residual_channels,
         low, high, last_low, last_high, activation, added, last, adjacent, unit,
     )  # fmt: skip
+    if rest_outputs:
+        _finish(
+            rest, further, outputs, first_item, item, cell, is_cell, slope, residual, last_slope, out,
+            cells, out_width, out_item, out_channel, out_cell, residual_item, residual_channels,
+            low, high, last_low, last_high, activation, added, last, adjacent, unit,
+        )  # fmt: skip

@@ -13,12 +13,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import NamedTuple
 
 import torch
-import triton
 
 from phoenix_ray.models.holistic.torch_engine.kernels import convolution_kernels
+from phoenix_ray.models.holistic.torch_engine.kernels.convolution_tiles import (
+    DEPTHWISE_TILE,
+    Tile,
+    blocks_of,
+    separable_tile_of,
+    tile_of,
+)
 from phoenix_ray.models.holistic.torch_engine.kernels.launching import launch
 from phoenix_ray.models.holistic.torch_engine.kernels.layers import Activation, DenseLayer, DepthwiseLayer, Ending, Taps
 from phoenix_ray.setting_types import Precision
@@ -30,28 +35,10 @@ _BOUNDS: dict[Activation, tuple[float, float]] = {
     "relu": (0.0, math.inf),
     "relu6": (0.0, 6.0),
 }
-# Planes and strides of which all are multiples of it are read and written four numbers at a time.
-_UNIT = 16
-# Layers whose planes have at most so many cells get small tiles, as there are few outputs to share out.
-_FEW_CELLS = 16
-# A depthwise convolution is worth computing anew for each block of outputs as long as there is one block.
-_MOST_FUSED_OUTPUTS = 128
-
-
-class Tile(NamedTuple):
-    """What one program computes.
-
-    Attributes:
-        outputs: Channels of the output.
-        cells: Cells of the output, of one or more items.
-        depth: Terms of the sums at a time.
-        warps: Warps that share the work.
-    """
-
-    outputs: int
-    cells: int
-    depth: int
-    warps: int
+# Planes and strides of which all are multiples of it are read and written so many numbers at a time.
+_UNIT = 4
+# Triton knows only of multiples of 16.
+_PITCH = 16
 
 
 def convolve(
@@ -77,7 +64,7 @@ def convolve(
             f"{tuple(features.shape)}"
         )
     windows = layer.taps != Taps() or features.shape[2:] != out.shape[2:]
-    tile = tile_of(outputs, math.prod(out.shape[2:]))
+    tile = tile_of(outputs, math.prod(out.shape[2:]), windows)
     sizes, pattern = _sizes(features, layer.taps, ending, out, outputs)
     launch(
         convolution_kernels.dense,
@@ -97,6 +84,7 @@ def convolve(
             "windows": windows,
             "precision": _input_precision(precision),
             "tile_outputs": tile.outputs,
+            "rest_outputs": tile.rest,
             "tile_cells": tile.cells,
             "depth": tile.depth,
         },
@@ -113,7 +101,7 @@ def convolve_depthwise(features: torch.Tensor, layer: DepthwiseLayer, ending: En
     channels = features.shape[1]
     _check_depthwise(features, layer)
     sizes, pattern = _sizes(features, layer.taps, ending, out, channels)
-    tile = Tile(8, 128, 1, 4)
+    tile = DEPTHWISE_TILE
     launch(
         convolution_kernels.depthwise,
         _grid(channels, out, tile),
@@ -188,6 +176,7 @@ def convolve_separable(
             "between": _kind(between.activation),
             "precision": _input_precision(precision),
             "tile_outputs": tile.outputs,
+            "rest_outputs": tile.rest,
             "tile_cells": tile.cells,
             "depth": tile.depth,
         },
@@ -196,45 +185,12 @@ def convolve_separable(
     )
 
 
-def is_worth_fusing(outputs: int) -> bool:
-    """Return whether `convolve_separable` beats two kernels for so many outputs.
-
-    The depthwise part is computed once for each block of outputs, so there should be one block.
-    """
-    return outputs <= _MOST_FUSED_OUTPUTS
-
-
 def with_pitch(layer: DenseLayer) -> DenseLayer:
     """Return a layer whose weights are read four at a time: rows start at multiples of 16, with zeros in between."""
     terms, outputs = layer.weight.shape
-    weight = layer.weight.new_zeros((terms, triton.cdiv(outputs, _UNIT) * _UNIT))
+    weight = layer.weight.new_zeros((terms, blocks_of(outputs, _PITCH) * _PITCH))
     weight[:, :outputs] = layer.weight
     return replace(layer, weight=weight[:, :outputs])
-
-
-def tile_of(outputs: int, cells: int) -> Tile:
-    """Return the tile of `convolve` for outputs and cells of a plane.
-
-    A thread has 32 outputs, enough of them that its multiply-adds outweigh its loads. Tiles are 64 outputs high, or 32
-    where more than a tenth of the work would be lost at the edge.
-    """
-    if cells <= _FEW_CELLS:
-        return Tile(32, 32, 64, 4)
-    if outputs <= 16:
-        return Tile(16, 256, 16, 4)
-    high, low = triton.cdiv(outputs, 64) * 64, triton.cdiv(outputs, 32) * 32
-    return Tile(64, 64, 16, 4) if high <= 1.1 * low else Tile(32, 128, 16, 4)
-
-
-def separable_tile_of(outputs: int) -> Tile:
-    """Return the tile of `convolve_separable`: one block of outputs, if it is not higher than 128."""
-    if outputs <= 16:
-        return Tile(16, 128, 16, 4)
-    if outputs <= 32:
-        return Tile(32, 128, 16, 4)
-    if outputs <= 64:
-        return Tile(64, 64, 16, 4)
-    return Tile(128, 64, 16, 8)
 
 
 def _sizes(
@@ -335,7 +291,7 @@ def _input_precision(precision: Precision) -> str:
 def _grid(outputs: int, out: torch.Tensor, tile: Tile) -> tuple[int]:
     """Return the programs; those with the same cells follow each other, so that they find them in a cache."""
     cells = out.shape[0] * out.shape[2] * out.shape[3]
-    return (triton.cdiv(outputs, tile.outputs) * triton.cdiv(cells, tile.cells),)
+    return (blocks_of(outputs, tile.height) * blocks_of(cells, tile.cells),)
 
 
 def _bytes_moved(
