@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from phoenix_ray.models.holistic.torch_engine.kernels.convolutions import is_worth_fusing
-from phoenix_ray.models.holistic.torch_engine.kernels.layers import Taps
+from phoenix_ray.models.holistic.torch_engine.kernels.convolution_tiles import is_worth_fusing
 from phoenix_ray.models.holistic.torch_engine.kernels.network_steps import (
     AddMap,
     Dense,
@@ -125,10 +124,10 @@ def finish_inside_maker(draft: Draft, step: Step) -> bool:
 
 def separable_in_a_kernel(draft: Draft, dense: Step) -> bool:
     """A depthwise convolution and the pointwise one after it become one step, where that pays."""
-    if not isinstance(dense, Dense) or dense.layer.taps != Taps() or not draft.is_passing(dense.source):
+    if not isinstance(dense, Dense) or not draft.is_passing(dense.source):
         return False
     depthwise = draft.maker(dense.source)
-    if not isinstance(depthwise, Depthwise) or not is_worth_fusing(dense.layer.weight.shape[1]):
+    if not isinstance(depthwise, Depthwise) or not is_worth_fusing(depthwise.layer, dense.layer):
         return False
     between = depthwise.finish.activation
     if depthwise.finish.sum is not None:
