@@ -98,7 +98,8 @@ def count_operations() -> dict[str, float]:
     The networks are counted as engine litert runs them, without the dead channels that it removes. Activations, sums
     and resizing are not counted, so the least time stays below what any implementation needs.
     """
-    from phoenix_ray.models.holistic.litert_engine import networks, tflite_surgery
+    from phoenix_ray.models.holistic import tflite_surgery
+    from phoenix_ray.models.holistic.litert_engine import networks
     from phoenix_ray.models.weights import ensure_installed
 
     with _recorded(tflite_surgery, "pack_model") as models:

@@ -25,7 +25,10 @@ MOST_LINES = 350
 LONG_MODULES: dict[str, str] = {}
 
 # Public names that more than one module defines, each with the reason.
-SHARED_NAMES: dict[str, str] = {}
+SHARED_NAMES = dict.fromkeys(
+    ("landmarks_to_transform", "sample_bilinear", "transform_landmarks", "refine_face"),
+    "torch_engine.kernels starts a kernel with the bits of the function of that name in the array code",
+)
 
 # Each with what to write instead.
 PHRASES = {

@@ -74,7 +74,7 @@ class TfliteHead:
     """
 
     def __init__(self, path: Path, tensors: Sequence[str], threads: int) -> None:
-        from phoenix_ray.models.holistic.litert_engine import tflite_surgery
+        from phoenix_ray.models.holistic import tflite_surgery
         from phoenix_ray.models.holistic.litert_engine.networks import TensorNetwork
 
         try:

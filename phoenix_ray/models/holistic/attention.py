@@ -63,7 +63,7 @@ def refine_face(mesh: Array, refinements: Sequence[Array]) -> Array:
         for contour in (RIGHT_EYE_CONTOUR, LEFT_EYE_CONTOUR)
     ]
     z = xp.concat([mesh[:, :, 2], *irises], axis=1)
-    return xp.concat([xp.take(xy, constant(_SOURCE_OF_POINT, like=mesh), axis=1), z[:, :, None]], axis=2)
+    return xp.concat([xp.take(xy, constant(SOURCE_OF_POINT, like=mesh), axis=1), z[:, :, None]], axis=2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,4 +190,5 @@ def _source_of_point() -> list[int]:
     return [last[vertex] for vertex in range(MESH_POINTS + 2 * IRIS_POINTS)]
 
 
-_SOURCE_OF_POINT = _source_of_point()
+# Index of each of the 478 points in the concatenation of mesh and refinements.
+SOURCE_OF_POINT = tuple(_source_of_point())

@@ -73,7 +73,11 @@ def read(model: bytes, outputs: Sequence[str]) -> Network:
     Raises:
         ValueError: The file has no tensor of such a name, or stores one in a way that is not supported here.
     """
-    tree = schema.ModelT.InitFromPackedBuf(model, 0)
+    return read_tree(schema.ModelT.InitFromPackedBuf(model, 0), outputs)
+
+
+def read_tree(tree: schema.ModelT, outputs: Sequence[str]) -> Network:
+    """Do what `read` does, for the content of a file as a tree (`tflite_surgery`)."""
     (graph,) = tree.subgraphs
     tensors: list[schema.TensorT] = graph.tensors
     names = [tensor.name.decode() for tensor in tensors]

@@ -16,13 +16,13 @@ from ai_edge_litert.interpreter import Interpreter
 from flatbuffers import flexbuffers
 from numpy.typing import NDArray
 
+from phoenix_ray.models.holistic import tflite_surgery
 from phoenix_ray.models.holistic.attention import (
     RegionOfFace,
     landmarks_to_transform,
     sample_bilinear,
     transform_landmarks,
 )
-from phoenix_ray.models.holistic.litert_engine import tflite_surgery
 from phoenix_ray.models.holistic.networks import FACE_LANDMARK, Networks, NetworkSpec, input_values
 from phoenix_ray.models.weights import reading
 

@@ -124,7 +124,7 @@ class DepthwiseInOrder(nn.Module):  # type: ignore[misc]  # torch is not analyse
 class ChannelScaling(nn.Module):  # type: ignore[misc]  # torch is not analysed
     """A depthwise convolution of single cells: a multiplication and an addition, each rounded as in MediaPipe.
 
-    `litert_engine.tflite_surgery.split_channel_scaling` does the same for LiteRT.
+    `tflite_surgery.split_channel_scaling` does the same for LiteRT.
     """
 
     def __init__(self, convolution: Convolution) -> None:
@@ -150,7 +150,7 @@ class ResizeBilinear(nn.Module):  # type: ignore[misc]  # torch is not analysed
     def __init__(self, source: tuple[int, int], target: tuple[int, int], align_corners: bool) -> None:
         super().__init__()
         for axis, lengths in (("width", (source[0], target[0])), ("height", (source[1], target[1]))):
-            first, second, share = _neighbours(*lengths, align_corners)
+            first, second, share = neighbours(*lengths, align_corners)
             self.register_buffer(f"{axis}_first", torch.from_numpy(first))
             self.register_buffer(f"{axis}_second", torch.from_numpy(second))
             self.register_buffer(f"{axis}_share", torch.from_numpy(share))
@@ -188,10 +188,16 @@ def product_in_order(factors: torch.Tensor, values: torch.Tensor) -> torch.Tenso
     return torch.bmm(factors.expand(len(values), -1, -1), values)
 
 
-def _neighbours(
+def neighbours(
     source: int, target: int, align_corners: bool
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], FloatArray]:
-    """Return, for each cell along an axis of the target, the source's two around it and the share of the second."""
+    """Return, for each cell along an axis of a resized map, the source's two around it and the share of the second.
+
+    Args:
+        source: Cells along the axis.
+        target: Cells along it afterwards.
+        align_corners: Whether the centres of the first and last cells stay in place, or the edges of the map.
+    """
     cells = np.arange(target, dtype=np.float32)
     if align_corners:
         place = cells * np.float32((source - 1) / max(target - 1, 1))

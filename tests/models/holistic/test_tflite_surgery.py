@@ -1,13 +1,13 @@
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
 import pytest
 from ai_edge_litert.interpreter import Interpreter
 
-from phoenix_ray.models.holistic.litert_engine import tflite_surgery
-from phoenix_ray.models.holistic.litert_engine.tflite_surgery import drop_dead_channels, load_model, pack_model
+from phoenix_ray.models.holistic import tflite, tflite_surgery
 from phoenix_ray.models.holistic.networks import (
     FACE_LANDMARK,
     HAND_LANDMARK,
@@ -16,6 +16,7 @@ from phoenix_ray.models.holistic.networks import (
     POSE_LANDMARK,
     NetworkSpec,
 )
+from phoenix_ray.models.holistic.tflite_surgery import drop_dead_channels, load_model, pack_model, read_living
 
 
 def run(model: bytes, *inputs: np.ndarray) -> dict[str, np.ndarray]:
@@ -143,3 +144,21 @@ def test_outputs_are_the_same_bits_without_dead_channels(weights: Path, network:
 def test_the_hand_network_loses_a_third_of_its_weights(weights: Path) -> None:
     whole = (weights / HAND_LANDMARK.file).read_bytes()
     assert len(without_dead_channels(whole)) < 0.7 * len(whole)
+
+
+def multiplications(network: tflite.Network) -> int:
+    """Return the multiplications of a network's convolutions and fully connected layers for one image."""
+    total = 0
+    for operator in network.operators:
+        if operator.name in ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"):
+            weight, output = network.constants[operator.inputs[1]], network.shapes[operator.outputs[0]]
+            total += math.prod(output[:-1]) * weight.size
+    return total
+
+
+def test_what_is_read_without_dead_channels_is_a_tenth_less_work(weights: Path) -> None:
+    content = (weights / HAND_LANDMARK.file).read_bytes()
+    whole, living = tflite.read(content, HAND_LANDMARK.outputs), read_living(content, HAND_LANDMARK.outputs)
+    assert [operator.name for operator in living.operators] == [operator.name for operator in whole.operators]
+    assert living.outputs == whole.outputs
+    assert multiplications(living) < 0.92 * multiplications(whole)

@@ -1,4 +1,6 @@
-"""Surgery on `.tflite` networks before LiteRT loads them: `load_model`, any operations, `pack_model`.
+"""Surgery on `.tflite` networks before an engine loads them: `load_model`, any operations, `pack_model` for LiteRT.
+
+`read_living` does it for engines that compute networks themselves.
 
 `cut_out` keeps the part of a network that is wanted: what the pose network computes beside the landmarks takes a
 quarter of its time, and the attention network can only run in pieces, around operators that LiteRT does not know.
@@ -21,7 +23,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from numpy.typing import NDArray
 
-from phoenix_ray.models.holistic.tflite import Operator, builtin_code, read_operator
+from phoenix_ray.models.holistic.tflite import Network, Operator, builtin_code, read_operator, read_tree
 
 FILE_IDENTIFIER = b"TFL3"
 
@@ -106,6 +108,22 @@ def drop_dead_channels(model: schema.ModelT) -> None:
     network = _EditedNetwork(model)
     for bottleneck in network.bottlenecks():
         network.shrink(bottleneck, network.living_channels(bottleneck))
+
+
+def read_living(content: bytes, outputs: Sequence[str]) -> Network:
+    """Return the part of a network that computes some of its tensors, without its dead channels.
+
+    Args:
+        content: Content of a `.tflite` file.
+        outputs: Names of the tensors to compute.
+
+    Raises:
+        ValueError: The file has no tensor of such a name, or stores one in a way that is not supported here.
+    """
+    model = load_model(content)
+    cut_out(model, outputs)
+    drop_dead_channels(model)
+    return read_tree(model, outputs)
 
 
 def custom_operators(model: schema.ModelT) -> list[Operator]:

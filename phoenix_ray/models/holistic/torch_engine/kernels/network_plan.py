@@ -1,0 +1,185 @@
+"""Plans a TFLite network for a GPU: few steps, where each tensor lies in memory, and when it is no longer needed.
+
+Feature maps lie in planes, (N, channels, height, width). Outputs, and what is reshaped or joined, lie as in the file,
+(N, height, width, channels). Tensors that are the same memory share a *buffer*: a reshaped tensor and its source, the
+parts of a concatenation, which are written straight into it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from phoenix_ray.models.holistic.tflite import Network
+from phoenix_ray.models.holistic.torch_engine.kernels.layers import Taps
+from phoenix_ray.models.holistic.torch_engine.kernels.network_fusion import Draft, fuse
+from phoenix_ray.models.holistic.torch_engine.kernels.network_steps import (
+    AddMap,
+    Dense,
+    Depthwise,
+    Finishing,
+    FirstChannels,
+    Join,
+    Pad,
+    Reshape,
+    Separable,
+    Step,
+)
+from phoenix_ray.models.holistic.torch_engine.kernels.network_translation import translate
+
+
+class Place(NamedTuple):
+    """Where a tensor lies: its values are those of an item's part of a buffer from `start` on."""
+
+    buffer: str
+    start: int = 0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Plan:
+    """How a network runs.
+
+    Attributes:
+        input: Name of the input, a feature map in planes.
+        outputs: Names of the outputs.
+        shapes: Shape of each tensor, (1, height, width, channels) for maps.
+        steps: The kernels in order.
+        places: Where each tensor lies.
+        buffers: Buffer → values of an item.
+        in_file_order: Tensors with four axes that lie as in the file; all others with four axes lie in planes.
+        in_full: Tensors that stay float32 in half precision: what the last convolutions before the outputs compute, and
+            what is computed of it.
+        dying: For each step the buffers that nothing reads after it.
+    """
+
+    input: str
+    outputs: tuple[str, ...]
+    shapes: Mapping[str, tuple[int, ...]]
+    steps: tuple[Step, ...]
+    places: Mapping[str, Place]
+    buffers: Mapping[str, int]
+    in_file_order: frozenset[str]
+    in_full: frozenset[str]
+    dying: tuple[tuple[str, ...], ...]
+
+    def lines(self) -> list[str]:
+        """Return a line for each step: its number, what it does to which steps, and the shape of its output."""
+        makers = {self.places[self.input]: "input"}
+        lines = []
+        for number, step in enumerate(self.steps):
+            sources = ", ".join(makers[self.places[source]] for source in step.sources)
+            lines.append(f"{number} {_kind(step)} ({sources}) {self.shapes[step.output][1:]}")
+            makers[self.places[step.output]] = str(number)
+        return lines
+
+
+def plan_network(network: Network) -> Plan:
+    """Return how a network runs on a GPU.
+
+    Raises:
+        ValueError: An operator, or an option of an operator, is not supported here; the message names it.
+    """
+    draft = Draft(translate(network), network.outputs, network.shapes)
+    fuse(draft)
+    for step in draft.steps:
+        if isinstance(step, Pad | FirstChannels):
+            raise ValueError(f"its operator that computes {step.output} has a reader that cannot do its work")
+    places = _places(draft.steps)
+    steps = tuple(step for step in draft.steps if not isinstance(step, Reshape | Join))
+    shared = {tensor for step in draft.steps if isinstance(step, Reshape | Join) for tensor in step.sources}
+    in_file_order = frozenset(tensor for tensor in {*shared, *network.outputs} if len(network.shapes[tensor]) == 4)
+    _check_layouts(steps, in_file_order, network.shapes)
+    buffers = dict.fromkeys((place.buffer for place in places.values()), 0)
+    for tensor, place in places.items():
+        size = place.start + math.prod(network.shapes[tensor][1:])
+        buffers[place.buffer] = max(buffers[place.buffer], size)
+    return Plan(
+        network.input,
+        network.outputs,
+        network.shapes,
+        steps,
+        places,
+        buffers,
+        in_file_order,
+        _in_full(draft),
+        _dying(steps, network.outputs, places),
+    )
+
+
+def _places(steps: Sequence[Step]) -> dict[str, Place]:
+    """Return where each tensor lies. Readers come before makers here, as a part asks where its whole is."""
+    within: dict[str, Place] = {}
+    for step in reversed(steps):
+        if isinstance(step, Reshape):
+            if step.source not in within:
+                within[step.source] = Place(step.output)
+            elif step.output not in within:
+                within[step.output] = Place(step.source)
+            else:
+                raise ValueError(f"its tensor {step.source} would have to lie in two places")
+        elif isinstance(step, Join):
+            for part, start in zip(step.parts, step.starts, strict=True):
+                if part in within:
+                    raise ValueError(f"its tensor {part} would have to lie in two places")
+                within[part] = Place(step.output, start)
+
+    def place(tensor: str) -> Place:
+        if tensor not in within:
+            return Place(tensor)
+        whole = place(within[tensor].buffer)
+        return Place(whole.buffer, whole.start + within[tensor].start)
+
+    return {tensor: place(tensor) for step in steps for tensor in (step.output, *step.sources)}
+
+
+def _check_layouts(steps: Sequence[Step], in_file_order: frozenset[str], shapes: Mapping[str, Sequence[int]]) -> None:
+    """Refuse what reads or writes cells in the file's order, and cannot."""
+    several = {tensor for tensor in in_file_order if math.prod(shapes[tensor][1:3]) > 1}
+    for step in steps:
+        writes = step.output in several and not isinstance(step, Dense | Depthwise | Separable)
+        if writes or several & set(step.sources):
+            raise ValueError(f"its tensors {step.output} and {step.sources} lie in memory in two ways")
+
+
+def _in_full(draft: Draft) -> frozenset[str]:
+    """Return the tensors that stay float32: from each output back to a convolution."""
+    found: set[str] = set()
+    waiting = list(draft.outputs)
+    while waiting:
+        tensor = waiting.pop()
+        step = draft.maker(tensor)
+        if step is not None and tensor not in found:
+            found.add(tensor)
+            if not isinstance(step, Dense | Depthwise | Separable):
+                waiting += step.sources
+    return frozenset(found)
+
+
+def _dying(steps: Sequence[Step], outputs: Sequence[str], places: Mapping[str, Place]) -> tuple[tuple[str, ...], ...]:
+    last_read = {places[tensor].buffer: number for number, step in enumerate(steps) for tensor in step.sources}
+    for output in outputs:
+        last_read[places[output].buffer] = len(steps)
+    return tuple(tuple(buffer for buffer, last in last_read.items() if last == number) for number in range(len(steps)))
+
+
+def _kind(step: Step) -> str:
+    """Return the kind of a step with its stages, as `dense 3x3/2 prelu + pooled[16] prelu`."""
+    words = [type(step).__name__.lower()]
+    if isinstance(step, Separable):
+        words += [_taps(step.depthwise.taps), *([step.between.kind] if step.between else [])]
+    elif isinstance(step, Dense | Depthwise):
+        words.append(_taps(step.layer.taps))
+    if isinstance(step, Finishing):
+        for stage in step.finish.stages():
+            if isinstance(stage, AddMap):
+                words.append(f"+ {'pooled' if stage.pooled else 'map'}[{stage.channels}]")
+            else:
+                words.append(getattr(stage, "kind", "scale"))
+    return " ".join(words)
+
+
+def _taps(taps: Taps) -> str:
+    rows, columns = taps.size
+    return f"{rows}x{columns}" + (f"/{taps.stride[0]}" if taps.stride != (1, 1) else "")
