@@ -128,7 +128,7 @@ def source_coordinates(matrix, stride, row, within, block):
     row, within, block = row.to(tl.float64), within.to(tl.float64), block.to(tl.float64)
     divisor = line(matrix + 6 * stride, stride, row, within, block)
     # Where the divisor is 0, OpenCV looks at (0, 0).
-    factor = tl.where(divisor == 0, elementary.wide(0.0), STEPS / tl.where(divisor == 0, elementary.wide(1.0), divisor))
+    factor = tl.where(divisor == 0, 0.0, STEPS / tl.where(divisor == 0, 1.0, divisor))
     x = line(matrix, stride, row, within, block) * factor
     y = line(matrix + 3 * stride, stride, row, within, block) * factor
     return nearest_step(x), nearest_step(y)
@@ -145,8 +145,10 @@ def line(entries, stride, row, within, block):
 @triton.jit
 def nearest_step(coordinate):
     """Return float64 rounded to int32, half to even; NaN becomes the least number, as on x86-64."""
-    coordinate = tl.where(coordinate > LEAST_COORDINATE, coordinate, elementary.wide(LEAST_COORDINATE))
-    coordinate = tl.where(coordinate < GREATEST_COORDINATE, coordinate, elementary.wide(GREATEST_COORDINATE))
+    # A bare number would be rounded to float32 here, the greatest to one that int32 cannot hold.
+    least, greatest = elementary.wide(LEAST_COORDINATE), elementary.wide(GREATEST_COORDINATE)
+    coordinate = tl.where(coordinate > least, coordinate, least)
+    coordinate = tl.where(coordinate < greatest, coordinate, greatest)
     # The sum has no fraction, and its lower 32 bits are the number in two's complement.
     return (coordinate + elementary.ROUNDING).to(tl.int64, bitcast=True).to(tl.int32)
 
