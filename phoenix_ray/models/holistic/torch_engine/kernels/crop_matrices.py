@@ -4,6 +4,10 @@ A region is one lane: its two systems of equations lie in registers, as tuples o
 any one shape. Rows change places by selection alone.
 """
 
+# Triton's compiler unrolls loops in which a tuple grows, and knows no starred expressions.
+# mypy: disable-error-code="assignment, misc"
+# ruff: noqa: RUF005
+
 from __future__ import annotations
 
 import math

@@ -5,7 +5,6 @@ A rect is a tuple of `geometry.Rect`'s five fields, a size one of width and heig
 
 from __future__ import annotations
 
-import torch
 import triton
 import triton.language as tl
 
