@@ -63,7 +63,8 @@ def by_opencv(
         )
         for item, matrix in enumerate(matrices)
     ]
-    return input_values(spec.lowest)[np.stack(warped)].transpose(0, 3, 1, 2)
+    seen: NDArray[np.float32] = input_values(spec.lowest)[np.stack(warped)].transpose(0, 3, 1, 2)
+    return seen
 
 
 def by_kernel(
@@ -122,19 +123,20 @@ def test_any_matrix_looks_where_opencv_looks(repeat_border: bool, device_name: s
     """Numbers that are none, divisors of 0, and places beyond int32 and beyond 16 bits; never outside of the frame."""
     frames = random_frames(np.random.default_rng(3), [(20, 30), (9, 5)])
     usual = np.array([1.0, 0, 3, 0, 1, 4, 0, 0, 1])
-    matrices = [usual, 0 * usual, np.full(9, math.nan), np.full(9, math.inf), -usual]
-    for entry in range(9):
-        for value in (0.0, math.nan, math.inf, -math.inf, 1e300, -1e300, 1e-300, 2.0**31, 67108863.984375):
-            matrices.append(np.where(np.arange(9) == entry, value, usual))
+    strange = (0.0, math.nan, math.inf, -math.inf, 1e300, -1e300, 1e-300, 2.0**31, 67108863.984375)
     # Just below and above what int32 holds in steps of 1/32 pixel, and 16 bits in pixels.
-    for place in (2.0**26 - 1 / 64, 2.0**26, -(2.0**26), 32767.5, 32768.5, -32768.5, -32769.5, -1.5, -0.5):
-        matrices.append(np.array([0, 0, place, 0, 1, 4, 0, 0, 1.0]))
-    # A divisor that is 0 within the crop.
-    matrices.append(np.array([1.0, 0, 3, 0, 1, 4, 1, 0, -8]))
-    spec = NetworkSpec("", 16, 0.0, repeat_border)
-    assert_same_crops(
-        by_opencv(frames, np.stack(matrices), spec), by_kernel(frames, np.stack(matrices), spec, device_name)
+    ends = (2.0**26 - 1 / 64, 2.0**26, -(2.0**26), 32767.5, 32768.5, -32768.5, -32769.5, -1.5, -0.5)
+    matrices = np.stack(
+        [
+            *(usual, -usual, 0 * usual, np.full(9, math.nan), np.full(9, math.inf)),
+            *(np.where(np.arange(9) == entry, value, usual) for entry in range(9) for value in strange),
+            *(np.array([0, 0, end, 0, 1, 4, 0, 0, 1.0]) for end in ends),
+            # A divisor that is 0 within the crop.
+            np.array([1.0, 0, 3, 0, 1, 4, 1, 0, -8]),
+        ]
     )
+    spec = NetworkSpec("", 16, 0.0, repeat_border)
+    assert_same_crops(by_opencv(frames, matrices, spec), by_kernel(frames, matrices, spec, device_name))
 
 
 def test_frames_as_long_as_opencv_warps_are_cropped_to_their_end(device_name: str) -> None:
