@@ -106,7 +106,18 @@ def make_pipeline(
             f"{INTERPRETER_VARIABLE}=1 lets kernels run in Triton's interpreter, on the CPU and a thousand times "
             f"slower: take it out of the workers' environment (`unset {INTERPRETER_VARIABLE}` before Ray starts)."
         )
-    raise ModelError("model.kernels=triton: the kernels are not here yet. Use model.kernels=torch.")
+    from phoenix_ray.models.holistic.torch_engine.kernels.networks import KernelNetworks
+    from phoenix_ray.models.holistic.torch_engine.kernels.pipeline import KernelPipeline
+
+    face_points, precision = face_points_of(settings), settings.precision
+    return KernelPipeline(  # type: ignore[return-value]  # until it tracks
+        KernelNetworks(weights, face_points, device, precision, settings.complexity),
+        device,
+        heatmap_kernel=settings.heatmap_kernel,
+        min_detection_confidence=settings.min_detection_confidence,
+        min_tracking_confidence=settings.min_tracking_confidence,
+        dtype=torch.float16 if precision == "fp16" else torch.float32,
+    )
 
 
 def _cropper(frames: DeviceFrames) -> DeviceCropper:
