@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import importlib.util
 import math
 import platform
 from pathlib import Path
@@ -313,18 +312,6 @@ def test_what_the_environment_changes_is_reported_with_the_first_batch(
     monkeypatch.setattr(model, "_notices", ("NVIDIA_TF32_OVERRIDE=0: ...",))
     assert model.begin(frames[:1]).result().events == ("NVIDIA_TF32_OVERRIDE=0: ...",)
     assert model.estimate(frames[:1]).events == ()
-
-
-def test_triton_that_is_missing_is_named_with_the_way_out(monkeypatch: pytest.MonkeyPatch, weights: Path) -> None:
-    monkeypatch.setenv("TRITON_INTERPRET", "1")
-    real = importlib.util.find_spec
-    monkeypatch.setattr(
-        importlib.util, "find_spec", lambda name, *others: None if name == "triton" else real(name, *others)
-    )
-    with pytest.raises(
-        ModelError, match=r"model\.kernels=triton needs Triton.*model\.kernels=torch computes without it"
-    ):
-        HolisticTorch(on_cpu(kernels="triton"), weights)
 
 
 def test_478_points_are_refused_where_there_is_no_double_precision(
