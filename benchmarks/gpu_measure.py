@@ -1,6 +1,6 @@
-"""Single measurements of Holistic in torch on one device: the device's limits, and each network's work and time.
+"""Single measurements of Holistic in torch on one device: each network's work and time, the pipeline, and end to end.
 
-`gpu_benchmark` decides what is measured. All times are wall time with the device idle before and after.
+The steps of `benchmarks.gpu` decide what is measured. All times are wall time with the device idle before and after.
 """
 
 from __future__ import annotations
@@ -9,21 +9,21 @@ import itertools
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from io import BytesIO
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from phoenix_ray.config import DecodeSettings
+from benchmarks.gpu_frames import Image, decode
+from benchmarks.gpu_limits import WARM_UP_CALLS, seconds_per_call
+from benchmarks.gpu_results import Kernels, Work
 from phoenix_ray.models.base import PoseModel
-from phoenix_ray.models.holistic.geometry import Rect
 from phoenix_ray.models.holistic.networks import (
     FACE_DETECTION,
     FACE_LANDMARK,
@@ -31,34 +31,15 @@ from phoenix_ray.models.holistic.networks import (
     HAND_RECROP,
     POSE_DETECTION,
     POSE_LANDMARK,
+    Networks,
     NetworkSpec,
 )
-from phoenix_ray.models.holistic.torch_engine.crops import DeviceCropper
-from phoenix_ray.models.holistic.torch_engine.engine import numerics
 from phoenix_ray.models.holistic.torch_engine.networks import TorchNetworks
 from phoenix_ray.setting_types import Precision
-from phoenix_ray.sources.decode import decode_picture
 
-Image = NDArray[np.uint8]
-
-# Calls before the clock starts: the first chooses kernels, and from the second on memory is allocated.
-WARM_UP_CALLS = 2
-# Side of the square matrices, and bytes copied, by which the limits of a device are measured.
-GPU_MATRIX, CPU_MATRIX = 8192, 1024
-GPU_COPY_BYTES, CPU_COPY_BYTES = 2**30, 2**26
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """The measured limits of a device.
-
-    Attributes:
-        memory: Bytes read and written per second by a copy within its memory.
-        products: Precision → floating-point operations per second of a large matrix product.
-    """
-
-    memory: float
-    products: Mapping[str, float]
+FACE_POINTS = 468
+# Needs Triton, so it is imported where it is used.
+OWN_KERNELS = "phoenix_ray.models.holistic.torch_engine.kernels"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,15 +51,7 @@ class Stage:
     crops_per_frame: int
 
 
-@dataclass(frozen=True, slots=True)
-class Work:
-    """What a stage does for a frame: multiplications and additions, and bytes that its operators read and write."""
-
-    operations: float
-    bytes_moved: float
-
-
-def stages(face_points: int) -> tuple[Stage, ...]:
+def stages(face_points: int = FACE_POINTS) -> tuple[Stage, ...]:
     """Return the networks in the order of the pipeline."""
     return (
         Stage("pose_detection", POSE_DETECTION, 1),
@@ -90,40 +63,53 @@ def stages(face_points: int) -> tuple[Stage, ...]:
     )
 
 
-def seconds_per_call(run: Callable[[], object], device: torch.device, least_seconds: float) -> float:
-    """Return the mean time of a call, over at least two calls and at least `least_seconds`."""
-    for _ in range(WARM_UP_CALLS):
-        run()
-    _wait_for(device)
-    calls, began = 0, time.perf_counter()
-    while calls < 2 or time.perf_counter() - began < least_seconds:
-        run()
-        calls += 1
-        if calls % 8 == 0:
-            # Launches run ahead of the device; without this only the launches would be timed.
-            _wait_for(device)
-    _wait_for(device)
-    return (time.perf_counter() - began) / calls
+def network_calls(
+    kernels: Kernels, weights: Path, precision: Precision, batch_size: int, device: torch.device
+) -> dict[str, Callable[[], object]]:
+    """Return the name of each stage → a function that runs its network on noise that lies on the device.
+
+    Call them within `torch.inference_mode` and `engine.numerics`.
+    """
+    generator = torch.Generator(device).manual_seed(0)
+    networks: Networks
+    if kernels == "triton":
+        networks = import_module(f"{OWN_KERNELS}.networks").KernelNetworks(weights, FACE_POINTS, device, precision)
+    else:
+        networks = TorchNetworks(weights, FACE_POINTS, device, precision)
+    calls: dict[str, Callable[[], object]] = {}
+    for stage in stages():
+        side, count = stage.expects.size, batch_size * stage.crops_per_frame
+        if kernels == "triton":
+            noise = torch.rand((count, 3, side, side), device=device, generator=generator)
+            crops = stage.expects.lowest + (1 - stage.expects.lowest) * noise
+            crops = crops.half() if precision == "fp16" else crops
+        else:
+            crops = torch.randint(256, (count, side, side, 3), dtype=torch.uint8, device=device, generator=generator)
+        calls[stage.name] = partial(getattr(networks, stage.name), crops)
+    return calls
 
 
-def measure_limits(device: torch.device, precisions: Sequence[Precision], least_seconds: float) -> Limits:
-    """Return the rates that a copy and matrix products reach on the device."""
-    on_gpu = device.type == "cuda"
-    source = torch.ones((GPU_COPY_BYTES if on_gpu else CPU_COPY_BYTES) // 4, device=device)
-    target = torch.empty_like(source)
-    memory = 2 * 4 * len(source) / seconds_per_call(lambda: target.copy_(source), device, least_seconds)
-    side = GPU_MATRIX if on_gpu else CPU_MATRIX
-    products: dict[str, float] = {}
-    for precision in precisions:
-        matrix = torch.rand(side, side, device=device, dtype=torch.float16 if precision == "fp16" else torch.float32)
-        with numerics(precision):
-            seconds = seconds_per_call(partial(torch.matmul, matrix, matrix), device, least_seconds)
-        products[precision] = 2 * side**3 / seconds
-    return Limits(memory, products)
+def count_networks(
+    kernels: Kernels, weights: Path, precision: Precision, calls: Mapping[str, Callable[[], object]], batch_size: int
+) -> dict[str, Work]:
+    """Return the name of each stage → what it costs.
+
+    Kernels of this package say themselves what they move, and are called once for that; torch's operators are counted
+    on shapes, without a device.
+    """
+    if kernels == "torch":
+        return count_work(weights, FACE_POINTS, precision)
+    plain = count_work(weights, FACE_POINTS, "fp16")
+    work = {}
+    for name, call in calls.items():
+        with counting() as counter:
+            call()
+        work[name] = Work(plain[name].operations, counter.bytes_moved / batch_size, counter.launches)
+    return work
 
 
 def count_work(weights: Path, face_points: int, precision: Precision) -> dict[str, Work]:
-    """Return the name of each stage → its work for one more frame. It is counted on shapes, without a device.
+    """Return the name of each stage → its work with torch's operators, counted on shapes.
 
     The weights, which a batch reads once however many frames it has, are not counted.
     """
@@ -135,27 +121,37 @@ def count_work(weights: Path, face_points: int, precision: Precision) -> dict[st
         for frames in (1, 2):
             shape = (frames * stage.crops_per_frame, side, side, 3)
             crops = torch.empty(shape, dtype=torch.uint8, device=nowhere)
-            with torch.no_grad(), _Counter() as counter:
+            with torch.no_grad(), Counter() as counter:
                 getattr(networks, stage.name)(crops)
             counters.append(counter)
         of_one, of_two = counters
-        work[stage.name] = Work(of_two.operations - of_one.operations, of_two.bytes_moved - of_one.bytes_moved)
+        work[stage.name] = Work(
+            of_two.operations - of_one.operations, of_two.bytes_moved - of_one.bytes_moved, of_one.launches
+        )
     return work
 
 
-class _Counter(TorchDispatchMode):  # type: ignore[misc]  # torch is not analysed
-    """Adds up the work of operators."""
+class Counter(TorchDispatchMode):  # type: ignore[misc]  # torch is not analysed
+    """Adds up the work of operators.
+
+    Attributes:
+        operations: Multiplications and additions of convolutions and products.
+        bytes_moved: Bytes that operators read and write, if none is fused with another.
+        launches: Operators that compute.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.operations = 0.0
         self.bytes_moved = 0.0
+        self.launches = 0
 
     def __torch_dispatch__(self, operator: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = operator(*args, **(kwargs or {}))
         if not operator.is_view:
             tensors = [leaf for leaf in tree_leaves((args, kwargs, result)) if isinstance(leaf, torch.Tensor)]
             self.bytes_moved += sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+            self.launches += 1
         if operator is torch.ops.aten.convolution.default:
             self.operations += 2 * result.numel() * args[1][0].numel()
         elif operator in (torch.ops.aten.bmm.default, torch.ops.aten.mm.default):
@@ -163,37 +159,51 @@ class _Counter(TorchDispatchMode):  # type: ignore[misc]  # torch is not analyse
         return result
 
 
-def time_network(
-    networks: TorchNetworks, stage: Stage, frames: int, device: torch.device, precision: Precision, least_seconds: float
-) -> float:
-    """Return the seconds per frame of a stage's network, on noise that lies on the device."""
-    side = stage.expects.size
-    generator = torch.Generator(device).manual_seed(0)
-    shape = (frames * stage.crops_per_frame, side, side, 3)
-    crops = torch.randint(256, shape, dtype=torch.uint8, device=device, generator=generator)
-    run = getattr(networks, stage.name)
-    with torch.inference_mode(), numerics(precision):
-        return seconds_per_call(lambda: run(crops), device, least_seconds) / frames
+@contextmanager
+def counting() -> Iterator[Counter]:
+    """Count torch's operators and the kernels of this package until the block ends."""
+    try:
+        from phoenix_ray.models.holistic.torch_engine.kernels.launching import recording
+    except ImportError:
+        with Counter() as counter:
+            yield counter
+        return
+    with Counter() as counter, recording() as launches:
+        yield counter
+    counter.launches += len(launches)
+    counter.bytes_moved += sum(launch.bytes_moved for launch in launches)
 
 
-def time_crop(cropper: DeviceCropper, stage: Stage, least_seconds: float) -> float:
-    """Return the seconds per frame of cutting a stage's crops: turned squares as wide as the image."""
-    width = cropper.size.width
-    frames, device = len(width), width.device
-    image = torch.arange(frames, device=device).repeat(stage.crops_per_frame)
-    roi = Rect(*(values.repeat(stage.crops_per_frame) for values in _turned_squares(cropper)))
-    with torch.inference_mode():
-        return seconds_per_call(lambda: cropper.crop(image, roi, stage.expects), device, least_seconds) / frames
+class BatchFlow:
+    """Gives batches to a model, the next before the last is over where the model can begin it."""
 
+    def __init__(self, model: PoseModel) -> None:
+        self._model = model
+        self._begin: Callable[[Sequence[Image]], Any] | None = getattr(model, "begin", None)
+        self._pending: Any = None
 
-def _turned_squares(cropper: DeviceCropper) -> Rect:
-    width, height = cropper.size
-    return Rect(width / 2, height / 2, width, width, torch.full_like(width, 0.2))
+    def put(self, images: Sequence[Image]) -> None:
+        """Compute a batch, or begin it and wait for the one before."""
+        if self._begin is None:
+            self._model.estimate(images)
+            return
+        following = self._begin(images)
+        self.drain()
+        self._pending = following
+
+    def drain(self) -> None:
+        """Wait for a batch that was begun."""
+        if self._pending is not None:
+            self._pending.result()
+            self._pending = None
 
 
 def time_pipeline(model: PoseModel, images: Sequence[Image], device: torch.device, least_seconds: float) -> float:
     """Return a model's seconds per frame, from frames in memory to landmarks in memory."""
-    return seconds_per_call(lambda: model.estimate(images), device, least_seconds) / len(images)
+    flow = BatchFlow(model)
+    seconds = seconds_per_call(lambda: flow.put(images), device, least_seconds)
+    flow.drain()
+    return seconds / len(images)
 
 
 def time_end_to_end(model: PoseModel, pictures: Sequence[bytes], threads: int, least_seconds: float) -> float:
@@ -210,28 +220,17 @@ def time_end_to_end(model: PoseModel, pictures: Sequence[bytes], threads: int, l
         def start(batch: Sequence[bytes]) -> list[Future[Image]]:
             return [pool.submit(decode, picture) for picture in batch]
 
-        source = batches()
+        flow, source = BatchFlow(model), batches()
         following = start(next(source))
         calls, began = -WARM_UP_CALLS, time.perf_counter()
         while calls < 2 or time.perf_counter() - began < least_seconds:
             if calls == 0:
                 began = time.perf_counter()
             images, following = [future.result() for future in following], start(next(source))
-            model.estimate(images)
+            flow.put(images)
             calls += 1
+        flow.drain()
         seconds = time.perf_counter() - began
         for future in following:
             future.cancel()
     return seconds / (calls * size)
-
-
-def decode(picture: bytes) -> Image:
-    """Return the pixels of a picture file, RGB uint8 (height, width, 3), decoded as in a run."""
-    return decode_picture(BytesIO(picture), DecodeSettings().max_pixels)
-
-
-def _wait_for(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    elif device.type == "mps":
-        torch.mps.synchronize()

@@ -1,129 +1,191 @@
-"""The report of `benchmarks.gpu` as a page. The suite `gpu` takes its tables and bars from here too."""
+"""The bars of `benchmarks.gpu` with what limits each, and its page. The suite `gpu` takes tables and bars from here."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
-from benchmarks.gpu_results import GpuReport, Rate, StageTime, to_plain
-from benchmarks.parity_report import ParityReport
+from benchmarks.gpu_results import Chapter, GpuResults, Limits, Rate, Work
 from benchmarks.table import Table
 
 # Frames of PHOENIX-2014-T, for the time that a whole dataset would take.
 PHOENIX_FRAMES = 947_756
 
-# Frames per second that one NVIDIA H200 with 16 cores should reach: (precision, attribute of `Rate`, least rate).
-SPEED_BARS = (("exact", "networks", 8_000), ("exact", "end_to_end", 6_000), ("fp16", "end_to_end", 15_000))
+BARS, RATES, LANDMARKS, VERDICTS = "Bars", "Frames per second", "Landmarks against the CPU engine", "Landmarks, judged"
+ROOFLINE, STAGES = "The device's limits", "Networks against the roofline"
+SUMS, OUT_OF_ORDER, QUOTIENTS, PROFILE = "Order of sums", "Sums out of order", "Quotients", "Kernels of a batch"
+_ORDER = (BARS, VERDICTS, RATES, ROOFLINE, STAGES, LANDMARKS, SUMS, OUT_OF_ORDER, QUOTIENTS, PROFILE)
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceBars:
+    """Frames per second that a device with 16 cores should reach with batches of the best size.
+
+    Attributes:
+        networks: The networks alone, in 'exact'.
+        end_to_end: From bytes of PNG files to landmarks in memory, in 'exact'.
+        half_networks: The networks alone, in 'fp16'.
+        tracking: The pipeline in tracking mode, as a share of the static pipeline with batches of the same size.
+    """
+
+    networks: float
+    end_to_end: float
+    half_networks: float
+    tracking: float = 0.9
+
+
+# Part of a device's name → its bars. They follow from counts, beside copies of 4.3 and 3.0 TB/s and a third to a half
+# of 67 TFLOP/s; all other devices have only the bars of landmarks.
+DEVICE_BARS = {
+    "H200": DeviceBars(networks=8_000, end_to_end=6_000, half_networks=12_000),
+    "H100": DeviceBars(networks=6_000, end_to_end=5_000, half_networks=12_000),
+}
 
 
 @dataclass(frozen=True, slots=True)
 class SpeedBar:
-    """Frames per second that one NVIDIA H200 with 16 cores should reach, and those of the best batch size."""
+    """A speed that the device should reach, the speed it reached, and what limits it."""
 
     name: str
     wanted: float
-    best: float
+    found: float
+    limited_by: str
+
+    def cells(self) -> tuple[str, ...]:
+        """Return the row of the table of bars."""
+        is_share = self.wanted < 1
+        wanted, found = (
+            f"{value:.2f} x static" if is_share else f"{value:,.0f} frames/s" for value in (self.wanted, self.found)
+        )
+        return self.name, wanted, found, "yes" if self.found >= self.wanted else "no", self.limited_by
 
 
-@dataclass(frozen=True, slots=True)
-class Chapter:
-    """A table, and what a reader must know to interpret it."""
-
-    title: str
-    words: str
-    table: Table
+def device_bars(device: str) -> DeviceBars | None:
+    """Return the bars on speed of a device by its name, None where it has none."""
+    return next((bars for name, bars in DEVICE_BARS.items() if name in device), None)
 
 
-def to_json(report: GpuReport) -> str:
-    """Return the report as JSON."""
-    return json.dumps(to_plain(report), indent=2) + "\n"
+def speed_bars(results: GpuResults) -> Iterator[SpeedBar]:
+    """Yield the bars on speeds that were measured, of a device that has them."""
+    bars = device_bars(results.conditions.device) if results.conditions else None
+    limits = results.limits
+    if bars is None or limits is None:
+        return
+    rates = results.rates
+    for precision, wanted in (("exact", bars.networks), ("fp16", bars.half_networks)):
+        measured = [rate for rate in rates if rate.precision == precision and rate.best_networks]
+        if measured:
+            best = max(measured, key=lambda rate: rate.best_networks or 0)
+            yield SpeedBar(f"{precision}, networks", wanted, best.best_networks or 0, limit_of_networks(best, limits))
+    exact = [rate for rate in rates if rate.precision == "exact"]
+    if ended := [rate for rate in exact if rate.end_to_end]:
+        best = max(ended, key=lambda rate: rate.end_to_end or 0)
+        limit = limit_of_end_to_end(best, limits, results.data.get("frame_bytes", 0))
+        yield SpeedBar("exact, end to end", bars.end_to_end, best.end_to_end or 0, limit)
+    if tracked := [rate for rate in exact if rate.tracking and rate.pipeline]:
+        best = max(tracked, key=lambda rate: (rate.tracking or 0) / (rate.pipeline or 1))
+        limit = limit_of_work(best.pipeline_work, limits, best, limits.launch)
+        yield SpeedBar("exact, tracking", bars.tracking, (best.tracking or 0) / (best.pipeline or 1), limit)
 
 
-def to_markdown(report: GpuReport) -> str:
-    """Return the report as a page of Markdown."""
-    conditions = report.conditions
-    machine = conditions.machine
-    lines = [
-        f"# Holistic in torch on {conditions.device}",
-        "",
-        f"{conditions.date}. {machine.processor}, {machine.cores} cores, load {machine.load} before the start. "
-        f"{conditions}.",
-    ]
-    for chapter in chapters(report):
-        lines += ["", f"## {chapter.title}", "", chapter.words, "", *chapter.table.lines()]
-    if report.left_out:
-        lines += ["", "## Left out", "", *(f"- {reason}" for reason in report.left_out)]
-    return "\n".join(lines) + "\n"
+def limit_of_networks(rate: Rate, limits: Limits) -> str:
+    """Return what limits the networks alone: operations, bytes or launches, whichever takes longest."""
+    is_replayed = limits.node is not None and rate.replayed is not None and rate.replayed == rate.best_networks
+    return limit_of_work(rate.network_work, limits, rate, limits.node if is_replayed and limits.node else limits.launch)
 
 
-def chapters(report: GpuReport) -> tuple[Chapter, ...]:
-    """Return all tables."""
-    limits = ", ".join(f"{rate / 1e12:,.2f} TFLOP/s ({name})" for name, rate in report.product_limits.items())
-    return (
-        Chapter(
-            "Frames per second",
-            "Networks: on crops that lie on the device. Pipeline: from frames in memory to landmarks in memory. End to "
-            "end: from bytes of picture files to landmarks in memory, decoding the next batch meanwhile.",
-            Table(
-                ("precision", "batch", "networks", "with crops", "pipeline", "end to end", "PHOENIX-2014-T", "GPU MB"),
-                [_rate_cells(rate) for rate in report.rates],
-            ),
-        ),
-        Chapter(
-            "Bars",
-            "Bars on speed are for one NVIDIA H200 with 16 cores and the best batch size; bars on landmarks are for "
-            "any device.",
-            Table(("what", "bar", "found", "met"), [*map(_speed_cells, speed_bars(report)), *_landmark_bars(report)]),
-        ),
-        Chapter(
-            "Stages against the roofline",
-            f"A copy moves {report.memory_limit / 1e9:,.0f} GB/s; a matrix product reaches {limits}. The bound is the "
-            "time that operations or bytes need at these rates, whichever is longer. Bytes are what operators read and "
-            "write if none is fused with another.",
-            Table(
-                ("stage", "precision", "batch", "µs a frame", "bound µs", "bound / time"),
-                [_stage_cells(stage) for stage in report.stage_times],
-            ),
-        ),
-        Chapter(
-            "Parts of the stages",
-            "Sums in any order: the network with sums in the order that torch's libraries choose, which may depend on "
-            "the batch size.",
-            Table(
-                ("stage", "precision", "crops, µs a frame", "sums in any order, µs a frame", "MFLOP", "MB moved"),
-                [_further_cells(stage) for stage in report.stage_times],
-            ),
-        ),
-        Chapter(
-            "Landmarks against the CPU engine",
-            "Distances in pixels of the frame, for parts that both engines found.",
-            Table(
-                ("precision", "part", "both", "only one", "mean px", "median px", "p99 px", "max px"),
-                [cells for name, parity in report.parity.items() for cells in _parity_cells(name, parity)],
-            ),
-        ),
+def limit_of_work(work: Work | None, limits: Limits, rate: Rate, launch: float) -> str:
+    """Return what limits some work at the measured limits, with the times of a frame.
+
+    Args:
+        work: Its counts; None where they are not known.
+        limits: The device's.
+        rate: Gives precision and batch size.
+        launch: Seconds of a launch, or of a node of a graph.
+    """
+    if work is None:
+        return "not counted"
+    seconds = {
+        "FLOP": work.operations / limits.operations(rate.precision),
+        "bytes": work.bytes_moved / limits.memory,
+        "launches": work.launches * launch / rate.batch_size,
+    }
+    longest = max(seconds, key=lambda name: seconds[name])
+    times = ", ".join(f"{name} {1e6 * value:,.1f} µs" for name, value in seconds.items())
+    return f"{longest}: at most {1 / seconds[longest]:,.0f} frames/s ({times} a frame)"
+
+
+def limit_of_end_to_end(rate: Rate, limits: Limits, frame_bytes: float) -> str:
+    """Return what limits the way from files to landmarks: decoding cores, the copy to the device, or the pipeline."""
+    rates = {"decoding cores": limits.decoding}
+    if limits.upload and frame_bytes:
+        rates["copies to the device"] = limits.upload / frame_bytes
+    if rate.pipeline:
+        rates["pipeline"] = rate.pipeline
+    slowest = min(rates, key=lambda name: rates[name])
+    listed = ", ".join(f"{name} {value:,.0f}" for name, value in rates.items())
+    return f"{slowest}: at most {rates[slowest]:,.0f} frames/s ({listed})"
+
+
+def bars_chapter(results: GpuResults) -> Chapter:
+    """Return the table of all bars."""
+    device = results.conditions.device if results.conditions else "this device"
+    words = (
+        "Bars on speed are for this device with 16 cores, batches of the best size and the faster kernels; bars on "
+        "landmarks are for any device. A limit is what the counts of bytes, operations and launches need at the rates "
+        "measured in the same call."
+        if device_bars(device)
+        else f"There are no bars on speed for {device}; bars on landmarks are for any device."
     )
+    rows = [*_landmark_bars(results), *(bar.cells() for bar in speed_bars(results))]
+    return Chapter(BARS, words, Table(("what", "bar", "found", "met", "limited by"), rows))
 
 
-def speed_bars(report: GpuReport) -> Iterator[SpeedBar]:
-    """Yield the bars on speeds that were measured."""
-    for precision, name, wanted in SPEED_BARS:
-        found = [getattr(rate, name) for rate in report.rates if rate.precision == precision]
-        if measured := [speed for speed in found if speed is not None]:
-            yield SpeedBar(f"{precision}, {name.replace('_', ' ')}", wanted, max(measured))
+def exact_landmarks(results: GpuResults) -> dict[str, dict[str, Any]]:
+    """Return the name of each case → its comparison in 'exact' with the kernels that users get."""
+    found: dict[str, dict[str, Any]] = {}
+    for compared in results.data.get("parity", []):
+        if compared["precision"] == "exact":
+            found.setdefault(compared["case"], compared)
+    return found
 
 
-def _speed_cells(bar: SpeedBar) -> tuple[str, ...]:
-    met = "yes" if bar.best >= bar.wanted else "no"
-    return bar.name, f"{bar.wanted:,} frames/s", f"{bar.best:,.0f} frames/s", met
+def _landmark_bars(results: GpuResults) -> Iterator[tuple[str, ...]]:
+    for case, compared in exact_landmarks(results).items():
+        missed = compared["report"]["failures"]
+        met = "no" if missed else "yes"
+        shown = " ".join(missed) or "all met"
+        yield f"exact, landmarks, {case}", "those of docs/parity.md", shown, met, f"the order of sums ({SUMS})"
 
 
-def _landmark_bars(report: GpuReport) -> Iterator[tuple[str, ...]]:
-    exact = report.parity.get("exact")
-    if exact is not None:
-        missed = exact.failures()
-        yield "exact, landmarks", "those of docs/parity.md", " ".join(missed) or "all met", "no" if missed else "yes"
+def roofline_chapter(limits: Limits) -> Chapter:
+    """Return the table of the device's limits."""
+    rows = [("a copy within the device's memory", f"{limits.memory / 1e9:,.0f} GB/s")]
+    if limits.multiply_adds:
+        rows.append(("float32 multiply-adds without tensor cores", f"{limits.multiply_adds / 1e12:,.2f} TFLOP/s"))
+    rows += [
+        (f"a matrix product, {precision}", f"{rate / 1e12:,.2f} TFLOP/s") for precision, rate in limits.products.items()
+    ]
+    rows.append(("a launch from Python", f"{1e6 * limits.launch:,.2f} µs"))
+    if limits.node:
+        rows.append(("a node of a captured graph", f"{1e6 * limits.node:,.2f} µs"))
+    if limits.upload:
+        rows.append(("a copy from page-locked memory to the device", f"{limits.upload / 1e9:,.1f} GB/s"))
+    rows.append(("decoding on all threads", f"{limits.decoding:,.0f} pictures/s"))
+    return Chapter(ROOFLINE, "Measured in the same call as the rates.", Table(("what", "rate"), rows))
+
+
+def rates_chapter(rates: list[Rate]) -> Chapter:
+    """Return the table of frames per second."""
+    head = ("kernels", "precision", "batch", "networks", "as a graph", "pipeline", "tracking", "end to end")
+    return Chapter(
+        RATES,
+        "Networks: on crops that lie on the device, started one by one and as a captured graph. Pipeline: from frames "
+        "in memory to landmarks in memory. Tracking: the same in tracking mode, one frame of each of as many videos. "
+        "End to end: from bytes of picture files to landmarks in memory, decoding the next batch meanwhile.",
+        Table((*head, "PHOENIX-2014-T", "GPU MB"), [_rate_cells(rate) for rate in rates]),
+    )
 
 
 def _rate_cells(rate: Rate) -> tuple[str, ...]:
@@ -131,24 +193,28 @@ def _rate_cells(rate: Rate) -> tuple[str, ...]:
         return "" if value is None else f"{value:,.0f}" if value >= 100 else f"{value:.1f}"
 
     whole = "" if rate.end_to_end is None else f"{PHOENIX_FRAMES / rate.end_to_end:,.0f} s"
-    rates = (rate.networks, rate.with_crops, rate.pipeline, rate.end_to_end)
-    return rate.precision, str(rate.batch_size), *map(show, rates), whole, show(rate.memory_mb)
+    rates = (rate.networks, rate.replayed, rate.pipeline, rate.tracking, rate.end_to_end)
+    return rate.kernels, rate.precision, str(rate.batch_size), *map(show, rates), whole, show(rate.memory_mb)
 
 
-def _stage_cells(stage: StageTime) -> tuple[str, ...]:
-    share = stage.bound_microseconds / stage.microseconds
-    times = (f"{value:,.1f}" for value in (stage.microseconds, stage.bound_microseconds))
-    return stage.name, stage.precision, str(stage.batch_size), *times, f"{share:.0%}"
+def to_markdown(results: GpuResults) -> str:
+    """Return the results as a page of Markdown."""
+    lines = ["# Holistic on a device"]
+    if results.conditions is not None:
+        machine = results.conditions.machine
+        lines = [
+            f"# Holistic in torch on {results.conditions.device}",
+            "",
+            f"{results.conditions.date}. {machine.processor}, {machine.cores} cores, "
+            f"{results.conditions.instructions}, load {machine.load} before the start. {results.conditions}.",
+        ]
+    for chapter in [bars_chapter(results), *in_order(results.chapters)]:
+        lines += ["", f"## {chapter.title}", "", chapter.words, "", *chapter.table.lines()]
+    if results.left_out:
+        lines += ["", "## Left out", "", *(f"- {reason}" for reason in results.left_out)]
+    return "\n".join(lines) + "\n"
 
 
-def _further_cells(stage: StageTime) -> tuple[str, ...]:
-    times = (f"{value:,.1f}" for value in (stage.crop_microseconds, stage.library_microseconds))
-    return stage.name, stage.precision, *times, f"{stage.operations / 1e6:,.0f}", f"{stage.bytes_moved / 1e6:,.1f}"
-
-
-def _parity_cells(precision: str, parity: ParityReport) -> Iterator[tuple[str, ...]]:
-    for part in parity.parts:
-        spread = part.errors.get("xy px")
-        if spread is not None:
-            figures = (f"{value:.4f}" for value in (spread.mean, spread.median, spread.p99, spread.maximum))
-            yield precision, part.part, str(part.both), str(part.only_reference + part.only_candidate), *figures
+def in_order(chapters: list[Chapter]) -> list[Chapter]:
+    """Return chapters as the page has them."""
+    return sorted(chapters, key=lambda chapter: _ORDER.index(chapter.title))

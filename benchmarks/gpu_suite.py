@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import time
-from collections import deque
 from pathlib import Path
-from typing import get_args
 
-from benchmarks.gpu_report import chapters, speed_bars
-from benchmarks.gpu_results import GpuReport, to_plain
-from benchmarks.machine import this_machine
+from benchmarks.gpu_report import bars_chapter, exact_landmarks, in_order, speed_bars
+from benchmarks.gpu_results import GpuResults
 from benchmarks.report import Findings
 from benchmarks.results import Rounds
 from benchmarks.suites import Request
 from phoenix_ray.errors import MissingExtraError, ModelError
 from phoenix_ray.models.weights import ensure_installed
-from phoenix_ray.setting_types import Precision
 
-FACE_POINTS = 468
-# The speeds in `gpu_report.SPEED_BARS` are for this device.
-JUDGED_DEVICE = "H200"
+RESULTS = "gpu-results"
 
 
 def check_machine() -> None:
@@ -41,38 +34,47 @@ def check_machine() -> None:
 
 def run(request: Request) -> Findings:
     """Measure once; each time is already a mean over at least half a second."""
-    from benchmarks.gpu_benchmark import GPU_BATCH_SIZES, LEAST_SECONDS, MINUTES, MOST_FRAMES, GpuBenchmark
-    from phoenix_ray.models.holistic.torch_engine.engine import choose_device
+    from benchmarks.gpu import LEAST_SECONDS, MINUTES, MOST_FRAMES, Options, run_steps
 
-    pictures = [Path(picture).read_bytes() for picture in request.frames.pictures[:MOST_FRAMES]]
-    weights, threads = ensure_installed(announce=request.announce), this_machine().cores
-    deadline = time.monotonic() + 60 * MINUTES
-    benchmark = GpuBenchmark(weights, choose_device("cuda"), FACE_POINTS, pictures, threads, LEAST_SECONDS, deadline)
-    # Each report contains those before it.
-    (report,) = deque(benchmark.run(get_args(Precision), GPU_BATCH_SIZES, None), maxlen=1)
-    return to_findings(report)
+    options = Options(
+        weights=ensure_installed(announce=request.announce),
+        frames=Path(request.frames.root),
+        limit=MOST_FRAMES,
+        references=None,
+        out=request.output / RESULTS,
+        seconds=LEAST_SECONDS,
+        device="cuda",
+        precisions=(),
+        batch_sizes=(),
+        # Weights of other pose networks may not be installed.
+        cases=("static-468", "tracking-468", "static-478"),
+        threads=None,
+        commit=None,
+    )
+    run_steps(options, MINUTES)
+    return to_findings(GpuResults.from_json((options.out / "gpu.json").read_text(encoding="utf-8")))
 
 
-def to_findings(report: GpuReport) -> Findings:
-    """Return a report as the findings of a suite."""
-    read = chapters(report)
+def to_findings(results: GpuResults) -> Findings:
+    """Return results as the findings of a suite."""
+    read = [bars_chapter(results), *in_order(results.chapters)]
     return Findings(
-        frames=f"{report.conditions.device}, {report.conditions}",
+        frames=f"{results.conditions.device}, {results.conditions}" if results.conditions else "",
         rounds=1,
         tables=[chapter.table for chapter in read],
-        quantities=quantities(report),
+        quantities=quantities(results),
         notes=[f"{chapter.title}: {chapter.words}" for chapter in read]
-        + [f"Left out: {reason}." for reason in report.left_out],
-        raw=to_plain(report),
+        + [f"Left out: {reason}." for reason in results.left_out],
+        raw=results.data,
     )
 
 
-def quantities(report: GpuReport) -> dict[str, Rounds]:
-    """Return the quantities that bars limit: landmarks on any device, speeds only on the device they are for."""
+def quantities(results: GpuResults) -> dict[str, Rounds]:
+    """Return the quantities that bars limit: landmarks on any device, speeds only on devices that have bars."""
     found = {}
-    if "exact" in report.parity:
-        found["bars of parity that exact landmarks miss"] = Rounds.of([len(report.parity["exact"].failures())])
-    if JUDGED_DEVICE in report.conditions.device:
-        for bar in speed_bars(report):
-            found[f"{bar.name}, ÷ what one {JUDGED_DEVICE} should reach"] = Rounds.of([bar.best / bar.wanted])
+    missed = [len(compared["report"]["failures"]) for compared in exact_landmarks(results).values()]
+    if missed:
+        found["bars of parity that exact landmarks miss"] = Rounds.of([sum(missed)])
+    for bar in speed_bars(results):
+        found[f"{bar.name}, ÷ the device's bar"] = Rounds.of([bar.found / bar.wanted])
     return found
