@@ -2,19 +2,14 @@
 
 OpenCV 4.10 to 4.13 warp 8-bit images in fixed point: source coordinates are counted in 1/32 pixel, mixed colours in
 whole grey values. The arithmetic below follows `warpPerspective` with INTER_LINEAR and `remap` step by step; the
-matrices are those of `crop_transforms`. Frames go to the device once, and no value is read back, so the device never
-waits.
+matrices are those of `crop_transforms`. No value is read back, so the device never waits.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from phoenix_ray.models.holistic.crop_transforms import image_from_crop, within_limits
+from phoenix_ray.models.holistic.crop_transforms import image_from_crop
 from phoenix_ray.models.holistic.geometry import ImageSize, Rect
 from phoenix_ray.models.holistic.networks import NetworkSpec
 
@@ -28,41 +23,6 @@ PIXELS_AT_ONCE_ON_A_GPU = 2**23
 # A pixel is a 64-bit word of three channels. A weighted sum of values, with weights in 32 x 32 parts, needs 18 bits.
 _CHANNEL_BITS = 21
 _ONE_PER_CHANNEL = sum(1 << (_CHANNEL_BITS * channel) for channel in range(3))
-
-
-class Uploader:
-    """Copies frames to a device; to a GPU in one copy from page-locked memory.
-
-    The next call overwrites that memory; wait for results of the previous frames before.
-    """
-
-    def __init__(self, device: torch.device) -> None:
-        self.device = device
-        self._is_gpu = device.type == "cuda"
-        self._staging = torch.empty(0, dtype=torch.uint8)
-
-    def upload(self, images: Sequence[NDArray[np.uint8]], count: int) -> DeviceCropper:
-        """Return images ready to be cropped.
-
-        Args:
-            images: RGB, each uint8 (height, width, 3); sizes may differ.
-            count: Number of images to return, at least those given; the last image fills up the rest.
-        """
-        images = [within_limits(image) for image in images]
-        shapes = np.array([image.shape[:2] for image in images], dtype=np.int64)
-        ends = np.cumsum(3 * shapes.prod(axis=1))
-        if len(self._staging) < ends[-1]:
-            self._staging = torch.empty(int(ends[-1]), dtype=torch.uint8, pin_memory=self._is_gpu)
-        memory = self._staging.numpy()
-        for image, end in zip(images, ends, strict=True):
-            memory[end - image.size : end] = image.reshape(-1)
-        starts = ends // 3 - shapes.prod(axis=1)
-        table = np.stack([starts, shapes[:, 1], shapes[:, 0]])
-        table = torch.from_numpy(np.pad(table, ((0, 0), (0, count - len(images))), mode="edge"))
-        if self._is_gpu:
-            table = table.pin_memory()
-        pixels = self._staging[: int(ends[-1])].to(self.device, non_blocking=True)
-        return DeviceCropper(pixels.reshape(-1, 3), table.to(self.device, non_blocking=True))
 
 
 class DeviceCropper:

@@ -17,6 +17,7 @@ from tests.models.holistic.floats import float32
 torch = pytest.importorskip("torch")
 
 from phoenix_ray.models.holistic.torch_engine import crops  # noqa: E402
+from tests.models.holistic.torch_engine.uploaded import cropper_of  # noqa: E402
 
 # Each example below crops this many ROIs.
 ROIS = 12
@@ -38,9 +39,7 @@ def both_crops(
     x, y, side, aspect, rotation = float32(regions).T
     roi = Rect(x, y, side, side * aspect, rotation)
     expected = WarpCropper(images).crop(np.array(index), roi, network)
-    uploader = crops.Uploader(torch.device("cpu"))
-    cropper = uploader.upload(images, len(images))
-    result = cropper.crop(torch.tensor(index), Rect(*(torch.from_numpy(values) for values in roi)), network)
+    result = cropper_of(images).crop(torch.tensor(index), Rect(*(torch.from_numpy(values) for values in roi)), network)
     return expected, result.numpy()
 
 
@@ -81,21 +80,11 @@ def test_a_bound_on_memory_changes_nothing(monkeypatch: pytest.MonkeyPatch, pixe
 
 def test_the_last_image_stands_in_for_those_that_lack() -> None:
     images = [np.full((4 + item, 5, 3), 50 * item, dtype=np.uint8) for item in range(2)]
-    cropper = crops.Uploader(torch.device("cpu")).upload(images, 4)
+    cropper = cropper_of(images, 4)
     assert cropper.size.height.tolist() == [4, 5, 5, 5]
     roi = Rect(*(torch.full((4,), value) for value in (2.5, 2.0, 2.0, 2.0, 0.0)))
     cropped = cropper.crop(torch.arange(4), roi, NetworkSpec("", 2, 0.0, repeat_border=True))
     assert cropped[:, 0, 0, 0].tolist() == [0, 50, 50, 50]
-
-
-def test_memory_for_the_upload_is_used_again_and_grows() -> None:
-    uploader = crops.Uploader(torch.device("cpu"))
-    small, large = (np.full((side, side, 3), side, dtype=np.uint8) for side in (3, 9))
-    for image in (small, large, small):
-        cropper = uploader.upload([image], 1)
-        roi = Rect(*(torch.full((1,), value) for value in (1.0, 1.0, 2.0, 2.0, 0.0)))
-        crop = cropper.crop(torch.tensor([0]), roi, NetworkSpec("", 2, 0.0, repeat_border=True))
-        assert (crop == image[0, 0, 0]).all()
 
 
 def test_views_and_images_too_long_to_warp_are_cropped_as_by_opencv() -> None:
@@ -112,5 +101,5 @@ def test_views_and_images_too_long_to_warp_are_cropped_as_by_opencv() -> None:
 def test_an_roi_without_area_gives_a_crop_all_the_same() -> None:
     image = np.full((9, 9, 3), 7, dtype=np.uint8)
     roi = Rect(*(torch.tensor([value, value]) for value in (1e7, 1e7, 1e-6, 1e-6, 0.4)))
-    cropper = crops.Uploader(torch.device("cpu")).upload([image], 1)
+    cropper = cropper_of([image])
     assert (cropper.crop(torch.tensor([0, 0]), roi, NetworkSpec("", 8, 0.0, repeat_border=True)) == 7).all()

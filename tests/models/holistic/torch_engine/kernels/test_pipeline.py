@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from phoenix_ray.models.holistic.decoding import FACE_ANCHORS, POSE_ANCHORS
 from phoenix_ray.models.holistic.pipeline import HolisticLandmarks, HolisticPipeline
-from phoenix_ray.models.holistic.torch_engine.crops import Uploader
 from phoenix_ray.models.holistic.torch_engine.kernels import pipeline
 from phoenix_ray.models.holistic.torch_engine.kernels.pipeline import KernelPipeline
 from phoenix_ray.models.holistic.torch_engine.kernels.regions import DeviceFrames
@@ -20,6 +19,7 @@ from phoenix_ray.models.holistic.torch_engine.networks import TorchNetworks
 from tests.golden.astronaut import View, render
 from tests.models.holistic.torch_engine.kernels.float_networks import plain_crops, plain_networks
 from tests.models.holistic.torch_engine.kernels.test_rectangles import assert_same_bits
+from tests.models.holistic.torch_engine.uploaded import cropper_of
 
 Image = NDArray[np.uint8]
 Rows = NDArray[np.float32]
@@ -65,7 +65,7 @@ class Both:
 
     def expected(self, images: Sequence[Image]) -> Rows:
         with torch.inference_mode():
-            found = self.arrays.estimate(Uploader(CPU).upload(images, len(images)))
+            found = self.arrays.estimate(cropper_of(images))
             return rows_of(found, self.arrays.networks.face_points)
 
     def found(self, images: Sequence[Image]) -> Rows:
