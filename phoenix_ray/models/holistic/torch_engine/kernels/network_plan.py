@@ -16,14 +16,17 @@ from phoenix_ray.models.holistic.tflite import Network
 from phoenix_ray.models.holistic.torch_engine.kernels.layers import Taps
 from phoenix_ray.models.holistic.torch_engine.kernels.network_fusion import Draft, fuse
 from phoenix_ray.models.holistic.torch_engine.kernels.network_steps import (
+    Activate,
     AddMap,
     Dense,
     Depthwise,
     Finishing,
     FirstChannels,
     Join,
+    MaxPool,
     Pad,
     Reshape,
+    Resize,
     Separable,
     Step,
 )
@@ -167,16 +170,21 @@ def _dying(steps: Sequence[Step], outputs: Sequence[str], places: Mapping[str, P
 def _kind(step: Step) -> str:
     """Return the kind of a step with its stages, as `dense 3x3/2 prelu + pooled[16] prelu`."""
     words = [type(step).__name__.lower()]
-    if isinstance(step, Separable):
-        words += [_taps(step.depthwise.taps), *([step.between.kind] if step.between else [])]
-    elif isinstance(step, Dense | Depthwise):
-        words.append(_taps(step.layer.taps))
+    match step:
+        case Separable():
+            words += [_taps(step.depthwise.taps), *([step.between.kind] if step.between else [])]
+        case Dense() | Depthwise():
+            words.append(_taps(step.layer.taps))
+        case MaxPool():
+            words.append(_taps(step.taps))
+        case Resize() if step.added is not None:
+            words.append("+ map")
     if isinstance(step, Finishing):
         for stage in step.finish.stages():
             if isinstance(stage, AddMap):
                 words.append(f"+ {'pooled' if stage.pooled else 'map'}[{stage.channels}]")
             else:
-                words.append(getattr(stage, "kind", "scale"))
+                words.append(stage.kind if isinstance(stage, Activate) else "scale")
     return " ".join(words)
 
 
