@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from phoenix_ray.models.holistic.tflite import Network, Operator
 from phoenix_ray.models.holistic.torch_engine.graph import build_module
-from phoenix_ray.models.holistic.torch_engine.kernels.network_plan import Plan, plan_network
+from phoenix_ray.models.holistic.torch_engine.kernels.network_plan import NetworkPlan, plan_network
 from phoenix_ray.models.holistic.torch_engine.kernels.networks import KernelNetwork
 from phoenix_ray.models.holistic.torch_engine.layers import in_order
 from tests.models.holistic.torch_engine.kernels.large_tiles import in_large_tiles
@@ -42,7 +42,7 @@ class MadeUpNetwork:
     def network(self, *outputs: str) -> Network:
         return Network("images", outputs, self._shapes, self._constants, tuple(self._operators))
 
-    def plan(self, *outputs: str) -> Plan:
+    def plan(self, *outputs: str) -> NetworkPlan:
         return plan_network(self.network(*outputs))
 
     def steps(self, *outputs: str) -> list[str]:
@@ -157,7 +157,7 @@ class MadeUpNetwork:
         return self._random.normal(0, 1, shape).astype(np.float32)
 
 
-def assert_runs_as_in_torch(network: Network, items: int = 2, plan: Plan | None = None) -> None:
+def assert_runs_as_in_torch(network: Network, items: int = 2, plan: NetworkPlan | None = None) -> None:
     """Fail unless the kernels give the bits of the plain torch network for random images."""
     _, height, width, channels = network.shapes[network.input]
     images = np.random.default_rng(1).normal(0, 1, (items, channels, height, width)).astype(np.float32)
@@ -167,7 +167,7 @@ def assert_runs_as_in_torch(network: Network, items: int = 2, plan: Plan | None 
         np.testing.assert_array_equal(found, right.numpy())
 
 
-def run(plan: Plan, images: Array) -> list[Array]:
+def run(plan: NetworkPlan, images: Array) -> list[Array]:
     """Return the outputs of a network's kernels."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     with torch.inference_mode(), in_large_tiles():

@@ -169,7 +169,7 @@ def test_a_resized_map_is_added_where_it_is_resized() -> None:
     net = MadeUpNetwork()
     small, large = net.convolve("images", 4, 3, 2), net.convolve("images", 4)
     total = net.add(net.resize(small, 6, 8), large)
-    assert_steps(net, (net.convolve(total, 2),), ["dense 3x3/2", "dense 1x1", "resize + map", "dense 1x1"])
+    assert_steps(net, (net.convolve(total, 2),), ["dense 3x3/2", "dense 1x1", "resizing + map", "dense 1x1"])
 
 
 def test_a_resized_map_with_two_readers_is_stored() -> None:
@@ -177,7 +177,7 @@ def test_a_resized_map_with_two_readers_is_stored() -> None:
     small, large = net.convolve("images", 4, 3, 2), net.convolve("images", 4)
     resized = net.resize(small, 6, 8, align_corners=True)
     outputs = net.convolve(net.add(resized, large), 2), net.convolve(resized, 2)
-    assert net.steps(*outputs) == ["dense 3x3/2", "resize", "dense 1x1 + map[4]", "dense 1x1", "dense 1x1"]
+    assert net.steps(*outputs) == ["dense 3x3/2", "resizing", "dense 1x1 + map[4]", "dense 1x1", "dense 1x1"]
     assert_runs_as_in_torch(net.network(*outputs))
 
 

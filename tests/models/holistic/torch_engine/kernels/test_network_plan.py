@@ -22,7 +22,7 @@ from phoenix_ray.models.holistic.networks import (
 )
 from phoenix_ray.models.holistic.tflite_surgery import read_living
 from phoenix_ray.models.holistic.torch_engine.kernels.launching import Launch, recording
-from phoenix_ray.models.holistic.torch_engine.kernels.network_plan import Plan, plan_network
+from phoenix_ray.models.holistic.torch_engine.kernels.network_plan import NetworkPlan, plan_network
 from phoenix_ray.models.holistic.torch_engine.kernels.networks import KernelNetwork
 from phoenix_ray.setting_types import Precision
 from tests.models.holistic.torch_engine.kernels.made_up_networks import RELU, MadeUpNetwork, assert_runs_as_in_torch
@@ -41,11 +41,11 @@ OTHERS = ((POSE_LANDMARKS[0], 51), (POSE_LANDMARKS[2], 121), (FACE_LANDMARK[478]
 
 
 @cache
-def plan_of(folder: Path, spec: NetworkSpec) -> Plan:
+def plan_of(folder: Path, spec: NetworkSpec) -> NetworkPlan:
     return plan_network(read_living((folder / spec.file).read_bytes(), spec.outputs))
 
 
-def launches_of(plan: Plan, items: int, precision: Precision = "exact") -> list[Launch]:
+def launches_of(plan: NetworkPlan, items: int, precision: Precision = "exact") -> list[Launch]:
     network = KernelNetwork(plan, torch.device("cpu"), precision)
     _, height, width, channels = plan.shapes[plan.input]
     with FakeTensorMode(allow_non_fake_inputs=True), recording() as launches:
