@@ -19,7 +19,7 @@ from phoenix_ray.models.holistic.torch_engine.kernels.network_steps import (
     FirstChannels,
     MaxPool,
     Pad,
-    Resize,
+    Resizing,
     Separable,
     Step,
     channels_of,
@@ -92,7 +92,7 @@ def sum_inside_resizing(draft: Draft, total: Step) -> bool:
         return False
     for resized, other in _operands(total, total.finish.sum):
         resizing = draft.maker(resized)
-        if isinstance(resizing, Resize) and resizing.added is None and draft.is_passing(resized):
+        if isinstance(resizing, Resizing) and resizing.added is None and draft.is_passing(resized):
             draft.replace([resizing, total], replace(resizing, output=total.output, added=other))
             return True
     return False

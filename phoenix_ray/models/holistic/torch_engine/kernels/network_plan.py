@@ -16,21 +16,24 @@ from phoenix_ray.models.holistic.tflite import Network
 from phoenix_ray.models.holistic.torch_engine.kernels.layers import Taps
 from phoenix_ray.models.holistic.torch_engine.kernels.network_fusion import Draft, fuse
 from phoenix_ray.models.holistic.torch_engine.kernels.network_steps import (
+    Activate,
     AddMap,
     Dense,
     Depthwise,
     Finishing,
     FirstChannels,
     Join,
+    MaxPool,
     Pad,
     Reshape,
+    Resizing,
     Separable,
     Step,
 )
 from phoenix_ray.models.holistic.torch_engine.kernels.network_translation import translate
 
 
-class Place(NamedTuple):
+class TensorPlace(NamedTuple):
     """Where a tensor lies: its values are those of an item's part of a buffer from `start` on."""
 
     buffer: str
@@ -38,7 +41,7 @@ class Place(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Plan:
+class NetworkPlan:
     """How a network runs.
 
     Attributes:
@@ -58,7 +61,7 @@ class Plan:
     outputs: tuple[str, ...]
     shapes: Mapping[str, tuple[int, ...]]
     steps: tuple[Step, ...]
-    places: Mapping[str, Place]
+    places: Mapping[str, TensorPlace]
     buffers: Mapping[str, int]
     in_file_order: frozenset[str]
     in_full: frozenset[str]
@@ -75,7 +78,7 @@ class Plan:
         return lines
 
 
-def plan_network(network: Network) -> Plan:
+def plan_network(network: Network) -> NetworkPlan:
     """Return how a network runs on a GPU.
 
     Raises:
@@ -95,7 +98,7 @@ def plan_network(network: Network) -> Plan:
     for tensor, place in places.items():
         size = place.start + math.prod(network.shapes[tensor][1:])
         buffers[place.buffer] = max(buffers[place.buffer], size)
-    return Plan(
+    return NetworkPlan(
         network.input,
         network.outputs,
         network.shapes,
@@ -108,28 +111,28 @@ def plan_network(network: Network) -> Plan:
     )
 
 
-def _places(steps: Sequence[Step]) -> dict[str, Place]:
+def _places(steps: Sequence[Step]) -> dict[str, TensorPlace]:
     """Return where each tensor lies. Readers come before makers here, as a part asks where its whole is."""
-    within: dict[str, Place] = {}
+    within: dict[str, TensorPlace] = {}
     for step in reversed(steps):
         if isinstance(step, Reshape):
             if step.source not in within:
-                within[step.source] = Place(step.output)
+                within[step.source] = TensorPlace(step.output)
             elif step.output not in within:
-                within[step.output] = Place(step.source)
+                within[step.output] = TensorPlace(step.source)
             else:
                 raise ValueError(f"its tensor {step.source} would have to lie in two places")
         elif isinstance(step, Join):
             for part, start in zip(step.parts, step.starts, strict=True):
                 if part in within:
                     raise ValueError(f"its tensor {part} would have to lie in two places")
-                within[part] = Place(step.output, start)
+                within[part] = TensorPlace(step.output, start)
 
-    def place(tensor: str) -> Place:
+    def place(tensor: str) -> TensorPlace:
         if tensor not in within:
-            return Place(tensor)
+            return TensorPlace(tensor)
         whole = place(within[tensor].buffer)
-        return Place(whole.buffer, whole.start + within[tensor].start)
+        return TensorPlace(whole.buffer, whole.start + within[tensor].start)
 
     return {tensor: place(tensor) for step in steps for tensor in (step.output, *step.sources)}
 
@@ -157,7 +160,9 @@ def _in_full(draft: Draft) -> frozenset[str]:
     return frozenset(found)
 
 
-def _dying(steps: Sequence[Step], outputs: Sequence[str], places: Mapping[str, Place]) -> tuple[tuple[str, ...], ...]:
+def _dying(
+    steps: Sequence[Step], outputs: Sequence[str], places: Mapping[str, TensorPlace]
+) -> tuple[tuple[str, ...], ...]:
     last_read = {places[tensor].buffer: number for number, step in enumerate(steps) for tensor in step.sources}
     for output in outputs:
         last_read[places[output].buffer] = len(steps)
@@ -167,16 +172,23 @@ def _dying(steps: Sequence[Step], outputs: Sequence[str], places: Mapping[str, P
 def _kind(step: Step) -> str:
     """Return the kind of a step with its stages, as `dense 3x3/2 prelu + pooled[16] prelu`."""
     words = [type(step).__name__.lower()]
-    if isinstance(step, Separable):
-        words += [_taps(step.depthwise.taps), *([step.between.kind] if step.between else [])]
-    elif isinstance(step, Dense | Depthwise):
-        words.append(_taps(step.layer.taps))
+    match step:
+        case Separable():
+            words.append(_taps(step.depthwise.taps))
+            if step.between is not None:
+                words.append(step.between.kind)
+        case Dense() | Depthwise():
+            words.append(_taps(step.layer.taps))
+        case MaxPool():
+            words.append(_taps(step.taps))
+        case Resizing() if step.added is not None:
+            words.append("+ map")
     if isinstance(step, Finishing):
         for stage in step.finish.stages():
             if isinstance(stage, AddMap):
                 words.append(f"+ {'pooled' if stage.pooled else 'map'}[{stage.channels}]")
             else:
-                words.append(getattr(stage, "kind", "scale"))
+                words.append(stage.kind if isinstance(stage, Activate) else "scale")
     return " ".join(words)
 
 

@@ -172,7 +172,7 @@ class Elementwise(Finishing):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Resize(Step):
+class Resizing(Step):
     """Bilinear resizing.
 
     Attributes:

@@ -204,7 +204,7 @@ def _resize(source: _Source) -> Step:
     options = source.options
     if not (options.alignCorners or options.halfPixelCenters):
         raise ValueError("its operator RESIZE_BILINEAR aligns neither corners nor centres of pixels")
-    return steps.Resize(output=source.output, source=source.inputs[0], align_corners=bool(options.alignCorners))
+    return steps.Resizing(output=source.output, source=source.inputs[0], align_corners=bool(options.alignCorners))
 
 
 def _depth_to_space(source: _Source) -> Step:

@@ -14,7 +14,7 @@ from phoenix_ray.models.holistic.tflite_surgery import read_living
 from phoenix_ray.models.holistic.torch_engine.kernels import attention, convolutions, elementwise
 from phoenix_ray.models.holistic.torch_engine.kernels import network_steps as steps
 from phoenix_ray.models.holistic.torch_engine.kernels.layers import Activation, DenseLayer, DepthwiseLayer, Ending
-from phoenix_ray.models.holistic.torch_engine.kernels.network_plan import Plan, plan_network
+from phoenix_ray.models.holistic.torch_engine.kernels.network_plan import NetworkPlan, plan_network
 from phoenix_ray.models.holistic.torch_engine.kernels.network_steps import Activate, Finish, Scale, Step
 from phoenix_ray.models.holistic.torch_engine.layers import neighbours
 from phoenix_ray.models.weights import reading
@@ -58,7 +58,7 @@ class KernelNetwork:
         dtype: Type of the images that it takes, float32 or, in half precision, float16.
     """
 
-    def __init__(self, plan: Plan, device: torch.device, precision: Precision) -> None:
+    def __init__(self, plan: NetworkPlan, device: torch.device, precision: Precision) -> None:
         self._plan, self._precision = plan, precision
         self.dtype = torch.float16 if precision == "fp16" else torch.float32
         full = {plan.places[tensor].buffer for tensor in plan.in_full}
@@ -67,7 +67,7 @@ class KernelNetwork:
         self._grids = {
             step.output: _grid_tables(plan.shapes[step.source], plan.shapes[step.output], step.align_corners, device)
             for step in plan.steps
-            if isinstance(step, steps.Resize)
+            if isinstance(step, steps.Resizing)
         }
 
     def __call__(self, images: torch.Tensor) -> list[torch.Tensor]:
@@ -108,7 +108,7 @@ class KernelNetwork:
                 elementwise.finish_values(
                     memory.channels(step.source), scale, _ending(step.finish, memory), memory.new_channels(step.output)
                 )
-            case steps.Resize():
+            case steps.Resizing():
                 added = None if step.added is None else memory.map(step.added)
                 rows, columns = self._grids[step.output]
                 elementwise.resize(memory.map(step.source), rows, columns, added, memory.new_map(step.output))
@@ -134,7 +134,7 @@ class KernelNetwork:
 class _Memory:
     """The buffers of a network while it runs, each (M, values)."""
 
-    def __init__(self, plan: Plan, images: torch.Tensor, types: dict[str, torch.dtype]) -> None:
+    def __init__(self, plan: NetworkPlan, images: torch.Tensor, types: dict[str, torch.dtype]) -> None:
         self._plan, self._types = plan, types
         self._count, self._device = len(images), images.device
         self._buffers = {plan.input: images.flatten(1)}

@@ -86,10 +86,7 @@ def _replace_builtins_once(function: Any) -> Any:
 
 
 def make_exact() -> None:
-    """Replace both in the interpreter, for this process.
-
-    It also looks for overflows of integers, which doubles its time; `test_compiled.py` has the sizes that matter.
-    """
+    """Replace both in the interpreter, and what it wastes time with, for this process."""
     interpreter.interpreter_builder.options = replace(interpreter.interpreter_builder.options, sanitize_overflow=False)
     interpreter.InterpreterBuilder.create_dot = _dot
     interpreter.InterpreterBuilder.create_fma = _fma

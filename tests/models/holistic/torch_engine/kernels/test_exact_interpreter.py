@@ -16,12 +16,12 @@ Array = NDArray[np.float32]
 def nearest_float32(value: Fraction) -> np.float32:
     """Return the nearest float32, of two the even one."""
     guess = np.float32(float(value))
-    around = [np.nextafter(guess, np.float32(way)) for way in (-np.inf, np.inf)]
+    around: list[np.float32] = [np.nextafter(guess, np.float32(way)) for way in (-np.inf, np.inf)]
     return min((guess, *around), key=lambda near: (abs(Fraction(float(near)) - value), int(near.view(np.uint32)) & 1))
 
 
 def in_order(a: Array, b: Array, sums: Array) -> Array:
-    total = sums.copy()
+    total: Array = sums.copy()
     for row, column in np.ndindex(*sums.shape):
         for k in range(a.shape[1]):
             exact = Fraction(float(a[row, k])) * Fraction(float(b[k, column])) + Fraction(float(total[row, column]))
