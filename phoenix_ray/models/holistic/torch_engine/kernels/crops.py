@@ -93,7 +93,9 @@ def warp(
     tiles: tl.constexpr = tl.cdiv(side, tile_rows) * tiles_across
     region, tile = tl.program_id(0) // tiles, tl.program_id(0) % tiles
     first_row, first_column = tile // tiles_across * tile_rows, tile % tiles_across * columns
-    column = first_column + tl.arange(0, columns)[None, :]
+    # Along a single axis there is one way to give pixels to threads, and nothing to exchange between them.
+    place = tl.arange(0, rows * columns)
+    column = first_column + place % columns
     # Where OpenCV's block starts.
     block = first_column // BLOCK_COLUMNS * BLOCK_COLUMNS
     matrices += region
@@ -107,7 +109,7 @@ def warp(
     pixels += 3 * tl.load(table + frame)
     crops += region.to(tl.int64) * (3 * side * side)
     for start in tl.static_range(0, tile_rows, rows):
-        row = first_row + start + tl.arange(0, rows)[:, None]
+        row = first_row + start + place // columns
         # Where the divisor is 0, OpenCV looks at (0, 0).
         divisor = line(divisor_entries, row)
         factor = tl.where(divisor == 0, 0.0, STEPS / tl.where(divisor == 0, 1.0, divisor))
