@@ -15,6 +15,8 @@ from phoenix_ray.models.holistic.elementary import atan2, cosine_and_sine, squar
 
 # Angles of a line, counter-clockwise from the x axis (`rotation_towards`).
 UPWARDS, LEVEL, DOWNWARDS = math.pi / 2, 0.0, -math.pi / 2
+# A turn in two parts: the first has so few bits that a few times as much is exact in float32.
+TURN_PARTS = (6.28125, 2 * math.pi - 6.28125)
 
 
 class ImageSize(NamedTuple):
@@ -115,8 +117,7 @@ def normalize_radians(angle: Array) -> Array:
     """Return the angle within [-pi, pi), rounded once."""
     xp = namespace(angle)
     turns = xp.floor(divide(angle + math.pi, 2 * math.pi))
-    # Two pi in two parts; the first is subtracted exactly.
-    return (angle - 6.28125 * turns) - (2 * math.pi - 6.28125) * turns
+    return (angle - TURN_PARTS[0] * turns) - TURN_PARTS[1] * turns
 
 
 def enlarge(rect: Rect, size: ImageSize, scale: float, shift_y: float = 0.0) -> Rect:

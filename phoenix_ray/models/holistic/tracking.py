@@ -32,6 +32,8 @@ _POSE_FILTER, _AUXILIARY_FILTER, _WORLD_FILTER = (
     OneEuroFilter(0.1, 40.0),
 )
 _VISIBILITY_ALPHA = 0.1
+# Sides of the body's ROI in those of the square around the body.
+BODY_SCALE = 1.25
 # Persons smaller than this many pixels are not smoothed (MediaPipe: `min_allowed_object_scale`).
 _MIN_OBJECT_SCALE = 1e-6
 # MediaPipe's search for the highest coordinate starts at the smallest positive float32.
@@ -143,7 +145,7 @@ def body_roi(points: Array, size: ImageSize) -> Rect:
     They are the first two keypoints of the pose detector, or the auxiliary points of the frame before: (N, 2 or more, 2
     or 3), normalised. MediaPipe: pose_detection_to_roi.pbtxt, pose_landmarks_to_roi.pbtxt.
     """
-    return geometry.enlarge(_body_square(points, size), size, scale=1.25)
+    return geometry.enlarge(_body_square(points, size), size, scale=BODY_SCALE)
 
 
 def _body_square(points: Array, size: ImageSize) -> Rect:
