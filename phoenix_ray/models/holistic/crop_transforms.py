@@ -24,7 +24,7 @@ SMALLEST_PIVOT = 100 * float(np.finfo(np.float64).eps)
 
 # Cofactors of a 3x3 matrix, by entries counted row by row: the entry in the first row here times that in the second,
 # less that in the third times that in the fourth.
-_COFACTORS = (
+COFACTORS = (
     (4, 2, 1, 5, 0, 2, 3, 1, 0),
     (8, 7, 5, 6, 8, 3, 7, 6, 4),
     (5, 1, 2, 3, 2, 0, 4, 0, 1),
@@ -149,7 +149,7 @@ def _inverse(matrices: Array) -> Array:
     """Return the inverse of matrices (M, 9), by cofactors; for singular matrices, one that maps all to (0, 0)."""
     xp = namespace(matrices)
     first, second, third, fourth = (
-        xp.take(matrices, constant(entries, like=matrices), axis=1) for entries in _COFACTORS
+        xp.take(matrices, constant(entries, like=matrices), axis=1) for entries in COFACTORS
     )
     cofactors = first * second - third * fourth
     products = matrices[:, :3] * cofactors[:, ::3]
