@@ -12,7 +12,6 @@ import triton
 import triton.language as tl
 
 from phoenix_ray.models.holistic import tracking
-from phoenix_ray.models.holistic.torch_engine.kernels.detections import pick
 from phoenix_ray.models.holistic.torch_engine.kernels.elementary import wide
 from phoenix_ray.models.holistic.torch_engine.kernels.filters import (
     AUXILIARY_FILTER,
@@ -23,7 +22,6 @@ from phoenix_ray.models.holistic.torch_engine.kernels.filters import (
 )
 from phoenix_ray.models.holistic.torch_engine.kernels.launching import launch
 from phoenix_ray.models.holistic.torch_engine.kernels.rectangles import (
-    NAN,
     body_roi,
     in_pixels,
     load_size,
@@ -205,9 +203,7 @@ def object_scale(center_x, center_y, edge_x, edge_y, size):
 
 
 @triton.jit
-def filter_pixels(
-    values, number, count: tl.constexpr, last, memory, size, object_scale, found, options: tl.constexpr
-):
+def filter_pixels(values, number, count: tl.constexpr, last, memory, size, object_scale, found, options: tl.constexpr):
     """Return normalised coordinates, smoothed in pixels relative to the size of the person.
 
     Args:
@@ -251,10 +247,14 @@ def filter_values(values, number, count: tl.constexpr, last, memory, feeds, keep
     speed = tl.load(last + 2 * count + number, mask=exists, other=0.0)
     age = tl.load(last + 3 * count)
     next_smoothed, next_speed = smooth(values, raw, smoothed, speed, age, scale, options)
-    tl.store(memory + number, tl.where(keeps, tl.where(feeds, values, raw), NAN), mask=exists)
-    tl.store(memory + count + number, tl.where(keeps, tl.where(feeds, next_smoothed, smoothed), NAN), mask=exists)
-    tl.store(memory + 2 * count + number, tl.where(keeps, tl.where(feeds, next_speed, speed), NAN), mask=exists)
-    tl.store(memory + 3 * count, tl.where(keeps, tl.where(feeds, 0.0, age + 1.0), NAN))
+    tl.store(memory + number, tl.where(keeps, tl.where(feeds, values, raw), float("nan")), mask=exists)
+    tl.store(
+        memory + count + number, tl.where(keeps, tl.where(feeds, next_smoothed, smoothed), float("nan")), mask=exists
+    )
+    tl.store(
+        memory + 2 * count + number, tl.where(keeps, tl.where(feeds, next_speed, speed), float("nan")), mask=exists
+    )
+    tl.store(memory + 3 * count, tl.where(keeps, tl.where(feeds, 0.0, age + 1.0), float("nan")))
     return next_smoothed
 
 
@@ -262,3 +262,10 @@ def filter_values(values, number, count: tl.constexpr, last, memory, feeds, keep
 def copy(last, memory, start: tl.constexpr, end: tl.constexpr):
     column = start + tl.arange(0, COPY_BLOCK)
     tl.store(memory + column, tl.load(last + column, mask=column < end), mask=column < end)
+
+
+@triton.jit
+def pick(block, is_picked):
+    """Return the number of a float32 block that is picked, with its sign even where it is 0."""
+    bits = tl.where(is_picked, block.to(tl.int32, bitcast=True), 0)
+    return tl.sum(bits, axis=0).to(tl.float32, bitcast=True)

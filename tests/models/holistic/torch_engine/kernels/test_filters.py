@@ -109,7 +109,9 @@ def test_a_filter_follows_the_array_code_through_videos_with_gaps(
         smoothed, speed = in_a_kernel(values, state, scale, name, device_name)
         assert_same_bits(expected, smoothed)
         assert_same_bits(fed.speed[:, 0, 0], speed)
-        kept = FilterState(*(np.where(gap, old.T, new.T).T for new, old in zip(fed[:3], state[:3], strict=True)), fed.age)
+        kept = FilterState(
+            *(np.where(gap, old.T, new.T).T for new, old in zip(fed[:3], state[:3], strict=True)), fed.age
+        )
         state = kept._replace(age=np.where(gap, state.age + 1, fed.age).astype(np.float32))
 
 
