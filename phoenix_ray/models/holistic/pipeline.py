@@ -67,6 +67,11 @@ MIN_FACE_SCORE = 0.5
 # The hand network's z has another unit than its x (MediaPipe: `normalize_z`).
 HAND_DEPTH_SCALE = 0.4
 
+# `scale` and `shift_y` of `geometry.enlarge`: from a hand or face as the pose gives it to the ROI in which to look for
+# it, and from what is found there to the ROI of its landmarks.
+HAND_OF_POSE_MARGIN, HAND_MARGIN = (2.7, -0.1), (1.0, -0.1)
+FACE_OF_POSE_MARGIN, FACE_MARGIN = (3.0, 0.0), (2.0, -0.1)
+
 
 class FoundPart(NamedTuple):
     """Landmarks float32 (N, K, axes), NaN throughout where missing; score float32 (N,), NaN where not computed."""
@@ -205,14 +210,14 @@ class HolisticPipeline:
 
         center = divide(2 * index_finger + little_finger, 3)
         rotation = geometry.rotation_towards(wrist, center, UPWARDS)
-        roi = geometry.enlarge(geometry.square_through(center, wrist, rotation, size), size, scale=2.7, shift_y=-0.1)
+        roi = geometry.enlarge(geometry.square_through(center, wrist, rotation, size), size, *HAND_OF_POSE_MARGIN)
         visible = visibility > MIN_WRIST_VISIBILITY
         (alignment,) = self._look(images, size, roi, HAND_RECROP, read, [(2, 2)], visible)
 
         alignment = geometry.in_pixels(alignment, size)
         center, edge = alignment[:, HAND_CENTER, :], alignment[:, HAND_EDGE, :]
         rotation = geometry.rotation_towards(center, edge, DOWNWARDS)
-        return geometry.enlarge(geometry.square_through(center, edge, rotation, size), size, scale=1.0, shift_y=-0.1)
+        return geometry.enlarge(geometry.square_through(center, edge, rotation, size), size, *HAND_MARGIN)
 
     def _hands(self, images: Cropper, roi: Rect) -> FoundPart:
         """Return the hands within the ROIs (2 N,), which go through the network as one batch."""
@@ -242,12 +247,12 @@ class HolisticPipeline:
         points = pose[:, FACE_OF_POSE, :2]
         pixels = geometry.in_pixels(points, size)
         rotation = geometry.rotation_towards(pixels[:, RIGHT_EYE_OF_POSE, :], pixels[:, LEFT_EYE_OF_POSE, :], LEVEL)
-        roi = geometry.enlarge(geometry.bounds_of_landmarks(points, rotation), size, scale=3.0)
+        roi = geometry.enlarge(geometry.bounds_of_landmarks(points, rotation), size, *FACE_OF_POSE_MARGIN)
         (keypoints,) = self._look(images, size, roi, FACE_DETECTION, read, [(6, 2)])
 
         pixels = geometry.in_pixels(keypoints, size)
         rotation = geometry.rotation_towards(pixels[:, RIGHT_EYE, :], pixels[:, LEFT_EYE, :], LEVEL)
-        return geometry.enlarge(geometry.bounds_of_keypoints(keypoints, rotation), size, scale=2.0, shift_y=-0.1)
+        return geometry.enlarge(geometry.bounds_of_keypoints(keypoints, rotation), size, *FACE_MARGIN)
 
     def _face(self, images: Cropper, roi: Rect) -> FoundPart:
         """Return the face within the ROI."""
