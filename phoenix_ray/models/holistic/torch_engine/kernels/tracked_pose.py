@@ -12,6 +12,7 @@ import triton
 import triton.language as tl
 
 from phoenix_ray.models.holistic import tracking
+from phoenix_ray.models.holistic.torch_engine.kernels.detections import pick
 from phoenix_ray.models.holistic.torch_engine.kernels.elementary import wide
 from phoenix_ray.models.holistic.torch_engine.kernels.filters import (
     AUXILIARY_FILTER,
@@ -21,6 +22,7 @@ from phoenix_ray.models.holistic.torch_engine.kernels.filters import (
     smooth,
 )
 from phoenix_ray.models.holistic.torch_engine.kernels.launching import launch
+from phoenix_ray.models.holistic.torch_engine.kernels.pose import BODY_COLUMNS, PoseColumns
 from phoenix_ray.models.holistic.torch_engine.kernels.rectangles import (
     body_roi,
     in_pixels,
@@ -41,9 +43,7 @@ FACE_STATE = tl.constexpr(int(_COLUMNS.face[0, 0, 0]))
 
 POINTS = tl.constexpr(POSE_POINTS)
 POSE_NUMBERS, AUXILIARY_NUMBERS = tl.constexpr(3 * POSE_POINTS), tl.constexpr(3 * AUXILIARY_POINTS)
-# In a row of landmarks the pose has four numbers a point; then come its world coordinates, then the hands.
-WORLD_COLUMN = tl.constexpr(4 * POSE_POINTS)
-HANDS_COLUMN = tl.constexpr(4 * POSE_POINTS + 3 * POSE_POINTS)
+BODY_WORLD, BODY_SCORE = tl.constexpr(BODY_COLUMNS.world), tl.constexpr(BODY_COLUMNS.score)
 VISIBILITY_ALPHA = tl.constexpr(tracking.VISIBILITY_ALPHA)
 MIN_OBJECT_SCALE = tl.constexpr(tracking.MIN_OBJECT_SCALE)
 COPY_BLOCK = tl.constexpr(512)
@@ -51,86 +51,76 @@ COPY_BLOCK = tl.constexpr(512)
 
 def filter_body(
     frames: DeviceFrames,
-    points: torch.Tensor,
-    auxiliary: torch.Tensor,
-    world: torch.Tensor,
+    body: torch.Tensor,
     states: torch.Tensor,
     rows: torch.Tensor,
+    columns: PoseColumns,
     *,
     smooth: bool,
 ) -> None:
-    """Write the filtered pose, its world coordinates, and the state of its filters and of the body's ROI into `rows`.
-
-    The three poses may be views, as long as a point's numbers lie together.
+    """Write the filtered pose, its score, and the next state of its filters and of the body's ROI into `rows`.
 
     Args:
         frames: N frames.
-        points: float32 (N, 33, 4): the pose as the network finds it, normalised, with visibility; NaN where missing.
-        auxiliary: float32 (N, 2, 3 or more).
-        world: float32 (N, 33, 3), in metres.
+        body: float32 (N, BODY_NUMBERS): what `read_body` returns.
         states: float32 (N, state size): the states before.
         rows: float32 (N, columns of landmarks and then of states).
+        columns: Where the pose stands in a row.
         smooth: Whether to smooth the pose. Auxiliary points are smoothed in any case.
     """
     count, state_size = states.shape
     arguments = {
-        "points": points,
-        "auxiliary": auxiliary,
-        "world": world,
+        "body": body,
         "states": states,
         "table": frames.table,
         "rows": rows,
         "count": count,
-        "points_row": points.stride(0),
-        "points_step": points.stride(1),
-        "auxiliary_row": auxiliary.stride(0),
-        "auxiliary_step": auxiliary.stride(1),
-        "world_row": world.stride(0),
-        "world_step": world.stride(1),
+        "body_size": body.stride(0),
         "state_size": state_size,
-        "rows_row": rows.stride(0),
+        "row_size": rows.stride(0),
         "state_column": rows.shape[1] - state_size,
     }
-    moved = 4 * count * (2 * HANDS_STATE.value + 2 * HANDS_COLUMN.value)
-    launch(filter_poses, (count,), arguments, {"smooths": smooth}, bytes_moved=moved)
+    constants = {
+        "point_column": columns.points,
+        "world_column": columns.world,
+        "score_column": columns.score,
+        "smooths": smooth,
+    }
+    launch(filter_poses, (count,), arguments, constants, bytes_moved=2 * body.nbytes + 8 * count * HANDS_STATE.value)
 
 
 @triton.jit
 def filter_poses(
-    points,
-    auxiliary,
-    world,
+    body,
     states,
     table,
     rows,
     count,
-    points_row,
-    points_step,
-    auxiliary_row,
-    auxiliary_step,
-    world_row,
-    world_step,
+    body_size,
     state_size,
-    rows_row,
+    row_size,
     state_column,
+    point_column: tl.constexpr,
+    world_column: tl.constexpr,
+    score_column: tl.constexpr,
     smooths: tl.constexpr,
 ):
     video = tl.program_id(0).to(tl.int64)
     size = load_size(table, video, count)
-    points += video * points_row
-    auxiliary += video * auxiliary_row
-    world += video * world_row
+    body += video * body_size
     last = states + video * state_size
-    rows += video * rows_row
+    rows += video * row_size
     memory = rows + state_column
+    tl.store(rows + score_column, tl.load(body + BODY_SCORE))
 
+    auxiliary = body + 4 * POINTS
     center_x, center_y = tl.load(auxiliary), tl.load(auxiliary + 1)
-    edge_x, edge_y = tl.load(auxiliary + auxiliary_step), tl.load(auxiliary + auxiliary_step + 1)
+    edge_x, edge_y = tl.load(auxiliary + 4), tl.load(auxiliary + 5)
     found = center_x == center_x
     scale = object_scale(center_x, center_y, edge_x, edge_y, size)
     number = tl.arange(0, 8)
     exists = number < AUXILIARY_NUMBERS
-    values = tl.load(auxiliary + number // 3 * auxiliary_step + number % 3, mask=exists, other=0.0)
+    values = tl.load(auxiliary + number // 3 * 4 + number % 3, mask=exists, other=0.0)
     values = filter_pixels(
         values,
         number,
@@ -151,11 +141,11 @@ def filter_poses(
     number = tl.arange(0, 128)
     point, axis = number // 3, number % 3
     exists = number < POSE_NUMBERS
-    pose_values = tl.load(points + point * points_step + axis, mask=exists, other=0.0)
-    world_values = tl.load(world + point * world_step + axis, mask=exists, other=0.0)
+    pose_values = tl.load(body + point * 4 + axis, mask=exists, other=0.0)
+    world_values = tl.load(body + BODY_WORLD + number, mask=exists, other=0.0)
     point_number = tl.arange(0, 64)
     is_point = point_number < POINTS
-    visibility = tl.load(points + point_number * points_step + 3, mask=is_point, other=0.0)
+    visibility = tl.load(body + 4 * point_number + 3, mask=is_point, other=0.0)
     if smooths:
         pose_values = filter_pixels(
             pose_values,
@@ -188,9 +178,9 @@ def filter_poses(
         pose_values = tl.div_rn(pose_values * pixel_scale, pixel_scale)
         copy(last, memory, POSE_STATE, AUXILIARY_STATE)
         copy(last, memory, WORLD_STATE, HANDS_STATE)
-    tl.store(rows + 4 * point + axis, pose_values, mask=exists)
-    tl.store(rows + 4 * point_number + 3, visibility, mask=is_point)
-    tl.store(rows + WORLD_COLUMN + number, world_values, mask=exists)
+    tl.store(rows + point_column + 4 * point + axis, pose_values, mask=exists)
+    tl.store(rows + point_column + 4 * point_number + 3, visibility, mask=is_point)
+    tl.store(rows + world_column + number, world_values, mask=exists)
 
 
 @triton.jit
@@ -262,10 +252,3 @@ def filter_values(values, number, count: tl.constexpr, last, memory, feeds, keep
 def copy(last, memory, start: tl.constexpr, end: tl.constexpr):
     column = start + tl.arange(0, COPY_BLOCK)
     tl.store(memory + column, tl.load(last + column, mask=column < end), mask=column < end)
-
-
-@triton.jit
-def pick(block, is_picked):
-    """Return the number of a float32 block that is picked, with its sign even where it is 0."""
-    bits = tl.where(is_picked, block.to(tl.int32, bitcast=True), 0)
-    return tl.sum(bits, axis=0).to(tl.float32, bitcast=True)

@@ -1,7 +1,7 @@
-"""`tracking` of ROIs inside of kernels: those of the frame before, the choice between them and new ones, what stays.
+"""`tracking` of ROIs in kernels: those of the frame before, the choice between them and new ones, and what is kept.
 
-States are rows of `tracking.Memory.rows`, ROIs are float32 (5, M) with the fields of `geometry.Rect`, NaN where there is
-none. A state's hands are 2 N items: all left hands of N videos, then all right hands.
+States are rows of `tracking.Memory.rows`. ROIs travel between stages as in `rois`; those of hands are 2 N: of all left
+hands of N videos, then of all right hands.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from phoenix_ray.models.holistic.torch_engine.kernels.rectangles import (
     rotation_towards,
 )
 from phoenix_ray.models.holistic.torch_engine.kernels.regions import DeviceFrames
-from phoenix_ray.models.holistic.torch_engine.kernels.tracked_pose import FACE_STATE, HANDS_COLUMN, HANDS_STATE
+from phoenix_ray.models.holistic.torch_engine.kernels.tracked_pose import FACE_STATE, HANDS_STATE
 from phoenix_ray.models.holistic.tracking import FACE_NEARNESS, HAND_NEARNESS, Nearness
 
 HAND_POINTS = tl.constexpr(tracking.HAND_POINTS)
@@ -79,7 +79,7 @@ def choose_bodies(states, found, chosen, count, state_size, detects: tl.constexp
 
 
 def tracked_hand_rois(frames: DeviceFrames, states: torch.Tensor, found: torch.Tensor) -> torch.Tensor:
-    """Return the ROIs of hands, float32 (5, 2 N): that of the frame before, where it lies near the found one, else that.
+    """Return the ROIs of hands, float32 (5, 2 N): those of the frame before, where they lie near the found ones.
 
     Args:
         frames: N frames.
@@ -92,7 +92,7 @@ def tracked_hand_rois(frames: DeviceFrames, states: torch.Tensor, found: torch.T
 def tracked_face_rois(
     frames: DeviceFrames, states: torch.Tensor, found: torch.Tensor, face_points: int
 ) -> torch.Tensor:
-    """Return the ROIs of faces, float32 (5, N): that of the frame before, where it lies near the found one, else that.
+    """Return the ROIs of faces, float32 (5, N): those of the frame before, where they lie near the found ones.
 
     Args:
         frames: N frames.
@@ -287,14 +287,22 @@ def reach(values, exists):
     return tl.where(highest_value < SMALLEST_POSITIVE, SMALLEST_POSITIVE, highest_value)
 
 
-def remember(rows: torch.Tensor, state_size: int, face_points: int) -> None:
-    """Write x and y of hands and face into the states, which are the last columns of rows of the result."""
+def remember(rows: torch.Tensor, column: int, state_size: int, face_points: int) -> None:
+    """Write x and y of hands and face into the states.
+
+    Args:
+        rows: float32 (N, columns of landmarks and then of states).
+        column: Column of the left hand's first number; the right hand and the face follow.
+        state_size: Numbers of a state.
+        face_points: 468 or 478.
+    """
     count = rows.shape[0]
     numbers = 2 * (2 * HAND_POINTS.value + face_points)
     arguments = {
         "rows": rows,
         "row_size": rows.stride(0),
-        "first": rows.shape[1] - state_size + HANDS_STATE.value,
+        "source": column,
+        "target": rows.shape[1] - state_size + HANDS_STATE.value,
         "numbers": numbers,
     }
     grid = (count, triton.cdiv(numbers, NUMBERS_TOGETHER))
@@ -302,10 +310,10 @@ def remember(rows: torch.Tensor, state_size: int, face_points: int) -> None:
 
 
 @triton.jit
-def copy_parts(rows, row_size, first, numbers, block: tl.constexpr):
+def copy_parts(rows, row_size, source, target, numbers, block: tl.constexpr):
     rows += tl.program_id(0).to(tl.int64) * row_size
     number = tl.program_id(1) * block + tl.arange(0, block)
     exists = number < numbers
     # Three numbers a point in the landmarks, two in the state.
-    value = tl.load(rows + HANDS_COLUMN + number // 2 * 3 + number % 2, mask=exists)
-    tl.store(rows + first + number, value, mask=exists)
+    value = tl.load(rows + source + number // 2 * 3 + number % 2, mask=exists)
+    tl.store(rows + target + number, value, mask=exists)

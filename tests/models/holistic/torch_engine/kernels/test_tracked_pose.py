@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 from phoenix_ray.models.holistic import tracking
 from phoenix_ray.models.holistic.geometry import ImageSize
 from phoenix_ray.models.holistic.torch_engine.kernels import tracked_pose
+from phoenix_ray.models.holistic.torch_engine.kernels.pose import PoseColumns
 from phoenix_ray.models.holistic.torch_engine.kernels.regions import DeviceFrames
+from phoenix_ray.models.holistic.torch_engine.kernels.rows import RowColumns
 from phoenix_ray.models.holistic.tracking import AUXILIARY_POINTS, POSE_POINTS, Body, Memory
 from tests.models.holistic.torch_engine.kernels.test_elementary import assert_same_bits
 
 FloatArray = NDArray[np.float32]
-# Columns of landmarks before the state, for Pose alone and for Holistic with 468 points of the face.
-LANDMARK_COLUMNS = {0: 7 * 33 + 1, 468: 7 * 33 + 3 * (42 + 468) + 4}
 
 
 def frames_of(sizes: NDArray[np.int64], device_name: str) -> DeviceFrames:
@@ -51,29 +51,28 @@ def bodies(count: int, random: np.random.Generator, missing: NDArray[np.bool_]) 
 def in_a_kernel(
     body: Body, states: FloatArray, sizes: NDArray[np.int64], face_points: int, device_name: str, *, smooth: bool
 ) -> tuple[FloatArray, FloatArray]:
-    """Return pose and world coordinates in a row, and the states up to the hands.
-
-    Pose and auxiliary points are given as the network has them, one after the other in a tensor.
-    """
-    columns = LANDMARK_COLUMNS[face_points]
-    extended = np.concatenate([body.auxiliary, body.auxiliary[:, :, :1]], axis=2)
-    joined = torch.from_numpy(np.concatenate([body.points, extended], axis=1)).to(device_name)
-    rows = torch.full((len(states), columns + states.shape[1]), 7.0, device=device_name)
+    """Return pose and world coordinates in a row, and the states up to the hands."""
+    count, columns = len(states), RowColumns.of_face(face_points)
+    scores = np.arange(count, dtype=np.float32)[:, None]
+    auxiliary = np.concatenate([body.auxiliary, body.auxiliary[:, :, :1]], axis=2)
+    parts = (body.points, auxiliary, body.world, scores)
+    numbers = np.concatenate([part.reshape(count, -1) for part in parts], axis=1)
+    rows = torch.full((count, columns.count + states.shape[1]), 7.0, device=device_name)
     tracked_pose.filter_body(
         frames_of(sizes, device_name),
-        joined[:, :POSE_POINTS],
-        joined[:, POSE_POINTS:],
-        torch.from_numpy(body.world).to(device_name),
+        torch.from_numpy(numbers).to(device_name),
         torch.from_numpy(states).to(device_name),
         rows,
+        PoseColumns(columns.points["pose"], columns.points["pose_world"], columns.score["pose"]),
         smooth=smooth,
     )
     table: FloatArray = rows.cpu().numpy()
-    pose, others = np.split(table, [7 * POSE_POINTS], axis=1)
-    others, memory = np.split(others, [columns - 7 * POSE_POINTS], axis=1)
-    memory, parts = np.split(memory, [Memory.numbers(0)], axis=1)
+    landmarks, memory = np.split(table, [columns.count], axis=1)
+    memory, others = np.split(memory, [Memory.numbers(0)], axis=1)
+    pose, parts_and_scores = np.split(landmarks, [7 * POSE_POINTS], axis=1)
+    np.testing.assert_array_equal(landmarks[:, columns.score["pose"], None], scores)
+    assert np.count_nonzero(parts_and_scores == 7) >= count * (columns.count - 7 * POSE_POINTS - 1)
     assert (others == 7).all()
-    assert (parts == 7).all()
     return pose.copy(), memory.copy()
 
 

@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from phoenix_ray.models.holistic import tracking
 from phoenix_ray.models.holistic.geometry import ImageSize, Rect
 from phoenix_ray.models.holistic.torch_engine.kernels import tracked_regions
+from phoenix_ray.models.holistic.torch_engine.kernels.rows import RowColumns
 from phoenix_ray.models.holistic.tracking import FACE_NEARNESS, HAND_NEARNESS, HAND_POINTS, Memory, choose_roi
 from tests.models.holistic.torch_engine.kernels.test_elementary import assert_same_bits
-from tests.models.holistic.torch_engine.kernels.test_tracked_pose import LANDMARK_COLUMNS, as_sizes, frames_of, sizes_of
+from tests.models.holistic.torch_engine.kernels.test_tracked_pose import as_sizes, frames_of, sizes_of
 
 FloatArray = NDArray[np.float32]
 
@@ -133,16 +134,15 @@ def test_a_body_is_looked_for_where_it_was_and_else_where_it_is_found(device_nam
 
 @pytest.mark.parametrize("face_points", [468, 478])
 def test_hands_and_face_are_remembered_and_nothing_else_is_written(face_points: int, device_name: str) -> None:
-    columns, state_size = LANDMARK_COLUMNS[468] + 3 * (face_points - 468), Memory.numbers(face_points)
-    rows = np.random.default_rng(11).normal(0, 1, (3, columns + state_size)).astype(np.float32)
+    columns, state_size = RowColumns.of_face(face_points), Memory.numbers(face_points)
+    rows = np.random.default_rng(11).normal(0, 1, (3, columns.count + state_size)).astype(np.float32)
     rows[1, 300:] = math.nan
     expected = rows.copy()
-    memory = Memory.from_rows(expected[:, columns:], face_points)
-    first = 7 * 33
-    for part, points in ((memory.left_hand, HAND_POINTS), (memory.right_hand, HAND_POINTS), (memory.face, face_points)):
-        part[:] = rows[:, first : first + 3 * points].reshape(3, points, 3)[:, :, :2]
-        first += 3 * points
-    expected[:, columns:] = memory.rows()
+    memory = Memory.from_rows(expected[:, columns.count :], face_points)
+    for name, points in (("left_hand", HAND_POINTS), ("right_hand", HAND_POINTS), ("face", face_points)):
+        first = columns.points[name]
+        getattr(memory, name)[:] = rows[:, first : first + 3 * points].reshape(3, points, 3)[:, :, :2]
+    expected[:, columns.count :] = memory.rows()
     found = torch.from_numpy(rows.copy()).to(device_name)
-    tracked_regions.remember(found, state_size, face_points)
+    tracked_regions.remember(found, columns.points["left_hand"], state_size, face_points)
     assert_same_bits(expected, found.cpu().numpy())
