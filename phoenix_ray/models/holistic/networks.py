@@ -186,7 +186,7 @@ class Networks:
     def pose_detection(self, crops: Array) -> Detections:
         """Return 2254 boxes with 4 keypoints."""
         regressors, logits = self._pose_detection(crops)
-        return Detections(regressors, logits[:, :, 0])
+        return Detections(regressors, logits.reshape(logits.shape[:2]))
 
     def pose_landmark(self, crops: Array) -> PoseOutput:
         """Return the pose in the middle of each crop."""
@@ -201,12 +201,12 @@ class Networks:
     def hand_landmark(self, crops: Array) -> HandOutput:
         """Return the hand in the middle of each crop."""
         points, logit = self._hand_landmark(crops)
-        return HandOutput(points.reshape(-1, 21, 3), logit[:, 0])
+        return HandOutput(points.reshape(-1, 21, 3), logit.reshape(-1))
 
     def face_detection(self, crops: Array) -> Detections:
         """Return 896 boxes with 6 keypoints."""
         regressors, logits = self._face_detection(crops)
-        return Detections(regressors, logits[:, :, 0])
+        return Detections(regressors, logits.reshape(logits.shape[:2]))
 
     def face_landmark(self, crops: Array) -> FaceOutput:
         """Return the face in the middle of each crop."""

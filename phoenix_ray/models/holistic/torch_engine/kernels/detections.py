@@ -16,7 +16,7 @@ from phoenix_ray.models.holistic import decoding, pipeline
 from phoenix_ray.models.holistic.networks import FACE_DETECTION, POSE_DETECTION, Detections
 from phoenix_ray.models.holistic.pipeline import MIN_FACE_DETECTION_SCORE
 from phoenix_ray.models.holistic.torch_engine.kernels.elementary import powers_on, sigmoid
-from phoenix_ray.models.holistic.torch_engine.kernels.launching import launch
+from phoenix_ray.models.holistic.torch_engine.kernels.launching import launch, strides
 from phoenix_ray.models.holistic.torch_engine.kernels.rectangles import (
     LEVEL,
     NAN,
@@ -95,10 +95,8 @@ def _read(
         "table": frames.table,
         "rois": rois,
         "count": count,
-        "regressor_image": boxes.regressors.stride(0),
-        "regressor_box": boxes.regressors.stride(1),
-        "logit_image": boxes.logits.stride(0),
-        "logit_box": boxes.logits.stride(1),
+        **strides("regressor", boxes.regressors, "image", "box", "number"),
+        **strides("logit", boxes.logits, "image", "box"),
     }
     constants = {
         "box_count": box_count,
@@ -120,6 +118,7 @@ def best_detection(
     anchors,
     powers,
     regressor_box,
+    regressor_number,
     logit_box,
     box_count: tl.constexpr,
     numbers: tl.constexpr,
@@ -136,8 +135,8 @@ def best_detection(
     exists = place < box_count
     score = sigmoid(tl.load(logits + place * logit_box, mask=exists, other=0.0), powers)
     box = regressors + place * regressor_box
-    left, right, width = _side(box, anchors + place * 2, exists, input_size)
-    top, bottom, height = _side(box + 1, anchors + place * 2 + 1, exists, input_size)
+    left, right, width = _side(box, regressor_number, anchors + place * 2, exists, input_size)
+    top, bottom, height = _side(box + regressor_number, regressor_number, anchors + place * 2 + 1, exists, input_size)
     counts = exists & (score >= min_score) & (width >= 0) & (height >= 0)
 
     # Of equal scores, the first is the best.
@@ -158,9 +157,8 @@ def best_detection(
     while key > 0:
         weight = (key >> PLACE_BITS).to(tl.int32).to(tl.float32, bitcast=True)
         index = ((key & LAST_PLACE) ^ LAST_PLACE).to(tl.int32)
-        offset = tl.load(
-            regressors + index * regressor_box + BOX_NUMBERS + number, mask=number < numbers, other=0.0
-        )
+        given = regressors + index * regressor_box + (number + BOX_NUMBERS) * regressor_number
+        offset = tl.load(given, mask=number < numbers, other=0.0)
         keypoint = tl.div_rn(offset, input_size) + tl.load(anchors + index * 2 + number % 2)
         total += weight
         sums += keypoint * weight
@@ -170,10 +168,10 @@ def best_detection(
 
 
 @triton.jit
-def _side(box, anchor, exists, input_size):
+def _side(box, number_stride, anchor, exists, input_size):
     """Return where boxes begin and end along an axis, and their extent, which is rounded once more."""
     center = tl.div_rn(tl.load(box, mask=exists, other=0.0), input_size) + tl.load(anchor, mask=exists, other=0.0)
-    half = 0.5 * tl.div_rn(tl.load(box + 2, mask=exists, other=0.0), input_size)
+    half = 0.5 * tl.div_rn(tl.load(box + 2 * number_stride, mask=exists, other=0.0), input_size)
     lowest = center - half
     extent = (center + half) - lowest
     return lowest, lowest + extent, extent
@@ -213,6 +211,7 @@ def _read_rois(
     count,
     regressor_image,
     regressor_box,
+    regressor_number,
     logit_image,
     logit_box,
     box_count: tl.constexpr,
@@ -230,6 +229,7 @@ def _read_rois(
         anchors,
         powers,
         regressor_box,
+        regressor_number,
         logit_box,
         box_count,
         numbers,

@@ -10,7 +10,7 @@ import triton.language as tl
 
 from phoenix_ray.models.holistic import pipeline
 from phoenix_ray.models.holistic.torch_engine.kernels.elementary import powers_on, sigmoid
-from phoenix_ray.models.holistic.torch_engine.kernels.launching import launch
+from phoenix_ray.models.holistic.torch_engine.kernels.launching import launch, strides
 from phoenix_ray.models.holistic.torch_engine.kernels.rectangles import (
     LEVEL,
     NAN,
@@ -55,7 +55,13 @@ def face_rois_of_pose(frames: DeviceFrames, rows: torch.Tensor, pose_column: int
 
 
 def read_faces(
-    regions: Regions, points: torch.Tensor, logits: torch.Tensor, unit: float, rows: torch.Tensor, column: int, score: int
+    regions: Regions,
+    points: torch.Tensor,
+    logits: torch.Tensor,
+    unit: float,
+    rows: torch.Tensor,
+    column: int,
+    score: int,
 ) -> None:
     """Write faces into rows of the result, NaN where there is none.
 
@@ -77,8 +83,8 @@ def read_faces(
         "boxes": regions.boxes,
         "rows": rows,
         "count": count,
-        "landmark_face": points.stride(0),
-        "logit_face": logits.stride(0),
+        **strides("landmark", points, "face", "point", "axis"),
+        **strides("logit", logits, "face"),
         "row_size": rows.stride(0),
     }
     moved = 2 * points.nbytes + regions.boxes.nbytes
@@ -118,6 +124,8 @@ def write_faces(
     rows,
     count,
     landmark_face,
+    landmark_point,
+    landmark_axis,
     logit_face,
     row_size,
     face_points: tl.constexpr,
@@ -134,10 +142,10 @@ def write_faces(
 
     point = tl.program_id(1) * POINTS_TOGETHER + tl.arange(0, POINTS_TOGETHER)
     exists = point < face_points
-    given = landmarks + face * landmark_face + point * 3
+    given = landmarks + face * landmark_face + point * landmark_point
     x = tl.div_rn(tl.load(given, mask=exists, other=0.0), unit)
-    y = tl.div_rn(tl.load(given + 1, mask=exists, other=0.0), unit)
-    z = tl.div_rn(tl.load(given + 2, mask=exists, other=0.0), unit)
+    y = tl.div_rn(tl.load(given + landmark_axis, mask=exists, other=0.0), unit)
+    z = tl.div_rn(tl.load(given + 2 * landmark_axis, mask=exists, other=0.0), unit)
     x, y, z = project(x, y, z, load_roi(boxes, face, count), load_letterbox(boxes, face, count))
     written = rows + point_column + point * 3
     tl.store(written, tl.where(found, x, NAN), mask=exists)

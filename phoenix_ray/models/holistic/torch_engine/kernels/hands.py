@@ -12,7 +12,7 @@ import triton.language as tl
 from phoenix_ray.models.holistic import pipeline, tracking
 from phoenix_ray.models.holistic.networks import HAND_LANDMARK, HAND_RECROP, HandOutput
 from phoenix_ray.models.holistic.torch_engine.kernels.elementary import powers_on, sigmoid
-from phoenix_ray.models.holistic.torch_engine.kernels.launching import launch
+from phoenix_ray.models.holistic.torch_engine.kernels.launching import launch, strides
 from phoenix_ray.models.holistic.torch_engine.kernels.rectangles import (
     DOWNWARDS,
     NAN,
@@ -53,9 +53,7 @@ def hand_rois_of_pose(frames: DeviceFrames, rows: torch.Tensor, pose_column: int
     rois = torch.empty((5, 2 * count), dtype=torch.float32, device=rows.device)
     arguments = {"rows": rows, "table": frames.table, "rois": rois, "frame_count": count, "row_size": rows.stride(0)}
     moved = rois.nbytes + frames.table.nbytes + 2 * count * 4 * 10
-    launch(
-        find_hands_of_poses, (2 * count,), arguments, {"pose_column": pose_column}, warps=1, bytes_moved=moved
-    )
+    launch(find_hands_of_poses, (2 * count,), arguments, {"pose_column": pose_column}, warps=1, bytes_moved=moved)
     return rois
 
 
@@ -76,7 +74,7 @@ def hand_rois(frames: DeviceFrames, regions: Regions, points: torch.Tensor) -> t
         "table": frames.table,
         "rois": rois,
         "frame_count": count,
-        "point_hand": points.stride(0),
+        **strides("point", points, "hand", "number", "axis"),
     }
     launch(find_hands, (2 * count,), arguments, {}, warps=1)
     return rois
@@ -102,8 +100,8 @@ def read_hands(regions: Regions, output: HandOutput, rows: torch.Tensor, points:
         "boxes": regions.boxes,
         "rows": rows,
         "frame_count": count,
-        "landmark_hand": output.landmarks.stride(0),
-        "logit_hand": output.logit.stride(0),
+        **strides("landmark", output.landmarks, "hand", "point", "axis"),
+        **strides("logit", output.logit, "hand"),
         "row_size": rows.stride(0),
     }
     moved = 2 * output.landmarks.nbytes + regions.boxes.nbytes
@@ -131,12 +129,13 @@ def find_hands_of_poses(rows, table, rois, frame_count, row_size, pose_column: t
 
 
 @triton.jit
-def find_hands(points, present, boxes, table, rois, frame_count, point_hand):
+def find_hands(points, present, boxes, table, rois, frame_count, point_hand, point_number, point_axis):
     hand = tl.program_id(0).to(tl.int64)
     size = load_size(table, hand % frame_count, frame_count)
     roi, letterbox = load_roi(boxes, hand, 2 * frame_count), load_letterbox(boxes, hand, 2 * frame_count)
-    center_x, center_y = _place(points + hand * point_hand + 2 * HAND_CENTER, roi, letterbox, size)
-    edge_x, edge_y = _place(points + hand * point_hand + 2 * HAND_EDGE, roi, letterbox, size)
+    points += hand * point_hand
+    center_x, center_y = _place(points + point_number * HAND_CENTER, point_axis, roi, letterbox, size)
+    edge_x, edge_y = _place(points + point_number * HAND_EDGE, point_axis, roi, letterbox, size)
     rotation = rotation_towards(center_x, center_y, edge_x, edge_y, DOWNWARDS)
     square = square_through(center_x, center_y, edge_x, edge_y, rotation, size)
     found = tl.load(present + hand) != 0
@@ -144,9 +143,9 @@ def find_hands(points, present, boxes, table, rois, frame_count, point_hand):
 
 
 @triton.jit
-def _place(point, roi, letterbox, size):
+def _place(point, axis, roi, letterbox, size):
     """Return where a point of the recrop network lies in the frame, in pixels."""
-    x, y = tl.div_rn(tl.load(point), RECROP_SIZE), tl.div_rn(tl.load(point + 1), RECROP_SIZE)
+    x, y = tl.div_rn(tl.load(point), RECROP_SIZE), tl.div_rn(tl.load(point + axis), RECROP_SIZE)
     x, y, _ = project(x, y, x, roi, letterbox)
     return in_pixels(x, y, size)
 
@@ -161,6 +160,8 @@ def write_hands(
     rows,
     frame_count,
     landmark_hand,
+    landmark_point,
+    landmark_axis,
     logit_hand,
     row_size,
     point_column: tl.constexpr,
@@ -177,10 +178,10 @@ def write_hands(
 
     point = tl.arange(0, POINT_BLOCK)
     exists = point < HAND_POINTS
-    given = landmarks + hand * landmark_hand + point * 3
+    given = landmarks + hand * landmark_hand + point * landmark_point
     x = tl.div_rn(tl.load(given, mask=exists, other=0.0), LANDMARK_SIZE)
-    y = tl.div_rn(tl.load(given + 1, mask=exists, other=0.0), LANDMARK_SIZE)
-    z = tl.div_rn(tl.load(given + 2, mask=exists, other=0.0), LANDMARK_SIZE)
+    y = tl.div_rn(tl.load(given + landmark_axis, mask=exists, other=0.0), LANDMARK_SIZE)
+    z = tl.div_rn(tl.load(given + 2 * landmark_axis, mask=exists, other=0.0), LANDMARK_SIZE)
     roi, letterbox = load_roi(boxes, hand, 2 * frame_count), load_letterbox(boxes, hand, 2 * frame_count)
     x, y, z = project(x, y, tl.div_rn(z, HAND_DEPTH_SCALE), roi, letterbox)
     written = rows + point_column + side * step + point * 3

@@ -90,6 +90,11 @@ def launch(
         kernel[grid](**arguments, **constants, num_warps=warps, num_stages=stages, enable_fp_fusion=False)
 
 
+def strides(name: str, tensor: torch.Tensor, *axes: str) -> dict[str, int]:
+    """Return the strides of a tensor as arguments of a kernel, called `{name}_{axis}`."""
+    return {f"{name}_{axis}": stride for axis, stride in zip(axes, tensor.stride(), strict=True)}
+
+
 @contextmanager
 def recording() -> Iterator[list[Launch]]:
     """Note all launches of this process until the block ends."""

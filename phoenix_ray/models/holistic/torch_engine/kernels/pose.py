@@ -11,7 +11,7 @@ import triton.language as tl
 from phoenix_ray.models.holistic import decoding, tracking
 from phoenix_ray.models.holistic.networks import POSE_LANDMARK, PoseOutput
 from phoenix_ray.models.holistic.torch_engine.kernels.elementary import powers_on, sigmoid
-from phoenix_ray.models.holistic.torch_engine.kernels.launching import launch
+from phoenix_ray.models.holistic.torch_engine.kernels.launching import launch, strides
 from phoenix_ray.models.holistic.torch_engine.kernels.rectangles import (
     NAN,
     larger,
@@ -105,10 +105,10 @@ def _read(
         "table": frames.table,
         "rows": rows,
         "count": count,
-        "landmark_pose": output.landmarks.stride(0),
-        "logit_pose": output.logit.stride(0),
-        "world_pose": output.world.stride(0),
-        **dict(zip(("heatmap_pose", "heatmap_row", "heatmap_column", "heatmap_point"), heatmap.stride(), strict=True)),
+        **strides("landmark", output.landmarks, "pose", "point", "axis"),
+        **strides("logit", output.logit, "pose"),
+        **strides("world", output.world, "pose", "point", "axis"),
+        **strides("heatmap", heatmap, "pose", "row", "column", "point"),
         "row_size": rows.stride(0),
     }
     constants = {
@@ -137,8 +137,12 @@ def read_poses(
     rows,
     count,
     landmark_pose,
+    landmark_point,
+    landmark_axis,
     logit_pose,
     world_pose,
+    world_point,
+    world_axis,
     heatmap_pose,
     heatmap_row,
     heatmap_column,
@@ -163,15 +167,13 @@ def read_poses(
 
     point = tl.arange(0, POINT_BLOCK)
     exists = point < READ_POINTS
-    given = landmarks + pose * landmark_pose + point * 5
+    given = landmarks + pose * landmark_pose + point * landmark_point
     x = tl.div_rn(tl.load(given, mask=exists, other=0.0), INPUT_SIZE)
-    y = tl.div_rn(tl.load(given + 1, mask=exists, other=0.0), INPUT_SIZE)
-    z = tl.div_rn(tl.load(given + 2, mask=exists, other=0.0), INPUT_SIZE)
-    visibility = sigmoid(tl.load(given + 3, mask=exists, other=0.0), powers)
+    y = tl.div_rn(tl.load(given + landmark_axis, mask=exists, other=0.0), INPUT_SIZE)
+    z = tl.div_rn(tl.load(given + 2 * landmark_axis, mask=exists, other=0.0), INPUT_SIZE)
+    visibility = sigmoid(tl.load(given + 3 * landmark_axis, mask=exists, other=0.0), powers)
     cells = heatmap + pose * heatmap_pose + point * heatmap_point
-    x, y = refine_by_heatmap(
-        x, y, cells, exists, heatmap_row, heatmap_column, powers, map_rows, map_columns, window
-    )
+    x, y = refine_by_heatmap(x, y, cells, exists, heatmap_row, heatmap_column, powers, map_rows, map_columns, window)
     x, y, z = project(x, y, z, roi, load_letterbox(boxes, pose, count))
     if not raw:
         x, y, z = through_pixels(x, y, z, load_size(table, pose, count))
@@ -183,9 +185,9 @@ def read_poses(
     tl.store(written + 3, tl.where(found, visibility, NAN), mask=exists)
 
     exists = point < POSE_POINTS
-    given, written = world + pose * world_pose + point * 3, rows + world_column + point * 3
-    x, y = tl.load(given, mask=exists, other=0.0), tl.load(given + 1, mask=exists, other=0.0)
-    z = tl.load(given + 2, mask=exists, other=0.0)
+    given, written = world + pose * world_pose + point * world_point, rows + world_column + point * 3
+    x, y = tl.load(given, mask=exists, other=0.0), tl.load(given + world_axis, mask=exists, other=0.0)
+    z = tl.load(given + 2 * world_axis, mask=exists, other=0.0)
     x, y = rotate(x, y, roi[4])
     tl.store(written, tl.where(found, x, NAN), mask=exists)
     tl.store(written + 1, tl.where(found, y, NAN), mask=exists)
@@ -212,7 +214,11 @@ def refine_by_heatmap(
     first_column = tl.where(inside, place_x, 0.0).to(tl.int32) - window // 2
     first_row = tl.where(inside, place_y, 0.0).to(tl.int32) - window // 2
 
-    total, by_column, by_row = tl.zeros(x.shape, tl.float32), tl.zeros(x.shape, tl.float32), tl.zeros(x.shape, tl.float32)
+    total, by_column, by_row = (
+        tl.zeros(x.shape, tl.float32),
+        tl.zeros(x.shape, tl.float32),
+        tl.zeros(x.shape, tl.float32),
+    )
     highest = tl.zeros(x.shape, tl.float32)
     for row_of_window in range(window):
         row = first_row + row_of_window
@@ -228,6 +234,6 @@ def refine_by_heatmap(
             highest = larger(highest, confidence)
     refined = inside & (highest >= MIN_HEATMAP_CONFIDENCE)
     weight = tl.where(refined, total, 1.0)
-    column_mean = tl.div_rn(tl.div_rn(by_column, float(columns)), weight)
-    row_mean = tl.div_rn(tl.div_rn(by_row, float(rows)), weight)
+    column_mean = tl.div_rn(tl.div_rn(by_column, columns * 1.0), weight)
+    row_mean = tl.div_rn(tl.div_rn(by_row, rows * 1.0), weight)
     return tl.where(refined, column_mean, x), tl.where(refined, row_mean, y)

@@ -3,6 +3,9 @@
 The interpreter computes `tl.dot` with numpy's matrix product and `tl.fma` with two roundings. On a GPU `tl.dot` of
 float32 with `input_precision="ieee"` is one chain of fused multiply-adds for each output, in ascending order of K and
 starting from the accumulator (`test_compiled.py` checks it in the compiled code).
+
+Nor does the interpreter waste time: it computes for each operation on integers whether it overflows and drops the
+result, and looks for what to replace in Triton whenever a kernel calls a function.
 """
 
 from __future__ import annotations
@@ -10,8 +13,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import triton.language as tl
 from numpy.typing import ArrayLike, NDArray
 from triton.runtime import interpreter
+
+_replace_builtins = interpreter._patch_lang
 
 
 def fused_multiply_add(a: ArrayLike, b: ArrayLike, c: ArrayLike) -> NDArray[np.float32]:
@@ -43,7 +49,15 @@ def _fma(builder: Any, x: Any, y: Any, z: Any) -> Any:
     return interpreter.TensorHandle(fused_multiply_add(x.data, y.data, z.data), z.dtype.scalar)
 
 
+def _replace_builtins_once(function: Any) -> Any:
+    modules = [module for module in function.__globals__.values() if module is tl or module is tl.core]
+    is_done = all(not tl.core.is_builtin(module.load) for module in modules)
+    return interpreter._LangPatchScope() if is_done else _replace_builtins(function)
+
+
 def make_exact() -> None:
     """Replace both in the interpreter, for this process."""
     interpreter.InterpreterBuilder.create_dot = _dot
     interpreter.InterpreterBuilder.create_fma = _fma
+    object.__setattr__(interpreter.interpreter_builder.options, "sanitize_overflow", False)
+    interpreter._patch_lang = _replace_builtins_once
