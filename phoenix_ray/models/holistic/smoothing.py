@@ -69,9 +69,9 @@ class OneEuroFilter:
         if scale is not None:
             change = change * xp.astype(scale, xp.float64)[:, None, None]
         speed = xp.where(xp.isnan(last.raw), 0.0, change * frequency)
-        derivate = xp.full_like(speed, _as_float32(self.derivate_cutoff))
+        derivate = xp.full_like(speed, as_float32(self.derivate_cutoff))
         speed = low_pass(xp.astype(speed, values.dtype), last.speed, _alpha(derivate, frequency))
-        cutoff = _as_float32(self.min_cutoff) + _as_float32(self.beta) * xp.abs(xp.astype(speed, xp.float64))
+        cutoff = as_float32(self.min_cutoff) + as_float32(self.beta) * xp.abs(xp.astype(speed, xp.float64))
         smoothed = low_pass(values, last.smoothed, _alpha(cutoff, frequency))
         return smoothed, FilterState(values, smoothed, speed, xp.zeros_like(last.age))
 
@@ -96,6 +96,6 @@ def _alpha(cutoff: Array, frequency: Array) -> Array:
     return xp.astype(1.0 / (1.0 + (1.0 / (2 * math.pi * cutoff)) / (1.0 / frequency)), xp.float32)
 
 
-def _as_float32(number: float) -> float:
+def as_float32(number: float) -> float:
     """Return an option of MediaPipe's graph as its C++ reads it."""
     return float(np.float32(number))

@@ -26,24 +26,26 @@ from phoenix_ray.models.holistic.smoothing import FilterState, OneEuroFilter, lo
 POSE_POINTS, AUXILIARY_POINTS, HAND_POINTS = 33, 2, 21
 
 # MediaPipe: modules/pose_landmark/pose_landmark_filtering.pbtxt.
-_POSE_FILTER, _AUXILIARY_FILTER, _WORLD_FILTER = (
+POSE_FILTER, AUXILIARY_FILTER, WORLD_FILTER = (
     OneEuroFilter(0.05, 80.0),
     OneEuroFilter(0.01, 10.0),
     OneEuroFilter(0.1, 40.0),
 )
-_VISIBILITY_ALPHA = 0.1
+VISIBILITY_ALPHA = 0.1
 # Sides of the body's ROI in those of the square around the body.
 BODY_SCALE = 1.25
 # Persons smaller than this many pixels are not smoothed (MediaPipe: `min_allowed_object_scale`).
-_MIN_OBJECT_SCALE = 1e-6
+MIN_OBJECT_SCALE = 1e-6
 # MediaPipe's search for the highest coordinate starts at the smallest positive float32.
-_SMALLEST = 2.0**-126
+SMALLEST_POSITIVE = 2.0**-126
 # Points of a hand that hardly move when the fingers do, and among them wrist and knuckles of index, middle and ring
 # finger (MediaPipe: HandLandmarksToRectCalculator).
-_PALM = (0, 1, 2, 3, 5, 6, 9, 10, 13, 14, 17, 18)
-_WRIST, _INDEX, _MIDDLE, _RING = 0, 5, 9, 13
+PALM = (0, 1, 2, 3, 5, 6, 9, 10, 13, 14, 17, 18)
+WRIST, INDEX_FINGER, MIDDLE_FINGER, RING_FINGER = 0, 5, 9, 13
+# Sides of the ROI in those of the upright bounds of the palm, and how far it is moved along the hand; of the face.
+PREVIOUS_HAND_SCALE, PREVIOUS_HAND_SHIFT, PREVIOUS_FACE_SCALE = 2.0, -0.1, 1.5
 # Outer corners of the eyes.
-_RIGHT_EYE, _LEFT_EYE = 33, 263
+RIGHT_EYE_CORNER, LEFT_EYE_CORNER = 33, 263
 
 
 class Memory(NamedTuple):
@@ -120,17 +122,15 @@ def filter_body(body: Body, memory: Memory, size: ImageSize, *, smooth: bool) ->
     xp = namespace(body.points)
     found = ~xp.isnan(body.auxiliary[:, 0, 0])
     object_scale = _object_scale(body.auxiliary, size)
-    auxiliary, auxiliary_filter = _filter_pixels(
-        body.auxiliary, memory.auxiliary, _AUXILIARY_FILTER, object_scale, size
-    )
+    auxiliary, auxiliary_filter = _filter_pixels(body.auxiliary, memory.auxiliary, AUXILIARY_FILTER, object_scale, size)
     memory = memory._replace(body_roi=body_roi(auxiliary, size), auxiliary=auxiliary_filter.where(found, math.nan))
     if not smooth:
         points = geometry.through_pixels(body.points[:, :, :3], size)
         return Body(xp.concat([points, body.points[:, :, 3:]], axis=2), auxiliary, body.world), memory
-    points, pose_filter = _filter_pixels(body.points[:, :, :3], memory.pose, _POSE_FILTER, object_scale, size)
+    points, pose_filter = _filter_pixels(body.points[:, :, :3], memory.pose, POSE_FILTER, object_scale, size)
     raw = body.points[:, :, 3]
-    visibility = low_pass(raw, memory.visibility, xp.full_like(raw, _VISIBILITY_ALPHA))
-    world, world_filter = _WORLD_FILTER.smooth(body.world, memory.world)
+    visibility = low_pass(raw, memory.visibility, xp.full_like(raw, VISIBILITY_ALPHA))
+    world, world_filter = WORLD_FILTER.smooth(body.world, memory.world)
     memory = memory._replace(
         pose=pose_filter.where(found, math.nan),
         world=_fed(found, world_filter, memory.world),
@@ -168,7 +168,7 @@ def _filter_pixels(
     width, height = size.width[:, None, None], size.height[:, None, None]
     scale = xp.concat([width, height, width], axis=2)
     pixels = points * scale
-    feeds = object_scale >= _MIN_OBJECT_SCALE
+    feeds = object_scale >= MIN_OBJECT_SCALE
     smoothed, state = one_euro.smooth(pixels, last, 1.0 / xp.where(feeds, object_scale, 1.0))
     return xp.where(feeds[:, None, None], smoothed, pixels) / scale, _fed(feeds, state, last)
 
@@ -184,11 +184,11 @@ def _fed(feeds: Array, state: FilterState, last: FilterState) -> FilterState:
 def previous_hand_roi(hand: Array, size: ImageSize) -> Rect:
     """Return the ROI (N,) of hands (N, 21, 2) of the frame before (MediaPipe: hand_landmarks_to_roi.pbtxt)."""
     xp = namespace(hand)
-    middle = divide(divide(hand[:, _INDEX, :] + hand[:, _RING, :], 2) + hand[:, _MIDDLE, :], 2)
-    line = geometry.in_pixels(xp.stack([hand[:, _WRIST, :], middle], axis=1), size)
+    middle = divide(divide(hand[:, INDEX_FINGER, :] + hand[:, RING_FINGER, :], 2) + hand[:, MIDDLE_FINGER, :], 2)
+    line = geometry.in_pixels(xp.stack([hand[:, WRIST, :], middle], axis=1), size)
     rotation = geometry.rotation_towards(line[:, 0, :], line[:, 1, :], UPWARDS)
 
-    palm = xp.stack([hand[:, point, :] for point in _PALM], axis=1)
+    palm = xp.stack([hand[:, point, :] for point in PALM], axis=1)
     low, high = _reach(palm)
     center = divide(high + low, 2)
     upright = geometry.in_pixels(palm - center[:, None, :], size)
@@ -204,21 +204,21 @@ def previous_hand_roi(hand: Array, size: ImageSize) -> Rect:
         extent[:, 1] / size.height,
         rotation,
     )
-    return geometry.enlarge(rect, size, scale=2.0, shift_y=-0.1)
+    return geometry.enlarge(rect, size, scale=PREVIOUS_HAND_SCALE, shift_y=PREVIOUS_HAND_SHIFT)
 
 
 def previous_face_roi(face: Array, size: ImageSize) -> Rect:
     """Return the ROI (N,) of faces (N, K, 2) of the frame before (MediaPipe: face_landmarks_to_roi.pbtxt)."""
     pixels = geometry.in_pixels(face, size)
-    rotation = geometry.rotation_towards(pixels[:, _RIGHT_EYE, :], pixels[:, _LEFT_EYE, :], LEVEL)
-    return geometry.enlarge(geometry.bounds_of_landmarks(face, rotation), size, scale=1.5)
+    rotation = geometry.rotation_towards(pixels[:, RIGHT_EYE_CORNER, :], pixels[:, LEFT_EYE_CORNER, :], LEVEL)
+    return geometry.enlarge(geometry.bounds_of_landmarks(face, rotation), size, scale=PREVIOUS_FACE_SCALE)
 
 
 def _reach(points: Array) -> tuple[Array, Array]:
     """Return lowest and highest coordinates (N, 2) of points (N, K, 2); the highest are positive."""
     xp = namespace(points)
     highest = xp.max(points, axis=1)
-    return xp.min(points, axis=1), xp.where(highest < _SMALLEST, _SMALLEST, highest)
+    return xp.min(points, axis=1), xp.where(highest < SMALLEST_POSITIVE, SMALLEST_POSITIVE, highest)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from phoenix_ray.models.holistic import attention as formulas
 from phoenix_ray.models.holistic.attention import IRIS_POINTS, MESH_POINTS, SOURCE_OF_POINT, RegionOfFace
 from phoenix_ray.models.holistic.torch_engine.kernels.elementary import atan2, cosine_and_sine
 from phoenix_ray.models.holistic.torch_engine.kernels.launching import launch
+from phoenix_ray.models.holistic.torch_engine.kernels.rectangles import larger, smaller
 
 MESH = tl.constexpr(MESH_POINTS)
 IRIS = tl.constexpr(IRIS_POINTS)
@@ -85,8 +86,9 @@ def find_transforms(
     lane = tl.arange(0, block)
     vertex = landmarks + 3 * tl.load(vertices + 2 + tl.where(lane < count, lane, 0))
     x, y = tl.load(vertex).to(tl.float32), tl.load(vertex + 1).to(tl.float32)
-    low_x, high_x = bounds(cosine * x - sine * y)
-    low_y, high_y = bounds(sine * x + cosine * y)
+    x, y = cosine * x - sine * y, sine * x + cosine * y
+    low_x, high_x = tl.reduce(x, 0, smaller), tl.reduce(x, 0, larger)
+    low_y, high_y = tl.reduce(y, 0, smaller), tl.reduce(y, 0, larger)
     center_x, center_y = 0.5 * (low_x + high_x), 0.5 * (low_y + high_y)
     x = cosine * center_x + sine * center_y
     y = -1.0 * sine * center_x + cosine * center_y
@@ -102,15 +104,6 @@ def find_transforms(
     values = tl.where(entry == 0, x_by_column, tl.where(entry == 1, x_by_row, tl.where(entry == 3, x, values)))
     values = tl.where(entry == 4, y_by_column, tl.where(entry == 5, y_by_row, tl.where(entry == 7, y, values)))
     tl.store(transforms + item * 16 + entry, values)
-
-
-@triton.jit
-def bounds(values):
-    """Return lowest and highest of float32 values, NaN where a value is NaN."""
-    has_nan = tl.max((values != values).to(tl.int32), axis=0) > 0
-    finite = tl.where(values == values, values, 0.0)
-    lowest, highest = tl.min(finite, axis=0), tl.max(finite, axis=0)
-    return tl.where(has_nan, float("nan"), lowest), tl.where(has_nan, float("nan"), highest)
 
 
 def sample_bilinear(features: torch.Tensor, transform: torch.Tensor, rows: int, columns: int) -> torch.Tensor:
