@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -108,6 +108,7 @@ def count_networks(
     return work
 
 
+@cache
 def count_work(weights: Path, face_points: int, precision: Precision) -> dict[str, Work]:
     """Return the name of each stage → its work with torch's operators, counted on shapes.
 

@@ -15,7 +15,11 @@ PHOENIX_FRAMES = 947_756
 BARS, RATES, LANDMARKS, VERDICTS = "Bars", "Frames per second", "Landmarks against the CPU engine", "Landmarks, judged"
 ROOFLINE, STAGES = "The device's limits", "Networks against the roofline"
 SUMS, OUT_OF_ORDER, QUOTIENTS, PROFILE = "Order of sums", "Sums out of order", "Quotients", "Kernels of a batch"
-_ORDER = (BARS, VERDICTS, RATES, ROOFLINE, STAGES, LANDMARKS, SUMS, OUT_OF_ORDER, QUOTIENTS, PROFILE)
+COMPILATION = "Compilation"
+_ORDER = (
+    *(BARS, VERDICTS, RATES, ROOFLINE, STAGES, LANDMARKS, SUMS, OUT_OF_ORDER, QUOTIENTS, PROFILE),
+    COMPILATION,
+)
 
 
 @dataclass(frozen=True, slots=True)
