@@ -10,6 +10,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -19,6 +20,7 @@ from benchmarks.gpu_cases import CASES  # noqa: E402
 from benchmarks.gpu_frames import GpuFrames  # noqa: E402
 from benchmarks.gpu_measure import OWN_KERNELS, count_networks, network_calls, stages  # noqa: E402
 from benchmarks.gpu_task import GpuTask, Record, usable_kernels  # noqa: E402
+from phoenix_ray.models.holistic.torch_engine.engine import HolisticTorchTracking  # noqa: E402
 from phoenix_ray.models.weights import ensure_installed  # noqa: E402
 
 CPU = torch.device("cpu")
@@ -77,28 +79,62 @@ def test_users_kernels_come_first_where_they_run(monkeypatch: pytest.MonkeyPatch
     assert "model.kernels" in objection
 
 
-def test_all_networks_are_started_side_by_side(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def start(kernels: str, weights: Path, precision: str, name: str, *_: object) -> float:
-        if name == "hand_recrop":
+def make_task(device: Any, precisions: Any = ("exact", "fp16")) -> GpuTask:
+    return GpuTask(Path(), GpuFrames((), ()), device, 1, 0.0, precisions, (2,), CASES)
+
+
+def test_all_networks_and_then_all_pipelines_are_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[str] = []
+
+    def start(task: GpuTask, what: Any, precision: str) -> float:
+        started.append(getattr(what, "name", what))
+        if what == "hand_recrop":
             raise RuntimeError("out of resources")
         return 1.5
 
-    task = GpuTask(Path(), GpuFrames((), ()), torch.device("cuda", 0), 1, 0.0, ("exact", "fp16"), (128,), CASES)
     monkeypatch.setattr(gpu_compile, "usable_kernels", lambda device: (("triton", "torch"), ""))
-    monkeypatch.setattr(gpu_compile, "ProcessPoolExecutor", lambda workers, context: ThreadPoolExecutor(workers))
+    monkeypatch.setattr(gpu_compile, "ProcessPoolExecutor", lambda workers, context: ThreadPoolExecutor(1))
     monkeypatch.setattr(gpu_compile, "start_network", start)
+    monkeypatch.setattr(gpu_compile, "start_pipeline", start)
     record = Record(tmp_path, deadline=float("inf"))
-    gpu_compile.run(task, record)
+    gpu_compile.run(make_task(torch.device("cuda", 0)), record)
+    assert started[: 2 * len(stages())] == [stage.name for stage in stages()] * 2
+    assert sorted(started[2 * len(stages()) :]) == sorted([*(case.name for case in CASES), CASES[0].name])
     (chapter,) = record.results.chapters
-    assert len(chapter.table.rows) == 2 * (len(stages()) - 1)
-    assert ("face_landmark", "fp16", "1.5") in chapter.table.rows
+    assert ("network face_landmark", "fp16", "1.5") in chapter.table.rows
+    assert ("pipeline tracking-468", "exact", "1.5") in chapter.table.rows
     assert sorted(record.results.left_out) == [
-        f"compiling hand_recrop, {precision}: RuntimeError: out of resources" for precision in ("exact", "fp16")
+        f"compiling network hand_recrop, {precision}: RuntimeError: out of resources" for precision in ("exact", "fp16")
     ]
 
 
-def test_a_network_is_started_once() -> None:
-    assert gpu_compile.start_network("torch", ensure_installed(), "exact", "face_detection", 1, CPU) > 0
+def test_a_network_is_started_once_on_a_batch(seen: dict[str, Any]) -> None:
+    assert gpu_compile.start_network(make_task(CPU), "face_detection", "exact") > 0
+    assert list(seen) == ["face_detection"]
+    assert len(seen["face_detection"]) == 2
+
+
+def test_a_pipeline_in_tracking_mode_is_started_with_and_without_states(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Any] = []
+
+    class Tracking(HolisticTorchTracking):
+        state_size = 3
+
+        def __init__(self) -> None: ...
+
+        def track(self, images: Any, states: Any) -> Any:
+            seen.append(states)
+            return None, states * 0 + 1 if len(seen) > 1 else np.ones_like(states)
+
+        def close(self) -> None: ...
+
+    monkeypatch.setattr(GpuTask, "load", lambda *_: Tracking())
+    monkeypatch.setattr(GpuFrames, "repeated", lambda self, count: [None] * count)
+    gpu_compile.start_pipeline(make_task(CPU), CASES[1], "exact")
+    without, with_states = seen
+    assert np.isnan(without).all()
+    assert with_states.shape == (2, 3)
+    assert (with_states == 1).all()
 
 
 @pytest.mark.skipif(os.environ.get("TRITON_INTERPRET") != "1", reason="Triton compiles in this process")
