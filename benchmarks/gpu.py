@@ -2,9 +2,9 @@
 
     python -m benchmarks.gpu --weights DIR [--frames FOLDER] [--references FOLDER] [--minutes 8] --out DIR
 
-It runs four steps in this order, each in a process of its own, so that a kernel that breaks the device's context ends
-one step alone: probe, parity, speed, profile. `gpu.md` and `gpu.json` are written anew after each table, so that a
-program that is stopped leaves what it has measured; they list what there was no time for.
+It runs five steps in this order, each in a process of its own, so that a kernel that breaks the device's context ends
+one step alone: compile, probe, parity, speed, profile. `gpu.md` and `gpu.json` are written anew after each table, so
+that a program that is stopped leaves what it has measured; they list what there was no time for.
 
 It needs torch and LiteRT's description of `.tflite` files, but neither Ray nor MediaPipe nor LiteRT itself.
 `benchmarks.gpu_pack` packs it with all that it needs for a machine with little installed. The suite `gpu` of `python -m
@@ -13,14 +13,17 @@ benchmarks` measures the same. docs/engines.md says how to read the page.
 
 from __future__ import annotations
 
+import contextlib
+import os
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any, get_args
+from typing import IO, Any, get_args
 
 import click
 import torch
@@ -35,7 +38,7 @@ from phoenix_ray.models.holistic.torch_engine.engine import choose_device
 from phoenix_ray.setting_types import Precision
 
 # Each step, and the share of the time after which it begins no measurement.
-STEPS = {"probe": 0.2, "parity": 0.5, "speed": 0.92, "profile": 1.0}
+STEPS = {"compile": 0.15, "probe": 0.3, "parity": 0.55, "speed": 0.92, "profile": 1.0}
 # Seconds after its deadline at which a step is stopped: a measurement that has begun may end.
 GRACE = 45.0
 # Defaults: most frames, minutes after which no measurement is begun, least seconds for one measurement.
@@ -118,16 +121,27 @@ def run_steps(options: Options, minutes: float) -> None:
         command = [sys.executable, "-m", "benchmarks.gpu", *options.arguments(), *step]
         left = max(deadline - time.time(), 0.0) + GRACE
         with (options.out / f"{name}.log").open("w", encoding="utf-8") as log:
-            try:
-                done = subprocess.run(command, stdout=log, stderr=subprocess.STDOUT, check=False, timeout=left)
-                code, ended = done.returncode, f"the step ended with exit code {done.returncode}"
-            except subprocess.TimeoutExpired:
-                code, ended = 1, f"the step was stopped {GRACE:.0f} s after its time was up"
+            code = run_process(command, log, left)
+        ended = f"ended with exit code {code}" if code else f"was stopped {GRACE:.0f} s after its time was up"
         click.echo(f"{name}: {time.time() - began:.0f} s since the start", err=True)
-        if code:
+        if code != 0:
             lines = (options.out / f"{name}.log").read_text(encoding="utf-8", errors="replace").splitlines()
-            Record.resume(options.out, deadline).leave_out(f"{name}: {ended}: {lines[-1] if lines else ''}")
+            Record.resume(options.out, deadline).leave_out(f"{name}: the step {ended}: {lines[-1] if lines else ''}")
             click.echo("\n".join(lines[-20:]), err=True)
+
+
+def run_process(command: Sequence[str], log: IO[str], seconds: float) -> int | None:
+    """Run a program and return its exit code; None where it took longer, and then it and its children are killed."""
+    process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
+    try:
+        return process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        return None
+    finally:
+        # Children that it has left behind would disturb the next step.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 def begin(options: Options) -> None:

@@ -11,11 +11,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -23,6 +24,7 @@ from torch.utils._pytree import tree_leaves
 from benchmarks.gpu_frames import Image, decode
 from benchmarks.gpu_limits import WARM_UP_CALLS, seconds_per_call
 from benchmarks.gpu_results import Kernels, Work
+from phoenix_ray.model_settings import ModelSettings
 from phoenix_ray.models.base import PoseModel
 from phoenix_ray.models.holistic.networks import (
     FACE_DETECTION,
@@ -38,8 +40,9 @@ from phoenix_ray.models.holistic.torch_engine.networks import TorchNetworks
 from phoenix_ray.setting_types import Precision
 
 FACE_POINTS = 468
+ENGINE = "phoenix_ray.models.holistic.torch_engine"
 # Needs Triton, so it is imported where it is used.
-OWN_KERNELS = "phoenix_ray.models.holistic.torch_engine.kernels"
+OWN_KERNELS = f"{ENGINE}.kernels"
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +92,25 @@ def network_calls(
     return calls
 
 
+def pipeline_call(
+    settings: ModelSettings, weights: Path, images: Sequence[Image], device: torch.device
+) -> Callable[[], object] | None:
+    """Return a function that computes a batch from frames to landmarks that both lie on the device.
+
+    Call it within `torch.inference_mode` and `engine.numerics`. None where the engine has no part that does this alone.
+    """
+    try:
+        pipelines, uploading = (import_module(f"{ENGINE}.{name}") for name in ("pipelines", "uploading"))
+    except ImportError:
+        return None
+    sizes = np.array([image.shape[1::-1] for image in images]).T
+    ends = np.cumsum(sizes.prod(axis=0))
+    table = np.concatenate([(ends - sizes.prod(axis=0))[None], sizes]).astype(np.int64)
+    pixels = np.concatenate([image.reshape(-1) for image in images])
+    frames = uploading.DeviceFrames(torch.from_numpy(pixels).to(device), torch.from_numpy(table).to(device))
+    return partial(pipelines.make_pipeline(settings, weights, device, device).estimate, frames)
+
+
 def count_networks(
     kernels: Kernels, weights: Path, precision: Precision, calls: Mapping[str, Callable[[], object]], batch_size: int
 ) -> dict[str, Work]:
@@ -108,6 +130,7 @@ def count_networks(
     return work
 
 
+@cache
 def count_work(weights: Path, face_points: int, precision: Precision) -> dict[str, Work]:
     """Return the name of each stage → its work with torch's operators, counted on shapes.
 

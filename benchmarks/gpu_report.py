@@ -15,7 +15,11 @@ PHOENIX_FRAMES = 947_756
 BARS, RATES, LANDMARKS, VERDICTS = "Bars", "Frames per second", "Landmarks against the CPU engine", "Landmarks, judged"
 ROOFLINE, STAGES = "The device's limits", "Networks against the roofline"
 SUMS, OUT_OF_ORDER, QUOTIENTS, PROFILE = "Order of sums", "Sums out of order", "Quotients", "Kernels of a batch"
-_ORDER = (BARS, VERDICTS, RATES, ROOFLINE, STAGES, LANDMARKS, SUMS, OUT_OF_ORDER, QUOTIENTS, PROFILE)
+COMPILATION = "Compilation"
+_ORDER = (
+    *(BARS, VERDICTS, RATES, ROOFLINE, STAGES, LANDMARKS, SUMS, OUT_OF_ORDER, QUOTIENTS, PROFILE),
+    COMPILATION,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,12 +182,14 @@ def roofline_chapter(limits: Limits) -> Chapter:
 
 def rates_chapter(rates: list[Rate]) -> Chapter:
     """Return the table of frames per second."""
-    head = ("kernels", "precision", "batch", "networks", "as a graph", "pipeline", "tracking", "end to end")
+    case, networks = ("kernels", "precision", "batch"), ("networks", "as a graph")
+    head = (*case, *networks, "on the device", "as a graph", "pipeline", "tracking", "end to end")
     return Chapter(
         RATES,
-        "Networks: on crops that lie on the device, started one by one and as a captured graph. Pipeline: from frames "
-        "in memory to landmarks in memory. Tracking: the same in tracking mode, one frame of each of as many videos. "
-        "End to end: from bytes of picture files to landmarks in memory, decoding the next batch meanwhile.",
+        "Networks: on crops that lie on the device, started one by one and as a captured graph. On the device: from "
+        "frames to landmarks that lie there, in both ways. Pipeline: from frames in memory to landmarks in memory. "
+        "Tracking: the same in tracking mode, one frame of each of as many videos. End to end: from bytes of picture "
+        "files to landmarks in memory, decoding the next batch meanwhile.",
         Table((*head, "PHOENIX-2014-T", "GPU MB"), [_rate_cells(rate) for rate in rates]),
     )
 
@@ -193,7 +199,8 @@ def _rate_cells(rate: Rate) -> tuple[str, ...]:
         return "" if value is None else f"{value:,.0f}" if value >= 100 else f"{value:.1f}"
 
     whole = "" if rate.end_to_end is None else f"{PHOENIX_FRAMES / rate.end_to_end:,.0f} s"
-    rates = (rate.networks, rate.replayed, rate.pipeline, rate.tracking, rate.end_to_end)
+    on_device = (rate.networks, rate.replayed, rate.started, rate.started_replayed)
+    rates = (*on_device, rate.pipeline, rate.tracking, rate.end_to_end)
     return rate.kernels, rate.precision, str(rate.batch_size), *map(show, rates), whole, show(rate.memory_mb)
 
 

@@ -108,6 +108,8 @@ class Rate:
         batch_size: Frames in a batch.
         networks: The networks alone, on crops that lie on the device, started one by one.
         replayed: The same as a captured graph.
+        started: The pipeline, from frames to landmarks that both lie on the device, started one by one.
+        started_replayed: The same as a captured graph.
         pipeline: From frames in memory to landmarks in memory, including geometry and copies.
         end_to_end: From bytes of picture files to landmarks in memory.
         tracking: As `pipeline`, in tracking mode with as many videos as a batch has frames.
@@ -121,6 +123,8 @@ class Rate:
     batch_size: int
     networks: float | None = None
     replayed: float | None = None
+    started: float | None = None
+    started_replayed: float | None = None
     pipeline: float | None = None
     end_to_end: float | None = None
     tracking: float | None = None

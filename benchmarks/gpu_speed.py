@@ -14,7 +14,14 @@ import torch
 
 from benchmarks.gpu_cases import Case
 from benchmarks.gpu_limits import captured, measure_limits, seconds_per_call
-from benchmarks.gpu_measure import count_networks, counting, network_calls, time_end_to_end, time_pipeline
+from benchmarks.gpu_measure import (
+    count_networks,
+    counting,
+    network_calls,
+    pipeline_call,
+    time_end_to_end,
+    time_pipeline,
+)
 from benchmarks.gpu_report import STAGES, rates_chapter, roofline_chapter
 from benchmarks.gpu_results import Chapter, Kernels, Limits, Rate, Work
 from benchmarks.gpu_task import GpuTask, Record, usable_kernels
@@ -50,6 +57,8 @@ def run(task: GpuTask, record: Record) -> None:
         rate = record.attempt(f"{name}: networks", partial(_time_networks, task, record, case)) or case
         put(case, rate)
         rate = record.attempt(f"{name}: pipeline", partial(_time_model, task, rate)) or rate
+        put(case, rate)
+        rate = record.attempt(f"{name}: on the device", partial(_time_on_device, task, record, rate)) or rate
         put(case, rate)
         if case.precision == "exact" and case.batch_size == task.batch_sizes[0]:
             tracked = record.attempt(f"{name}: tracking", partial(_time_tracking, task, rate))
@@ -96,21 +105,34 @@ def _time_model(task: GpuTask, rate: Rate) -> Rate:
         torch.cuda.reset_peak_memory_stats(task.device)
     images = task.frames.repeated(rate.batch_size)
     with closing(task.load(rate.kernels, rate.precision, rate.batch_size, STATIC)) as model:
-        with counting() as counter:
-            # Before anything is captured, so that the host starts everything itself.
-            model.estimate(images)
         seconds = time_pipeline(model, images, task.device, task.least_seconds)
         end_to_end = time_end_to_end(model, task.frames.pictures, task.threads, task.least_seconds)
     memory = torch.cuda.max_memory_allocated(task.device) / 2**20 if on_gpu else None
-    operations = rate.network_work.operations if rate.network_work else counter.operations / rate.batch_size
-    work = Work(operations, counter.bytes_moved / rate.batch_size, counter.launches)
     return replace(
         rate,
         pipeline=1 / seconds,
         end_to_end=1 / end_to_end,
         memory_mb=memory,
-        pipeline_work=work,
     )
+
+
+def _time_on_device(task: GpuTask, record: Record, rate: Rate) -> Rate:
+    settings = task.settings(rate.kernels, rate.precision, rate.batch_size, STATIC)
+    with torch.inference_mode(), numerics(rate.precision):
+        call = pipeline_call(settings, task.weights, task.frames.repeated(rate.batch_size), task.device)
+        if call is None:
+            return rate
+        seconds = seconds_per_call(call, task.device, task.least_seconds)
+        with counting() as counter:
+            call()
+        operations = rate.network_work.operations if rate.network_work else counter.operations / rate.batch_size
+        work = Work(operations, counter.bytes_moved / rate.batch_size, counter.launches)
+        rate = replace(rate, started=rate.batch_size / seconds, pipeline_work=work)
+        if task.device.type == "cuda":
+            subject = f"{rate.kernels}, {rate.precision}, batch size {rate.batch_size}: pipeline as a graph"
+            replayed = record.attempt(subject, partial(_time_replay, task, call))
+            rate = replace(rate, started_replayed=None if replayed is None else rate.batch_size / replayed)
+    return rate
 
 
 def _time_tracking(task: GpuTask, rate: Rate) -> float:

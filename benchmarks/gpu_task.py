@@ -54,13 +54,9 @@ class GpuTask:
     cases: tuple[Case, ...]
     references: Path | None = None
 
-    def load(self, kernels: Kernels, precision: Precision, batch_size: int, case: Case) -> HolisticTorch:
-        """Return the engine.
-
-        Raises:
-            ModelError: Weights are missing or damaged.
-        """
-        settings = case.settings(
+    def settings(self, kernels: Kernels, precision: Precision, batch_size: int, case: Case) -> ModelSettings:
+        """Return the settings of the engine."""
+        return case.settings(
             engine="torch",
             device=self.device.type,
             precision=precision,
@@ -68,6 +64,14 @@ class GpuTask:
             threads=self.threads if self.device.type == "cpu" else 1,
             **({KERNELS_SETTING: kernels} if has_kernels_setting() else {}),
         )
+
+    def load(self, kernels: Kernels, precision: Precision, batch_size: int, case: Case) -> HolisticTorch:
+        """Return the engine.
+
+        Raises:
+            ModelError: Weights are missing or damaged.
+        """
+        settings = self.settings(kernels, precision, batch_size, case)
         return (HolisticTorchTracking if case.mode == "tracking" else HolisticTorch)(settings, self.weights)
 
 

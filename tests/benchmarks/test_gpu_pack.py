@@ -15,6 +15,8 @@ from benchmarks import gpu_pack, gpu_start
 from benchmarks.gpu_cases import CASES, Case
 from benchmarks.gpu_frames import GpuFrames, load
 from phoenix_ray.models.base import LandmarkBatch
+from phoenix_ray.models.weight_files import WeightFile
+from phoenix_ray.models.weights import WeightStatus
 
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 # Packages that a machine with torch has, with those that they need.
@@ -30,7 +32,7 @@ import sys
 class Refuse:
     def find_spec(self, name, path=None, target=None):
         top = name.partition(".")[0]
-        if top not in {permitted!r} and top not in sys.stdlib_module_names:
+        if top not in {permitted!r} and top not in sys.stdlib_module_names and not top.startswith("_sysconfig"):
             raise ModuleNotFoundError(name + " is not on this machine", name=name)
 
 sys.meta_path.insert(0, Refuse())
@@ -62,24 +64,17 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def stand_ins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder of weights that are a few bytes each, and an engine that finds nothing in no time."""
-    from phoenix_ray.models import weights as weights_module
-
     folder = tmp_path / "stand-in weights"
     folder.mkdir()
     for case in CASES:
         for weight in case.weights():
             (folder / weight.file_name).write_bytes(weight.name.encode() * 1000)
 
-    def check(where: Path, some: list[gpu_pack.WeightFile]) -> list[weights_module.WeightStatus]:
-        states = {True: "ok", False: "missing"}
+    def check(where: Path, some: list[WeightFile]) -> list[WeightStatus]:
         return [
-            weights_module.WeightStatus(
-                weight,
-                where / weight.file_name,
-                states[(where / weight.file_name).exists()],
-                None,  # type: ignore[arg-type]
-            )
+            WeightStatus(weight, path, "ok" if path.exists() else "missing", None)
             for weight in some
+            for path in [where / weight.file_name]
         ]
 
     def find(case: Case, weights: Path, frames: GpuFrames) -> LandmarkBatch:
