@@ -143,6 +143,10 @@ class RecomputedCollection:
         self._model.close()
 
 
+# How the recorded engine computes; another has its own way.
+_OF_ENGINE = {"device", "precision", "kernels"}
+
+
 def failed_frames(blocks: Iterable[VideoLandmarks]) -> frozenset[int]:
     """Return the numbers of the frames on which the model failed, or which killed their worker."""
     rows = (row for block in blocks for row in zip(block.frame_index.tolist(), block.status, strict=True))
@@ -163,7 +167,15 @@ def recorded_settings(identity: DatasetIdentity, source: str, overrides: Sequenc
     # The architecture is that of the machine that recomputes, unless the dataset's is a kind that includes it.
     includes_it = identity.model.get("architecture") == provenance.architecture()
     names = ModelSettings.model_fields.keys() - (set() if includes_it else {"architecture"})
-    words = [f"model.{name}={value}" for name, value in identity.model.items() if name in names]
+    recorded = dict(identity.model)
+    if recorded.get("engine") == "torch":
+        # Datasets from before there was a choice do not have it.
+        recorded.setdefault("kernels", "torch")
+    if any(word.startswith("model.engine=") for word in overrides):
+        names -= _OF_ENGINE
+    if any(word.startswith("model.device=") for word in overrides):
+        names -= {"kernels"}
+    words = [f"model.{name}={value}" for name, value in recorded.items() if name in names]
     words += [f"model.name={identity.model.get('model', 'holistic')}", f"source.signature={identity.signature}"]
     words += [f"source.{name}={value}" for name, value in identity.listing.items() if name in LISTING_SETTINGS]
     if identity.square_pixels:

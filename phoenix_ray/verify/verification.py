@@ -235,7 +235,7 @@ def against_mediapipe(
     dataset = Dataset.open(path)
     identity = dataset.identity
     settings = recorded_settings(identity, source, tuple(overrides))
-    reference = {"engine": "mediapipe", "device": "auto", "precision": "exact"}
+    reference = {"engine": "mediapipe", "device": "auto", "precision": "exact", "kernels": "auto"}
     model = settings.model.model_copy(update=reference)
     criterion = Criterion(tolerance) if tolerance else Criterion(_REPORTED_BEYOND, _bars(identity))
     registry.ensure_ready(model)

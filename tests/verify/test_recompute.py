@@ -36,6 +36,7 @@ def identity_of(settings: ModelSettings, **fields: object) -> DatasetIdentity:
         ModelSettings(engine="litert", face_points=478, heatmap_kernel=7, min_detection_confidence=0.3),
         ModelSettings(engine="torch", device="cpu", batch_size=4),
         ModelSettings(engine="torch", device="cuda", precision="tf32", batch_size=64),
+        ModelSettings(engine="torch", device="cuda", kernels="torch", batch_size=64),
         ModelSettings(name="synthetic"),
         ModelSettings(name="synthetic", mode="tracking"),
     ],
@@ -45,6 +46,15 @@ def test_the_recorded_settings_give_the_recorded_identity(model: ModelSettings) 
     settings = recorded_settings(identity, "", ())
     assert identity.differences(identity_of(settings.model, limit_frames=7, signature="names")) == []
     assert (settings.source.path, settings.source.limit_frames, settings.source.signature) == ("/data", 7, "names")
+
+
+def test_another_engine_computes_in_its_own_way() -> None:
+    identity = identity_of(ModelSettings(engine="torch", device="cuda", precision="tf32", face_points=478))
+    model = recorded_settings(identity, "", ("model.engine=litert",)).model
+    assert model == ModelSettings(engine="litert", face_points=478, batch_size=128)
+    assert registry.facts(model).identity["engine"] == "litert"
+    elsewhere = recorded_settings(identity, "", ("model.device=cpu",)).model
+    assert "kernels" not in registry.facts(elsewhere).identity
 
 
 def test_a_source_elsewhere_and_other_settings_go_first() -> None:
