@@ -4,8 +4,9 @@ Crops are bit for bit those of `litert_engine.engine`, that is of `cv2.warpPersp
 INTER_LINEAR on 8-bit images: source coordinates in steps of 1/32 pixel, mixed colours in whole grey values. Then each
 grey value becomes what the network sees of it (`networks.input_values`).
 
-A program computes a tile of one crop in all three channels. Along a row it writes 32 values next to each other, and
-its taps lie close together in the frame however the region is turned. The networks' sizes are whole tiles.
+A program computes a tile of one crop in all three channels, a few rows at a time, one pixel a thread. A warp is a row
+of 32 pixels: it writes 128 bytes next to each other, and its taps lie next to each other in an upright region. However
+a region is turned, a tile's taps lie close together in the frame. The networks' sizes are whole tiles.
 """
 
 from __future__ import annotations
@@ -21,8 +22,10 @@ from phoenix_ray.models.holistic.torch_engine.kernels import elementary
 from phoenix_ray.models.holistic.torch_engine.kernels.launching import launch
 from phoenix_ray.models.holistic.torch_engine.kernels.regions import DeviceFrames, Regions
 
-# Rows and columns of a tile; the columns divide OpenCV's blocks, so that a tile lies within a block.
-TILE_ROWS, TILE_COLUMNS = 16, 32
+# A tile; the columns divide OpenCV's blocks, so that it lies within a block.
+TILE_ROWS, TILE_COLUMNS = 32, 32
+# One pixel a thread: with more, Triton would give each thread neighbours and read their taps apart.
+ROWS_AT_ONCE, WARPS = 8, 8
 
 STEPS = tl.constexpr(array_crops.STEPS)
 STEP_BITS = tl.constexpr(array_crops.STEPS.bit_length() - 1)
@@ -60,16 +63,17 @@ def cut_crops(
         "scale": float(np.float32((1 - spec.lowest) / 255)),
         "lowest": spec.lowest,
         "repeat_border": spec.repeat_border,
-        "rows": TILE_ROWS,
+        "tile_rows": TILE_ROWS,
+        "rows": ROWS_AT_ONCE,
         "columns": TILE_COLUMNS,
     }
     # No stage reads a byte of the frames twice, as far as the cache reaches.
     moved = sum(tensor.nbytes for tensor in (*frames, regions.matrices, crops))
-    launch(warp, (count * tiles,), arguments, constants, bytes_moved=moved)
+    launch(warp, (count * tiles,), arguments, constants, warps=WARPS, bytes_moved=moved)
     return crops
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["frame_count", "region_count"])
 def warp(
     pixels,
     table,
@@ -81,65 +85,67 @@ def warp(
     scale: tl.constexpr,
     lowest: tl.constexpr,
     repeat_border: tl.constexpr,
+    tile_rows: tl.constexpr,
     rows: tl.constexpr,
     columns: tl.constexpr,
 ):
     tiles_across: tl.constexpr = tl.cdiv(side, columns)
-    tiles: tl.constexpr = tl.cdiv(side, rows) * tiles_across
+    tiles: tl.constexpr = tl.cdiv(side, tile_rows) * tiles_across
     region, tile = tl.program_id(0) // tiles, tl.program_id(0) % tiles
-    row = tile // tiles_across * rows + tl.arange(0, rows)[:, None]
-    first_column = tile % tiles_across * columns
-    column = first_column + tl.arange(0, columns)[None, :]
+    first_row, first_column = tile // tiles_across * tile_rows, tile % tiles_across * columns
+    # Along a single axis there is one way to give pixels to threads, and nothing to exchange between them.
+    place = tl.arange(0, rows * columns)
+    column = first_column + place % columns
+    # Where OpenCV's block starts.
     block = first_column // BLOCK_COLUMNS * BLOCK_COLUMNS
+    matrices += region
+    x_entries = load_row(matrices, region_count, block, column)
+    y_entries = load_row(matrices + 3 * region_count, region_count, block, column)
+    divisor_entries = load_row(matrices + 6 * region_count, region_count, block, column)
 
     frame = region % frame_count
     width = tl.load(table + frame_count + frame).to(tl.int32)
     height = tl.load(table + 2 * frame_count + frame).to(tl.int32)
-    x, y = source_coordinates(matrices + region, region_count, row, column - block, block)
-    left, right, left_weight, right_weight = neighbours(x, width, repeat_border)
-    top, bottom, top_weight, bottom_weight = neighbours(y, height, repeat_border)
-    first = pixels + 3 * tl.load(table + frame)
-    # Frames of OpenCV's size can have more bytes than int32 counts.
-    top, bottom = first + top.to(tl.int64) * (3 * width), first + bottom.to(tl.int64) * (3 * width)
-    left, right = 3 * left, 3 * right
-
-    inside = (row < side) & (column < side)
-    target = crops + region.to(tl.int64) * (3 * side * side) + row * side + column
-    for channel in tl.static_range(3):
-        upper = tl.load(top + left + channel).to(tl.int32) * left_weight
-        upper += tl.load(top + right + channel).to(tl.int32) * right_weight
-        lower = tl.load(bottom + left + channel).to(tl.int32) * left_weight
-        lower += tl.load(bottom + right + channel).to(tl.int32) * right_weight
-        grey = (upper * top_weight + lower * bottom_weight + STEPS * STEPS // 2) >> (2 * STEP_BITS)
-        tl.store(target + channel * side * side, seen(grey, scale, lowest).to(crops.dtype.element_ty), mask=inside)
-
-
-@triton.jit
-def source_coordinates(matrix, stride, row, within, block):
-    """Return x and y in the frame, in steps of 1/32 pixel, of pixels of a crop, int32 (rows, columns).
-
-    Args:
-        matrix: Pointer to the first of the nine entries.
-        stride: From one entry to the next.
-        row: int32 (rows, 1).
-        within: int32 (1, columns): columns counted from the start of OpenCV's block.
-        block: int32: where the block starts.
-    """
-    row, within, block = row.to(tl.float64), within.to(tl.float64), block.to(tl.float64)
-    divisor = line(matrix + 6 * stride, stride, row, within, block)
-    # Where the divisor is 0, OpenCV looks at (0, 0).
-    factor = tl.where(divisor == 0, 0.0, STEPS / tl.where(divisor == 0, 1.0, divisor))
-    x = line(matrix, stride, row, within, block) * factor
-    y = line(matrix + 3 * stride, stride, row, within, block) * factor
-    return nearest_step(x), nearest_step(y)
+    pixels += 3 * tl.load(table + frame)
+    crops += region.to(tl.int64) * (3 * side * side)
+    for start in tl.static_range(0, tile_rows, rows):
+        row = first_row + start + place // columns
+        # Where the divisor is 0, OpenCV looks at (0, 0).
+        divisor = line(divisor_entries, row)
+        factor = tl.where(divisor == 0, 0.0, STEPS / tl.where(divisor == 0, 1.0, divisor))
+        x, y = nearest_step(line(x_entries, row) * factor), nearest_step(line(y_entries, row) * factor)
+        left, right, left_weight, right_weight = neighbours(x, width, repeat_border)
+        top, bottom, top_weight, bottom_weight = neighbours(y, height, repeat_border)
+        top, bottom, left, right = top * (3 * width), bottom * (3 * width), 3 * left, 3 * right
+        inside = (row < side) & (column < side)
+        for channel in tl.static_range(3):
+            upper = byte_at(pixels, top + left + channel) * left_weight
+            upper += byte_at(pixels, top + right + channel) * right_weight
+            lower = byte_at(pixels, bottom + left + channel) * left_weight
+            lower += byte_at(pixels, bottom + right + channel) * right_weight
+            grey = (upper * top_weight + lower * bottom_weight + STEPS * STEPS // 2) >> (2 * STEP_BITS)
+            value = seen(grey, scale, lowest).to(crops.dtype.element_ty)
+            tl.store(crops + (channel * side * side + row * side + column), value, mask=inside)
 
 
 @triton.jit
-def line(entries, stride, row, within, block):
-    """Return a row of the matrix times (column, row, 1), added up as OpenCV does: from the start of a block."""
+def byte_at(pixels, offset):
+    """Return a byte of a frame, int32. Frames as long as OpenCV warps have more bytes than int32 counts."""
+    return tl.load(pixels + offset.to(tl.uint32)).to(tl.int32)
+
+
+@triton.jit
+def load_row(entries, stride, block, column):
+    """Return what `line` takes: a row of the matrix times the block's start and times the columns within the block."""
     by_column, by_row, shift = tl.load(entries), tl.load(entries + stride), tl.load(entries + 2 * stride)
-    start = by_column * block + by_row * row + shift
-    return start + by_column * within
+    return by_column * block.to(tl.float64), by_row, shift, by_column * (column - block).to(tl.float64)
+
+
+@triton.jit
+def line(entries, row):
+    """Return a row of the matrix times (column, row, 1), float64, added up as OpenCV does: from its block's start."""
+    at_block, by_row, shift, within = entries
+    return (at_block + by_row * row.to(tl.float64) + shift) + within
 
 
 @triton.jit

@@ -27,6 +27,8 @@ _TYPES = {
     torch.bool: "i1",
 }
 _INT32_END = 2**31
+# Triton specialises on arguments that are multiples of it.
+_MULTIPLE = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,8 @@ class Launch:
         warps: Warps of a program.
         stages: Depth of the software pipeline of its loops.
         bytes_moved: Bytes that it reads from and writes to the device's memory, each tensor counted once.
+        multiples: Parameters that are multiples of 16 (of tensors, the address), of which Triton makes a variant.
+        ones: Parameters that are the integer 1, likewise.
     """
 
     kernel: Any
@@ -50,6 +54,8 @@ class Launch:
     warps: int
     stages: int
     bytes_moved: int
+    multiples: frozenset[str]
+    ones: frozenset[str]
 
     @property
     def name(self) -> str:
@@ -85,7 +91,9 @@ def launch(
     if _recordings:
         moved = sum(tensor.nbytes for tensor in tensors) if bytes_moved is None else bytes_moved
         types = {name: _type_of(value) for name, value in arguments.items()}
-        _recordings[-1].append(Launch(kernel, grid, types, dict(constants), warps, stages, moved))
+        multiples = frozenset(name for name, value in arguments.items() if _is_multiple(value))
+        ones = frozenset(name for name, value in arguments.items() if isinstance(value, int) and value == 1)
+        _recordings[-1].append(Launch(kernel, grid, types, dict(constants), warps, stages, moved, multiples, ones))
     if not any(isinstance(tensor, FakeTensor) for tensor in tensors):
         kernel[grid](**arguments, **constants, num_warps=warps, num_stages=stages, enable_fp_fusion=False)
 
@@ -112,3 +120,12 @@ def _type_of(value: torch.Tensor | float) -> str:
     if isinstance(value, float):
         return "fp32"
     return "i32" if -_INT32_END <= value < _INT32_END else "i64"
+
+
+def _is_multiple(value: torch.Tensor | float) -> bool:
+    if isinstance(value, FakeTensor):
+        # Allocators hand out addresses that are multiples of more.
+        return bool(value.storage_offset() * value.itemsize % _MULTIPLE == 0)
+    if isinstance(value, torch.Tensor):
+        return bool(value.data_ptr() % _MULTIPLE == 0)
+    return isinstance(value, int) and value % _MULTIPLE == 0

@@ -58,6 +58,11 @@ class DepthwiseLayer:
     bias: torch.Tensor
     taps: Taps
 
+    @property
+    def scales(self) -> bool:
+        """Whether it is a multiplication and an addition, each rounded (`torch_engine.layers.ChannelScaling`)."""
+        return self.taps.size == (1, 1) and self.taps.stride == (1, 1)
+
 
 @dataclass(frozen=True, slots=True)
 class Ending:

@@ -41,7 +41,7 @@ def whole_frames(frames: DeviceFrames, spec: NetworkSpec) -> Regions:
     return regions
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["count"])
 def take_whole_frames(
     table, present, boxes, matrices, count, side: tl.constexpr, stretches: tl.constexpr, together: tl.constexpr
 ):

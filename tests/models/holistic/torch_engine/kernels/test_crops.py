@@ -33,6 +33,7 @@ def _large_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
     """The interpreter takes as long for a small tile as for a large one."""
     if INTERPRETED:
         monkeypatch.setattr(crops, "TILE_ROWS", 256)
+        monkeypatch.setattr(crops, "ROWS_AT_ONCE", 256)
         monkeypatch.setattr(crops, "TILE_COLUMNS", 64)
 
 
