@@ -121,7 +121,9 @@ def _read(
         "min_confidence": min_confidence,
         "raw": raw,
     }
-    launch(read_poses, (count,), arguments, constants, warps=2)
+    # Of the heat map, a window around each point is read.
+    moved = count * 4 * READ_POINTS.value * (5 + heatmap_kernel**2 + 3 + 7)
+    launch(read_poses, (count,), arguments, constants, warps=2, bytes_moved=moved)
 
 
 @triton.jit
@@ -159,7 +161,6 @@ def read_poses(
 ):
     pose = tl.program_id(0).to(tl.int64)
     rows += pose * row_size
-    roi = load_roi(boxes, pose, count)
     score = sigmoid(tl.load(logits + pose * logit_pose), powers)
     score = tl.where(tl.load(present + pose) != 0, score, NAN)
     found = score > min_confidence
@@ -170,10 +171,11 @@ def read_poses(
     given = landmarks + pose * landmark_pose + point * landmark_point
     x = tl.div_rn(tl.load(given, mask=exists, other=0.0), INPUT_SIZE)
     y = tl.div_rn(tl.load(given + landmark_axis, mask=exists, other=0.0), INPUT_SIZE)
-    z = tl.div_rn(tl.load(given + 2 * landmark_axis, mask=exists, other=0.0), INPUT_SIZE)
-    visibility = sigmoid(tl.load(given + 3 * landmark_axis, mask=exists, other=0.0), powers)
     cells = heatmap + pose * heatmap_pose + point * heatmap_point
     x, y = refine_by_heatmap(x, y, cells, exists, heatmap_row, heatmap_column, powers, map_rows, map_columns, window)
+    z = tl.div_rn(tl.load(given + 2 * landmark_axis, mask=exists, other=0.0), INPUT_SIZE)
+    visibility = sigmoid(tl.load(given + 3 * landmark_axis, mask=exists, other=0.0), powers)
+    roi = load_roi(boxes, pose, count)
     x, y, z = project(x, y, z, roi, load_letterbox(boxes, pose, count))
     if not raw:
         x, y, z = through_pixels(x, y, z, load_size(table, pose, count))

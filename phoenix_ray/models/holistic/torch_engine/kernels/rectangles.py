@@ -88,7 +88,8 @@ def rotation_towards(start_x, start_y, end_x, end_y, target):
 
 @triton.jit
 def normalize_radians(angle):
-    turns = tl.floor(tl.div_rn(angle + HALF_TURN, TURN))
+    # In float64, as rounding down takes float32 below 2^-126 for 0.
+    turns = tl.floor(tl.div_rn(angle + HALF_TURN, TURN).to(tl.float64)).to(tl.float32)
     return (angle - turns * TURN_PARTS[0]) - turns * TURN_PARTS[1]
 
 

@@ -40,5 +40,6 @@ def plain_crops(frames: DeviceFrames, regions: Regions, spec: NetworkSpec, dtype
     rows = (CROP_X, CROP_Y, CROP_WIDTH, CROP_HEIGHT, ROTATION)
     rect = Rect(*(regions.boxes[row.value] for row in rows))
     image = torch.arange(regions.boxes.shape[1]) % frames.table.shape[1]
-    levels = DeviceCropper(frames.pixels.reshape(-1, 3), frames.table).crop(image, rect, spec)
+    pixels = frames.pixels[: len(frames.pixels) // 3 * 3].reshape(-1, 3)
+    levels = DeviceCropper(pixels, frames.table).crop(image, rect, spec)
     return torch.from_numpy(input_values(spec.lowest))[levels.to(torch.int64)].permute(0, 3, 1, 2).to(dtype)

@@ -2,60 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
+from unittest.mock import patch
 
 import cv2
 import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
 
+from phoenix_ray.models.holistic import elementary as formulas
 from phoenix_ray.models.holistic.decoding import FACE_ANCHORS, POSE_ANCHORS
-from phoenix_ray.models.holistic.pipeline import HolisticLandmarks, HolisticPipeline
+from phoenix_ray.models.holistic.pipeline import HolisticPipeline
 from phoenix_ray.models.holistic.torch_engine.crops import Uploader
-from phoenix_ray.models.holistic.torch_engine.kernels import pipeline
+from phoenix_ray.models.holistic.torch_engine.kernels import pipeline as kernels
+from phoenix_ray.models.holistic.torch_engine.kernels.launching import Launch, recording
 from phoenix_ray.models.holistic.torch_engine.kernels.pipeline import KernelPipeline
 from phoenix_ray.models.holistic.torch_engine.kernels.regions import DeviceFrames
 from phoenix_ray.models.holistic.torch_engine.networks import TorchNetworks
-from tests.golden.astronaut import View, render
+from tests.golden.astronaut import LEFT_HAND, RIGHT_HAND, View, render
+from tests.models.holistic.torch_engine.kernels.fake_networks import networks_of_nothing
 from tests.models.holistic.torch_engine.kernels.float_networks import plain_crops, plain_networks
+from tests.models.holistic.torch_engine.kernels.frames import on_device
+from tests.models.holistic.torch_engine.kernels.made_up_networks import (
+    Rows,
+    Sayings,
+    plausible,
+    rows_of,
+    rows_of_arrays,
+    rows_of_kernels,
+    some_sides,
+)
 from tests.models.holistic.torch_engine.kernels.test_rectangles import assert_same_bits
 
 Image = NDArray[np.uint8]
-Rows = NDArray[np.float32]
 CPU = torch.device("cpu")
-
-
-def upload(images: Sequence[Image], device: str = "cpu") -> DeviceFrames:
-    shapes = np.array([image.shape[:2] for image in images], np.int64)
-    sizes = shapes.prod(axis=1)
-    table = np.stack([np.cumsum(sizes) - sizes, shapes[:, 1], shapes[:, 0]])
-    pixels = np.concatenate([image.reshape(-1) for image in images])
-    return DeviceFrames(torch.from_numpy(pixels).to(device), torch.from_numpy(table).to(device))
-
-
-def rows_of(found: HolisticLandmarks, face_points: int) -> Rows:
-    """Return the rows of `RowColumns` from what the array pipeline found."""
-    parts = [found.pose, found.left_hand, found.right_hand, found.face] if face_points else [found.pose]
-    points = [found.pose.points, found.world, *(part.points for part in parts[1:])]
-    scores = torch.stack([part.score for part in parts], dim=1)
-    rows: Rows = torch.cat([*(values.flatten(1) for values in points), scores], dim=1).numpy()
-    return rows
 
 
 class Both:
     """The two pipelines with the same networks and thresholds."""
 
     def __init__(self, weights: Path, face_points: int = 468, heatmap_kernel: int = 7) -> None:
-        self.arrays = HolisticPipeline(
-            TorchNetworks(weights, face_points, CPU, "exact"),
-            torch.from_numpy(POSE_ANCHORS),
-            torch.from_numpy(FACE_ANCHORS),
-            heatmap_kernel,
-            0.5,
-            0.5,
-        )
+        self.face_points = face_points
+        networks = TorchNetworks(weights, face_points, CPU, "exact")
+        anchors = torch.from_numpy(POSE_ANCHORS), torch.from_numpy(FACE_ANCHORS)
+        self.arrays = HolisticPipeline(networks, *anchors, heatmap_kernel, 0.5, 0.5)
         self.kernels = KernelPipeline(
             plain_networks(weights, face_points),
             CPU,
@@ -66,35 +62,129 @@ class Both:
 
     def expected(self, images: Sequence[Image]) -> Rows:
         with torch.inference_mode():
-            found = self.arrays.estimate(Uploader(CPU).upload(images, len(images)))
-            return rows_of(found, self.arrays.networks.face_points)
+            return rows_of(self.arrays.estimate(Uploader(CPU).upload(images, len(images))), self.face_points)
 
     def found(self, images: Sequence[Image]) -> Rows:
+        """Return the same without the crop kernel, which takes minutes in the interpreter."""
+        with patch.object(kernels, "cut_crops", plain_crops):
+            return self.found_in_crops_of_the_kernel(images)
+
+    def found_in_crops_of_the_kernel(self, images: Sequence[Image]) -> Rows:
         with torch.inference_mode():
-            rows: Rows = self.kernels.estimate(upload(images)).numpy()
+            rows: Rows = self.kernels.estimate(on_device(images, "cpu")).numpy()
             return rows
 
 
-@pytest.fixture
-def _quick_crops(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Crops have tests of their own, and take minutes in the interpreter."""
-    monkeypatch.setattr(pipeline, "cut_crops", plain_crops)
-
-
-@pytest.fixture(scope="module")
-def frames(astronaut: Image) -> list[Image]:
-    """Frames of a person, turned, of other sizes, and one of nobody."""
-    views = [
-        View(224, 150, 260, degrees=-16),
-        View(236, 168, 308, degrees=12),
-        View(230, 160, 300, width=150, height=140),
-    ]
-    return [*(render(astronaut, view) for view in views), np.zeros((90, 160, 3), np.uint8)]
-
-
-@pytest.mark.usefixtures("_quick_crops")
-def test_landmarks_are_those_of_the_array_pipeline(weights: Path, frames: list[Image]) -> None:
+@pytest.mark.slow
+def test_landmarks_are_those_of_the_array_pipeline(weights: Path, astronaut: Image) -> None:
     both = Both(weights)
-    expected, found = both.expected(frames), both.found(frames)
-    assert np.isnan(expected[:, 0]).tolist() == [False, False, False, True]
-    assert_same_bits(expected, found)
+    views = [View(224, 150, 260, degrees=-16), LEFT_HAND[2], RIGHT_HAND[0], View(230, 160, 300, width=150, height=140)]
+    frames = [*(render(astronaut, view) for view in views), np.zeros((90, 160, 3), np.uint8)]
+    expected, columns = both.expected(frames), both.kernels.columns.points
+    assert np.isfinite(expected[:, [0, columns["face"]]]).tolist() == [[True, True]] * 4 + [[False, False]]
+    assert np.isfinite(expected[[1, 2], [columns["left_hand"], columns["right_hand"]]]).all()
+    assert_same_bits(expected, both.found(frames))
+
+
+@pytest.mark.slow
+def test_poses_alone_are_those_of_the_array_pipeline_in_crops_of_the_kernel_too(
+    weights: Path, moving_astronaut: list[Image]
+) -> None:
+    both = Both(weights, face_points=0, heatmap_kernel=9)
+    expected = both.expected(moving_astronaut[:1])
+    assert np.isfinite(expected).all()
+    assert_same_bits(expected, both.found_in_crops_of_the_kernel(moving_astronaut[:1]))
+
+
+@pytest.mark.slow
+@pytest.mark.samples
+def test_landmarks_of_signers_are_those_of_the_array_pipeline(weights: Path, phoenix_sample: Path) -> None:
+    files = sorted(phoenix_sample.glob("**/*.png"))[20::100]
+    frames = [np.asarray(cv2.imread(str(file)), dtype=np.uint8)[:, :, ::-1].copy() for file in files]
+    both = Both(weights)
+    expected = both.expected(frames)
+    assert np.isfinite(expected).mean() > 0.9
+    assert_same_bits(expected, both.found(frames))
+
+
+@pytest.mark.parametrize("face_points", [468, 0])
+def test_whatever_networks_say_becomes_the_rows_of_the_array_pipeline(face_points: int, device_name: str) -> None:
+    sayings, sides = plausible(6, seed=7), some_sides(6, seed=7)
+    expected = rows_of_arrays(sayings, sides, face_points)
+    assert 0 < np.isnan(expected).mean() < 0.7
+    assert_same_bits(expected, rows_of_kernels(sayings, sides, device_name, face_points))
+
+
+def test_a_frame_gives_the_same_row_whatever_its_neighbours(device_name: str) -> None:
+    sayings, sides = plausible(4, seed=9), some_sides(4, seed=9)
+    together = rows_of_kernels(sayings, sides, device_name)
+    order = [2, 0]
+    apart = rows_of_kernels(of_frames(sayings, order, 4), np.ascontiguousarray(sides[:, order]), device_name)
+    assert_same_bits(together[order], apart)
+
+
+def of_frames(sayings: Sayings, order: list[int], frames: int) -> Sayings:
+    """Return what networks say of some frames; of hands, of those on the left, then of those on the right."""
+    both_sides = [*order, *(frames + index for index in order)]
+    return {
+        file: [values[order if len(values) == frames else both_sides] for values in outputs]
+        for file, outputs in sayings.items()
+    }
+
+
+class Operators(TorchDispatchMode):  # type: ignore[misc]  # torch is not analysed
+    """Counts the operators of torch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: Counter[str] = Counter()
+
+    def __torch_dispatch__(self, operator: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.names[str(operator)] += 1
+        return operator(*args, **(kwargs or {}))
+
+
+@pytest.fixture
+def _no_cache() -> Iterator[None]:
+    """Tables that are made of fake tensors must not be found by other tests, nor theirs here."""
+    formulas.powers_of_two.cache_clear()
+    yield
+    formulas.powers_of_two.cache_clear()
+
+
+def launches_and_operators(face_points: int, frames: int = 128) -> tuple[list[Launch], Counter[str]]:
+    """Return what a batch launches on a GPU that is not there, but for the networks."""
+    with FakeTensorMode(), torch.inference_mode():
+        device = torch.device("cuda:0")
+        pipeline = KernelPipeline(
+            networks_of_nothing(face_points),
+            device,
+            heatmap_kernel=9,
+            min_detection_confidence=0.5,
+            min_tracking_confidence=0.5,
+        )
+        pixels = torch.empty(frames * 210 * 260 * 3, dtype=torch.uint8, device=device)
+        table = torch.empty((3, frames), dtype=torch.int64, device=device)
+        with recording() as launches, Operators() as operators:
+            rows = pipeline.estimate(DeviceFrames(pixels, table))
+    assert (rows.shape, rows.dtype, rows.device) == ((frames, pipeline.columns.count), torch.float32, device)
+    return launches, operators.names
+
+
+@pytest.mark.usefixtures("_no_cache")
+@pytest.mark.parametrize(("face_points", "count"), [(468, 20), (0, 6)])
+def test_a_batch_takes_few_launches_reads_nothing_back_and_brings_nothing_to_the_device(
+    face_points: int, count: int
+) -> None:
+    launches, operators = launches_and_operators(face_points)
+    # Memory is set aside, and the networks' outputs get their shape: neither computes, and no value is asked for.
+    assert operators.keys() <= {"aten.empty.memory_format", "aten.reshape.default", "aten.view.default"}
+    assert len(launches) == count
+    assert Counter(launch.name for launch in launches)["warp"] == (6 if face_points else 2)
+
+
+@pytest.mark.usefixtures("_no_cache")
+def test_around_crops_and_networks_a_batch_moves_less_than_a_megabyte_a_frame() -> None:
+    launches, _ = launches_and_operators(468)
+    moved = sum(launch.bytes_moved for launch in launches if launch.name != "warp")
+    assert moved < 128 * 1e6
