@@ -21,15 +21,23 @@ from phoenix_ray.models.holistic.networks import (
     NetworkSpec,
     PoseOutput,
 )
+from phoenix_ray.models.holistic.torch_engine.kernels.attention import refine_face
 from phoenix_ray.models.holistic.torch_engine.kernels.crops import cut_crops
 from phoenix_ray.models.holistic.torch_engine.kernels.detections import body_rois, face_rois
 from phoenix_ray.models.holistic.torch_engine.kernels.elementary import powers_on
 from phoenix_ray.models.holistic.torch_engine.kernels.faces import face_rois_of_pose, read_faces
 from phoenix_ray.models.holistic.torch_engine.kernels.hands import hand_rois, hand_rois_of_pose, read_hands
-from phoenix_ray.models.holistic.torch_engine.kernels.pose import PoseColumns, read_pose
+from phoenix_ray.models.holistic.torch_engine.kernels.pose import PoseColumns, read_body, read_pose
 from phoenix_ray.models.holistic.torch_engine.kernels.regions import DeviceFrames, Regions
 from phoenix_ray.models.holistic.torch_engine.kernels.rois import regions_at
 from phoenix_ray.models.holistic.torch_engine.kernels.rows import RowColumns
+from phoenix_ray.models.holistic.torch_engine.kernels.tracked_pose import filter_body
+from phoenix_ray.models.holistic.torch_engine.kernels.tracked_regions import (
+    remember,
+    tracked_body_rois,
+    tracked_face_rois,
+    tracked_hand_rois,
+)
 from phoenix_ray.models.holistic.torch_engine.kernels.views import whole_frames
 
 
@@ -69,14 +77,43 @@ class KernelPipeline:
     def estimate(self, frames: DeviceFrames) -> torch.Tensor:
         """Return the landmarks of N frames, float32 (N, columns), in the order of `RowColumns`; NaN where missing."""
         rows = torch.empty((frames.table.shape[1], self.columns.count), dtype=torch.float32, device=frames.table.device)
-        points, score = self.columns.points, self.columns.score
-        pose = PoseColumns(points["pose"], points["pose_world"], score["pose"])
         regions, output = self._look_for_poses(frames, self._body_rois(frames, whole_frames(frames, POSE_DETECTION)))
-        read_pose(frames, regions, output, rows, pose, self._heatmap_kernel, self._min_tracking_confidence)
+        kernel, minimum = self._heatmap_kernel, self._min_tracking_confidence
+        read_pose(frames, regions, output, rows, self._pose_columns, kernel, minimum)
         if self.networks.face_points:
             self._read_hands(frames, self._hand_rois(frames, rows), rows)
             self._read_faces(frames, self._face_rois(frames, rows), rows)
         return rows
+
+    def track(self, frames: DeviceFrames, states: torch.Tensor, *, smooth: bool, detect: bool = True) -> torch.Tensor:
+        """Return the landmarks of the next frame of N videos and the states after it, float32 (N, columns + state).
+
+        A video that has not begun, and a slot of the batch without a video, have a state of NaN.
+
+        Args:
+            frames: The frames.
+            states: float32 (N, `Memory.numbers`): rows of `Memory`, of the frames before.
+            smooth: Whether to smooth the pose.
+            detect: Whether any video has no body ROI; without such videos the detector need not run.
+        """
+        count, state_size = states.shape
+        rows = torch.empty((count, self.columns.count + state_size), dtype=torch.float32, device=states.device)
+        found = self._body_rois(frames, whole_frames(frames, POSE_DETECTION)) if detect else None
+        regions, output = self._look_for_poses(frames, tracked_body_rois(states, found))
+        body = read_body(frames, regions, output, self._heatmap_kernel, self._min_tracking_confidence)
+        filter_body(frames, body, states, rows, self._pose_columns, smooth=smooth)
+        face_points = self.networks.face_points
+        if face_points:
+            self._read_hands(frames, tracked_hand_rois(frames, states, self._hand_rois(frames, rows)), rows)
+            found = self._face_rois(frames, rows)
+            self._read_faces(frames, tracked_face_rois(frames, states, found, face_points), rows)
+            remember(rows, self.columns.points["left_hand"], state_size, face_points)
+        return rows
+
+    @property
+    def _pose_columns(self) -> PoseColumns:
+        points, score = self.columns.points, self.columns.score
+        return PoseColumns(points["pose"], points["pose_world"], score["pose"])
 
     def _crops(self, frames: DeviceFrames, regions: Regions, spec: NetworkSpec) -> torch.Tensor:
         return cut_crops(frames, regions, spec, self._dtype)
@@ -117,4 +154,6 @@ class KernelPipeline:
         regions = regions_at(frames, rois, spec)
         output = self.networks.face_landmark(self._crops(frames, regions, spec))
         points, unit = output.mesh, float(spec.size)
+        if output.refinements:
+            points, unit = refine_face(points, output.refinements, unit), 1.0
         read_faces(regions, points, output.logit, unit, rows, self.columns.points["face"], self.columns.score["face"])
