@@ -110,7 +110,7 @@ def make_pipeline(
     from phoenix_ray.models.holistic.torch_engine.kernels.pipeline import KernelPipeline
 
     face_points, precision = face_points_of(settings), settings.precision
-    return KernelPipeline(  # type: ignore[return-value]  # until it tracks
+    return KernelPipeline(
         KernelNetworks(weights, face_points, device, precision, settings.complexity),
         device,
         heatmap_kernel=settings.heatmap_kernel,

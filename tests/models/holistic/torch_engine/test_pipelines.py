@@ -10,11 +10,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from phoenix_ray import layouts
 from phoenix_ray.errors import ConfigError, ModelError
 from phoenix_ray.model_settings import ModelSettings
 from phoenix_ray.models.base import LandmarkBatch
 from phoenix_ray.models.holistic import elementary
 from phoenix_ray.models.holistic.litert_engine.engine import HolisticLitert
+from phoenix_ray.models.holistic.tracking import Memory
+from phoenix_ray.setting_types import Precision
 from tests.golden.astronaut import View, render
 
 torch = pytest.importorskip("torch")
@@ -31,10 +34,23 @@ from tests.models.holistic.torch_engine.kernels.exact_interpreter import make_ex
 
 Image = NDArray[np.uint8]
 CPU = torch.device("cpu")
+COLUMNS = sum(len(part.points) * len(part.axes) + part.scored for part in layouts.holistic(468).parts)
 # What a batch may launch, and how much it may read and write (issue 18).
 MOST_LAUNCHES, MOST_BYTES = 400, 300e6
 # Operators that set memory aside or look at it in another shape; they launch nothing.
-NO_LAUNCH = {"alias", "as_strided", "detach", "empty", "flatten", "permute", "prim", "reshape", "select", "slice"} | {
+NO_LAUNCH = {
+    "alias",
+    "as_strided",
+    "detach",
+    "empty",
+    "empty_like",
+    "flatten",
+    "permute",
+    "prim",
+    "reshape",
+    "select",
+    "slice",
+} | {
     "split",
     "squeeze",
     "transpose",
@@ -71,18 +87,27 @@ def _own_tables() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("_own_tables")
-@pytest.mark.parametrize("precision", ["exact", "tf32", "fp16"])
-def test_a_whole_batch_is_a_few_hundred_launches_of_ours_and_no_other_operator(weights: Path, precision: str) -> None:
-    settings = ModelSettings.model_validate({**in_interpreter().model_dump(), "precision": precision})
-    frames = 128
+@pytest.mark.parametrize("step", ["static", "with the detector", "without the detector"])
+@pytest.mark.parametrize("precision", ["exact", "fp16"])
+def test_a_whole_batch_is_a_few_hundred_launches_of_ours_and_no_other_operator(
+    weights: Path, precision: Precision, step: str
+) -> None:
+    frames, state_size = 128, Memory.numbers(468)
     with torch.inference_mode(), FakeTensorMode(allow_non_fake_inputs=True):
-        pipeline = make_pipeline(settings, weights, CPU, CPU)
+        pipeline = make_pipeline(in_interpreter(precision=precision), weights, CPU, CPU)
         pixels = torch.empty(frames * 210 * 260 * 3, dtype=torch.uint8)
         some = DeviceFrames(pixels, torch.empty((3, frames), dtype=torch.int64))
-        pipeline.estimate(some)
+        states = torch.empty((frames, state_size))
+
+        def compute() -> Any:
+            if step == "static":
+                return pipeline.estimate(some)
+            return pipeline.track(some, states, smooth=True, detect=step == "with the detector")
+
+        compute()  # Brings constants, once.
         with recording() as launches, Operators() as operators:
-            rows = pipeline.estimate(some)
-    assert rows.shape[0] == frames
+            rows = compute()
+    assert rows.shape == (frames, COLUMNS + (0 if step == "static" else state_size))
     assert operators.names.keys() <= NO_LAUNCH
     assert len(launches) <= MOST_LAUNCHES
     assert sum(launch.bytes_moved for launch in launches) <= MOST_BYTES * frames
