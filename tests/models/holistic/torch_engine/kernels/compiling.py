@@ -86,7 +86,8 @@ def compile_launches(
     }
     environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
     with tempfile.TemporaryDirectory() as cache:
-        environment |= {"TRITON_CACHE_DIR": cache, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+        path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+        environment |= {"TRITON_CACHE_DIR": cache, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
         running = [
             subprocess.Popen(
                 [sys.executable, "-m", __name__, str(share)],
