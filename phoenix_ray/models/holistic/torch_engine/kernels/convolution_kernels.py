@@ -186,7 +186,8 @@ def _depthwise_sums(
     start = start[None, :] + (channel * plane)[:, None]
     weight += channel * (rows * columns)
     if scales:
-        values = tl.load(features + start + (top * width + left)[None, :], mask=is_cell[None, :], other=0.0)
+        inside = is_cell & (top >= 0) & (top < height) & (left >= 0) & (left < width)
+        values = tl.load(features + start + (top * width + left)[None, :], mask=inside[None, :], other=0.0)
         return values.to(tl.float32) * tl.load(weight).to(tl.float32)[:, None] + sums
     for across in range(columns):
         column = left + across * column_dilation

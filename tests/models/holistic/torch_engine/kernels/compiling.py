@@ -65,7 +65,10 @@ class Compiled:
 
 
 def compile_launches(
-    launches: Iterable[Launch], targets: Sequence[int] = (90,), most_variants: int | None = None
+    launches: Iterable[Launch],
+    targets: Sequence[int] = (90,),
+    most_variants: int | None = None,
+    known: Iterable[Launch] = (),
 ) -> list[Compiled]:
     """Compile each variant among launches once for each target.
 
@@ -73,25 +76,18 @@ def compile_launches(
         launches: From `launching.recording`.
         targets: Of `TARGETS`.
         most_variants: Of each kernel, the first that are compiled; by default all.
+        known: Launches whose variants are left out.
     """
-    requests: dict[str, dict[str, Any]] = {}
-    for launch in launches:
-        function = getattr(launch.kernel, "fn", launch.kernel)
-        request = {
-            "module": function.__module__,
-            "kernel": function.__name__,
-            "types": dict(launch.types),
-            "constants": dict(launch.constants),
-            "warps": launch.warps,
-            "stages": launch.stages,
-            "multiples": sorted(launch.multiples),
-            "ones": sorted(launch.ones),
-        }
-        requests[repr(request)] = request
-    work = {"requests": list(requests.values()), "targets": list(targets), "most_variants": most_variants}
+    work = {
+        "requests": _requests(launches),
+        "known": _requests(known),
+        "targets": list(targets),
+        "most_variants": most_variants,
+    }
     environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
     with tempfile.TemporaryDirectory() as cache:
-        environment |= {"TRITON_CACHE_DIR": cache, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+        path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+        environment |= {"TRITON_CACHE_DIR": cache, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
         running = [
             subprocess.Popen(
                 [sys.executable, "-m", __name__, str(share)],
@@ -114,8 +110,27 @@ def compile_launches(
     return found
 
 
-def _variants(requests: Sequence[Mapping[str, Any]], most: int | None) -> list[tuple[Any, dict[str, Any]]]:
-    """Return each kernel with the arguments of `ASTSource`, once for each variant that Triton would make."""
+def _requests(launches: Iterable[Launch]) -> list[dict[str, Any]]:
+    """Return what another process must know of launches, once for launches that are alike."""
+    requests: dict[str, dict[str, Any]] = {}
+    for launch in launches:
+        function = getattr(launch.kernel, "fn", launch.kernel)
+        request = {
+            "module": function.__module__,
+            "kernel": function.__name__,
+            "types": dict(launch.types),
+            "constants": dict(launch.constants),
+            "warps": launch.warps,
+            "stages": launch.stages,
+            "multiples": sorted(launch.multiples),
+            "ones": sorted(launch.ones),
+        }
+        requests[repr(request)] = request
+    return list(requests.values())
+
+
+def _variants(requests: Sequence[Mapping[str, Any]], most: int | None) -> dict[str, tuple[Any, dict[str, Any]]]:
+    """Return, by a key of each variant that Triton would make, the kernel and the arguments of `ASTSource`."""
     found: dict[str, tuple[Any, dict[str, Any]]] = {}
     counts: dict[str, int] = {}
     for request in requests:
@@ -134,11 +149,11 @@ def _variants(requests: Sequence[Mapping[str, Any]], most: int | None) -> list[t
             elif name in request["multiples"] and not parameter.do_not_specialize_on_alignment:
                 attributes[position] = [["tt.divisibility", 16]]
         source = {"signature": signature, "constexprs": constants, "attrs": attributes}
-        key = repr((request["kernel"], source, request["warps"], request["stages"]))
+        key = repr((request["module"], request["kernel"], source, request["warps"], request["stages"]))
         if key not in found and (most is None or counts.get(request["kernel"], 0) < most):
             counts[request["kernel"]] = counts.get(request["kernel"], 0) + 1
             found[key] = (kernel, {**request, **source})
-    return list(found.values())
+    return found
 
 
 def _compile(kernel: Any, variant: Mapping[str, Any], target: int) -> Compiled:
@@ -195,8 +210,11 @@ def _compile(kernel: Any, variant: Mapping[str, Any], target: int) -> Compiled:
 def _main() -> None:
     work = pickle.load(sys.stdin.buffer)
     share = int(sys.argv[1])
-    variants = _variants(work["requests"], work["most_variants"])
-    for number, (kernel, variant) in enumerate(variants):
+    known = _variants(work["known"], None)
+    variants = {
+        key: made for key, made in _variants(work["requests"], work["most_variants"]).items() if key not in known
+    }
+    for number, (kernel, variant) in enumerate(variants.values()):
         if number % PROCESSES == share:
             for target in work["targets"]:
                 print(json.dumps(asdict(_compile(kernel, variant, target)), default=str), flush=True)

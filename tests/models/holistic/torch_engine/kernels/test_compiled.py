@@ -86,15 +86,14 @@ def test_every_kernel_of_the_usual_networks_is_a_chain_of_multiply_adds_without_
 
 @pytest.mark.slow
 def test_every_kernel_of_the_other_networks_is_a_chain_of_multiply_adds_without_spills(all_weights: Path) -> None:
-    for variant in compile_launches(
-        launches_of(all_weights, (POSE_LANDMARKS[0], POSE_LANDMARKS[2], FACE_LANDMARK[478]))
-    ):
+    others = launches_of(all_weights, (POSE_LANDMARKS[0], POSE_LANDMARKS[2], FACE_LANDMARK[478]))
+    for variant in compile_launches(others, known=launches_of(all_weights, USUAL)):
         assert_exact(variant)
 
 
 @pytest.mark.slow
 def test_kernels_for_other_cards_are_chains_of_multiply_adds_without_spills(weights: Path) -> None:
-    variants = compile_launches(launches_of(weights, [FACE_DETECTION, HAND_RECROP]), targets=(80, 100), most_variants=4)
+    variants = compile_launches(launches_of(weights, [FACE_DETECTION, HAND_RECROP]), targets=(80, 100), most_variants=3)
     assert {variant.target for variant in variants} == {80, 100}
     for variant in variants:
         assert_exact(variant)

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -175,6 +175,7 @@ def shapes(draw: st.DrawFn) -> LayerShape:
 @fits_the_order
 @pytest.mark.usefixtures("large_tiles")
 @settings(max_examples=60, deadline=None)
+@example(LayerShape("depthwise", 3, 3, (4, 5), (7, 6), Taps(padding=(1, 2))), 2, 0)
 @given(shape=shapes(), items=st.integers(1, 4), seed=st.integers(0, 99))
 def test_any_layer_has_the_bits_of_the_cpu(shape: LayerShape, items: int, seed: int) -> None:
     check(shape, items, seed)
