@@ -16,7 +16,7 @@ from phoenix_ray.models.holistic.torch_engine.kernels.layers import DenseLayer, 
 _FEW_CELLS = 16
 
 
-class Tile(NamedTuple):
+class OutputTile(NamedTuple):
     """What one program computes.
 
     Attributes:
@@ -39,21 +39,21 @@ class Tile(NamedTuple):
         return self.outputs + self.rest
 
 
-DEPTHWISE_TILE = Tile(8, 0, 128, 1, 4)
+DEPTHWISE_TILE = OutputTile(8, 0, 128, 1, 4)
 _SEPARABLE_TILES = (
-    Tile(16, 0, 128, 16, 8),
-    Tile(32, 0, 64, 16, 4),
-    Tile(32, 16, 64, 16, 4),
-    Tile(64, 0, 64, 16, 4),
-    Tile(64, 16, 64, 16, 4),
-    Tile(64, 32, 64, 16, 8),
-    Tile(128, 0, 32, 16, 4),
-    Tile(128, 16, 32, 16, 4),
-    Tile(128, 64, 32, 16, 4),
+    OutputTile(16, 0, 128, 16, 4),
+    OutputTile(32, 0, 64, 16, 4),
+    OutputTile(32, 16, 64, 16, 4),
+    OutputTile(64, 0, 64, 16, 4),
+    OutputTile(64, 16, 64, 16, 4),
+    OutputTile(64, 32, 64, 16, 8),
+    OutputTile(128, 0, 32, 16, 4),
+    OutputTile(128, 16, 32, 16, 4),
+    OutputTile(128, 64, 32, 16, 4),
 )
 
 
-def tile_of(outputs: int, cells: int, windows: bool) -> Tile:
+def tile_of(outputs: int, cells: int, windows: bool) -> OutputTile:
     """Return the tile of `convolve` for outputs, cells of a plane, and whether it has windows of several cells.
 
     A thread has about 32 outputs, enough that its multiply-adds outweigh its loads, or fewer where there are windows,
@@ -61,18 +61,18 @@ def tile_of(outputs: int, cells: int, windows: bool) -> Tile:
     the edge.
     """
     if cells <= _FEW_CELLS:
-        return Tile(32, 0, 32, 64, 4)
+        return OutputTile(32, 0, 32, 64, 4)
     if windows:
-        return Tile(32, 0, 64, 16, 4)
+        return OutputTile(32, 0, 64, 16, 4)
     if outputs <= 16:
-        return Tile(16, 0, 256, 16, 4)
+        return OutputTile(16, 0, 256, 16, 4)
     if outputs <= 32:
-        return Tile(32, 0, 128, 16, 4)
+        return OutputTile(32, 0, 256, 16, 8)
     high, low = blocks_of(outputs, 64) * 64, blocks_of(outputs, 48) * 48
-    return Tile(64, 0, 64, 16, 4) if high <= 1.1 * low else Tile(32, 16, 128, 16, 4)
+    return OutputTile(64, 0, 64, 16, 4) if high <= 1.1 * low else OutputTile(32, 16, 128, 16, 4)
 
 
-def separable_tile_of(outputs: int) -> Tile:
+def separable_tile_of(outputs: int) -> OutputTile:
     """Return the tile of `convolve_separable` for outputs: in most networks one block of them, without much waste."""
     for tile in _SEPARABLE_TILES:
         if outputs <= tile.height:

@@ -19,7 +19,7 @@ import torch
 from phoenix_ray.models.holistic.torch_engine.kernels import convolution_kernels
 from phoenix_ray.models.holistic.torch_engine.kernels.convolution_tiles import (
     DEPTHWISE_TILE,
-    Tile,
+    OutputTile,
     blocks_of,
     separable_tile_of,
     tile_of,
@@ -288,7 +288,7 @@ def _input_precision(precision: Precision) -> str:
     return "tf32" if precision == "tf32" else "ieee"
 
 
-def _grid(outputs: int, out: torch.Tensor, tile: Tile) -> tuple[int]:
+def _grid(outputs: int, out: torch.Tensor, tile: OutputTile) -> tuple[int]:
     """Return the programs; those with the same cells follow each other, so that they find them in a cache."""
     cells = out.shape[0] * out.shape[2] * out.shape[3]
     return (blocks_of(outputs, tile.height) * blocks_of(cells, tile.cells),)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -220,7 +219,7 @@ class _Reader:
             for name in operator.inputs:
                 self._readers[name].append(operator)
 
-    def shapes(self) -> Iterable[LayerShape]:
+    def shapes(self) -> list[LayerShape]:
         taken: set[str] = set()
         found = []
         for operator in self._network.operators:
@@ -248,23 +247,25 @@ class _Reader:
         activation = _ACTIVATIONS[options.fusedActivationFunction]
         if operator.name == "FULLY_CONNECTED":
             return LayerShape("dense", weight[1], weight[0], (1, 1), (1, 1), activation=activation)
-        source, padding = operator.inputs[0], (0, 0)
-        (_, *out_size, outputs) = network.shapes[operator.outputs[0]]
-        size, stride = weight[1:3], (options.strideH, options.strideW)
+        source = operator.inputs[0]
+        (_, out_height, out_width, outputs) = network.shapes[operator.outputs[0]]
+        size, stride, before = weight[1:3], (options.strideH, options.strideW), [0, 0]
         maker = self._makers.get(source)
         if maker is not None and maker.name == "PAD" and not np.any(network.constants[maker.inputs[1]][3]):
-            padding = tuple(int(before) for before in network.constants[maker.inputs[1]][1:3, 0])
+            before = [int(count) for count in network.constants[maker.inputs[1]][1:3, 0]]
             source = maker.inputs[0]
         elif options.padding == schema.Padding.SAME:
             lengths = network.shapes[source][1:3]
-            padding = tuple(
+            before = [
                 max((out - 1) * step + extent - length, 0) // 2
-                for out, step, extent, length in zip(out_size, stride, size, lengths, strict=True)
-            )
+                for out, step, extent, length in zip((out_height, out_width), stride, size, lengths, strict=True)
+            ]
         (_, height, width, channels) = network.shapes[source]
-        taps = Taps(tuple(size), stride, padding)
+        taps = Taps((size[0], size[1]), stride, (before[0], before[1]))
         kind: Kind = "depthwise" if operator.name == "DEPTHWISE_CONV_2D" else "dense"
-        return LayerShape(kind, channels, outputs, (height, width), tuple(out_size), taps, activation=activation)
+        return LayerShape(
+            kind, channels, outputs, (height, width), (out_height, out_width), taps, activation=activation
+        )
 
     def _ended(self, shape: LayerShape, name: str) -> LayerShape:
         shape, name = self._activated(shape, name, "activation")

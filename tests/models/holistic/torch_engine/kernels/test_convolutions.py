@@ -29,13 +29,13 @@ from phoenix_ray.models.holistic.networks import (
 )
 from phoenix_ray.models.holistic.torch_engine.kernels import convolutions
 from phoenix_ray.models.holistic.torch_engine.kernels.convolution_tiles import (
-    Tile,
+    OutputTile,
     is_worth_fusing,
     separable_tile_of,
     tile_of,
 )
 from phoenix_ray.models.holistic.torch_engine.kernels.convolutions import convolve, convolve_depthwise, with_pitch
-from phoenix_ray.models.holistic.torch_engine.kernels.layers import DenseLayer, DepthwiseLayer, Ending, Taps
+from phoenix_ray.models.holistic.torch_engine.kernels.layers import Activation, DenseLayer, DepthwiseLayer, Ending, Taps
 from tests.models.holistic.torch_engine.kernels.exact_interpreter import fused_multiply_add
 from tests.models.holistic.torch_engine.kernels.network_layers import Kind, Layer, LayerShape, layer_shapes
 
@@ -57,12 +57,12 @@ def power_of_two(count: int, most: int) -> int:
 
 @pytest.fixture
 def large_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
-    def tile(outputs: int, *_: object) -> Tile:
-        return Tile(power_of_two(outputs, 512), 0, 128, 128, 4)
+    def tile(outputs: int, *_: object) -> OutputTile:
+        return OutputTile(power_of_two(outputs, 512), 0, 128, 128, 4)
 
     monkeypatch.setattr(convolutions, "tile_of", tile)
     monkeypatch.setattr(convolutions, "separable_tile_of", tile)
-    monkeypatch.setattr(convolutions, "DEPTHWISE_TILE", Tile(128, 0, 128, 1, 4))
+    monkeypatch.setattr(convolutions, "DEPTHWISE_TILE", OutputTile(128, 0, 128, 1, 4))
 
 
 def assert_same_bits(expected: torch.Tensor, found: torch.Tensor, what: object = "") -> None:
@@ -119,16 +119,16 @@ def test_a_large_plane_that_is_not_cut_has_the_bits_of_the_cpu(kind: Kind) -> No
 
 TILES = sorted(
     {
-        *((Tile(*tile_of(outputs, cells, windows)), "dense") for outputs in range(1, 400) for cells in (9, 100)
+        *((OutputTile(*tile_of(outputs, cells, windows)), "dense") for outputs in range(1, 400) for cells in (9, 100)
           for windows in (True, False)),
-        *((Tile(*separable_tile_of(outputs)), "separable") for outputs in range(1, 400)),
+        *((OutputTile(*separable_tile_of(outputs)), "separable") for outputs in range(1, 400)),
     }
 )  # fmt: skip
 
 
 @fits_the_order
 @pytest.mark.parametrize(("tile", "kind"), TILES)
-def test_tiles_change_no_bit(tile: Tile, kind: Kind, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tiles_change_no_bit(tile: OutputTile, kind: Kind, monkeypatch: pytest.MonkeyPatch) -> None:
     """More outputs, cells and terms than a tile has, and of each a part of a tile."""
     monkeypatch.setattr(convolutions, "tile_of", lambda *_: tile)
     monkeypatch.setattr(convolutions, "separable_tile_of", lambda *_: tile)
@@ -141,12 +141,13 @@ def test_tiles_change_no_bit(tile: Tile, kind: Kind, monkeypatch: pytest.MonkeyP
     check(shape, items=2)
 
 
-activations = st.sampled_from(("none", "relu", "relu6", "prelu"))
+kinds: st.SearchStrategy[Kind] = st.sampled_from(("dense", "depthwise", "separable"))
+activations: st.SearchStrategy[Activation] = st.sampled_from(("none", "relu", "relu6", "prelu"))
 
 
 @st.composite
 def shapes(draw: st.DrawFn) -> LayerShape:
-    kind = draw(st.sampled_from(("dense", "depthwise", "separable")))
+    kind = draw(kinds)
     channels = draw(st.integers(1, 40))
     outputs = channels if kind == "depthwise" else draw(st.integers(1, 70))
     pair = st.tuples(st.integers(1, 3), st.integers(1, 3))
