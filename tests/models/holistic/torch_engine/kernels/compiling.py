@@ -42,7 +42,8 @@ class Compiled:
         fma: Fused multiply-adds of float32.
         mul: Multiplications of float32.
         add: Additions and subtractions of float32.
-        findings: What code with the bits of the array code has none of: 'mma', '.ftz', 'approx', 'div.full'.
+        findings: What code with the bits of the array code has none of: 'mma', '.ftz', 'approx', 'div.full',
+            'fma.f64'.
         doubles: Constants of float64.
     """
 
@@ -189,6 +190,7 @@ def _compile(kernel: Any, variant: Mapping[str, Any], target: int) -> Compiled:
         ".ftz": r"\.ftz",
         "approx": r"\.approx",
         "div.full": r"div\.full",
+        "fma.f64": r"\bfma\.rn\.f64",
     }
     return Compiled(
         kernel=variant["kernel"],

@@ -15,7 +15,7 @@ from phoenix_ray.models.holistic.crop_transforms import MAX_SIDE, image_from_cro
 from phoenix_ray.models.holistic.geometry import Rect
 from phoenix_ray.models.holistic.networks import NetworkSpec, input_values
 from phoenix_ray.models.holistic.torch_engine.kernels import crops
-from phoenix_ray.models.holistic.torch_engine.kernels.regions import BOX_ROWS, Regions
+from phoenix_ray.models.holistic.torch_engine.kernels.regions import BOX_ROWS, DeviceFrames, Regions
 from tests.models.holistic.floats import float32
 from tests.models.holistic.torch_engine.kernels.conftest import INTERPRETED
 from tests.models.holistic.torch_engine.kernels.frames import on_device, random_frames
@@ -75,13 +75,19 @@ def by_kernel(
     device_name: str,
     dtype: torch.dtype = torch.float32,
 ) -> torch.Tensor:
+    return cut(on_device(frames, device_name), matrices, spec, dtype)
+
+
+def cut(
+    frames: DeviceFrames, matrices: NDArray[np.float64], spec: NetworkSpec, dtype: torch.dtype = torch.float32
+) -> torch.Tensor:
     count = len(matrices)
     regions = Regions(
         torch.ones(count, dtype=torch.uint8),
         torch.zeros((BOX_ROWS, count)),
-        torch.from_numpy(np.ascontiguousarray(matrices.T)).to(device_name),
+        torch.from_numpy(np.ascontiguousarray(matrices.T)).to(frames.pixels.device),
     )
-    return crops.cut_crops(on_device(frames, device_name), regions, spec, dtype).cpu()
+    return crops.cut_crops(frames, regions, spec, dtype).cpu()
 
 
 def assert_same_crops(expected: NDArray[np.float32], found: torch.Tensor) -> None:
@@ -146,6 +152,20 @@ def test_frames_as_long_as_opencv_warps_are_cropped_to_their_end(device_name: st
     spec = NetworkSpec("", 16, 0.0, repeat_border=True)
     matrices = image_from_crop(Rect(*rois.T), spec.size)
     assert_same_crops(by_opencv(frames, matrices, spec), by_kernel(frames, matrices, spec, device_name))
+
+
+def test_a_frame_of_more_bytes_than_int32_counts_is_cropped_at_its_end(device_name: str) -> None:
+    # The zeros take no memory until they are written.
+    frame = np.zeros((MAX_SIDE, 22_000, 3), dtype=np.uint8)
+    assert frame.size > 2**31
+    frame[-20:, -20:] = np.random.default_rng(5).integers(0, 256, (20, 20, 3), dtype=np.uint8)
+    height, width = frame.shape[:2]
+    table = torch.tensor([[0], [width], [height]], device=device_name)
+    spec = NetworkSpec("", 16, 0.0, repeat_border=True)
+    roi = float32([(width - 9, height - 9, 16, 16, 0.3)])
+    matrices = image_from_crop(Rect(*roi.T), spec.size)
+    found = cut(DeviceFrames(torch.from_numpy(frame.reshape(-1)).to(device_name), table), matrices, spec)
+    assert_same_crops(by_opencv([frame], matrices, spec), found)
 
 
 @pytest.mark.parametrize("lowest", [0.0, -1.0])
