@@ -107,7 +107,7 @@ def _read(
         "box_block": triton.next_power_of_2(box_count),
         "number_block": triton.next_power_of_2(numbers - BOX_NUMBERS.value),
     }
-    launch(_read_rois, (count,), arguments, constants, warps=8)
+    launch(read_rois, (count,), arguments, constants, warps=8)
     return rois
 
 
@@ -199,7 +199,7 @@ def pick(block, is_picked):
 
 
 @triton.jit
-def _read_rois(
+def read_rois(
     regressors,
     logits,
     anchors,

@@ -111,7 +111,8 @@ def find_faces_of_poses(rows, table, rois, count, row_size, pose_column: tl.cons
     bottom = tl.reduce(tl.load(x + 1, mask=exists, other=LOWEST), 0, larger)
     roi = bounds_of_landmarks(left, top, right, bottom, rotation)
     roi = enlarge(roi, size, FACE_OF_POSE_MARGIN[0], FACE_OF_POSE_MARGIN[1])
-    store_roi(rois, frame, count, roi, right == right)
+    # Where there is no pose, all of the ROI is NaN.
+    store_roi(rois, frame, count, roi, left == left)
 
 
 @triton.jit
@@ -138,7 +139,7 @@ def write_faces(
     score = sigmoid(tl.load(logits + face * logit_face), powers)
     score = tl.where(tl.load(present + face) != 0, score, NAN)
     found = score > MIN_FACE_SCORE
-    tl.store(rows + score_column, score)
+    tl.store(rows + score_column, score, mask=tl.program_id(1) == 0)
 
     point = tl.program_id(1) * POINTS_TOGETHER + tl.arange(0, POINTS_TOGETHER)
     exists = point < face_points

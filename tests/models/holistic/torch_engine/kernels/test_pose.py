@@ -8,14 +8,20 @@ from unittest.mock import patch
 import numpy as np
 import pytest
 import torch
+import triton
+import triton.language as tl
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
+from phoenix_ray.models.holistic import decoding
 from phoenix_ray.models.holistic.geometry import Rect
 from phoenix_ray.models.holistic.networks import POSE_LANDMARK
 from phoenix_ray.models.holistic.torch_engine.kernels import pipeline as kernels
-from phoenix_ray.models.holistic.torch_engine.kernels.pose import BODY_COLUMNS, read_body
+from phoenix_ray.models.holistic.torch_engine.kernels.elementary import powers_on
+from phoenix_ray.models.holistic.torch_engine.kernels.launching import launch
+from phoenix_ray.models.holistic.torch_engine.kernels.pose import BODY_COLUMNS, read_body, refine_by_heatmap
 from tests.models.holistic.torch_engine.kernels.made_up_networks import (
     Blind,
     Sayings,
@@ -30,13 +36,14 @@ from tests.models.holistic.torch_engine.kernels.made_up_networks import (
 )
 from tests.models.holistic.torch_engine.kernels.test_rectangles import assert_same_bits
 
+Values = NDArray[np.float32]
 FILE = POSE_LANDMARK.file
 SCORE = -1
 
 
 def assert_read_like_the_array_code(
     sayings: Sayings, sides: NDArray[np.int64], device_name: str, window: int = 7
-) -> NDArray[np.float32]:
+) -> Values:
     expected = rows_of_arrays(sayings, sides, 0, window)
     assert_same_bits(expected, rows_of_kernels(sayings, sides, device_name, 0, window))
     return expected
@@ -89,6 +96,35 @@ def test_a_body_before_any_filter_is_that_of_the_array_code(device_name: str) ->
     assert_same_bits(body.auxiliary.numpy(), points[:, 33:, :3])
     assert_same_bits(body.world.numpy(), found[:, BODY_COLUMNS.world : BODY_COLUMNS.score].reshape(4, 33, 3))
     assert np.isnan(found[:, 0]).tolist() == [False, True, True, False]
+
+
+@triton.jit
+def refine(x, y, heatmap, powers, found, points: tl.constexpr, cells: tl.constexpr, window: tl.constexpr):
+    point = tl.arange(0, points)
+    given = tl.load(x + point), tl.load(y + point)
+    refined_x, refined_y = refine_by_heatmap(
+        given[0], given[1], heatmap + point, point < points, cells * points, points, powers, cells, cells, window
+    )
+    tl.store(found + point, refined_x)
+    tl.store(found + points + point, refined_y)
+
+
+shares = st.floats(-0.125, 1.125, width=32) | st.just(math.nan)
+
+
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(x=arrays(np.float32, 16, elements=shares), y=arrays(np.float32, 16, elements=shares), seed=st.integers(0, 99))
+def test_the_heat_map_moves_points_as_it_does_with_numpy(x: Values, y: Values, seed: int, device_name: str) -> None:
+    # Small enough that many windows reach beyond it, dark enough that some have nothing in them.
+    heatmap = np.random.default_rng(seed).normal(-5, 2.5, (1, 12, 12, 16)).astype(np.float32)
+    with np.errstate(all="ignore"):
+        expected = np.concatenate(decoding.refine_by_heatmap(x[None], y[None], heatmap, 7))
+    found = torch.empty((2, 16), device=device_name)
+    given = {"x": x, "y": y, "heatmap": heatmap}
+    arguments = {name: torch.from_numpy(values).to(device_name) for name, values in given.items()}
+    arguments |= {"powers": powers_on(found.device), "found": found}
+    launch(refine, (1,), arguments, {"points": 16, "cells": 12, "window": 7})
+    assert_same_bits(expected, found.cpu().numpy())
 
 
 SPECIAL = (math.nan, math.inf, -math.inf, 0.0, -0.0, -1e-30, 1e30, 256.0, 255.99)

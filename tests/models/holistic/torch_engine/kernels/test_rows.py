@@ -1,0 +1,25 @@
+"""Columns of the rows that kernels write."""
+
+from __future__ import annotations
+
+import pytest
+
+from phoenix_ray.layouts import BLAZEPOSE, Layout, holistic
+from phoenix_ray.models.holistic.torch_engine.kernels.rows import RowColumns
+
+
+@pytest.mark.parametrize("layout", [BLAZEPOSE, holistic(468), holistic(478)], ids=lambda layout: layout.name)
+def test_each_number_has_a_column_of_its_own_points_before_scores(layout: Layout) -> None:
+    columns = RowColumns.of(layout)
+    taken = [
+        columns.points[part.name] + number
+        for part in layout.parts
+        for number in range(len(part.points) * len(part.axes))
+    ]
+    taken += [columns.score[part.name] for part in layout.parts if part.scored]
+    assert taken == list(range(columns.count))
+
+
+@pytest.mark.parametrize(("face_points", "layout"), [(0, BLAZEPOSE), (468, holistic(468)), (478, holistic(478))])
+def test_the_points_of_the_face_choose_the_layout(face_points: int, layout: Layout) -> None:
+    assert RowColumns.of_face(face_points) == RowColumns.of(layout)
