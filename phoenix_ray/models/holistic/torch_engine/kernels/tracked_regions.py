@@ -113,7 +113,7 @@ def _choose(
     *,
     of_face: bool,
 ) -> torch.Tensor:
-    chosen, regions = torch.empty_like(found), found.shape[1]
+    chosen, regions = torch.empty(found.shape, dtype=found.dtype, device=found.device), found.shape[1]
     arguments = {
         "states": states,
         "found": found,

@@ -15,18 +15,12 @@ from phoenix_ray.models.holistic import tracking
 from phoenix_ray.models.holistic.geometry import ImageSize
 from phoenix_ray.models.holistic.torch_engine.kernels import tracked_pose
 from phoenix_ray.models.holistic.torch_engine.kernels.pose import PoseColumns
-from phoenix_ray.models.holistic.torch_engine.kernels.regions import DeviceFrames
 from phoenix_ray.models.holistic.torch_engine.kernels.rows import RowColumns
 from phoenix_ray.models.holistic.tracking import AUXILIARY_POINTS, POSE_POINTS, Body, Memory
+from tests.models.holistic.torch_engine.kernels.made_up_networks import frames_of
 from tests.models.holistic.torch_engine.kernels.test_elementary import assert_same_bits
 
 FloatArray = NDArray[np.float32]
-
-
-def frames_of(sizes: NDArray[np.int64], device_name: str) -> DeviceFrames:
-    """Return frames of sizes int64 (2, N), without pixels."""
-    table = torch.from_numpy(np.concatenate([np.zeros_like(sizes[:1]), sizes])).to(device_name)
-    return DeviceFrames(torch.zeros(0, dtype=torch.uint8, device=device_name), table)
 
 
 def sizes_of(count: int, random: np.random.Generator) -> NDArray[np.int64]:
