@@ -154,6 +154,16 @@ def count_work(weights: Path, face_points: int, precision: Precision) -> dict[st
     return work
 
 
+# They reserve memory and start nothing on a device.
+_ALLOCATIONS = (
+    torch.ops.aten.empty.memory_format,
+    torch.ops.aten.empty_strided.default,
+    torch.ops.aten.empty_like.default,
+    torch.ops.aten.new_empty.default,
+    torch.ops.aten.new_empty_strided.default,
+)
+
+
 class Counter(TorchDispatchMode):  # type: ignore[misc]  # torch is not analysed
     """Adds up the work of operators.
 
@@ -171,7 +181,7 @@ class Counter(TorchDispatchMode):  # type: ignore[misc]  # torch is not analysed
 
     def __torch_dispatch__(self, operator: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = operator(*args, **(kwargs or {}))
-        if not operator.is_view:
+        if not operator.is_view and operator not in _ALLOCATIONS:
             tensors = [leaf for leaf in tree_leaves((args, kwargs, result)) if isinstance(leaf, torch.Tensor)]
             self.bytes_moved += sum(tensor.numel() * tensor.element_size() for tensor in tensors)
             self.launches += 1

@@ -21,7 +21,7 @@ from phoenix_ray.models.weights import WeightStatus
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 # Packages that a machine with torch has, with those that they need.
 MACHINE = (
-    *("torch", "triton", "numpy", "opencv-python-headless", "pyarrow", "click", "rich", "pillow", "flatbuffers"),
+    *("torch", "triton", "numpy", "opencv-python-headless", "click", "rich", "pillow", "flatbuffers"),
     *("filelock", "fsspec", "jinja2", "markdown-it-py", "markupsafe", "mdurl", "mpmath", "networkx", "pygments"),
     *("setuptools", "sympy", "typing-extensions"),
 )
