@@ -137,20 +137,22 @@ def count_work(weights: Path, face_points: int, precision: Precision) -> dict[st
     The weights, which a batch reads once however many frames it has, are not counted.
     """
     nowhere = torch.device("meta")
-    networks = TorchNetworks(weights, face_points, nowhere, precision)
     work = {}
-    for stage in stages(face_points):
-        side, counters = stage.expects.size, []
-        for frames in (1, 2):
-            shape = (frames * stage.crops_per_frame, side, side, 3)
-            crops = torch.empty(shape, dtype=torch.uint8, device=nowhere)
-            with torch.no_grad(), Counter() as counter:
-                getattr(networks, stage.name)(crops)
-            counters.append(counter)
-        of_one, of_two = counters
-        work[stage.name] = Work(
-            of_two.operations - of_one.operations, of_two.bytes_moved - of_one.bytes_moved, of_one.launches
-        )
+    # In inference mode a counter would see convolutions whole, before they are taken apart into the operators it knows.
+    with torch.inference_mode(False), torch.no_grad():
+        networks = TorchNetworks(weights, face_points, nowhere, precision)
+        for stage in stages(face_points):
+            side, counters = stage.expects.size, []
+            for frames in (1, 2):
+                shape = (frames * stage.crops_per_frame, side, side, 3)
+                crops = torch.empty(shape, dtype=torch.uint8, device=nowhere)
+                with Counter() as counter:
+                    getattr(networks, stage.name)(crops)
+                counters.append(counter)
+            of_one, of_two = counters
+            work[stage.name] = Work(
+                of_two.operations - of_one.operations, of_two.bytes_moved - of_one.bytes_moved, of_one.launches
+            )
     return work
 
 

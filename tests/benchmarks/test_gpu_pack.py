@@ -172,6 +172,7 @@ def test_what_is_missing_is_named(tmp_path: Path, pictures: Path, stand_ins: Pat
     assert "is not an empty folder" in pack(tmp_path / "full", pictures, stand_ins, wheels).output
 
 
+@pytest.mark.slow
 def test_it_starts_on_a_machine_that_has_little(tmp_path: Path, pictures: Path, stand_ins: Path, wheels: Path) -> None:
     """Python sees the standard library, the package, and what such a machine has."""
     pytest.importorskip("torch")
