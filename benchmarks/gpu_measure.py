@@ -137,21 +137,33 @@ def count_work(weights: Path, face_points: int, precision: Precision) -> dict[st
     The weights, which a batch reads once however many frames it has, are not counted.
     """
     nowhere = torch.device("meta")
-    networks = TorchNetworks(weights, face_points, nowhere, precision)
     work = {}
-    for stage in stages(face_points):
-        side, counters = stage.expects.size, []
-        for frames in (1, 2):
-            shape = (frames * stage.crops_per_frame, side, side, 3)
-            crops = torch.empty(shape, dtype=torch.uint8, device=nowhere)
-            with torch.no_grad(), Counter() as counter:
-                getattr(networks, stage.name)(crops)
-            counters.append(counter)
-        of_one, of_two = counters
-        work[stage.name] = Work(
-            of_two.operations - of_one.operations, of_two.bytes_moved - of_one.bytes_moved, of_one.launches
-        )
+    # In inference mode a counter would see convolutions whole, before they are taken apart into the operators it knows.
+    with torch.inference_mode(False), torch.no_grad():
+        networks = TorchNetworks(weights, face_points, nowhere, precision)
+        for stage in stages(face_points):
+            side, counters = stage.expects.size, []
+            for frames in (1, 2):
+                shape = (frames * stage.crops_per_frame, side, side, 3)
+                crops = torch.empty(shape, dtype=torch.uint8, device=nowhere)
+                with Counter() as counter:
+                    getattr(networks, stage.name)(crops)
+                counters.append(counter)
+            of_one, of_two = counters
+            work[stage.name] = Work(
+                of_two.operations - of_one.operations, of_two.bytes_moved - of_one.bytes_moved, of_one.launches
+            )
     return work
+
+
+# They reserve memory and start nothing on a device.
+_ALLOCATIONS = (
+    torch.ops.aten.empty.memory_format,
+    torch.ops.aten.empty_strided.default,
+    torch.ops.aten.empty_like.default,
+    torch.ops.aten.new_empty.default,
+    torch.ops.aten.new_empty_strided.default,
+)
 
 
 class Counter(TorchDispatchMode):  # type: ignore[misc]  # torch is not analysed
@@ -171,7 +183,7 @@ class Counter(TorchDispatchMode):  # type: ignore[misc]  # torch is not analysed
 
     def __torch_dispatch__(self, operator: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = operator(*args, **(kwargs or {}))
-        if not operator.is_view:
+        if not operator.is_view and operator not in _ALLOCATIONS:
             tensors = [leaf for leaf in tree_leaves((args, kwargs, result)) if isinstance(leaf, torch.Tensor)]
             self.bytes_moved += sum(tensor.numel() * tensor.element_size() for tensor in tensors)
             self.launches += 1

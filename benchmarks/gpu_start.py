@@ -1,7 +1,7 @@
 """Starts the benchmark of a GPU from its package: python3 run.py OUT [OPTION]...
 
 `benchmarks.gpu_pack` packs this file as `run.py`. It needs Python alone: the package holds what is missing on a machine
-with torch, Triton, NumPy, OpenCV, PyArrow, click, rich, pillow and flatbuffers. Results are written to the folder OUT;
+with torch, Triton, NumPy, OpenCV, click, rich, pillow and flatbuffers. Results are written to the folder OUT;
 options are those of `benchmarks.gpu`.
 """
 
@@ -18,7 +18,6 @@ EXPECTED = {
     "torch": "torch",
     "numpy": "numpy",
     "cv2": "opencv-python-headless",
-    "pyarrow": "pyarrow",
     "click": "click",
     "rich": "rich",
     "PIL": "pillow",

@@ -237,6 +237,14 @@ def test_a_frame_is_three_billion_operations(weights: Path) -> None:
         assert stage.launches > halved[name].launches
 
 
+def test_operations_are_the_same_in_inference_mode(weights: Path) -> None:
+    count_work.cache_clear()
+    with torch.inference_mode():
+        inside = count_work(weights, 468, "exact")
+    count_work.cache_clear()
+    assert count_work(weights, 468, "exact") == inside
+
+
 def test_batches_overlap_where_a_model_can_begin_the_next() -> None:
     happened: list[str] = []
 

@@ -21,7 +21,7 @@ from phoenix_ray.models.weights import WeightStatus
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 # Packages that a machine with torch has, with those that they need.
 MACHINE = (
-    *("torch", "triton", "numpy", "opencv-python-headless", "pyarrow", "click", "rich", "pillow", "flatbuffers"),
+    *("torch", "triton", "numpy", "opencv-python-headless", "click", "rich", "pillow", "flatbuffers"),
     *("filelock", "fsspec", "jinja2", "markdown-it-py", "markupsafe", "mdurl", "mpmath", "networkx", "pygments"),
     *("setuptools", "sympy", "typing-extensions"),
 )
@@ -172,6 +172,7 @@ def test_what_is_missing_is_named(tmp_path: Path, pictures: Path, stand_ins: Pat
     assert "is not an empty folder" in pack(tmp_path / "full", pictures, stand_ins, wheels).output
 
 
+@pytest.mark.slow
 def test_it_starts_on_a_machine_that_has_little(tmp_path: Path, pictures: Path, stand_ins: Path, wheels: Path) -> None:
     """Python sees the standard library, the package, and what such a machine has."""
     pytest.importorskip("torch")
