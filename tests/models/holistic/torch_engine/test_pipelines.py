@@ -15,7 +15,7 @@ from phoenix_ray.errors import ConfigError, ModelError
 from phoenix_ray.model_settings import ModelSettings
 from phoenix_ray.models.base import LandmarkBatch
 from phoenix_ray.models.holistic import elementary
-from phoenix_ray.models.holistic.litert_engine.engine import HolisticLitert
+from phoenix_ray.models.holistic.litert_engine.engine import HolisticLitert, HolisticLitertTracking
 from phoenix_ray.models.holistic.tracking import Memory
 from phoenix_ray.setting_types import Precision
 from tests.golden.astronaut import View, render
@@ -26,15 +26,17 @@ pytest.importorskip("triton", reason="kernels need Triton, which exists for Linu
 from torch._subclasses.fake_tensor import FakeTensorMode  # noqa: E402 - needs torch
 from torch.utils._python_dispatch import TorchDispatchMode  # noqa: E402
 
-from phoenix_ray.models.holistic.torch_engine.engine import HolisticTorch  # noqa: E402
+from phoenix_ray.models.holistic.torch_engine.engine import HolisticTorch, HolisticTorchTracking  # noqa: E402
 from phoenix_ray.models.holistic.torch_engine.kernels.launching import recording  # noqa: E402
 from phoenix_ray.models.holistic.torch_engine.pipelines import OperatorPipeline, make_pipeline  # noqa: E402
 from phoenix_ray.models.holistic.torch_engine.uploading import DeviceFrames  # noqa: E402
 from tests.models.holistic.torch_engine.kernels.exact_interpreter import make_exact  # noqa: E402
+from tests.models.holistic.torch_engine.kernels.large_tiles import in_large_tiles  # noqa: E402
 
 Image = NDArray[np.uint8]
 CPU = torch.device("cpu")
 COLUMNS = sum(len(part.points) * len(part.axes) + part.scored for part in layouts.holistic(468).parts)
+SUMS_ARE_THOSE_OF_LITERT = torch.backends.cpu.get_cpu_capability() in ("AVX2", "AVX512")
 # What a batch may launch, and how much it may read and write (issue 18).
 MOST_LAUNCHES, MOST_BYTES = 400, 300e6
 # Operators that set memory aside or look at it in another shape; they launch nothing.
@@ -113,18 +115,49 @@ def test_a_whole_batch_is_a_few_hundred_launches_of_ours_and_no_other_operator(
     assert sum(launch.bytes_moved for launch in launches) <= MOST_BYTES * frames
 
 
+@pytest.fixture
+def _exactly_interpreted() -> Iterator[None]:
+    """Kernels in the interpreter, with the roundings of a GPU and in tiles larger than a GPU's."""
+    make_exact()
+    with in_large_tiles(), np.errstate(all="ignore"):
+        yield
+
+
+def frame_of(astronaut: Image, step: int = 0) -> Image:
+    return render(astronaut, View(230 + 3 * step, 160 + 2 * step, 300, width=150, height=140))
+
+
 @pytest.mark.slow
-@pytest.mark.timeout(3600)
+@pytest.mark.timeout(1800)
+@pytest.mark.skipif(not SUMS_ARE_THOSE_OF_LITERT, reason="LiteRT adds up in another order on this processor")
+@pytest.mark.usefixtures("_exactly_interpreted")
 def test_a_frame_through_all_kernels_has_the_landmarks_of_the_cpu_engine_bit_for_bit(
     weights: Path, astronaut: Image
 ) -> None:
-    make_exact()
-    frame = render(astronaut, View(230, 160, 300, width=150, height=140))
+    frame = frame_of(astronaut)
     expected = HolisticLitert(ModelSettings(), weights).estimate([frame])
-    with np.errstate(all="ignore"):
-        found = HolisticTorch(in_interpreter(batch_size=1), weights).estimate([frame])
+    found = HolisticTorch(in_interpreter(batch_size=1), weights).estimate([frame])
     assert found.present("face").all()
     assert_same_bits(found, expected)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.skipif(not SUMS_ARE_THOSE_OF_LITERT, reason="LiteRT adds up in another order on this processor")
+@pytest.mark.usefixtures("_exactly_interpreted")
+def test_a_pose_that_kernels_follow_and_its_state_are_those_of_the_cpu_engine_bit_for_bit(
+    all_weights: Path, astronaut: Image
+) -> None:
+    tracked: dict[str, Any] = {"name": "blazepose", "complexity": 0, "mode": "tracking"}
+    cpu_engine = HolisticLitertTracking(ModelSettings(**tracked), all_weights)
+    unknown = np.full((1, cpu_engine.state_size), np.nan, np.float32)
+    _, state = cpu_engine.track([frame_of(astronaut)], unknown)
+    expected, after = cpu_engine.track([frame_of(astronaut, 1)], state)
+    model = HolisticTorchTracking(in_interpreter(**tracked, batch_size=1), all_weights)
+    found, state = model.track([frame_of(astronaut, 1)], state)
+    assert found.present("pose").all()
+    assert_same_bits(found, expected)
+    np.testing.assert_array_equal(state, after)
 
 
 def assert_same_bits(some: LandmarkBatch, others: LandmarkBatch) -> None:

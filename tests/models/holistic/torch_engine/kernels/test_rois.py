@@ -14,7 +14,7 @@ from phoenix_ray.models.holistic.geometry import ImageSize, Rect
 from phoenix_ray.models.holistic.networks import FACE_LANDMARK, HAND_LANDMARK, NetworkSpec
 from phoenix_ray.models.holistic.torch_engine.kernels.regions import BOX_ROWS
 from phoenix_ray.models.holistic.torch_engine.kernels.rois import regions_at
-from tests.models.holistic.torch_engine.kernels.made_up_networks import frames_of, some_sides
+from tests.models.holistic.torch_engine.kernels.saying_networks import frames_of, some_sides
 from tests.models.holistic.torch_engine.kernels.test_rectangles import assert_same_bits
 
 FRAMES = 20

@@ -17,7 +17,7 @@ from phoenix_ray.models.holistic.torch_engine.kernels import tracked_pose
 from phoenix_ray.models.holistic.torch_engine.kernels.pose import PoseColumns
 from phoenix_ray.models.holistic.torch_engine.kernels.rows import RowColumns
 from phoenix_ray.models.holistic.tracking import AUXILIARY_POINTS, POSE_POINTS, Body, Memory
-from tests.models.holistic.torch_engine.kernels.made_up_networks import frames_of
+from tests.models.holistic.torch_engine.kernels.saying_networks import frames_of
 from tests.models.holistic.torch_engine.kernels.test_elementary import assert_same_bits
 
 FloatArray = NDArray[np.float32]

@@ -19,7 +19,6 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from phoenix_ray.models.holistic import elementary as formulas
 from phoenix_ray.models.holistic.networks import POSE_LANDMARK, Cropper
 from phoenix_ray.models.holistic.pipeline import HolisticPipeline
-from phoenix_ray.models.holistic.torch_engine.crops import Uploader
 from phoenix_ray.models.holistic.torch_engine.kernels import pipeline as kernels
 from phoenix_ray.models.holistic.torch_engine.kernels.launching import recording
 from phoenix_ray.models.holistic.torch_engine.kernels.pipeline import KernelPipeline
@@ -42,7 +41,8 @@ from tests.models.holistic.torch_engine.kernels.saying_networks import (
     some_sides,
 )
 from tests.models.holistic.torch_engine.kernels.test_elementary import assert_same_bits
-from tests.models.holistic.torch_engine.kernels.test_pipeline import CPU, Both, Operators, of_frames
+from tests.models.holistic.torch_engine.kernels.test_pipeline import Both, Operators, of_frames
+from tests.models.holistic.torch_engine.uploaded import cropper_of
 
 Image = NDArray[np.uint8]
 # Frames of the signer's clip that are black.
@@ -104,7 +104,7 @@ def follow(both: Both, videos: Sequence[Sequence[Image]], *, smooth: bool) -> li
         in_use = states[[image is not STAND_IN for image in images]]
         detect = not Memory.from_rows(in_use, both.face_points).body_roi.has_area().all()
         with torch.inference_mode(), patch.object(kernels, "cut_crops", plain_crops):
-            cropper = Uploader(CPU).upload(images, len(images))
+            cropper = cropper_of(images)
             expected = in_arrays(both.arrays, cropper, states, smooth=smooth, detect=detect)
             step = in_kernels(both.kernels, on_device(images, "cpu"), states, smooth=smooth, detect=detect)
         assert_same_step(expected, step)
