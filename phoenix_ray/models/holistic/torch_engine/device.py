@@ -202,4 +202,5 @@ def give_memory_back(device: torch.device) -> None:
         # An error here would hide the one that led here; a device that is lost says so with the next batch.
         with suppress(RuntimeError):
             torch.cuda.empty_cache()
-            torch._C._host_emptyCache()
+            if hasattr(torch._C, "_host_emptyCache"):
+                torch._C._host_emptyCache()

@@ -196,6 +196,19 @@ def test_sizes_grow_until_memory_runs_out(fits: int, measured: list[int]) -> Non
     assert list(rates(SlowModel(dict.fromkeys((8, 16, 32, 64), 0.1), fits))) == measured
 
 
+def test_what_else_a_batch_reports_ends_no_measurement(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = SlowModel({8: 4.0})
+    batch = LandmarkBatch({}, {}, ("CUDA graphs could not be captured (out of memory): each batch is launched anew",))
+    estimate = model.estimate
+
+    def report(images: Sequence[NDArray[np.uint8]]) -> LandmarkBatch:
+        estimate(images)
+        return batch
+
+    monkeypatch.setattr(model, "estimate", report)
+    assert rates(model) == {8: 2}
+
+
 class _Forgetful(TorchNetworks):
     """Networks for which memory suffices for three crops at the most."""
 
