@@ -48,7 +48,7 @@ _SEPARABLE_TILES = (
     OutputTile(64, 16, 64, 16, 4),
     OutputTile(64, 32, 64, 16, 8),
     OutputTile(128, 0, 32, 16, 4),
-    OutputTile(128, 16, 32, 16, 4),
+    OutputTile(128, 16, 64, 16, 8),
     OutputTile(128, 64, 32, 16, 4),
 )
 
