@@ -98,6 +98,9 @@ def plan_network(network: Network) -> NetworkPlan:
     for tensor, place in places.items():
         size = place.start + math.prod(network.shapes[tensor][1:])
         buffers[place.buffer] = max(buffers[place.buffer], size)
+    for step in steps:
+        if not isinstance(step, Finishing):
+            _check_whole(step, network.shapes, places, buffers)
     return NetworkPlan(
         network.input,
         network.outputs,
@@ -144,6 +147,18 @@ def _check_layouts(steps: Sequence[Step], in_file_order: frozenset[str], shapes:
         writes = step.output in several and not isinstance(step, Dense | Depthwise | Separable)
         if writes or several & set(step.sources):
             raise ValueError(f"its tensors {step.output} and {step.sources} lie in memory in two ways")
+
+
+def _check_whole(
+    step: Step,
+    shapes: Mapping[str, Sequence[int]],
+    places: Mapping[str, TensorPlace],
+    buffers: Mapping[str, int],
+) -> None:
+    """Refuse parts of concatenations where a kernel takes whole buffers alone."""
+    for tensor in (step.output, *step.sources):
+        if buffers[places[tensor].buffer] != math.prod(shapes[tensor][1:]):
+            raise ValueError(f"its tensor {tensor} is part of another, which {type(step).__name__} cannot reach")
 
 
 def _in_full(draft: Draft) -> frozenset[str]:

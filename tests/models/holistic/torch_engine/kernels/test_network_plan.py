@@ -151,6 +151,13 @@ def test_a_part_of_two_concatenations_is_refused() -> None:
         net.plan(*joined)
 
 
+def test_a_part_that_no_convolution_computes_is_refused() -> None:
+    net = MadeUpNetwork()
+    means = [net.mean(net.convolve("images", 4)), net.mean(net.convolve("images", 2))]
+    with pytest.raises(ValueError, match="is part of another, which CellMean cannot reach"):
+        net.plan(net.join(*means))
+
+
 def test_buffers_die_with_their_last_reader() -> None:
     net = MadeUpNetwork()
     first = net.convolve("images", 4, 3)
