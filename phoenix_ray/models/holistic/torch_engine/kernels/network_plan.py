@@ -91,9 +91,11 @@ def plan_network(network: Network) -> NetworkPlan:
             raise ValueError(f"its operator that computes {step.output} has a reader that cannot do its work")
     places = _places(draft.steps)
     steps = tuple(step for step in draft.steps if not isinstance(step, Reshape | Join))
-    shared = {tensor for step in draft.steps if isinstance(step, Reshape | Join) for tensor in step.sources}
+    shared = {
+        tensor for step in draft.steps if isinstance(step, Reshape | Join) for tensor in (step.output, *step.sources)
+    }
     in_file_order = frozenset(tensor for tensor in {*shared, *network.outputs} if len(network.shapes[tensor]) == 4)
-    _check_layouts(steps, in_file_order, network.shapes)
+    _check_layouts(network, steps, in_file_order)
     buffers = dict.fromkeys((place.buffer for place in places.values()), 0)
     for tensor, place in places.items():
         size = place.start + math.prod(network.shapes[tensor][1:])
@@ -140,9 +142,11 @@ def _places(steps: Sequence[Step]) -> dict[str, TensorPlace]:
     return {tensor: place(tensor) for step in steps for tensor in (step.output, *step.sources)}
 
 
-def _check_layouts(steps: Sequence[Step], in_file_order: frozenset[str], shapes: Mapping[str, Sequence[int]]) -> None:
+def _check_layouts(network: Network, steps: Sequence[Step], in_file_order: frozenset[str]) -> None:
     """Refuse what reads or writes cells in the file's order, and cannot."""
-    several = {tensor for tensor in in_file_order if math.prod(shapes[tensor][1:3]) > 1}
+    several = {tensor for tensor in in_file_order if math.prod(network.shapes[tensor][1:3]) > 1}
+    if network.input in several:
+        raise ValueError(f"its input {network.input} is reshaped, joined or an output")
     for step in steps:
         writes = step.output in several and not isinstance(step, Dense | Depthwise | Separable)
         if writes or several & set(step.sources):
