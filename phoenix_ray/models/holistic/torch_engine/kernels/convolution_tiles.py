@@ -48,13 +48,15 @@ _SEPARABLE_TILES = (
     OutputTile(64, 16, 64, 16, 4),
     OutputTile(64, 32, 64, 16, 8),
     OutputTile(128, 0, 32, 16, 4),
-    OutputTile(128, 16, 32, 16, 4),
+    OutputTile(128, 16, 64, 16, 8),
     OutputTile(128, 64, 32, 16, 4),
 )
 
 
-def tile_of(outputs: int, cells: int, windows: bool) -> OutputTile:
+def tile_of(outputs: int, cells: int, windows: bool, joins_channels: bool = False) -> OutputTile:
     """Return the tile of `convolve` for outputs, cells of a plane, and whether it has windows of several cells.
+
+    Outputs of which a cell's channels lie side by side take more registers for their places.
 
     A thread has about 32 outputs, enough that its multiply-adds outweigh its loads, or fewer where there are windows,
     whose places take registers. Tiles are 64 outputs high, or 48 where more than a tenth of the work would be lost at
@@ -67,7 +69,7 @@ def tile_of(outputs: int, cells: int, windows: bool) -> OutputTile:
     if outputs <= 16:
         return OutputTile(16, 0, 256, 16, 4)
     if outputs <= 32:
-        return OutputTile(32, 0, 256, 16, 8)
+        return OutputTile(32, 0, 128, 16, 4) if joins_channels else OutputTile(32, 0, 256, 16, 8)
     high, low = blocks_of(outputs, 64) * 64, blocks_of(outputs, 48) * 48
     return OutputTile(64, 0, 64, 16, 4) if high <= 1.1 * low else OutputTile(32, 16, 128, 16, 4)
 

@@ -64,7 +64,7 @@ def convolve(
             f"{tuple(features.shape)}"
         )
     windows = layer.taps != Taps() or features.shape[2:] != out.shape[2:]
-    tile = tile_of(outputs, math.prod(out.shape[2:]), windows)
+    tile = tile_of(outputs, math.prod(out.shape[2:]), windows, out.stride(1) == 1)
     sizes, pattern = _sizes(features, layer.taps, ending, out, outputs)
     launch(
         convolution_kernels.dense,

@@ -91,13 +91,18 @@ def plan_network(network: Network) -> NetworkPlan:
             raise ValueError(f"its operator that computes {step.output} has a reader that cannot do its work")
     places = _places(draft.steps)
     steps = tuple(step for step in draft.steps if not isinstance(step, Reshape | Join))
-    shared = {tensor for step in draft.steps if isinstance(step, Reshape | Join) for tensor in step.sources}
+    shared = {
+        tensor for step in draft.steps if isinstance(step, Reshape | Join) for tensor in (step.output, *step.sources)
+    }
     in_file_order = frozenset(tensor for tensor in {*shared, *network.outputs} if len(network.shapes[tensor]) == 4)
-    _check_layouts(steps, in_file_order, network.shapes)
+    _check_layouts(network, steps, in_file_order)
     buffers = dict.fromkeys((place.buffer for place in places.values()), 0)
     for tensor, place in places.items():
         size = place.start + math.prod(network.shapes[tensor][1:])
         buffers[place.buffer] = max(buffers[place.buffer], size)
+    for step in steps:
+        if not isinstance(step, Finishing):
+            _check_whole(step, network.shapes, places, buffers)
     return NetworkPlan(
         network.input,
         network.outputs,
@@ -137,13 +142,27 @@ def _places(steps: Sequence[Step]) -> dict[str, TensorPlace]:
     return {tensor: place(tensor) for step in steps for tensor in (step.output, *step.sources)}
 
 
-def _check_layouts(steps: Sequence[Step], in_file_order: frozenset[str], shapes: Mapping[str, Sequence[int]]) -> None:
+def _check_layouts(network: Network, steps: Sequence[Step], in_file_order: frozenset[str]) -> None:
     """Refuse what reads or writes cells in the file's order, and cannot."""
-    several = {tensor for tensor in in_file_order if math.prod(shapes[tensor][1:3]) > 1}
+    several = {tensor for tensor in in_file_order if math.prod(network.shapes[tensor][1:3]) > 1}
+    if network.input in several:
+        raise ValueError(f"its input {network.input} is reshaped, joined or an output")
     for step in steps:
         writes = step.output in several and not isinstance(step, Dense | Depthwise | Separable)
         if writes or several & set(step.sources):
             raise ValueError(f"its tensors {step.output} and {step.sources} lie in memory in two ways")
+
+
+def _check_whole(
+    step: Step,
+    shapes: Mapping[str, Sequence[int]],
+    places: Mapping[str, TensorPlace],
+    buffers: Mapping[str, int],
+) -> None:
+    """Refuse parts of concatenations where a kernel takes whole buffers alone."""
+    for tensor in (step.output, *step.sources):
+        if buffers[places[tensor].buffer] != math.prod(shapes[tensor][1:]):
+            raise ValueError(f"its tensor {tensor} is part of another, which {type(step).__name__} cannot reach")
 
 
 def _in_full(draft: Draft) -> frozenset[str]:

@@ -1,4 +1,4 @@
-"""What Triton makes of whole networks for sm_90: of `test_compiled.py`'s layers what they lack, and all other kernels."""
+"""What Triton makes of whole networks for sm_90: of all kernels those that `test_compiled.py` does not compile."""
 
 from __future__ import annotations
 

@@ -134,13 +134,27 @@ def test_maps_that_are_outputs_lie_as_in_the_file() -> None:
         lambda net, features: (features, net.convolve(features, 2)),
         lambda net, features: (net.prelu(net.relu(features)),),
         lambda net, features: (net.reshape(features, 48, 4), net.mean(features)),
+        lambda net, features: (net.mean(net.reshape(features, 4, 12, 4)),),
+        lambda net, features: (net.mean(net.join(features, net.convolve("images", 4))),),
     ],
-    ids=["an output that is read", "an output without a convolution", "a reshaped map that is read"],
+    ids=[
+        "an output that is read",
+        "an output without a convolution",
+        "a reshaped map that is read",
+        "a map that is read reshaped",
+        "a joined map",
+    ],
 )
 def test_a_map_in_two_layouts_is_refused(read_on: Callable[[MadeUpNetwork, str], tuple[str, ...]]) -> None:
     net = MadeUpNetwork()
     with pytest.raises(ValueError, match="lie in memory in two ways"):
         net.plan(*read_on(net, net.convolve("images", 4)))
+
+
+def test_an_input_that_is_reshaped_is_refused() -> None:
+    net = MadeUpNetwork()
+    with pytest.raises(ValueError, match="its input images is reshaped"):
+        net.plan(net.reshape("images", 48, 3))
 
 
 def test_a_part_of_two_concatenations_is_refused() -> None:
@@ -149,6 +163,13 @@ def test_a_part_of_two_concatenations_is_refused() -> None:
     joined = [net.join(*parts, axis=3) for parts in ((first, second), (second, first))]
     with pytest.raises(ValueError, match="would have to lie in two places"):
         net.plan(*joined)
+
+
+def test_a_part_that_no_convolution_computes_is_refused() -> None:
+    net = MadeUpNetwork()
+    means = [net.mean(net.convolve("images", 4)), net.mean(net.convolve("images", 2))]
+    with pytest.raises(ValueError, match="is part of another, which CellMean cannot reach"):
+        net.plan(net.join(*means))
 
 
 def test_buffers_die_with_their_last_reader() -> None:
