@@ -31,7 +31,7 @@ LEFT_EYE_CONTOUR = tl.constexpr(formulas.LEFT_EYE_CONTOUR)
 CONTOUR_POINTS = tl.constexpr(len(formulas.RIGHT_EYE_CONTOUR))
 # Points of the transforms and cells of the grids that one program computes.
 POINTS_OF_A_PROGRAM = 128
-CELLS_OF_A_PROGRAM, CHANNELS_OF_A_PROGRAM = 64, 16
+CELLS_OF_A_PROGRAM, CHANNELS_OF_A_PROGRAM = 64, 8
 
 
 def landmarks_to_transform(landmarks: torch.Tensor, region: RegionOfFace) -> torch.Tensor:

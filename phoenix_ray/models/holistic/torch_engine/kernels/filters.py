@@ -33,9 +33,12 @@ def smooth(values, raw, smoothed, speed, age, scale, options: tl.constexpr):
 
     Args:
         values: float32.
-        raw, smoothed, speed, age: `FilterState`.
+        raw: The last values.
+        smoothed: What was returned for them.
+        speed: Their smoothed change per second.
+        age: Frames since then.
         scale: float64: speeds are multiplied by it.
-        options: Of the filter, from `_options`.
+        options: One of this module's filters.
     """
     frequency = 1.0 / ((age.to(tl.float64) + 1.0) * FRAME * SECONDS_PER_NANOSECOND)
     change = (values.to(tl.float64) - raw.to(tl.float64)) * scale

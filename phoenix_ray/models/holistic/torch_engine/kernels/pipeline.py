@@ -31,7 +31,7 @@ from phoenix_ray.models.holistic.torch_engine.kernels.pose import PoseColumns, r
 from phoenix_ray.models.holistic.torch_engine.kernels.regions import DeviceFrames, Regions
 from phoenix_ray.models.holistic.torch_engine.kernels.rois import regions_at
 from phoenix_ray.models.holistic.torch_engine.kernels.rows import RowColumns
-from phoenix_ray.models.holistic.torch_engine.kernels.tracked_pose import filter_body
+from phoenix_ray.models.holistic.torch_engine.kernels.tracked_pose import filter_bodies
 from phoenix_ray.models.holistic.torch_engine.kernels.tracked_regions import (
     remember,
     tracked_body_rois,
@@ -101,7 +101,7 @@ class KernelPipeline:
         found = self._body_rois(frames, whole_frames(frames, POSE_DETECTION)) if detect else None
         regions, output = self._look_for_poses(frames, tracked_body_rois(states, found))
         body = read_body(frames, regions, output, self._heatmap_kernel, self._min_tracking_confidence)
-        filter_body(frames, body, states, rows, self._pose_columns, smooth=smooth)
+        filter_bodies(frames, body, states, rows, self._pose_columns, smooth=smooth)
         face_points = self.networks.face_points
         if face_points:
             self._read_hands(frames, tracked_hand_rois(frames, states, self._hand_rois(frames, rows)), rows)

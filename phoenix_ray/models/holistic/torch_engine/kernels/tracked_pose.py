@@ -49,7 +49,7 @@ MIN_OBJECT_SCALE = tl.constexpr(tracking.MIN_OBJECT_SCALE)
 COPY_BLOCK = tl.constexpr(512)
 
 
-def filter_body(
+def filter_bodies(
     frames: DeviceFrames,
     body: torch.Tensor,
     states: torch.Tensor,
@@ -202,10 +202,10 @@ def filter_pixels(values, number, count: tl.constexpr, last, memory, size, objec
         count: How many of the places there are.
         last: Pointer to the filter's state before.
         memory: Pointer to its next state.
-        size: Of the frame.
-        object_scale: Of the person.
+        size: Width and height of the frame.
+        object_scale: Size of the person in pixels.
         found: Whether there is a person; else the filter forgets.
-        options: Of the filter.
+        options: What `filters` has of the filter.
     """
     width, height = size
     pixel_scale = tl.where(number % 3 == 1, height, width)
@@ -229,7 +229,7 @@ def filter_values(values, number, count: tl.constexpr, last, memory, feeds, keep
         feeds: Whether the filter takes the values; else its state stays, a frame older.
         keeps: Whether it remembers anything.
         scale: float64: speeds are multiplied by it.
-        options: Of the filter.
+        options: What `filters` has of the filter.
     """
     exists = number < count
     raw = tl.load(last + number, mask=exists, other=0.0)

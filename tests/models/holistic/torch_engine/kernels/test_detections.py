@@ -120,6 +120,19 @@ def test_every_box_counts_in_order_however_many_there_are(device_name: str) -> N
     assert np.isfinite(expected).all()
 
 
+@pytest.mark.parametrize(
+    ("width", "height", "is_found"), [(0, 0, True), (0, 30, True), (-1, 30, False), (30, -1, False)]
+)
+def test_a_box_without_area_counts_and_one_of_negative_size_does_not(
+    width: int, height: int, is_found: bool, device_name: str
+) -> None:
+    boxes = Boxes.nothing(1, FACE_ANCHORS, 6)
+    boxes.regressors[:] = np.random.default_rng(7).normal(0, 20, boxes.regressors.shape)
+    boxes.regressors[0, 100, 2:4], boxes.logits[0, 100] = (width, height), 3
+    expected = assert_reads_like_the_array_code(boxes, device_name)
+    assert bool(np.isfinite(expected).all()) is is_found
+
+
 def test_without_any_box_nothing_is_found(device_name: str) -> None:
     expected = assert_reads_like_the_array_code(Boxes.nothing(2, POSE_ANCHORS, 4), device_name)
     assert np.isnan(expected).all()

@@ -71,7 +71,8 @@ def in_arrays(values: FloatArray, last: FilterState, scale: FloatArray, name: st
 
 
 def state_of(numbers: FloatArray) -> FilterState:
-    return FilterState(*(row[:, None, None] for row in numbers[:3]), numbers[3])
+    raw, smoothed, speed = numbers[:3, :, None, None]
+    return FilterState(raw, smoothed, speed, numbers[3])
 
 
 @pytest.mark.parametrize("name", FILTERS)
@@ -109,10 +110,10 @@ def test_a_filter_follows_the_array_code_through_videos_with_gaps(
         smoothed, speed = in_a_kernel(values, state, scale, name, device_name)
         assert_same_bits(expected, smoothed)
         assert_same_bits(fed.speed[:, 0, 0], speed)
-        kept = FilterState(
-            *(np.where(gap, old.T, new.T).T for new, old in zip(fed[:3], state[:3], strict=True)), fed.age
-        )
-        state = kept._replace(age=np.where(gap, state.age + 1, fed.age).astype(np.float32))
+        # A frame that the filter is not fed leaves it a frame older.
+        age = np.where(gap, state.age + 1, fed.age).astype(np.float32)
+        numbers = [np.where(gap, old[:, 0, 0], new[:, 0, 0]) for new, old in zip(fed[:3], state[:3], strict=True)]
+        state = state_of(np.stack([*numbers, age]))
 
 
 def test_a_low_pass_gives_the_bits_of_the_array_code(device_name: str) -> None:

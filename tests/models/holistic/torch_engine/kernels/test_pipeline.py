@@ -24,7 +24,7 @@ from phoenix_ray.models.holistic.torch_engine.kernels.launching import Launch, r
 from phoenix_ray.models.holistic.torch_engine.kernels.pipeline import KernelPipeline
 from phoenix_ray.models.holistic.torch_engine.kernels.regions import DeviceFrames
 from phoenix_ray.models.holistic.torch_engine.networks import TorchNetworks
-from tests.golden.astronaut import LEFT_HAND, RIGHT_HAND, View, render
+from tests.golden.astronaut import LEFT_HAND, RIGHT_HAND, render
 from tests.models.holistic.torch_engine.kernels.fake_networks import networks_of_nothing
 from tests.models.holistic.torch_engine.kernels.float_networks import plain_crops, plain_networks
 from tests.models.holistic.torch_engine.kernels.frames import on_device
@@ -78,11 +78,10 @@ class Both:
 @pytest.mark.slow
 def test_landmarks_are_those_of_the_array_pipeline(weights: Path, astronaut: Image) -> None:
     both = Both(weights)
-    views = [View(224, 150, 260, degrees=-16), LEFT_HAND[2], RIGHT_HAND[0], View(230, 160, 300, width=150, height=140)]
-    frames = [*(render(astronaut, view) for view in views), np.zeros((90, 160, 3), np.uint8)]
+    frames = [*(render(astronaut, view) for view in (LEFT_HAND[2], RIGHT_HAND[0])), np.zeros((90, 160, 3), np.uint8)]
     expected, columns = both.expected(frames), both.kernels.columns.points
-    assert np.isfinite(expected[:, [0, columns["face"]]]).tolist() == [[True, True]] * 4 + [[False, False]]
-    assert np.isfinite(expected[[1, 2], [columns["left_hand"], columns["right_hand"]]]).all()
+    assert np.isfinite(expected[:, [0, columns["face"]]]).tolist() == [[True, True]] * 2 + [[False, False]]
+    assert np.isfinite(expected[[0, 1], [columns["left_hand"], columns["right_hand"]]]).all()
     assert_same_bits(expected, both.found(frames))
 
 
@@ -99,7 +98,7 @@ def test_poses_alone_are_those_of_the_array_pipeline_in_crops_of_the_kernel_too(
 @pytest.mark.slow
 @pytest.mark.samples
 def test_landmarks_of_signers_are_those_of_the_array_pipeline(weights: Path, phoenix_sample: Path) -> None:
-    files = sorted(phoenix_sample.glob("**/*.png"))[20::100]
+    files = sorted(phoenix_sample.glob("**/*.png"))[20::150]
     frames = [np.asarray(cv2.imread(str(file)), dtype=np.uint8)[:, :, ::-1].copy() for file in files]
     both = Both(weights)
     expected = both.expected(frames)

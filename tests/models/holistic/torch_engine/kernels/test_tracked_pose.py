@@ -52,7 +52,7 @@ def in_a_kernel(
     parts = (body.points, auxiliary, body.world, scores)
     numbers = np.concatenate([part.reshape(count, -1) for part in parts], axis=1)
     rows = torch.full((count, columns.count + states.shape[1]), 7.0, device=device_name)
-    tracked_pose.filter_body(
+    tracked_pose.filter_bodies(
         frames_of(sizes, device_name),
         torch.from_numpy(numbers).to(device_name),
         torch.from_numpy(states).to(device_name),

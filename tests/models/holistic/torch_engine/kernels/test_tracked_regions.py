@@ -50,7 +50,7 @@ def near(rois: Rect, random: np.random.Generator) -> FloatArray:
     alone = random.random(values.shape[1]) < 0.2
     found[:, alone] = np.abs(random.normal(0.4, 0.2, (5, np.count_nonzero(alone))))
     found[:, missing] = math.nan
-    return found.astype(np.float32)
+    return np.asarray(found, np.float32)
 
 
 def twice(sizes: NDArray[np.int64]) -> ImageSize:
