@@ -16,7 +16,7 @@ from phoenix_ray.models.holistic import attention as formulas
 from phoenix_ray.models.holistic.attention import IRIS_POINTS, MESH_POINTS, SOURCE_OF_POINT, RegionOfFace
 from phoenix_ray.models.holistic.torch_engine.kernels.elementary import atan2, cosine_and_sine
 from phoenix_ray.models.holistic.torch_engine.kernels.launching import launch
-from phoenix_ray.models.holistic.torch_engine.kernels.rectangles import larger, smaller
+from phoenix_ray.models.holistic.torch_engine.kernels.rectangles import highest, lowest
 
 MESH = tl.constexpr(MESH_POINTS)
 IRIS = tl.constexpr(IRIS_POINTS)
@@ -82,13 +82,13 @@ def find_transforms(
     rotation = -1.0 * atan2(right_y - left_y, right_x - left_x) + target
     cosine, sine = cosine_and_sine(rotation)
 
-    # Lanes beyond the subset repeat its first vertex, which changes no bound.
     lane = tl.arange(0, block)
-    vertex = landmarks + 3 * tl.load(vertices + 2 + tl.where(lane < count, lane, 0))
+    exists = lane < count
+    vertex = landmarks + 3 * tl.load(vertices + 2 + lane, mask=exists, other=0)
     x, y = tl.load(vertex).to(tl.float32), tl.load(vertex + 1).to(tl.float32)
     x, y = cosine * x - sine * y, sine * x + cosine * y
-    low_x, high_x = tl.reduce(x, 0, smaller), tl.reduce(x, 0, larger)
-    low_y, high_y = tl.reduce(y, 0, smaller), tl.reduce(y, 0, larger)
+    low_x, high_x = lowest(x, exists), highest(x, exists)
+    low_y, high_y = lowest(y, exists), highest(y, exists)
     center_x, center_y = 0.5 * (low_x + high_x), 0.5 * (low_y + high_y)
     x = cosine * center_x + sine * center_y
     y = -1.0 * sine * center_x + cosine * center_y

@@ -48,6 +48,25 @@ def larger(a, b):
 
 
 @triton.jit
+def lowest(values, exists):
+    """Return the lowest of the values that exist, NaN where one of them is."""
+    low = tl.min(tl.where(exists & (values == values), values, float("inf")), axis=0)
+    return tl.where(has_nan(values, exists), float("nan"), low)
+
+
+@triton.jit
+def highest(values, exists):
+    """Return the highest of the values that exist, NaN where one of them is."""
+    high = tl.max(tl.where(exists & (values == values), values, float("-inf")), axis=0)
+    return tl.where(has_nan(values, exists), float("nan"), high)
+
+
+@triton.jit
+def has_nan(values, exists):
+    return tl.max((exists & (values != values)).to(tl.int32), axis=0) > 0
+
+
+@triton.jit
 def has_area(rect):
     """Return false for empty rectangles and for missing (NaN) ones."""
     return (rect[2] > 0) & (rect[3] > 0)

@@ -20,8 +20,10 @@ from phoenix_ray.models.holistic.torch_engine.kernels.rectangles import (
     UPWARDS,
     bounds_of_landmarks,
     enlarge,
+    highest,
     in_pixels,
     load_size,
+    lowest,
     normalize_radians,
     rotate,
     rotation_towards,
@@ -210,25 +212,6 @@ def in_degrees(angle):
 def lies_within(values, exists, center, half):
     """Return whether all values that exist lie less than `half` from the centre."""
     return (lowest(values, exists) > center - half) & (highest(values, exists) < center + half)
-
-
-@triton.jit
-def lowest(values, exists):
-    """Return the lowest of the values that exist, NaN where one of them is."""
-    low = tl.min(tl.where(exists & (values == values), values, float("inf")), axis=0)
-    return tl.where(has_nan(values, exists), float("nan"), low)
-
-
-@triton.jit
-def highest(values, exists):
-    """Return the highest of the values that exist, NaN where one of them is."""
-    high = tl.max(tl.where(exists & (values == values), values, float("-inf")), axis=0)
-    return tl.where(has_nan(values, exists), float("nan"), high)
-
-
-@triton.jit
-def has_nan(values, exists):
-    return tl.max((exists & (values != values)).to(tl.int32), axis=0) > 0
 
 
 @triton.jit

@@ -42,7 +42,8 @@ def near(rois: Rect, random: np.random.Generator) -> FloatArray:
         [
             values[2:4] * random.normal(0, 0.07, (2, values.shape[1])),
             values[2:4] * random.normal(0, 0.2, (2, values.shape[1])),
-            random.normal(0, 0.2, (1, values.shape[1])) + random.choice([0, 2 * math.pi], (1, values.shape[1])),
+            random.normal(0, 0.2, (1, values.shape[1]))
+            + random.choice([0, 2 * math.pi, -2 * math.pi], (1, values.shape[1])),
         ]
     )
     found[2:4] *= random.choice([1, 1.3], values.shape[1])
@@ -72,6 +73,32 @@ def test_a_hands_roi_is_kept_or_found_anew_with_the_bits_of_the_array_code(devic
         frames_of(sizes, device_name), torch.from_numpy(states).to(device_name), torch.from_numpy(found).to(device_name)
     )
     assert_same_bits(expected, chosen.cpu().numpy())
+
+
+def test_a_fingertip_at_the_limit_of_a_roi_counts_as_in_the_array_code(device_name: str) -> None:
+    count, random = 24, np.random.default_rng(12)
+    sizes = np.tile(sizes_of(1, random), (1, count))
+    hand = np.tile(0.5 + random.normal(0, 0.03, (1, HAND_POINTS, 2)), (count, 1, 1)).astype(np.float32)
+    previous, size = tracking.previous_hand_roi(hand, as_sizes(sizes)), as_sizes(sizes)
+    # The tip of the index finger is no part of the palm, so it moves no ROI.
+    offset = 0.5 * HAND_NEARNESS.inner * previous.width * size.width * (1 + np.linspace(-4e-6, 4e-6, count))
+    hand[:, 8, 0] = previous.center_x + offset * np.cos(previous.rotation) / size.width
+    hand[:, 8, 1] = previous.center_y + offset * np.sin(previous.rotation) / size.height
+    memory = Memory.from_rows(np.full((count, Memory.numbers(468)), math.nan, np.float32), 468)
+    states = memory._replace(left_hand=hand).rows()
+    # A hair's breadth beside it, so that it is seen which of the two is chosen.
+    found = previous._replace(rotation=previous.rotation + np.float32(1e-6))
+    expected = choose_roi(found, previous, hand, size, HAND_NEARNESS)
+    kept = expected.rotation == previous.rotation
+    assert kept.any()
+    assert not kept.all()
+    nothing = np.full((5, count), math.nan, np.float32)
+    chosen = tracked_regions.tracked_hand_rois(
+        frames_of(sizes, device_name),
+        torch.from_numpy(states).to(device_name),
+        torch.from_numpy(np.concatenate([np.stack(found), nothing], axis=1)).to(device_name),
+    )
+    assert_same_bits(np.concatenate([np.stack(expected), nothing], axis=1), chosen.cpu().numpy())
 
 
 @pytest.mark.parametrize("face_points", [468, 478])
