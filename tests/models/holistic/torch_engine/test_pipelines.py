@@ -18,7 +18,7 @@ from phoenix_ray.models.holistic import elementary
 from phoenix_ray.models.holistic.litert_engine.engine import HolisticLitert, HolisticLitertTracking
 from phoenix_ray.models.holistic.tracking import Memory
 from phoenix_ray.setting_types import Precision
-from tests.golden.astronaut import View, render
+from tests.golden.astronaut import LEFT_HAND, View, render
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("triton", reason="kernels need Triton, which exists for Linux alone")
@@ -134,10 +134,11 @@ def frame_of(astronaut: Image, step: int = 0) -> Image:
 def test_a_frame_through_all_kernels_has_the_landmarks_of_the_cpu_engine_bit_for_bit(
     weights: Path, astronaut: Image
 ) -> None:
-    frame = frame_of(astronaut)
+    frame = render(astronaut, LEFT_HAND[2])
     expected = HolisticLitert(ModelSettings(), weights).estimate([frame])
     found = HolisticTorch(in_interpreter(batch_size=1), weights).estimate([frame])
     assert found.present("face").all()
+    assert found.present("left_hand").all()
     assert_same_bits(found, expected)
 
 

@@ -20,7 +20,6 @@ from phoenix_ray.models.holistic.networks import (
     HAND_RECROP,
     POSE_DETECTION,
     POSE_LANDMARK,
-    POSE_LANDMARKS,
     NetworkSpec,
     input_values,
 )
@@ -38,7 +37,8 @@ Crops = NDArray[np.uint8]
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 QUICK = (HAND_RECROP, FACE_DETECTION)
-SLOW = (FACE_LANDMARK[468], FACE_LANDMARK[478], HAND_LANDMARK, POSE_DETECTION, POSE_LANDMARK)
+# The others, and the lite pose, go through the whole engine in torch_engine/test_pipelines.py.
+SLOW = (FACE_LANDMARK[478],)
 # Sums are LiteRT's on x86-64 with AVX2 or AVX-512.
 SUMS_ARE_THOSE_OF_LITERT = torch.backends.cpu.get_cpu_capability() in ("AVX2", "AVX512")
 
@@ -92,11 +92,6 @@ def test_small_networks_give_the_bits_of_torch_and_litert(spec: NetworkSpec, wei
 @pytest.mark.parametrize("spec", SLOW, ids=lambda spec: str(spec.file))
 def test_networks_give_the_bits_of_torch_and_litert(spec: NetworkSpec, weights: Path, astronaut: Crops) -> None:
     assert_bits_of_torch_and_litert(weights, spec, astronaut)
-
-
-@pytest.mark.slow
-def test_the_lite_pose_gives_the_bits_of_torch_and_litert(all_weights: Path, astronaut: Crops) -> None:
-    assert_bits_of_torch_and_litert(all_weights, POSE_LANDMARKS[0], astronaut)
 
 
 def test_an_item_does_not_depend_on_the_others_of_its_batch(weights: Path, astronaut: Crops) -> None:
