@@ -41,9 +41,6 @@ from phoenix_ray.models.holistic.torch_engine.pipelines import make_pipeline
 from phoenix_ray.models.holistic.torch_engine.queues import CudaQueue, HostQueue
 from phoenix_ray.models.holistic.tracking import Memory
 
-# The last two are `device`'s; benchmarks take them from here.
-__all__ = ["HolisticTorch", "HolisticTorchTracking", "choose_device", "numerics"]
-
 # How the events begin that say that a batch did not fit into memory.
 OUT_OF_MEMORY = "out of memory"
 
