@@ -30,7 +30,6 @@ from phoenix_ray.models.holistic.torch_engine.kernels.hands import hand_rois, ha
 from phoenix_ray.models.holistic.torch_engine.kernels.pose import PoseColumns, read_body, read_pose
 from phoenix_ray.models.holistic.torch_engine.kernels.regions import DeviceFrames, Regions
 from phoenix_ray.models.holistic.torch_engine.kernels.rois import regions_at
-from phoenix_ray.models.holistic.torch_engine.kernels.rows import RowColumns
 from phoenix_ray.models.holistic.torch_engine.kernels.tracked_pose import filter_bodies
 from phoenix_ray.models.holistic.torch_engine.kernels.tracked_regions import (
     remember,
@@ -39,6 +38,7 @@ from phoenix_ray.models.holistic.torch_engine.kernels.tracked_regions import (
     tracked_hand_rois,
 )
 from phoenix_ray.models.holistic.torch_engine.kernels.views import whole_frames
+from phoenix_ray.models.holistic.torch_engine.rows import RowColumns
 
 
 class KernelPipeline:
