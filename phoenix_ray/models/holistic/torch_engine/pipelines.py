@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import subprocess
 from pathlib import Path
 from typing import Protocol
 
@@ -90,7 +91,7 @@ def make_pipeline(
     """Return the pipeline that `model.kernels` asks for; arguments are those of `OperatorPipeline`.
 
     Raises:
-        ModelError: A file of weights is missing or damaged, or Triton is.
+        ModelError: A file of weights is missing or damaged, or Triton is missing or cannot start kernels.
         ConfigError: The kernels do not compute on this device.
     """
     if kernels_of(settings, network_device.type) == "torch":
@@ -106,6 +107,8 @@ def make_pipeline(
             f"{INTERPRETER_VARIABLE}=1 lets kernels run in Triton's interpreter, on the CPU and a thousand times "
             f"slower: take it out of the workers' environment (`unset {INTERPRETER_VARIABLE}` before Ray starts)."
         )
+    if device.type == "cuda":
+        _start_triton()
     from phoenix_ray.models.holistic.torch_engine.kernels.networks import KernelNetworks
     from phoenix_ray.models.holistic.torch_engine.kernels.pipeline import KernelPipeline
 
@@ -118,6 +121,25 @@ def make_pipeline(
         min_tracking_confidence=settings.min_tracking_confidence,
         dtype=torch.float16 if precision == "fp16" else torch.float32,
     )
+
+
+def _start_triton() -> None:
+    """Let Triton build what starts kernels: a machine that cannot is refused before its frames are tried one by one.
+
+    Raises:
+        ModelError: It cannot.
+    """
+    from triton.runtime import driver
+
+    try:
+        # The driver is loaded when it is first asked for anything.
+        _ = driver.active.utils
+    except (AssertionError, ImportError, OSError, RuntimeError, subprocess.SubprocessError) as error:
+        raise ModelError(
+            f"Triton cannot start kernels on this machine: {error}. It compiles a small library once, for which it "
+            "needs a C compiler and Python's headers: install them on each node with a GPU (Debian: `apt install gcc "
+            "python3-dev`; CC names another compiler). model.kernels=torch computes without Triton, in other launches."
+        ) from error
 
 
 def _cropper(frames: DeviceFrames) -> DeviceCropper:

@@ -21,7 +21,7 @@ from phoenix_ray.setting_types import Precision
 from tests.golden.astronaut import View, render
 
 torch = pytest.importorskip("torch")
-pytest.importorskip("triton", reason="kernels need Triton, which exists for Linux alone")
+triton = pytest.importorskip("triton", reason="kernels need Triton, which exists for Linux alone")
 
 from torch._subclasses.fake_tensor import FakeTensorMode  # noqa: E402 - needs torch
 from torch.utils._python_dispatch import TorchDispatchMode  # noqa: E402
@@ -189,6 +189,19 @@ def test_triton_that_is_missing_is_named_with_the_way_out(monkeypatch: pytest.Mo
     device = torch.device("cuda", 0)
     with pytest.raises(ModelError, match=r"model\.kernels=auto needs Triton.*model\.kernels=torch computes without it"):
         make_pipeline(settings, weights, device, device)
+
+
+def test_a_machine_on_which_triton_cannot_start_kernels_is_refused_before_its_first_frame(
+    monkeypatch: pytest.MonkeyPatch, weights: Path
+) -> None:
+    def fail(_: object) -> None:
+        raise RuntimeError("Failed to find C compiler")
+
+    monkeypatch.delenv("TRITON_INTERPRET")
+    monkeypatch.setattr(type(triton.runtime.driver), "active", property(fail))
+    device = torch.device("cuda", 0)
+    with pytest.raises(ModelError, match=r"Failed to find C compiler.*install them on each node.*model\.kernels=torch"):
+        make_pipeline(ModelSettings(engine="torch", device="cuda"), weights, device, device)
 
 
 def test_the_interpreter_is_refused_on_a_gpu(weights: Path) -> None:
