@@ -22,14 +22,14 @@ from phoenix_ray.models.holistic.torch_engine.kernels.rectangles import (
     enlarge,
     highest,
     in_pixels,
-    load_size,
     lowest,
     normalize_radians,
     rotate,
     rotation_towards,
 )
-from phoenix_ray.models.holistic.torch_engine.kernels.regions import DeviceFrames
+from phoenix_ray.models.holistic.torch_engine.kernels.regions import load_size
 from phoenix_ray.models.holistic.torch_engine.kernels.tracked_pose import FACE_STATE, HANDS_STATE
+from phoenix_ray.models.holistic.torch_engine.uploading import DeviceFrames
 from phoenix_ray.models.holistic.tracking import FACE_NEARNESS, HAND_NEARNESS, Nearness
 
 HAND_POINTS = tl.constexpr(tracking.HAND_POINTS)
