@@ -43,6 +43,10 @@ from phoenix_ray.models.holistic.torch_engine.uploading import DeviceFrames
 class KernelPipeline:
     """The pipeline in kernels, with networks that take float crops (M, 3, size, size).
 
+    Its methods stand beside those of `HolisticPipeline`: `_body_rois` beside `_body_roi`, `_look_for_poses` with what
+    reads its output beside `_body`, `_hand_rois` and `_read_hands` beside `_hand_rois` and `_hands`, `_face_rois` and
+    `_read_faces` beside `_face_roi` and `_face`. What `_look` does there is `regions_at` and `_crops` here.
+
     Args:
         networks: Networks on the device.
         device: Where all computes, with its index.

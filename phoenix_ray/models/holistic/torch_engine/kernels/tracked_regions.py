@@ -6,8 +6,6 @@ hands of N videos, then of all right hands.
 
 from __future__ import annotations
 
-import math
-
 import torch
 import triton
 import triton.language as tl
@@ -16,6 +14,7 @@ from phoenix_ray.models.holistic import tracking
 from phoenix_ray.models.holistic.torch_engine.kernels.elementary import cosine_and_sine
 from phoenix_ray.models.holistic.torch_engine.kernels.launching import launch
 from phoenix_ray.models.holistic.torch_engine.kernels.rectangles import (
+    HALF_TURN,
     LEVEL,
     UPWARDS,
     bounds_of_landmarks,
@@ -40,7 +39,6 @@ RIGHT_EYE_CORNER, LEFT_EYE_CORNER = tl.constexpr(tracking.RIGHT_EYE_CORNER), tl.
 HAND_SCALE, HAND_SHIFT = tl.constexpr(tracking.PREVIOUS_HAND_SCALE), tl.constexpr(tracking.PREVIOUS_HAND_SHIFT)
 FACE_SCALE = tl.constexpr(tracking.PREVIOUS_FACE_SCALE)
 SMALLEST_POSITIVE = tl.constexpr(tracking.SMALLEST_POSITIVE)
-HALF_TURN = tl.constexpr(math.pi)
 # Videos of a program of `choose_bodies`, and numbers that one of `remember` copies.
 VIDEOS_TOGETHER, NUMBERS_TOGETHER = 128, 1024
 
