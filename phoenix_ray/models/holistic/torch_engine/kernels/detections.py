@@ -19,7 +19,6 @@ from phoenix_ray.models.holistic.torch_engine.kernels.elementary import powers_o
 from phoenix_ray.models.holistic.torch_engine.kernels.launching import launch, strides
 from phoenix_ray.models.holistic.torch_engine.kernels.rectangles import (
     LEVEL,
-    NAN,
     body_roi,
     bounds_of_keypoints,
     enlarge,
@@ -164,7 +163,7 @@ def best_detection(
         sums += keypoint * weight
         keys = tl.where(keys == key, tl.zeros((), tl.int64), keys)
         key = tl.max(keys, axis=0)
-    return tl.div_rn(sums, tl.where(total > 0, total, NAN))
+    return tl.div_rn(sums, tl.where(total > 0, total, float("nan")))
 
 
 @triton.jit
@@ -198,7 +197,7 @@ def pick(block, is_picked):
     return tl.sum(bits, axis=0).to(tl.float32, bitcast=True)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["count"])
 def read_rois(
     regressors,
     logits,

@@ -13,7 +13,6 @@ from phoenix_ray.models.holistic.torch_engine.kernels.elementary import powers_o
 from phoenix_ray.models.holistic.torch_engine.kernels.launching import launch, strides
 from phoenix_ray.models.holistic.torch_engine.kernels.rectangles import (
     LEVEL,
-    NAN,
     bounds_of_landmarks,
     enlarge,
     in_pixels,
@@ -93,7 +92,7 @@ def read_faces(
     launch(write_faces, grid, arguments, constants, warps=4, bytes_moved=moved)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["count"])
 def find_faces_of_poses(rows, table, rois, count, row_size, pose_column: tl.constexpr):
     frame = tl.program_id(0).to(tl.int64)
     size = load_size(table, frame, count)
@@ -115,7 +114,7 @@ def find_faces_of_poses(rows, table, rois, count, row_size, pose_column: tl.cons
     store_roi(rois, frame, count, roi, left == left)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["count"])
 def write_faces(
     landmarks,
     logits,
@@ -137,7 +136,7 @@ def write_faces(
     face = tl.program_id(0).to(tl.int64)
     rows += face * row_size
     score = sigmoid(tl.load(logits + face * logit_face), powers)
-    score = tl.where(tl.load(present + face) != 0, score, NAN)
+    score = tl.where(tl.load(present + face) != 0, score, float("nan"))
     found = score > MIN_FACE_SCORE
     tl.store(rows + score_column, score, mask=tl.program_id(1) == 0)
 
@@ -149,6 +148,6 @@ def write_faces(
     z = tl.div_rn(tl.load(given + 2 * landmark_axis, mask=exists, other=0.0), unit)
     x, y, z = project(x, y, z, load_roi(boxes, face, count), load_letterbox(boxes, face, count))
     written = rows + point_column + point * 3
-    tl.store(written, tl.where(found, x, NAN), mask=exists)
-    tl.store(written + 1, tl.where(found, y, NAN), mask=exists)
-    tl.store(written + 2, tl.where(found, z, NAN), mask=exists)
+    tl.store(written, tl.where(found, x, float("nan")), mask=exists)
+    tl.store(written + 1, tl.where(found, y, float("nan")), mask=exists)
+    tl.store(written + 2, tl.where(found, z, float("nan")), mask=exists)

@@ -34,7 +34,6 @@ from phoenix_ray.models.holistic.torch_engine.kernels.regions import (
 UPWARDS, LEVEL, DOWNWARDS = (tl.constexpr(angle) for angle in (geometry.UPWARDS, geometry.LEVEL, geometry.DOWNWARDS))
 BODY_SCALE = tl.constexpr(tracking.BODY_SCALE)
 HALF_TURN, TURN, TURN_PARTS = tl.constexpr(math.pi), tl.constexpr(2 * math.pi), tl.constexpr(geometry.TURN_PARTS)
-NAN = tl.constexpr(math.nan)
 
 
 @triton.jit
@@ -228,4 +227,4 @@ def load_letterbox(boxes, region, regions):
 def store_roi(rois, region, regions, rect, found):
     """Write a ROI into float32 (5, regions), NaN where not `found`."""
     for row in tl.static_range(5):
-        tl.store(rois + row * regions + region, tl.where(found, rect[row], NAN))
+        tl.store(rois + row * regions + region, tl.where(found, rect[row], float("nan")))
