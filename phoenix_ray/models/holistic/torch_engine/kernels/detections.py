@@ -197,7 +197,7 @@ def pick(block, is_picked):
     return tl.sum(bits, axis=0).to(tl.float32, bitcast=True)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["count"])
 def read_rois(
     regressors,
     logits,

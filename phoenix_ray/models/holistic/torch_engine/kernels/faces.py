@@ -92,7 +92,7 @@ def read_faces(
     launch(write_faces, grid, arguments, constants, warps=4, bytes_moved=moved)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["count"])
 def find_faces_of_poses(rows, table, rois, count, row_size, pose_column: tl.constexpr):
     frame = tl.program_id(0).to(tl.int64)
     size = load_size(table, frame, count)
@@ -114,7 +114,7 @@ def find_faces_of_poses(rows, table, rois, count, row_size, pose_column: tl.cons
     store_roi(rois, frame, count, roi, left == left)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["count"])
 def write_faces(
     landmarks,
     logits,

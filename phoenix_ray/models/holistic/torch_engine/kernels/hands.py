@@ -111,7 +111,7 @@ def read_hands(regions: Regions, output: HandOutput, rows: torch.Tensor, points:
     launch(write_hands, (2 * count,), arguments, constants, warps=1, bytes_moved=moved)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["frame_count"])
 def find_hands_of_poses(rows, table, rois, frame_count, row_size, pose_column: tl.constexpr):
     hand = tl.program_id(0).to(tl.int64)
     is_right, frame = hand >= frame_count, hand % frame_count
@@ -130,7 +130,7 @@ def find_hands_of_poses(rows, table, rois, frame_count, row_size, pose_column: t
     store_roi(rois, hand, 2 * frame_count, roi, tl.load(wrist + 3) > MIN_WRIST_VISIBILITY)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["frame_count"])
 def find_hands(points, present, boxes, table, rois, frame_count, point_hand, point_number, point_axis):
     hand = tl.program_id(0).to(tl.int64)
     size = load_size(table, hand % frame_count, frame_count)
@@ -152,7 +152,7 @@ def _place(point, axis, roi, letterbox, size):
     return in_pixels(x, y, size)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["frame_count"])
 def write_hands(
     landmarks,
     logits,

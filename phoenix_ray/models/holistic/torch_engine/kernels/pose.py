@@ -118,7 +118,7 @@ def _read(
     launch(read_poses, (count,), arguments, constants, warps=2, bytes_moved=moved)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["count"])
 def read_poses(
     landmarks,
     logits,

@@ -102,7 +102,7 @@ def regions_at(frames: DeviceFrames, rois: torch.Tensor, spec: NetworkSpec) -> R
     return regions
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["count", "frame_count"])
 def take_rois(
     rois,
     table,

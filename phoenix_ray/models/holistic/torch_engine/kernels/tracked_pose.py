@@ -85,7 +85,7 @@ def filter_bodies(
     launch(filter_poses, (count,), arguments, constants, bytes_moved=2 * body.nbytes + 8 * count * HANDS_STATE.value)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["count"])
 def filter_poses(
     body,
     states,

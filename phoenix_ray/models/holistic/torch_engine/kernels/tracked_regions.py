@@ -64,7 +64,7 @@ def tracked_body_rois(states: torch.Tensor, found: torch.Tensor | None) -> torch
     return chosen
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["count"])
 def choose_bodies(states, found, chosen, count, state_size, detects: tl.constexpr, block: tl.constexpr):
     video = tl.program_id(0) * block + tl.arange(0, block)
     exists = video < count
@@ -138,7 +138,7 @@ def _choose(
     return chosen
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["count", "regions"])
 def choose_rois(
     states,
     found,
