@@ -90,7 +90,7 @@ def make_pipeline(
     """Return the pipeline that `model.kernels` asks for; arguments are those of `OperatorPipeline`.
 
     Raises:
-        ModelError: A file of weights is missing or damaged, or Triton is.
+        ModelError: A file of weights is missing or damaged, or Triton is, or what Triton needs.
         ConfigError: The kernels do not compute on this device.
     """
     if kernels_of(settings, network_device.type) == "torch":
@@ -106,6 +106,8 @@ def make_pipeline(
             f"{INTERPRETER_VARIABLE}=1 lets kernels run in Triton's interpreter, on the CPU and a thousand times "
             f"slower: take it out of the workers' environment (`unset {INTERPRETER_VARIABLE}` before Ray starts)."
         )
+    if device.type == "cuda":
+        _start_triton(settings)
     from phoenix_ray.models.holistic.torch_engine.kernels.networks import KernelNetworks
     from phoenix_ray.models.holistic.torch_engine.kernels.pipeline import KernelPipeline
 
@@ -118,6 +120,28 @@ def make_pipeline(
         min_tracking_confidence=settings.min_tracking_confidence,
         dtype=torch.float16 if precision == "fp16" else torch.float32,
     )
+
+
+def _start_triton(settings: ModelSettings) -> None:
+    """Let Triton build what starts its kernels, which takes a C compiler where its cache lacks it.
+
+    Later it would fail in the first batch, and each frame with it.
+
+    Raises:
+        ModelError: Triton cannot start kernels here.
+    """
+    import triton
+
+    try:
+        triton.runtime.driver.active.get_current_target()
+    except Exception as error:  # whatever a compiler, a file system or a driver brings
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        raise ModelError(
+            f"model.kernels={settings.kernels}: Triton cannot start kernels here ({reason}). It needs a C compiler "
+            "(gcc, clang, or the one that CC names), Python's C headers (python3-dev), and a folder that it can write "
+            "to (TRITON_CACHE_DIR, by default ~/.triton/cache). model.kernels=torch computes without them, in other "
+            "launches."
+        ) from error
 
 
 def _cropper(frames: DeviceFrames) -> DeviceCropper:
