@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import subprocess
 from pathlib import Path
 from typing import Protocol
 
@@ -91,7 +90,7 @@ def make_pipeline(
     """Return the pipeline that `model.kernels` asks for; arguments are those of `OperatorPipeline`.
 
     Raises:
-        ModelError: A file of weights is missing or damaged, or Triton is missing or cannot start kernels.
+        ModelError: A file of weights is missing or damaged, or Triton is, or what Triton needs.
         ConfigError: The kernels do not compute on this device.
     """
     if kernels_of(settings, network_device.type) == "torch":
@@ -108,7 +107,7 @@ def make_pipeline(
             f"slower: take it out of the workers' environment (`unset {INTERPRETER_VARIABLE}` before Ray starts)."
         )
     if device.type == "cuda":
-        _start_triton()
+        _start_triton(settings)
     from phoenix_ray.models.holistic.torch_engine.kernels.networks import KernelNetworks
     from phoenix_ray.models.holistic.torch_engine.kernels.pipeline import KernelPipeline
 
@@ -123,22 +122,25 @@ def make_pipeline(
     )
 
 
-def _start_triton() -> None:
-    """Let Triton build what starts kernels: a machine that cannot is refused before its frames are tried one by one.
+def _start_triton(settings: ModelSettings) -> None:
+    """Let Triton build what starts its kernels, which takes a C compiler where its cache lacks it.
+
+    Later it would fail in the first batch, and each frame with it.
 
     Raises:
-        ModelError: It cannot.
+        ModelError: Triton cannot start kernels here.
     """
-    from triton.runtime import driver
+    import triton
 
     try:
-        # The driver is loaded when it is first asked for anything.
-        _ = driver.active.utils
-    except (AssertionError, ImportError, OSError, RuntimeError, subprocess.SubprocessError) as error:
+        triton.runtime.driver.active.get_current_target()
+    except Exception as error:  # whatever a compiler, a file system or a driver brings
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
         raise ModelError(
-            f"Triton cannot start kernels on this machine: {error}. It compiles a small library once, for which it "
-            "needs a C compiler and Python's headers: install them on each node with a GPU (Debian: `apt install gcc "
-            "python3-dev`; CC names another compiler). model.kernels=torch computes without Triton, in other launches."
+            f"model.kernels={settings.kernels}: Triton cannot start kernels here ({reason}). It needs a C compiler "
+            "(gcc, clang, or the one that CC names), Python's C headers (python3-dev), and a folder that it can write "
+            "to (TRITON_CACHE_DIR, by default ~/.triton/cache). model.kernels=torch computes without them, in other "
+            "launches."
         ) from error
 
 

@@ -38,13 +38,14 @@ from phoenix_ray.models.holistic.torch_engine.engine import OUT_OF_MEMORY, Holis
 
 Images = Sequence[NDArray[np.uint8]]
 
-# No size is begun after this time. Five sizes of a second each are done before, unless the device is slow; then small
-# sizes keep it busy.
+
+# No size is begun after this time, in which nothing is compiled. Five sizes of a second each are done before, unless the
+# device is slow; then small sizes keep it busy.
 ALL_SIZES_SECONDS = 10.0
 # A size is measured for this long and for at least this many calls; their median counts.
 ONE_SIZE_SECONDS = 1.0
 LEAST_CALLS = 3
-# Calls of a size before its clock starts: the first chooses kernels, the second finds memory allocated.
+# Calls before the clock starts: the first chooses kernels, the second finds memory allocated.
 WARM_UP_CALLS = 2
 
 
@@ -171,8 +172,6 @@ def measure_sizes(
 ) -> list[BatchRate]:
     """Measure size after size until a size does not fit or is not faster, or time is up.
 
-    A batch of the first size goes through before that time begins.
-
     Args:
         model: A model that takes batches of up to the largest size.
         images: RGB uint8 (height, width, 3); batches repeat them.
@@ -182,21 +181,17 @@ def measure_sizes(
         clock: Returns seconds.
     """
     rates: list[BatchRate] = []
-    # On a new node the first call compiles kernels, which takes longer than all that is measured.
-    model.estimate(_batch(images, sizes[0]))
+    # A new machine compiles our kernels now, which takes longer than all that is measured; each batch size uses them.
+    model.estimate(images[:1])
     began = clock()
     for size in sizes:
-        rate = _measure(_batch(images, size), model, device, clock)
+        rate = _measure([images[index % len(images)] for index in range(size)], model, device, clock)
         if rate is None:
             break
         rates.append(rate)
         if not is_worth_growing(rates, memory_limit) or clock() - began > ALL_SIZES_SECONDS:
             break
     return rates
-
-
-def _batch(images: Images, size: int) -> list[NDArray[np.uint8]]:
-    return [images[index % len(images)] for index in range(size)]
 
 
 def _measure(

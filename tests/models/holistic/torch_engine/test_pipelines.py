@@ -191,17 +191,28 @@ def test_triton_that_is_missing_is_named_with_the_way_out(monkeypatch: pytest.Mo
         make_pipeline(settings, weights, device, device)
 
 
-def test_a_machine_on_which_triton_cannot_start_kernels_is_refused_before_its_first_frame(
-    monkeypatch: pytest.MonkeyPatch, weights: Path
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("Failed to find C compiler. Please specify via CC environment variable"),
+        PermissionError(13, "Permission denied", "/nobody/.triton"),
+    ],
+)
+def test_what_triton_lacks_is_named_with_the_way_out(
+    monkeypatch: pytest.MonkeyPatch, weights: Path, error: Exception
 ) -> None:
-    def fail(_: object) -> None:
-        raise RuntimeError("Failed to find C compiler")
+    class Driver:
+        def get_current_target(self) -> None:
+            raise error
 
+    active = triton.runtime.driver
     monkeypatch.delenv("TRITON_INTERPRET")
-    monkeypatch.setattr(type(triton.runtime.driver), "active", property(fail))
+    monkeypatch.setattr(type(active), "active", property(lambda _: Driver()))
     device = torch.device("cuda", 0)
-    with pytest.raises(ModelError, match=r"Failed to find C compiler.*install them on each node.*model\.kernels=torch"):
+    with pytest.raises(ModelError) as raised:
         make_pipeline(ModelSettings(engine="torch", device="cuda"), weights, device, device)
+    assert str(error) in str(raised.value)
+    assert all(way in str(raised.value) for way in ("CC", "python3-dev", "TRITON_CACHE_DIR", "model.kernels=torch"))
 
 
 def test_the_interpreter_is_refused_on_a_gpu(weights: Path) -> None:
