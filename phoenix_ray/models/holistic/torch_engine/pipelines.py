@@ -8,9 +8,10 @@ from typing import Protocol
 
 import torch
 
-from phoenix_ray.errors import ModelError
+from phoenix_ray.errors import ConfigError, ModelError
 from phoenix_ray.layouts import Layout
 from phoenix_ray.model_settings import ModelSettings
+from phoenix_ray.models.holistic.batching import batch_size
 from phoenix_ray.models.holistic.decoding import FACE_ANCHORS, POSE_ANCHORS
 from phoenix_ray.models.holistic.kernel_choice import INTERPRETER_VARIABLE, is_interpreted, kernels_of
 from phoenix_ray.models.holistic.networks import face_points_of, layout_of
@@ -19,6 +20,9 @@ from phoenix_ray.models.holistic.torch_engine.crops import DeviceCropper
 from phoenix_ray.models.holistic.torch_engine.networks import TorchNetworks
 from phoenix_ray.models.holistic.torch_engine.uploading import DeviceFrames
 from phoenix_ray.models.holistic.tracking import Memory
+
+# Kernels count the places of a feature map of all frames in 32 bits; the largest map has 2^18 a frame.
+MOST_FRAMES = 4096
 
 
 class BatchPipeline(Protocol):
@@ -91,10 +95,15 @@ def make_pipeline(
 
     Raises:
         ModelError: A file of weights is missing or damaged, or Triton is, or what Triton needs.
-        ConfigError: The kernels do not compute on this device.
+        ConfigError: The kernels do not compute on this device, or not so many frames at once.
     """
     if kernels_of(settings, network_device.type) == "torch":
         return OperatorPipeline(settings, weights, network_device, device)
+    if batch_size(settings) > MOST_FRAMES:
+        raise ConfigError(
+            f"model.batch_size={batch_size(settings)}: our kernels take at most {MOST_FRAMES} frames at once. Set "
+            "a smaller one."
+        )
     if importlib.util.find_spec("triton") is None:
         raise ModelError(
             f"model.kernels={settings.kernels} needs Triton, which is not installed here. Torch's CUDA builds for "

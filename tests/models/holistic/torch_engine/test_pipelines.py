@@ -180,6 +180,11 @@ def test_without_the_interpreter_triton_is_refused_on_a_cpu(monkeypatch: pytest.
         make_pipeline(in_interpreter(), weights, CPU, CPU)
 
 
+def test_more_frames_at_once_than_kernels_count_are_refused(weights: Path) -> None:
+    with pytest.raises(ConfigError, match=r"model\.batch_size=5000: our kernels take at most 4096 frames at once"):
+        make_pipeline(in_interpreter(batch_size=5000), weights, CPU, CPU)
+
+
 def test_triton_that_is_missing_is_named_with_the_way_out(monkeypatch: pytest.MonkeyPatch, weights: Path) -> None:
     real = importlib.util.find_spec
     monkeypatch.setattr(
