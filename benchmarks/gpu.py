@@ -34,7 +34,7 @@ from benchmarks.gpu_frames import read_frames
 from benchmarks.gpu_task import CPU_BATCH_SIZES, GPU_BATCH_SIZES, GpuTask, Record
 from benchmarks.machine import this_machine
 from phoenix_ray.errors import PhoenixRayError
-from phoenix_ray.models.holistic.torch_engine.engine import choose_device
+from phoenix_ray.models.holistic.torch_engine.device import choose_device
 from phoenix_ray.setting_types import Precision
 
 # Each step, and the share of the time after which it begins no measurement.

@@ -24,7 +24,8 @@ from benchmarks.gpu_results import Chapter
 from benchmarks.gpu_task import GpuTask, Record, usable_kernels
 from benchmarks.machine import this_machine
 from benchmarks.table import Table
-from phoenix_ray.models.holistic.torch_engine.engine import HolisticTorchTracking, numerics
+from phoenix_ray.models.holistic.torch_engine.device import numerics
+from phoenix_ray.models.holistic.torch_engine.engine import HolisticTorchTracking
 from phoenix_ray.setting_types import Precision
 
 # What, and in which precision → a function that starts it and returns the seconds that it took. It can be pickled.

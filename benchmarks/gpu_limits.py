@@ -11,7 +11,7 @@ import torch
 
 from benchmarks.gpu_frames import GpuFrames, decode
 from benchmarks.gpu_results import Limits
-from phoenix_ray.models.holistic.torch_engine.engine import numerics
+from phoenix_ray.models.holistic.torch_engine.device import numerics
 from phoenix_ray.setting_types import Precision
 
 # Calls before the clock starts: the first chooses kernels, and from the second on memory is allocated.

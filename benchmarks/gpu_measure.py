@@ -71,7 +71,7 @@ def network_calls(
 ) -> dict[str, Callable[[], object]]:
     """Return the name of each stage → a function that runs its network on noise that lies on the device.
 
-    Call them within `torch.inference_mode` and `engine.numerics`.
+    Call them within `torch.inference_mode` and `device.numerics`.
     """
     generator = torch.Generator(device).manual_seed(0)
     networks: Networks
@@ -97,7 +97,7 @@ def pipeline_call(
 ) -> Callable[[], object] | None:
     """Return a function that computes a batch from frames to landmarks that both lie on the device.
 
-    Call it within `torch.inference_mode` and `engine.numerics`. None where the engine has no part that does this alone.
+    Call it within `torch.inference_mode` and `device.numerics`. None where the engine has no part that does this alone.
     """
     try:
         pipelines, uploading = (import_module(f"{ENGINE}.{name}") for name in ("pipelines", "uploading"))

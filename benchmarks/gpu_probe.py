@@ -27,7 +27,7 @@ from benchmarks.gpu_task import GpuTask, Record
 from benchmarks.table import Table
 from phoenix_ray.models.holistic import tflite
 from phoenix_ray.models.holistic.networks import POSE_LANDMARK, POSE_LANDMARKS
-from phoenix_ray.models.holistic.torch_engine.engine import numerics
+from phoenix_ray.models.holistic.torch_engine.device import numerics
 from phoenix_ray.models.holistic.torch_engine.graph import build_module
 from phoenix_ray.models.holistic.torch_engine.kernels.layers import DenseLayer, DepthwiseLayer, Ending, Taps
 from phoenix_ray.models.holistic.torch_engine.layers import Convolution, in_order, product_in_order

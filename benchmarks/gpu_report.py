@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,8 @@ from benchmarks.table import Table
 
 # Frames of PHOENIX-2014-T, for the time that a whole dataset would take.
 PHOENIX_FRAMES = 947_756
+# Lines that the page has for what was left out of one measurement for one reason.
+MOST_LINES = 8
 
 BARS, RATES, LANDMARKS, VERDICTS = "Bars", "Frames per second", "Landmarks against the CPU engine", "Landmarks, judged"
 ROOFLINE, STAGES = "The device's limits", "Networks against the roofline"
@@ -215,11 +217,21 @@ def to_markdown(results: GpuResults) -> str:
             f"{results.conditions.date}. {machine.processor}, {machine.cores} cores, "
             f"{results.conditions.instructions}, load {machine.load} before the start. {results.conditions}.",
         ]
-    for chapter in [bars_chapter(results), *in_order(results.chapters)]:
+    for chapter in [bars_chapter(results), *in_order([given for given in results.chapters if given.table.rows])]:
         lines += ["", f"## {chapter.title}", "", chapter.words, "", *chapter.table.lines()]
     if results.left_out:
-        lines += ["", "## Left out", "", *(f"- {reason}" for reason in results.left_out)]
+        lines += ["", "## Left out", "", *(f"- {reason}" for reason in _gathered(results.left_out))]
     return "\n".join(lines) + "\n"
+
+
+def _gathered(left_out: Sequence[str]) -> Iterator[str]:
+    """Yield what was left out; of a measurement of many shapes that lack the same, one line for all of them."""
+    gathered: dict[tuple[str, str], list[str]] = {}
+    for line in left_out:
+        measurement, _, rest = line.partition(": ")
+        gathered.setdefault((measurement, rest.rpartition(": ")[2]), []).append(line)
+    for (measurement, reason), lines in gathered.items():
+        yield from lines if len(lines) <= MOST_LINES else [f"{measurement}: {len(lines)} shapes: {reason}"]
 
 
 def in_order(chapters: list[Chapter]) -> list[Chapter]:

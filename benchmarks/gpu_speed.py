@@ -26,7 +26,8 @@ from benchmarks.gpu_report import STAGES, rates_chapter, roofline_chapter
 from benchmarks.gpu_results import Chapter, Kernels, Limits, Rate, Work
 from benchmarks.gpu_task import GpuTask, Record, usable_kernels
 from benchmarks.table import Table
-from phoenix_ray.models.holistic.torch_engine.engine import HolisticTorchTracking, numerics
+from phoenix_ray.models.holistic.torch_engine.device import numerics
+from phoenix_ray.models.holistic.torch_engine.engine import HolisticTorchTracking
 
 STATIC, TRACKING = Case("static-468"), Case("tracking-468", mode="tracking")
 

@@ -48,16 +48,17 @@ class ModelSettings(Section):
         "exact",
         description="How engines torch and onnx multiply on a GPU. 'exact' is float32 throughout: the landmarks of the "
         "CPU engine to a hundredth of a pixel. 'tf32' and 'fp16' use a GPU's matrix units, which keep 10 bits of each "
-        "factor: faster, but landmarks move by about a tenth of a pixel (docs/engines.md). With onnx 'fp16' takes the "
-        "file in half precision that the model's manifest names, on each device. Part of a dataset's identity.",
+        "factor: meant to be faster, but landmarks move by about a tenth of a pixel (docs/engines.md). With onnx "
+        "'fp16' takes the file in half precision that the model's manifest names, on each device. Part of a dataset's "
+        "identity.",
     )
     kernels: Literal["auto", "triton", "torch"] = Field(
         "auto",
-        description="What engine torch computes with. 'triton' are kernels of our own for CUDA: sums in a fixed order, "
-        "and a tenth of the launches, since libraries add up in whatever order is fastest for a size. 'torch' are "
-        "torch's operators: slower on a GPU, to check the kernels, or where Triton is missing. 'auto' takes triton on "
-        "CUDA and torch elsewhere; a resume keeps what its dataset has. With 'triton' it is part of a dataset's "
-        "identity, so no dataset mixes the two.",
+        description="What engine torch computes with on CUDA. 'triton' are kernels of our own, which add up in a fixed "
+        "order and need a twentieth of the launches. 'torch' are torch's operators, whose libraries may add up in "
+        "another order for each size: to check the kernels, or where Triton or a C compiler is missing. 'auto' takes "
+        "triton on CUDA and torch elsewhere; a resume keeps what its dataset has. With 'triton' it is part of a "
+        "dataset's identity, so no dataset mixes the two.",
     )
     box: Literal["auto", "frame", "blazepose", "detector"] = Field(
         "auto",

@@ -146,6 +146,17 @@ def test_all_pods_of_all_examples_use_one_image_which_is_made_from_files_that_ex
     assert os.access(JOBS / "rayjob.sh", os.X_OK)
 
 
+def test_the_image_has_the_compiler_that_triton_starts_kernels_with() -> None:
+    assert " gcc libc6-dev " in (JOBS / "Dockerfile").read_text()
+
+
+def test_the_extras_of_the_image_exist() -> None:
+    extras = re.findall(r"EXTRAS=(\S+)", (JOBS / "Dockerfile").read_text())
+    project = (ROOT / "pyproject.toml").read_text()
+    assert extras
+    assert [extra for extra in extras if f"\n{extra} = [" not in project] == []
+
+
 def test_the_examples_name_the_ray_of_the_image(job: dict[str, Any]) -> None:
     ray = next(line for line in (ROOT / "constraints.txt").read_text().splitlines() if line.startswith("ray=="))
     assert ray == f"ray=={job['spec']['rayClusterSpec']['rayVersion']}"

@@ -36,8 +36,9 @@ from phoenix_ray.sources.frames import read_frames
 VIDEOS_LOOKED_AT = 32
 # Frames for the trial, and from how many videos they come where all of these can be read.
 FRAMES, VIDEOS = 48, 12
-# Allowed for weights, CUDA's start and the trial itself, beside `cluster.start_seconds` for a node to take it on.
-PATIENCE_SECONDS = 120.0
+# Allowed for weights, CUDA's start, kernels that are compiled on a new machine (70 s on one core, more if it is busy)
+# and the trial itself, beside `cluster.start_seconds` for a node to take it on.
+PATIENCE_SECONDS = 300.0
 
 
 def decide_auto(

@@ -142,3 +142,16 @@ def test_a_table_replaces_the_one_of_its_title() -> None:
     results.put(Chapter("Frames per second", "New.", Table(("a",), [("1",)])))
     assert [chapter.title for chapter in results.chapters] == ["The device's limits", "Frames per second"]
     assert "New." in to_markdown(results)
+
+
+def test_the_page_has_no_table_without_rows_and_one_line_for_many_shapes_without_time() -> None:
+    results = make_results("NVIDIA H200 (140 GB)")
+    results.put(Chapter("Sums out of order", "0 of 0.", Table(("shape",), [])))
+    results.left_out[:] = [f"order of sums: shape {number}: time was up" for number in range(60)]
+    results.left_out += ["torch, exact: networks: time was up", "torch, exact: tracking: time was up"]
+    page = to_markdown(results)
+    assert "Sums out of order" not in page
+    assert page.endswith(
+        "## Left out\n\n- order of sums: 60 shapes: time was up\n"
+        "- torch, exact: networks: time was up\n- torch, exact: tracking: time was up\n"
+    )

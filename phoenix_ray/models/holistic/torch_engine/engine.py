@@ -22,7 +22,6 @@ import torch
 from numpy.typing import NDArray
 
 from phoenix_ray.errors import ModelError
-from phoenix_ray.layouts import Layout
 from phoenix_ray.model_settings import ModelSettings
 from phoenix_ray.models.base import LandmarkBatch, PendingBatch
 from phoenix_ray.models.holistic.batching import batch_size, padded_count
@@ -39,10 +38,8 @@ from phoenix_ray.models.holistic.torch_engine.device import (
 )
 from phoenix_ray.models.holistic.torch_engine.pipelines import make_pipeline
 from phoenix_ray.models.holistic.torch_engine.queues import CudaQueue, HostQueue
+from phoenix_ray.models.holistic.torch_engine.rows import RowColumns
 from phoenix_ray.models.holistic.tracking import Memory
-
-# The last two are `device`'s; benchmarks take them from here.
-__all__ = ["HolisticTorch", "HolisticTorchTracking", "choose_device", "numerics"]
 
 # How the events begin that say that a batch did not fit into memory.
 OUT_OF_MEMORY = "out of memory"
@@ -73,7 +70,7 @@ class HolisticTorch:
         limit_memory(device, settings.memory_fraction)
         self.layout = layout_of(settings)
         self.batch_size = batch_size(settings)
-        self._columns = _Columns.of(self.layout)
+        self._columns = RowColumns.of(self.layout)
         self._precision = settings.precision
         self._notices = misleading_environment(settings.precision) if device.type == "cuda" else ()
         # Apple's GPUs lack the double precision that crops and geometry need, so only the networks run there.
@@ -230,33 +227,11 @@ def _halved(count: int, together: int) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class _Columns:
-    """The columns of a row of landmarks: all points part by part, then the score of each scored part."""
-
-    layout: Layout
-    count: int
-
-    @classmethod
-    def of(cls, layout: Layout) -> _Columns:
-        return cls(layout, sum(len(part.points) * len(part.axes) + part.scored for part in layout.parts))
-
-    def split(self, table: NDArray[np.float32], events: tuple[str, ...]) -> LandmarkBatch:
-        points, first = {}, 0
-        for part in self.layout.parts:
-            last = first + len(part.points) * len(part.axes)
-            points[part.name] = table[:, first:last].reshape(-1, len(part.points), len(part.axes))
-            first = last
-        scored = [part.name for part in self.layout.parts if part.scored]
-        scores = {name: table[:, first + position].copy() for position, name in enumerate(scored)}
-        return LandmarkBatch(points, scores, events)
-
-
-@dataclass(frozen=True, slots=True)
 class _Pending:
     """A batch on the device; a `PendingBatch`."""
 
     begun: BegunBatch
-    columns: _Columns
+    columns: RowColumns
     events: tuple[str, ...]
 
     def result(self) -> LandmarkBatch:

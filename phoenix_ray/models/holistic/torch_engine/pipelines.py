@@ -8,9 +8,10 @@ from typing import Protocol
 
 import torch
 
-from phoenix_ray.errors import ModelError
+from phoenix_ray.errors import ConfigError, ModelError
 from phoenix_ray.layouts import Layout
 from phoenix_ray.model_settings import ModelSettings
+from phoenix_ray.models.holistic.batching import batch_size
 from phoenix_ray.models.holistic.decoding import FACE_ANCHORS, POSE_ANCHORS
 from phoenix_ray.models.holistic.kernel_choice import INTERPRETER_VARIABLE, is_interpreted, kernels_of
 from phoenix_ray.models.holistic.networks import face_points_of, layout_of
@@ -19,6 +20,9 @@ from phoenix_ray.models.holistic.torch_engine.crops import DeviceCropper
 from phoenix_ray.models.holistic.torch_engine.networks import TorchNetworks
 from phoenix_ray.models.holistic.torch_engine.uploading import DeviceFrames
 from phoenix_ray.models.holistic.tracking import Memory
+
+# Kernels count the places of a feature map of all frames in 32 bits; the largest map has 2^18 a frame.
+MOST_FRAMES = 4096
 
 
 class BatchPipeline(Protocol):
@@ -90,11 +94,16 @@ def make_pipeline(
     """Return the pipeline that `model.kernels` asks for; arguments are those of `OperatorPipeline`.
 
     Raises:
-        ModelError: A file of weights is missing or damaged, or Triton is.
-        ConfigError: The kernels do not compute on this device.
+        ModelError: A file of weights is missing or damaged, or Triton is, or what Triton needs.
+        ConfigError: The kernels do not compute on this device, or not so many frames at once.
     """
     if kernels_of(settings, network_device.type) == "torch":
         return OperatorPipeline(settings, weights, network_device, device)
+    if batch_size(settings) > MOST_FRAMES:
+        raise ConfigError(
+            f"model.batch_size={batch_size(settings)}: our kernels take at most {MOST_FRAMES} frames at once. Set "
+            "a smaller one."
+        )
     if importlib.util.find_spec("triton") is None:
         raise ModelError(
             f"model.kernels={settings.kernels} needs Triton, which is not installed here. Torch's CUDA builds for "
@@ -106,6 +115,8 @@ def make_pipeline(
             f"{INTERPRETER_VARIABLE}=1 lets kernels run in Triton's interpreter, on the CPU and a thousand times "
             f"slower: take it out of the workers' environment (`unset {INTERPRETER_VARIABLE}` before Ray starts)."
         )
+    if device.type == "cuda":
+        _start_triton(settings)
     from phoenix_ray.models.holistic.torch_engine.kernels.networks import KernelNetworks
     from phoenix_ray.models.holistic.torch_engine.kernels.pipeline import KernelPipeline
 
@@ -118,6 +129,28 @@ def make_pipeline(
         min_tracking_confidence=settings.min_tracking_confidence,
         dtype=torch.float16 if precision == "fp16" else torch.float32,
     )
+
+
+def _start_triton(settings: ModelSettings) -> None:
+    """Let Triton build what starts its kernels, which takes a C compiler where its cache lacks it.
+
+    Later it would fail in the first batch, and each frame with it.
+
+    Raises:
+        ModelError: Triton cannot start kernels here.
+    """
+    import triton
+
+    try:
+        triton.runtime.driver.active.get_current_target()
+    except Exception as error:  # whatever a compiler, a file system or a driver brings
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        raise ModelError(
+            f"model.kernels={settings.kernels}: Triton cannot start kernels here ({reason}). It needs a C compiler "
+            "(gcc, clang, or the one that CC names), Python's C headers (python3-dev), and a folder that it can write "
+            "to (TRITON_CACHE_DIR, by default ~/.triton/cache). model.kernels=torch computes without them, in other "
+            "launches."
+        ) from error
 
 
 def _cropper(frames: DeviceFrames) -> DeviceCropper:

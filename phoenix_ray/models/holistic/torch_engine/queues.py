@@ -8,7 +8,7 @@ single call. `HostQueue` stands for devices that compute at once.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -129,7 +129,7 @@ class CudaQueue:
         self._device = device
         self._copies = torch.cuda.Stream(device)
         self._captures = torch.cuda.Stream(device)
-        self._pool: object | None = None
+        self._pool: tuple[int, int] | None = None
 
     def host_memory(self, *shape: int, dtype: torch.dtype) -> torch.Tensor:
         """Return page-locked memory, which the device copies by itself."""
@@ -157,7 +157,8 @@ class CudaQueue:
         """Return a CUDA graph.
 
         Other threads of the process may go on calling CUDA. A capture that fails leaves its own stream as the present
-        one (`torch.cuda.graph.__exit__` of 2.11 and 2.13), which is put right here.
+        one (`torch.cuda.graph.__exit__` of 2.11 and 2.13) and the allocator in the capture (`CUDAGraph::capture_end`),
+        which then can give no memory back and never says that it ran out; both are put right here.
         """
         if self._pool is None:
             self._pool = torch.cuda.graph_pool_handle()
@@ -166,9 +167,18 @@ class CudaQueue:
         try:
             with torch.cuda.graph(graph, pool=self._pool, stream=self._captures, capture_error_mode="thread_local"):
                 work()
+        except BaseException:
+            self._leave_pool(self._pool)
+            raise
         finally:
             torch.cuda.set_stream(present)
         return graph
+
+    def _leave_pool(self, pool: tuple[int, int]) -> None:
+        """End a capture in the allocator, which refuses where the capture has come to its end and the graph owns it."""
+        with suppress(RuntimeError):
+            torch._C._cuda_endAllocateToPool(self._device.index, pool)
+            torch._C._cuda_releasePool(self._device.index, pool)
 
     def end_captures(self) -> None:
         """Take a new memory pool for the next graph: one whose last graph is gone cannot be used again."""

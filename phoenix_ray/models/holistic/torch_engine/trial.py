@@ -39,8 +39,8 @@ from phoenix_ray.models.holistic.torch_engine.engine import OUT_OF_MEMORY, Holis
 Images = Sequence[NDArray[np.uint8]]
 
 
-# No size is begun after this time. Five sizes of a second each are done before, unless the device is slow; then small
-# sizes keep it busy.
+# No size is begun after this time, in which nothing is compiled. Five sizes of a second each are done before, unless
+# the device is slow; then small sizes keep it busy.
 ALL_SIZES_SECONDS = 10.0
 # A size is measured for this long and for at least this many calls; their median counts.
 ONE_SIZE_SECONDS = 1.0
@@ -181,6 +181,8 @@ def measure_sizes(
         clock: Returns seconds.
     """
     rates: list[BatchRate] = []
+    # A new machine compiles our kernels now, which takes longer than all that is measured; each batch size uses them.
+    model.estimate(images[:1])
     began = clock()
     for size in sizes:
         rate = _measure([images[index % len(images)] for index in range(size)], model, device, clock)

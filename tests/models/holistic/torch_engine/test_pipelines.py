@@ -21,7 +21,7 @@ from phoenix_ray.setting_types import Precision
 from tests.golden.astronaut import LEFT_HAND, View, render
 
 torch = pytest.importorskip("torch")
-pytest.importorskip("triton", reason="kernels need Triton, which exists for Linux alone")
+triton = pytest.importorskip("triton", reason="kernels need Triton, which exists for Linux alone")
 
 from torch._subclasses.fake_tensor import FakeTensorMode  # noqa: E402 - needs torch
 from torch.utils._python_dispatch import TorchDispatchMode  # noqa: E402
@@ -181,6 +181,11 @@ def test_without_the_interpreter_triton_is_refused_on_a_cpu(monkeypatch: pytest.
         make_pipeline(in_interpreter(), weights, CPU, CPU)
 
 
+def test_more_frames_at_once_than_kernels_count_are_refused(weights: Path) -> None:
+    with pytest.raises(ConfigError, match=r"model\.batch_size=5000: our kernels take at most 4096 frames at once"):
+        make_pipeline(in_interpreter(batch_size=5000), weights, CPU, CPU)
+
+
 def test_triton_that_is_missing_is_named_with_the_way_out(monkeypatch: pytest.MonkeyPatch, weights: Path) -> None:
     real = importlib.util.find_spec
     monkeypatch.setattr(
@@ -190,6 +195,30 @@ def test_triton_that_is_missing_is_named_with_the_way_out(monkeypatch: pytest.Mo
     device = torch.device("cuda", 0)
     with pytest.raises(ModelError, match=r"model\.kernels=auto needs Triton.*model\.kernels=torch computes without it"):
         make_pipeline(settings, weights, device, device)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("Failed to find C compiler. Please specify via CC environment variable"),
+        PermissionError(13, "Permission denied", "/nobody/.triton"),
+    ],
+)
+def test_what_triton_lacks_is_named_with_the_way_out(
+    monkeypatch: pytest.MonkeyPatch, weights: Path, error: Exception
+) -> None:
+    class Driver:
+        def get_current_target(self) -> None:
+            raise error
+
+    active = triton.runtime.driver
+    monkeypatch.delenv("TRITON_INTERPRET")
+    monkeypatch.setattr(type(active), "active", property(lambda _: Driver()))
+    device = torch.device("cuda", 0)
+    with pytest.raises(ModelError) as raised:
+        make_pipeline(ModelSettings(engine="torch", device="cuda"), weights, device, device)
+    assert str(error) in str(raised.value)
+    assert all(way in str(raised.value) for way in ("CC", "python3-dev", "TRITON_CACHE_DIR", "model.kernels=torch"))
 
 
 def test_the_interpreter_is_refused_on_a_gpu(weights: Path) -> None:

@@ -73,6 +73,14 @@ class Cuda:
         self.pools += 1
         return f"pool {self.pools}"
 
+    def end_allocate_to_pool(self, device: int, pool: str) -> None:
+        if self.capture_error is None:
+            raise RuntimeError("endAllocatePool: not currently recording to mempool_id")
+        self.log.append(f"allocator leaves {pool}")
+
+    def release_pool(self, device: int, pool: str) -> None:
+        self.log.append(f"allocator releases {pool}")
+
 
 class _Within:
     """As torch has it, a capture that fails does not leave its stream."""
@@ -103,6 +111,9 @@ def cuda(monkeypatch: pytest.MonkeyPatch) -> Cuda:
         "graph_pool_handle",
     ):
         monkeypatch.setattr(torch.cuda, name, getattr(made, name))
+    # Builds of torch without CUDA lack them.
+    monkeypatch.setattr(torch._C, "_cuda_endAllocateToPool", made.end_allocate_to_pool, raising=False)
+    monkeypatch.setattr(torch._C, "_cuda_releasePool", made.release_pool, raising=False)
     return made
 
 
@@ -141,6 +152,19 @@ def test_after_a_capture_that_fails_the_present_stream_is_the_one_before(
 
     with pytest.raises(RuntimeError, match="capture"):
         queue.capture(work)
+    assert cuda.current_stream(None) is cuda.default
+    assert cuda.log[1:] == ["allocator leaves pool 1", "allocator releases pool 1"]
+
+
+def test_a_capture_that_comes_to_its_end_though_its_work_fails_is_left_to_its_graph(
+    cuda: Cuda, queue: CudaQueue
+) -> None:
+    def work() -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    with pytest.raises(torch.OutOfMemoryError):
+        queue.capture(work)
+    assert cuda.log == ["capture on stream 2 in pool 1"]
     assert cuda.current_stream(None) is cuda.default
 
 

@@ -204,7 +204,7 @@ def transform_landmarks(landmarks: torch.Tensor, transform: torch.Tensor) -> tor
     return moved
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["count"])
 def move(landmarks, transforms, moved, points, count, block: tl.constexpr):
     point = tl.program_id(0).to(tl.int64) * block + tl.arange(0, block)
     exists = point < count

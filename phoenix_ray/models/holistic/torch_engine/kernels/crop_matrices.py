@@ -10,15 +10,13 @@ any one shape. Rows change places by selection alone.
 
 from __future__ import annotations
 
-import math
-
 import triton
 import triton.language as tl
 
 from phoenix_ray.models.holistic import crop_transforms
 from phoenix_ray.models.holistic.torch_engine.kernels.elementary import long_cosine_and_sine
+from phoenix_ray.models.holistic.torch_engine.kernels.rectangles import HALF_TURN, smaller
 
-HALF_TURN = tl.constexpr(math.pi)
 SMALLEST_PIVOT = tl.constexpr(crop_transforms.SMALLEST_PIVOT)
 COFACTORS = tl.constexpr(crop_transforms.COFACTORS)
 
@@ -197,9 +195,3 @@ def add_multiple(row, factor, other):
 def unity_where(condition, divisor):
     """Return a divisor, and 1 where the condition holds."""
     return tl.where(condition, 1.0, divisor)
-
-
-@triton.jit
-def smaller(a, b):
-    """Return the smaller number; NaN where one is NaN."""
-    return tl.where((a < b) | (a != a), a, b)

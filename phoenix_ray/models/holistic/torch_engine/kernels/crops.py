@@ -20,7 +20,8 @@ from phoenix_ray.models.holistic.networks import NetworkSpec
 from phoenix_ray.models.holistic.torch_engine import crops as array_crops
 from phoenix_ray.models.holistic.torch_engine.kernels import elementary
 from phoenix_ray.models.holistic.torch_engine.kernels.launching import launch
-from phoenix_ray.models.holistic.torch_engine.kernels.regions import DeviceFrames, Regions
+from phoenix_ray.models.holistic.torch_engine.kernels.regions import Regions
+from phoenix_ray.models.holistic.torch_engine.uploading import DeviceFrames
 
 # A tile; the columns divide OpenCV's blocks, so that it lies within a block.
 TILE_ROWS, TILE_COLUMNS = 32, 32

@@ -6,8 +6,6 @@ the array code does with numpy: there are few of them, and their number stays on
 
 from __future__ import annotations
 
-import math
-
 import torch
 import triton
 import triton.language as tl
@@ -19,27 +17,28 @@ from phoenix_ray.models.holistic.torch_engine.kernels.elementary import powers_o
 from phoenix_ray.models.holistic.torch_engine.kernels.launching import launch, strides
 from phoenix_ray.models.holistic.torch_engine.kernels.rectangles import (
     LEVEL,
-    NAN,
     body_roi,
     bounds_of_keypoints,
     enlarge,
     in_pixels,
     larger,
-    load_crop,
-    load_letterbox,
-    load_size,
     project_keypoints,
     remove_letterbox,
     rotation_towards,
     smaller,
+)
+from phoenix_ray.models.holistic.torch_engine.kernels.regions import (
+    Regions,
+    load_crop,
+    load_letterbox,
+    load_size,
     store_roi,
 )
-from phoenix_ray.models.holistic.torch_engine.kernels.regions import DeviceFrames, Regions
+from phoenix_ray.models.holistic.torch_engine.uploading import DeviceFrames
 
 SAME_DETECTION_OVERLAP = tl.constexpr(decoding.SAME_DETECTION_OVERLAP)
 RIGHT_EYE, LEFT_EYE = tl.constexpr(pipeline.RIGHT_EYE), tl.constexpr(pipeline.LEFT_EYE)
 FACE_MARGIN = tl.constexpr(pipeline.FACE_MARGIN)
-LOWEST, HIGHEST = tl.constexpr(-math.inf), tl.constexpr(math.inf)
 # Numbers that a detector gives for each box before its keypoints: centre and size.
 BOX_NUMBERS = tl.constexpr(4)
 # In a key of 64 bits, the weight of a box comes first, then how far the box is from the end of all boxes.
@@ -164,7 +163,7 @@ def best_detection(
         sums += keypoint * weight
         keys = tl.where(keys == key, tl.zeros((), tl.int64), keys)
         key = tl.max(keys, axis=0)
-    return tl.div_rn(sums, tl.where(total > 0, total, NAN))
+    return tl.div_rn(sums, tl.where(total > 0, total, float("nan")))
 
 
 @triton.jit
@@ -198,7 +197,7 @@ def pick(block, is_picked):
     return tl.sum(bits, axis=0).to(tl.float32, bitcast=True)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["count"])
 def read_rois(
     regressors,
     logits,
@@ -267,8 +266,8 @@ def _face_roi(keypoints, crop, size, numbers: tl.constexpr, number_block: tl.con
         pick(pixel_x, is_right), pick(pixel_y, is_right), pick(pixel_x, is_left), pick(pixel_y, is_left), LEVEL
     )
     exists = point < numbers // 2
-    left = tl.reduce(tl.where(exists, x, HIGHEST), 0, smaller)
-    top = tl.reduce(tl.where(exists, y, HIGHEST), 0, smaller)
-    right = tl.reduce(tl.where(exists, x, LOWEST), 0, larger)
-    bottom = tl.reduce(tl.where(exists, y, LOWEST), 0, larger)
+    left = tl.reduce(tl.where(exists, x, float("inf")), 0, smaller)
+    top = tl.reduce(tl.where(exists, y, float("inf")), 0, smaller)
+    right = tl.reduce(tl.where(exists, x, float("-inf")), 0, larger)
+    bottom = tl.reduce(tl.where(exists, y, float("-inf")), 0, larger)
     return enlarge(bounds_of_keypoints(left, top, right, bottom, rotation), size, FACE_MARGIN[0], FACE_MARGIN[1])

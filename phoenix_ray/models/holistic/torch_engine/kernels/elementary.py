@@ -8,7 +8,9 @@ same. What differs is due to Triton:
 - its unary minus is 0 - x, which loses the sign of zero, so `-1.0 * x` stands for it;
 - a bare number in `tl.where` becomes float32, so `wide` makes those of float64;
 - its interpreter takes a constant on the right of an operator alone;
-- `tl.minimum`, `tl.maximum` and reductions treat NaN unlike numpy, so kernels ask for NaN themselves.
+- `tl.minimum`, `tl.maximum` and reductions treat NaN unlike numpy, so kernels ask for NaN themselves;
+- whenever a kernel starts, Triton compares the constants of its module with what they were, so none may be NaN, which
+  differs from itself: `float("nan")` stands in kernels.
 """
 
 from __future__ import annotations

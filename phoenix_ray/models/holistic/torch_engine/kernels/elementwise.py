@@ -171,7 +171,7 @@ def activate_values(values, slope, channel, mask, kind: tl.constexpr):
     return values
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["count"])
 def finish_block(
     values, factor, shift, slope, added, last_slope, out,
     count, size, cells, values_item, added_item, out_item,
@@ -194,7 +194,7 @@ def finish_block(
     tl.store(out + item * out_item + value, result.to(out.dtype.element_ty), mask=mask)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["count"])
 def resize_block(
     features, added, row_first, row_second, row_share, column_first, column_second, column_share, out,
     count, height, width, out_height, out_width,
@@ -217,7 +217,7 @@ def resize_block(
     tl.store(out + place, result.to(out.dtype.element_ty), mask=mask)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["count"])
 def pool_block(
     features, out,
     count, height, width, out_height, out_width, row_stride, column_stride, row_padding, column_padding,
@@ -238,7 +238,7 @@ def pool_block(
     tl.store(out + place, most.to(out.dtype.element_ty), mask=mask)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["count"])
 def spread_block(features, out, count, channels, out_height, out_width, side: tl.constexpr, block: tl.constexpr):
     place = tl.program_id(0) * block + tl.arange(0, block)
     mask = place < count
@@ -251,7 +251,7 @@ def spread_block(features, out, count, channels, out_height, out_width, side: tl
     tl.store(out + place, values, mask=mask)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["planes"])
 def mean_block(features, out, planes, cells, share, block: tl.constexpr):
     plane = tl.program_id(0) * block + tl.arange(0, block)
     mask = plane < planes

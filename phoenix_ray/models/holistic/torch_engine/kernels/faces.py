@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 import triton
 import triton.language as tl
@@ -13,27 +11,28 @@ from phoenix_ray.models.holistic.torch_engine.kernels.elementary import powers_o
 from phoenix_ray.models.holistic.torch_engine.kernels.launching import launch, strides
 from phoenix_ray.models.holistic.torch_engine.kernels.rectangles import (
     LEVEL,
-    NAN,
     bounds_of_landmarks,
     enlarge,
     in_pixels,
     larger,
-    load_letterbox,
-    load_roi,
-    load_size,
     project,
     rotation_towards,
     smaller,
+)
+from phoenix_ray.models.holistic.torch_engine.kernels.regions import (
+    Regions,
+    load_letterbox,
+    load_roi,
+    load_size,
     store_roi,
 )
-from phoenix_ray.models.holistic.torch_engine.kernels.regions import DeviceFrames, Regions
+from phoenix_ray.models.holistic.torch_engine.uploading import DeviceFrames
 
 MIN_FACE_SCORE = tl.constexpr(pipeline.MIN_FACE_SCORE)
 FACE_OF_POSE_MARGIN = tl.constexpr(pipeline.FACE_OF_POSE_MARGIN)
 RIGHT_EYE_OF_POSE, LEFT_EYE_OF_POSE = tl.constexpr(pipeline.RIGHT_EYE_OF_POSE), tl.constexpr(pipeline.LEFT_EYE_OF_POSE)
 # The points of the face are the first ones of the pose.
 FACE_OF_POSE, FACE_BLOCK = tl.constexpr(pipeline.FACE_OF_POSE.stop), tl.constexpr(16)
-LOWEST, HIGHEST = tl.constexpr(-math.inf), tl.constexpr(math.inf)
 # Points of the face that a program writes.
 POINTS_TOGETHER = tl.constexpr(128)
 
@@ -93,7 +92,7 @@ def read_faces(
     launch(write_faces, grid, arguments, constants, warps=4, bytes_moved=moved)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["count"])
 def find_faces_of_poses(rows, table, rois, count, row_size, pose_column: tl.constexpr):
     frame = tl.program_id(0).to(tl.int64)
     size = load_size(table, frame, count)
@@ -105,17 +104,17 @@ def find_faces_of_poses(rows, table, rois, count, row_size, pose_column: tl.cons
 
     point = tl.arange(0, FACE_BLOCK)
     exists, x = point < FACE_OF_POSE, pose + 4 * point
-    left = tl.reduce(tl.load(x, mask=exists, other=HIGHEST), 0, smaller)
-    top = tl.reduce(tl.load(x + 1, mask=exists, other=HIGHEST), 0, smaller)
-    right = tl.reduce(tl.load(x, mask=exists, other=LOWEST), 0, larger)
-    bottom = tl.reduce(tl.load(x + 1, mask=exists, other=LOWEST), 0, larger)
+    left = tl.reduce(tl.load(x, mask=exists, other=float("inf")), 0, smaller)
+    top = tl.reduce(tl.load(x + 1, mask=exists, other=float("inf")), 0, smaller)
+    right = tl.reduce(tl.load(x, mask=exists, other=float("-inf")), 0, larger)
+    bottom = tl.reduce(tl.load(x + 1, mask=exists, other=float("-inf")), 0, larger)
     roi = bounds_of_landmarks(left, top, right, bottom, rotation)
     roi = enlarge(roi, size, FACE_OF_POSE_MARGIN[0], FACE_OF_POSE_MARGIN[1])
     # Where there is no pose, all of the ROI is NaN.
     store_roi(rois, frame, count, roi, left == left)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["count"])
 def write_faces(
     landmarks,
     logits,
@@ -137,7 +136,7 @@ def write_faces(
     face = tl.program_id(0).to(tl.int64)
     rows += face * row_size
     score = sigmoid(tl.load(logits + face * logit_face), powers)
-    score = tl.where(tl.load(present + face) != 0, score, NAN)
+    score = tl.where(tl.load(present + face) != 0, score, float("nan"))
     found = score > MIN_FACE_SCORE
     tl.store(rows + score_column, score, mask=tl.program_id(1) == 0)
 
@@ -149,6 +148,6 @@ def write_faces(
     z = tl.div_rn(tl.load(given + 2 * landmark_axis, mask=exists, other=0.0), unit)
     x, y, z = project(x, y, z, load_roi(boxes, face, count), load_letterbox(boxes, face, count))
     written = rows + point_column + point * 3
-    tl.store(written, tl.where(found, x, NAN), mask=exists)
-    tl.store(written + 1, tl.where(found, y, NAN), mask=exists)
-    tl.store(written + 2, tl.where(found, z, NAN), mask=exists)
+    tl.store(written, tl.where(found, x, float("nan")), mask=exists)
+    tl.store(written + 1, tl.where(found, y, float("nan")), mask=exists)
+    tl.store(written + 2, tl.where(found, z, float("nan")), mask=exists)

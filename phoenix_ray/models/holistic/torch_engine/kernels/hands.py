@@ -15,19 +15,21 @@ from phoenix_ray.models.holistic.torch_engine.kernels.elementary import powers_o
 from phoenix_ray.models.holistic.torch_engine.kernels.launching import launch, strides
 from phoenix_ray.models.holistic.torch_engine.kernels.rectangles import (
     DOWNWARDS,
-    NAN,
     UPWARDS,
     enlarge,
     in_pixels,
-    load_letterbox,
-    load_roi,
-    load_size,
     project,
     rotation_towards,
     square_through,
+)
+from phoenix_ray.models.holistic.torch_engine.kernels.regions import (
+    Regions,
+    load_letterbox,
+    load_roi,
+    load_size,
     store_roi,
 )
-from phoenix_ray.models.holistic.torch_engine.kernels.regions import DeviceFrames, Regions
+from phoenix_ray.models.holistic.torch_engine.uploading import DeviceFrames
 
 # Wrist, little finger and index finger of the left and the right hand in the pose.
 HANDS_OF_POSE = tl.constexpr((pipeline.LEFT_HAND, pipeline.RIGHT_HAND))
@@ -109,7 +111,7 @@ def read_hands(regions: Regions, output: HandOutput, rows: torch.Tensor, points:
     launch(write_hands, (2 * count,), arguments, constants, warps=1, bytes_moved=moved)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["frame_count"])
 def find_hands_of_poses(rows, table, rois, frame_count, row_size, pose_column: tl.constexpr):
     hand = tl.program_id(0).to(tl.int64)
     is_right, frame = hand >= frame_count, hand % frame_count
@@ -128,7 +130,7 @@ def find_hands_of_poses(rows, table, rois, frame_count, row_size, pose_column: t
     store_roi(rois, hand, 2 * frame_count, roi, tl.load(wrist + 3) > MIN_WRIST_VISIBILITY)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["frame_count"])
 def find_hands(points, present, boxes, table, rois, frame_count, point_hand, point_number, point_axis):
     hand = tl.program_id(0).to(tl.int64)
     size = load_size(table, hand % frame_count, frame_count)
@@ -150,7 +152,7 @@ def _place(point, axis, roi, letterbox, size):
     return in_pixels(x, y, size)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["frame_count"])
 def write_hands(
     landmarks,
     logits,
@@ -172,7 +174,7 @@ def write_hands(
     side = hand // frame_count
     rows += (hand % frame_count) * row_size
     score = sigmoid(tl.load(logits + hand * logit_hand), powers)
-    score = tl.where(tl.load(present + hand) != 0, score, NAN)
+    score = tl.where(tl.load(present + hand) != 0, score, float("nan"))
     found = score > MIN_HAND_SCORE
     tl.store(rows + score_column + side, score)
 
@@ -185,6 +187,6 @@ def write_hands(
     roi, letterbox = load_roi(boxes, hand, 2 * frame_count), load_letterbox(boxes, hand, 2 * frame_count)
     x, y, z = project(x, y, tl.div_rn(z, HAND_DEPTH_SCALE), roi, letterbox)
     written = rows + point_column + side * step + point * 3
-    tl.store(written, tl.where(found, x, NAN), mask=exists)
-    tl.store(written + 1, tl.where(found, y, NAN), mask=exists)
-    tl.store(written + 2, tl.where(found, z, NAN), mask=exists)
+    tl.store(written, tl.where(found, x, float("nan")), mask=exists)
+    tl.store(written + 1, tl.where(found, y, float("nan")), mask=exists)
+    tl.store(written + 2, tl.where(found, z, float("nan")), mask=exists)

@@ -28,9 +28,7 @@ from phoenix_ray.models.holistic.torch_engine.kernels.elementary import powers_o
 from phoenix_ray.models.holistic.torch_engine.kernels.faces import face_rois_of_pose, read_faces
 from phoenix_ray.models.holistic.torch_engine.kernels.hands import hand_rois, hand_rois_of_pose, read_hands
 from phoenix_ray.models.holistic.torch_engine.kernels.pose import PoseColumns, read_body, read_pose
-from phoenix_ray.models.holistic.torch_engine.kernels.regions import DeviceFrames, Regions
-from phoenix_ray.models.holistic.torch_engine.kernels.rois import regions_at
-from phoenix_ray.models.holistic.torch_engine.kernels.rows import RowColumns
+from phoenix_ray.models.holistic.torch_engine.kernels.regions import Regions, regions_at, whole_frames
 from phoenix_ray.models.holistic.torch_engine.kernels.tracked_pose import filter_bodies
 from phoenix_ray.models.holistic.torch_engine.kernels.tracked_regions import (
     remember,
@@ -38,11 +36,16 @@ from phoenix_ray.models.holistic.torch_engine.kernels.tracked_regions import (
     tracked_face_rois,
     tracked_hand_rois,
 )
-from phoenix_ray.models.holistic.torch_engine.kernels.views import whole_frames
+from phoenix_ray.models.holistic.torch_engine.rows import RowColumns
+from phoenix_ray.models.holistic.torch_engine.uploading import DeviceFrames
 
 
 class KernelPipeline:
     """The pipeline in kernels, with networks that take float crops (M, 3, size, size).
+
+    Its methods stand beside those of `HolisticPipeline`: `_body_rois` beside `_body_roi`, `_look_for_poses` with what
+    reads its output beside `_body`, `_hand_rois` and `_read_hands` beside `_hand_rois` and `_hands`, `_face_rois` and
+    `_read_faces` beside `_face_roi` and `_face`. What `_look` does there is `regions_at` and `_crops` here.
 
     Args:
         networks: Networks on the device.

@@ -12,17 +12,9 @@ from phoenix_ray.models.holistic import decoding, tracking
 from phoenix_ray.models.holistic.networks import POSE_LANDMARK, PoseOutput
 from phoenix_ray.models.holistic.torch_engine.kernels.elementary import powers_on, sigmoid
 from phoenix_ray.models.holistic.torch_engine.kernels.launching import launch, strides
-from phoenix_ray.models.holistic.torch_engine.kernels.rectangles import (
-    NAN,
-    larger,
-    load_letterbox,
-    load_roi,
-    load_size,
-    project,
-    rotate,
-    through_pixels,
-)
-from phoenix_ray.models.holistic.torch_engine.kernels.regions import DeviceFrames, Regions
+from phoenix_ray.models.holistic.torch_engine.kernels.rectangles import larger, project, rotate, through_pixels
+from phoenix_ray.models.holistic.torch_engine.kernels.regions import Regions, load_letterbox, load_roi, load_size
+from phoenix_ray.models.holistic.torch_engine.uploading import DeviceFrames
 
 MIN_HEATMAP_CONFIDENCE = tl.constexpr(decoding.MIN_HEATMAP_CONFIDENCE)
 INPUT_SIZE = tl.constexpr(float(POSE_LANDMARK.size))
@@ -126,7 +118,7 @@ def _read(
     launch(read_poses, (count,), arguments, constants, warps=2, bytes_moved=moved)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["count"])
 def read_poses(
     landmarks,
     logits,
@@ -162,7 +154,7 @@ def read_poses(
     pose = tl.program_id(0).to(tl.int64)
     rows += pose * row_size
     score = sigmoid(tl.load(logits + pose * logit_pose), powers)
-    score = tl.where(tl.load(present + pose) != 0, score, NAN)
+    score = tl.where(tl.load(present + pose) != 0, score, float("nan"))
     found = score > min_confidence
     tl.store(rows + score_column, score)
 
@@ -181,19 +173,19 @@ def read_poses(
         x, y, z = through_pixels(x, y, z, load_size(table, pose, count))
         exists = point < POSE_POINTS
     written = rows + point_column + point * 4
-    tl.store(written, tl.where(found, x, NAN), mask=exists)
-    tl.store(written + 1, tl.where(found, y, NAN), mask=exists)
-    tl.store(written + 2, tl.where(found, z, NAN), mask=exists)
-    tl.store(written + 3, tl.where(found, visibility, NAN), mask=exists)
+    tl.store(written, tl.where(found, x, float("nan")), mask=exists)
+    tl.store(written + 1, tl.where(found, y, float("nan")), mask=exists)
+    tl.store(written + 2, tl.where(found, z, float("nan")), mask=exists)
+    tl.store(written + 3, tl.where(found, visibility, float("nan")), mask=exists)
 
     exists = point < POSE_POINTS
     given, written = world + pose * world_pose + point * world_point, rows + world_column + point * 3
     x, y = tl.load(given, mask=exists, other=0.0), tl.load(given + world_axis, mask=exists, other=0.0)
     z = tl.load(given + 2 * world_axis, mask=exists, other=0.0)
     x, y = rotate(x, y, roi[4])
-    tl.store(written, tl.where(found, x, NAN), mask=exists)
-    tl.store(written + 1, tl.where(found, y, NAN), mask=exists)
-    tl.store(written + 2, tl.where(found, z, NAN), mask=exists)
+    tl.store(written, tl.where(found, x, float("nan")), mask=exists)
+    tl.store(written + 1, tl.where(found, y, float("nan")), mask=exists)
+    tl.store(written + 2, tl.where(found, z, float("nan")), mask=exists)
 
 
 @triton.jit

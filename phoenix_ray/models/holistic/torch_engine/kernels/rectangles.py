@@ -17,24 +17,10 @@ import triton.language as tl
 
 from phoenix_ray.models.holistic import geometry, tracking
 from phoenix_ray.models.holistic.torch_engine.kernels.elementary import atan2, cosine_and_sine, square_root
-from phoenix_ray.models.holistic.torch_engine.kernels.regions import (
-    CROP_HEIGHT,
-    CROP_WIDTH,
-    CROP_X,
-    CROP_Y,
-    LETTERBOX_LEFT,
-    LETTERBOX_TOP,
-    ROI_HEIGHT,
-    ROI_WIDTH,
-    ROI_X,
-    ROI_Y,
-    ROTATION,
-)
 
 UPWARDS, LEVEL, DOWNWARDS = (tl.constexpr(angle) for angle in (geometry.UPWARDS, geometry.LEVEL, geometry.DOWNWARDS))
 BODY_SCALE = tl.constexpr(tracking.BODY_SCALE)
 HALF_TURN, TURN, TURN_PARTS = tl.constexpr(math.pi), tl.constexpr(2 * math.pi), tl.constexpr(geometry.TURN_PARTS)
-NAN = tl.constexpr(math.nan)
 
 
 @triton.jit
@@ -186,46 +172,30 @@ def rotate(x, y, rotation):
 
 
 @triton.jit
-def load_size(table, frame, frames):
-    """Return width and height of a frame from `DeviceFrames.table`, of `frames` frames."""
-    width, height = tl.load(table + frames + frame), tl.load(table + 2 * frames + frame)
-    return width.to(tl.float32), height.to(tl.float32)
+def whole_image(like):
+    """`like` has the shape of the rect's fields."""
+    nothing = tl.zeros(like.shape, tl.float32)
+    return nothing + 0.5, nothing + 0.5, nothing + 1.0, nothing + 1.0, nothing
 
 
 @triton.jit
-def load_roi(boxes, region, regions):
-    """Return the normalised ROI of a region from `Regions.boxes`, of `regions` regions."""
-    boxes += region
-    return (
-        tl.load(boxes + ROI_X * regions),
-        tl.load(boxes + ROI_Y * regions),
-        tl.load(boxes + ROI_WIDTH * regions),
-        tl.load(boxes + ROI_HEIGHT * regions),
-        tl.load(boxes + ROTATION * regions),
-    )
+def stretched_view(roi, size):
+    """Return the rect in pixels that is cropped, and left and top of the letterbox."""
+    center_x, center_y, roi_width, roi_height, rotation = roi
+    width, height = size
+    x = center_x * width
+    return (x, center_y * height, roi_width * width, roi_height * height, rotation), (0.0 * x, 0.0 * x)
 
 
 @triton.jit
-def load_crop(boxes, region, regions):
-    """Return the rectangle in pixels that was cropped for a region."""
-    boxes += region
-    return (
-        tl.load(boxes + CROP_X * regions),
-        tl.load(boxes + CROP_Y * regions),
-        tl.load(boxes + CROP_WIDTH * regions),
-        tl.load(boxes + CROP_HEIGHT * regions),
-        tl.load(boxes + ROTATION * regions),
-    )
-
-
-@triton.jit
-def load_letterbox(boxes, region, regions):
-    boxes += region
-    return tl.load(boxes + LETTERBOX_LEFT * regions), tl.load(boxes + LETTERBOX_TOP * regions)
-
-
-@triton.jit
-def store_roi(rois, region, regions, rect, found):
-    """Write a ROI into float32 (5, regions), NaN where not `found`."""
-    for row in tl.static_range(5):
-        tl.store(rois + row * regions + region, tl.where(found, rect[row], NAN))
+def padded_view(roi, size):
+    """Return the rect in pixels that is cropped, and left and top of the letterbox."""
+    crop, _ = stretched_view(roi, size)
+    x, y, width, height, rotation = crop
+    aspect = tl.div_rn(height, width)
+    is_wide = aspect < 1
+    side = tl.where(is_wide, width, height)
+    # `1 / aspect` with a number for 1 would not be rounded right.
+    inverted = tl.div_rn(tl.full(aspect.shape, 1.0, tl.float32), aspect)
+    left, top = tl.where(is_wide, 0.0, 0.5 * (1 - inverted)), tl.where(is_wide, 0.5 * (1 - aspect), 0.0)
+    return (x, y, side, side, rotation), (left, top)

@@ -14,22 +14,18 @@ import triton.language as tl
 from phoenix_ray.models.holistic import tracking
 from phoenix_ray.models.holistic.torch_engine.kernels.detections import pick
 from phoenix_ray.models.holistic.torch_engine.kernels.elementary import wide
-from phoenix_ray.models.holistic.torch_engine.kernels.filters import (
+from phoenix_ray.models.holistic.torch_engine.kernels.launching import launch
+from phoenix_ray.models.holistic.torch_engine.kernels.pose import BODY_COLUMNS, PoseColumns
+from phoenix_ray.models.holistic.torch_engine.kernels.rectangles import body_roi, in_pixels, square_through
+from phoenix_ray.models.holistic.torch_engine.kernels.regions import load_size
+from phoenix_ray.models.holistic.torch_engine.kernels.smoothing import (
     AUXILIARY_FILTER,
     POSE_FILTER,
     WORLD_FILTER,
+    filter_values,
     low_pass,
-    smooth,
 )
-from phoenix_ray.models.holistic.torch_engine.kernels.launching import launch
-from phoenix_ray.models.holistic.torch_engine.kernels.pose import BODY_COLUMNS, PoseColumns
-from phoenix_ray.models.holistic.torch_engine.kernels.rectangles import (
-    body_roi,
-    in_pixels,
-    load_size,
-    square_through,
-)
-from phoenix_ray.models.holistic.torch_engine.kernels.regions import DeviceFrames
+from phoenix_ray.models.holistic.torch_engine.uploading import DeviceFrames
 from phoenix_ray.models.holistic.tracking import AUXILIARY_POINTS, POSE_POINTS, Memory
 
 # A state whose numbers are their own columns; the face comes last, so its points move nothing.
@@ -89,7 +85,7 @@ def filter_bodies(
     launch(filter_poses, (count,), arguments, constants, bytes_moved=2 * body.nbytes + 8 * count * HANDS_STATE.value)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["count"])
 def filter_poses(
     body,
     states,
@@ -205,7 +201,7 @@ def filter_pixels(values, number, count: tl.constexpr, last, memory, size, objec
         size: Width and height of the frame.
         object_scale: Size of the person in pixels.
         found: Whether there is a person; else the filter forgets.
-        options: What `filters` has of the filter.
+        options: One of the filters of `smoothing`.
     """
     width, height = size
     pixel_scale = tl.where(number % 3 == 1, height, width)
@@ -214,38 +210,6 @@ def filter_pixels(values, number, count: tl.constexpr, last, memory, size, objec
     factor = tl.div_rn(1.0, tl.where(feeds, object_scale, 1.0)).to(tl.float64)
     smoothed = filter_values(pixels, number, count, last, memory, feeds, found, factor, options)
     return tl.div_rn(tl.where(feeds, smoothed, pixels), pixel_scale)
-
-
-@triton.jit
-def filter_values(values, number, count: tl.constexpr, last, memory, feeds, keeps, scale, options: tl.constexpr):
-    """Return smoothed values, and write the filter's next state.
-
-    Args:
-        values: Numbers.
-        number: Their places, from 0.
-        count: How many of the places there are.
-        last: Pointer to the filter's state before.
-        memory: Pointer to its next state.
-        feeds: Whether the filter takes the values; else its state stays, a frame older.
-        keeps: Whether it remembers anything.
-        scale: float64: speeds are multiplied by it.
-        options: What `filters` has of the filter.
-    """
-    exists = number < count
-    raw = tl.load(last + number, mask=exists, other=0.0)
-    smoothed = tl.load(last + count + number, mask=exists, other=0.0)
-    speed = tl.load(last + 2 * count + number, mask=exists, other=0.0)
-    age = tl.load(last + 3 * count)
-    next_smoothed, next_speed = smooth(values, raw, smoothed, speed, age, scale, options)
-    tl.store(memory + number, tl.where(keeps, tl.where(feeds, values, raw), float("nan")), mask=exists)
-    tl.store(
-        memory + count + number, tl.where(keeps, tl.where(feeds, next_smoothed, smoothed), float("nan")), mask=exists
-    )
-    tl.store(
-        memory + 2 * count + number, tl.where(keeps, tl.where(feeds, next_speed, speed), float("nan")), mask=exists
-    )
-    tl.store(memory + 3 * count, tl.where(keeps, tl.where(feeds, 0.0, age + 1.0), float("nan")))
-    return next_smoothed
 
 
 @triton.jit

@@ -6,8 +6,6 @@ hands of N videos, then of all right hands.
 
 from __future__ import annotations
 
-import math
-
 import torch
 import triton
 import triton.language as tl
@@ -16,20 +14,21 @@ from phoenix_ray.models.holistic import tracking
 from phoenix_ray.models.holistic.torch_engine.kernels.elementary import cosine_and_sine
 from phoenix_ray.models.holistic.torch_engine.kernels.launching import launch
 from phoenix_ray.models.holistic.torch_engine.kernels.rectangles import (
+    HALF_TURN,
     LEVEL,
     UPWARDS,
     bounds_of_landmarks,
     enlarge,
     highest,
     in_pixels,
-    load_size,
     lowest,
     normalize_radians,
     rotate,
     rotation_towards,
 )
-from phoenix_ray.models.holistic.torch_engine.kernels.regions import DeviceFrames
+from phoenix_ray.models.holistic.torch_engine.kernels.regions import load_size
 from phoenix_ray.models.holistic.torch_engine.kernels.tracked_pose import FACE_STATE, HANDS_STATE
+from phoenix_ray.models.holistic.torch_engine.uploading import DeviceFrames
 from phoenix_ray.models.holistic.tracking import FACE_NEARNESS, HAND_NEARNESS, Nearness
 
 HAND_POINTS = tl.constexpr(tracking.HAND_POINTS)
@@ -40,7 +39,6 @@ RIGHT_EYE_CORNER, LEFT_EYE_CORNER = tl.constexpr(tracking.RIGHT_EYE_CORNER), tl.
 HAND_SCALE, HAND_SHIFT = tl.constexpr(tracking.PREVIOUS_HAND_SCALE), tl.constexpr(tracking.PREVIOUS_HAND_SHIFT)
 FACE_SCALE = tl.constexpr(tracking.PREVIOUS_FACE_SCALE)
 SMALLEST_POSITIVE = tl.constexpr(tracking.SMALLEST_POSITIVE)
-HALF_TURN = tl.constexpr(math.pi)
 # Videos of a program of `choose_bodies`, and numbers that one of `remember` copies.
 VIDEOS_TOGETHER, NUMBERS_TOGETHER = 128, 1024
 
@@ -66,7 +64,7 @@ def tracked_body_rois(states: torch.Tensor, found: torch.Tensor | None) -> torch
     return chosen
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["count"])
 def choose_bodies(states, found, chosen, count, state_size, detects: tl.constexpr, block: tl.constexpr):
     video = tl.program_id(0) * block + tl.arange(0, block)
     exists = video < count
@@ -140,7 +138,7 @@ def _choose(
     return chosen
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["count", "regions"])
 def choose_rois(
     states,
     found,

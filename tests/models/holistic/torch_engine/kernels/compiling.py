@@ -80,8 +80,8 @@ def compile_launches(
         known: Launches whose variants are left out.
     """
     work = {
-        "requests": _requests(launches),
-        "known": _requests(known),
+        "requests": requests_of(launches),
+        "known": requests_of(known),
         "targets": list(targets),
         "most_variants": most_variants,
     }
@@ -111,7 +111,7 @@ def compile_launches(
     return found
 
 
-def _requests(launches: Iterable[Launch]) -> list[dict[str, Any]]:
+def requests_of(launches: Iterable[Launch]) -> list[dict[str, Any]]:
     """Return what another process must know of launches, once for launches that are alike."""
     requests: dict[str, dict[str, Any]] = {}
     for launch in launches:
@@ -130,7 +130,7 @@ def _requests(launches: Iterable[Launch]) -> list[dict[str, Any]]:
     return list(requests.values())
 
 
-def _variants(requests: Sequence[Mapping[str, Any]], most: int | None) -> dict[str, tuple[Any, dict[str, Any]]]:
+def variants_of(requests: Sequence[Mapping[str, Any]], most: int | None) -> dict[str, tuple[Any, dict[str, Any]]]:
     """Return, by a key of each variant that Triton would make, the kernel and the arguments of `ASTSource`."""
     found: dict[str, tuple[Any, dict[str, Any]]] = {}
     counts: dict[str, int] = {}
@@ -212,9 +212,9 @@ def _compile(kernel: Any, variant: Mapping[str, Any], target: int) -> Compiled:
 def _main() -> None:
     work = pickle.load(sys.stdin.buffer)
     share = int(sys.argv[1])
-    known = _variants(work["known"], None)
+    known = variants_of(work["known"], None)
     variants = {
-        key: made for key, made in _variants(work["requests"], work["most_variants"]).items() if key not in known
+        key: made for key, made in variants_of(work["requests"], work["most_variants"]).items() if key not in known
     }
     for number, (kernel, variant) in enumerate(variants.values()):
         if number % PROCESSES == share:

@@ -18,10 +18,10 @@ from phoenix_ray.models.holistic.torch_engine.kernels.regions import (
     CROP_X,
     CROP_Y,
     ROTATION,
-    DeviceFrames,
     Regions,
 )
 from phoenix_ray.models.holistic.torch_engine.layers import in_order
+from phoenix_ray.models.holistic.torch_engine.uploading import DeviceFrames
 
 
 def plain_networks(weights: Path, face_points: int, complexity: int = 1) -> Networks:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from phoenix_ray.models.holistic.torch_engine.kernels.regions import DeviceFrames
+from phoenix_ray.models.holistic.torch_engine.uploading import DeviceFrames
 
 # Bytes beyond the last frame, as a buffer of fixed capacity has them.
 UNUSED = 1000

@@ -25,7 +25,8 @@ from phoenix_ray.models.holistic.networks import (
 )
 from phoenix_ray.models.holistic.pipeline import HolisticLandmarks, HolisticPipeline
 from phoenix_ray.models.holistic.torch_engine.kernels import pipeline as kernels
-from phoenix_ray.models.holistic.torch_engine.kernels.regions import DeviceFrames, Regions
+from phoenix_ray.models.holistic.torch_engine.kernels.regions import Regions
+from phoenix_ray.models.holistic.torch_engine.uploading import DeviceFrames
 from tests.models.holistic.torch_engine.kernels.fake_networks import SHAPES
 
 Rows = NDArray[np.float32]

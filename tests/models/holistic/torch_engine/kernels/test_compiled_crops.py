@@ -21,10 +21,10 @@ from phoenix_ray.models.holistic.networks import (
 )
 from phoenix_ray.models.holistic.torch_engine.kernels import crops
 from phoenix_ray.models.holistic.torch_engine.kernels.launching import Launch, launch, recording
-from phoenix_ray.models.holistic.torch_engine.kernels.regions import DeviceFrames, Regions
-from phoenix_ray.models.holistic.torch_engine.kernels.views import REGIONS_TOGETHER, whole_frames
+from phoenix_ray.models.holistic.torch_engine.kernels.regions import REGIONS_TOGETHER, Regions, whole_frames
+from phoenix_ray.models.holistic.torch_engine.uploading import DeviceFrames
 from tests.models.holistic.torch_engine.kernels.compiling import Compiled, compile_launches
-from tests.models.holistic.torch_engine.kernels.test_views import store_regions
+from tests.models.holistic.torch_engine.kernels.test_regions import store_regions
 
 FRAMES, HEIGHT, WIDTH = 128, 260, 210
 # Each stage with the regions of a frame.

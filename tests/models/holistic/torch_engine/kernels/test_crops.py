@@ -15,7 +15,8 @@ from phoenix_ray.models.holistic.crop_transforms import MAX_SIDE, image_from_cro
 from phoenix_ray.models.holistic.geometry import Rect
 from phoenix_ray.models.holistic.networks import NetworkSpec, input_values
 from phoenix_ray.models.holistic.torch_engine.kernels import crops
-from phoenix_ray.models.holistic.torch_engine.kernels.regions import BOX_ROWS, DeviceFrames, Regions
+from phoenix_ray.models.holistic.torch_engine.kernels.regions import BOX_ROWS, Regions
+from phoenix_ray.models.holistic.torch_engine.uploading import DeviceFrames
 from tests.models.holistic.floats import float32
 from tests.models.holistic.torch_engine.kernels.conftest import INTERPRETED
 from tests.models.holistic.torch_engine.kernels.frames import on_device, random_frames

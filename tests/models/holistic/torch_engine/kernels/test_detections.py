@@ -18,7 +18,8 @@ from phoenix_ray.models.holistic.geometry import LEVEL, ImageSize, Rect, View
 from phoenix_ray.models.holistic.networks import FACE_DETECTION, POSE_DETECTION, Detections
 from phoenix_ray.models.holistic.pipeline import FACE_MARGIN, LEFT_EYE, RIGHT_EYE
 from phoenix_ray.models.holistic.torch_engine.kernels import detections
-from phoenix_ray.models.holistic.torch_engine.kernels.regions import DeviceFrames, Regions
+from phoenix_ray.models.holistic.torch_engine.kernels.regions import Regions
+from phoenix_ray.models.holistic.torch_engine.uploading import DeviceFrames
 from tests.models.holistic.torch_engine.kernels.test_rectangles import assert_same_bits
 
 Values = NDArray[np.float32]

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from phoenix_ray.models.holistic.networks import HAND_LANDMARK, HAND_RECROP, POSE_LANDMARK
 from phoenix_ray.models.holistic.pipeline import LEFT_HAND, RIGHT_HAND
-from phoenix_ray.models.holistic.torch_engine.kernels.rows import RowColumns
+from phoenix_ray.models.holistic.torch_engine.rows import RowColumns
 from tests.models.holistic.torch_engine.kernels.saying_networks import (
     Sayings,
     plausible,

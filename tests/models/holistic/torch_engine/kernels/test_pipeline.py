@@ -22,8 +22,8 @@ from phoenix_ray.models.holistic.pipeline import HolisticPipeline
 from phoenix_ray.models.holistic.torch_engine.kernels import pipeline as kernels
 from phoenix_ray.models.holistic.torch_engine.kernels.launching import Launch, recording
 from phoenix_ray.models.holistic.torch_engine.kernels.pipeline import KernelPipeline
-from phoenix_ray.models.holistic.torch_engine.kernels.regions import DeviceFrames
 from phoenix_ray.models.holistic.torch_engine.networks import TorchNetworks
+from phoenix_ray.models.holistic.torch_engine.uploading import DeviceFrames
 from tests.golden.astronaut import LEFT_HAND, RIGHT_HAND, render
 from tests.models.holistic.torch_engine.kernels.fake_networks import networks_of_nothing
 from tests.models.holistic.torch_engine.kernels.float_networks import plain_crops, plain_networks

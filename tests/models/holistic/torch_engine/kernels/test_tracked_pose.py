@@ -15,7 +15,7 @@ from phoenix_ray.models.holistic import tracking
 from phoenix_ray.models.holistic.geometry import ImageSize
 from phoenix_ray.models.holistic.torch_engine.kernels import tracked_pose
 from phoenix_ray.models.holistic.torch_engine.kernels.pose import PoseColumns
-from phoenix_ray.models.holistic.torch_engine.kernels.rows import RowColumns
+from phoenix_ray.models.holistic.torch_engine.rows import RowColumns
 from phoenix_ray.models.holistic.tracking import AUXILIARY_POINTS, POSE_POINTS, Body, Memory
 from tests.models.holistic.torch_engine.kernels.saying_networks import frames_of
 from tests.models.holistic.torch_engine.kernels.test_elementary import assert_same_bits

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from phoenix_ray.models.holistic import tracking
 from phoenix_ray.models.holistic.geometry import ImageSize, Rect
 from phoenix_ray.models.holistic.torch_engine.kernels import tracked_regions
-from phoenix_ray.models.holistic.torch_engine.kernels.rows import RowColumns
+from phoenix_ray.models.holistic.torch_engine.rows import RowColumns
 from phoenix_ray.models.holistic.tracking import FACE_NEARNESS, HAND_NEARNESS, HAND_POINTS, Memory, choose_roi
 from tests.models.holistic.torch_engine.kernels.saying_networks import frames_of
 from tests.models.holistic.torch_engine.kernels.test_elementary import assert_same_bits

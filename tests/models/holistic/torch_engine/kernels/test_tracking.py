@@ -22,7 +22,7 @@ from phoenix_ray.models.holistic.pipeline import HolisticPipeline
 from phoenix_ray.models.holistic.torch_engine.kernels import pipeline as kernels
 from phoenix_ray.models.holistic.torch_engine.kernels.launching import Launch, recording
 from phoenix_ray.models.holistic.torch_engine.kernels.pipeline import KernelPipeline
-from phoenix_ray.models.holistic.torch_engine.kernels.regions import DeviceFrames
+from phoenix_ray.models.holistic.torch_engine.uploading import DeviceFrames
 from phoenix_ray.models.holistic.tracking import Memory
 from tests.golden import read_signer
 from tests.models.holistic.torch_engine.kernels.fake_networks import networks_of_nothing

@@ -1,6 +1,6 @@
 """The filters of `holistic.smoothing` inside of kernels: the same operations in the same order, hence the same bits.
 
-They work on numbers and on blocks alike. A filter that has seen nothing is NaN.
+`smooth` and `low_pass` work on numbers and on blocks alike. A filter that has seen nothing is NaN.
 """
 
 from __future__ import annotations
@@ -25,6 +25,38 @@ AUXILIARY_FILTER = _options(tracking.AUXILIARY_FILTER)
 WORLD_FILTER = _options(tracking.WORLD_FILTER)
 FRAME, SECONDS_PER_NANOSECOND = tl.constexpr(float(FRAME_NANOSECONDS)), tl.constexpr(1e-9)
 TURN = tl.constexpr(2 * math.pi)
+
+
+@triton.jit
+def filter_values(values, number, count: tl.constexpr, last, memory, feeds, keeps, scale, options: tl.constexpr):
+    """Return smoothed values, and write the filter's next state.
+
+    Args:
+        values: Numbers.
+        number: Their places, from 0.
+        count: How many of the places there are.
+        last: Pointer to the filter's state before: `FilterState`, field after field.
+        memory: Pointer to its next state.
+        feeds: Whether the filter takes the values; else its state stays, a frame older.
+        keeps: Whether it remembers anything.
+        scale: float64: speeds are multiplied by it.
+        options: One of this module's filters.
+    """
+    exists = number < count
+    raw = tl.load(last + number, mask=exists, other=0.0)
+    smoothed = tl.load(last + count + number, mask=exists, other=0.0)
+    speed = tl.load(last + 2 * count + number, mask=exists, other=0.0)
+    age = tl.load(last + 3 * count)
+    next_smoothed, next_speed = smooth(values, raw, smoothed, speed, age, scale, options)
+    tl.store(memory + number, tl.where(keeps, tl.where(feeds, values, raw), float("nan")), mask=exists)
+    tl.store(
+        memory + count + number, tl.where(keeps, tl.where(feeds, next_smoothed, smoothed), float("nan")), mask=exists
+    )
+    tl.store(
+        memory + 2 * count + number, tl.where(keeps, tl.where(feeds, next_speed, speed), float("nan")), mask=exists
+    )
+    tl.store(memory + 3 * count, tl.where(keeps, tl.where(feeds, 0.0, age + 1.0), float("nan")))
+    return next_smoothed
 
 
 @triton.jit

@@ -1,4 +1,4 @@
-"""Regions written by kernels: the views of the array code."""
+"""Regions: the views of ROIs, or of whole frames where there is none, with the bits of the array code."""
 
 from __future__ import annotations
 
@@ -14,14 +14,29 @@ from numpy.typing import NDArray
 from phoenix_ray.models.holistic import geometry
 from phoenix_ray.models.holistic.crop_transforms import image_from_crop
 from phoenix_ray.models.holistic.geometry import ImageSize, Rect
-from phoenix_ray.models.holistic.networks import FACE_DETECTION, FACE_LANDMARK, HAND_RECROP, POSE_DETECTION, NetworkSpec
+from phoenix_ray.models.holistic.networks import (
+    FACE_DETECTION,
+    FACE_LANDMARK,
+    HAND_LANDMARK,
+    HAND_RECROP,
+    POSE_DETECTION,
+    NetworkSpec,
+)
 from phoenix_ray.models.holistic.torch_engine.kernels.launching import launch
-from phoenix_ray.models.holistic.torch_engine.kernels.regions import BOX_ROWS, DeviceFrames, Regions
-from phoenix_ray.models.holistic.torch_engine.kernels.views import store_region, whole_frames
+from phoenix_ray.models.holistic.torch_engine.kernels.regions import (
+    BOX_ROWS,
+    Regions,
+    regions_at,
+    store_region,
+    whole_frames,
+)
+from phoenix_ray.models.holistic.torch_engine.uploading import DeviceFrames
 from tests.models.holistic.floats import float32
+from tests.models.holistic.torch_engine.kernels.saying_networks import frames_of, some_sides
 from tests.models.holistic.torch_engine.kernels.test_elementary import assert_same_bits
 
 COUNT, LANES = 1000, 1024
+FRAMES = 20
 SPECS = [POSE_DETECTION, HAND_RECROP, FACE_DETECTION, FACE_LANDMARK[468]]
 
 
@@ -94,3 +109,23 @@ def test_frames_as_a_whole_are_regions(count: int, device_name: str) -> None:
     regions = whole_frames(frames, POSE_DETECTION)
     assert regions.boxes.shape == (BOX_ROWS, count)
     assert_regions(regions, geometry.whole_image(size), size, np.ones(count, dtype=bool), POSE_DETECTION)
+
+
+@pytest.mark.parametrize("spec", [HAND_LANDMARK, FACE_LANDMARK[468]], ids=lambda spec: spec.file)
+def test_regions_are_the_views_of_rois_or_of_whole_frames(spec: NetworkSpec, device_name: str) -> None:
+    sides = some_sides(FRAMES, seed=1)
+    rois = np.random.default_rng(1).uniform(0.1, 0.9, (5, 2 * FRAMES)).astype(np.float32)
+    rois[:, [0, 33]] = math.nan
+    rois[2, 7], rois[3, 39] = 0, -0.5
+    size = ImageSize(*np.concatenate([sides, sides], axis=1).astype(np.float32))
+    present = np.ones(2 * FRAMES, bool)
+    present[[0, 7, 33, 39]] = False
+    roi = Rect(*np.where(present, rois, np.stack(geometry.whole_image(size))).astype(np.float32))
+    view = geometry.stretched_view(roi, size) if spec.stretches else geometry.padded_view(roi, size)
+
+    regions = regions_at(frames_of(sides, device_name), torch.from_numpy(rois).to(device_name), spec)
+    np.testing.assert_array_equal(regions.present.cpu(), present)
+    expected = np.stack([*view.roi, *view.crop[:4], *view.letterbox])
+    assert len(expected) == BOX_ROWS
+    assert_same_bits(expected, regions.boxes.cpu().numpy())
+    np.testing.assert_array_equal(regions.matrices.cpu(), image_from_crop(view.crop, spec.size).T)

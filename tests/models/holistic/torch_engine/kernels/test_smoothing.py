@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from phoenix_ray.models.holistic import smoothing, tracking
 from phoenix_ray.models.holistic.smoothing import FilterState, OneEuroFilter
-from phoenix_ray.models.holistic.torch_engine.kernels import filters
+from phoenix_ray.models.holistic.torch_engine.kernels import smoothing as kernel_smoothing
 from phoenix_ray.models.holistic.torch_engine.kernels.launching import launch
 from tests.models.holistic.torch_engine.kernels.test_elementary import assert_same_bits
 
@@ -32,7 +32,7 @@ def next_frame(state, found, count: tl.constexpr, options: tl.constexpr):
     values, raw = tl.load(state + place), tl.load(state + count + place)
     smoothed, speed = tl.load(state + 2 * count + place), tl.load(state + 3 * count + place)
     age, scale = tl.load(state + 4 * count + place), tl.load(state + 5 * count + place)
-    smoothed, speed = filters.smooth(values, raw, smoothed, speed, age, scale.to(tl.float64), options)
+    smoothed, speed = kernel_smoothing.smooth(values, raw, smoothed, speed, age, scale.to(tl.float64), options)
     tl.store(found + place, smoothed)
     tl.store(found + count + place, speed)
 
@@ -42,13 +42,13 @@ def passed(state, found, count: tl.constexpr):
     """`state` is float32 (3, count): values, the last result, and alpha."""
     place = tl.arange(0, count)
     alpha = tl.load(state + 2 * count + place)
-    tl.store(found + place, filters.low_pass(tl.load(state + place), tl.load(state + count + place), alpha))
+    tl.store(found + place, kernel_smoothing.low_pass(tl.load(state + place), tl.load(state + count + place), alpha))
 
 
 FILTERS: dict[str, tuple[OneEuroFilter, Any]] = {
-    "pose": (tracking.POSE_FILTER, filters.POSE_FILTER),
-    "auxiliary": (tracking.AUXILIARY_FILTER, filters.AUXILIARY_FILTER),
-    "world": (tracking.WORLD_FILTER, filters.WORLD_FILTER),
+    "pose": (tracking.POSE_FILTER, kernel_smoothing.POSE_FILTER),
+    "auxiliary": (tracking.AUXILIARY_FILTER, kernel_smoothing.AUXILIARY_FILTER),
+    "world": (tracking.WORLD_FILTER, kernel_smoothing.WORLD_FILTER),
 }
 
 
