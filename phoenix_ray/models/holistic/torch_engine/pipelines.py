@@ -144,7 +144,7 @@ def _start_triton(settings: ModelSettings) -> None:
     try:
         triton.runtime.driver.active.get_current_target()
     except Exception as error:  # whatever a compiler, a file system or a driver brings
-        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        reason = str(error).strip().partition("\n")[0].rstrip(".") or type(error).__name__
         raise ModelError(
             f"model.kernels={settings.kernels}: Triton cannot start kernels here ({reason}). It needs a C compiler "
             "(gcc, clang, or the one that CC names), Python's C headers (python3-dev), and a folder that it can write "
