@@ -108,7 +108,7 @@ def _as_recorded(model: ModelSettings, recorded: DatasetIdentity) -> ModelSettin
     chosen: dict[str, Any] = {name: recorded.model[name] for name in names if name in recorded.model}
     is_same_device = chosen.get("device", model.device) == recorded.model.get("device")
     if model.kernels == "auto" and chosen.get("engine", model.engine) == "torch" and is_same_device:
-        # Datasets from before there was a choice, and those of a CPU, do not have it. Another device is refused when the
+        # Datasets from before there was a choice, and those of a CPU, have none. Another device is refused when the
         # dataset is opened.
         chosen["kernels"] = recorded.model.get("kernels", "torch")
     size = chosen.pop("batch_size", "")
