@@ -25,7 +25,7 @@ from phoenix_ray.cluster.worker_plan import WorkerPlan, plan_workers
 from phoenix_ray.config import DecodeSettings, Settings
 from phoenix_ray.dataset.identity import DatasetIdentity, read_identity
 from phoenix_ray.dataset.storage import Storage
-from phoenix_ray.errors import OutputError, PhoenixRayError, SourceError
+from phoenix_ray.errors import DeviceLostError, OutputError, PhoenixRayError, SourceError
 from phoenix_ray.model_settings import ModelSettings
 from phoenix_ray.models import registry
 from phoenix_ray.models.base import Trial, TrialConditions, TrialDecision
@@ -107,8 +107,10 @@ def _as_recorded(model: ModelSettings, recorded: DatasetIdentity) -> ModelSettin
     """Return the settings with the recorded value in the place of each 'auto'."""
     names = [name for name in ("engine", "device", "architecture", "batch_size") if getattr(model, name) == "auto"]
     chosen: dict[str, Any] = {name: recorded.model[name] for name in names if name in recorded.model}
-    if model.kernels == "auto" and chosen.get("engine", model.engine) == "torch":
-        # Datasets from before there was a choice, and those of a CPU, do not have it.
+    is_same_device = chosen.get("device", model.device) == recorded.model.get("device")
+    if model.kernels == "auto" and chosen.get("engine", model.engine) == "torch" and is_same_device:
+        # Datasets from before there was a choice, and those of a CPU, have none. Another device is refused when the
+        # dataset is opened.
         chosen["kernels"] = recorded.model.get("kernels", "torch")
     size = chosen.pop("batch_size", "")
     # Anything else is left out here, and refused when the dataset is opened.
@@ -147,8 +149,10 @@ def run_trial(
         registry.ensure_ready(trial.candidate, say)
         decision = _run_on_a_node(settings, trial, source, cluster)
     except Exception as error:
-        # Whatever it is, the drivers and libraries of a GPU included, a failed trial must not stop the run.
-        if isinstance(error, PhoenixRayError) and trial.fallback == trial.candidate:
+        # Whatever it is, the drivers and libraries of a GPU included, a failed trial must not stop the run. A worker
+        # may keep the GPU that a trial has lost.
+        of_each_worker = isinstance(error, PhoenixRayError) and not isinstance(error, DeviceLostError)
+        if of_each_worker and trial.fallback == trial.candidate:
             raise
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
         say(f"{trial.fallback_notice}: {reason}")

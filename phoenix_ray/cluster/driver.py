@@ -26,7 +26,7 @@ from phoenix_ray.cluster.worker import Receipt, WorkerInfo
 from phoenix_ray.cluster.worker_plan import WorkerPlan
 from phoenix_ray.config import Settings
 from phoenix_ray.dataset.lease import Lease
-from phoenix_ray.errors import ClusterError, PhoenixRayError
+from phoenix_ray.errors import ClusterError, DeviceLostError, PhoenixRayError
 from phoenix_ray.text import counted
 
 # How long the loop sleeps at most before it looks at deadlines and shows progress.
@@ -36,6 +36,9 @@ COPY_SECONDS = 2.0
 # The first message about a run in which nothing happens comes after this long; each further one after twice the time of
 # the last.
 QUIET_SECONDS = 60.0
+# GPUs lost one after the other, with no shard computed between, that end a run: more than two bad videos cost, the
+# search for their frames included (`shards.MAX_LOSSES_IN_SEARCH`).
+MAX_LOSSES_IN_A_ROW = 40
 
 
 class Driver:
@@ -81,6 +84,7 @@ class Driver:
         self._clock = clock
         self._in_flight: dict[Any, Assignment] = {}
         self._failures = 0
+        self._devices_lost = 0
         self._retiring: set[WorkerId] = set()
         self._pool_size = PoolSize(settings.cluster, plan, pool, look, record.say, clock())
         self._watchdog = Watchdog(clock())
@@ -92,6 +96,7 @@ class Driver:
             ClusterError: Not one actor started in time, or none is left.
             ModelError: The model cannot be loaded.
             LeaseLostError: Another driver has taken the output over.
+            DeviceLostError: Worker after worker lost its GPU, and none computed a shard.
             PhoenixRayError: What `begin` or a compaction raised; or more shards failed than `run.max_failures` allows.
         """
         drain_deadline: float | None = None
@@ -184,7 +189,7 @@ class Driver:
             self._lose(assignment.worker, self._pool.explain(assignment.worker, error))
             return
         if receipt.trouble is not None and receipt.trouble.device_lost:
-            self._lose(assignment.worker, receipt.trouble)
+            self._lose_device(assignment.worker, receipt.trouble)
             return
         if assignment.worker not in self._retiring and self._pool.has_outgrown(assignment.worker, receipt.memory_mb):
             self._retiring.add(assignment.worker)
@@ -206,11 +211,24 @@ class Driver:
 
     def _complete(self, assignment: Assignment, receipt: Receipt) -> None:
         self._watchdog.reset(self._clock())
+        if not assignment.condemned:
+            self._devices_lost = 0
         if not self._scheduler.completed(assignment, self._clock(), receipt.state):
             return
         self._record.shard_committed(assignment, receipt)
         if assignment.condemned:
             self._record.say(f"{assignment.shard} is flagged as failed: {assignment.condemned.message}")
+
+    def _lose_device(self, worker: WorkerId, trouble: Trouble) -> None:
+        """Replace a worker whose GPU is lost to it, unless this goes on and on."""
+        self._devices_lost += 1
+        if self._devices_lost >= MAX_LOSSES_IN_A_ROW:
+            raise DeviceLostError(
+                f"GPUs were lost {self._devices_lost} times and no shard was computed between, so new workers do not "
+                f"help; the last, on {trouble.node or 'a node'}: {trouble.message} What is committed stays: run "
+                "the same command again on other GPUs, or compute into another output with model.kernels=torch."
+            )
+        self._lose(worker, trouble)
 
     def _lose(self, worker: WorkerId, trouble: Trouble) -> None:
         self._in_flight = {

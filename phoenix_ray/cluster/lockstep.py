@@ -16,6 +16,7 @@ from contextlib import contextmanager
 import numpy as np
 from numpy.typing import NDArray
 
+from phoenix_ray.errors import DeviceLostError
 from phoenix_ray.layouts import Layout
 from phoenix_ray.models.base import LandmarkBatch, TrackingModel
 
@@ -87,7 +88,8 @@ class Lockstep:
         """Return what the model's `track` does, for one image.
 
         Raises:
-            BaseException: What the model raised for this image. A batch that fails is tried again image by image.
+            BaseException: What the model raised for this image. A batch that fails is tried again image by image,
+                unless the device is lost.
         """
         (image,) = images
         call = _Call(image, states[0])
@@ -132,6 +134,10 @@ class Lockstep:
             batch, states = self._model.track([call.image for call in calls], np.stack([call.state for call in calls]))
             for row, call in enumerate(calls):
                 call.result = _row(batch, row), states[row : row + 1]
+        except DeviceLostError as error:
+            # No video is to blame, and none could be computed alone.
+            for call in calls:
+                call.error = error
         except Exception as error:
             if len(calls) == 1:
                 calls[0].error = error

@@ -10,7 +10,8 @@ commit their frames, since partitions of a video may have any ranges. What remai
 
 **The price of a poison frame** in a shard of n frames is `max_attempts` + about log2(n) + 1 worker deaths: a range on
 the way is believed at once, because a mistake there costs only further cuts, and a frame is condemned only when it has
-killed twice, because that decision is final.
+killed twice, because that decision is final. A GPU that is lost with every frame condemns none: without a survivor in
+the search, what is left of the shard goes to the failure list.
 """
 
 from __future__ import annotations
@@ -56,10 +57,12 @@ class PoisonSearch:
 
     Attributes:
         frames: Frames of the whole shard.
+        survivors: Shards that the run had computed when the search began.
         deaths: Workers that the search has cost so far.
     """
 
     frames: int
+    survivors: int = 0
     deaths: int = 0
 
 
@@ -169,6 +172,9 @@ CONFIRMATIONS = 2
 # Deaths spent on the search in one shard: enough for half a dozen scattered frames. Then the ranges that still kill go
 # to the failure list, and the next run looks closer at those.
 MAX_SEARCH_DEATHS = 64
+# Of these, GPUs that are lost while nothing at all survives. Of the halves of a shard with one bad frame, one survives;
+# so the device may be what fails, and no frame is condemned.
+MAX_LOSSES_IN_SEARCH = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +205,7 @@ class Blame:
     def __init__(self, max_attempts: int, batch_size: int) -> None:
         self._max_attempts = max_attempts
         self._batch_size = batch_size
-        self._any_survived = False
+        self._survivors = 0
         self._search_pays = True
 
     def charge(self, state: ShardState, trouble: Trouble) -> list[ShardState] | GivenUp:
@@ -215,18 +221,23 @@ class Blame:
                 return [state]
             if not (trouble.fatal or trouble.failure_class == "memory") or not self._search_pays:
                 return GivenUp(state.shard, trouble, state.charges)
-            state.search = PoisonSearch(state.shard.frames)
+            state.search = PoisonSearch(state.shard.frames, self._survivors)
         state.search.deaths += 1
         if state.search.deaths > MAX_SEARCH_DEATHS:
             # Where nothing has survived so far, the machines or the model are broken, and no frame is to blame.
-            self._search_pays = self._any_survived
+            self._search_pays = self._survivors > 0
+            return GivenUp(state.shard, trouble, state.charges)
+        is_device_broken = trouble.device_lost and self._survivors == state.search.survivors
+        if is_device_broken and state.search.deaths > MAX_LOSSES_IN_SEARCH:
             return GivenUp(state.shard, trouble, state.charges)
         if state.shard.frames > 1:
             return [ShardState(half, search=state.search) for half in halves(state.shard, self._batch_size)]
         if state.charges >= CONFIRMATIONS:
+            if is_device_broken:
+                return GivenUp(state.shard, trouble, state.charges)
             state.condemned = trouble
         return [state]
 
     def record_survivor(self) -> None:
         """Called when a shard was computed and committed."""
-        self._any_survived = True
+        self._survivors += 1

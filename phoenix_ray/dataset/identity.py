@@ -40,7 +40,12 @@ from phoenix_ray.text import without_secrets
 # Compared field → the setting that decides it, where their names differ.
 _SETTINGS = {"model.model": "model.name"}
 # Fields that are recorded only where they differ from this, so that older datasets keep their fingerprint.
-_UNRECORDED = {"model.mode": "static", "model.complexity": "1", "source.square_pixels": "False"}
+_UNRECORDED = {
+    "model.mode": "static",
+    "model.complexity": "1",
+    "model.kernels": "torch",
+    "source.square_pixels": "False",
+}
 # Settings of a source that decide which videos a path holds. They are recorded where they differ from the default, so
 # that whoever opens the source again finds the same videos.
 LISTING_SETTINGS = (

@@ -132,8 +132,15 @@ def test_a_dataset_of_our_kernels_goes_on_with_them_and_mixes_with_no_other(stor
     resumed = decide(TORCH, storage, never_asked, never_held)
     assert resumed.kernels == "triton"
     begin_with(storage, resumed)
-    with pytest.raises(FingerprintMismatchError, match="kernels"):
+    with pytest.raises(FingerprintMismatchError, match="kernels: triton → torch"):
         begin_with(storage, resumed.model_copy(update={"kernels": "torch"}))
+
+
+def test_a_dataset_of_our_kernels_is_not_continued_on_a_cpu_and_says_so(storage: Storage) -> None:
+    begin_with(storage, ON_GPU.model)
+    on_cpu = Settings.model_validate({"model": {"engine": "torch", "device": "cpu"}})
+    with pytest.raises(FingerprintMismatchError, match="device: cuda → cpu"):
+        begin_with(storage, decide(on_cpu, storage, never_asked, never_held))
 
 
 @pytest.mark.parametrize("engine", ["litert", "torch"])

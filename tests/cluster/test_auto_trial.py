@@ -31,7 +31,7 @@ from phoenix_ray.config import ClusterSettings, DecodeSettings, Settings, Source
 from phoenix_ray.dataset.identity import claim_dataset, read_identity
 from phoenix_ray.dataset.lease import LeaseHolder
 from phoenix_ray.dataset.locations import open_storage
-from phoenix_ray.errors import ConfigError, ModelError, OutputError
+from phoenix_ray.errors import ConfigError, DeviceLostError, ModelError, OutputError
 from phoenix_ray.model_settings import ModelSettings
 from phoenix_ray.models import registry
 from phoenix_ray.models.base import Trial, TrialConditions, TrialDecision
@@ -116,12 +116,16 @@ class TestOnACluster:
         def raises(conditions: TrialConditions) -> TrialDecision:
             raise RuntimeError("CUDA error: misaligned address\nmore")
 
+        def loses(conditions: TrialConditions) -> TrialDecision:
+            raise DeviceLostError("This process cannot use its GPU any more.")
+
         def dies(conditions: TrialConditions) -> TrialDecision:
             os._exit(1)
 
         failing = kind(raises)
         model, said = held(failing, source)
         assert (model, said) == (failing.fallback, [f"{failing.fallback_notice}: CUDA error: misaligned address"])
+        assert held(kind(loses), source)[0] == failing.fallback
         assert held(kind(dies), source)[0] == failing.fallback
 
     def test_a_trial_that_takes_for_ever_is_not_waited_for(
@@ -227,8 +231,9 @@ def test_a_run_tries_the_gpu_for_a_new_dataset_once_and_keeps_to_what_came_of_it
         return decided(settings, trial)
 
     monkeypatch.setattr(auto, "run_trial", run)
-    for _ in range(2):
-        assert begin(settings, source).model == ModelSettings(engine="torch", device="cuda", batch_size=96)
+    for kernels in ("auto", "triton"):
+        chosen = {"engine": "torch", "device": "cuda", "batch_size": 96, "kernels": kernels}
+        assert begin(settings, source).model == ModelSettings.model_validate(chosen)
         recorded = read_identity(open_storage(settings.output.path)).model
         assert (recorded["engine"], recorded["batch_size"]) == ("torch", "96")
     assert len(trials) == 1

@@ -17,6 +17,7 @@ from phoenix_ray.cluster.worker import ShardWorker
 from phoenix_ray.config import OutputSettings, Settings
 from phoenix_ray.dataset.identity import DatasetIdentity
 from phoenix_ray.dataset.shards import Shard
+from phoenix_ray.errors import DeviceLostError
 from phoenix_ray.estimation import Estimate, first_state, track_frames
 from phoenix_ray.model_settings import ModelSettings
 from phoenix_ray.models import registry
@@ -140,10 +141,14 @@ def test_a_video_that_waits_for_its_frames_does_not_stop_the_others() -> None:
         assert isinstance(together(lockstep, [video(0, 5)], frozenset())[0], Estimate)
 
 
-def test_whatever_ends_a_step_ends_the_wait_of_all_in_it() -> None:
+@pytest.mark.parametrize("ending", [KeyboardInterrupt, DeviceLostError])
+def test_whatever_ends_a_step_ends_the_wait_of_all_in_it(ending: type[BaseException]) -> None:
+    calls = []
+
     class Interrupted(Tracker):
-        def track(self, *_: object) -> tuple[LandmarkBatch, NDArray[np.float32]]:
-            raise KeyboardInterrupt
+        def track(self, images: object, _: object) -> tuple[LandmarkBatch, NDArray[np.float32]]:
+            calls.append(images)
+            raise ending
 
     lockstep = Lockstep(Interrupted(2), FOR_EVER)
     barrier = threading.Barrier(2)
@@ -155,8 +160,9 @@ def test_whatever_ends_a_step_ends_the_wait_of_all_in_it() -> None:
 
     with ThreadPoolExecutor(2) as threads:
         for call in [threads.submit(run, number) for number in range(2)]:
-            with pytest.raises(KeyboardInterrupt):
+            with pytest.raises(ending):
                 call.result(30)
+    assert len(calls) == 1, "what could not be computed together was tried alone"
 
 
 def test_a_worker_steps_through_its_shards_together_and_each_commits_by_itself(

@@ -3,8 +3,10 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from phoenix_ray.cluster.driver import MAX_LOSSES_IN_A_ROW
 from phoenix_ray.cluster.shards import (
     CONFIRMATIONS,
+    MAX_LOSSES_IN_SEARCH,
     MAX_SEARCH_DEATHS,
     Blame,
     GivenUp,
@@ -17,14 +19,15 @@ from phoenix_ray.dataset.shards import Shard
 from phoenix_ray.sources.base import Video
 
 DEATH = Trouble("model", "the worker died", fatal=True)
+LOSS = Trouble("model", "the GPU is lost", fatal=True, device_lost=True)
 VIDEO = Video("train", "v", "frame_folder", "/", 4_000, "s")
 
 
-def spend(blame: Blame, shard: Shard) -> list[GivenUp]:
+def spend(blame: Blame, shard: Shard, trouble: Trouble = DEATH) -> list[GivenUp]:
     """Let a shard and all its ranges fail until nothing is left to try."""
     queue, given_up = [ShardState(shard)], []
     while queue:
-        outcome = blame.charge(queue.pop(0), DEATH)
+        outcome = blame.charge(queue.pop(0), trouble)
         if isinstance(outcome, GivenUp):
             given_up.append(outcome)
         else:
@@ -83,6 +86,34 @@ def test_no_other_shard_is_searched_when_nothing_at_all_survives() -> None:
     sound.record_survivor()
     spend(sound, Shard(VIDEO, 0, 512))
     assert isinstance(sound.charge(ShardState(other), DEATH), list)
+
+
+@given(frames=st.integers(1, 600), survived=st.booleans())
+def test_a_gpu_that_is_always_lost_condemns_no_frame(frames: int, survived: bool) -> None:
+    blame = Blame(max_attempts=3, batch_size=4)
+    if survived:
+        blame.record_survivor()
+    queue, given_up, losses = [ShardState(Shard(VIDEO, 0, frames))], 0, 0
+    while queue:
+        outcome = blame.charge(queue.pop(0), LOSS)
+        losses += 1
+        if isinstance(outcome, GivenUp):
+            given_up += outcome.shard.frames
+        else:
+            queue += outcome
+            assert not any(state.condemned for state in outcome)
+    assert given_up == frames
+    assert losses <= 3 + 2 * MAX_LOSSES_IN_SEARCH
+    assert 2 * losses < MAX_LOSSES_IN_A_ROW, "two bad videos end the run before the third is tried"
+
+
+def test_a_frame_with_which_a_gpu_is_lost_while_others_survive_is_condemned() -> None:
+    blame = Blame(max_attempts=1, batch_size=1)
+    left, right = blame.charge(ShardState(Shard(VIDEO, 0, 2)), LOSS)  # type: ignore[misc]
+    blame.record_survivor()
+    assert blame.charge(right, LOSS) == [right]
+    assert blame.charge(right, LOSS) == [right]
+    assert (left.condemned, right.condemned) == (None, LOSS)
 
 
 def test_a_charged_shard_is_a_suspect() -> None:
