@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 DEMO := demo
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-browser demo lint check test coverage docs docs-serve hooks fuzz bench reference parity portability chaos simulate matrix cluster-test clean
+.PHONY: help setup setup-browser demo lint check test coverage docs docs-serve hooks fuzz test-kernels bench reference parity portability chaos simulate matrix cluster-test clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 13
@@ -74,6 +74,9 @@ docs-serve: setup ## show the documentation site on http://127.0.0.1:8000 and re
 
 hooks: setup ## run style and file checks before each commit (pre-commit)
 	$(BIN)/pre-commit install
+
+test-kernels: setup ## run all tests of the GPU kernels, on a machine without a GPU in Triton's interpreter
+	PHOENIX_RAY_ALL_KERNELS=1 $(BIN)/pytest tests/models/holistic/torch_engine --numprocesses 2 --dist load --durations=10
 
 fuzz: setup ## try 105,000 hostile inputs: tables, pictures, videos, settings, files of a dataset
 	PHOENIX_RAY_FUZZ_CASES=105000 PHOENIX_RAY_FLIPS=1000 $(BIN)/pytest tests/fuzz --override-ini timeout=7200

@@ -31,7 +31,7 @@ from phoenix_ray.models.holistic.torch_engine.kernels.launching import recording
 from phoenix_ray.models.holistic.torch_engine.pipelines import OperatorPipeline, make_pipeline  # noqa: E402
 from phoenix_ray.models.holistic.torch_engine.uploading import DeviceFrames  # noqa: E402
 from tests.models.holistic.torch_engine.kernels.exact_interpreter import make_exact  # noqa: E402
-from tests.models.holistic.torch_engine.kernels.large_tiles import in_large_tiles  # noqa: E402
+from tests.models.holistic.torch_engine.kernels.large_tiles import in_large_tiles, takes_minutes  # noqa: E402
 
 Image = NDArray[np.uint8]
 CPU = torch.device("cpu")
@@ -127,6 +127,7 @@ def frame_of(astronaut: Image, step: int = 0) -> Image:
     return render(astronaut, View(230 + 3 * step, 160 + 2 * step, 300, width=150, height=140))
 
 
+@takes_minutes
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 @pytest.mark.skipif(not SUMS_ARE_THOSE_OF_LITERT, reason="LiteRT adds up in another order on this processor")

@@ -5,15 +5,24 @@ A tile changes no bit of a result, so kernels run in much larger ones than a GPU
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 from unittest import mock
 
+import pytest
 import triton
 
 from phoenix_ray.models.holistic.torch_engine.kernels import convolutions, elementwise
 from phoenix_ray.models.holistic.torch_engine.kernels.launching import launch
+
+ALL_KERNELS_VARIABLE = "PHOENIX_RAY_ALL_KERNELS"
+# For tests of what other tests check part by part.
+takes_minutes = pytest.mark.skipif(
+    os.environ.get("TRITON_INTERPRET") == "1" and ALL_KERNELS_VARIABLE not in os.environ,
+    reason="it takes minutes in Triton's interpreter: make test-kernels",
+)
 
 MOST_CELLS, MOST_SUMS = 4096, 2**18
 BLOCK = 2**17

@@ -20,6 +20,7 @@ from phoenix_ray.models.holistic.networks import (
     HAND_RECROP,
     POSE_DETECTION,
     POSE_LANDMARK,
+    POSE_LANDMARKS,
     NetworkSpec,
     input_values,
 )
@@ -30,15 +31,16 @@ from phoenix_ray.models.holistic.torch_engine.kernels.network_plan import plan_n
 from phoenix_ray.models.holistic.torch_engine.kernels.networks import KernelNetwork, KernelNetworks
 from phoenix_ray.models.holistic.torch_engine.layers import in_order
 from phoenix_ray.setting_types import Precision
-from tests.models.holistic.torch_engine.kernels.large_tiles import in_large_tiles
+from tests.models.holistic.torch_engine.kernels.large_tiles import in_large_tiles, takes_minutes
 
 Array = NDArray[np.float32]
 Crops = NDArray[np.uint8]
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 QUICK = (HAND_RECROP, FACE_DETECTION)
-# The others, and the lite pose, go through the whole engine in torch_engine/test_pipelines.py.
 SLOW = (FACE_LANDMARK[478],)
+# Layer by layer they are tested in test_convolutions.py, and in the whole engine in torch_engine/test_pipelines.py.
+LARGE = (FACE_LANDMARK[468], HAND_LANDMARK, POSE_DETECTION, POSE_LANDMARK)
 # Sums are LiteRT's on x86-64 with AVX2 or AVX-512.
 SUMS_ARE_THOSE_OF_LITERT = torch.backends.cpu.get_cpu_capability() in ("AVX2", "AVX512")
 
@@ -86,6 +88,22 @@ def assert_bits_of_torch_and_litert(weights: Path, spec: NetworkSpec, picture: C
 @pytest.mark.parametrize("spec", QUICK, ids=lambda spec: str(spec.file))
 def test_small_networks_give_the_bits_of_torch_and_litert(spec: NetworkSpec, weights: Path, astronaut: Crops) -> None:
     assert_bits_of_torch_and_litert(weights, spec, astronaut)
+
+
+@takes_minutes
+@pytest.mark.slow
+@pytest.mark.parametrize("spec", LARGE, ids=lambda spec: str(spec.file))
+def test_large_networks_give_the_bits_of_torch_and_litert(spec: NetworkSpec, weights: Path, astronaut: Crops) -> None:
+    assert_bits_of_torch_and_litert(weights, spec, astronaut)
+
+
+@takes_minutes
+@pytest.mark.slow
+@pytest.mark.parametrize("complexity", [0, 2])
+def test_the_lite_and_the_heavy_pose_give_the_bits_of_torch_and_litert(
+    complexity: int, all_weights: Path, astronaut: Crops
+) -> None:
+    assert_bits_of_torch_and_litert(all_weights, POSE_LANDMARKS[complexity], astronaut)
 
 
 @pytest.mark.slow

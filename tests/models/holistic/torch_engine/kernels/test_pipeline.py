@@ -28,6 +28,7 @@ from tests.golden.astronaut import LEFT_HAND, RIGHT_HAND, render
 from tests.models.holistic.torch_engine.kernels.fake_networks import networks_of_nothing
 from tests.models.holistic.torch_engine.kernels.float_networks import plain_crops, plain_networks
 from tests.models.holistic.torch_engine.kernels.frames import on_device
+from tests.models.holistic.torch_engine.kernels.large_tiles import takes_minutes
 from tests.models.holistic.torch_engine.kernels.saying_networks import (
     Rows,
     Sayings,
@@ -75,6 +76,7 @@ class Both:
             return rows
 
 
+@takes_minutes
 @pytest.mark.slow
 def test_landmarks_are_those_of_the_array_pipeline(weights: Path, astronaut: Image) -> None:
     both = Both(weights)
@@ -85,6 +87,7 @@ def test_landmarks_are_those_of_the_array_pipeline(weights: Path, astronaut: Ima
     assert_same_bits(expected, both.found(frames))
 
 
+@takes_minutes
 @pytest.mark.slow
 def test_poses_alone_are_those_of_the_array_pipeline_in_crops_of_the_kernel_too(
     weights: Path, moving_astronaut: list[Image]
@@ -95,6 +98,7 @@ def test_poses_alone_are_those_of_the_array_pipeline_in_crops_of_the_kernel_too(
     assert_same_bits(expected, both.found_in_crops_of_the_kernel(moving_astronaut[:1]))
 
 
+@takes_minutes
 @pytest.mark.slow
 @pytest.mark.samples
 def test_landmarks_of_signers_are_those_of_the_array_pipeline(weights: Path, phoenix_sample: Path) -> None:
