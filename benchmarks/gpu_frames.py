@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from phoenix_ray.config import DecodeSettings
 from phoenix_ray.errors import SourceError
-from phoenix_ray.sources.decode import decode_picture
+from phoenix_ray.sources.decode import UnreadableFrameError, decode_picture
 
 Image = NDArray[np.uint8]
 
@@ -38,7 +38,7 @@ class GpuFrames:
     @cached_property
     def images(self) -> tuple[Image, ...]:
         """RGB, each uint8 (height, width, 3)."""
-        return tuple(decode(picture) for picture in self.pictures)
+        return tuple(_decode_or_name(number, picture) for number, picture in enumerate(self.pictures, 1))
 
     @cached_property
     def sizes(self) -> NDArray[np.int32]:
@@ -63,6 +63,13 @@ class GpuFrames:
 def decode(picture: bytes) -> Image:
     """Return the pixels of a picture file, RGB uint8 (height, width, 3), decoded as in a run."""
     return decode_picture(BytesIO(picture), DecodeSettings().max_pixels)
+
+
+def _decode_or_name(number: int, picture: bytes) -> Image:
+    try:
+        return decode(picture)
+    except UnreadableFrameError as error:
+        raise SourceError(f"Picture {number}, in the order of their paths, cannot be decoded: {error}.") from None
 
 
 def read_frames(folder: Path | None, limit: int) -> GpuFrames:

@@ -234,7 +234,7 @@ def pack(
     """Write a package and return its table.
 
     Args:
-        out: A folder that does not exist or is empty, or a file that ends in .tar.gz.
+        out: A folder that does not exist or is empty, or a file that does not exist and ends in .tar.gz.
         pictures: Folder tree of pictures; None for the samples.
         most_pictures: Most pictures.
         weights: Folder of the `.tflite` files.
@@ -244,13 +244,19 @@ def pack(
         most_mb: Most megabytes of the package.
 
     Raises:
-        OutputError: `out` has files, a wheel is not available, or the package is too large.
-        SourceError: There is no picture.
+        OutputError: `out` exists or cannot be written, a wheel is not available, or the package is too large.
+        SourceError: There is no picture, or one cannot be read.
         ModelError: Weights or LiteRT are missing.
     """
     is_archive = out.name.endswith(".tar.gz")
-    if not is_archive and out.exists() and (out.is_file() or any(out.iterdir())):
-        raise OutputError(f"{out} exists and is not an empty folder: choose another, or a name that ends in .tar.gz.")
+    try:
+        # Before anything is computed.
+        out.parent.mkdir(parents=True, exist_ok=True)
+        is_taken = out.exists() and (is_archive or not out.is_dir() or any(out.iterdir()))
+    except OSError as error:
+        raise OutputError(f"{out} cannot be written: {error.strerror}.") from None
+    if is_taken:
+        raise OutputError(f"{out} exists{'' if is_archive else ' and is not an empty folder'}: choose another name.")
     with tempfile.TemporaryDirectory(prefix="phoenix-ray-") as scratch:
         maker = PackageMaker(Path(scratch), 1e6 * most_mb, is_archive)
         maker.add_code()
@@ -262,12 +268,14 @@ def pack(
             listed = "\n".join(maker.table())
             raise OutputError(f"{cases[0].name} does not fit: take fewer pictures (--most-pictures).\n{listed}")
         maker.finish(python, packed)
-        out.parent.mkdir(parents=True, exist_ok=True)
-        if is_archive:
-            with tarfile.open(out, "w:gz") as archive:
-                archive.add(scratch, arcname=out.name.removesuffix(".tar.gz"))
-            return [*maker.table(), f"{out.stat().st_size / 1e6:8.2f} MB  {out}"]
-        shutil.copytree(scratch, out, dirs_exist_ok=True)
+        try:
+            if is_archive:
+                with tarfile.open(out, "x:gz") as archive:
+                    archive.add(scratch, arcname=out.name.removesuffix(".tar.gz"))
+                return [*maker.table(), f"{out.stat().st_size / 1e6:8.2f} MB  {out}"]
+            shutil.copytree(scratch, out, dirs_exist_ok=True)
+        except OSError as error:
+            raise OutputError(f"{out} cannot be written: {error}.") from None
         return maker.table()
 
 

@@ -50,6 +50,8 @@ class KeypointRcnnEntry:
             raise ConfigError("model.mode=tracking is for holistic and blazepose: keypointrcnn estimates each frame.")
         if settings.precision != "exact":
             raise ConfigError(f"model.precision={settings.precision} is not for keypointrcnn, which computes exactly.")
+        if settings.kernels != "auto":
+            raise ConfigError(f"model.kernels={settings.kernels} is for MediaPipe's models: leave it out.")
         if settings.device == "mps":
             raise ConfigError("model.device=mps is not for keypointrcnn: use cpu or cuda.")
         device = ("cuda" if has_gpu else "cpu") if settings.device == "auto" else settings.device

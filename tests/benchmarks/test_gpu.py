@@ -229,7 +229,7 @@ def test_a_folder_without_pictures_and_a_missing_device_are_errors(
 
 def test_a_frame_is_three_billion_operations(weights: Path) -> None:
     work, halved = (count_work(weights, 468, precision) for precision in ("exact", "fp16"))
-    assert sum(stage.operations for stage in halved.values()) == pytest.approx(2.90e9, rel=0.01)
+    assert sum(stage.operations for stage in halved.values()) == pytest.approx(3.06e9, rel=0.01)
     for name, stage in work.items():
         # Sums in order count the bias as one product more.
         assert halved[name].operations == pytest.approx(stage.operations, rel=0.03)

@@ -102,3 +102,8 @@ def test_cases_need_the_weights_of_their_networks() -> None:
     assert files["static-468-heavy"] - files["static-468"] == {"pose_landmark_heavy"}
     assert [case.name for case in cases_named(["static-478", "static-468"])] == ["static-468", "static-478"]
     assert cases_named([]) == CASES
+
+
+def test_a_picture_that_cannot_be_decoded_is_named_by_its_place() -> None:
+    with pytest.raises(SourceError, match="Picture 1, in the order of their paths, cannot be decoded"):
+        _ = GpuFrames((b"not a picture",), (range(1),)).images

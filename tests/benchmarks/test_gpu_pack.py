@@ -156,6 +156,19 @@ def test_what_does_not_fit_is_left_out_and_listed(
     assert not (tmp_path / "other").exists()
 
 
+def test_nothing_is_overwritten_and_a_place_that_cannot_be_written_is_named(
+    tmp_path: Path, pictures: Path, stand_ins: Path, wheels: Path
+) -> None:
+    file = tmp_path / "earlier.tar.gz"
+    file.write_text("of an earlier measurement")
+    (tmp_path / "folder.tar.gz").mkdir()
+    for out in (file, tmp_path / "folder.tar.gz", pictures, file / "below", file / "below.tar.gz"):
+        result = pack(out, pictures, stand_ins, wheels)
+        assert result.exit_code == 6, result.output
+        assert str(out) in result.output
+    assert file.read_text() == "of an earlier measurement"
+
+
 def test_what_is_missing_is_named(tmp_path: Path, pictures: Path, stand_ins: Path, wheels: Path) -> None:
     (stand_ins / "hand_recrop.tflite").unlink()
     result = pack(tmp_path / "out", pictures, stand_ins, wheels)

@@ -68,6 +68,7 @@ def test_engine_and_device_are_decided() -> None:
     [
         ({"mode": "tracking"}, "model.mode=tracking is for holistic"),
         ({"precision": "fp16"}, "model.precision=fp16 is not for keypointrcnn"),
+        ({"kernels": "triton"}, "model.kernels=triton is for MediaPipe's models"),
         ({"device": "mps"}, "use cpu or cuda"),
         ({"engine": "litert"}, "has no engine 'litert'"),
     ],

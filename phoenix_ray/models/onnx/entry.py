@@ -23,6 +23,7 @@ from phoenix_ray.models.weights import ensure_installed
 
 # Settings of other models → what the manifest has in their place; whoever changes them expects an effect.
 _OF_OTHER_MODELS = {
+    "kernels": "onnxruntime has its own",
     "complexity": "take the manifest of a larger or smaller network",
     "min_tracking_confidence": "missing_below in the manifest says when a part is missing",
 }

@@ -155,6 +155,7 @@ def test_mediapipes_box_is_identity_with_its_network_and_threshold(write: Write)
     [
         ({"mode": "tracking"}, r"model\.mode=tracking.*model\.name=holistic or blazepose"),
         ({"complexity": 2}, r"model\.complexity is for MediaPipe's models.*larger or smaller"),
+        ({"kernels": "triton"}, r"model\.kernels is for MediaPipe's models.*onnxruntime has its own"),
         ({"min_tracking_confidence": 0.7}, r"model\.min_tracking_confidence.*missing_below"),
         ({"min_detection_confidence": 0.7}, r"model\.min_detection_confidence is for model\.box=blazepose"),
         ({"precision": "tf32"}, r"model\.precision=tf32.*model\.device=cpu.*model\.precision=exact"),

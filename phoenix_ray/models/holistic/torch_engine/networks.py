@@ -7,8 +7,8 @@ from pathlib import Path
 import torch
 from torch import fx, nn
 
+from phoenix_ray.models.holistic import tflite
 from phoenix_ray.models.holistic.networks import Networks, NetworkSpec, input_values
-from phoenix_ray.models.holistic.tflite_surgery import read_living
 from phoenix_ray.models.holistic.torch_engine.graph import build_module
 from phoenix_ray.models.holistic.torch_engine.layers import MakeLayer, by_library, in_order
 from phoenix_ray.models.weights import reading
@@ -49,7 +49,9 @@ class TorchNetworks(Networks):
 
         def load(spec: NetworkSpec) -> TorchNetwork:
             with reading(weights / spec.file) as path:
-                module = build_module(read_living(path.read_bytes(), spec.outputs), make_layer)
+                # Dead channels stay: a library adds up fewer channels in another order, and datasets that were begun
+                # with torch's operators are continued with the same bits.
+                module = build_module(tflite.read(path.read_bytes(), spec.outputs), make_layer)
                 return TorchNetwork(module, spec, device, precision, memory_format)
 
         super().__init__(face_points, load, complexity)

@@ -12,6 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from phoenix_ray.errors import ModelError
+from phoenix_ray.models.holistic import tflite
 from phoenix_ray.models.holistic.geometry import Rect
 from phoenix_ray.models.holistic.litert_engine.engine import WarpCropper
 from phoenix_ray.models.holistic.litert_engine.networks import LitertNetworks
@@ -25,6 +26,7 @@ from phoenix_ray.models.holistic.networks import (
     POSE_LANDMARKS,
     NetworkSpec,
 )
+from phoenix_ray.setting_types import Precision
 from tests.models.holistic.floats import float32
 
 torch = pytest.importorskip("torch")
@@ -32,6 +34,7 @@ torch = pytest.importorskip("torch")
 from torch import fx, nn  # noqa: E402 - needs torch
 from torch.nn import functional  # noqa: E402
 
+from phoenix_ray.models.holistic.torch_engine.graph import build_module  # noqa: E402
 from phoenix_ray.models.holistic.torch_engine.layers import by_library  # noqa: E402
 from phoenix_ray.models.holistic.torch_engine.networks import TorchNetworks, to_half_precision  # noqa: E402
 
@@ -115,6 +118,18 @@ def test_outputs_are_those_of_litert_at_every_batch_size(
             # Single values have hardly a range of their own.
             extent = max(float(np.ptp(reference)), 1.0)
             assert np.abs(result - reference[:count]).max() <= case.tolerance * extent
+
+
+@pytest.mark.parametrize("precision", ["exact", "tf32", "fp16"])
+def test_a_library_adds_up_all_channels_of_the_file_dead_ones_included(weights: Path, precision: Precision) -> None:
+    whole = build_module(tflite.read((weights / HAND_LANDMARK.file).read_bytes(), HAND_LANDMARK.outputs), by_library)
+    expected = sum(layer.weight.numel() for layer in whole.modules() if isinstance(layer, nn.Conv2d))
+    own: Any = TorchNetworks(weights, 468, CPU, precision)._hand_landmark
+    numbers = [
+        *own._module.parameters(),
+        *(buffer for name, buffer in own._module.named_buffers() if name.endswith("factors")),
+    ]
+    assert sum(tensor.numel() for tensor in numbers) >= expected
 
 
 @pytest.mark.parametrize("complexity", [0, 2])
