@@ -171,7 +171,8 @@ def recorded_settings(identity: DatasetIdentity, source: str, overrides: Sequenc
     if recorded.get("engine") == "torch":
         # Datasets from before there was a choice do not have it.
         recorded.setdefault("kernels", "torch")
-    if any(word.startswith("model.engine=") for word in overrides):
+    engines = [word for word in overrides if word.startswith("model.engine=")]
+    if engines and engines[-1] != f"model.engine={recorded.get('engine')}":
         names -= _OF_ENGINE
     if any(word.startswith("model.device=") for word in overrides):
         names -= {"kernels"}

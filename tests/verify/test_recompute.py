@@ -57,6 +57,12 @@ def test_another_engine_computes_in_its_own_way() -> None:
     assert "kernels" not in registry.facts(elsewhere).identity
 
 
+def test_the_recorded_engine_named_again_computes_as_recorded() -> None:
+    recorded = ModelSettings(engine="torch", device="cuda", precision="fp16", kernels="torch", batch_size=64)
+    model = recorded_settings(identity_of(recorded), "", ("model.engine=torch",)).model
+    assert (model.device, model.precision, model.kernels) == ("cuda", "fp16", "torch")
+
+
 def test_a_source_elsewhere_and_other_settings_go_first() -> None:
     settings = recorded_settings(identity_of(ModelSettings()), "/mnt", ("source.kind=videos", "decode.threads=7"))
     assert (settings.source.path, settings.source.kind, settings.decode.threads) == ("/mnt", "videos", 7)
