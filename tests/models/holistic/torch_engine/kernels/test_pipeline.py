@@ -76,7 +76,6 @@ class Both:
             return rows
 
 
-@takes_minutes
 @pytest.mark.slow
 def test_landmarks_are_those_of_the_array_pipeline(weights: Path, astronaut: Image) -> None:
     both = Both(weights)
@@ -98,7 +97,6 @@ def test_poses_alone_are_those_of_the_array_pipeline_in_crops_of_the_kernel_too(
     assert_same_bits(expected, both.found_in_crops_of_the_kernel(moving_astronaut[:1]))
 
 
-@takes_minutes
 @pytest.mark.slow
 @pytest.mark.samples
 def test_landmarks_of_signers_are_those_of_the_array_pipeline(weights: Path, phoenix_sample: Path) -> None:

@@ -28,7 +28,6 @@ from tests.golden import read_signer
 from tests.models.holistic.torch_engine.kernels.fake_networks import networks_of_nothing
 from tests.models.holistic.torch_engine.kernels.float_networks import plain_crops
 from tests.models.holistic.torch_engine.kernels.frames import on_device
-from tests.models.holistic.torch_engine.kernels.large_tiles import takes_minutes
 from tests.models.holistic.torch_engine.kernels.saying_networks import (
     Blind,
     Rows,
@@ -119,7 +118,6 @@ def signer() -> list[Image]:
     return read_signer()
 
 
-@takes_minutes
 @pytest.mark.slow
 def test_two_videos_are_tracked_as_in_the_array_pipeline(weights: Path, signer: list[Image]) -> None:
     """The first loses its person and finds it again; the second starts two steps later, in smaller frames."""
@@ -137,7 +135,6 @@ def test_two_videos_are_tracked_as_in_the_array_pipeline(weights: Path, signer: 
     assert [step.launches["read_rois"] for step in steps] == [2, 1, 2, 2, 1]
 
 
-@takes_minutes
 @pytest.mark.slow
 @pytest.mark.samples
 def test_videos_of_signers_are_tracked_as_in_the_array_pipeline(weights: Path, phoenix_sample: Path) -> None:
