@@ -142,7 +142,8 @@ def _shapes_of(file: Path, outputs: tuple[str, ...], side: int, crops: int) -> I
         return layer
 
     module = build_module(tflite.read(file.read_bytes(), outputs), make_layer).to("meta")
-    ShapeProp(module).propagate(torch.empty(1, 3, side, side, device="meta"))
+    with torch.inference_mode():
+        ShapeProp(module).propagate(torch.empty(1, 3, side, side, device="meta"))
     layers = dict(module.named_modules())
     for node in module.graph.nodes:
         convolution = asked.get(layers.get(node.target)) if node.op == "call_module" else None
