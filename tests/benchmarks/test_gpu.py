@@ -262,9 +262,11 @@ def test_batches_overlap_where_a_model_can_begin_the_next() -> None:
             happened.append(f"begin {images[0]}")
             return Pending(images[0])
 
-    flow = BatchFlow(Overlapping())  # type: ignore[arg-type]
-    for name in ("a", "b"):
-        flow.put([name])  # type: ignore[list-item]
+    model: Any = Overlapping()
+    flow = BatchFlow(model)
+    batches: Any = (["a"], ["b"])
+    for batch in batches:
+        flow.put(batch)
     flow.drain()
     assert happened == ["begin a", "begin b", "result a", "result b"]
 

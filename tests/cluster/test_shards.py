@@ -109,7 +109,9 @@ def test_a_gpu_that_is_always_lost_condemns_no_frame(frames: int, survived: bool
 
 def test_a_frame_with_which_a_gpu_is_lost_while_others_survive_is_condemned() -> None:
     blame = Blame(max_attempts=1, batch_size=1)
-    left, right = blame.charge(ShardState(Shard(VIDEO, 0, 2)), LOSS)  # type: ignore[misc]
+    cut = blame.charge(ShardState(Shard(VIDEO, 0, 2)), LOSS)
+    assert isinstance(cut, list)
+    left, right = cut
     blame.record_survivor()
     assert blame.charge(right, LOSS) == [right]
     assert blame.charge(right, LOSS) == [right]

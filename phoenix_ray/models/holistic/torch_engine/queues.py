@@ -145,9 +145,10 @@ class CudaQueue:
 
     def mark(self) -> Mark:
         """Return an event; to wait for it leaves the processor to other threads."""
-        event: Mark = torch.cuda.Event(blocking=True)
-        event.record(torch.cuda.current_stream(self._device))  # type: ignore[attr-defined]
-        return event
+        event = torch.cuda.Event(blocking=True)
+        event.record(torch.cuda.current_stream(self._device))
+        mark: Mark = event
+        return mark
 
     def wait(self) -> None:
         """Wait for the whole device."""

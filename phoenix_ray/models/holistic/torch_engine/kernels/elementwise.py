@@ -95,11 +95,7 @@ def resize(
             "added": features if added is None else added,
             **dict(zip(names, (*rows, *columns), strict=True)),
             "out": out,
-            "count": out.numel(),
-            "height": features.shape[2],
-            "width": features.shape[3],
-            "out_height": out.shape[2],
-            "out_width": out.shape[3],
+            **_sides(features, out),
         },
         {"adds": added is not None, "block": BLOCK},
         bytes_moved=features.nbytes + out.nbytes + (0 if added is None else added.nbytes),
@@ -114,11 +110,7 @@ def pool(features: torch.Tensor, taps: Taps, out: torch.Tensor) -> None:
         {
             "features": features,
             "out": out,
-            "count": out.numel(),
-            "height": features.shape[2],
-            "width": features.shape[3],
-            "out_height": out.shape[2],
-            "out_width": out.shape[3],
+            **_sides(features, out),
             "row_stride": taps.stride[0],
             "column_stride": taps.stride[1],
             "row_padding": taps.padding[0],
@@ -126,6 +118,18 @@ def pool(features: torch.Tensor, taps: Taps, out: torch.Tensor) -> None:
         },
         {"rows": taps.size[0], "columns": taps.size[1], "block": BLOCK},
     )
+
+
+def _sides(features: torch.Tensor, out: torch.Tensor) -> dict[str, int]:
+    """Return what kernels with windows take: the numbers that are written, and the sides of both maps."""
+    (height, width), (out_height, out_width) = features.shape[2:], out.shape[2:]
+    return {
+        "count": out.numel(),
+        "height": height,
+        "width": width,
+        "out_height": out_height,
+        "out_width": out_width,
+    }
 
 
 def spread_depth(features: torch.Tensor, block: int, out: torch.Tensor) -> None:

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import TypeVar
 
 from phoenix_ray.models.holistic.torch_engine.kernels.convolution_tiles import is_worth_fusing
+from phoenix_ray.models.holistic.torch_engine.kernels.layers import DenseLayer, DepthwiseLayer
 from phoenix_ray.models.holistic.torch_engine.kernels.network_steps import (
     AddMap,
     Dense,
@@ -24,6 +26,8 @@ from phoenix_ray.models.holistic.torch_engine.kernels.network_steps import (
     Step,
     channels_of,
 )
+
+Layer = TypeVar("Layer", DenseLayer, DepthwiseLayer)
 
 
 class Draft:
@@ -77,13 +81,18 @@ def pad_inside_convolutions(draft: Draft, pad: Step) -> bool:
     if not all(isinstance(reader, Dense | Depthwise) and reader.source == pad.output for reader in readers):
         return False
     for reader in readers:
-        assert isinstance(reader, Dense | Depthwise)
-        taps = reader.layer.taps
-        padding = (taps.padding[0] + pad.rows[0], taps.padding[1] + pad.columns[0])
-        padded = replace(reader.layer, taps=taps._replace(padding=padding))
-        draft.replace([reader], replace(reader, source=pad.source, layer=padded))  # type: ignore[arg-type]
+        match reader:
+            case Dense():
+                draft.replace([reader], replace(reader, source=pad.source, layer=_padded(reader.layer, pad)))
+            case Depthwise():
+                draft.replace([reader], replace(reader, source=pad.source, layer=_padded(reader.layer, pad)))
     draft.steps.remove(pad)
     return True
+
+
+def _padded(layer: Layer, pad: Pad) -> Layer:
+    rows, columns = layer.taps.padding
+    return replace(layer, taps=layer.taps._replace(padding=(rows + pad.rows[0], columns + pad.columns[0])))
 
 
 def sum_inside_resizing(draft: Draft, total: Step) -> bool:

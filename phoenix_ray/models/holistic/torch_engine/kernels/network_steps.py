@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 
@@ -81,22 +81,21 @@ class Finish:
     @classmethod
     def of(cls, stages: Sequence[Stage]) -> Finish | None:
         """Return the finish of some stages in this order; None where no kernel has them in one."""
-        slots: list[Stage | None] = [None] * 4
-        first_free = 0
+        finish = cls()
         for stage in stages:
+            before = [*finish.stages()]
             match stage:
-                case Activate():
-                    slot = 0 if first_free == 0 else 3
-                    if slot == 3 and slots[1:3] == [None, None]:
-                        return None
-                case Scale():
-                    slot = 1
-                case AddMap():
-                    slot = 2
-            if slot < first_free:
-                return None
-            slots[slot], first_free = stage, slot + 1
-        return cls(*slots)  # type: ignore[arg-type]  # each stage is in its own slot
+                case Activate() if not before:
+                    finish = replace(finish, activation=stage)
+                case Activate() if isinstance(before[-1], Scale | AddMap):
+                    finish = replace(finish, last=stage)
+                case Scale() if not before or before[-1] is finish.activation:
+                    finish = replace(finish, scale=stage)
+                case AddMap() if finish.sum is None and finish.last is None:
+                    finish = replace(finish, sum=stage)
+                case _:
+                    return None
+        return finish
 
     def then(self, later: Finish) -> Finish | None:
         """Return both in one, None where no kernel has them in one."""

@@ -18,27 +18,13 @@ import triton.language as tl
 from numpy.typing import ArrayLike, NDArray
 from triton.runtime import interpreter
 
+from benchmarks.gpu_probe import fused_multiply_add
+
 # The bits of a float64 that float32 lacks, and those of them that the middle of two float32 numbers has.
 _BELOW_FLOAT32, _MIDDLE_OF_FLOAT32 = 2**29 - 1, 2**28
 # Sums that are computed at a time, so that they stay in a processor's cache.
 _CACHED = 8192
 _replace_builtins = interpreter._patch_lang
-
-
-def fused_multiply_add(a: ArrayLike, b: ArrayLike, c: ArrayLike) -> NDArray[np.float32]:
-    """Return a * b + c of float32, rounded once.
-
-    In float64 the product is exact. The sum is rounded to odd there: two more bits than float32 has then suffice for a
-    second rounding to be right.
-    """
-    a, b, c = (np.asarray(values, np.float32).astype(np.float64) for values in (a, b, c))
-    product = a * b
-    total = product + c
-    back = total - product
-    error = (product - (total - back)) + (c - back)
-    bits = total.view(np.int64)
-    step = np.where((error > 0) == (total > 0), 1, -1)
-    return np.where((error != 0) & (bits & 1 == 0), bits + step, bits).view(np.float64).astype(np.float32)
 
 
 def add_products(a: ArrayLike, b: ArrayLike, sums: ArrayLike) -> NDArray[np.float32]:

@@ -16,6 +16,8 @@ from phoenix_ray.models.holistic.networks import (
     Networks,
     NetworkSpec,
 )
+from phoenix_ray.models.holistic.torch_engine.kernels.pipeline import KernelPipeline
+from phoenix_ray.models.holistic.torch_engine.uploading import DeviceFrames
 
 # Shapes of what each file's `NetworkSpec.outputs` hold for a crop.
 SHAPES: dict[str, list[tuple[int, ...]]] = {
@@ -40,3 +42,16 @@ def networks_of_nothing(face_points: int) -> Networks:
         return network
 
     return Networks(face_points, load)
+
+
+def pipeline_of_nothing(face_points: int, frames: int, device: torch.device) -> tuple[KernelPipeline, DeviceFrames]:
+    """Return a pipeline around such networks, and frames of 210x260 that nobody has written."""
+    pipeline = KernelPipeline(
+        networks_of_nothing(face_points),
+        device,
+        heatmap_kernel=9,
+        min_detection_confidence=0.5,
+        min_tracking_confidence=0.5,
+    )
+    pixels = torch.empty(frames * 210 * 260 * 3, dtype=torch.uint8, device=device)
+    return pipeline, DeviceFrames(pixels, torch.empty((3, frames), dtype=torch.int64, device=device))

@@ -10,6 +10,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from benchmarks.gpu_probe import fused_multiply_add
 from phoenix_ray.models.holistic.networks import (
     FACE_DETECTION,
     FACE_LANDMARK,
@@ -37,7 +39,6 @@ from phoenix_ray.models.holistic.torch_engine.kernels.convolution_tiles import (
 )
 from phoenix_ray.models.holistic.torch_engine.kernels.convolutions import convolve, convolve_depthwise, with_pitch
 from phoenix_ray.models.holistic.torch_engine.kernels.layers import Activation, DenseLayer, DepthwiseLayer, Ending, Taps
-from tests.models.holistic.torch_engine.kernels.exact_interpreter import fused_multiply_add
 from tests.models.holistic.torch_engine.kernels.network_layers import Kind, Layer, LayerShape, layer_shapes
 
 # Rows of output that are computed of a large plane. Its rows differ only in whether a window reaches beyond the first
@@ -330,12 +331,12 @@ def test_padded_weights_are_the_same_weights() -> None:
         ({"ending": Ending(residual=torch.empty(2, 8, 4, 4), pooled=True)}, "does not fit an output"),
     ],
 )
-def test_what_does_not_fit_is_refused(change: dict[str, object], message: str) -> None:
-    given: dict[str, object] = {
+def test_what_does_not_fit_is_refused(change: dict[str, Any], message: str) -> None:
+    given: dict[str, Any] = {
         "features": torch.empty(2, 6, 4, 4),
         "layer": DenseLayer(torch.empty(6, 8), torch.empty(8), Taps()),
         "ending": Ending(),
         "out": torch.empty(2, 8, 4, 4),
     }
     with pytest.raises(ValueError, match=message):
-        convolve(**{**given, **change})  # type: ignore[arg-type]
+        convolve(**{**given, **change})

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from tests.models.holistic.torch_engine.kernels.exact_interpreter import add_products, fused_multiply_add
+from benchmarks.gpu_probe import fused_multiply_add
+from tests.models.holistic.torch_engine.kernels.exact_interpreter import add_products
 
 Array = NDArray[np.float32]
 

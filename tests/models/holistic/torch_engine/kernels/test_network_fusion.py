@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from phoenix_ray.models.holistic.torch_engine.kernels.network_steps import Dense
 from tests.models.holistic.torch_engine.kernels.made_up_networks import (
     NONE,
     RELU,
@@ -38,7 +39,8 @@ def test_zeros_before_an_odd_kernel_shift_its_windows() -> None:
     padded = net.pad("images", (1, 0), (1, 0), (0, 0))
     convolved = net.convolve(padded, 2, 2, 2, VALID)
     (step,) = net.plan(convolved).steps
-    assert step.layer.taps.padding == (1, 1)  # type: ignore[attr-defined]
+    assert isinstance(step, Dense)
+    assert step.layer.taps.padding == (1, 1)
     assert_runs_as_in_torch(net.network(convolved))
 
 

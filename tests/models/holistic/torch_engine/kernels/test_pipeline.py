@@ -23,9 +23,8 @@ from phoenix_ray.models.holistic.torch_engine.kernels import pipeline as kernels
 from phoenix_ray.models.holistic.torch_engine.kernels.launching import Launch, recording
 from phoenix_ray.models.holistic.torch_engine.kernels.pipeline import KernelPipeline
 from phoenix_ray.models.holistic.torch_engine.networks import TorchNetworks
-from phoenix_ray.models.holistic.torch_engine.uploading import DeviceFrames
 from tests.golden.astronaut import LEFT_HAND, RIGHT_HAND, render
-from tests.models.holistic.torch_engine.kernels.fake_networks import networks_of_nothing
+from tests.models.holistic.torch_engine.kernels.fake_networks import pipeline_of_nothing
 from tests.models.holistic.torch_engine.kernels.float_networks import plain_crops, plain_networks
 from tests.models.holistic.torch_engine.kernels.frames import on_device
 from tests.models.holistic.torch_engine.kernels.large_tiles import takes_minutes
@@ -157,17 +156,9 @@ def launches_and_operators(face_points: int, frames: int = 128) -> tuple[list[La
     """Return what a batch launches on a GPU that is not there, but for the networks."""
     with FakeTensorMode(), torch.inference_mode():
         device = torch.device("cuda:0")
-        pipeline = KernelPipeline(
-            networks_of_nothing(face_points),
-            device,
-            heatmap_kernel=9,
-            min_detection_confidence=0.5,
-            min_tracking_confidence=0.5,
-        )
-        pixels = torch.empty(frames * 210 * 260 * 3, dtype=torch.uint8, device=device)
-        table = torch.empty((3, frames), dtype=torch.int64, device=device)
+        pipeline, some = pipeline_of_nothing(face_points, frames, device)
         with recording() as launches, Operators() as operators:
-            rows = pipeline.estimate(DeviceFrames(pixels, table))
+            rows = pipeline.estimate(some)
     assert (rows.shape, rows.dtype, rows.device) == ((frames, pipeline.columns.count), torch.float32, device)
     return launches, operators.names
 

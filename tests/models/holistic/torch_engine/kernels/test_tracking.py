@@ -25,7 +25,7 @@ from phoenix_ray.models.holistic.torch_engine.kernels.pipeline import KernelPipe
 from phoenix_ray.models.holistic.torch_engine.uploading import DeviceFrames
 from phoenix_ray.models.holistic.tracking import Memory
 from tests.golden import read_signer
-from tests.models.holistic.torch_engine.kernels.fake_networks import networks_of_nothing
+from tests.models.holistic.torch_engine.kernels.fake_networks import pipeline_of_nothing
 from tests.models.holistic.torch_engine.kernels.float_networks import plain_crops
 from tests.models.holistic.torch_engine.kernels.frames import on_device
 from tests.models.holistic.torch_engine.kernels.saying_networks import (
@@ -195,15 +195,7 @@ def launches_of_a_step(face_points: int, detect: bool, videos: int = 128) -> tup
     formulas.powers_of_two.cache_clear()
     with FakeTensorMode(), torch.inference_mode():
         device = torch.device("cuda:0")
-        pipeline = KernelPipeline(
-            networks_of_nothing(face_points),
-            device,
-            heatmap_kernel=9,
-            min_detection_confidence=0.5,
-            min_tracking_confidence=0.5,
-        )
-        pixels = torch.empty(videos * 210 * 260 * 3, dtype=torch.uint8, device=device)
-        frames = DeviceFrames(pixels, torch.empty((3, videos), dtype=torch.int64, device=device))
+        pipeline, frames = pipeline_of_nothing(face_points, videos, device)
         states = torch.empty((videos, Memory.numbers(face_points)), device=device)
         # The first step brings constants.
         pipeline.track(frames, states, smooth=True, detect=detect)
