@@ -1,4 +1,4 @@
-"""The second step of `benchmarks.gpu`: the device's landmarks beside the CPU engine's, in pixels and in bits."""
+"""The third step of `benchmarks.gpu`: the device's landmarks beside the CPU engine's, in pixels and in bits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The first step of `benchmarks.gpu`: whether the sums of the networks' layers keep the CPU engine's order.
+"""The second step of `benchmarks.gpu`: whether the sums of the networks' layers keep the CPU engine's order.
 
 Landmarks have the CPU engine's bits only if each sum adds product after product in fused multiply-adds. Libraries
 choose a kernel for each shape, and some of their kernels split sums. So every shape of the networks is computed with

@@ -1,4 +1,4 @@
-"""The third step of `benchmarks.gpu`: the device's limits, then frames per second beside them."""
+"""The fourth step of `benchmarks.gpu`: the device's limits, then frames per second beside them."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ the same bits, in fewer launches. Nothing here is imported where torch computes 
 - where a network looks: `regions`, and the bytes that it sees there: `crops`;
 - what it found: `detections`, `pose`, `hands`, `faces`; in tracking mode also `tracked_pose` and `tracked_regions`;
 - the networks: `networks` runs a plan of `network_plan`, which takes a file's operators (`network_translation`) as
-  steps (`network_steps`) and joins them (`network_fusion`). What a convolution is says `layers`; `convolutions` starts
+  steps (`network_steps`) and joins them (`network_fusion`). `layers` says what a convolution is; `convolutions` starts
   the kernels of `convolution_kernels` in tiles of `convolution_tiles`, `elementwise` those of all other operators.
 
 The array code's functions for use in kernels lie in modules of its names: `elementary`, `smoothing`, `attention`;

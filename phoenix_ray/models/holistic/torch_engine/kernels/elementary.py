@@ -1,13 +1,13 @@
 """The functions of `holistic.elementary` inside of kernels: the same operations in the same order, hence the same bits.
 
-They take tensors of Triton of one shape. Where a formula there is written for arrays, read it there: the names are the
+They take Triton tensors of one shape. Where a formula there is written for arrays, read it there: the names are the
 same. What differs is due to Triton:
 
 - its division of float32 is approximate, so `tl.div_rn` stands where float32 is divided;
 - it has no rounding to the nearest integer, so `round_half_even` adds and subtracts a large number;
 - its unary minus is 0 - x, which loses the sign of zero, so `-1.0 * x` stands for it;
 - a bare number in `tl.where` becomes float32, so `wide` makes those of float64;
-- its interpreter takes a constant on the right of an operator alone;
+- its interpreter takes constants only on the right of an operator;
 - `tl.minimum`, `tl.maximum` and reductions treat NaN unlike numpy, so kernels ask for NaN themselves;
 - whenever a kernel starts, Triton compares the constants of its module with what they were, so none may be NaN, which
   differs from itself: `float("nan")` stands in kernels.

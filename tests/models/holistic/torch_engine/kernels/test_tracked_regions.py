@@ -80,7 +80,7 @@ def test_a_fingertip_at_the_limit_of_a_roi_counts_as_in_the_array_code(device_na
     sizes = np.tile(sizes_of(1, random), (1, count))
     hand = np.tile(0.5 + random.normal(0, 0.03, (1, HAND_POINTS, 2)), (count, 1, 1)).astype(np.float32)
     previous, size = tracking.previous_hand_roi(hand, as_sizes(sizes)), as_sizes(sizes)
-    # The tip of the index finger is no part of the palm, so it moves no ROI.
+    # The tip of the index finger does not belong to the palm, so it does not move the ROI.
     offset = 0.5 * HAND_NEARNESS.inner * previous.width * size.width * (1 + np.linspace(-4e-6, 4e-6, count))
     hand[:, 8, 0] = previous.center_x + offset * np.cos(previous.rotation) / size.width
     hand[:, 8, 1] = previous.center_y + offset * np.sin(previous.rotation) / size.height
