@@ -1,7 +1,7 @@
 """`tracking` of ROIs in kernels: those of the frame before, the choice between them and new ones, and what is kept.
 
-States are rows of `tracking.Memory.rows`. ROIs travel between stages as `regions` says; those of hands are 2 N: of all left
-hands of N videos, then of all right hands.
+States are rows of `tracking.Memory.rows`. ROIs travel between stages as `regions` says; those of hands are 2 N: of all
+left hands of N videos, then of all right hands.
 """
 
 from __future__ import annotations
